@@ -1,0 +1,79 @@
+package reactor
+
+import "math/bits"
+
+// A buffer holds bytes in hand: input a handler did not consume, or output the
+// kernel did not take. It is borrowed from the loop's pool and given back as
+// soon as it is empty, so that an idle connection holds none.
+type buffer struct {
+	data []byte // data[off:] is what is held
+	off  int
+	next *buffer // in the pool
+}
+
+func (b *buffer) bytes() []byte { return b.data[b.off:] }
+
+// consume drops the first n held bytes.
+func (b *buffer) consume(n int) { b.off += n }
+
+const (
+	minClass = 10 // 1 KiB
+	maxClass = 16 // 64 KiB: larger ones are rare and left to the collector
+	// poolBytes bounds what the free lists of one loop keep.
+	poolBytes = 4 << 20
+)
+
+// pool keeps free buffers by size, each a power of two.
+type pool struct {
+	free  [maxClass - minClass + 1]*buffer
+	bytes int
+}
+
+// get returns an empty buffer with room for at least n bytes.
+func (p *pool) get(n int) *buffer {
+	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
+	if class > maxClass {
+		return &buffer{data: make([]byte, 0, 1<<class)}
+	}
+	list := &p.free[class-minClass]
+	b := *list
+	if b == nil {
+		return &buffer{data: make([]byte, 0, 1<<class)}
+	}
+	*list, b.next = b.next, nil
+	p.bytes -= cap(b.data)
+	return b
+}
+
+func (p *pool) put(b *buffer) {
+	class := bits.Len(uint(cap(b.data))) - 1
+	if class > maxClass || p.bytes+cap(b.data) > poolBytes {
+		return
+	}
+	b.data, b.off = b.data[:0], 0
+	list := &p.free[class-minClass]
+	b.next, *list = *list, b
+	p.bytes += cap(b.data)
+}
+
+// reserve returns b, or a larger buffer holding the same bytes, with room for
+// at least n more.
+func (p *pool) reserve(b *buffer, n int) *buffer {
+	if b == nil {
+		return p.get(n)
+	}
+	if cap(b.data)-len(b.data) >= n {
+		return b
+	}
+	held := b.bytes()
+	if cap(b.data)-len(held) >= n && b.off >= len(held) {
+		// At least half is spent: moving the rest down is cheaper than growing.
+		b.data = b.data[:copy(b.data[:cap(b.data)], held)]
+		b.off = 0
+		return b
+	}
+	grown := p.get(len(held) + n)
+	grown.data = append(grown.data, held...)
+	p.put(b)
+	return grown
+}
