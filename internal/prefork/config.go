@@ -1,0 +1,87 @@
+package prefork
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/charmbracelet/log"
+)
+
+// Config describes a pool. Callbacks may use the pool except for Stop, which waits for them, and
+// must return soon: their copy, OnStart all copies, are not looked after meanwhile.
+type Config struct {
+	Name   string   // for logs and errors
+	Args   []string // arguments of a copy, e.g. {"lb", "worker"}; ps shows them after "erlmcp"
+	Copies int      // at least 1, see the function [Copies]
+	Env    []string // "KEY=value", added to this process's own
+
+	Files   []File             // inherited by every copy
+	PerCopy func(i int) []File // inherited by copy i; asked anew for every replacement
+
+	// Hello makes the first message for copy i, before anything sent with Send or Broadcast. What
+	// is sent from the call on follows it, so a copy that starts while the state changes misses
+	// nothing. Kind "" = no message.
+	Hello func(i int) (kind string, data any)
+
+	// OnStart is called after copy i was started, before its first OnMessage. The first time that
+	// is before Start returned the pool: what a copy must be told belongs into Hello.
+	OnStart func(i, pid int)
+	// OnMessage is called for every message of copy i, on one goroutine a copy.
+	OnMessage func(i int, m Message)
+	// OnExit is called after copy i ended and its last message was delivered, and before its
+	// replacement starts. err is nil for exit status 0, else usually an *exec.ExitError.
+	OnExit func(i, pid int, err error)
+
+	Backoff Backoff
+
+	// Stdout and Stderr of the copies; nil = this process's own. A Writer that is not an *os.File
+	// is fed by one goroutine a copy and must take that.
+	Stdout, Stderr io.Writer
+
+	Log *log.Logger // nil = silent
+}
+
+// withDefaults returns the configuration with every optional field set.
+func (c Config) withDefaults() Config {
+	if c.PerCopy == nil {
+		c.PerCopy = func(int) []File { return nil }
+	}
+	if c.Hello == nil {
+		c.Hello = func(int) (string, any) { return "", nil }
+	}
+	if c.OnStart == nil {
+		c.OnStart = func(int, int) {}
+	}
+	if c.OnMessage == nil {
+		c.OnMessage = func(int, Message) {}
+	}
+	if c.OnExit == nil {
+		c.OnExit = func(int, int, error) {}
+	}
+	if c.Stdout == nil {
+		c.Stdout = os.Stdout
+	}
+	if c.Stderr == nil {
+		c.Stderr = os.Stderr
+	}
+	if c.Log == nil {
+		c.Log = log.New(io.Discard)
+	}
+	c.Backoff = c.Backoff.withDefaults()
+	return c
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Name == "":
+		return errors.New("prefork: a pool needs a name")
+	case c.Copies < 1:
+		return fmt.Errorf("%s: %w", c.Name, ErrLimit)
+	}
+	if err := checkFiles(c.Files); err != nil {
+		return fmt.Errorf("%s: %w", c.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package prefork
+
+const deathSignal = false
+
+func surviveParent() {}
