@@ -1,0 +1,116 @@
+// Package topology describes the nodes of a cluster: their names and where each of them listens.
+// It is pure data, shared by what runs nodes and by what sends clients to them.
+package topology
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/erlmcp/erlmcp/internal/nearest"
+)
+
+// Node is one MCP server.
+type Node struct {
+	Name string `yaml:"name" json:"name"`
+
+	// Host is the address or name the node listens on and is reached at.
+	Host string `yaml:"host" json:"host"`
+
+	// TCP (newline-delimited JSON-RPC), HTTP (Streamable HTTP and WebSocket) and SSE (the legacy
+	// HTTP+SSE transport) are ports. 0 means not served.
+	TCP  int `yaml:"tcp" json:"tcp"`
+	HTTP int `yaml:"http" json:"http"`
+	SSE  int `yaml:"sse" json:"sse"`
+
+	// Weight is the node's share of the clients relative to the other nodes, 1..256. 0 means 1.
+	Weight int `yaml:"weight,omitempty" json:"weight,omitempty"`
+}
+
+// TCPAddress is host:port of the TCP transport, "" when it is not served.
+func (n Node) TCPAddress() string { return n.address(n.TCP) }
+
+// HTTPAddress is host:port of the HTTP transport, "" when it is not served.
+func (n Node) HTTPAddress() string { return n.address(n.HTTP) }
+
+// SSEAddress is host:port of the legacy SSE transport, "" when it is not served.
+func (n Node) SSEAddress() string { return n.address(n.SSE) }
+
+func (n Node) address(port int) string {
+	if port == 0 {
+		return ""
+	}
+	return net.JoinHostPort(n.Host, strconv.Itoa(port))
+}
+
+// Port is one place a node listens on.
+type Port struct {
+	Transport string // "tcp", "http" or "sse"
+	Address   string // host:port
+}
+
+// Ports lists the transports the node serves.
+func (n Node) Ports() []Port {
+	all := []Port{{"tcp", n.TCPAddress()}, {"http", n.HTTPAddress()}, {"sse", n.SSEAddress()}}
+	served := all[:0]
+	for _, p := range all {
+		if p.Address != "" {
+			served = append(served, p)
+		}
+	}
+	return served
+}
+
+// Default is n nodes on the loopback address: erlmcp1 on TCP 9001, HTTP 9101 and SSE 9201, erlmcp2
+// on the ports after it, and so on.
+func Default(n int) []Node {
+	nodes := make([]Node, n)
+	for i := range nodes {
+		nodes[i] = Node{
+			Name: fmt.Sprintf("erlmcp%d", i+1),
+			Host: "127.0.0.1",
+			TCP:  9001 + i, HTTP: 9101 + i, SSE: 9201 + i,
+		}
+	}
+	return nodes
+}
+
+// UnknownError says that no node has the name asked for.
+type UnknownError struct {
+	Name  string
+	Nodes []string // the names there are
+}
+
+func (e *UnknownError) Error() string {
+	if len(e.Nodes) == 0 {
+		return fmt.Sprintf("unknown node %q (there are no nodes)", e.Name)
+	}
+	text := fmt.Sprintf("unknown node %q (nodes: %s)", e.Name, strings.Join(e.Nodes, ", "))
+	if near := nearest.Find(e.Name, e.Nodes); near != "" {
+		text += fmt.Sprintf("; did you mean %s?", near)
+	}
+	return text
+}
+
+// ExitCode marks an unknown name as wrong usage.
+func (e *UnknownError) ExitCode() int { return 2 }
+
+// Find returns the node called name, or an *UnknownError.
+func Find(nodes []Node, name string) (Node, error) {
+	for _, n := range nodes {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return Node{}, &UnknownError{Name: name, Nodes: Names(nodes)}
+}
+
+// Names lists the names of nodes, in their order.
+func Names(nodes []Node) []string {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.Name
+	}
+	return names
+}
