@@ -1,0 +1,37 @@
+package mcp
+
+// HTTP header names, in Go's canonical form. Names ignore case on the wire,
+// values do not.
+const (
+	HeaderProtocolVersion = "Mcp-Protocol-Version"
+	HeaderSessionID       = "Mcp-Session-Id" // session era: visible ASCII, 0x21…0x7E
+	HeaderLastEventID     = "Last-Event-Id"  // session era: resume a stream
+	HeaderMethod          = "Mcp-Method"     // stateless era: the request's method
+	HeaderName            = "Mcp-Name"       // stateless era: tool, prompt or resource asked for
+	HeaderParamPrefix     = "Mcp-Param-"     // stateless era: forwarded untouched
+)
+
+// A header value that is not safe ASCII is the base64 of its UTF-8 between these
+// (2026-07-28, Transports).
+const (
+	HeaderBase64Prefix = "=?base64?"
+	HeaderBase64Suffix = "?="
+)
+
+// Keys of _meta in a stateless request; MetaServerInfo is in results.
+const (
+	MetaProtocolVersion    = "io.modelcontextprotocol/protocolVersion"
+	MetaClientInfo         = "io.modelcontextprotocol/clientInfo"
+	MetaClientCapabilities = "io.modelcontextprotocol/clientCapabilities"
+	MetaServerInfo         = "io.modelcontextprotocol/serverInfo"
+)
+
+// Methods that this program itself sends or answers.
+const (
+	MethodInitialize  = "initialize"
+	MethodInitialized = "notifications/initialized"
+	MethodPing        = "ping" // session era
+	MethodDiscover    = "server/discover"
+	MethodListTools   = "tools/list"
+	MethodCallTool    = "tools/call"
+)

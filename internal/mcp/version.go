@@ -1,0 +1,57 @@
+package mcp
+
+// Revisions of the protocol (https://modelcontextprotocol.io/specification/<revision>).
+const (
+	Version20241105 = "2024-11-05" // HTTP+SSE
+	Version20250326 = "2025-03-26" // Streamable HTTP; the only one with batches
+	Version20250618 = "2025-06-18"
+	Version20251125 = "2025-11-25" // the last with sessions
+	Version20260728 = "2026-07-28" // stateless
+
+	// DefaultVersion is what an HTTP request without a version header means
+	// (2025-06-18, Transports, Protocol Version Header).
+	DefaultVersion = Version20250326
+	// LatestSessionVersion is the newest that initialize can negotiate.
+	LatestSessionVersion = Version20251125
+	// LatestVersion is the newest of all.
+	LatestVersion = Version20260728
+)
+
+// Versions lists the revisions, newest first. Read only.
+var Versions = []string{Version20260728, Version20251125, Version20250618, Version20250326, Version20241105}
+
+// Era is one of the two kinds of the protocol.
+type Era int
+
+// The session era starts with initialize and keeps a session; in the stateless
+// era every request says in _meta what initialize used to negotiate.
+const (
+	SessionEra Era = iota
+	StatelessEra
+)
+
+func (e Era) String() string {
+	if e == StatelessEra {
+		return "stateless"
+	}
+	return "session"
+}
+
+// EraOf returns the era of a revision. Revisions are dates and compare as text;
+// one that is unknown, or none, is taken by its date.
+func EraOf(version string) Era {
+	if version >= Version20260728 {
+		return StatelessEra
+	}
+	return SessionEra
+}
+
+// Known reports whether version is one of Versions.
+func Known(version string) bool {
+	for _, v := range Versions {
+		if v == version {
+			return true
+		}
+	}
+	return false
+}
