@@ -1,0 +1,87 @@
+package healthcheck
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/sockdiag"
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// Collector makes rounds of checks. Its questions to the outside are functions, so that it knows
+// the balancer only by its answers.
+type Collector struct {
+	Spec     Spec
+	Nodes    []topology.Node
+	Capacity int        // clients the balancer is configured for; its own word counts more
+	Listen   []Listener // where the balancer is configured to serve clients, to look who is there when it does not answer
+
+	// Balancer asks the balancer of this state directory. nil, nil means that none is running.
+	Balancer func(context.Context) (*Balancer, error)
+
+	// Count and Holder are sockdiag.Count and sockdiag.Listener when nil.
+	Count  func(context.Context, []netip.AddrPort) ([]int, error)
+	Holder func(netip.AddrPort) (pid int, process string, err error)
+}
+
+// Balancer is the answer of a running balancer.
+type Balancer struct {
+	Engine    string // "builtin", "haproxy" or "nginx"
+	PID       int
+	State     string // "running" or "draining"; "" when the engine does not tell
+	Listeners []Listener
+	Clients   *int // connections of clients; nil when the engine does not tell
+	Capacity  int  // most clients; 0 when the engine does not tell
+	Nodes     []BalancerNode
+}
+
+// BalancerNode is a node as the balancer sees it.
+type BalancerNode struct {
+	Name        string
+	State       string // "up", "down", "draining" or "maintenance"
+	Connections int    // from the balancer to the node
+}
+
+// Collect makes one round. Every question is asked within Spec.Timeout, and nodes and balancer at the
+// same time; the kernel is asked before, so that the round's own connections are not counted.
+func (c *Collector) Collect(ctx context.Context) Report {
+	f := findings{nodes: c.Nodes, capacity: c.Capacity, time: time.Now()}
+	f.counts, f.countErr = c.countNodes(ctx)
+
+	f.checks = make([][]Result, len(c.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range c.Nodes {
+		wg.Go(func() { f.checks[i] = c.probeNode(ctx, n) })
+	}
+	wg.Go(func() { f.balancer = c.findBalancer(ctx) })
+	wg.Wait()
+
+	f.canceled = ctx.Err() != nil
+	return f.report()
+}
+
+// probeNode makes the checks at the node's TCP transport. A node without one is only asked whether it
+// accepts connections where it does serve.
+func (c *Collector) probeNode(ctx context.Context, n topology.Node) []Result {
+	kinds, address := c.Spec.Kinds, n.TCPAddress()
+	if ports := n.Ports(); address == "" && len(ports) > 0 {
+		kinds, address = []string{"tcp"}, ports[0].Address
+	}
+	return Run(ctx, kinds, Target{Address: address, Timeout: c.Spec.Timeout})
+}
+
+func (c *Collector) count(ctx context.Context, servers []netip.AddrPort) ([]int, error) {
+	if c.Count != nil {
+		return c.Count(ctx, servers)
+	}
+	return sockdiag.Count(ctx, servers)
+}
+
+func (c *Collector) holder(addr netip.AddrPort) (pid int, process string, err error) {
+	if c.Holder != nil {
+		return c.Holder(addr)
+	}
+	return sockdiag.Listener(addr)
+}

@@ -1,0 +1,69 @@
+// Package healthcheck finds out whether servers are alive, and puts what is known about a cluster and
+// its balancer together in one report.
+//
+// A probe asks one server once and returns a [Result]; it keeps nothing between two calls. Probes
+// are used by the balancer's active checks, by the supervisor's readiness test, by the load test
+// and by the health command, so all of them mean the same by "up".
+package healthcheck
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DefaultTimeout limits a probe whose target has no limit of its own.
+const DefaultTimeout = 2 * time.Second
+
+// Target is the server to probe.
+type Target struct {
+	Address string        // host:port
+	Timeout time.Duration // for the whole probe; 0 means DefaultTimeout. The context's deadline holds as well
+}
+
+// Probe asks a server once. It returns within the target's timeout and the context's deadline, and
+// is safe for concurrent use.
+type Probe func(ctx context.Context, t Target) Result
+
+// probes by kind. Register a new kind here.
+var probes = map[string]Probe{
+	"tcp": probeTCP,
+	"mcp": probeMCP,
+}
+
+// Lookup returns the probe of a kind:
+//
+//	tcp  the server accepts a connection (a frozen process still does: its kernel accepts)
+//	mcp  the server also answers an MCP request, as newline-delimited JSON-RPC
+func Lookup(kind string) (Probe, error) {
+	if p, ok := probes[kind]; ok {
+		return p, nil
+	}
+	return nil, fmt.Errorf("unknown check %q (checks: %s)", kind, strings.Join(Kinds(), ", "))
+}
+
+// Kinds lists the kinds of probes in alphabetical order.
+func Kinds() []string { return slices.Sorted(maps.Keys(probes)) }
+
+// Run probes a target in several ways at once and returns the results in the order of kinds. An
+// unknown kind is a failed check.
+func Run(ctx context.Context, kinds []string, t Target) []Result {
+	results := make([]Result, len(kinds))
+	var wg sync.WaitGroup
+	for i, kind := range kinds {
+		wg.Go(func() {
+			probe, err := Lookup(kind)
+			if err != nil {
+				results[i] = Result{Kind: kind, Cause: CauseLocal, Error: err.Error()}
+				return
+			}
+			results[i] = probe(ctx, t)
+		})
+	}
+	wg.Wait()
+	return results
+}

@@ -1,0 +1,121 @@
+package healthcheck
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// verdict judges a report that is otherwise complete.
+//
+//	unknown   the round was given up, there is nothing to judge, or no node could be asked
+//	down      no node is up, or the balancer runs but clients get no answer through it, and not
+//	          only because it has yet to notice that a node is down
+//	degraded  anything else is not as it should be
+//	healthy   nothing is
+func (f *findings) verdict(r *Report) (Status, []string) {
+	if f.canceled {
+		return StatusUnknown, []string{"the round was not finished"}
+	}
+	if len(r.Nodes) == 0 {
+		return StatusUnknown, []string{"no nodes are configured"}
+	}
+	var grave, minor []string
+	count := make(map[string]int)
+	for _, n := range r.Nodes {
+		count[n.Status]++
+		minor = append(minor, nodeReasons(n)...)
+	}
+	lb := &r.LoadBalancer
+	switch {
+	case !lb.Running:
+	case len(lb.Checks) == 0:
+		grave = append(grave, "the load balancer takes no clients")
+	case !succeeded(lb.Checks):
+		text := "a client got no answer from the load balancer: " + failure(lb.Checks)
+		if slices.ContainsFunc(r.Nodes, unnoticed) {
+			minor = slices.Insert(minor, 0, text) // the next one will go elsewhere
+		} else {
+			grave = append(grave, text)
+		}
+	}
+	switch {
+	case count[NodeUnknown] == len(r.Nodes):
+		return StatusUnknown, append([]string{"no node could be checked"}, minor...)
+	case count[NodeUp] == 0:
+		grave = append(grave, "no node is up")
+	}
+	minor = append(balancerReasons(lb, f.balancer.err), minor...)
+	reasons := slices.Concat(grave, minor)
+	switch {
+	case len(grave) > 0:
+		return StatusDown, reasons
+	case len(minor) > 0:
+		return StatusDegraded, reasons
+	}
+	return StatusHealthy, nil
+}
+
+// unnoticed reports that the balancer still sends clients to a node that is down.
+func unnoticed(n NodeHealth) bool { return n.Status == NodeDown && n.Balancer == "up" }
+
+func nodeReasons(n NodeHealth) []string {
+	switch {
+	case unnoticed(n):
+		return []string{fmt.Sprintf("%s is down, which the load balancer has not noticed yet (%s)", n.Name, failure(n.Checks))}
+	case n.Status != NodeUp:
+		return []string{fmt.Sprintf("%s is %s (%s)", n.Name, n.Status, failure(n.Checks))}
+	case n.Balancer == "down":
+		return []string{n.Name + " is up, but the load balancer holds it for down"}
+	case n.Balancer != "" && n.Balancer != "up":
+		return []string{fmt.Sprintf("%s is in state %s", n.Name, n.Balancer)}
+	}
+	return nil
+}
+
+func balancerReasons(lb *LoadBalancer, err error) []string {
+	switch {
+	case !lb.Running && lb.Error != "":
+		return []string{"no load balancer is running: " + lb.Error}
+	case !lb.Running:
+		return []string{"no load balancer is running"}
+	case err != nil:
+		return []string{"the load balancer does not tell its state: " + err.Error()}
+	}
+	var reasons []string
+	if lb.State != "" && lb.State != "running" {
+		reasons = append(reasons, "the load balancer is "+lb.State)
+	}
+	for _, l := range lb.Listeners {
+		if !l.Up && !isOpen(lb.Listeners, l.Name) {
+			reasons = append(reasons, fmt.Sprintf("the load balancer's listener %s, %s, is down", l.Name, l.Address))
+		}
+	}
+	return reasons
+}
+
+// isOpen reports whether a listener with that name is up. After a reload the old one of that name
+// may still be there, draining.
+func isOpen(listeners []Listener, name string) bool {
+	return slices.ContainsFunc(listeners, func(l Listener) bool { return l.Name == name && l.Up })
+}
+
+// failure names the checks that failed, those that failed in the same way together: "tcp, mcp:
+// connection refused".
+func failure(checks []Result) string {
+	kinds := make(map[string][]string)
+	var texts []string
+	for _, r := range checks {
+		if r.OK {
+			continue
+		}
+		if kinds[r.Error] == nil {
+			texts = append(texts, r.Error)
+		}
+		kinds[r.Error] = append(kinds[r.Error], r.Kind)
+	}
+	for i, text := range texts {
+		texts[i] = strings.Join(kinds[text], ", ") + ": " + text
+	}
+	return strings.Join(texts, "; ")
+}

@@ -1,0 +1,30 @@
+package healthcheck
+
+import (
+	"context"
+	"time"
+)
+
+// Watch makes rounds of checks until ctx ends, a number of them is done (0 is no limit), or show
+// fails, whose error it returns. Rounds begin an interval apart; one that takes longer is followed
+// at once. It returns the last round that was finished: of status StatusUnknown when there was none.
+func (c *Collector) Watch(ctx context.Context, interval time.Duration, rounds int, show func(Report) error) (last Report, err error) {
+	last.Status = StatusUnknown
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for done := 1; ; done++ {
+		r := c.Collect(ctx)
+		if ctx.Err() != nil {
+			return last, nil
+		}
+		last = r
+		if err := show(r); err != nil || done == rounds {
+			return last, err
+		}
+		select {
+		case <-ctx.Done():
+			return last, nil
+		case <-ticker.C:
+		}
+	}
+}
