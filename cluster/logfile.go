@@ -1,0 +1,251 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// logFile is a node's log: PATH, and PATH.1 (the newest) … PATH.KEEP for what came before. It is
+// written in whole lines; no file begins or ends within one. Trouble with the disk loses lines,
+// which are counted and said in the log as soon as it can be written again; it never reaches the
+// node. It is safe for concurrent use.
+type logFile struct {
+	path    string
+	maxSize int64 // bytes
+	keep    int
+
+	mu     sync.Mutex
+	file   *os.File // nil while it cannot be written
+	size   int64
+	seen   time.Time // when file was last known to be what has the name
+	torn   bool      // the last write ended within a line
+	retry  time.Time // not to be tried again before, while file is nil
+	gap    int64     // bytes lost since the last write that succeeded
+	lost   int64     // bytes lost at all
+	recent []byte    // the last lines of this life of the node, for messages
+}
+
+// LogDir is the directory of the nodes' logs.
+func LogDir(stateDir string, spec Spec) string {
+	if spec.Logs.Dir != "" {
+		return spec.Logs.Dir
+	}
+	return filepath.Join(stateDir, "logs")
+}
+
+func logPath(dir, node string) string { return filepath.Join(dir, node+".log") }
+
+const (
+	logRetry    = time.Second
+	logCheck    = time.Second // how often to look whether somebody took the file away
+	recentBytes = 8 << 10
+	recentLines = 10
+)
+
+// openLog opens the log of a node in dir, which is created (0700) when missing.
+func openLog(dir, node string, l Logs) (*logFile, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, &logError{dir, err}
+	}
+	f := &logFile{path: logPath(dir, node), maxSize: int64(l.MaxSize), keep: l.Keep}
+	if err := f.openLocked(); err != nil {
+		return nil, &logError{dir, err}
+	}
+	return f, nil
+}
+
+type logError struct {
+	dir string
+	err error
+}
+
+func (e *logError) Error() string { return fmt.Sprintf("cannot keep logs in %s: %v", e.dir, e.err) }
+func (e *logError) Unwrap() error { return e.err }
+func (e *logError) Hint() string {
+	return "make the directory writable or choose another one as cluster.logs.dir"
+}
+
+// write appends lines, each ended by a newline.
+func (f *logFile) write(lines []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.recent = append(f.recent, lines[max(0, len(lines)-recentBytes):]...)
+	f.recent = f.recent[max(0, len(f.recent)-recentBytes):]
+	f.appendLocked(lines)
+}
+
+// note writes a line of the supervisor's own.
+func (f *logFile) note(format string, args ...any) {
+	line := supervisorLine(format, args...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.appendLocked([]byte(line))
+}
+
+func supervisorLine(format string, args ...any) string {
+	now := time.Now().Format("2006-01-02T15:04:05.000Z07:00")
+	return now + " supervisor: " + fmt.Sprintf(format, args...) + "\n"
+}
+
+// begin forgets the lines of an earlier life.
+func (f *logFile) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.recent = f.recent[:0]
+}
+
+// ending returns the last lines of this life, indented, without a newline at the end.
+func (f *logFile) ending() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(string(f.recent)), "\n")
+	if lines = lines[max(0, len(lines)-recentLines):]; lines[0] == "" {
+		return ""
+	}
+	return "  " + strings.Join(lines, "\n  ")
+}
+
+// lostBytes is how much could not be written.
+func (f *logFile) lostBytes() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lost
+}
+
+func (f *logFile) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file != nil {
+		f.file.Close()
+		f.file = nil
+	}
+}
+
+func (f *logFile) openLocked() error {
+	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	f.file, f.size, f.seen = file, info.Size(), time.Now()
+	return nil
+}
+
+// appendLocked writes what fits into the current file, rotates, and goes on.
+func (f *logFile) appendLocked(lines []byte) {
+	if !f.usableLocked() {
+		f.loseLocked(len(lines))
+		return
+	}
+	for len(lines) > 0 {
+		part := lines
+		if room := f.maxSize - f.size; int64(len(part)) > room {
+			part = lines[:bytes.LastIndexByte(lines[:max(room, 0)], '\n')+1]
+			if len(part) == 0 && f.size == 0 { // one line longer than a file may be
+				part = lines[:bytes.IndexByte(lines, '\n')+1]
+			}
+		}
+		var err error
+		if len(part) == 0 {
+			err = f.rotateLocked()
+		} else {
+			var n int
+			n, err = f.file.Write(part)
+			f.size += int64(n)
+			f.torn = n > 0 && part[n-1] != '\n'
+			lines = lines[n:]
+		}
+		if err != nil {
+			f.breakLocked()
+			f.loseLocked(len(lines))
+			return
+		}
+	}
+}
+
+// usableLocked makes the file writable again if it was not, and then says what is missing.
+func (f *logFile) usableLocked() bool {
+	if f.file != nil && time.Since(f.seen) > logCheck && f.takenAwayLocked() {
+		f.file.Close()
+		f.file, f.torn = nil, false
+	}
+	if f.file == nil {
+		if time.Now().Before(f.retry) || f.openLocked() != nil {
+			return false
+		}
+	}
+	if f.gap == 0 {
+		return true
+	}
+	text := supervisorLine("%d bytes of this log were lost: the file could not be written", f.gap)
+	if f.torn {
+		text = "\n" + text
+	}
+	n, err := f.file.WriteString(text)
+	f.size += int64(n)
+	if err != nil {
+		f.torn = f.torn || n > 0
+		f.breakLocked()
+		return false
+	}
+	f.gap, f.torn = 0, false
+	return true
+}
+
+// takenAwayLocked reports whether the file was deleted or renamed by somebody else.
+func (f *logFile) takenAwayLocked() bool {
+	f.seen = time.Now()
+	mine, err := f.file.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(f.path)
+	return os.IsNotExist(err) || err == nil && !os.SameFile(mine, named)
+}
+
+func (f *logFile) breakLocked() {
+	if f.file != nil {
+		f.file.Close()
+		f.file = nil
+	}
+	f.retry = time.Now().Add(logRetry)
+}
+
+func (f *logFile) loseLocked(n int) {
+	f.gap += int64(n)
+	f.lost += int64(n)
+}
+
+func (f *logFile) rotateLocked() error {
+	f.file.Close()
+	f.file = nil
+	if f.keep == 0 {
+		if err := os.Remove(f.path); err != nil {
+			return err
+		}
+		return f.openLocked()
+	}
+	for i := f.keep - 1; i >= 0; i-- {
+		if err := os.Rename(rotated(f.path, i), rotated(f.path, i+1)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return f.openLocked()
+}
+
+// rotated is the name of the i-th file of a log; 0 is the one being written.
+func rotated(path string, i int) string {
+	if i == 0 {
+		return path
+	}
+	return fmt.Sprintf("%s.%d", path, i)
+}

@@ -1,0 +1,195 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/units"
+)
+
+func testLog(t *testing.T, maxSize units.Bytes, keep int) *logFile {
+	t.Helper()
+	f, err := openLog(filepath.Join(t.TempDir(), "logs"), "n", Logs{MaxSize: maxSize, Keep: keep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.close)
+	return f
+}
+
+// contents returns a log from its oldest file to the current one.
+func contents(t *testing.T, path string) string {
+	t.Helper()
+	var all string
+	for i := 0; ; i++ {
+		text, err := os.ReadFile(rotated(path, i))
+		if err != nil {
+			return all
+		}
+		all = string(text) + all
+	}
+}
+
+func TestLogRotatesBetweenLines(t *testing.T) {
+	f := testLog(t, 100, 3)
+	var want strings.Builder
+	for i := range 20 {
+		block := strings.Repeat(fmt.Sprintf("line %02d\n", i), 3)
+		want.WriteString(block)
+		f.write([]byte(block))
+	}
+	for i := range 4 {
+		text, err := os.ReadFile(rotated(f.path, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(text) == 0 || len(text) > 100 || !bytes.HasPrefix(text, []byte("line")) || text[len(text)-1] != '\n' {
+			t.Errorf("file %d is %q", i, text)
+		}
+	}
+	if _, err := os.Stat(rotated(f.path, 4)); err == nil {
+		t.Error("a fifth file is kept")
+	}
+	if got := contents(t, f.path); !strings.HasSuffix(want.String(), got) {
+		t.Errorf("kept\n%s", got)
+	}
+}
+
+func TestLogWithoutRotatedFiles(t *testing.T) {
+	f := testLog(t, 20, 0)
+	for i := range 9 {
+		f.write(fmt.Appendf(nil, "line %d\n", i))
+	}
+	if got, want := contents(t, f.path), "line 8\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLogLineLongerThanAFile(t *testing.T) {
+	f := testLog(t, 10, 2)
+	f.write([]byte("a\n" + strings.Repeat("b", 50) + "\nc\n"))
+	if got, want := contents(t, f.path), "a\n"+strings.Repeat("b", 50)+"\nc\n"; got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestLogSurvivesAFullDisk(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("no /dev/full")
+	}
+	f := testLog(t, 1000, 1)
+	f.write([]byte("before\n"))
+	f.close()
+	moved := f.path + ".moved"
+	if err := os.Rename(f.path, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/full", f.path); err != nil {
+		t.Fatal(err)
+	}
+	f.write([]byte("lost\n"))
+	f.write([]byte("lost too\n"))
+	if got := f.lostBytes(); got != int64(len("lost\nlost too\n")) {
+		t.Errorf("lost %d bytes", got)
+	}
+	if err := os.Rename(moved, f.path); err != nil {
+		t.Fatal(err)
+	}
+	f.retry = time.Time{} // as if its second was over
+	f.write([]byte("after\n"))
+	got := contents(t, f.path)
+	if !strings.HasPrefix(got, "before\n") || !strings.HasSuffix(got, "supervisor: 14 bytes of this log were lost: the file could not be written\nafter\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestLogReplacesAFileTakenAway(t *testing.T) {
+	f := testLog(t, 1000, 1)
+	f.write([]byte("one\n"))
+	if err := os.Remove(f.path); err != nil {
+		t.Fatal(err)
+	}
+	f.seen = time.Time{} // as if the last look was long ago
+	f.write([]byte("two\n"))
+	if got := contents(t, f.path); got != "two\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestLogEnding(t *testing.T) {
+	f := testLog(t, 1<<20, 1)
+	f.write([]byte("an earlier life\n"))
+	f.begin()
+	if got := f.ending(); got != "" {
+		t.Errorf("nothing ends with %q", got)
+	}
+	for i := range 12 {
+		f.write(fmt.Appendf(nil, "line %d\n", i))
+	}
+	f.note("not the node's")
+	got := f.ending()
+	if !strings.HasPrefix(got, "  line 2\n") || !strings.HasSuffix(got, "\n  line 11") {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestUnwritableLogs(t *testing.T) {
+	_, err := openLog("/dev/null/logs", "n", Logs{MaxSize: 1, Keep: 1})
+	if err == nil || err.Error() != "cannot keep logs in /dev/null/logs: mkdir /dev/null: not a directory" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// pieces reads its text in random pieces.
+type pieces struct {
+	text []byte
+	rng  *rand.Rand
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.text) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.text[:min(len(p.text), 1+p.rng.IntN(100_000))])
+	p.text = p.text[n:]
+	return n, nil
+}
+
+func TestPumpKeepsLinesWhole(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range 20 {
+		var text, want bytes.Buffer
+		for text.Len() < 600_000 {
+			line := bytes.Repeat([]byte{'a' + byte(rng.IntN(26))}, rng.IntN(200))
+			if rng.IntN(50) == 0 {
+				line = bytes.Repeat([]byte("x"), pumpBuffer-2)
+			}
+			text.Write(append(line, '\n'))
+		}
+		text.WriteString("no end")
+		want.Write(text.Bytes())
+		want.WriteByte('\n')
+		f := testLog(t, 128<<10, 100)
+		pump(&pieces{text.Bytes(), rng}, f)
+		if got := contents(t, f.path); got != want.String() {
+			t.Fatalf("seed %d: %d bytes became %d", seed, want.Len(), len(got))
+		}
+	}
+}
+
+func TestPumpBreaksEndlessLines(t *testing.T) {
+	f := testLog(t, 128<<10, 100)
+	pump(&pieces{bytes.Repeat([]byte("x"), 3*pumpBuffer), rand.New(rand.NewPCG(1, 2))}, f)
+	got := contents(t, f.path)
+	if n := strings.Count(got, "x"); n != 3*pumpBuffer || !strings.HasSuffix(got, "\n") {
+		t.Errorf("%d of %d bytes", n, 3*pumpBuffer)
+	}
+}

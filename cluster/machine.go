@@ -1,0 +1,367 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// machine is the life of one node. Its goroutine, run, owns all state; others reach it by submit.
+type machine struct {
+	node    topology.Node
+	program Program
+	launch  func(Program, *logFile) (*process, error)
+	probe   prober
+	pace    pace
+	output  *logFile
+	publish func(NodeStatus)
+	log     *log.Logger
+
+	orders chan order
+	over   chan struct{} // closed when run has returned
+
+	// What follows belongs to run. Channels of what is not awaited are nil.
+	status    NodeStatus
+	process   *process                  // nil when none runs
+	ended     <-chan syscall.WaitStatus // of process
+	readiness *readiness                // while starting
+	ready     <-chan struct{}           // of readiness
+	timer     *time.Timer               // one deadline per state: readiness, SIGKILL, or the next start
+	due       <-chan time.Time
+
+	fate     string    // why the supervisor itself killed the process
+	next     next      // what follows the state stopping
+	proven   bool      // it was ready since it was last started on request, so it is to be kept alive
+	readyAt  time.Time // of this life; zero before
+	failures int       // in a row
+
+	starters []chan<- error // told when it is ready, or will not be
+	stoppers []chan<- error // told when it has stopped
+}
+
+// next is what a node does when it has ended.
+type next int
+
+const (
+	stayDown   next = iota // stopped
+	beHeld                 // held
+	beStarted              // starting, on request
+	beRestored             // what follows any other death
+)
+
+type verb int
+
+const (
+	start verb = iota
+	stop
+	kill
+)
+
+// order is a request to a machine.
+type order struct {
+	verb   verb
+	signal syscall.Signal // of kill
+	hold   bool           // of kill
+	reply  chan error     // receives exactly one result; never blocks the machine
+}
+
+// submit hands an order to the machine. The result comes later, see await.
+func (m *machine) submit(o order) <-chan error {
+	o.reply = make(chan error, 1)
+	select {
+	case m.orders <- o:
+	case <-m.over:
+		o.reply <- errStopping
+	}
+	return o.reply
+}
+
+// ask submits an order and awaits its result.
+func (m *machine) ask(ctx context.Context, o order) error { return await(ctx, m.submit(o)) }
+
+// await returns the result of an order, or the cause of ctx's end if that comes first; the order
+// goes on.
+func await(ctx context.Context, result <-chan error) error {
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// run lives until ctx ends, which kills the node if it runs.
+func (m *machine) run(ctx context.Context) {
+	defer close(m.over)
+	for {
+		select {
+		case o := <-m.orders:
+			m.obey(o)
+		case <-m.ready:
+			m.becomeReady()
+		case ws := <-m.ended:
+			m.die(describe(ws))
+		case <-m.due:
+			m.expire()
+		case <-ctx.Done():
+			m.end()
+			return
+		}
+	}
+}
+
+func (m *machine) obey(o order) {
+	switch o.verb {
+	case start:
+		m.obeyStart(o.reply)
+	case stop:
+		m.obeyStop(o.reply)
+	case kill:
+		o.reply <- m.obeyKill(o.signal, o.hold)
+	}
+}
+
+func (m *machine) obeyStart(reply chan<- error) {
+	if m.status.State == StateReady {
+		reply <- nil
+		return
+	}
+	m.starters = append(m.starters, reply)
+	switch m.status.State {
+	case StateStopped, StateHeld:
+		m.proven, m.failures = false, 0
+		m.execute()
+	case StateBackoff, StateCrashLoop:
+		m.execute()
+	case StateStopping:
+		m.next = beStarted
+	}
+}
+
+func (m *machine) obeyStop(reply chan<- error) {
+	m.tell(&m.starters, &control.Error{
+		Status:  http.StatusConflict,
+		Message: m.node.Name + " was stopped before it was ready",
+	})
+	switch m.status.State {
+	case StateStopped, StateHeld, StateBackoff, StateCrashLoop:
+		m.setDue(0)
+		m.enter(StateStopped, "")
+		reply <- nil
+	case StateStarting, StateReady:
+		m.stoppers = append(m.stoppers, reply)
+		m.terminate()
+	case StateStopping:
+		m.stoppers = append(m.stoppers, reply)
+		m.next = stayDown
+	}
+}
+
+func (m *machine) obeyKill(sig syscall.Signal, hold bool) error {
+	if m.process == nil {
+		return &control.Error{
+			Status: http.StatusConflict, Code: codeNotRunning,
+			Message: fmt.Sprintf("%s does not run (%s)", m.node.Name, m.status.State),
+		}
+	}
+	if err := m.process.signalGroup(sig); err != nil {
+		return fmt.Errorf("send %s to %s: %w", signalName(sig), m.node.Name, err)
+	}
+	m.output.note("%s got %s on request", m.node.Name, signalName(sig))
+	switch sig {
+	case syscall.SIGKILL:
+		m.awaitKilled(hold)
+	case syscall.SIGSTOP:
+		m.remark("frozen by SIGSTOP")
+	case syscall.SIGCONT:
+		m.remark("")
+	}
+	return nil
+}
+
+// awaitKilled leaves the state before the process has died, so that nobody is told any more that
+// the node is ready.
+func (m *machine) awaitKilled(hold bool) {
+	if hold {
+		m.next = beHeld
+	} else if m.status.State != StateStopping {
+		m.next = beRestored
+	}
+	if m.status.State != StateStopping {
+		m.forgetReadiness()
+		m.setDue(0)
+		m.enter(StateStopping, "killed on request")
+	}
+}
+
+// execute starts the process.
+func (m *machine) execute() {
+	m.fate, m.readyAt = "", time.Time{}
+	m.output.begin()
+	p, err := m.launch(m.program, m.output)
+	if err != nil {
+		m.die("could not be executed: " + err.Error())
+		return
+	}
+	m.process, m.ended = p, p.ended
+	m.readiness = awaitReady(m.probe, m.node)
+	m.ready = m.readiness.ready
+	m.setDue(m.pace.startTimeout)
+	m.output.note("%s started, pid %d", m.node.Name, p.pid)
+	m.enter(StateStarting, "")
+}
+
+func (m *machine) becomeReady() {
+	m.forgetReadiness()
+	m.setDue(0)
+	m.proven, m.readyAt = true, time.Now()
+	m.output.note("%s ready", m.node.Name)
+	m.enter(StateReady, "")
+	m.tell(&m.starters, nil)
+}
+
+// terminate asks the process to end. One that is frozen must be woken to hear it.
+func (m *machine) terminate() {
+	m.forgetReadiness()
+	m.setDue(m.pace.stopGrace)
+	m.next = stayDown
+	m.enter(StateStopping, "")
+	_ = m.process.signal(syscall.SIGTERM) // fails only when it has just ended, which is what is wanted
+	_ = m.process.signalGroup(syscall.SIGCONT)
+}
+
+// expire acts on the deadline of the state.
+func (m *machine) expire() {
+	m.setDue(0)
+	switch m.status.State {
+	case StateStarting:
+		m.fate = fmt.Sprintf("did not answer within %v", m.pace.startTimeout)
+		if err := m.readiness.lastError(); err != nil {
+			m.fate += fmt.Sprintf(" (%v)", err)
+		}
+		_ = m.process.signalGroup(syscall.SIGKILL)
+	case StateStopping:
+		m.fate = fmt.Sprintf("did not end within %v and was killed", m.pace.stopGrace)
+		_ = m.process.signalGroup(syscall.SIGKILL)
+	case StateBackoff, StateCrashLoop:
+		m.status.Restarts++
+		m.execute()
+	}
+}
+
+// die acts on the end of the process, and on a start that did not even make one.
+func (m *machine) die(how string) {
+	m.forgetReadiness()
+	m.setDue(0)
+	m.process, m.ended = nil, nil
+	if m.fate != "" {
+		how = m.fate
+	}
+	m.output.note("%s %s", m.node.Name, how)
+	next := beRestored
+	if m.status.State == StateStopping {
+		next = m.next
+	}
+	switch {
+	case next == stayDown:
+		m.enter(StateStopped, m.fate)
+	case next == beHeld:
+		m.enter(StateHeld, how)
+	case next == beStarted:
+		m.tell(&m.stoppers, nil)
+		m.proven, m.failures = false, 0
+		m.execute()
+		return
+	case m.proven:
+		m.retreat(how)
+	default:
+		m.enter(StateStopped, how)
+	}
+	m.tell(&m.stoppers, nil)
+	m.tell(&m.starters, &StartError{Node: m.node.Name, How: how, Log: m.output.ending()})
+}
+
+// retreat waits before the next start.
+func (m *machine) retreat(how string) {
+	if !m.readyAt.IsZero() && time.Since(m.readyAt) >= m.pace.healthy {
+		m.failures = 0
+	}
+	m.failures++
+	wait := m.pace.wait(m.failures)
+	m.setDue(wait)
+	if m.failures < m.pace.crashLoop {
+		m.enter(StateBackoff, fmt.Sprintf("%s; next start after %v", how, wait))
+	} else {
+		m.enter(StateCrashLoop, fmt.Sprintf("%s; failed %d times in a row, next start after %v", how, m.failures, wait))
+	}
+}
+
+// end kills the process, if there is one, and releases whoever waits.
+func (m *machine) end() {
+	m.forgetReadiness()
+	m.setDue(0)
+	if m.process != nil {
+		_ = m.process.signalGroup(syscall.SIGKILL)
+		<-m.ended
+		m.process, m.ended = nil, nil
+		m.enter(StateStopped, "killed with the supervisor")
+	}
+	m.tell(&m.starters, errStopping)
+	m.tell(&m.stoppers, nil)
+}
+
+// enter publishes a new state.
+func (m *machine) enter(s State, reason string) {
+	m.status.State, m.status.Since, m.status.PID = s, time.Now(), 0
+	if m.process != nil {
+		m.status.PID = m.process.pid
+	}
+	m.remark(reason)
+	switch {
+	case s == StateBackoff || s == StateHeld || s == StateStopped && reason != "":
+		m.log.Warn("node "+string(s), "node", m.node.Name, "reason", reason)
+	case s == StateCrashLoop:
+		m.log.Error("node crashloop", "node", m.node.Name, "reason", reason)
+	default:
+		m.log.Info("node "+string(s), "node", m.node.Name, "pid", m.status.PID)
+	}
+}
+
+// remark publishes a reason for the state as it is.
+func (m *machine) remark(reason string) {
+	m.status.Reason = reason
+	m.publish(m.status)
+}
+
+func (m *machine) forgetReadiness() {
+	if m.readiness != nil {
+		m.readiness.stop()
+		m.readiness, m.ready = nil, nil
+	}
+}
+
+// setDue sets the state's deadline; 0 is none.
+func (m *machine) setDue(d time.Duration) {
+	if m.timer != nil {
+		m.timer.Stop()
+		m.timer, m.due = nil, nil
+	}
+	if d > 0 {
+		m.timer = time.NewTimer(d)
+		m.due = m.timer.C
+	}
+}
+
+func (m *machine) tell(who *[]chan<- error, result error) {
+	for _, c := range *who {
+		c <- result
+	}
+	*who = nil
+}

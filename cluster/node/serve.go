@@ -1,0 +1,155 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/prefork"
+)
+
+// stopTimeout is how long a node takes to stop at most: its workers close what is left at the end of
+// drainTimeout.
+const stopTimeout = drainTimeout + 2*time.Second
+
+// Options are what a node needs beside its Spec.
+type Options struct {
+	Log *log.Logger
+
+	// WorkerFlags come before the role command of the workers: how they are to log.
+	WorkerFlags []string
+}
+
+// Serve runs a node, as its primary, until ctx is cancelled: then it takes no more connections, finishes
+// what was asked, within stopTimeout, and returns nil. An address that is taken is a *prefork.InUseError,
+// a wrong spec a *SpecError; nothing has been started then.
+func Serve(ctx context.Context, spec Spec, o Options) error {
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	nofile, err := prefork.Limit()
+	if err != nil {
+		return err
+	}
+	workers := 0
+	if spec.Node.TCP != 0 {
+		if workers = prefork.Copies(runtime.NumCPU(), spec.MaxConnections, 1, nofile); workers == 0 {
+			return prefork.ErrLimit
+		}
+	}
+	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, listeners: map[string][]*os.File{}}
+	defer n.close()
+	if err := n.bind(workers); err != nil {
+		return err
+	}
+	if err := n.start(ctx, workers, prefork.Room(1, nofile)); err != nil {
+		return err
+	}
+	o.Log.Info("serving", "node", spec.Node.Name, "tcp", spec.Node.TCPAddress(), "http", spec.Node.HTTPAddress(),
+		"sse", spec.Node.SSEAddress(), "workers", workers)
+	select {
+	case <-ctx.Done():
+		o.Log.Info("stopping")
+		return n.stop()
+	case err := <-n.web.failures:
+		return errors.Join(err, n.stop())
+	}
+}
+
+// primary is the first process of a node.
+type primary struct {
+	spec      Spec
+	log       *log.Logger
+	flags     []string
+	listeners map[string][]*os.File // by transport
+	tally     *tally
+	tallyFile *os.File
+	pool      *prefork.Pool // nil without TCP
+	web       *web
+}
+
+// bind opens all listeners and the tally.
+func (n *primary) bind(workers int) (err error) {
+	for _, port := range n.spec.Node.Ports() {
+		copies := 1
+		if port.Transport == "tcp" {
+			copies = workers
+		}
+		if n.listeners[port.Transport], err = prefork.Listen(port.Address, copies); err != nil {
+			return err
+		}
+	}
+	n.tally, n.tallyFile, err = createTally(max(workers, 1))
+	return err
+}
+
+// start starts the workers and the HTTP servers. When it fails, all of them have ended.
+func (n *primary) start(ctx context.Context, workers, room int) (err error) {
+	if workers > 0 {
+		if n.pool, err = prefork.Start(ctx, n.workers(workers)); err != nil {
+			return err
+		}
+	}
+	n.web = newWeb(n.spec, n.tally, room, n.log)
+	if f := n.listeners["http"]; f != nil {
+		err = n.web.serve(f[0], n.web.routes())
+	}
+	if f := n.listeners["sse"]; f != nil && err == nil {
+		err = n.web.serve(f[0], n.web.legacyRoutes())
+	}
+	if err != nil {
+		err = errors.Join(err, n.stop())
+	}
+	return err
+}
+
+func (n *primary) workers(copies int) prefork.Config {
+	return prefork.Config{
+		Name:   "node " + n.spec.Node.Name,
+		Args:   slices.Concat(n.flags, []string{"node", "worker", n.spec.Node.Name}), // the name is for ps
+		Copies: copies,
+		Files:  []prefork.File{{Name: fileTally, File: n.tallyFile}},
+		PerCopy: func(i int) []prefork.File {
+			return []prefork.File{{Name: fileListener, File: n.listeners["tcp"][i]}}
+		},
+		Hello:  func(int) (string, any) { return messageSpec, n.spec },
+		OnExit: func(i, _ int, _ error) { n.tally.of(i).Store(0) },
+		Log:    n.log,
+	}
+}
+
+// stop ends the workers and then the HTTP servers, which until then say that the node is stopping.
+func (n *primary) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	n.web.announceStop()
+	for _, f := range n.listeners["tcp"] {
+		_ = f.Close() // or newcomers would wait in the queues of workers that have closed theirs
+	}
+	var err error
+	if n.pool != nil {
+		err = n.pool.Stop(ctx)
+	}
+	n.web.stop(ctx)
+	return err
+}
+
+// close gives everything back that bind has taken.
+func (n *primary) close() {
+	for _, files := range n.listeners {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}
+	if n.tallyFile != nil {
+		_ = n.tallyFile.Close()
+	}
+	if n.tally != nil {
+		_ = n.tally.close()
+	}
+}

@@ -1,0 +1,93 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/coder/websocket"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+)
+
+// webSocket serves MCP with one JSON-RPC message in each text message.
+type webSocket struct {
+	server     *sdk.Server
+	maxMessage int64
+}
+
+func (s *webSocket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:       []string{"mcp"},
+		InsecureSkipVerify: true, // see sameOrigin
+	})
+	if err != nil {
+		return // answered by Accept
+	}
+	ws.SetReadLimit(s.maxMessage)
+	session, err := s.server.Connect(r.Context(), socketTransport{ws}, nil)
+	if err != nil {
+		_ = ws.CloseNow()
+		return
+	}
+	_ = session.Wait() // why it has ended is the client's affair
+}
+
+// socketTransport is an sdk.Transport, and its own sdk.Connection, over a WebSocket.
+type socketTransport struct{ ws *websocket.Conn }
+
+func (t socketTransport) Connect(context.Context) (sdk.Connection, error) { return t, nil }
+
+// SessionID is empty: the socket is the session.
+func (t socketTransport) SessionID() string { return "" }
+
+// Read returns the next message. What is none is answered here.
+func (t socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
+	for {
+		kind, text, err := t.ws.Read(ctx)
+		switch {
+		case websocket.CloseStatus(err) != -1, errors.Is(err, io.EOF):
+			return nil, io.EOF
+		case err != nil:
+			return nil, err
+		case kind != websocket.MessageText:
+			_ = t.ws.Close(websocket.StatusUnsupportedData, "messages must be text")
+			return nil, io.EOF
+		}
+		message, err := jsonrpc.DecodeMessage(text)
+		if err == nil {
+			return message, nil
+		}
+		code, problem := mcp.CodeInvalidRequest, "the text is not one JSON-RPC message"
+		if !json.Valid(text) {
+			code, problem = mcp.CodeParseError, "the text is not JSON"
+		}
+		if err := t.write(ctx, bytes.TrimSuffix(mcp.AppendError(nil, nil, code, problem), []byte("\n"))); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (t socketTransport) Write(ctx context.Context, message jsonrpc.Message) error {
+	text, err := jsonrpc.EncodeMessage(message)
+	if err != nil {
+		return err
+	}
+	return t.write(ctx, text)
+}
+
+// write gives up on a client that does not read for writeTimeout.
+func (t socketTransport) write(ctx context.Context, text []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return t.ws.Write(ctx, websocket.MessageText, text)
+}
+
+func (t socketTransport) Close() error {
+	return t.ws.Close(websocket.StatusNormalClosure, "")
+}

@@ -1,0 +1,166 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/internal/units"
+)
+
+// Names of runtimes: what a node is made of.
+const (
+	RuntimeEmbedded = "embedded" // this program's own MCP node
+	RuntimeErlang   = "erlang"   // an Erlang release
+	RuntimeCommand  = "command"  // any program
+)
+
+// Spec says what a cluster is made of: the section "cluster" of erlmcp.yaml. Decode it over
+// [Default], so that a missing key keeps its default, then Validate it.
+type Spec struct {
+	Runtime string          `yaml:"runtime" json:"runtime"`
+	Nodes   []topology.Node `yaml:"nodes" json:"nodes"`
+
+	// NodeMaxConnections is how many connections a node must be able to hold; 0 leaves it to the node.
+	NodeMaxConnections int `yaml:"node_max_connections" json:"node_max_connections"`
+
+	Erlang  Erlang  `yaml:"erlang" json:"erlang"`
+	Command Command `yaml:"command" json:"command"`
+	Logs    Logs    `yaml:"logs" json:"logs"`
+}
+
+// Erlang is how nodes of the runtime "erlang" are started.
+type Erlang struct {
+	Root       string   `yaml:"root" json:"root"`       // directory of the rebar3 project
+	Release    string   `yaml:"release" json:"release"` // name of the release; empty starts erl on the compiled project
+	CookieFile string   `yaml:"cookie_file" json:"cookie_file"`
+	Args       []string `yaml:"args" json:"args"` // added to the command line
+}
+
+// Command is how nodes of the runtime "command" are started.
+type Command struct {
+	// Argv is the program and its arguments; {name} {host} {tcp} {http} {sse} in them are replaced.
+	Argv []string `yaml:"argv" json:"argv"`
+}
+
+// Logs is where what nodes print goes: DIR/NAME.log, and DIR/NAME.log.1 … NAME.log.KEEP for what
+// came before.
+type Logs struct {
+	Dir     string      `yaml:"dir" json:"dir"`           // empty: logs in the state directory
+	MaxSize units.Bytes `yaml:"max_size" json:"max_size"` // a file that would grow over it is rotated
+	Keep    int         `yaml:"keep" json:"keep"`         // rotated files kept beside the current one
+}
+
+// Bounds of what a Spec may ask for.
+const (
+	minLogSize            = 128 * units.KiB
+	maxLogKeep            = 1000
+	maxNodeMaxConnections = 10_000_000
+)
+
+// Default is four embedded nodes on this machine.
+func Default() Spec {
+	return Spec{
+		Runtime: RuntimeEmbedded,
+		Nodes:   topology.Default(4),
+		Erlang:  Erlang{Root: "."},
+		Logs:    Logs{MaxSize: 64 * units.MiB, Keep: 5},
+	}
+}
+
+// Validate reports everything that is wrong with s, each error beginning with the field's path
+// ("cluster.logs.keep: …"). It opens nothing.
+func (s *Spec) Validate() error {
+	var wrong []error
+	add := func(field, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("cluster."+field+": "+format, args...))
+	}
+	switch s.Runtime {
+	case RuntimeEmbedded, RuntimeErlang:
+	case RuntimeCommand:
+		s.Command.validate(add)
+	default:
+		add("runtime", "%q is not one of %s, %s, %s", s.Runtime, RuntimeEmbedded, RuntimeErlang, RuntimeCommand)
+	}
+	if err := topology.Validate(s.Nodes); err != nil {
+		field, text, _ := strings.Cut(err.Error(), ": ")
+		if text == "" {
+			field, text = "", field
+		}
+		add("nodes"+field, "%s", text)
+	}
+	if n := s.NodeMaxConnections; n < 0 || n > maxNodeMaxConnections {
+		add("node_max_connections", "%d is not within 0..%d", n, maxNodeMaxConnections)
+	}
+	if s.Logs.MaxSize < minLogSize {
+		add("logs.max_size", "%v is less than %v", s.Logs.MaxSize, minLogSize)
+	}
+	if s.Logs.Keep < 0 || s.Logs.Keep > maxLogKeep {
+		add("logs.keep", "%d is not within 0..%d", s.Logs.Keep, maxLogKeep)
+	}
+	return errors.Join(wrong...)
+}
+
+func (c Command) validate(add func(field, format string, args ...any)) {
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		add("command.argv", "the runtime %q needs a program to execute", RuntimeCommand)
+		return
+	}
+	for _, arg := range c.Argv {
+		for _, name := range placeholders(arg) {
+			switch name {
+			case "name", "host", "tcp", "http", "sse":
+			default:
+				add("command.argv", "unknown placeholder {%s} (there are {name} {host} {tcp} {http} {sse})", name)
+			}
+		}
+	}
+}
+
+// placeholders lists what stands in braces in arg, if it is one lower-case word.
+func placeholders(arg string) []string {
+	var names []string
+	for _, part := range strings.Split(arg, "{")[1:] {
+		name, _, closed := strings.Cut(part, "}")
+		if closed && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// ReadSpec decodes the JSON form of a Spec, which [Start] hands to the supervisor.
+func ReadSpec(r io.Reader) (Spec, error) {
+	var s Spec
+	dec := json.NewDecoder(r)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return Spec{}, fmt.Errorf("read cluster specification: %w", err)
+	}
+	err := s.Validate()
+	return s, err
+}
+
+// pick returns the nodes of the given names in the order of the cluster; no names means all.
+func pick(nodes []topology.Node, names []string) ([]topology.Node, error) {
+	wanted := map[string]bool{}
+	for _, name := range names {
+		if _, err := topology.Find(nodes, name); err != nil {
+			return nil, err
+		}
+		wanted[name] = true
+	}
+	if len(wanted) == 0 {
+		return nodes, nil
+	}
+	var picked []topology.Node
+	for _, n := range nodes {
+		if wanted[n.Name] {
+			picked = append(picked, n)
+		}
+	}
+	return picked, nil
+}

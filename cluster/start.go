@@ -1,0 +1,181 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// Options say what Start starts.
+type Options struct {
+	StateDir string
+	Spec     Spec
+	Names    []string // nodes to start; none means all
+	Args     []string // global flags for the supervisor and for nodes that are this program
+
+	Progress func(NodeStatus)    // told, from one goroutine, each node's status and its changes; may be nil
+	Note     func(remark string) // told what is odd but no error; may be nil
+}
+
+const (
+	startPause = 20 * time.Millisecond
+	// supervisorPatience exceeds what a supervisor takes to start its nodes or to give up.
+	supervisorPatience = 2 * time.Minute
+)
+
+// Start starts the cluster in the background, or what is missing of a cluster that runs, and
+// returns when the nodes are ready. When it fails, or ctx ends, what it started is taken down
+// again.
+func Start(ctx context.Context, o Options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	watching, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	var watcher sync.WaitGroup
+	watcher.Go(func() { o.watch(watching) })
+	err := o.untilSettled(ctx)
+	unwatch()
+	watcher.Wait()
+	if err == nil {
+		o.conclude(ctx)
+	}
+	return err
+}
+
+// untilSettled launches or joins until no supervisor comes or goes in between.
+func (o *Options) untilSettled(ctx context.Context) error {
+	for {
+		err := o.launchOrJoin(ctx)
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+		select {
+		case <-time.After(startPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// errAgain says that a supervisor came or went in the meantime.
+var errAgain = errors.New("try again")
+
+// Check reports why a cluster cannot be started, as far as that can be told without trying.
+func Check(spec Spec) error {
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	_, err := runtimeOf(spec, nil)
+	return err
+}
+
+func (o *Options) check() error {
+	if err := Check(o.Spec); err != nil {
+		return err
+	}
+	if o.Spec.Logs.Dir != "" {
+		dir, err := filepath.Abs(o.Spec.Logs.Dir)
+		if err != nil {
+			return fmt.Errorf("cluster.logs.dir: %w", err)
+		}
+		o.Spec.Logs.Dir = dir
+	}
+	return nil
+}
+
+func (o *Options) launchOrJoin(ctx context.Context) error {
+	if _, running := control.Running(o.StateDir, daemonName); running {
+		return o.join(ctx)
+	}
+	if _, err := pick(o.Spec.Nodes, o.Names); err != nil {
+		return err
+	}
+	err := o.launch(ctx)
+	if _, running := control.Running(o.StateDir, daemonName); err != nil && running && ctx.Err() == nil {
+		return errAgain // another start was faster
+	}
+	return err
+}
+
+// launch starts a supervisor.
+func (o *Options) launch(ctx context.Context) error {
+	spec, err := json.Marshal(o.Spec)
+	if err != nil {
+		return fmt.Errorf("start cluster: %w", err)
+	}
+	_, err = daemon.Start(ctx, daemon.Options{
+		Args:    slices.Concat([]string{"cluster", "supervise", "--spec-from-stdin"}, o.Args, o.Names),
+		Input:   spec,
+		LogFile: SupervisorLog(o.StateDir),
+		Timeout: supervisorPatience,
+	})
+	return err
+}
+
+// SupervisorLog is the file that the supervisor of a state directory logs to.
+func SupervisorLog(stateDir string) string { return filepath.Join(stateDir, daemonName+".log") }
+
+// join lets the supervisor that runs start what is missing.
+func (o *Options) join(ctx context.Context) error {
+	client := Connect(o.StateDir)
+	spec, err := client.Spec(ctx)
+	if err == nil {
+		if !reflect.DeepEqual(normal(spec), normal(o.Spec)) && o.Note != nil {
+			o.Note("the cluster runs with another configuration; `erlmcp cluster restart` applies this one")
+		}
+		err = client.StartNodes(ctx, o.Names)
+	}
+	var refusal *control.Error
+	if errors.Is(err, control.ErrNotRunning) || errors.As(err, &refusal) && refusal.Code == codeStopping {
+		return errAgain // not up yet, or on its way out
+	}
+	return err
+}
+
+// normal makes specs equal that mean the same.
+func normal(s Spec) Spec {
+	s.Erlang.Args = append([]string{}, s.Erlang.Args...)
+	s.Command.Argv = append([]string{}, s.Command.Argv...)
+	s.Nodes = append([]topology.Node{}, s.Nodes...)
+	return s
+}
+
+// watch reports progress until ctx ends, from whichever supervisor there is.
+func (o *Options) watch(ctx context.Context) {
+	if o.Progress == nil {
+		return
+	}
+	client := Connect(o.StateDir)
+	for ctx.Err() == nil {
+		_ = client.Watch(ctx, o.Progress)
+		select {
+		case <-time.After(startPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// conclude reports the nodes as they are in the end; watching may have missed that.
+func (o *Options) conclude(ctx context.Context) {
+	if o.Progress == nil {
+		return
+	}
+	s, err := Connect(o.StateDir).Status(ctx)
+	if err != nil {
+		return
+	}
+	for _, n := range s.Nodes {
+		o.Progress(n)
+	}
+}

@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// Schema is the value of Status.Schema.
+const Schema = "erlmcp.cluster/v1"
+
+// Phase is what the supervisor is about.
+type Phase string
+
+// The phases of a supervisor.
+const (
+	PhaseStarting Phase = "starting" // its first nodes are not all ready
+	PhaseRunning  Phase = "running"
+	PhaseStopping Phase = "stopping"
+	PhaseStopped  Phase = "stopped" // there is none
+)
+
+// State is where a node is in its life; see the package's picture.
+type State string
+
+// The states of a node.
+const (
+	StateStopped   State = "stopped"
+	StateStarting  State = "starting" // the process runs, it has not answered yet
+	StateReady     State = "ready"
+	StateBackoff   State = "backoff"   // died, will be started again
+	StateCrashLoop State = "crashloop" // the same, after it has died many times
+	StateStopping  State = "stopping"
+	StateHeld      State = "held" // killed on request and kept down until it is started
+)
+
+// Status is what a supervisor knows, as printed by `cluster status --json`.
+type Status struct {
+	Schema string       `json:"schema"`
+	PID    int          `json:"pid"` // of the supervisor; 0 when there is none
+	State  Phase        `json:"state"`
+	Nodes  []NodeStatus `json:"nodes"`
+}
+
+// NodeStatus is one node's share of it.
+type NodeStatus struct {
+	Name     string    `json:"name"`
+	State    State     `json:"state"`
+	PID      int       `json:"pid,omitempty"`  // of the leader of its process group; 0 when it does not run
+	Since    time.Time `json:"since,omitzero"` // when the state was entered
+	Restarts int       `json:"restarts"`       // starts that nobody asked for
+	Reason   string    `json:"reason,omitempty"`
+
+	TCP  string `json:"tcp,omitempty"` // host:port
+	HTTP string `json:"http,omitempty"`
+	SSE  string `json:"sse,omitempty"`
+
+	Log     string `json:"log"`                      // file
+	LogLost int64  `json:"log_lost_bytes,omitempty"` // what could not be written to it
+}
+
+// Healthy reports whether every node is ready.
+func (s Status) Healthy() bool {
+	return !slices.ContainsFunc(s.Nodes, func(n NodeStatus) bool { return n.State != StateReady })
+}
+
+// Only returns the status with the named nodes alone; no names means all.
+func (s Status) Only(names []string) (Status, error) {
+	if len(names) == 0 {
+		return s, nil
+	}
+	known := make([]string, len(s.Nodes))
+	for i, n := range s.Nodes {
+		known[i] = n.Name
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return s, &topology.UnknownError{Name: name, Nodes: known}
+		}
+	}
+	unwanted := func(n NodeStatus) bool { return !slices.Contains(names, n.Name) }
+	s.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), unwanted)
+	return s, nil
+}
+
+// Offline is the status of the cluster spec while no supervisor runs in stateDir.
+func Offline(stateDir string, spec Spec) Status {
+	s := Status{Schema: Schema, State: PhaseStopped, Nodes: make([]NodeStatus, len(spec.Nodes))}
+	for i, n := range spec.Nodes {
+		s.Nodes[i] = newNodeStatus(n, logPath(LogDir(stateDir, spec), n.Name))
+	}
+	return s
+}
+
+// newNodeStatus is the status of a node before its first start.
+func newNodeStatus(n topology.Node, log string) NodeStatus {
+	return NodeStatus{
+		Name: n.Name, State: StateStopped, Log: log,
+		TCP: n.TCPAddress(), HTTP: n.HTTPAddress(), SSE: n.SSEAddress(),
+	}
+}
+
+// register publishes the status of all nodes. Each entry has one writer, that node's machine.
+type register struct {
+	mu      sync.Mutex
+	nodes   []NodeStatus
+	changed chan struct{} // closed, and replaced, by every change
+}
+
+func newRegister(n int) *register {
+	return &register{nodes: make([]NodeStatus, n), changed: make(chan struct{})}
+}
+
+func (r *register) set(i int, s NodeStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nodes[i] = s
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// snapshot returns a copy of all entries, and a channel that is closed when one differs.
+func (r *register) snapshot() ([]NodeStatus, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.nodes), r.changed
+}

@@ -1,0 +1,352 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/charmbracelet/log"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// SupervisorOptions are what a supervisor needs beside the Spec.
+type SupervisorOptions struct {
+	StateDir string
+	Names    []string // nodes to start at once; none means all
+	NodeArgs []string // global flags for nodes that are this program
+	Log      *log.Logger
+
+	runtime Runtime // for tests; nil is the Spec's
+	probe   prober  // for tests; nil is an MCP request
+	pace    pace    // for tests; zero is the default
+}
+
+// crashPatience is how long ports are waited for that nodes of a killed supervisor held: a process
+// with tens of thousands of sockets takes a while to die.
+const crashPatience = 5 * time.Second
+
+// Supervise is the supervisor's process: it starts the nodes, keeps them running, serves the
+// control socket, and when ctx ends or it is asked to, takes everything down. The error says why
+// the first start failed; then nothing is left running. It reports to [daemon.Start].
+func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) {
+	defer func() {
+		if err != nil {
+			daemon.Fail(err)
+		}
+	}()
+	instance, err := control.Acquire(o.StateDir, daemonName)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, instance.Close()) }()
+	s, err := newSupervisor(spec, o)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := instance.Serve(s.handler()); err != nil {
+		return err
+	}
+	patience := time.Duration(0)
+	if instance.Crashed() {
+		patience = crashPatience
+	}
+	if err := s.startPatiently(ctx, o.Names, patience); err != nil {
+		s.takeDown()
+		return err
+	}
+	s.opened()
+	if err := daemon.Ready(); err != nil {
+		s.log.Debug("nobody waits for the start", "err", err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.closing:
+	}
+	s.takeDown()
+	return nil
+}
+
+// supervisor is all nodes of a running cluster.
+type supervisor struct {
+	spec     Spec
+	machines []*machine // in the order of the Spec
+	register *register
+	launcher *launcher
+	log      *log.Logger
+
+	// beginning is held while it is found out which nodes must be started, until they have been
+	// told so: two starts at the same time must not find each other's ports taken.
+	beginning sync.Mutex
+
+	mu      sync.Mutex
+	phase   Phase
+	closing chan struct{} // closed when the end has been asked for
+
+	stopMachines context.CancelFunc
+}
+
+// newSupervisor makes the machines of all nodes; they start nothing yet.
+func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
+	if o.runtime == nil {
+		var err error
+		if o.runtime, err = runtimeOf(spec, o.NodeArgs); err != nil {
+			return nil, err
+		}
+	}
+	if o.probe == nil {
+		o.probe = probeNode
+	}
+	if o.pace == (pace{}) {
+		o.pace = defaultPace
+	}
+	if _, err := pick(spec.Nodes, o.Names); err != nil {
+		return nil, err
+	}
+	if _, err := prefork.Limit(); err != nil {
+		o.Log.Warn("nodes may be short of descriptors", "err", err)
+	}
+	if err := adoptOrphans(); err != nil {
+		o.Log.Warn("processes left by a node that died will not be waited for", "err", err)
+	}
+	launcher, err := newLauncher()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &supervisor{
+		spec: spec, register: newRegister(len(spec.Nodes)), launcher: launcher, log: o.Log,
+		phase: PhaseStarting, closing: make(chan struct{}),
+		stopMachines: cancel,
+	}
+	dir := LogDir(o.StateDir, spec)
+	for i, n := range spec.Nodes {
+		m, err := s.newMachine(n, dir, o, func(status NodeStatus) { s.register.set(i, status) })
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+		s.machines = append(s.machines, m)
+		go m.run(ctx)
+	}
+	return s, nil
+}
+
+func (s *supervisor) newMachine(
+	n topology.Node, dir string, o SupervisorOptions, publish func(NodeStatus),
+) (*machine, error) {
+	program, err := o.runtime.Program(n)
+	if err != nil {
+		return nil, err
+	}
+	output, err := openLog(dir, n.Name, s.spec.Logs)
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{
+		node: n, program: program, launch: s.launcher.launch, probe: o.probe, pace: o.pace,
+		output: output, publish: publish, log: o.Log,
+		orders: make(chan order), over: make(chan struct{}),
+		status: newNodeStatus(n, output.path),
+	}
+	publish(m.status)
+	return m, nil
+}
+
+// close kills what still runs and frees everything.
+func (s *supervisor) close() {
+	s.stopMachines()
+	for _, m := range s.machines {
+		<-m.over
+		m.output.close()
+	}
+	s.launcher.close()
+}
+
+// opened says that the first nodes are ready.
+func (s *supervisor) opened() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == PhaseStarting {
+		s.phase = PhaseRunning
+	}
+}
+
+// shutdown asks for the end, once or more often.
+func (s *supervisor) shutdown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.closing:
+	default:
+		close(s.closing)
+		s.phase = PhaseStopping
+	}
+}
+
+// takeDown stops all nodes, the last one first.
+func (s *supervisor) takeDown() {
+	s.shutdown()
+	for _, m := range slices.Backward(s.machines) {
+		_ = m.ask(context.Background(), order{verb: stop})
+	}
+}
+
+func (s *supervisor) status() Status {
+	nodes, _ := s.register.snapshot()
+	for i, m := range s.machines {
+		nodes[i].LogLost = m.output.lostBytes()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Status{Schema: Schema, PID: os.Getpid(), State: s.phase, Nodes: nodes}
+}
+
+// pick returns the machines of nodes by name, in the order of the cluster; no names means all.
+func (s *supervisor) pick(names []string) ([]*machine, error) {
+	nodes, err := pick(s.spec.Nodes, names)
+	if err != nil {
+		return nil, err
+	}
+	var picked []*machine
+	for _, m := range s.machines {
+		if slices.ContainsFunc(nodes, func(n topology.Node) bool { return n.Name == m.node.Name }) {
+			picked = append(picked, m)
+		}
+	}
+	return picked, nil
+}
+
+// start starts what does not run of the named nodes and waits until all are ready. On the first
+// failure, or when ctx or the cluster ends, what it started is stopped again.
+func (s *supervisor) start(ctx context.Context, names []string) error {
+	return s.startPatiently(ctx, names, 0)
+}
+
+// startPatiently waits that long for ports that are in use.
+func (s *supervisor) startPatiently(ctx context.Context, names []string, patience time.Duration) error {
+	picked, err := s.pick(names)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.whileOpen(ctx)
+	defer cancel(nil)
+	results, fresh, err := s.begin(ctx, picked, patience)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, result := range results {
+		group.Go(func() error { return await(ctx, result) })
+	}
+	if err = group.Wait(); err == nil {
+		return nil
+	}
+	for _, m := range slices.Backward(fresh) {
+		_ = m.ask(context.Background(), order{verb: stop})
+	}
+	return err
+}
+
+// begin gives the order to start. fresh are the nodes that did not run, nor were about to.
+func (s *supervisor) begin(
+	ctx context.Context, picked []*machine, patience time.Duration,
+) (results []<-chan error, fresh []*machine, err error) {
+	s.beginning.Lock()
+	defer s.beginning.Unlock()
+	states, _ := s.register.snapshot()
+	var idle []topology.Node
+	for i, m := range s.machines {
+		down := states[i].State == StateStopped || states[i].State == StateHeld
+		if down && slices.Contains(picked, m) {
+			fresh = append(fresh, m)
+			idle = append(idle, m.node)
+		}
+	}
+	if err := checkPorts(ctx, idle, patience); err != nil {
+		return nil, nil, err
+	}
+	for _, m := range picked {
+		results = append(results, m.submit(order{verb: start}))
+	}
+	return results, fresh, nil
+}
+
+// stop stops the named nodes, the last one first.
+func (s *supervisor) stop(ctx context.Context, names []string) error {
+	picked, err := s.pick(names)
+	if err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(picked) {
+		if err := m.ask(ctx, order{verb: stop}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restart stops and starts the named nodes one by one.
+func (s *supervisor) restart(ctx context.Context, names []string) error {
+	picked, err := s.pick(names)
+	if err != nil {
+		return err
+	}
+	for _, m := range picked {
+		one := []string{m.node.Name}
+		if err := s.stop(ctx, one); err != nil {
+			return err
+		}
+		if err := s.start(ctx, one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kill sends a signal to a node.
+func (s *supervisor) kill(ctx context.Context, name string, signal Signal, hold bool) error {
+	number, ok := signals[signal]
+	if !ok {
+		return &control.Error{
+			Status: http.StatusBadRequest, Exit: 2,
+			Message: fmt.Sprintf("unknown signal %q (there are KILL, STOP, CONT)", signal),
+		}
+	}
+	picked, err := s.pick([]string{name})
+	if err != nil {
+		return err
+	}
+	return picked[0].ask(ctx, order{verb: kill, signal: number, hold: hold})
+}
+
+var signals = map[Signal]syscall.Signal{
+	SignalKill: syscall.SIGKILL,
+	SignalStop: syscall.SIGSTOP,
+	SignalCont: syscall.SIGCONT,
+}
+
+// whileOpen returns a context that also ends, with errStopping as its cause, when the cluster's end
+// is asked for.
+func (s *supervisor) whileOpen(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-s.closing:
+			cancel(errStopping)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
