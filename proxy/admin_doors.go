@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A door is an HTTP listener that the master itself serves.
+type door struct {
+	name     string // its key in Listen
+	address  string // as in the spec
+	listener net.Listener
+	server   *http.Server // nil until served
+}
+
+func openDoor(name, address string) (*door, error) {
+	l, err := listenHere(name, address)
+	if err != nil {
+		return nil, err
+	}
+	return &door{name: name, address: address, listener: l}, nil
+}
+
+// serve begins to answer. A visitor gets little time and space: there is nothing to upload.
+func (d *door) serve(h http.Handler) {
+	d.server = &http.Server{
+		Handler:           http.MaxBytesHandler(h, 4<<10),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+	go func() { _ = d.server.Serve(d.listener) }() // ends with close
+}
+
+// close finishes what is being answered.
+func (d *door) close() {
+	if d.server == nil {
+		d.listener.Close()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if d.server.Shutdown(ctx) != nil {
+		d.server.Close()
+	}
+}
+
+// doors are those that are served. Its methods may be called from any goroutine.
+type doors struct {
+	handlers map[string]http.Handler // by name; constant
+
+	mu   sync.Mutex
+	list []*door
+}
+
+// doorChange is what opening other addresses amounts to, before it takes effect.
+type doorChange struct {
+	opened, closing []*door
+}
+
+// change opens the addresses of l that are not open yet, or none of them if one fails. Until commit
+// nobody is answered there.
+func (ds *doors) change(l Listen) (*doorChange, error) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	c := &doorChange{closing: slices.Clone(ds.list)}
+	for _, want := range []struct{ name, address string }{{"admin", l.Admin}, {"health", l.Health}} {
+		if want.address == "" {
+			continue
+		}
+		kept := slices.IndexFunc(c.closing, func(d *door) bool { return d.name == want.name && d.address == want.address })
+		if kept >= 0 {
+			c.closing = slices.Delete(c.closing, kept, kept+1)
+			continue
+		}
+		d, err := openDoor(want.name, want.address)
+		if err != nil {
+			c.undo()
+			return nil, err
+		}
+		c.opened = append(c.opened, d)
+	}
+	return c, nil
+}
+
+// undo closes what change has opened. After commit it does nothing.
+func (c *doorChange) undo() {
+	for _, d := range c.opened {
+		d.close()
+	}
+	c.opened = nil
+}
+
+// commit makes a change take effect.
+func (ds *doors) commit(c *doorChange) {
+	ds.mu.Lock()
+	ds.list = slices.DeleteFunc(ds.list, func(d *door) bool { return slices.Contains(c.closing, d) })
+	for _, d := range c.opened {
+		d.serve(ds.handlers[d.name])
+		ds.list = append(ds.list, d)
+	}
+	ds.mu.Unlock()
+	c.opened = nil
+	for _, d := range c.closing {
+		d.close()
+	}
+}
+
+// close closes all doors.
+func (ds *doors) close() { ds.commit(&doorChange{closing: ds.open()}) }
+
+// open lists the doors that are open.
+func (ds *doors) open() []*door {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	return slices.Clone(ds.list)
+}

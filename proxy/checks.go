@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// watch is what a watcher is told to do. It is replaced as a whole.
+type watch struct {
+	checks    Checks
+	probe     func(context.Context) healthcheck.Result // takes no longer than checks.Timeout
+	weight    int                                      // in units
+	slowStart time.Duration
+	draining  bool // takes no new clients while it is up
+}
+
+// order is a new watch, and a channel that is closed once it is in force.
+type order struct {
+	watch watch
+	done  chan struct{}
+}
+
+// checkStatus is what a watcher last saw, for people to read.
+type checkStatus struct {
+	result   healthcheck.Result
+	at       time.Time     // when the check ended; zero before the first
+	detected time.Duration // how long it took to notice the last time the node went down
+}
+
+// A watcher decides whether one node is up. It is one goroutine, the only writer of the node's
+// cell while it runs.
+//
+//	       fall failures, or refused 3 times in a row by workers
+//	up  ─────────────────────────────────────────────────────────▶  down
+//	    ◀─────────────────────────────────────────────────────────
+//	       rise successes (at first: 1); then the weight grows slowly
+//
+// The interval is fast while the last result disagrees with the state.
+type watcher struct {
+	slot  int
+	name  string
+	board *board.Board
+	tell  func() // the workers, that node cells have changed
+	log   *log.Logger
+
+	suspects chan Suspect // full: a report more or less changes nothing
+	orders   chan order
+	status   atomic.Pointer[checkStatus]
+	decided  chan struct{} // closed after the first result
+	ended    chan struct{} // closed when run returns
+
+	// Owned by run.
+	watch     watch
+	health    health
+	slowly    bool // the next time it comes up, its weight grows slowly
+	next      *time.Timer
+	results   chan healthcheck.Result
+	checking  bool      // a check is on its way; next is stopped
+	begun     time.Time // when the last check began
+	heard     uint64    // bytes the node had sent to clients when the last check began
+	hurry     bool      // after that check, do not wait for the interval
+	firstSign time.Time // of trouble, zero while there is none
+	ramp      *time.Ticker
+	upSince   time.Time
+}
+
+// newWatcher makes the watcher of a slot; run starts it. A node that was there when the balancer
+// started gets its full weight when it first comes up (slowly false).
+func newWatcher(b *board.Board, slot int, name string, w watch, slowly bool, tell func(), log *log.Logger) *watcher {
+	watcher := &watcher{
+		slot:     slot,
+		name:     name,
+		board:    b,
+		tell:     tell,
+		log:      log,
+		suspects: make(chan Suspect, 1),
+		orders:   make(chan order),
+		decided:  make(chan struct{}),
+		ended:    make(chan struct{}),
+		watch:    w,
+		slowly:   slowly,
+		results:  make(chan healthcheck.Result, 1),
+	}
+	watcher.status.Store(&checkStatus{result: healthcheck.Result{Kind: w.checks.Kind}})
+	return watcher
+}
+
+// run watches until ctx ends. It leaves the node's cell as it is.
+func (w *watcher) run(ctx context.Context) {
+	defer close(w.ended)
+	w.next = time.NewTimer(0)
+	w.ramp = time.NewTicker(time.Hour)
+	w.ramp.Stop()
+	defer w.next.Stop()
+	defer w.ramp.Stop()
+	w.publish()
+	for {
+		select {
+		case <-ctx.Done():
+			if w.checking {
+				<-w.results
+			}
+			return
+		case <-w.next.C:
+			w.check(ctx)
+		case r := <-w.results:
+			w.observe(r)
+		case s := <-w.suspects:
+			w.suspect(s)
+		case <-w.ramp.C:
+			w.weigh()
+		case o := <-w.orders:
+			w.watch = o.watch
+			w.publish()
+			close(o.done)
+		}
+	}
+}
+
+// order replaces what the watcher does. When it returns that has taken effect, or the watcher has
+// ended.
+func (w *watcher) order(to watch) {
+	o := order{to, make(chan struct{})}
+	select {
+	case w.orders <- o:
+		<-o.done
+	case <-w.ended:
+	}
+}
+
+// report passes on a worker's suspicion.
+func (w *watcher) report(s Suspect) {
+	select {
+	case w.suspects <- s:
+	default:
+	}
+}
+
+func (w *watcher) check(ctx context.Context) {
+	w.checking, w.begun = true, time.Now()
+	w.heard = w.board.NodeTotals(w.slot).BytesOut
+	probe := w.watch.probe
+	go func() { w.results <- probe(ctx) }()
+}
+
+func (w *watcher) observe(r healthcheck.Result) {
+	w.checking = false
+	last := w.status.Swap(&checkStatus{result: r, at: time.Now(), detected: w.status.Load().detected})
+	if !r.Conclusive() {
+		if last.result.Conclusive() {
+			w.log.Warn("node cannot be checked", "node", w.name, "err", r.Error)
+		}
+		w.next.Reset(w.watch.checks.FastInterval)
+		return
+	}
+	if !r.OK && w.busy(r.Cause) {
+		w.next.Reset(w.watch.checks.FastInterval)
+		return
+	}
+	if r.OK {
+		w.board.Node(w.slot).CheckLatencyNs.Store(int64(r.Latency))
+		w.firstSign = time.Time{}
+	} else {
+		w.sign(w.begun)
+	}
+	first := !w.health.checked
+	if w.health.observe(r.OK, &w.watch.checks) {
+		w.turn(r.Error)
+	}
+	if first {
+		close(w.decided)
+	}
+	c := &w.watch.checks
+	if w.hurry || !w.health.settled() {
+		w.next.Reset(time.Until(w.begun.Add(c.FastInterval)))
+	} else {
+		w.next.Reset(c.Interval - rand.N(c.Interval/10+1))
+	}
+	w.hurry = false
+}
+
+// busy reports that a check which got no answer in time proves nothing: the node is up and went on
+// answering clients meanwhile. When a machine is overloaded, checks are late first; taking nodes
+// out then would put their load on the others and bring down one after the other.
+func (w *watcher) busy(c healthcheck.Cause) bool {
+	late := c == healthcheck.CauseTimeout || c == healthcheck.CauseUnreachable
+	return late && w.health.up && w.board.NodeTotals(w.slot).BytesOut > w.heard
+}
+
+// suspect has the node checked as soon as the fast interval allows. Refused connections mark it
+// down at once when there are enough of them. Nothing else does without a failed check: a
+// connection cut or left without an answer a client could provoke, and connecting takes long for a
+// worker that is itself short of time.
+func (w *watcher) suspect(s Suspect) {
+	if !w.health.up || s.Generation != w.board.Node(w.slot).Generation.Load() {
+		return
+	}
+	w.sign(time.Now())
+	switch {
+	case s.Errors >= errorsInARow && s.Reason == SuspectRefused:
+		w.health.condemn()
+		w.turn("connections " + s.Reason)
+	case s.Errors >= errorsInARow || s.Reason == SuspectSilent:
+		w.health.doubt(&w.watch.checks)
+	}
+	if w.checking {
+		w.hurry = true
+		return
+	}
+	w.next.Reset(time.Until(w.begun.Add(w.watch.checks.FastInterval)))
+}
+
+func (w *watcher) sign(at time.Time) {
+	if w.firstSign.IsZero() {
+		w.firstSign = at
+	}
+}
+
+// turn makes a change of health known.
+func (w *watcher) turn(why string) {
+	if w.health.up {
+		w.log.Info("node is up", "node", w.name)
+	} else {
+		status := *w.status.Load()
+		status.detected = time.Since(w.firstSign)
+		w.status.Store(&status)
+		w.firstSign = time.Time{}
+		w.log.Warn("node is down", "node", w.name, "why", why, "detected_after", status.detected.Round(time.Microsecond))
+	}
+	w.publish()
+}
+
+// publish writes state and weight to the board and tells the workers about a new state.
+func (w *watcher) publish() {
+	state := board.Down
+	switch {
+	case w.health.up && w.watch.draining:
+		state = board.Draining
+	case w.health.up:
+		state = board.Up
+	}
+	before := board.State(w.board.Node(w.slot).State.Load())
+	if state == board.Up && before != board.Up {
+		if w.slowly && w.watch.slowStart > 0 {
+			w.upSince = time.Now()
+			w.ramp.Reset(max(w.watch.slowStart/100, 10*time.Millisecond))
+		}
+		w.slowly = true
+	}
+	w.weigh()
+	if state != before {
+		w.board.SetNodeState(w.slot, state, time.Now())
+		w.tell()
+	}
+}
+
+// weigh writes the weight of this moment.
+func (w *watcher) weigh() {
+	elapsed := w.watch.slowStart
+	if !w.upSince.IsZero() {
+		elapsed = time.Since(w.upSince)
+	}
+	if elapsed >= w.watch.slowStart {
+		w.upSince = time.Time{}
+		w.ramp.Stop()
+	}
+	w.board.Node(w.slot).Weight.Store(rampWeight(w.watch.weight, elapsed, w.watch.slowStart))
+}

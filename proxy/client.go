@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
+)
+
+// Client asks the balancer of a state directory. Its methods fail with control.ErrNotRunning when
+// there is none and with *control.Error when it refuses. A client (an argument of Ban, Unban and
+// Explain) is an IP address; an IPv6 address stands for its /64.
+type Client struct {
+	control *control.Client
+	dir     string
+}
+
+// Connect returns a client for the balancer of stateDir, which need not run.
+func Connect(stateDir string) *Client {
+	return &Client{control: control.NewClient(stateDir, daemonName), dir: stateDir}
+}
+
+// Start runs "erlmcp lb serve" with more arguments in the background. It returns the pid once
+// clients are served, or the error that the balancer ended with. What it logs goes to LogFile.
+func Start(ctx context.Context, stateDir string, args []string) (pid int, err error) {
+	return daemon.Start(ctx, daemon.Options{
+		Args:    append([]string{"lb", "serve"}, args...),
+		LogFile: LogFile(stateDir),
+	})
+}
+
+// LogFile is where a balancer in the background writes its log.
+func LogFile(stateDir string) string { return filepath.Join(stateDir, daemonName+".log") }
+
+// Stats returns what the balancer is doing.
+func (c *Client) Stats(ctx context.Context) (s Stats, err error) {
+	err = c.control.Do(ctx, http.MethodGet, pathStats, nil, &s)
+	return s, err
+}
+
+// Drain gives a node no new clients. Those it has stay.
+func (c *Client) Drain(ctx context.Context, node string) (s NodeStats, err error) {
+	err = c.control.Do(ctx, http.MethodPost, nodePath(pathDrain, node), nil, &s)
+	return s, err
+}
+
+// Enable puts a drained node back into service.
+func (c *Client) Enable(ctx context.Context, node string) (s NodeStats, err error) {
+	err = c.control.Do(ctx, http.MethodPost, nodePath(pathEnable, node), nil, &s)
+	return s, err
+}
+
+func nodePath(pattern, node string) string {
+	return strings.Replace(pattern, "{name}", url.PathEscape(node), 1)
+}
+
+// Bans lists the clients that are shut out, the one that is free first at the top.
+func (c *Client) Bans(ctx context.Context) (list []BanStatus, err error) {
+	err = c.control.Do(ctx, http.MethodGet, pathBans, nil, &list)
+	return list, err
+}
+
+// Ban shuts a client out for that long, 0 meaning Spec.Limits.Ban.For. Its connections stay. A
+// longer ban stays as well.
+func (c *Client) Ban(ctx context.Context, client string, long time.Duration) (b BanStatus, err error) {
+	err = c.control.Do(ctx, http.MethodPost, pathBans, clientRequest{client, long}, &b)
+	return b, err
+}
+
+// Unban lifts a ban.
+func (c *Client) Unban(ctx context.Context, client string) error {
+	return c.control.Do(ctx, http.MethodPost, pathUnban, clientRequest{Client: client}, nil)
+}
+
+// Explain says what would happen to a client that connected now, and why.
+func (c *Client) Explain(ctx context.Context, client string) (e Explanation, err error) {
+	err = c.control.Do(ctx, http.MethodPost, pathExplain, clientRequest{Client: client}, &e)
+	return e, err
+}
+
+// Reload has the balancer read its configuration again. On an error it goes on with the old one.
+func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
+	err = c.control.Do(ctx, http.MethodPost, pathReload, nil, &r)
+	return r, err
+}
+
+// Stop has the balancer drain and end, and returns when it has. When ctx ends first, it goes on
+// draining. progress, if not nil, is called with the number of connections left, now and then.
+func (c *Client) Stop(ctx context.Context, progress func(connections int64)) error {
+	return c.stop(ctx, stopRequest{}, progress)
+}
+
+// StopNow has the balancer end at once, without regard to connections, and returns when it has. One
+// that does not answer is killed.
+func (c *Client) StopNow(ctx context.Context) error {
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	err := c.stop(asking, stopRequest{AtOnce: true}, nil)
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return err
+	}
+	// The holder of the lock lives, so the pid is its own.
+	if pid, ok := control.Running(c.dir, daemonName); ok && pid != 0 {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return fmt.Errorf("kill %s (pid %d): %w", daemonName, pid, err)
+		}
+	}
+	return c.gone(ctx, nil)
+}
+
+// answerTimeout is how long a balancer may take to end at once.
+const answerTimeout = 5 * time.Second
+
+func (c *Client) stop(ctx context.Context, q stopRequest, progress func(int64)) error {
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := c.control.Do(asking, http.MethodPost, pathStop, q, nil); err != nil {
+		return err
+	}
+	return c.gone(ctx, progress)
+}
+
+// gone returns when the balancer has ended.
+func (c *Client) gone(ctx context.Context, progress func(int64)) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, ok := control.Running(c.dir, daemonName); !ok {
+			return nil
+		}
+		if progress != nil {
+			s, err := c.Stats(ctx)
+			switch {
+			case err == nil:
+				progress(s.Connections.Active)
+			case !errors.Is(err, control.ErrNotRunning):
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/mono"
+)
+
+// BanStatus is one source that is shut out.
+type BanStatus struct {
+	Source      string    `json:"source"` // an IPv4 address or an IPv6 /64
+	Until       time.Time `json:"until"`
+	Connections int       `json:"connections"` // made before the ban, and still held
+}
+
+// bans lists the banned sources, the one that is free first at the top.
+func (m *master) bans() []BanStatus {
+	list := []BanStatus{}
+	for _, info := range m.board.Sources().Banned(mono.Now()) {
+		list = append(list, BanStatus{sourceText(info.Source), mono.Time(info.BannedUntil), info.Live})
+	}
+	slices.SortFunc(list, func(a, b BanStatus) int {
+		if c := a.Until.Compare(b.Until); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Source, b.Source)
+	})
+	return list
+}
+
+// ban shuts a source out; 0 is as long as for violations. A longer ban stays.
+func (m *master) ban(source netip.Prefix, long time.Duration) (BanStatus, error) {
+	spec := m.now.Load().spec
+	if long == 0 {
+		long = spec.Limits.Ban.For
+	}
+	if long < 0 || long > maxDuration {
+		return BanStatus{}, refusal("duration", "a ban must last from 0 to %v, not %v", maxDuration, long)
+	}
+	if contains(prefixes(spec.Limits.Exempt), source.Addr()) {
+		return BanStatus{}, refusal("exempt", "%s is exempt from bans (lb.limits.exempt)", sourceText(source))
+	}
+	now := mono.Now()
+	sources := m.board.Sources()
+	id := sources.Find(source.Addr(), now)
+	if !sources.Ban(id, now+int64(long)) {
+		return BanStatus{}, refusal("full", "the table of sources is full (lb.source_table: %d)", sources.Capacity())
+	}
+	m.log.Info("banned by order", "source", sourceText(source), "for", long)
+	return BanStatus{sourceText(source), mono.Time(sources.BannedUntil(id)), sources.Live(id)}, nil
+}
+
+// unban lifts a ban.
+func (m *master) unban(source netip.Prefix) error {
+	sources := m.board.Sources()
+	id, ok := sources.Lookup(source.Addr())
+	if !ok || sources.BannedUntil(id) <= mono.Now() {
+		return refusal("not_banned", "%s is not banned", sourceText(source))
+	}
+	sources.Unban(id)
+	m.log.Info("unbanned by order", "source", sourceText(source))
+	return nil
+}
+
+// refusal is the answer to a command that makes sense but cannot be carried out.
+func refusal(code, format string, args ...any) error {
+	return &control.Error{Status: http.StatusConflict, Code: code, Message: fmt.Sprintf(format, args...)}
+}

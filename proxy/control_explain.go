@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// Explanation is what would happen to a client that connected now, and why.
+type Explanation struct {
+	Source   string `json:"source"` // what the client counts as: an IPv4 address or an IPv6 /64
+	Accepted bool   `json:"accepted"`
+	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
+	// Nodes is where it would go: one, or any of several that are equal.
+	Nodes []string `json:"nodes"`
+	Why   string   `json:"why"`
+
+	Exempt      bool         `json:"exempt"` // from limits and bans
+	BannedUntil time.Time    `json:"banned_until,omitzero"`
+	Violations  int          `json:"violations"`
+	Connections int          `json:"connections"` // held now
+	Sticky      string       `json:"sticky,omitempty"`
+	Connection  RateState    `json:"connection_rate"`
+	Message     RateState    `json:"message_rate"`
+	Choices     []NodeChoice `json:"choices"`
+}
+
+// RateState is where a source stands with one of its rates.
+type RateState struct {
+	PerSecond int     `json:"per_second"` // 0 is no limit
+	WaitMs    float64 `json:"wait_ms"`    // until the next one conforms; 0 is now
+}
+
+// NodeChoice is a node as the balance algorithm sees it.
+type NodeChoice struct {
+	Name        string  `json:"name"`
+	Connections int64   `json:"connections"`
+	Pledged     int64   `json:"pledged"` // see NodeStats; leastconn counts them as connections
+	Max         int64   `json:"max_connections"`
+	Weight      float64 `json:"weight"`
+	Excluded    string  `json:"excluded,omitempty"` // why it cannot be chosen
+}
+
+// explain goes the way of worker.admit and worker.choose without leaving a trace.
+func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
+	spec := m.now.Load().spec
+	limits := newLimits(&spec)
+	e := Explanation{
+		Source:     sourceText(source),
+		Nodes:      []string{},
+		Exempt:     contains(limits.exempt, addr),
+		Connection: RateState{PerSecond: spec.Limits.ConnectionsPerSecond},
+		Message:    RateState{PerSecond: spec.Limits.MessagesPerSecond},
+		Choices:    choices(m.members.stats()),
+	}
+	bound, sources := board.NoNode, m.board.Sources()
+	if id, ok := sources.Lookup(addr); ok {
+		bound = e.recall(sources, id, &limits)
+	}
+	if spec.Sticky.TCP != StickySource {
+		bound = board.NoNode
+	}
+	switch active := m.board.Active(); {
+	case e.refusedByLimits(&limits):
+	case active >= int64(spec.MaxConnections):
+		e.refuse(board.ReasonFull, "all %d places are taken (lb.max_connections)", spec.MaxConnections)
+	default:
+		e.choose(m, spec.Balance, addr, bound)
+	}
+	return e
+}
+
+// recall fills in what is known of a source, and returns the node it stays with.
+func (e *Explanation) recall(sources *board.Sources, id board.SlotID, l *limits) (bound int) {
+	now, info := mono.Now(), sources.Info(id)
+	e.Violations, e.Connections = info.Violations, info.Live
+	if info.BannedUntil > now {
+		e.BannedUntil = mono.Time(info.BannedUntil)
+	}
+	e.Connection.WaitMs = waitMs(l.connection, sources.ConnectionRate(id), now)
+	e.Message.WaitMs = waitMs(l.message, sources.MessageRate(id), now)
+	return info.Node
+}
+
+// waitMs is how long until one more would conform.
+func waitMs(r rate, tat *atomic.Int64, now int64) float64 {
+	if r.unlimited() {
+		return 0
+	}
+	var try atomic.Int64
+	try.Store(tat.Load())
+	_, wait := board.Charge(&try, now, r.interval, r.burst, 1)
+	return float64(wait) / float64(time.Millisecond)
+}
+
+// refusedByLimits does what limits.admit does.
+func (e *Explanation) refusedByLimits(l *limits) bool {
+	switch {
+	case e.Exempt:
+		return false
+	case !e.BannedUntil.IsZero():
+		e.refuse(board.ReasonBan, "it is banned until %s", e.BannedUntil.Format(time.TimeOnly))
+	case l.perSource > 0 && e.Connections >= l.perSource:
+		e.refuse(board.ReasonPerSource, "it has %d connections (lb.limits.max_per_source)", e.Connections)
+	case e.Connection.WaitMs > 0:
+		e.refuse(board.ReasonRate, "it connects too often (lb.limits.connections_per_second: %d)", e.Connection.PerSecond)
+	default:
+		return false
+	}
+	return true
+}
+
+func (e *Explanation) refuse(r board.Reason, why string, args ...any) {
+	e.Reason, e.Why = r.String(), fmt.Sprintf(why, args...)
+}
+
+// choose does what worker.choose does for a source that stays with the node in slot bound.
+func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound int) {
+	var backends [board.MaxNodes]*backend
+	for _, s := range m.members.slots() {
+		backends[s.Slot] = newBackend(m.board, 0, s)
+	}
+	p := picker{balance: balance}
+	list, full := p.candidates(m.board, &backends, 0)
+	if bound != board.NoNode && backends[bound] != nil {
+		e.Sticky = backends[bound].name
+	}
+	name := func(c candidate) string { return backends[c.slot].name }
+	if len(list) == 0 {
+		if full {
+			e.refuse(board.ReasonFull, "every node is at its cap (lb.node_max_connections)")
+		} else {
+			e.refuse(board.ReasonNoNode, "no node is up")
+		}
+		return
+	}
+	e.Accepted = true
+	for _, c := range list {
+		if c.slot == bound {
+			e.Nodes, e.Why = []string{name(c)}, "its connections stay with that node (lb.sticky.tcp: source)"
+			return
+		}
+	}
+	switch balance {
+	case BalanceSource:
+		e.Nodes = []string{backends[p.pick(list, hashAddr(addr))].name}
+		e.Why = "by the hash of its address (lb.balance: source)"
+		return
+	case BalanceLeastConn:
+		e.Why = "fewest connections for its weight (lb.balance: leastconn)"
+		best := slices.MinFunc(list, func(a, b candidate) int {
+			if lighter(a, b) {
+				return -1
+			}
+			return 1
+		})
+		list = slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return lighter(best, c) })
+	case BalanceRoundRobin:
+		e.Why = "nodes take turns, in every worker for itself (lb.balance: roundrobin)"
+	case BalanceRandom2:
+		e.Why = "the less busy of two drawn at random (lb.balance: random2)"
+	}
+	for _, c := range list {
+		e.Nodes = append(e.Nodes, name(c))
+	}
+}
+
+// choices lists the nodes as the balance algorithm sees them.
+func choices(nodes []NodeStats) []NodeChoice {
+	list := make([]NodeChoice, len(nodes))
+	for i, n := range nodes {
+		list[i] = NodeChoice{Name: n.Name, Connections: n.Connections, Pledged: n.Pledged, Max: n.MaxConnections, Weight: n.Weight}
+		switch {
+		case n.State != NodeUp:
+			list[i].Excluded = n.State
+		case n.MaxConnections > 0 && n.Connections >= n.MaxConnections:
+			list[i].Excluded = "at its cap"
+		}
+	}
+	return list
+}

@@ -1,0 +1,76 @@
+package board
+
+import (
+	"iter"
+	"time"
+)
+
+// A violations word is a fixed window: when it began, in steps of 2^24 ns
+// (17 ms, by which it may be short), and the violations since.
+//
+//	63                            24 23            0
+//	├── window's first instant ─────┼── violations ┤     0 = none
+const (
+	violationBits = 24
+	violationMask = 1<<violationBits - 1
+)
+
+// Violation counts one violation of the source. The threshold-th within window
+// bans it for banFor: banned is true for that one alone, and counting starts
+// anew. With a threshold of 0 there are no bans.
+func (s *Sources) Violation(id SlotID, now int64, window time.Duration, threshold int, banFor time.Duration) (banned bool) {
+	if threshold <= 0 || s.Overflow(id) {
+		return false
+	}
+	slot := &s.slots[id]
+	for {
+		old := slot.violations.Load()
+		count, start := old&violationMask, int64(old&^violationMask)
+		if old == 0 || now-start > int64(window) || start > now {
+			count, start = 0, now
+		}
+		next := uint64(start)&^violationMask | min(count+1, violationMask)
+		tripped := count+1 >= uint64(threshold)
+		if tripped {
+			next = 0
+		}
+		if slot.violations.CompareAndSwap(old, next) {
+			if tripped {
+				s.Ban(id, now+int64(banFor))
+			}
+			return tripped
+		}
+	}
+}
+
+// BannedUntil is the instant the source's ban ends: it is banned if that lies
+// ahead of now.
+func (s *Sources) BannedUntil(id SlotID) int64 { return s.slots[id].banUntil.Load() }
+
+// Ban bans the source until the given instant, or longer if it already is. It
+// reports false for an overflow bucket, which cannot be banned.
+func (s *Sources) Ban(id SlotID, until int64) bool {
+	if s.Overflow(id) {
+		return false
+	}
+	deadline := &s.slots[id].banUntil
+	for {
+		old := deadline.Load()
+		if old >= until || deadline.CompareAndSwap(old, until) {
+			return true
+		}
+	}
+}
+
+// Unban lifts the source's ban and forgives its violations.
+func (s *Sources) Unban(id SlotID) {
+	s.slots[id].violations.Store(0)
+	s.slots[id].banUntil.Store(0)
+}
+
+// Banned lists the sources banned at now.
+func (s *Sources) Banned(now int64) iter.Seq2[SlotID, Info] {
+	return func(yield func(SlotID, Info) bool) {
+		s.Each(func(id SlotID, i Info) bool { return i.BannedUntil <= now || yield(id, i) })
+	}
+}

@@ -1,0 +1,151 @@
+package board
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// Global is the cell of the whole balancer.
+type Global struct {
+	// Written by the master.
+	Epoch       atomic.Uint32 // moves with every change of a node cell: workers compare it once per turn
+	Draining    atomic.Uint32 // 1 from the moment the balancer stops accepting
+	Seed        uint64        // of every hash a client could aim at; set by Create, never changed
+	SourceTTLNs atomic.Int64  // a source idle for longer is forgotten; at least the violation window; 0 = DefaultSourceTTL
+	_           [cacheLine - 24]byte
+
+	// Added to by workers.
+	Overflows atomic.Uint64 // finds that got no slot of their own
+	_         [cacheLine - 8]byte
+}
+
+// DefaultSourceTTL applies while Global.SourceTTLNs is 0.
+const DefaultSourceTTL = 30 * time.Minute
+
+// State is what the master says of a node.
+type State uint32
+
+// States of a node. Only Up takes new clients. Draining keeps the connections it
+// has; so does Maintenance, which is Draining by an operator's word.
+const (
+	Absent State = iota // the slot is not used
+	Down
+	Up
+	Draining
+	Maintenance
+)
+
+func (s State) String() string {
+	switch s {
+	case Absent:
+		return "absent"
+	case Down:
+		return "down"
+	case Up:
+		return "up"
+	case Draining:
+		return "draining"
+	case Maintenance:
+		return "maintenance"
+	}
+	return "unknown"
+}
+
+// Node is the cell of one node. Written by the master alone.
+type Node struct {
+	State          atomic.Uint32 // a State; see Board.SetNodeState
+	Generation     atomic.Uint32 // moves whenever the node goes Down or Absent: voids its sticky sources
+	Weight         atomic.Uint32 // effective, slow start included, in 1/256 of a unit: 256 = weight 1
+	_              uint32
+	MaxConns       atomic.Int64 // connections it may hold; 0 = no limit
+	CheckLatencyNs atomic.Int64 // of the last active check that succeeded
+	StateChanges   atomic.Uint64
+	SinceUnixNs    atomic.Int64 // when State last changed, wall clock
+	_              [cacheLine - 48]byte
+}
+
+// Reason is why a client was refused.
+type Reason int
+
+// Reasons. ReasonFull is the balancer or every node at its cap, ReasonWorkerFull
+// the accepting process out of descriptors.
+const (
+	ReasonBan Reason = iota
+	ReasonRate
+	ReasonFull
+	ReasonNoNode
+	ReasonWorkerFull
+	ReasonPerSource
+	Reasons // how many there are
+)
+
+func (r Reason) String() string {
+	switch r {
+	case ReasonBan:
+		return "ban"
+	case ReasonRate:
+		return "rate"
+	case ReasonFull:
+		return "full"
+	case ReasonNoNode:
+		return "no_node"
+	case ReasonWorkerFull:
+		return "worker_full"
+	case ReasonPerSource:
+		return "per_source"
+	}
+	return "unknown"
+}
+
+// Worker is the cell of one worker process. Written by that worker; its gauges
+// are zeroed by the master after it died. Counters belong to the worker's number,
+// not to the process: a replacement adds to what it finds, so totals never go
+// back.
+type Worker struct {
+	// Gauges.
+	PID         atomic.Int64
+	Active      atomic.Int64 // client connections held
+	LoopLagNs   atomic.Int64 // how late the loop woke last
+	HeartbeatNs atomic.Int64 // last turn of the loop
+
+	// Counters.
+	Accepted    atomic.Uint64
+	Refused     [Reasons]atomic.Uint64
+	Throttles   atomic.Uint64 // times a source was paused
+	ThrottledNs atomic.Uint64 // for how long in all
+	Rejects     atomic.Uint64 // messages answered with "rate limited"
+	Messages    atomic.Uint64 // from clients
+	_           [2*cacheLine - 120]byte
+}
+
+// Flow is the cell of what one worker relays to and from one node. Written by
+// that worker; its gauges are zeroed by the master after it died. Counters are
+// only ever added to, as in Worker.
+type Flow struct {
+	// Gauges.
+	Active  atomic.Int64 // connections held
+	Pledged atomic.Int64 // connections expected of sources bound lately: see Board.NodeLoad
+
+	Total         atomic.Uint64 // connections that reached the node
+	BytesIn       atomic.Uint64 // client to node
+	BytesOut      atomic.Uint64 // node to client
+	Messages      atomic.Uint64 // client to node
+	ConnectErrors atomic.Uint64
+	Resets        atomic.Uint64 // established, then cut by the node
+	Retries       atomic.Uint64 // clients that went elsewhere because this node did not answer
+	Displaced     atomic.Uint64 // clients cut off because the node went down
+	Connect       [ConnectBuckets]atomic.Uint64
+	_             [cacheLine - 16]byte
+}
+
+// ConnectBuckets is the number of buckets of the histogram of connect times:
+// bucket i counts those of at least 2^(i-1) and less than 2^i µs; bucket 0 those
+// under 1 µs, the last one everything longer.
+const ConnectBuckets = 32
+
+// ObserveConnect counts one successful connect to the node that took d.
+func (f *Flow) ObserveConnect(d time.Duration) {
+	i := bits.Len64(uint64(max(0, d.Microseconds())))
+	f.Connect[min(i, ConnectBuckets-1)].Add(1)
+}

@@ -1,0 +1,139 @@
+package board
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"unsafe"
+)
+
+// Limits of a Layout. maxSize follows from them and bounds what Open will map.
+const (
+	MaxNodes   = 64
+	maxWorkers = 1024
+	minSources = 64
+	maxSources = 1 << 22
+	maxSize    = 1 << 35
+
+	cacheLine = 64
+	pageSize  = 4096 // regions start on multiples of it, whatever the kernel's page is
+)
+
+// Layout is the size of a board, fixed when it is made.
+type Layout struct {
+	Workers int // worker processes, 1…1024
+	Sources int // slots of the source table, 64…4,194,304, rounded up to a power of two
+}
+
+func (l Layout) normalize() (Layout, error) {
+	if l.Workers < 1 || l.Workers > maxWorkers {
+		return l, fmt.Errorf("board: %d workers: want 1 to %d", l.Workers, maxWorkers)
+	}
+	if l.Sources < 1 || l.Sources > maxSources {
+		return l, fmt.Errorf("board: %d sources: want 1 to %d", l.Sources, maxSources)
+	}
+	l.Sources = max(minSources, 1<<bits.Len(uint(l.Sources-1)))
+	return l, nil
+}
+
+// plan is where the regions of a board lie, in bytes from its start.
+type plan struct {
+	global, nodes, workers, flows    uintptr
+	cursor, index, slots, rows, size uintptr
+}
+
+// plan lays the regions out. The source table comes last and is by far the
+// largest, but the kernel backs only the pages that were touched.
+func (l Layout) plan() plan {
+	var p plan
+	at := uintptr(pageSize)
+	region := func(n int, cell uintptr) uintptr {
+		start := at
+		at = (at + uintptr(n)*cell + pageSize - 1) &^ (pageSize - 1)
+		return start
+	}
+	p.global = region(1, unsafe.Sizeof(Global{}))
+	p.nodes = region(MaxNodes, unsafe.Sizeof(Node{}))
+	p.workers = region(l.Workers, unsafe.Sizeof(Worker{}))
+	p.flows = region(l.Workers*MaxNodes, unsafe.Sizeof(Flow{}))
+	p.cursor = region(1, unsafe.Sizeof(cursor{}))
+	p.index = region(l.sets(), unsafe.Sizeof(set{}))
+	p.slots = region(l.Sources+l.buckets(), unsafe.Sizeof(slot{}))
+	p.rows = region(l.Workers*l.Sources, unsafe.Sizeof(uint32(0)))
+	p.size = at
+	return p
+}
+
+// sets of the index hold twice as many entries as there are slots, so that a
+// set overflows rarely before the table is full.
+func (l Layout) sets() int { return 2 * l.Sources / ways }
+
+// buckets are the slots that sources without a slot of their own share.
+func (l Layout) buckets() int { return l.Sources / 4 }
+
+// header is the first cell of a board: immutable after Create.
+type header struct {
+	magic   [8]byte
+	version uint32
+	workers uint32
+	sources uint32
+	cells   uint32 // fingerprint of the cell sizes
+	size    uint64
+	_       [32]byte
+}
+
+const version = 1
+
+var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
+
+// fingerprint changes when a cell changes size, should version be forgotten.
+const fingerprint = uint32(unsafe.Sizeof(Global{})<<24 ^ unsafe.Sizeof(Node{})<<18 ^
+	unsafe.Sizeof(Worker{})<<12 ^ unsafe.Sizeof(Flow{})<<4 ^ unsafe.Sizeof(slot{}) ^ MaxNodes<<1 ^ ways)
+
+// Every cell fills whole cache lines.
+var _ = [1]struct{}{}[(unsafe.Sizeof(header{})|unsafe.Sizeof(Global{})|unsafe.Sizeof(Node{})|
+	unsafe.Sizeof(Worker{})|unsafe.Sizeof(Flow{})|unsafe.Sizeof(cursor{})|
+	unsafe.Sizeof(set{})|unsafe.Sizeof(slot{}))%cacheLine]
+
+func headerOf(mem []byte) *header { return &cells[header](mem, 0, 1)[0] }
+
+func (h *header) write(l Layout, p plan) {
+	*h = header{
+		magic: magic, version: version, cells: fingerprint,
+		workers: uint32(l.Workers), sources: uint32(l.Sources), size: uint64(p.size),
+	}
+}
+
+// check returns the layout the header tells of, if it is one that this program
+// could have written for a file of that size.
+func (h *header) check(size int) (Layout, plan, error) {
+	if h.magic != magic {
+		return Layout{}, plan{}, fmt.Errorf("bad magic: %w", ErrFormat)
+	}
+	if h.version != version || h.cells != fingerprint {
+		return Layout{}, plan{}, fmt.Errorf("version %d, cells %#x: %w", h.version, h.cells, ErrFormat)
+	}
+	l := Layout{Workers: int(h.workers), Sources: int(h.sources)}
+	n, err := l.normalize()
+	if err != nil || n != l {
+		return l, plan{}, fmt.Errorf("%d workers, %d sources: %w", l.Workers, l.Sources, ErrFormat)
+	}
+	p := l.plan()
+	if uint64(p.size) != h.size || int(p.size) != size {
+		return l, p, fmt.Errorf("%d bytes in the header, %d in the file, %d by layout: %w", h.size, size, p.size, ErrFormat)
+	}
+	return l, p, nil
+}
+
+// cells overlays n cells on mem from offset at.
+func cells[T any](mem []byte, at uintptr, n int) []T {
+	region := mem[at : at+uintptr(n)*unsafe.Sizeof(*new(T))]
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(region))), n)
+}
+
+func randomSeed() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: crypto/rand
+	return binary.NativeEndian.Uint64(b[:])
+}

@@ -1,0 +1,104 @@
+package board
+
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+)
+
+// SetNodeState moves node slot i to state s as of at and tells the workers by
+// Global.Epoch. A move to Down or Absent also moves the node's Generation, after
+// the state: a worker that sees the new generation never picks the node as Up.
+// For the master; saying what already holds changes nothing.
+func (b *Board) SetNodeState(i int, s State, at time.Time) {
+	n := b.Node(i)
+	if State(n.State.Load()) == s {
+		return
+	}
+	n.State.Store(uint32(s))
+	if s == Down || s == Absent {
+		n.Generation.Add(1)
+	}
+	n.SinceUnixNs.Store(at.UnixNano())
+	n.StateChanges.Add(1)
+	b.global.Epoch.Add(1)
+}
+
+// ClearWorker forgets what worker w held: its gauges and the live connections
+// of its sources, which count as seen until now. Counters stay. For the master,
+// after the worker died and before its replacement starts.
+func (b *Board) ClearWorker(w int) {
+	b.sources.clear(w, mono.Now())
+	for i := range MaxNodes {
+		b.Flow(w, i).Active.Store(0)
+		b.Flow(w, i).Pledged.Store(0)
+	}
+	c := b.Worker(w)
+	c.Active.Store(0)
+	c.LoopLagNs.Store(0)
+	c.HeartbeatNs.Store(0)
+	c.PID.Store(0)
+}
+
+// Active is the number of client connections held by all workers.
+func (b *Board) Active() int64 {
+	var n int64
+	for w := range b.workers {
+		n += b.workers[w].Active.Load()
+	}
+	return n
+}
+
+// NodeActive is the number of connections all workers hold to node slot i.
+func (b *Board) NodeActive(i int) int64 {
+	var n int64
+	for w := range b.workers {
+		n += b.Flow(w, i).Active.Load()
+	}
+	return n
+}
+
+// NodeLoad is the number of connections all workers hold to node slot i, and of
+// those they expect besides from the sources they have bound to it lately. One
+// worker's share of pledged may be negative: a connection may come to another
+// worker than the one that bound its source. The sum is what counts.
+func (b *Board) NodeLoad(i int) (active, pledged int64) {
+	for w := range b.workers {
+		f := b.Flow(w, i)
+		active += f.Active.Load()
+		pledged += f.Pledged.Load()
+	}
+	return active, max(pledged, 0)
+}
+
+// FlowTotals is the sum of a node's flows over all workers, the living and the
+// dead. Fields are those of Flow.
+type FlowTotals struct {
+	Active                      int64
+	Total                       uint64
+	BytesIn, BytesOut, Messages uint64
+	ConnectErrors, Resets       uint64
+	Retries, Displaced          uint64
+	Connect                     [ConnectBuckets]uint64
+}
+
+// NodeTotals adds up what all workers relayed for node slot i.
+func (b *Board) NodeTotals(i int) FlowTotals {
+	var t FlowTotals
+	for w := range b.workers {
+		f := b.Flow(w, i)
+		t.Active += f.Active.Load()
+		t.Total += f.Total.Load()
+		t.BytesIn += f.BytesIn.Load()
+		t.BytesOut += f.BytesOut.Load()
+		t.Messages += f.Messages.Load()
+		t.ConnectErrors += f.ConnectErrors.Load()
+		t.Resets += f.Resets.Load()
+		t.Retries += f.Retries.Load()
+		t.Displaced += f.Displaced.Load()
+		for k := range f.Connect {
+			t.Connect[k] += f.Connect[k].Load()
+		}
+	}
+	return t
+}

@@ -1,0 +1,277 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// daemonName is the balancer's name in a state directory.
+const daemonName = "lb"
+
+// Options are what Serve needs beyond the Spec.
+type Options struct {
+	StateDir string // where the control socket is
+	Version  string // shown in Stats
+	// Load reads the configuration anew for a reload; nil refuses reloads.
+	Load func() (Spec, error)
+	// Signals are those of the process. SIGHUP reloads; the first of any other drains, the second
+	// ends at once.
+	Signals <-chan os.Signal
+	// Ready is called once clients are served.
+	Ready func()
+	// Worker is the command line of a worker, without the program's name; nil is {"lb", "worker"}.
+	Worker []string
+	Log    *log.Logger
+}
+
+// master is the balancer's first process: it owns listeners, board, checks and control, and never
+// touches what clients say.
+type master struct {
+	o       Options
+	log     *log.Logger
+	started time.Time
+	nofile  uint64
+	board   *board.Board
+	members *members
+	fleet   *fleet
+	doors   doors
+
+	now        atomic.Pointer[effective]
+	lastReload atomic.Pointer[ReloadStats] // nil before the first
+	reloading  sync.Mutex                  // one at a time
+
+	stops      chan bool       // asked over the control socket; true is at once
+	serving    context.Context // ends when draining begins
+	endServe   context.CancelFunc
+	background sync.WaitGroup // reloads by signal
+
+	closers []func() // of what start has opened, the last one first
+}
+
+// effective is the configuration in force.
+type effective struct {
+	spec     Spec
+	capacity capacity
+}
+
+// Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
+// most Timeouts.Drain and returns nil. It returns an error when it cannot start; nothing is left
+// behind then. Errors carry a method Hint where there is something to do: *StartError, and
+// control's when another balancer runs in the state directory.
+func Serve(ctx context.Context, s Spec, o Options) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	if o.Worker == nil {
+		o.Worker = []string{"lb", "worker"}
+	}
+	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1)}
+	m.doors.handlers = map[string]http.Handler{"admin": m.adminHandler(), "health": m.healthHandler()}
+	m.serving, m.endServe = context.WithCancel(context.Background())
+	m.onClose(m.closeBoard) // at the very end: commands read it as long as they are answered
+	defer m.close()
+	if err := m.start(ctx, s); err != nil {
+		return err
+	}
+	if o.Ready != nil {
+		o.Ready()
+	}
+	return m.run(ctx)
+}
+
+// start opens everything in the order in which it can fail for reasons of others: nothing is
+// spawned before all addresses are ours, and nobody is served before the nodes were checked.
+func (m *master) start(ctx context.Context, s Spec) error {
+	instance, err := control.Acquire(m.o.StateDir, daemonName)
+	if err != nil {
+		return err
+	}
+	m.onClose(func() { instance.Close() })
+	capacity, nofile, err := planHere(&s)
+	if err != nil {
+		return err
+	}
+	m.nofile = nofile
+	generation, err := newGeneration(s.Listen.TCP, capacity.workers)
+	if err != nil {
+		return err
+	}
+	m.onClose(func() { closeFiles(generation.files) })
+	doors, err := m.doors.change(s.Listen)
+	if err != nil {
+		return err
+	}
+	m.onClose(doors.undo)
+	if err := m.openBoard(s, capacity); err != nil {
+		return err
+	}
+	if err := m.checkNodes(ctx, s); err != nil {
+		return err
+	}
+	if err := m.fleet.start(ctx, generation); err != nil {
+		return err
+	}
+	m.onClose(m.killWorkers)
+	m.doors.commit(doors)
+	m.onClose(m.doors.close)
+	if err := instance.Serve(m.controlHandler()); err != nil {
+		return err
+	}
+	m.log.Info("serving", "clients", generation.bound, "workers", capacity.workers, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
+	return nil
+}
+
+// openBoard makes the board and what writes to it.
+func (m *master) openBoard(s Spec, c capacity) error {
+	// As many rows again for the workers of a changed listener, while the first ones drain.
+	b, err := board.Create(board.Layout{Workers: 2 * c.workers, Sources: s.SourceTable})
+	if err != nil {
+		return err
+	}
+	// It is never unmapped: whoever asks for statistics in the last moment reads it.
+	m.board = b
+	m.enforce(s, c)
+	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell() }}
+	m.fleet = &fleet{
+		board:   b,
+		log:     m.log,
+		args:    m.o.Worker,
+		output:  os.Stderr,
+		spec:    m.workerSpec,
+		suspect: m.members.suspect,
+		rows:    make([]row, b.Layout().Workers),
+	}
+	return nil
+}
+
+// enforce puts a configuration into force, except for what is in other processes.
+func (m *master) enforce(s Spec, c capacity) {
+	m.now.Store(&effective{s, c})
+	m.board.Global().SourceTTLNs.Store(int64(max(s.Sticky.TTL, s.Limits.Ban.Window)))
+}
+
+// checkNodes begins to watch the nodes and waits until each was checked once.
+func (m *master) checkNodes(ctx context.Context, s Spec) error {
+	addresses, err := resolve(ctx, s.Nodes)
+	if err != nil {
+		return err
+	}
+	m.onClose(m.members.close)
+	if err := m.members.apply(s, addresses, true); err != nil {
+		return err
+	}
+	m.members.decided(ctx, s.Checks.Timeout+time.Second)
+	return ctx.Err()
+}
+
+// workerSpec is what the worker with that row of the board is told.
+func (m *master) workerSpec(row int) WorkerSpec {
+	now := m.now.Load()
+	return WorkerSpec{Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker}
+}
+
+// sweepInterval is how often slots of nodes on their way out are looked at.
+const sweepInterval = time.Second
+
+// run serves until it is told to stop.
+func (m *master) run(ctx context.Context) error {
+	sweep := time.NewTicker(sweepInterval)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return m.drain(1) // a signal that ended ctx comes over Signals as well
+		case atOnce := <-m.stops:
+			if atOnce {
+				m.log.Info("stopping at once", "connections", m.board.Active())
+				return nil
+			}
+			return m.drain(0)
+		case s := <-m.o.Signals:
+			if s != syscall.SIGHUP {
+				return m.drain(0)
+			}
+			m.background.Go(func() { _, _ = m.reload() }) // it logs
+		case <-sweep.C:
+			if m.members.sweep() {
+				m.fleet.respec()
+			}
+		}
+	}
+}
+
+// drainGrace is what workers get beyond the time to drain, to cut what is left.
+const drainGrace = 2 * time.Second
+
+// drain stops accepting, waits for connections to end, and cuts them when the time is up or
+// somebody insists. Nodes are watched and commands answered meanwhile. As many signals as echoes
+// are not a second one.
+func (m *master) drain(echoes int) error {
+	m.endServe()
+	m.board.Global().Draining.Store(1)
+	patience := m.now.Load().spec.Timeouts.Drain
+	m.log.Info("draining", "connections", m.board.Active(), "at_most", patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience+drainGrace)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- m.fleet.stop(ctx) }()
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				m.log.Warn("not drained", "err", err)
+			}
+			m.log.Info("stopped")
+			return nil
+		case atOnce := <-m.stops:
+			if atOnce {
+				cancel()
+			}
+		case s := <-m.o.Signals:
+			switch {
+			case s == syscall.SIGHUP:
+			case echoes > 0:
+				echoes--
+			default:
+				cancel()
+			}
+		}
+	}
+}
+
+// draining reports that the balancer takes no new clients.
+func (m *master) draining() bool { return m.serving.Err() != nil }
+
+// killWorkers ends what drain has not.
+func (m *master) killWorkers() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = m.fleet.stop(ctx) // killed, as asked
+}
+
+func (m *master) closeBoard() {
+	if m.board != nil {
+		m.board.Close()
+	}
+}
+
+func (m *master) onClose(f func()) { m.closers = append(m.closers, f) }
+
+func (m *master) close() {
+	m.endServe()
+	m.background.Wait()
+	for _, f := range slices.Backward(m.closers) {
+		f()
+	}
+}

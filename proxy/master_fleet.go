@@ -1,0 +1,289 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// readyTimeout is how long workers may take to accept clients.
+const readyTimeout = 15 * time.Second
+
+// A generation is the workers that share one address. Normally there is one; when a reload changes
+// the address, the next one starts beside it, and then it drains.
+type generation struct {
+	address string // as in the spec
+	bound   net.Addr
+	files   []*os.File // one listener a worker, kept open for replacements
+	rows    []int      // of the board, by worker
+
+	// Guarded by fleet.mu.
+	pool     *prefork.Pool // nil until started
+	serving  bool          // all workers have been ready
+	retiring bool
+
+	pending pending    // workers that have not taken over the spec they were last sent
+	died    chan error // a worker ended before all had been ready
+}
+
+// newGeneration opens the address for n workers.
+func newGeneration(address string, n int) (*generation, error) {
+	files, bound, err := listen("tcp", address, n)
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{
+		address: address,
+		bound:   bound,
+		files:   files,
+		died:    make(chan error, 1),
+	}
+	for i := range n {
+		g.pending.add(i)
+	}
+	return g, nil
+}
+
+// row is what the master knows of a worker's row of the board. It outlives generations.
+type row struct {
+	owner    *generation // nil: free
+	restarts uint64
+}
+
+// fleet is all workers. Its methods may be called from any goroutine.
+type fleet struct {
+	board   *board.Board
+	log     *log.Logger
+	args    []string // of a worker process
+	output  *os.File // standard streams of the workers
+	spec    func(row int) WorkerSpec
+	suspect func(Suspect)
+
+	respeccing sync.Mutex // so that specs arrive in the order in which they were in force
+
+	mu          sync.Mutex
+	rows        []row
+	generations []*generation // the newest last
+	retirements sync.WaitGroup
+}
+
+// start starts the workers of g and returns when all of them accept clients, or with an error and
+// none of them and the address closed.
+func (f *fleet) start(ctx context.Context, g *generation) error {
+	if err := f.enter(g); err != nil {
+		closeFiles(g.files)
+		return err
+	}
+	pool, err := prefork.Start(ctx, prefork.Config{
+		Name:      "lb",
+		Args:      f.args,
+		Copies:    len(g.files),
+		Files:     []prefork.File{{Name: fileBoard, File: f.board.File()}},
+		PerCopy:   func(i int) []prefork.File { return []prefork.File{{Name: fileTCP, File: g.files[i]}} },
+		Hello:     func(i int) (string, any) { return messageSpec, f.spec(g.rows[i]) },
+		OnMessage: func(i int, m prefork.Message) { f.hear(g, i, m) },
+		OnExit:    func(i, pid int, err error) { f.lost(g, i, pid, err) },
+		Stdout:    f.output,
+		Stderr:    f.output,
+		Log:       f.log,
+	})
+	if err != nil {
+		f.leave(g)
+		return err
+	}
+	f.mu.Lock()
+	g.pool = pool
+	f.mu.Unlock()
+	f.tell() // what changed while the pool had no name yet
+	select {
+	case <-g.pending.none():
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		g.serving = true
+		return nil
+	case err = <-g.died:
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-time.After(readyTimeout):
+		err = fmt.Errorf("the workers were not ready within %v", readyTimeout)
+	}
+	at, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = f.retire(at, g) // killed, as asked
+	return err
+}
+
+// enter gives the workers of g rows of the board.
+func (f *fleet) enter(g *generation) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g.rows = nil
+	for i := range f.rows {
+		if f.rows[i].owner == nil && len(g.rows) < len(g.files) {
+			g.rows = append(g.rows, i)
+		}
+	}
+	if len(g.rows) < len(g.files) {
+		return errors.New("workers of an earlier listener still drain: try again when they have ended")
+	}
+	for _, r := range g.rows {
+		f.rows[r].owner = g
+	}
+	f.generations = append(f.generations, g)
+	return nil
+}
+
+// leave takes the rows back and closes the address. It may be called twice.
+func (f *fleet) leave(g *generation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	closeFiles(g.files)
+	for i, other := range f.generations {
+		if other == g {
+			f.generations = append(f.generations[:i:i], f.generations[i+1:]...)
+			for _, r := range g.rows {
+				f.rows[r].owner = nil
+			}
+			return
+		}
+	}
+}
+
+// retire has the workers of g drain, for as long as they were told to, and kills what remains when
+// ctx ends. It returns when all have ended. Called again, it hastens the end.
+func (f *fleet) retire(ctx context.Context, g *generation) error {
+	f.mu.Lock()
+	g.retiring = true
+	pool := g.pool
+	f.mu.Unlock()
+	err := pool.Stop(ctx)
+	f.leave(g)
+	return err
+}
+
+// newest returns the generation that takes clients.
+func (f *fleet) newest() *generation {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.generations[len(f.generations)-1]
+}
+
+// retireLater retires g in the background.
+func (f *fleet) retireLater(g *generation, patience time.Duration) {
+	f.retirements.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := f.retire(ctx, g); err != nil {
+			f.log.Warn("earlier listener", "address", g.bound, "err", err)
+		}
+	})
+}
+
+// stop retires all generations.
+func (f *fleet) stop(ctx context.Context) error {
+	f.mu.Lock()
+	all := f.generations
+	f.mu.Unlock()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, g := range all {
+		wg.Go(func() { errs[i] = f.retire(ctx, g) })
+	}
+	wg.Wait()
+	f.retirements.Wait()
+	return errors.Join(errs...)
+}
+
+// pools calls each with every pool that runs.
+func (f *fleet) pools(each func(*generation, *prefork.Pool)) {
+	f.mu.Lock()
+	all := f.generations
+	f.mu.Unlock()
+	for _, g := range all {
+		f.mu.Lock()
+		pool := g.pool
+		f.mu.Unlock()
+		if pool != nil {
+			each(g, pool)
+		}
+	}
+}
+
+// tell tells all workers that node cells have changed.
+func (f *fleet) tell() {
+	f.pools(func(_ *generation, p *prefork.Pool) { p.Broadcast(messageNodes, nil) })
+}
+
+// respec sends all workers the spec that is in force, and waits until they have taken it over.
+func (f *fleet) respec() {
+	f.respeccing.Lock()
+	defer f.respeccing.Unlock()
+	f.pools(func(g *generation, p *prefork.Pool) {
+		for i, r := range g.rows {
+			s := f.spec(r)
+			s.Reload = true
+			g.pending.add(i)
+			if err := p.Send(i, messageSpec, s); err != nil {
+				g.pending.done(i) // it has ended; its replacement begins with that spec
+			}
+		}
+	})
+	f.pools(func(g *generation, _ *prefork.Pool) {
+		select {
+		case <-g.pending.none():
+		case <-time.After(readyTimeout):
+			f.log.Warn("workers have not taken over the configuration", "within", readyTimeout)
+		}
+	})
+}
+
+// hear takes a message of worker i of g.
+func (f *fleet) hear(g *generation, i int, m prefork.Message) {
+	switch m.Kind {
+	case messageReady:
+		g.pending.done(i)
+	case messageSuspect:
+		var s Suspect
+		if err := json.Unmarshal(m.Data, &s); err != nil {
+			f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
+			return
+		}
+		f.suspect(s)
+	case messageDrained:
+		f.log.Debug("worker has drained", "worker", g.rows[i])
+	}
+}
+
+// lost cleans up after worker i of g.
+func (f *fleet) lost(g *generation, i, pid int, err error) {
+	r := g.rows[i]
+	f.board.ClearWorker(r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if g.retiring {
+		return
+	}
+	if err == nil {
+		err = errors.New("exit status 0")
+	}
+	f.rows[r].restarts++
+	f.log.Error("worker ended", "worker", r, "pid", pid, "err", err)
+	if g.serving {
+		g.pending.done(i) // its replacement begins with the spec in force
+		return
+	}
+	select {
+	case g.died <- fmt.Errorf("worker %d ended before it was ready: %w", r, err):
+	default:
+	}
+}

@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Reloaded says what a reload has done. Both lists hold paths of keys ("lb.limits.ban.for").
+type Reloaded struct {
+	Changed []string `json:"changed"`           // have a new value in force
+	Restart []string `json:"restart,omitempty"` // keep their value until the balancer is restarted
+}
+
+// errNoReload is the answer of a balancer without Options.Load.
+var errNoReload = errors.New("this balancer was started without a configuration to reload")
+
+// errDraining is the answer of a balancer that is on its way out.
+var errDraining = errors.New("the balancer is draining")
+
+// reload puts the configuration as it is now into force. No connection is closed. If anything is
+// wrong with it, everything stays as it was.
+func (m *master) reload() (Reloaded, error) {
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
+	r, err := m.reloadLocked()
+	status := ReloadStats{At: time.Now(), OK: err == nil}
+	if err != nil {
+		status.Error = err.Error()
+		m.log.Error("not reloaded, the configuration stays as it was", "err", err)
+	} else {
+		m.log.Info("reloaded", "changed", r.Changed, "needs_restart", r.Restart)
+	}
+	m.lastReload.Store(&status)
+	return r, err
+}
+
+func (m *master) reloadLocked() (r Reloaded, err error) {
+	if m.o.Load == nil {
+		return r, errNoReload
+	}
+	if m.draining() {
+		return r, errDraining
+	}
+	next, err := m.o.Load()
+	if err != nil {
+		return r, err
+	}
+	if err := next.Validate(); err != nil {
+		return r, err
+	}
+	old := m.now.Load()
+	capacity, err := m.fit(&next, old, &r)
+	if err != nil {
+		return r, err
+	}
+	addresses, err := resolve(m.serving, next.Nodes)
+	if err != nil {
+		return r, err
+	}
+	doors, err := m.doors.change(next.Listen)
+	if err != nil {
+		return r, err
+	}
+	defer doors.undo()
+	before, after := m.fleet.newest(), (*generation)(nil)
+	if next.Listen.TCP != before.address {
+		if after, err = newGeneration(next.Listen.TCP, capacity.workers); err != nil {
+			return r, err
+		}
+		if err := m.fleet.start(m.serving, after); err != nil {
+			return r, err
+		}
+	}
+	if err := m.members.apply(next, addresses, false); err != nil {
+		if after != nil {
+			m.fleet.retireLater(after, 0)
+		}
+		return r, err
+	}
+	m.enforce(next, capacity)
+	m.fleet.respec()
+	m.members.decided(m.serving, next.Checks.Timeout+time.Second)
+	m.members.dismiss() // now that others can take their clients
+	m.doors.commit(doors)
+	if after != nil {
+		m.fleet.retireLater(before, next.Timeouts.Drain+drainGrace)
+	}
+	r.Changed = changedKeys(old.spec, next)
+	return r, nil
+}
+
+// fit puts back into next what only a restart can change, and lists it in r: the size of the source
+// table, and the number of workers together with more clients than the present ones can hold.
+func (m *master) fit(next *Spec, old *effective, r *Reloaded) (capacity, error) {
+	if _, err := planCapacity(next, old.capacity.workers, m.nofile); err != nil {
+		return capacity{}, err
+	}
+	if next.SourceTable != old.spec.SourceTable {
+		next.SourceTable = old.spec.SourceTable
+		r.Restart = append(r.Restart, "lb.source_table")
+	}
+	if next.Workers != old.spec.Workers {
+		next.Workers = old.spec.Workers
+		r.Restart = append(r.Restart, "lb.workers")
+	}
+	c, err := planCapacity(next, old.capacity.workers, m.nofile)
+	if err == nil && c.workers == old.capacity.workers {
+		return c, nil
+	}
+	next.MaxConnections = old.spec.MaxConnections
+	r.Restart = append(r.Restart, "lb.max_connections")
+	return old.capacity, nil
+}
+
+// changedKeys lists the paths of the keys in which two specs differ, in alphabetical order.
+func changedKeys(a, b Spec) []string {
+	changed := []string{}
+	compare(&changed, "lb", asTree(a), asTree(b))
+	slices.Sort(changed)
+	return changed
+}
+
+func compare(changed *[]string, path string, a, b any) {
+	left, ok := a.(map[string]any)
+	if !ok {
+		if !reflect.DeepEqual(a, b) {
+			*changed = append(*changed, path)
+		}
+		return
+	}
+	right, _ := b.(map[string]any)
+	for key := range left {
+		compare(changed, path+"."+key, left[key], right[key])
+	}
+}
+
+// asTree is the spec as a YAML reader without a schema sees it.
+func asTree(s Spec) (tree map[string]any) {
+	text, err := yaml.Marshal(s)
+	if err == nil {
+		err = yaml.Unmarshal(text, &tree)
+	}
+	if err != nil {
+		panic("proxy: a Spec is not YAML: " + err.Error())
+	}
+	return tree
+}

@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"net/netip"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// Kinds of messages between master and worker, with the type of their data.
+const (
+	messageSpec    = "spec"    // master → worker: WorkerSpec, the first message and again at reload
+	messageNodes   = "nodes"   // master → worker: none; node cells of the board have changed
+	messageDrain   = "drain"   // master → worker: Drain
+	messageReady   = "ready"   // worker → master: none; it accepts clients, under the last WorkerSpec
+	messageSuspect = "suspect" // worker → master: Suspect
+	messageDrained = "drained" // worker → master: none; it holds no client any more
+)
+
+// Names of the files a worker inherits.
+const (
+	fileBoard = "board"
+	fileTCP   = "tcp" // this worker's own listener
+)
+
+// WorkerSpec is all a worker needs to know beyond the board.
+type WorkerSpec struct {
+	Spec   Spec
+	Worker int        // its row on the board
+	Nodes  []NodeSlot // every slot in use, draining ones included
+	// MaxConnections is how many clients this worker may hold: a bound of its descriptor limit.
+	MaxConnections int
+	Reload         bool // replaces an earlier WorkerSpec
+}
+
+// NodeSlot says which node a slot of the board stands for. A slot keeps its node and address for
+// as long as it is in use.
+type NodeSlot struct {
+	Slot    int
+	Node    topology.Node
+	Address netip.AddrPort // of the node's TCP listener, resolved by the master
+}
+
+// Drain tells a worker to stop accepting and to end when its last client has gone or the time is
+// up, whichever comes first.
+type Drain struct {
+	TimeoutMs int64
+}
+
+// Suspect reports that a node misbehaved towards a worker's clients.
+type Suspect struct {
+	Slot       int
+	Generation uint32 // of the node when it happened; a report about an earlier life is void
+	Reason     string // one of the Suspect… constants
+	Errors     int    // in a row, as this worker saw it
+}
+
+// Reasons of a Suspect.
+const (
+	SuspectRefused = "refused" // the connection was refused
+	SuspectReset   = "reset"   // it was reset before the first byte of an answer
+	SuspectClosed  = "closed"  // it was closed before the first byte of an answer
+	SuspectTimeout = "timeout" // it was not established in time
+	SuspectSilent  = "silent"  // it is established, but requests stay unanswered
+)

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// meter counts the messages a client sends, holds them to its source's rate
+// and bounds their length. It keeps no text: a line may come in any pieces.
+//
+// Over the rate, messages are throttled or rejected. Throttling lets the
+// message that broke the rate pass and then stops reading until the source has
+// paid for it: the average holds, nothing is lost, and since nobody was harmed
+// it is no violation. Rejecting drops the message, answers it with an error
+// and counts a violation.
+type meter struct {
+	scanner mcp.Scanner
+	length  uint32         // bytes of the line so far
+	exempt  bool           // from the rate
+	dropped *mcp.Inspector // the rejected line that is being dropped
+}
+
+// measured is what is to be done with a piece of input. What is behind consumed
+// is to be measured next, or after wait.
+type measured struct {
+	forward  int // data[:forward] goes to the node
+	consumed int
+	messages int           // in the lines that end in forward
+	wait     time.Duration // throttle: read on after this
+	answer   []byte        // error lines for the client
+	tooLong  bool          // a line is longer than allowed
+}
+
+// measure looks at input in order. It stops behind a line that has to be waited
+// for, in front of a dropped line and behind it.
+func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) measured {
+	if m.dropped != nil {
+		return m.drop(w, source, data, now)
+	}
+	limit := w.limits.message
+	limited := !m.exempt && !limit.unlimited()
+	tat := w.board.Sources().MessageRate(source)
+	var v measured
+	for v.consumed < len(data) {
+		rest := data[v.consumed:]
+		if blank := leadingBlank(rest); blank > 0 && !m.scanner.InLine() {
+			rest = rest[:blank] // it may be all there is: no message has begun yet
+		} else if limited && w.limits.reject && !m.scanner.InLine() && rest[0] != '\n' {
+			if ok, _ := board.Charge(tat, now, limit.interval, limit.burst, 1); !ok {
+				m.dropped = w.takeInspector()
+				if v.consumed == 0 {
+					return m.drop(w, source, data, now)
+				}
+				v.forward = v.consumed
+				return v
+			}
+		}
+		n, messages, end := m.scanner.Next(rest)
+		v.consumed += n
+		v.messages += messages
+		if m.length += uint32(n); m.length > w.maxMessage {
+			v.tooLong = true
+			break
+		}
+		if !end {
+			break
+		}
+		m.length = 0
+		if !limited {
+			continue
+		}
+		if w.limits.reject {
+			messages-- // the first was charged when the line began
+		}
+		if messages > 0 {
+			if v.wait = board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(messages)); v.wait > 0 && !w.limits.reject {
+				break
+			}
+			v.wait = 0
+		}
+	}
+	v.forward = v.consumed
+	return v
+}
+
+// leadingBlank is the number of bytes before the first that is not white space,
+// or is a newline.
+func leadingBlank(p []byte) int {
+	for i, c := range p {
+		if c != ' ' && c != '\t' && c != '\r' {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// drop reads the rejected line to its end and then answers it.
+func (m *meter) drop(w *worker, source board.SlotID, data []byte, now int64) measured {
+	n, _, end := m.dropped.Next(data)
+	v := measured{consumed: n}
+	if m.length += uint32(n); m.length > w.maxMessage {
+		v.tooLong = true
+		return v
+	}
+	if !end {
+		return v
+	}
+	sources, limit := w.board.Sources(), w.limits.message
+	_, wait := board.Charge(sources.MessageRate(source), now, limit.interval, limit.burst, 1)
+	retry := mcp.Field{Name: "retryAfterMs", Value: int64((wait + time.Millisecond - 1) / time.Millisecond)}
+	w.scratch = m.dropped.AppendErrors(w.scratch[:0], mcp.CodeRateLimited, "rate limited", retry)
+	v.answer = w.scratch
+	w.cell.Rejects.Add(1)
+	w.limits.violation(sources, source, now)
+	w.putInspector(m.dropped)
+	m.dropped, m.length = nil, 0
+	return v
+}
+
+// takeInspector lends the worker's inspector; a client that stops in the middle
+// of a dropped line may keep it for long, so there can be more than one.
+func (w *worker) takeInspector() *mcp.Inspector {
+	in := w.inspector
+	w.inspector = nil
+	if in == nil {
+		return new(mcp.Inspector)
+	}
+	in.Reset()
+	return in
+}
+
+func (w *worker) putInspector(in *mcp.Inspector) { w.inspector = in }

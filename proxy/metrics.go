@@ -1,0 +1,166 @@
+package proxy
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector turns Stats into metrics, anew for every scrape.
+type collector struct {
+	stats func() Stats
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("erlmcp_lb_"+name, help, labels, nil)
+}
+
+// Labels: node and address name a node (a node that moved has two addresses for a while), worker is
+// the number of a worker process, reason one of those in RefusedStats.
+var (
+	descInfo        = describe("info", "The balancer's version, value 1.", "version")
+	descStart       = describe("start_time_seconds", "When the balancer started, in seconds since 1970.")
+	descDraining    = describe("draining", "1 while the balancer takes no new clients.")
+	descReloadOK    = describe("config_last_reload_successful", "1 if the last reload, if any, put a configuration into force.")
+	descActive      = describe("connections", "Clients connected.")
+	descMax         = describe("connections_max", "Clients that may be connected at a time.")
+	descRefused     = describe("refused_connections_total", "Clients turned away.", "reason")
+	descThrottles   = describe("throttles_total", "Pauses of clients over the message rate.")
+	descThrottled   = describe("throttled_seconds_total", "Length of those pauses.")
+	descRejects     = describe("rejected_messages_total", "Messages answered with an error for being over the rate.")
+	descTracked     = describe("sources", "Client addresses remembered.")
+	descCapacity    = describe("sources_max", "Client addresses that can be remembered.")
+	descOverflows   = describe("source_overflows_total", "Look-ups of a client address that found no room.")
+	descBanned      = describe("banned_sources", "Client addresses banned.")
+	descAccepted    = describe("worker_accepted_connections_total", "Clients accepted, refused ones included.", "worker")
+	descHeld        = describe("worker_connections", "Clients connected.", "worker")
+	descWorkerMsgs  = describe("worker_messages_total", "Messages from clients.", "worker")
+	descRestarts    = describe("worker_restarts_total", "Times the process was replaced.", "worker")
+	descResident    = describe("worker_resident_memory_bytes", "Resident memory, shared pages included.", "worker")
+	descLag         = describe("worker_loop_lag_seconds", "How late the event loop last woke.", "worker")
+	descNodeUp      = describe("node_up", "1 if the node is up, draining included.", "node", "address")
+	descNodeState   = describe("node_state", "1 for the state the node is in.", "node", "address", "state")
+	descWeight      = describe("node_weight", "Weight of this moment, slow start included.", "node", "address")
+	descNodeActive  = describe("node_connections", "Connections to the node.", "node", "address")
+	descNodeMax     = describe("node_connections_max", "Connections the node may get.", "node", "address")
+	descNodeTotal   = describe("node_connections_total", "Connections made to the node.", "node", "address")
+	descBytesIn     = describe("node_sent_bytes_total", "Bytes from clients to the node.", "node", "address")
+	descBytesOut    = describe("node_received_bytes_total", "Bytes from the node to clients.", "node", "address")
+	descMessages    = describe("node_messages_total", "Messages from clients to the node.", "node", "address")
+	descConnectErrs = describe("node_connect_errors_total", "Connections to the node that failed.", "node", "address")
+	descResets      = describe("node_resets_total", "Connections cut by the node.", "node", "address")
+	descRetries     = describe("node_retries_total", "Clients that went to another node instead.", "node", "address")
+	descDisplaced   = describe("node_displaced_connections_total", "Clients cut off because the node went down.", "node", "address")
+	descChanges     = describe("node_state_changes_total", "Changes of the node's state.", "node", "address")
+	descCheckOK     = describe("node_check_successful", "1 if the last active check succeeded.", "node", "address")
+	descCheckTime   = describe("node_check_latency_seconds", "Latency of the last active check that succeeded.", "node", "address")
+	descDetected    = describe("node_detection_seconds", "From the first sign of trouble to the node being marked down, the last time.", "node", "address")
+	descConnectTime = describe("node_connect_seconds", "Time to connect to the node. The sum is estimated from the buckets.", "node", "address")
+)
+
+// Describe announces no metrics in advance: nodes come and go.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads the stats once and sends them as metrics.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	s := c.stats()
+	e := emitter{out: out}
+	e.gauge(descInfo, 1, s.Version)
+	e.gauge(descStart, float64(s.Time.UnixNano())/1e9-s.UptimeSeconds)
+	e.gauge(descDraining, one(s.State == StateDraining))
+	e.gauge(descReloadOK, one(s.Reload == nil || s.Reload.OK))
+	e.gauge(descActive, float64(s.Connections.Active))
+	e.gauge(descMax, float64(s.Connections.Max))
+	e.counter(descRefused, s.Refused.Ban, "ban")
+	e.counter(descRefused, s.Refused.Rate, "rate")
+	e.counter(descRefused, s.Refused.Full, "full")
+	e.counter(descRefused, s.Refused.NoNode, "no_node")
+	e.counter(descRefused, s.Refused.WorkerFull, "worker_full")
+	e.counter(descRefused, s.Refused.PerSource, "per_source")
+	e.counter(descThrottles, s.Throttles)
+	e.add(descThrottled, prometheus.CounterValue, s.ThrottledSeconds)
+	e.counter(descRejects, s.Rejects)
+	e.gauge(descTracked, float64(s.Sources.Tracked))
+	e.gauge(descCapacity, float64(s.Sources.Capacity))
+	e.counter(descOverflows, s.Sources.Overflows)
+	e.gauge(descBanned, float64(s.Sources.Banned))
+	for i := range s.Workers {
+		e.worker(&s.Workers[i])
+	}
+	for i := range s.Nodes {
+		e.node(&s.Nodes[i])
+	}
+}
+
+// emitter sends constant metrics.
+type emitter struct{ out chan<- prometheus.Metric }
+
+func (e emitter) add(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+	e.out <- prometheus.MustNewConstMetric(d, t, v, labels...)
+}
+
+func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.add(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	e.add(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (e emitter) worker(w *WorkerStats) {
+	name := strconv.Itoa(w.Index)
+	e.counter(descAccepted, w.Accepted, name)
+	e.gauge(descHeld, float64(w.Active), name)
+	e.counter(descWorkerMsgs, w.Messages, name)
+	e.counter(descRestarts, w.Restarts, name)
+	e.gauge(descResident, float64(w.RSSBytes), name)
+	e.gauge(descLag, float64(w.LoopLagUs)/1e6, name)
+}
+
+func (e emitter) node(n *NodeStats) {
+	labels := []string{n.Name, n.Address}
+	for _, state := range []string{NodeUp, NodeDown, NodeDraining, NodeMaintenance} {
+		e.gauge(descNodeState, one(n.State == state), n.Name, n.Address, state)
+	}
+	e.gauge(descNodeUp, one(n.State == NodeUp || n.State == NodeDraining), labels...)
+	e.gauge(descWeight, n.Weight, labels...)
+	e.gauge(descNodeActive, float64(n.Connections), labels...)
+	e.gauge(descNodeMax, float64(n.MaxConnections), labels...)
+	e.counter(descNodeTotal, n.Total, labels...)
+	e.counter(descBytesIn, n.BytesIn, labels...)
+	e.counter(descBytesOut, n.BytesOut, labels...)
+	e.counter(descMessages, n.Messages, labels...)
+	e.counter(descConnectErrs, n.ConnectErrors, labels...)
+	e.counter(descResets, n.Resets, labels...)
+	e.counter(descRetries, n.Retries, labels...)
+	e.counter(descDisplaced, n.Displaced, labels...)
+	e.counter(descChanges, n.StateChanges, labels...)
+	e.gauge(descCheckOK, one(n.Check.OK), labels...)
+	e.gauge(descCheckTime, float64(n.Check.LatencyUs)/1e6, labels...)
+	e.gauge(descDetected, n.Check.DetectedMs/1e3, labels...)
+	e.out <- connectHistogram(n.connectTimes, labels)
+}
+
+// connectHistogram turns the board's buckets, powers of two in µs, into those of Prometheus.
+func connectHistogram(counts []uint64, labels []string) prometheus.Metric {
+	var total uint64
+	var sum float64
+	buckets := make(map[float64]uint64, len(counts))
+	for i, n := range counts {
+		upper := (time.Microsecond << i).Seconds()
+		total += n
+		sum += float64(n) * upper * 0.75 // the middle of the bucket
+		if i < len(counts)-1 {
+			buckets[upper] = total
+		}
+	}
+	return prometheus.MustNewConstHistogram(descConnectTime, total, sum, buckets, labels...)
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

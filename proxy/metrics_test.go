@@ -1,0 +1,57 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func TestMetricNames(t *testing.T) {
+	c := &collector{stats: func() Stats {
+		counts := make([]uint64, 32)
+		counts[3], counts[31] = 2, 1
+		return Stats{
+			Time:    time.Unix(1000, 0),
+			Workers: []WorkerStats{{Index: 0}, {Index: 1}},
+			Nodes: []NodeStats{
+				{Name: "a", Address: "127.0.0.1:1", connectTimes: counts},
+				{Name: "a", Address: "127.0.0.1:2", connectTimes: counts},
+			},
+		}
+	}}
+	problems, err := testutil.CollectAndLint(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "erlmcp_lb_node_connect_seconds" {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() != 3 {
+			t.Errorf("%d samples", h.GetSampleCount())
+		}
+		for _, b := range h.GetBucket() {
+			want := uint64(0)
+			if b.GetUpperBound() >= 8e-6 {
+				want = 2
+			}
+			if b.GetCumulativeCount() != want {
+				t.Errorf("bucket up to %v s holds %d, want %d", b.GetUpperBound(), b.GetCumulativeCount(), want)
+			}
+		}
+		return
+	}
+	t.Error("no histogram of connect times")
+}

@@ -1,0 +1,245 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// pair is one client and, once it is relayed, its connection to a node.
+//
+//	greeting ─▶ connecting ─▶ relaying ─▶ flushing ─▶ (closed)
+//	    └───────────┴────────────┴─▶ dismissed ───────▶ (closed)
+//
+// It is counted on the board (held) from the choice of a node until either the
+// client is done or the pair is torn down, whichever comes first: before the
+// client can know, so that one who comes back at once finds the room it left.
+type pair struct {
+	client reactor.Conn
+	node   reactor.Conn
+	timer  reactor.Timer
+	w      *worker
+
+	next, prev *pair    // among the pairs of its backend; next also among the spare ones
+	backend    *backend // nil unless connecting or relaying
+	extra      *extra   // nil for most
+	lastActive int64    // when a byte last passed; begin of connecting before that
+	resumeAt   int64    // end of throttling, 0 if not throttled
+	tried      uint64   // nodes that failed this client, a bit per slot
+	source     board.SlotID
+	meter      meter
+	state      pairState
+	ends       uint8 // connections attached and not yet closed
+	nodeFull   bool  // the node takes no more: the client is not read
+	clientFull bool  // the client takes no more answers: likewise
+	midLine    bool  // the last byte passed to the client did not end a line
+	held       bool  // counted on the board
+	clientEOF  bool
+	nodeEOF    bool
+}
+
+// extra is what few pairs need.
+type extra struct {
+	// The client's own address and ours, as told by PROXY protocol; the zero
+	// AddrPort if it was not.
+	source, destination netip.AddrPort
+	answers             []byte // error lines that await the end of the node's line
+}
+
+// rare returns the extra of a pair that needs one.
+func (p *pair) rare() *extra {
+	if p.extra == nil {
+		p.extra = new(extra)
+	}
+	return p.extra
+}
+
+// origin returns the addresses told by PROXY protocol, if they were.
+func (p *pair) origin() (source, destination netip.AddrPort, ok bool) {
+	if p.extra == nil || !p.extra.source.IsValid() {
+		return source, destination, false
+	}
+	return p.extra.source, p.extra.destination, true
+}
+
+// waiting reports whether answers wait for the end of the node's line.
+func (p *pair) waiting() bool { return p.extra != nil && len(p.extra.answers) > 0 }
+
+type pairState uint8
+
+const (
+	greeting   pairState = iota // awaiting a PROXY header
+	connecting                  // to a node
+	relaying
+	flushing  // the node has gone; the client takes its last words
+	dismissed // told why, lingering until it has heard
+)
+
+// The two ends of a pair are told apart by their handlers' types.
+type (
+	clientEnd pair
+	nodeEnd   pair
+)
+
+// takePair returns a fresh pair, used ones first.
+func (w *worker) takePair() *pair {
+	p := w.spare
+	if p == nil {
+		return &pair{w: w}
+	}
+	w.spare = p.next
+	*p = pair{w: w}
+	return p
+}
+
+// hold counts the pair on the board, as a connection to b.
+func (p *pair) hold(b *backend) {
+	w := p.w
+	if !p.held {
+		p.held = true
+		w.cell.Active.Add(1)
+		w.board.Sources().Enter(w.index, p.source)
+	}
+	p.backend = b
+	b.flow.Active.Add(1)
+	p.prev, p.next = nil, b.pairs
+	if p.next != nil {
+		p.next.prev = p
+	}
+	b.pairs = p
+}
+
+// leave undoes the node's part of hold.
+func (p *pair) leave() {
+	b := p.backend
+	if b == nil {
+		return
+	}
+	p.backend = nil
+	b.flow.Active.Add(-1)
+	if p.prev != nil {
+		p.prev.next = p.next
+	} else {
+		b.pairs = p.next
+	}
+	if p.next != nil {
+		p.next.prev = p.prev
+	}
+	p.next, p.prev = nil, nil
+}
+
+// release undoes hold, once.
+func (p *pair) release() {
+	p.leave()
+	if p.held {
+		p.held = false
+		p.w.cell.Active.Add(-1)
+		p.w.board.Sources().Leave(p.w.index, p.source, p.w.loop.Now())
+	}
+}
+
+// close ends both connections at once.
+func (p *pair) close() {
+	p.release()
+	p.client.Close()
+	p.node.Close()
+}
+
+// gone is called as each end has closed; after the last the pair is free.
+func (p *pair) gone() {
+	if p.ends--; p.ends > 0 {
+		return
+	}
+	w := p.w
+	w.loop.Cancel(&p.timer)
+	if p.state == dismissed {
+		w.lingering--
+	}
+	p.release()
+	*p = pair{w: w, next: w.spare}
+	w.spare = p
+	w.endIfDrained()
+}
+
+// displace closes every client of a node that has gone down; who was still
+// connecting is taken elsewhere.
+func (w *worker) displace(b *backend) {
+	for p := b.pairs; p != nil; p = b.pairs {
+		if p.state == connecting {
+			w.elsewhere(p)
+			continue
+		}
+		b.flow.Displaced.Add(1)
+		p.close()
+	}
+}
+
+const (
+	// lingerTime is how long a dismissed client has to take its answer and go.
+	lingerTime = time.Second
+	// flushTime is how long a client has to take the last words of its node.
+	flushTime = 5 * time.Second
+)
+
+// maxLingering bounds the dismissed clients of a worker that hold a descriptor;
+// beyond it they are closed without waiting. It is a part of prefork.Reserve.
+const maxLingering = 128
+
+// refuse turns a client away.
+func (p *pair) refuse(reason board.Reason, wait time.Duration) {
+	p.w.cell.Refused[reason].Add(1)
+	p.dismiss(appendRefusal(nil, reason, wait))
+}
+
+// dismiss tells a client why it is not served any further, in one JSON-RPC
+// error line, and closes once it has heard. Its input is read and dropped
+// meanwhile: closing over unread input would reset the connection, and with it
+// the answer.
+func (p *pair) dismiss(line []byte) {
+	w := p.w
+	p.release()
+	p.node.Close()
+	p.state = dismissed
+	w.lingering++
+	if !p.midLine {
+		p.client.Send(line)
+	}
+	p.client.CloseWrite()
+	p.client.Resume()
+	if w.lingering > maxLingering {
+		p.client.Close()
+		return
+	}
+	w.loop.Schedule(&p.timer, lingerTime, p)
+}
+
+func appendRefusal(dst []byte, reason board.Reason, wait time.Duration) []byte {
+	retry := mcp.Field{Name: "retryAfterMs", Value: int64((wait + time.Millisecond - 1) / time.Millisecond)}
+	switch reason {
+	case board.ReasonBan:
+		return mcp.AppendError(dst, nil, mcp.CodeBanned, "banned for repeated rate violations", retry)
+	case board.ReasonRate:
+		return mcp.AppendError(dst, nil, mcp.CodeRateLimited, "connection rate limited", retry)
+	case board.ReasonPerSource:
+		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, "too many connections from this address")
+	case board.ReasonNoNode:
+		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, "no node is available")
+	default:
+		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, "the balancer is full")
+	}
+}
+
+// OnTimer is the pair's one timer; what it means depends on the state.
+func (p *pair) OnTimer(*reactor.Timer) {
+	switch p.state {
+	case greeting, flushing, dismissed:
+		p.client.Close()
+	case connecting:
+		p.w.connectTimeout(p)
+	case relaying:
+		p.tick()
+	}
+}

@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"math"
+	"math/bits"
+	"math/rand/v2"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// candidate is a node that may be picked.
+type candidate struct {
+	slot    int
+	load    int64  // connections of all workers, and pledged ones
+	pledged int64  // the part of load that is not there yet
+	weight  uint32 // 1/256 of a unit, more than 0
+	hash    uint64 // of the node's name
+}
+
+// picker chooses a node by the balance algorithm. It belongs to one worker;
+// its turn and its dice are its own.
+type picker struct {
+	balance Balance
+	turn    int
+	credit  [board.MaxNodes]int64 // smooth weighted round robin
+	rng     *rand.PCG
+	list    [board.MaxNodes]candidate
+}
+
+func (p *picker) seed(seed uint64) { p.rng = rand.NewPCG(seed, 0x9e3779b97f4a7c15) }
+
+// candidates lists the nodes that take new clients, except those in tried (a
+// bit per slot). full is true when a node was left out for being at its cap
+// only.
+func (p *picker) candidates(b *board.Board, backends *[board.MaxNodes]*backend, tried uint64) (list []candidate, full bool) {
+	list = p.list[:0]
+	for slot, node := range backends {
+		if node == nil || tried&(1<<slot) != 0 || board.State(node.cell.State.Load()) != board.Up {
+			continue
+		}
+		active, pledged := b.NodeLoad(slot)
+		if limit := node.cell.MaxConns.Load(); limit > 0 && active >= limit {
+			full = true
+			continue
+		}
+		list = append(list, candidate{slot, active + pledged, pledged, max(node.cell.Weight.Load(), 1), node.hash})
+	}
+	return list, full
+}
+
+// pick returns the slot of one of the candidates, of which there is at least
+// one. source is a hash of the client's address that every process agrees on.
+func (p *picker) pick(list []candidate, source uint64) int {
+	switch p.balance {
+	case BalanceRoundRobin:
+		return p.roundRobin(list)
+	case BalanceSource:
+		return rendezvous(list, source)
+	case BalanceRandom2:
+		return p.random2(list)
+	default:
+		return p.leastConn(list)
+	}
+}
+
+// leastConn picks the fewest connections by weight; equals take turns.
+func (p *picker) leastConn(list []candidate) int {
+	p.turn++
+	best := list[p.turn%len(list)]
+	for i := range list {
+		if c := list[(p.turn+i)%len(list)]; lighter(c, best) {
+			best = c
+		}
+	}
+	return best.slot
+}
+
+// lighter reports whether one more connection weighs less on a than on b:
+// (a.load+1) / a.weight < (b.load+1) / b.weight.
+func lighter(a, b candidate) bool {
+	return (a.load+1)*int64(b.weight) < (b.load+1)*int64(a.weight)
+}
+
+// roundRobin is the smooth weighted form: everyone earns its weight, the
+// richest is picked and pays the sum.
+func (p *picker) roundRobin(list []candidate) int {
+	var sum int64
+	best := -1
+	for _, c := range list {
+		sum += int64(c.weight)
+		p.credit[c.slot] += int64(c.weight)
+		if best < 0 || p.credit[c.slot] > p.credit[best] {
+			best = c.slot
+		}
+	}
+	p.credit[best] -= sum
+	return best
+}
+
+// rendezvous is weighted highest-random-weight hashing: losing a node moves
+// only its own sources, and a node gets its weight's share of them.
+func rendezvous(list []candidate, source uint64) int {
+	best, slot := math.Inf(-1), -1
+	for _, c := range list {
+		// A uniform number in (0,1), the same for the same pair everywhere.
+		u := (float64(mix(source^c.hash)>>11) + 0.5) / (1 << 53)
+		if score := -float64(c.weight) / math.Log(u); score > best {
+			best, slot = score, c.slot
+		}
+	}
+	return slot
+}
+
+// random2 draws two by weight and takes the lighter one.
+func (p *picker) random2(list []candidate) int {
+	a, b := p.draw(list), p.draw(list)
+	if lighter(b, a) {
+		a = b
+	}
+	return a.slot
+}
+
+func (p *picker) draw(list []candidate) candidate {
+	var sum uint64
+	for _, c := range list {
+		sum += uint64(c.weight)
+	}
+	at, _ := bits.Mul64(p.rng.Uint64(), sum)
+	for _, c := range list {
+		if at < uint64(c.weight) {
+			return c
+		}
+		at -= uint64(c.weight)
+	}
+	return list[len(list)-1]
+}
+
+// mix is the finalizer of splitmix64: every input bit moves every output bit.
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}

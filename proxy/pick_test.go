@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"math"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func candidateList(weights ...uint32) []candidate {
+	var list []candidate
+	for slot, weight := range weights {
+		list = append(list, candidate{slot: slot, weight: weight * 256, hash: mix(uint64(slot) + 1)})
+	}
+	return list
+}
+
+// share picks often, as connections that stay, and returns each slot's share.
+func share(balance Balance, list []candidate, picks int) []float64 {
+	p := picker{balance: balance}
+	p.seed(1)
+	for i := range picks {
+		list[p.pick(list, mix(uint64(i)))].load++
+	}
+	shares := make([]float64, len(list))
+	for i, c := range list {
+		shares[i] = float64(c.load) / float64(picks)
+	}
+	return shares
+}
+
+func TestSharesFollowWeights(t *testing.T) {
+	for balance, tolerance := range map[Balance]float64{
+		BalanceLeastConn: 0.001, BalanceRoundRobin: 0.001, BalanceRandom2: 0.01, BalanceSource: 0.02,
+	} {
+		for i, got := range share(balance, candidateList(1, 2, 5), 40_000) {
+			if want := []float64{0.125, 0.25, 0.625}[i]; math.Abs(got-want) > tolerance {
+				t.Errorf("%s: slot %d has %.4f of the connections, want %.4f ± %.3f", balance, i, got, want, tolerance)
+			}
+		}
+	}
+}
+
+func TestLeastConnFillsTheEmptiest(t *testing.T) {
+	list := candidateList(1, 1, 1)
+	list[0].load, list[1].load, list[2].load = 7, 3, 9
+	p := picker{balance: BalanceLeastConn}
+	for range 4 {
+		if got := p.pick(list, 0); got != 1 {
+			t.Fatalf("picked %d", got)
+		}
+	}
+}
+
+// Without a node, only its own sources move.
+func TestRendezvousMovesOnlyTheLostNodesSources(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list := candidateList(rapid.SliceOfN(rapid.Uint32Range(1, 256), 2, 8).Draw(t, "weights")...)
+		lost := rapid.IntRange(0, len(list)-1).Draw(t, "lost")
+		rest := append(append([]candidate(nil), list[:lost]...), list[lost+1:]...)
+		source := rapid.Uint64().Draw(t, "source")
+		before, after := rendezvous(list, source), rendezvous(rest, source)
+		if before != lost && after != before {
+			t.Fatalf("source moved from %d to %d though %d was lost", before, after, lost)
+		}
+	})
+}
+
+func TestPickDoesNotAllocate(t *testing.T) {
+	list := candidateList(1, 2, 3, 4)
+	for _, balance := range []Balance{BalanceLeastConn, BalanceRoundRobin, BalanceSource, BalanceRandom2} {
+		p := picker{balance: balance}
+		p.seed(1)
+		if n := testing.AllocsPerRun(100, func() { p.pick(list, 42) }); n != 0 {
+			t.Errorf("%s: %.1f allocations", balance, n)
+		}
+	}
+}

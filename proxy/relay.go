@@ -1,0 +1,248 @@
+package proxy
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/reactor"
+)
+
+// The relay copies both ways and holds at most one read's worth in each: while
+// one end has something it could not write, the other is not read.
+
+// OnOpen is not called for an accepted connection.
+func (c *clientEnd) OnOpen(*reactor.Conn) {}
+
+// OnData is the client speaking.
+func (c *clientEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
+	p := (*pair)(c)
+	switch p.state {
+	case greeting:
+		return p.greeted(data)
+	case relaying:
+		return p.fromClient(data)
+	default:
+		return len(data) // dismissed: nobody is going to answer
+	}
+}
+
+// fromClient passes on what the limits allow. The rest is kept, unread.
+func (p *pair) fromClient(data []byte) (consumed int) {
+	if p.backend == nil {
+		return len(data) // the node is done with this client
+	}
+	p.lastActive = p.w.loop.Now()
+	for consumed < len(data) && p.state == relaying && !p.client.Paused() {
+		consumed += p.passOn(data[consumed:])
+	}
+	return consumed
+}
+
+func (p *pair) passOn(data []byte) (consumed int) {
+	w, b := p.w, p.backend
+	v := p.meter.measure(w, p.source, data, p.lastActive)
+	if v.forward > 0 {
+		b.asked(p.lastActive)
+		b.flow.BytesIn.Add(uint64(v.forward))
+		p.node.Send(data[:v.forward])
+	}
+	if v.messages > 0 {
+		w.cell.Messages.Add(uint64(v.messages))
+		b.flow.Messages.Add(uint64(v.messages))
+	}
+	if len(v.answer) > 0 {
+		p.answer(v.answer)
+	}
+	if v.tooLong {
+		p.dismiss(mcp.AppendError(nil, nil, mcp.CodeInvalidRequest, "message longer than "+w.spec.MaxMessage.String()))
+		return len(data)
+	}
+	if v.wait > 0 {
+		p.throttle(v.wait)
+	}
+	if p.node.Pending() > 0 {
+		p.nodeFull = true
+		p.client.Pause()
+	}
+	return v.consumed
+}
+
+// answer sends the client error lines of our own, between two lines of the
+// node's. Until they are out the client is not read.
+func (p *pair) answer(lines []byte) {
+	if p.midLine {
+		p.rare().answers = append(p.rare().answers, lines...)
+	} else {
+		p.client.Send(lines)
+	}
+	if p.waiting() || p.client.Pending() > 0 {
+		p.clientFull = true
+		p.client.Pause()
+	}
+}
+
+// throttle stops reading the client until its source conforms again.
+func (p *pair) throttle(wait time.Duration) {
+	cell := p.w.cell
+	cell.Throttles.Add(1)
+	cell.ThrottledNs.Add(uint64(wait))
+	p.resumeAt = p.w.loop.Now() + int64(wait)
+	p.client.Pause()
+	p.schedule()
+}
+
+// readClient reads on if nothing speaks against it.
+func (p *pair) readClient() {
+	if !p.nodeFull && !p.clientFull && p.resumeAt == 0 {
+		p.client.Resume()
+	}
+}
+
+// OnDrained lets the node speak on, and the client too.
+func (c *clientEnd) OnDrained(*reactor.Conn) {
+	p := (*pair)(c)
+	p.node.Resume()
+	p.answered()
+}
+
+// answered lets a client that had answers waiting speak on once it has them.
+func (p *pair) answered() {
+	if p.clientFull && !p.waiting() && p.client.Pending() == 0 {
+		p.clientFull = false
+		p.readClient()
+	}
+}
+
+// OnEOF passes the end of the client's stream on. Its answers still come.
+func (c *clientEnd) OnEOF(*reactor.Conn) {
+	p := (*pair)(c)
+	p.clientEOF = true
+	switch {
+	case p.state != relaying:
+		p.close()
+	case p.nodeEOF:
+		p.close()
+	default:
+		p.node.CloseWrite()
+	}
+}
+
+// OnClose ends the pair with its client.
+func (c *clientEnd) OnClose(_ *reactor.Conn, _ error) {
+	p := (*pair)(c)
+	p.release()
+	p.node.Close()
+	p.gone()
+}
+
+// OnOpen is the node's answer to the connect.
+func (n *nodeEnd) OnOpen(*reactor.Conn) { n.w.connected((*pair)(n)) }
+
+// OnData is the node speaking.
+func (n *nodeEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
+	p := (*pair)(n)
+	if b := p.backend; b != nil {
+		b.answered()
+		b.flow.BytesOut.Add(uint64(len(data)))
+	}
+	p.lastActive = p.w.loop.Now()
+	p.toClient(data)
+	if p.client.Pending() > 0 {
+		p.node.Pause()
+	}
+	return len(data)
+}
+
+// toClient passes the node's bytes on, and behind the first line that they end
+// the answers that waited for it.
+func (p *pair) toClient(data []byte) {
+	if p.waiting() {
+		if end := bytes.IndexByte(data, '\n') + 1; end > 0 {
+			p.client.Send(data[:end])
+			p.client.Send(p.extra.answers)
+			p.extra.answers = nil
+			data = data[end:]
+			defer p.answered()
+		}
+	}
+	if len(data) > 0 {
+		p.client.Send(data)
+		p.midLine = data[len(data)-1] != '\n'
+	} else {
+		p.midLine = false
+	}
+}
+
+// OnDrained lets the client speak on.
+func (n *nodeEnd) OnDrained(*reactor.Conn) {
+	p := (*pair)(n)
+	if p.nodeFull {
+		p.nodeFull = false
+		p.readClient()
+	}
+}
+
+// OnEOF passes the end of the node's stream on.
+func (n *nodeEnd) OnEOF(*reactor.Conn) {
+	p := (*pair)(n)
+	p.nodeEOF = true
+	if p.clientEOF {
+		p.release()
+	} else if p.backend != nil {
+		p.w.suspect(p.backend, SuspectClosed, false)
+	}
+	p.client.CloseWrite()
+}
+
+// OnClose ends the relay, or leads to another node when there was none yet.
+func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
+	p := (*pair)(n)
+	if p.state == connecting && p.client.Open() {
+		p.ends--
+		if p.backend != nil {
+			p.w.connectFailed(p, err)
+			p.w.elsewhere(p)
+		} else {
+			p.w.connect(p, p.sourceHash())
+		}
+		return
+	}
+	if err != nil && p.backend != nil {
+		p.backend.flow.Resets.Add(1)
+		p.w.suspect(p.backend, SuspectReset, true)
+	}
+	p.release()
+	if p.client.Open() && p.state != dismissed {
+		p.state = flushing
+		p.w.loop.Schedule(&p.timer, flushTime, p)
+		p.client.CloseAfterFlush()
+	}
+	p.gone()
+}
+
+// tick is the relay's timer: the end of a throttle, or a look at how long
+// nothing has passed. Being idle is found out lazily, so that a byte costs no
+// timer.
+func (p *pair) tick() {
+	now := p.w.loop.Now()
+	if p.resumeAt != 0 && now >= p.resumeAt {
+		p.resumeAt = 0
+		p.readClient()
+	}
+	if idle := p.w.spec.Timeouts.Idle; idle > 0 && p.resumeAt == 0 && now-p.lastActive >= int64(idle) {
+		p.close()
+		return
+	}
+	p.schedule()
+}
+
+// schedule arms the relay's timer for what comes first.
+func (p *pair) schedule() {
+	switch idle := p.w.spec.Timeouts.Idle; {
+	case p.resumeAt != 0:
+		p.w.loop.Schedule(&p.timer, time.Duration(p.resumeAt-p.w.loop.Now()), p)
+	case idle > 0:
+		p.w.loop.Schedule(&p.timer, time.Duration(p.lastActive+int64(idle)-p.w.loop.Now()), p)
+	}
+}

@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/internal/units"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// Bounds of what a Spec may ask for.
+const (
+	maxConnections = 10_000_000
+	maxWorkers     = 512       // two generations of them fit a board
+	maxRate        = 1_000_000 // per second
+	maxSources     = 1 << 22
+	minSources     = 1 << 10
+	minMessage     = units.KiB
+	maxMessage     = units.GiB
+	maxDuration    = 24 * time.Hour
+)
+
+// Validate reports everything that is wrong with s, one line a field, each beginning with the
+// field's path ("lb.limits.ban.for: …"). It opens no socket and looks no name up.
+func (s *Spec) Validate() error {
+	var p problems
+	s.validateListen(&p)
+	s.validateNodes(&p)
+	s.validateClients(&p)
+	s.validateLimits(&p)
+	s.validateChecks(&p)
+	s.validateSource(&p)
+	return errors.Join(p...)
+}
+
+func (s *Spec) validateListen(p *problems) {
+	if s.Listen.TCP == "" {
+		p.add("listen.tcp", "must be set")
+	}
+	var taken []listener
+	for _, l := range s.listeners() {
+		if l.address == "" {
+			continue
+		}
+		field := "listen." + l.name
+		if l.name == "http" || l.name == "https" {
+			p.add(field, "not available yet in this version; leave it empty")
+			continue
+		}
+		at, err := parseListen(l.address)
+		if err != nil {
+			p.add(field, "%v", err)
+			continue
+		}
+		for _, other := range taken {
+			if overlaps(at, other.at) {
+				p.add(field, "%s is also listen.%s", l.address, other.name)
+			}
+		}
+		for _, node := range s.Nodes {
+			if addr, err := netip.ParseAddr(node.Host); err == nil && overlaps(at, netip.AddrPortFrom(addr, uint16(node.TCP))) {
+				p.add(field, "%s is also the address of node %s", l.address, node.Name)
+			}
+		}
+		l.at = at
+		taken = append(taken, l)
+	}
+	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
+		p.add("tls", "cert and key must be set together")
+	}
+}
+
+func (s *Spec) validateNodes(p *problems) {
+	switch n := len(s.Nodes); {
+	case n == 0:
+		p.add("nodes", "at least one node is needed")
+		return
+	case n > board.MaxNodes:
+		p.add("nodes", "must be at most %d, are %d", board.MaxNodes, n)
+	}
+	if err := topology.Validate(s.Nodes); err != nil {
+		*p = append(*p, fmt.Errorf("lb.nodes%w", err)) // it begins with "[1].tcp: "
+	}
+	for i, node := range s.Nodes {
+		if node.TCP == 0 {
+			p.add(fmt.Sprintf("nodes[%d].tcp", i), "must be set")
+		}
+	}
+}
+
+func (s *Spec) validateClients(p *problems) {
+	between(p, "max_connections", s.MaxConnections, 1, maxConnections)
+	between(p, "node_max_connections", s.NodeMaxConnections, 0, maxConnections)
+	between(p, "workers", s.Workers, 0, maxWorkers)
+	between(p, "max_message", s.MaxMessage, minMessage, maxMessage)
+	oneOf(p, "balance", s.Balance, BalanceLeastConn, BalanceRoundRobin, BalanceSource, BalanceRandom2)
+	oneOf(p, "sticky.tcp", s.Sticky.TCP, StickySource, StickyNone)
+	oneOf(p, "sticky.http", s.Sticky.HTTP, StickyCookie, StickyNone)
+	between(p, "sticky.ttl", s.Sticky.TTL, time.Second, maxDuration)
+	between(p, "slow_start", s.SlowStart, 0, maxDuration)
+	between(p, "timeouts.connect", s.Timeouts.Connect, time.Millisecond, maxDuration)
+	between(p, "timeouts.idle", s.Timeouts.Idle, 0, maxDuration)
+	between(p, "timeouts.request", s.Timeouts.Request, 0, maxDuration)
+	between(p, "timeouts.keepalive", s.Timeouts.Keepalive, 0, maxDuration)
+	between(p, "timeouts.drain", s.Timeouts.Drain, 0, maxDuration)
+}
+
+func (s *Spec) validateLimits(p *problems) {
+	l := &s.Limits
+	between(p, "limits.connections_per_second", l.ConnectionsPerSecond, 0, maxRate)
+	between(p, "limits.messages_per_second", l.MessagesPerSecond, 0, maxRate)
+	oneOf(p, "limits.action", l.Action, ActionDefault, ActionThrottle, ActionReject)
+	between(p, "limits.max_per_source", l.MaxPerSource, 0, maxConnections)
+	between(p, "limits.ban.violations", l.Ban.Violations, 0, maxRate)
+	between(p, "limits.ban.window", l.Ban.Window, time.Second, maxDuration)
+	between(p, "limits.ban.for", l.Ban.For, time.Second, maxDuration)
+	prefixList(p, "limits.exempt", l.Exempt)
+	between(p, "source_table", s.SourceTable, minSources, maxSources)
+}
+
+func (s *Spec) validateChecks(p *problems) {
+	c := &s.Checks
+	if _, err := healthcheck.Lookup(c.Kind); err != nil {
+		p.add("checks.kind", "%v", err)
+	}
+	between(p, "checks.interval", c.Interval, 10*time.Millisecond, time.Hour)
+	between(p, "checks.fast_interval", c.FastInterval, 10*time.Millisecond, time.Hour)
+	if c.FastInterval > c.Interval {
+		p.add("checks.fast_interval", "must not be longer than checks.interval (%v), is %v", c.Interval, c.FastInterval)
+	}
+	between(p, "checks.timeout", c.Timeout, time.Millisecond, time.Minute)
+	between(p, "checks.fall", c.Fall, 1, 100)
+	between(p, "checks.rise", c.Rise, 1, 100)
+}
+
+func (s *Spec) validateSource(p *problems) {
+	if s.Source != "" && s.Source != SourceAuto {
+		if _, err := ParsePrefix(s.Source); err != nil {
+			p.add("source", "%v, nor %q", err, SourceAuto)
+		}
+	}
+	prefixList(p, "proxy_protocol.accept_from", s.ProxyProtocol.AcceptFrom)
+}
+
+// ParsePrefix reads an address or a prefix; an address is the prefix of all its bits.
+// An IPv4 address mapped into IPv6 is read as IPv4.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix", text)
+	}
+	if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
+	}
+	return prefix.Masked(), nil
+}
+
+// A listener is one address of Listen.
+type listener struct {
+	name    string // its key in Listen
+	address string
+	at      netip.AddrPort
+}
+
+func (s *Spec) listeners() []listener {
+	return []listener{
+		{name: "tcp", address: s.Listen.TCP},
+		{name: "http", address: s.Listen.HTTP},
+		{name: "https", address: s.Listen.HTTPS},
+		{name: "admin", address: s.Listen.Admin},
+		{name: "health", address: s.Listen.Health},
+	}
+}
+
+// parseListen reads host:port or :port. An empty host is the zero Addr: every address.
+func parseListen(text string) (netip.AddrPort, error) {
+	colon := strings.LastIndexByte(text, ':')
+	if colon < 0 {
+		return netip.AddrPort{}, fmt.Errorf("%q has no port (like 127.0.0.1:8000 or :8000)", text)
+	}
+	port, err := strconv.ParseUint(text[colon+1:], 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is not a port (0 to 65535)", text[colon+1:])
+	}
+	switch host := text[:colon]; host {
+	case "":
+		return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
+	case "localhost":
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)), nil
+	default:
+		at, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("%q is not an IP address", host)
+		}
+		return at, nil
+	}
+}
+
+// overlaps reports whether two listeners compete for the same connections.
+func overlaps(a, b netip.AddrPort) bool {
+	if a.Port() != b.Port() || a.Port() == 0 {
+		return false
+	}
+	everywhere := func(addr netip.Addr) bool { return !addr.IsValid() || addr.IsUnspecified() }
+	return everywhere(a.Addr()) || everywhere(b.Addr()) || a.Addr() == b.Addr()
+}
+
+// problems collects what is wrong with a Spec.
+type problems []error
+
+func (p *problems) add(field, format string, args ...any) {
+	*p = append(*p, fmt.Errorf("lb.%s: %s", field, fmt.Sprintf(format, args...)))
+}
+
+func between[T ~int | ~int64](p *problems, field string, value, low, high T) {
+	if value < low || value > high {
+		p.add(field, "must be from %v to %v, is %v", low, high, value)
+	}
+}
+
+func oneOf[T ~string](p *problems, field string, value T, choices ...T) {
+	if slices.Contains(choices, value) {
+		return
+	}
+	var named []string
+	for _, c := range choices {
+		if c != "" {
+			named = append(named, string(c))
+		}
+	}
+	p.add(field, "must be one of %s, is %q", strings.Join(named, ", "), string(value))
+}
+
+func prefixList(p *problems, field string, texts []string) {
+	for i, text := range texts {
+		if _, err := ParsePrefix(text); err != nil {
+			p.add(fmt.Sprintf("%s[%d]", field, i), "%v", err)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/healthcheck"
+)
+
+// StatsSchema names the form of Stats in JSON.
+const StatsSchema = "erlmcp.stats/v1"
+
+// Stats is what the balancer is doing: /stats.json of the admin listener, and Client.Stats. Numbers
+// are read one after the other while work goes on, so sums agree nearly and not exactly.
+type Stats struct {
+	Schema        string          `json:"schema"` // StatsSchema
+	Time          time.Time       `json:"time"`
+	PID           int             `json:"pid"` // of the master
+	Version       string          `json:"version"`
+	UptimeSeconds float64         `json:"uptime_s"`
+	State         string          `json:"state"` // StateRunning, StateDraining
+	Listeners     []ListenerStats `json:"listeners"`
+	Connections   struct {
+		Active int64  `json:"active"`
+		Max    int    `json:"max"`
+		Total  uint64 `json:"total"` // accepted, refused ones included
+	} `json:"connections"`
+	Workers []WorkerStats `json:"workers"`
+	Nodes   []NodeStats   `json:"nodes"`
+	Sources SourceStats   `json:"sources"`
+	Refused RefusedStats  `json:"refused"`
+	// Throttles counts pauses of clients over the message rate, Rejects messages answered with
+	// "rate limited".
+	Throttles        uint64       `json:"throttles"`
+	ThrottledSeconds float64      `json:"throttled_s"`
+	Rejects          uint64       `json:"rejects"`
+	Reload           *ReloadStats `json:"reload,omitempty"` // the last one; nil before the first
+}
+
+// The states of a balancer. StateStopped is what others say of one that is not there.
+const (
+	StateRunning  = "running"
+	StateDraining = "draining"
+	StateStopped  = "stopped"
+)
+
+// ListenerStats is one address that is listened on.
+type ListenerStats struct {
+	Name    string `json:"name"` // its key in Listen
+	Address string `json:"address"`
+	Up      bool   `json:"up"` // false while it only drains
+}
+
+// WorkerStats is one worker process.
+type WorkerStats struct {
+	Index     int    `json:"index"` // its row of the board
+	PID       int    `json:"pid"`   // 0 between two lives
+	Active    int64  `json:"active"`
+	Max       int    `json:"max"`
+	Accepted  uint64 `json:"accepted"`
+	Messages  uint64 `json:"messages"` // from clients
+	Restarts  uint64 `json:"restarts"`
+	RSSBytes  uint64 `json:"rss_bytes"`   // includes the pages of the board it has touched
+	LoopLagUs int64  `json:"loop_lag_us"` // how late its loop last woke, or by now is
+}
+
+// The states of a node. A drained node that is down is in maintenance.
+const (
+	NodeUp          = "up"
+	NodeDown        = "down"
+	NodeDraining    = "draining"
+	NodeMaintenance = "maintenance"
+)
+
+// NodeStats is one node. Counts begin with the balancer, or when a reload brought the node in.
+type NodeStats struct {
+	Name           string     `json:"name"`
+	Address        string     `json:"address"` // host:port of its TCP listener
+	State          string     `json:"state"`   // NodeUp, …
+	Since          time.Time  `json:"since"`   // to the nanosecond
+	Leaving        bool       `json:"leaving,omitempty"`
+	Weight         float64    `json:"weight"` // of this moment, slow start included
+	Connections    int64      `json:"connections"`
+	MaxConnections int64      `json:"max_connections"`
+	Pledged        int64      `json:"pledged"`   // connections that clients new to it are expected to add
+	Total          uint64     `json:"total"`     // connections
+	BytesIn        uint64     `json:"bytes_in"`  // client to node
+	BytesOut       uint64     `json:"bytes_out"` // node to client
+	Messages       uint64     `json:"messages"`  // client to node
+	ConnectErrors  uint64     `json:"connect_errors"`
+	Resets         uint64     `json:"resets"`    // cut by the node
+	Retries        uint64     `json:"retries"`   // clients that went elsewhere
+	Displaced      uint64     `json:"displaced"` // clients cut off when it went down
+	StateChanges   uint64     `json:"state_changes"`
+	Check          CheckStats `json:"check"`
+
+	connectTimes []uint64 // histogram, see board.Flow
+}
+
+// CheckStats is the last active check of a node.
+type CheckStats struct {
+	Kind      string            `json:"kind"`
+	OK        bool              `json:"ok"`
+	LatencyUs int64             `json:"latency_us"` // of the last check that succeeded
+	Cause     healthcheck.Cause `json:"cause,omitempty"`
+	Error     string            `json:"error,omitempty"`
+	At        time.Time         `json:"at,omitzero"` // zero before the first
+	// DetectedMs is how long it took, from the first sign of trouble, to mark the node down the
+	// last time; 0 if it never was.
+	DetectedMs float64 `json:"detected_ms"`
+}
+
+// SourceStats is the table of client addresses.
+type SourceStats struct {
+	Tracked   int    `json:"tracked"`
+	Capacity  int    `json:"capacity"`
+	Overflows uint64 `json:"overflows"` // look-ups that found it full
+	Banned    int    `json:"banned"`
+}
+
+// RefusedStats counts clients that were turned away, by reason.
+type RefusedStats struct {
+	Ban        uint64 `json:"ban"`
+	Rate       uint64 `json:"rate"`
+	Full       uint64 `json:"full"`        // max_connections, or every node at its cap
+	NoNode     uint64 `json:"no_node"`     // no node is up
+	WorkerFull uint64 `json:"worker_full"` // the worker is out of descriptors
+	PerSource  uint64 `json:"per_source"`
+}
+
+// ReloadStats is the last reload.
+type ReloadStats struct {
+	At    time.Time `json:"at"`
+	OK    bool      `json:"ok"`
+	Error string    `json:"error,omitempty"`
+}
+
+// Node returns the node called name that is not on its way out, or nil.
+func (s *Stats) Node(name string) *NodeStats {
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Name == name && !n.Leaving {
+			return n
+		}
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"os"
+	"time"
+
+	"github.com/shirou/gopsutil/v4/process"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// stats reads the board and what the master knows beside it.
+func (m *master) stats() Stats {
+	now := m.now.Load()
+	at := time.Now()
+	s := Stats{
+		Schema:        StatsSchema,
+		Time:          at,
+		PID:           os.Getpid(),
+		Version:       m.o.Version,
+		UptimeSeconds: at.Sub(m.started).Seconds(),
+		State:         StateRunning,
+		Nodes:         m.members.stats(),
+		Sources:       sourceStats(m.board),
+		Reload:        m.lastReload.Load(),
+	}
+	if m.draining() {
+		s.State = StateDraining
+	}
+	s.Connections.Active = m.board.Active()
+	s.Connections.Max = now.spec.MaxConnections
+	for w := range m.board.Layout().Workers { // of all rows: counters outlive the workers
+		s.addWorker(m.board.Worker(w))
+	}
+	s.Workers = m.fleet.stats(now.capacity.perWorker)
+	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)
+	return s
+}
+
+// addWorker adds the counters of a worker's row.
+func (s *Stats) addWorker(c *board.Worker) {
+	s.Connections.Total += c.Accepted.Load()
+	s.Refused.Ban += c.Refused[board.ReasonBan].Load()
+	s.Refused.Rate += c.Refused[board.ReasonRate].Load()
+	s.Refused.Full += c.Refused[board.ReasonFull].Load()
+	s.Refused.NoNode += c.Refused[board.ReasonNoNode].Load()
+	s.Refused.WorkerFull += c.Refused[board.ReasonWorkerFull].Load()
+	s.Refused.PerSource += c.Refused[board.ReasonPerSource].Load()
+	s.Throttles += c.Throttles.Load()
+	s.ThrottledSeconds += time.Duration(c.ThrottledNs.Load()).Seconds()
+	s.Rejects += c.Rejects.Load()
+}
+
+func sourceStats(b *board.Board) SourceStats {
+	sources := b.Sources()
+	s := SourceStats{Tracked: sources.Tracked(), Capacity: sources.Capacity(), Overflows: b.Global().Overflows.Load()}
+	for range sources.Banned(mono.Now()) {
+		s.Banned++
+	}
+	return s
+}
+
+// stats lists the workers that have a row.
+func (f *fleet) stats(perWorker int) []WorkerStats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := []WorkerStats{}
+	for r := range f.rows {
+		if f.rows[r].owner == nil {
+			continue
+		}
+		c := f.board.Worker(r)
+		pid := int(c.PID.Load())
+		list = append(list, WorkerStats{
+			Index:     r,
+			PID:       pid,
+			Active:    c.Active.Load(),
+			Max:       perWorker,
+			Accepted:  c.Accepted.Load(),
+			Messages:  c.Messages.Load(),
+			Restarts:  f.rows[r].restarts,
+			RSSBytes:  residentBytes(pid),
+			LoopLagUs: loopLag(c).Microseconds(),
+		})
+	}
+	return list
+}
+
+// loopLag is how late the worker's loop last woke, or by now is.
+func loopLag(c *board.Worker) time.Duration {
+	last, beat := c.LoopLagNs.Load(), c.HeartbeatNs.Load()
+	if beat != 0 {
+		last = max(last, mono.Now()-beat-int64(heartbeat))
+	}
+	return time.Duration(last)
+}
+
+// residentBytes is the memory of a process, 0 when it cannot be told.
+func residentBytes(pid int) uint64 {
+	p := process.Process{Pid: int32(pid)}
+	if pid == 0 {
+		return 0
+	}
+	memory, err := p.MemoryInfo()
+	if err != nil {
+		return 0
+	}
+	return memory.RSS
+}
+
+// listeners lists the addresses clients connect to. Only the newest one takes them.
+func (f *fleet) listeners(draining bool) []ListenerStats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []ListenerStats
+	for _, g := range f.generations {
+		list = append(list, ListenerStats{Name: "tcp", Address: g.bound.String(), Up: !g.retiring && !draining})
+	}
+	return list
+}
+
+func (ds *doors) stats() []ListenerStats {
+	var list []ListenerStats
+	for _, d := range ds.open() {
+		list = append(list, ListenerStats{Name: d.name, Address: d.listener.Addr().String(), Up: true})
+	}
+	return list
+}
+
+// stats lists all members.
+func (ms *members) stats() []NodeStats {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	list := make([]NodeStats, len(ms.list))
+	for i, m := range ms.list {
+		list[i] = m.stats(ms.board)
+	}
+	return list
+}
+
+func (m *member) stats(b *board.Board) NodeStats {
+	cell, flow := b.Node(m.slot), b.NodeTotals(m.slot)
+	_, pledged := b.NodeLoad(m.slot)
+	check := m.watcher.status.Load()
+	s := NodeStats{
+		Name:           m.node.Name,
+		Address:        m.node.TCPAddress(),
+		State:          board.State(cell.State.Load()).String(),
+		Since:          time.Unix(0, cell.SinceUnixNs.Load()),
+		Leaving:        m.leaving,
+		Weight:         float64(cell.Weight.Load()) / weightUnit,
+		Connections:    flow.Active,
+		MaxConnections: cell.MaxConns.Load(),
+		Pledged:        pledged,
+		Total:          flow.Total - m.before.Total,
+		BytesIn:        flow.BytesIn - m.before.BytesIn,
+		BytesOut:       flow.BytesOut - m.before.BytesOut,
+		Messages:       flow.Messages - m.before.Messages,
+		ConnectErrors:  flow.ConnectErrors - m.before.ConnectErrors,
+		Resets:         flow.Resets - m.before.Resets,
+		Retries:        flow.Retries - m.before.Retries,
+		Displaced:      flow.Displaced - m.before.Displaced,
+		StateChanges:   cell.StateChanges.Load() - m.changesBefore,
+		Check: CheckStats{
+			Kind:       check.result.Kind,
+			OK:         check.result.OK,
+			LatencyUs:  time.Duration(cell.CheckLatencyNs.Load()).Microseconds(),
+			Cause:      check.result.Cause,
+			Error:      check.result.Error,
+			At:         check.at,
+			DetectedMs: float64(check.detected) / float64(time.Millisecond),
+		},
+		connectTimes: make([]uint64, board.ConnectBuckets),
+	}
+	if m.drained && s.State == NodeDown {
+		s.State = NodeMaintenance
+	}
+	for i := range s.connectTimes {
+		s.connectTimes[i] = flow.Connect[i] - m.before.Connect[i]
+	}
+	return s
+}

@@ -1,0 +1,266 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// The TCP frontend: accept ─▶ admit ─▶ choose a node ─▶ connect ─▶ relay.
+
+// attemptTimeout is how long one node may take to connect while another could
+// be tried.
+const attemptTimeout = 500 * time.Millisecond
+
+// greetingTimeout is how long a trusted peer may take over its PROXY header.
+const greetingTimeout = 3 * time.Second
+
+// OnAccept takes a newcomer in. It is not read before its node is connected.
+func (w *worker) OnAccept(fd int, peer netip.AddrPort) {
+	p := w.takePair()
+	if err := w.loop.Attach(&p.client, fd, (*clientEnd)(p)); err != nil {
+		w.log.Error("accept", "client", peer, "err", err)
+		p.next, w.spare = w.spare, p
+		return
+	}
+	p.ends++
+	w.cell.Accepted.Add(1)
+	if contains(w.limits.trusted, peer.Addr()) {
+		w.loop.Schedule(&p.timer, greetingTimeout, p)
+		return // admitted by its header
+	}
+	p.client.Pause()
+	w.admit(p, peer.Addr())
+}
+
+// OnAcceptError reports that newcomers have to wait in the kernel's queue.
+func (w *worker) OnAcceptError(err error) {
+	w.log.Error("accept", "err", err, "clients", w.cell.Active.Load())
+}
+
+// admit applies the limits to a client from addr and looks for its node.
+func (w *worker) admit(p *pair, addr netip.Addr) {
+	now := w.loop.Now()
+	sources := w.board.Sources()
+	p.source = sources.Find(addr, now)
+	p.meter.exempt = contains(w.limits.exempt, addr)
+	if !p.meter.exempt {
+		if reason, wait, ok := w.limits.admit(sources, p.source, now); !ok {
+			p.refuse(reason, wait)
+			return
+		}
+	}
+	switch {
+	case w.cell.Active.Load() >= int64(w.max):
+		p.refuse(board.ReasonWorkerFull, 0)
+	case w.board.Active() >= int64(w.spec.MaxConnections):
+		p.refuse(board.ReasonFull, 0)
+	default:
+		p.state, p.lastActive = connecting, now
+		w.connect(p, hashAddr(addr))
+	}
+}
+
+// connect chooses a node for p and begins to connect, to the next one if that
+// fails at once.
+func (w *worker) connect(p *pair, sourceHash uint64) {
+	for {
+		b, reason := w.choose(p, sourceHash)
+		if b == nil {
+			p.refuse(reason, 0)
+			return
+		}
+		p.hold(b)
+		err := w.loop.Dial(&p.node, b.address, b.from, (*nodeEnd)(p))
+		if err == nil {
+			p.ends++
+			w.loop.Schedule(&p.timer, min(attemptTimeout, w.spec.Timeouts.Connect), p)
+			return
+		}
+		w.connectFailed(p, err)
+		p.leave()
+	}
+}
+
+// choose returns the backend of a client's source, or picks one and makes the
+// source stay with it. Without any, reason says why.
+func (w *worker) choose(p *pair, sourceHash uint64) (b *backend, reason board.Reason) {
+	list, full := w.picker.candidates(w.board, &w.backends, p.tried)
+	if len(list) == 0 {
+		if full {
+			return nil, board.ReasonFull
+		}
+		return nil, board.ReasonNoNode
+	}
+	if w.spec.Sticky.TCP != StickySource {
+		return w.backends[w.picker.pick(list, sourceHash)], 0
+	}
+	sources := w.board.Sources()
+	bound, _ := sources.Sticky(p.source)
+	if c := find(list, bound); c != nil {
+		return w.fulfil(c), 0
+	}
+	slot := w.picker.pick(list, sourceHash)
+	now := sources.SetSticky(p.source, bound, slot)
+	if c := find(list, now); now != slot && c != nil {
+		return w.fulfil(c), 0 // another worker has chosen for the same source meanwhile
+	}
+	if now == slot {
+		w.pledge(slot)
+	}
+	return w.backends[slot], 0
+}
+
+func find(list []candidate, slot int) *candidate {
+	for i := range list {
+		if list[i].slot == slot {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// A source that is bound to a node brings all its connections there, so the
+// node has more to expect than the first one. It is pledged as many as sources
+// have on average; each connection that comes fulfils one, and what does not
+// come fades. Otherwise the clients of a dead node would all be bound to
+// whichever node has a few connections less than the others.
+
+// pledge notes what the source just bound to slot is expected to bring besides
+// its first connection.
+func (w *worker) pledge(slot int) {
+	if sources := int64(w.board.Sources().Tracked()); sources > 0 {
+		w.backends[slot].flow.Pledged.Add(max(0, w.board.Active()/sources-1))
+	}
+}
+
+// fulfil takes a connection of a bound source off what its node was pledged.
+func (w *worker) fulfil(c *candidate) *backend {
+	b := w.backends[c.slot]
+	if c.pledged > 0 {
+		b.flow.Pledged.Add(-1)
+	}
+	return b
+}
+
+// fade forgets a part of the pledges, every heartbeat: half of them in four
+// seconds.
+func (w *worker) fade() {
+	for _, b := range w.backends {
+		if b != nil {
+			pledged := b.flow.Pledged.Load()
+			b.flow.Pledged.Store(pledged - pledged*11/256 - sign(pledged))
+		}
+	}
+}
+
+func sign(n int64) int64 {
+	switch {
+	case n > 0:
+		return 1
+	case n < 0:
+		return -1
+	}
+	return 0
+}
+
+// connectFailed counts a failed attempt; the node is not tried again for p.
+func (w *worker) connectFailed(p *pair, err error) {
+	b := p.backend
+	p.tried |= 1 << b.slot
+	b.flow.ConnectErrors.Add(1)
+	if reason, ours := reasonOf(err); ours {
+		w.log.Error("connect", "node", b.name, "address", b.address, "err", err)
+	} else {
+		w.suspect(b, reason, true)
+	}
+}
+
+// elsewhere gives up on p's node before a byte was exchanged with it.
+func (w *worker) elsewhere(p *pair) {
+	p.backend.flow.Retries.Add(1)
+	p.tried |= 1 << p.backend.slot
+	p.leave()
+	if p.ends > 1 {
+		p.node.Close() // if it has not failed just now; OnClose goes on with the next node
+		return
+	}
+	w.connect(p, p.sourceHash())
+}
+
+// connectTimeout gives up on a node that does not answer the connect while
+// another could be tried, or altogether when the client has waited long enough.
+func (w *worker) connectTimeout(p *pair) {
+	waited := time.Duration(w.loop.Now() - p.lastActive)
+	left := w.spec.Timeouts.Connect - waited
+	others, _ := w.picker.candidates(w.board, &w.backends, p.tried|1<<p.backend.slot)
+	if len(others) == 0 && left > 0 {
+		w.loop.Schedule(&p.timer, left, p)
+		return
+	}
+	w.connectFailed(p, unix.ETIMEDOUT)
+	if left <= 0 {
+		p.refuse(board.ReasonNoNode, 0)
+		return
+	}
+	w.elsewhere(p)
+}
+
+// sourceHash is that of the client's address, for balancing by source.
+func (p *pair) sourceHash() uint64 {
+	if source, _, ok := p.origin(); ok {
+		return hashAddr(source.Addr())
+	}
+	peer, err := p.client.RemoteAddr()
+	if err != nil {
+		return 0 // the client has gone; any node will do
+	}
+	return hashAddr(peer.Addr())
+}
+
+// connected begins the relay.
+func (w *worker) connected(p *pair) {
+	b := p.backend
+	now := w.loop.Now()
+	b.errors = 0
+	b.flow.Total.Add(1)
+	b.flow.ObserveConnect(time.Duration(now - p.lastActive))
+	p.state, p.lastActive = relaying, now
+	if w.spec.ProxyProtocol.Send {
+		p.node.Send(p.proxyHeader())
+	}
+	p.schedule()
+	p.client.Resume()
+}
+
+// greeted reads the PROXY header of a trusted peer.
+func (p *pair) greeted(data []byte) (consumed int) {
+	h, n, err := parseProxyHeader(data)
+	switch {
+	case err != nil:
+		p.w.log.Warn("PROXY header", "err", err)
+		p.client.Close()
+	case n > 0:
+		p.w.loop.Cancel(&p.timer)
+		p.client.Pause()
+		addr := h.source.Addr()
+		if h.local {
+			peer, err := p.client.RemoteAddr()
+			if err != nil {
+				p.client.Close()
+				return n
+			}
+			addr = peer.Addr()
+		} else {
+			p.rare().source, p.rare().destination = h.source, h.destination
+		}
+		p.w.admit(p, addr)
+	}
+	return n
+}
+
+var _ reactor.Acceptor = (*worker)(nil)

@@ -1,0 +1,256 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// worker carries clients' bytes: one loop, and the decisions that the board
+// lets it make alone. Everything below runs on the loop.
+type worker struct {
+	log    *log.Logger
+	loop   *reactor.Loop
+	board  *board.Board
+	index  int           // its row on the board
+	cell   *board.Worker // the row
+	master reporter
+
+	spec       Spec
+	max        int    // clients this worker may hold
+	maxMessage uint32 // bytes
+	limits     limits
+	picker     picker
+	backends   [board.MaxNodes]*backend // nil: slot not in use
+
+	listener  *reactor.Listener
+	spare     *pair // free pairs, linked by next
+	lingering int   // refused clients that still hold a descriptor
+	draining  bool
+	deadline  reactor.Timer // of draining
+	beat      reactor.Timer
+	beatDue   int64          // when beat should fire, to tell how late the loop is
+	inspector *mcp.Inspector // spare, see takeInspector
+	scratch   []byte         // for answers
+}
+
+// Worker plays the role of a worker process until the master ends it or is
+// gone. Cancelling ctx drains.
+func Worker(ctx context.Context, logger *log.Logger) error {
+	child, err := prefork.Inherit()
+	if err != nil {
+		return err
+	}
+	w, err := inherit(child, logger)
+	if err != nil {
+		return fmt.Errorf("worker %d: %w", child.Index, err)
+	}
+	go w.obey(child)
+	stopDrain := context.AfterFunc(ctx, func() {
+		w.loop.Post(func() { w.drain(w.spec.Timeouts.Drain) })
+	})
+	defer stopDrain()
+	w.report(messageReady, nil)
+	// The heap is small and grows with the clients only: collecting it is
+	// cheaper than letting it double.
+	debug.SetGCPercent(25)
+	prefork.Shed()
+	return w.loop.Run()
+}
+
+// reporter takes messages for the master; it is a prefork.Child.
+type reporter interface {
+	Send(kind string, data any) error
+}
+
+// inherit waits for the master's first word and takes over what it handed down.
+func inherit(child *prefork.Child, logger *log.Logger) (*worker, error) {
+	m, err := child.Receive()
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the master: %w", err)
+	}
+	var s WorkerSpec
+	if err := decode(m, messageSpec, &s); err != nil {
+		return nil, err
+	}
+	file := child.File(fileBoard)
+	b, err := board.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	file.Close() // the mapping stays
+	listener, ok := child.FD(fileTCP)
+	if !ok {
+		return nil, errors.New("the master handed over no listener")
+	}
+	return newWorker(s, b, listener, child, logger)
+}
+
+// newWorker makes a worker that accepts from listener once its loop runs.
+func newWorker(s WorkerSpec, b *board.Board, listener int, master reporter, logger *log.Logger) (*worker, error) {
+	loop, err := reactor.NewLoop(reactor.Options{})
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{
+		log:    logger,
+		loop:   loop,
+		board:  b,
+		index:  s.Worker,
+		cell:   b.Worker(s.Worker),
+		master: master,
+	}
+	w.picker.seed(b.Global().Seed + uint64(w.index))
+	w.apply(s)
+	if w.listener, err = loop.Listen(listener, w); err != nil {
+		return nil, err
+	}
+	w.cell.PID.Store(int64(os.Getpid()))
+	w.beatDue = loop.Now()
+	w.OnTimer(&w.beat)
+	return w, nil
+}
+
+func decode(m prefork.Message, kind string, into any) error {
+	if m.Kind != kind {
+		return fmt.Errorf("the master said %q, want %q", m.Kind, kind)
+	}
+	return json.Unmarshal(m.Data, into)
+}
+
+// obey hands the master's messages to the loop until there is no master.
+func (w *worker) obey(child *prefork.Child) {
+	for {
+		m, err := child.Receive()
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				w.log.Error("lost the master", "err", err)
+			}
+			w.loop.Stop()
+			return
+		}
+		w.loop.Post(func() { w.handle(m) })
+	}
+}
+
+func (w *worker) handle(m prefork.Message) {
+	var err error
+	switch m.Kind {
+	case messageSpec:
+		var s WorkerSpec
+		if err = decode(m, messageSpec, &s); err == nil {
+			w.apply(s)
+			w.report(messageReady, nil)
+		}
+	case messageNodes:
+		w.syncNodes()
+	case messageDrain:
+		var d Drain
+		if err = decode(m, messageDrain, &d); err == nil {
+			w.drain(time.Duration(d.TimeoutMs) * time.Millisecond)
+		}
+	default:
+		err = fmt.Errorf("unknown message %q", m.Kind)
+	}
+	if err != nil {
+		w.log.Error("message from the master", "err", err)
+	}
+}
+
+// apply takes over a specification. Connections stay.
+func (w *worker) apply(s WorkerSpec) {
+	w.spec, w.max = s.Spec, s.MaxConnections
+	w.limits = newLimits(&s.Spec)
+	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
+	w.picker.balance = s.Spec.Balance
+	var used [board.MaxNodes]bool
+	for _, n := range s.Nodes {
+		used[n.Slot] = true
+		b := w.backends[n.Slot]
+		if b == nil || b.name != n.Node.Name || b.address != n.Address {
+			b = newBackend(w.board, w.index, n)
+			w.backends[n.Slot] = b
+		}
+		b.from = sourceAddress(w.spec.Source, w.index, n.Address.Addr())
+	}
+	for slot := range w.backends {
+		if !used[slot] {
+			w.backends[slot] = nil
+		}
+	}
+	w.syncNodes()
+}
+
+// syncNodes closes what was connected to nodes that have gone down.
+func (w *worker) syncNodes() {
+	for _, b := range w.backends {
+		if b == nil {
+			continue
+		}
+		if g := b.cell.Generation.Load(); g != b.generation {
+			b.generation = g
+			b.errors, b.askedAt = 0, 0
+			w.displace(b)
+		}
+	}
+}
+
+// report tells the master something. Without a master there is nothing to do.
+func (w *worker) report(kind string, data any) {
+	if err := w.master.Send(kind, data); err != nil {
+		w.log.Error("lost the master", "err", err)
+		w.loop.Stop()
+	}
+}
+
+// drain stops accepting and ends the loop when the last client has gone, or
+// after timeout.
+func (w *worker) drain(timeout time.Duration) {
+	if w.draining {
+		return
+	}
+	w.draining = true
+	w.listener.Close()
+	w.loop.Schedule(&w.deadline, timeout, w)
+	w.endIfDrained()
+}
+
+func (w *worker) endIfDrained() {
+	if w.draining && w.cell.Active.Load() == 0 && w.lingering == 0 {
+		w.report(messageDrained, nil)
+		w.loop.Stop()
+	}
+}
+
+// heartbeat is how often a worker shows that it lives and looks at its nodes.
+const heartbeat = 250 * time.Millisecond
+
+// OnTimer is the heartbeat, or the end of draining.
+func (w *worker) OnTimer(t *reactor.Timer) {
+	now := mono.Now()
+	if t == &w.deadline {
+		w.report(messageDrained, nil)
+		w.loop.Stop()
+		return
+	}
+	w.cell.HeartbeatNs.Store(now)
+	w.cell.LoopLagNs.Store(max(0, now-w.beatDue))
+	w.beatDue = now + int64(heartbeat)
+	w.loop.Schedule(&w.beat, heartbeat, w)
+	w.lookForSilence()
+	w.fade()
+}
