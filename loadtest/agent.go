@@ -1,0 +1,276 @@
+package loadtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/charmbracelet/log"
+	"github.com/nats-io/nats.go"
+
+	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/reactor"
+)
+
+// AgentOptions say how an agent finds its run. The zero value is an agent that a coordinator on
+// this machine has started.
+type AgentOptions struct {
+	Join      string // the coordinator's NATS URL
+	Token     string // what it asks for
+	SourceIPs string // prefix of the addresses to connect from; empty: what the coordinator plans
+	Log       *log.Logger
+}
+
+// joinMessage is what a local agent gets on its control stream.
+const joinMessage = "join"
+
+type join struct {
+	Agent string `json:"agent"`
+	URL   string `json:"url"`
+	Token string `json:"token"`
+}
+
+// Agent plays the role of a generator: it holds the sockets of its share of a run. It returns nil
+// when the coordinator has sent it home and an error when it lost the coordinator, which ends all
+// its connections.
+func Agent(parent context.Context, o AgentOptions) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	var j join
+	if o.Join != "" {
+		j = join{URL: o.Join, Token: o.Token}
+	} else {
+		child, err := prefork.Inherit()
+		if err != nil {
+			return err
+		}
+		m, err := child.Receive()
+		if err != nil {
+			return fmt.Errorf("agent: %w", err)
+		}
+		if err := json.Unmarshal(m.Data, &j); err != nil {
+			return fmt.Errorf("agent: %w", err)
+		}
+		go func() { // the coordinator's death ends this stream at once
+			for {
+				if _, err := child.Receive(); err != nil {
+					cancel(errBusLost)
+					return
+				}
+			}
+		}()
+	}
+	if o.Log == nil {
+		o.Log = log.New(io.Discard)
+	}
+	a := &agent{log: o.Log, cancel: cancel, hurry: make(chan struct{}, 1)}
+	if o.SourceIPs != "" {
+		p, err := netip.ParsePrefix(o.SourceIPs)
+		if err != nil {
+			return fmt.Errorf("source addresses: %w", err)
+		}
+		a.sources = sourcesIn(p, maxConnections)
+	}
+	err := a.run(ctx, j)
+	if parent.Err() != nil {
+		return parent.Err()
+	}
+	return err
+}
+
+// agent is one generator process: a loop with a swarm on it, and the bus.
+type agent struct {
+	log     *log.Logger
+	cancel  context.CancelCauseFunc
+	sources sourceRange
+
+	loop    *reactor.Loop
+	swarm   *swarm
+	conn    *nats.Conn
+	name    string
+	subject string
+	offset  int64         // coordinator's clock − ours
+	hurry   chan struct{} // a report is worth sending now
+
+	sentHome atomic.Bool // the run is over
+}
+
+func (a *agent) run(ctx context.Context, j join) error {
+	limit, err := prefork.Limit()
+	if err != nil {
+		return err
+	}
+	a.conn, err = joinBus(j.URL, j.Token, func() { a.cancel(errBusLost) })
+	if err != nil {
+		return err
+	}
+	defer a.conn.Close()
+	run, err := a.introduce(j.Agent, limit)
+	if err != nil {
+		return err
+	}
+	if a.offset, err = clockOffset(a.conn); err != nil {
+		return err
+	}
+	if a.loop, err = reactor.NewLoop(reactor.Options{}); err != nil {
+		return err
+	}
+	a.swarm = newSwarm(a.loop, func() {
+		select {
+		case a.hurry <- struct{}{}:
+		default:
+		}
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := a.loop.Run(); err != nil {
+			a.cancel(fmt.Errorf("event loop: %w", err))
+		}
+	}()
+	defer func() { <-ended }()
+	defer a.loop.Stop()
+
+	a.subject = reportSubject(run, a.name)
+	if _, err := a.conn.Subscribe(ordersSubject(run, a.name), a.take); err != nil {
+		return err
+	}
+	prefork.Shed()
+	a.log.Debug("joined", "agent", a.name, "run", run)
+	a.keepReporting(ctx)
+	if a.sentHome.Load() {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+const (
+	// reportInterval is how often the coordinator hears of the counts anyway.
+	reportInterval = 200 * time.Millisecond
+	// reportGap is the least time between two reports.
+	reportGap = 5 * time.Millisecond
+)
+
+// keepReporting sends the first report at once: it says that orders are listened to.
+func (a *agent) keepReporting(ctx context.Context) {
+	regular := time.NewTicker(reportInterval)
+	defer regular.Stop()
+	gap := time.NewTimer(0)
+	defer gap.Stop()
+	for a.report(ctx) {
+		gap.Reset(reportGap)
+		<-gap.C // what settles one client often settles others in the same moment
+		select {
+		case <-ctx.Done():
+			return
+		case <-regular.C:
+		case <-a.hurry:
+		}
+	}
+}
+
+func (a *agent) introduce(name string, limit uint64) (run string, err error) {
+	host, _ := os.Hostname()
+	h := hello{
+		Agent: name, PID: os.Getpid(), Host: host, Version: protocolVersion,
+		Connections: prefork.Room(1, limit), Sources: a.sources,
+	}
+	var w welcome
+	if err := ask(a.conn, subjectJoin, h, &w); err != nil {
+		return "", err
+	}
+	if w.Error != "" {
+		return "", fmt.Errorf("not welcome in the load test: %s", w.Error)
+	}
+	a.name = w.Agent
+	return w.Run, nil
+}
+
+// report sends the counts as they are now. It returns false when ctx is done.
+func (a *agent) report(ctx context.Context) bool {
+	taken := make(chan counts, 1)
+	a.loop.Post(func() { taken <- a.swarm.counts() })
+	select {
+	case n := <-taken:
+		n.At = a.theirs(n.At)
+		n.LastVerified = a.theirs(n.LastVerified)
+		n.FirstLost = a.theirs(n.FirstLost)
+		n.LastRecovered = a.theirs(n.LastRecovered)
+		if data, err := json.Marshal(n); err == nil {
+			_ = a.conn.Publish(a.subject, data) // a lost bus cancels ctx
+		}
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// theirs puts an instant of ours on the coordinator's clock; 0 stays "never".
+func (a *agent) theirs(at int64) int64 {
+	if at == 0 {
+		return 0
+	}
+	return at + a.offset
+}
+
+// take carries out an order and acknowledges it.
+func (a *agent) take(m *nats.Msg) {
+	var o order
+	if err := json.Unmarshal(m.Data, &o); err != nil {
+		respond(m, ack{Error: err.Error()})
+		return
+	}
+	if o.Kind == orderStop {
+		a.sentHome.Store(true) // before the answer, after which the coordinator may go
+		respond(m, ack{})
+		_ = a.conn.Flush()
+		a.cancel(nil)
+		return
+	}
+	a.loop.Post(func() {
+		answer, err := a.obey(&o)
+		a.swarm.n.Orders++
+		if err != nil {
+			answer.Error = fmt.Sprintf("agent %s: %s: %v", a.name, o.Kind, err)
+		}
+		respond(m, answer)
+		select { // the next report shows the state after the order
+		case a.hurry <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// obey runs on the loop.
+func (a *agent) obey(o *order) (answer ack, err error) {
+	s, at := a.swarm, o.At-a.offset
+	switch {
+	case o.Kind == orderOpen && o.Open != nil && o.Rate > 0:
+		err = s.open(at, o.Rate, o.Open)
+	case o.Kind == orderRest:
+		s.openRest(at)
+	case o.Kind == orderPing && o.Ping != nil && o.Rate > 0:
+		s.ping(at, o.Rate, o.Ping)
+	case o.Kind == orderQuiet:
+		s.quiet()
+	case o.Kind == orderSticky && o.Sticky != nil && o.Rate > 0:
+		s.sticky(o.Rate, o.Sticky)
+	case o.Kind == orderArm:
+		answer.OnNode = s.arm(o.Node)
+	case o.Kind == orderDisarm:
+		s.disarm()
+	case o.Kind == orderCollect:
+		answer.Measured, err = s.measured()
+	case o.Kind == orderClose && o.Rate > 0:
+		s.close(o.Rate)
+	default:
+		err = errors.New("order not understood")
+	}
+	return answer, err
+}

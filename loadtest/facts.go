@@ -1,0 +1,103 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/prefork"
+)
+
+// facts are what preflight finds out before it judges. Zero means not known, or no limit.
+type facts struct {
+	cores       int
+	nofile      uint64 // hard limit of descriptors of a process
+	target      netip.AddrPort
+	targetError error // target cannot be resolved, reached, or asked
+	targetNode  string
+	sources     sourceRange // the common ones
+	sourceError error       // connecting from them fails
+	host        hostFacts
+	seen        Observation
+}
+
+// hostFacts are limits of the kernel.
+type hostFacts struct {
+	ephemeralPorts  int   // for one pair of source and destination
+	memoryAvailable int64 // bytes
+	filesMax        int64 // open files of the whole machine
+	filesUsed       int64
+	conntrackMax    int64 // 0 when connections are not tracked
+	conntrackUsed   int64
+}
+
+const probePatience = 5 * time.Second
+
+// gather finds out all there is to know.
+func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
+	f := facts{cores: runtime.NumCPU()}
+	var err error
+	if f.nofile, err = prefork.Limit(); err != nil {
+		return f, err
+	}
+	if f.seen, err = sys.Observe(ctx); err != nil {
+		return f, err
+	}
+	f.target, f.targetError = resolve(ctx, s.Target)
+	if f.targetError != nil {
+		return f, ctx.Err()
+	}
+	f.sources = commonSources(s, f.target)
+	limited, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	f.targetNode, f.targetError = probe(limited, f.target, netip.Addr{}, 1, nil)
+	if f.targetError == nil && f.sources.First.IsValid() {
+		f.sourceError = errors.Join(bindable(f.sources.at(0)), bindable(f.sources.at(f.sources.Count-1)))
+	}
+	f.host = hostLimits() // after the probe, which conntrack may have seen
+	return f, ctx.Err()
+}
+
+// resolve returns the first address of host:port.
+func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(target)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(number)), nil
+}
+
+// commonSources are the addresses of the spec, if connections from there can reach the target:
+// loopback addresses reach nothing else, and families do not mix.
+func commonSources(s *Spec, target netip.AddrPort) sourceRange {
+	p, err := netip.ParsePrefix(s.SourceIPs)
+	if err != nil || p.Addr().Is4() != target.Addr().Is4() || p.Addr().IsLoopback() != target.Addr().IsLoopback() {
+		return kernelsChoice
+	}
+	return sourcesIn(p, maxConnections)
+}
+
+// bindable reports whether this machine has an address.
+func bindable(a netip.Addr) error {
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: a.AsSlice()})
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("this machine does not have the address %s", a)
+	}
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}

@@ -1,0 +1,56 @@
+package loadtest
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// hostLimits reads /proc. What cannot be read stays unknown.
+func hostLimits() hostFacts {
+	var h hostFacts
+	var low, high, unused int64
+	if scanFile("/proc/sys/net/ipv4/ip_local_port_range", &low, &high) {
+		h.ephemeralPorts = int(high - low + 1)
+	}
+	scanFile("/proc/sys/fs/file-nr", &h.filesUsed, &unused, &h.filesMax)
+	// A loaded module tracks nothing until a rule asks for it, and then at least the connection
+	// that preflight has just made.
+	if scanFile("/proc/sys/net/netfilter/nf_conntrack_count", &h.conntrackUsed) && h.conntrackUsed > 0 {
+		scanFile("/proc/sys/net/netfilter/nf_conntrack_max", &h.conntrackMax)
+	}
+	h.memoryAvailable = memoryAvailable()
+	return h
+}
+
+// memoryAvailable is how many bytes can be had without swapping, 0 if that is not known.
+func memoryAvailable() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), "MemAvailable:"); ok {
+			var kilobytes int64
+			_, _ = fmt.Sscan(text, &kilobytes)
+			return kilobytes << 10
+		}
+	}
+	return 0
+}
+
+// scanFile reads the numbers a file begins with.
+func scanFile(path string, into ...*int64) bool {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	args := make([]any, len(into))
+	for i := range into {
+		args[i] = into[i]
+	}
+	n, _ := fmt.Sscan(string(text), args...)
+	return n == len(into)
+}

@@ -1,0 +1,35 @@
+//go:build !linux
+
+package loadtest
+
+import (
+	"github.com/shirou/gopsutil/v4/mem"
+	"golang.org/x/sys/unix"
+)
+
+// hostLimits asks sysctl. What it does not know stays unknown.
+func hostLimits() hostFacts {
+	h := hostFacts{memoryAvailable: memoryAvailable()}
+	first, err := unix.SysctlUint32("net.inet.ip.portrange.first")
+	if err == nil {
+		if last, err := unix.SysctlUint32("net.inet.ip.portrange.last"); err == nil && last >= first {
+			h.ephemeralPorts = int(last-first) + 1
+		}
+	}
+	if most, err := unix.SysctlUint32("kern.maxfiles"); err == nil {
+		h.filesMax = int64(most)
+	}
+	if used, err := unix.SysctlUint32("kern.num_files"); err == nil {
+		h.filesUsed = int64(used)
+	}
+	return h
+}
+
+// memoryAvailable is how many bytes can be had without swapping, 0 if that is not known.
+func memoryAvailable() int64 {
+	m, err := mem.VirtualMemory()
+	if err != nil {
+		return 0
+	}
+	return int64(m.Available)
+}

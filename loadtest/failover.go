@@ -1,0 +1,170 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// faultLoad is the part of the requests that goes on during a fault: enough for the balancer to
+	// notice by its traffic, little enough not to compete with the clients who come back.
+	faultLoad = 0.2
+	// faultPatience is how long a failover is watched beyond what the verdict allows.
+	faultPatience = 15 * time.Second
+	// observeInterval is how often the balancer is asked whether it has noticed.
+	observeInterval = 100 * time.Millisecond
+	// restorePatience is how long a node may take to be up again after its mend.
+	restorePatience = time.Minute
+)
+
+// failover breaks a node and watches its clients find others.
+func (r *run) failover(ctx context.Context) error {
+	victim, err := r.victim()
+	if err != nil {
+		return err
+	}
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderArm, Node: victim} })
+	if err != nil {
+		return err
+	}
+	f := &Failover{Node: victim, Fault: r.fault, DetectedBy: "clients"}
+	for _, a := range acks {
+		f.OnNode += a.OnNode
+	}
+	before := r.fleet.counts()
+	if err := r.ping(ctx, lead(), faultLoad*r.plan.pingRate, 0, false); err != nil {
+		return err
+	}
+	begun, wall := now()
+	r.broken = victim
+	if err := r.system.Break(ctx, victim, r.fault); err != nil {
+		return fmt.Errorf("%s %s: %w", r.fault, victim, err)
+	}
+	r.report.Failover = f
+	limited, cancel := context.WithTimeout(ctx, r.spec.failoverLimit(r.fault)+faultPatience)
+	defer cancel()
+	detected := make(chan float64, 1)
+	go func() { detected <- r.awaitDown(limited, victim, wall) }()
+
+	n, waitErr := r.fleet.until(limited, 0, func(n counts) bool {
+		return n.Displaced >= f.OnNode && n.Recovered == n.Displaced
+	})
+	if waitErr != nil {
+		cancel() // nothing more will come
+	}
+	f.Displaced, f.Recovered = n.Displaced, n.Recovered
+	if n.LastRecovered > 0 && n.Recovered == n.Displaced {
+		f.ReroutedMs = ms(n.LastRecovered - begun)
+	}
+	if at := <-detected; at > 0 {
+		f.DetectedMs, f.DetectedBy = at, "balancer"
+	} else if r.facts.seen.Balancer == nil && n.FirstLost > 0 {
+		f.DetectedMs = ms(n.FirstLost - begun)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return r.afterFault(ctx, f, before)
+}
+
+// victim chooses the node to break: the one asked for, or the second that has clients, else the
+// first.
+func (r *run) victim() (string, error) {
+	if r.spec.FailoverNode != "" {
+		return r.spec.FailoverNode, nil
+	}
+	n := r.fleet.counts()
+	var candidates []string
+	for _, name := range r.facts.seen.serving() {
+		if n.Nodes[name] > 0 {
+			candidates = append(candidates, name)
+		}
+	}
+	if len(candidates) == 0 {
+		return "", errors.New("no node of the cluster has a client")
+	}
+	return candidates[min(1, len(candidates)-1)], nil
+}
+
+// awaitDown waits until the balancer says that the node went down after a moment, and returns how
+// long after, in milliseconds; 0 if it cannot be asked or does not say so until ctx ends.
+func (r *run) awaitDown(ctx context.Context, node string, after time.Time) float64 {
+	if r.facts.seen.Balancer == nil {
+		return 0
+	}
+	var at float64
+	// An end without the sight leaves 0, which says so.
+	_ = r.observe(ctx, func(o *Observation) bool {
+		v := o.node(node)
+		if v == nil || v.Up || v.Since.Before(after) {
+			return false
+		}
+		at = max(ms(int64(v.Since.Sub(after))), 0.01)
+		return true
+	})
+	return at
+}
+
+// observe looks at the system again and again until it is as wanted, or ctx ends.
+func (r *run) observe(ctx context.Context, wanted func(*Observation) bool) error {
+	every := time.NewTicker(observeInterval)
+	defer every.Stop()
+	for {
+		if o, err := r.system.Observe(ctx); err == nil && wanted(&o) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-every.C:
+		}
+	}
+}
+
+// afterFault lets the requests end and notes what the fault has left behind.
+func (r *run) afterFault(ctx context.Context, f *Failover, before counts) error {
+	if _, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderQuiet} }); err != nil {
+		return err
+	}
+	// Every request is answered or given up within its time-out.
+	limited, cancel := context.WithTimeout(ctx, r.spec.RequestTimeout+faultPatience)
+	defer cancel()
+	n, err := r.fleet.until(limited, 0, func(n counts) bool { return n.Requests.underWay() == 0 })
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	lost := n.Requests.minus(before.Requests)
+	f.RequestsLost = lost.Lost + lost.Failed
+	var survivors []string
+	for _, name := range r.nodeNames(n) {
+		if name != f.Node {
+			survivors = append(survivors, name)
+		}
+	}
+	f.Survivors = spreadOf(&r.spec, n.Verified, survivors, n.Nodes)
+	return nil
+}
+
+// recovery brings the node back and waits until the balancer uses it again.
+func (r *run) recovery(ctx context.Context) error {
+	f := r.report.Failover
+	begun := time.Now()
+	if err := r.system.Mend(ctx, f.Node, f.Fault); err != nil {
+		return fmt.Errorf("bring %s back: %w", f.Node, err)
+	}
+	r.broken = ""
+	limited, cancel := context.WithTimeout(ctx, restorePatience)
+	defer cancel()
+	f.Restored = r.facts.seen.Balancer == nil || r.observe(limited, func(o *Observation) bool {
+		v := o.node(f.Node)
+		return v != nil && v.Up
+	}) == nil
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	f.RestoredMs = ms(int64(time.Since(begun)))
+	_, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderDisarm} })
+	return err
+}

@@ -1,0 +1,185 @@
+package loadtest
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Latencies are kept in microseconds, up to a minute, to three significant digits.
+const (
+	latencyMax    = int64(time.Minute / time.Microsecond)
+	latencyDigits = 3
+)
+
+func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, latencyMax, latencyDigits) }
+
+// record enters a span of d nanoseconds.
+func record(h *hdrhistogram.Histogram, d int64) {
+	// In range by construction, so there is no error.
+	_ = h.RecordValue(min(max(d/int64(time.Microsecond), 1), latencyMax))
+}
+
+// cell is the latency of one node in one window. Cells of several agents add up exactly.
+type cell struct {
+	Count int64 `json:"n"`
+	Sum   int64 `json:"us"` // microseconds
+}
+
+// windowLength is how long a node's latency is averaged before it is compared with the others'.
+const windowLength = time.Second
+
+// latency is what was measured of one node.
+type latency struct {
+	histogram *hdrhistogram.Histogram
+	windows   []cell // by (scheduled instant − start of recording) ÷ windowLength
+}
+
+func newLatency() *latency { return &latency{histogram: newHistogram()} }
+
+// record enters an answer that was scheduled at the given time after the start of recording. Both
+// are in nanoseconds.
+func (l *latency) record(scheduled, took int64) {
+	record(l.histogram, took)
+	w := int(scheduled / int64(windowLength))
+	if w >= len(l.windows) {
+		l.windows = append(l.windows, make([]cell, w+1-len(l.windows))...)
+	}
+	l.windows[w].Count++
+	l.windows[w].Sum += took / int64(time.Microsecond)
+}
+
+func (l *latency) merge(o *latency) {
+	l.histogram.Merge(o.histogram)
+	if len(o.windows) > len(l.windows) {
+		l.windows = append(l.windows, make([]cell, len(o.windows)-len(l.windows))...)
+	}
+	for i, c := range o.windows {
+		l.windows[i].Count += c.Count
+		l.windows[i].Sum += c.Sum
+	}
+}
+
+// latencyMessage is a latency on its way to the coordinator.
+type latencyMessage struct {
+	Histogram string `json:"histogram"` // HdrHistogram V2, compressed, base64
+	Windows   []cell `json:"windows,omitempty"`
+}
+
+func (l *latency) message() (latencyMessage, error) {
+	encoded, err := l.histogram.EncodeV2()
+	return latencyMessage{string(encoded), l.windows}, err
+}
+
+func (m latencyMessage) latency() (*latency, error) {
+	h, err := hdrhistogram.Decode([]byte(m.Histogram))
+	if err != nil {
+		return nil, fmt.Errorf("histogram of an agent: %w", err)
+	}
+	return &latency{h, m.Windows}, nil
+}
+
+// Quantiles is the shape of a latency distribution, in microseconds.
+type Quantiles struct {
+	Count int64   `json:"count"`
+	Min   int64   `json:"min"`
+	Mean  float64 `json:"mean"`
+	P50   int64   `json:"p50"`
+	P90   int64   `json:"p90"`
+	P99   int64   `json:"p99"`
+	P999  int64   `json:"p999"`
+	Max   int64   `json:"max"`
+}
+
+func quantiles(h *hdrhistogram.Histogram) Quantiles {
+	return Quantiles{
+		Count: h.TotalCount(), Min: h.Min(), Mean: math.Round(h.Mean()*10) / 10,
+		P50: h.ValueAtQuantile(50), P90: h.ValueAtQuantile(90), P99: h.ValueAtQuantile(99),
+		P999: h.ValueAtQuantile(99.9), Max: h.Max(),
+	}
+}
+
+// Windows with fewer answers of a node say nothing about its mean, and fewer windows nothing about
+// the run.
+const (
+	minPerWindow = 20
+	minWindows   = 5
+)
+
+// betweenNodesCV is the "latency variance": how much the nodes' latencies differ, as the
+// coefficient of variation in percent, with what drifts over time and hits all nodes alike taken
+// out:
+//
+//	r(n,w) = mean latency of node n in window w ÷ mean of these over all nodes
+//	m(n)   = median of r(n,w) over the windows
+//	CV     = standard deviation of m ÷ mean of m
+//
+// windows is how many windows had answers enough from every node; only those count.
+func betweenNodesCV(nodes []*latency) (percent float64, windows int) {
+	ratios := make([][]float64, len(nodes))
+	means := make([]float64, len(nodes))
+	for w := 0; ; w++ {
+		some, enough, sum := false, true, 0.0
+		for i, n := range nodes {
+			if w >= len(n.windows) {
+				enough = false
+				continue
+			}
+			some = true
+			c := n.windows[w]
+			enough = enough && c.Count >= minPerWindow
+			if c.Count > 0 {
+				means[i] = float64(c.Sum) / float64(c.Count)
+				sum += means[i]
+			}
+		}
+		if !some {
+			break
+		}
+		if !enough || sum == 0 {
+			continue
+		}
+		windows++
+		for i := range nodes {
+			ratios[i] = append(ratios[i], means[i]*float64(len(nodes))/sum)
+		}
+	}
+	if windows == 0 {
+		return 0, 0
+	}
+	medians := make([]float64, len(nodes))
+	for i := range nodes {
+		medians[i] = median(ratios[i])
+	}
+	return 100 * variation(medians), windows
+}
+
+// median sorts v.
+func median(v []float64) float64 {
+	slices.Sort(v)
+	half := len(v) / 2
+	if len(v)%2 == 1 {
+		return v[half]
+	}
+	return (v[half-1] + v[half]) / 2
+}
+
+// variation is the coefficient of variation of a whole population.
+func variation(v []float64) float64 {
+	mean := 0.0
+	for _, x := range v {
+		mean += x
+	}
+	mean /= float64(len(v))
+	sum := 0.0
+	for _, x := range v {
+		sum += (x - mean) * (x - mean)
+	}
+	if mean == 0 {
+		return 0
+	}
+	return math.Sqrt(sum/float64(len(v))) / mean
+}

@@ -1,0 +1,275 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/sockdiag"
+)
+
+// ramp opens all connections: first one of every source, then the rest. A balancer that keeps sources
+// on their nodes chooses with the first, and could not choose well while some sources are far ahead
+// of others.
+func (r *run) ramp(ctx context.Context) error {
+	p := r.plan
+	planned := time.Duration(float64(p.connections) / p.rampRate * float64(time.Second))
+	// Each client gives up by itself; this is for agents that do not say so.
+	patience := rampSlack*planned + 2*p.patience.givesUpAfter(maxAttempts, r.spec.RequestTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not over after %s", brief(patience)))
+	defer cancel()
+	begin := lead()
+	n, err := r.openAll(ctx, begin)
+	c := &Connections{
+		Target: p.connections, Established: n.Open, Verified: n.Verified, Failed: n.Failed,
+		Attempts: n.Attempts, Failures: n.Failures,
+	}
+	if n.LastVerified > 0 {
+		c.RampMs = ms(n.LastVerified - begin)
+	}
+	r.report.Connections = c
+	if err == nil && n.Verified == 0 {
+		err = fmt.Errorf("no connection was verified: %v", n.Failures)
+	}
+	if err != nil {
+		return err
+	}
+	return r.countNodes(ctx, n)
+}
+
+// openAll returns the counts when every client is verified or has given up, or those of the moment
+// with an error.
+func (r *run) openAll(ctx context.Context, begin int64) (counts, error) {
+	p := r.plan
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
+		return order{Kind: orderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &openOrder{
+			Target: p.target, Connections: s.connections, Sources: s.sources, Timeout: r.spec.RequestTimeout, Patience: p.patience,
+		}}
+	})
+	if err != nil {
+		return r.fleet.counts(), err
+	}
+	first := 0
+	for _, s := range p.shares {
+		first += min(s.connections, s.sources.Count)
+	}
+	n, err := r.fleet.until(ctx, 0, func(n counts) bool { return n.Verified+n.Failed == first })
+	if err != nil || first == p.connections || n.Verified == 0 {
+		return n, err
+	}
+	at := lead()
+	_, err = r.fleet.tell(ctx, p.shares, func(i int, _ share) order {
+		return order{Kind: orderRest, At: at + stagger(i, p.rampRate)}
+	})
+	if err != nil {
+		return n, err
+	}
+	return r.fleet.until(ctx, 0, func(n counts) bool { return n.Verified+n.Failed == p.connections })
+}
+
+// stagger spreads the agents' first steps so that together they keep the pace of rate.
+func stagger(i int, rate float64) int64 {
+	return int64(float64(i) / rate * float64(time.Second))
+}
+
+// countNodes notes how the connections are spread, by the answers and by the kernel.
+func (r *run) countNodes(ctx context.Context, n counts) error {
+	kernel, err := r.kernelCounts(ctx)
+	if err != nil {
+		return err
+	}
+	names := r.nodeNames(n)
+	nodes := make([]NodeResult, len(names))
+	for i, name := range names {
+		nodes[i] = NodeResult{Name: name, Connections: n.Nodes[name], KernelBefore: r.kernel[name]}
+		if k, ok := kernel[name]; ok {
+			nodes[i].KernelConnections = &k
+		}
+	}
+	r.report.Nodes = nodes
+	r.report.Distribution = spreadOf(&r.spec, r.spec.Connections, names, n.Nodes)
+	return nil
+}
+
+// nodeNames are the nodes that serve, in their configured order, and others that answered.
+func (r *run) nodeNames(n counts) []string {
+	names := r.facts.seen.serving()
+	known := len(names)
+	for name := range n.Nodes {
+		if r.facts.seen.node(name) == nil {
+			names = append(names, name)
+		}
+	}
+	sortNatural(names[known:])
+	return names
+}
+
+// kernelCounts asks the kernel how many connections each node has; a node whose sockets are not on
+// this machine is left out.
+func (r *run) kernelCounts(ctx context.Context) (map[string]int, error) {
+	var names []string
+	var servers []netip.AddrPort
+	for _, n := range r.facts.seen.Nodes {
+		a, err := resolve(ctx, n.Address)
+		if err == nil && bindable(a.Addr()) == nil {
+			names, servers = append(names, n.Name), append(servers, a)
+		}
+	}
+	if len(servers) == 0 {
+		return nil, nil
+	}
+	found, err := sockdiag.Count(ctx, servers)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[string]int, len(names))
+	for i, name := range names {
+		counts[name] = found[i]
+	}
+	return counts, nil
+}
+
+// hold sends requests for a while and measures their latency.
+func (r *run) hold(ctx context.Context, local int) error {
+	use := startSampler(ctx, r.processes(local), r.memory)
+	err := r.load(ctx)
+	r.report.Resources = use.stop()
+	if err != nil {
+		return err
+	}
+	if err := r.countNodes(ctx, r.fleet.counts()); err != nil {
+		return err
+	}
+	return r.collect(ctx)
+}
+
+// load returns when every request of the hold has ended.
+func (r *run) load(ctx context.Context) error {
+	before := r.fleet.counts()
+	at := lead()
+	if err := r.ping(ctx, at, r.plan.pingRate, r.spec.Duration, true); err != nil {
+		return err
+	}
+	end := at + int64(r.spec.Duration) + int64(leadTime)
+	n, err := r.fleet.until(ctx, end, func(n counts) bool { return n.Requests.underWay() == 0 })
+	if err != nil {
+		return err
+	}
+	r.report.Requests = requestsBetween(before, n)
+	return nil
+}
+
+// ping has every agent send its part of rate requests per second.
+func (r *run) ping(ctx context.Context, at int64, rate float64, length time.Duration, count bool) error {
+	p := r.plan
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
+		return order{
+			Kind: orderPing, At: at + stagger(i, rate), Rate: rate * p.fraction(s),
+			Ping: &pingOrder{For: length, Record: count},
+		}
+	})
+	return err
+}
+
+func requestsBetween(before, after counts) *Requests {
+	n := after.Requests.minus(before.Requests)
+	return &Requests{Sent: n.Sent, Answered: n.Answered, Failed: n.Failed, Lost: n.Lost, Moved: after.Moved - before.Moved}
+}
+
+// collect merges what the agents measured during the hold.
+func (r *run) collect(ctx context.Context) error {
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderCollect} })
+	if err != nil {
+		return err
+	}
+	merged := make(map[string]*latency)
+	for _, a := range acks {
+		for name, m := range a.Measured.Nodes {
+			l, err := m.latency()
+			if err != nil {
+				return err
+			}
+			if merged[name] == nil {
+				merged[name] = newLatency()
+			}
+			merged[name].merge(l)
+		}
+	}
+	var nodes []*latency
+	for i := range r.report.Nodes {
+		n := &r.report.Nodes[i]
+		if l := merged[n.Name]; l != nil {
+			n.Latency = quantiles(l.histogram)
+			nodes = append(nodes, l)
+		}
+	}
+	cv, windows := betweenNodesCV(nodes)
+	r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
+	return nil
+}
+
+// processes are those whose resources are watched.
+func (r *run) processes(local int) [groups]func() []int {
+	var balancer, nodes []int
+	if b := r.facts.seen.Balancer; b != nil {
+		balancer = b.PIDs
+	}
+	for _, n := range r.facts.seen.Nodes {
+		if n.PID != 0 {
+			nodes = append(nodes, processGroup(n.PID)...)
+		}
+	}
+	always := func(pids []int) func() []int { return func() []int { return pids } }
+	return [groups]func() []int{
+		groupBalancer:    always(balancer),
+		groupNodes:       always(nodes),
+		groupAgents:      always(r.fleet.pids(local)),
+		groupCoordinator: always(coordinatorPIDs()),
+	}
+}
+
+// stickyRate is how many clients of the sample leave per second.
+const stickyRate = 1000
+
+// sticky has a sample of clients leave and come back.
+func (r *run) sticky(ctx context.Context, result **Sticky) error {
+	p := r.plan
+	wanted := min(r.spec.StickySample, p.connections)
+	given, taken := 0, 0
+	samples := make([]int, len(p.shares))
+	for i, s := range p.shares {
+		given += s.connections
+		upTo := wanted * given / p.connections
+		samples[i], taken = upTo-taken, upTo
+	}
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
+		return order{Kind: orderSticky, Rate: stickyRate * p.fraction(s), Sticky: &stickyOrder{Sample: samples[i]}}
+	})
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, stickyPatience)
+	defer cancel()
+	n, err := r.fleet.until(limited, 0, func(n counts) bool { return n.Sticky.settled() })
+	if err != nil && limited.Err() != context.DeadlineExceeded {
+		return err
+	}
+	// Who has not come back by now is not consistent.
+	*result = &Sticky{Sampled: n.Sticky.Sampled, Consistent: n.Sticky.Consistent}
+	return nil
+}
+
+const stickyPatience = 60 * time.Second
+
+func ms(ns int64) float64 { return float64(ns/int64(10*time.Microsecond)) / 100 }
+
+func round1(x float64) float64 { return float64(int64(x*10+0.5)) / 10 }
+
+// now is this moment on both clocks.
+func now() (monotonic int64, wall time.Time) { return mono.Now(), time.Now() }

@@ -1,0 +1,140 @@
+package loadtest
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Limits are what the balancer allows one source. 0 is no limit.
+type Limits struct {
+	ConnectionsPerSecond int
+	MessagesPerSecond    int
+	MaxPerSource         int // connections at a time
+}
+
+// plan is who opens how many connections, from where and how fast.
+type plan struct {
+	target      netip.AddrPort
+	connections int
+	sources     int     // over all agents
+	perSource   int     // connections of the fullest source
+	rampRate    float64 // connections per second, over all agents
+	pingRate    float64 // requests per second, over all agents
+	patience    patience
+	shares      []share
+}
+
+// share is one agent's part of a plan. Its i-th connection comes from its source i modulo the
+// number of its sources, so that a ramp takes one connection of every source, then a second one.
+type share struct {
+	agent       string
+	connections int
+	sources     sourceRange
+}
+
+// offer is what an agent can take on.
+type offer struct {
+	agent       string
+	connections int         // by its descriptors
+	sources     sourceRange // its own; without any it gets a part of the common ones
+}
+
+const (
+	// minSources is how many sources a run has, connections permitting. A balancer keeps a source on
+	// one node, so the sources are the grains of its distribution.
+	minSources = 1_000
+
+	// A source uses at most these parts of what the balancer allows it: the rest is room for
+	// reconnects and for a schedule that catches up.
+	rampLoad = 0.8
+	pingLoad = 0.5
+
+	// maxPingsPerConnection, per second, keeps small runs from being floods.
+	maxPingsPerConnection = 20
+)
+
+// makePlan divides the connections among the agents, by what each can take, and the common sources
+// among those that brought none.
+func makePlan(s *Spec, target netip.AddrPort, common sourceRange, l Limits, offers []offer) (*plan, error) {
+	p := &plan{target: target, connections: s.Connections}
+	room := 0
+	for _, o := range offers {
+		room += o.connections
+	}
+	if room < s.Connections {
+		return nil, fmt.Errorf("%d agents hold %d connections together, not %d", len(offers), room, s.Connections)
+	}
+	wanted := sourcesFor(s)
+	if common.First.IsValid() { // each agent's part is rounded up
+		wanted = max(min(wanted, common.Count-len(offers)), fewestSources(s))
+	}
+	given, taken, used, unbound := 0, 0, 0, 0
+	for _, o := range offers {
+		given += o.connections
+		upTo := int(int64(s.Connections) * int64(given) / int64(room))
+		n := upTo - taken
+		taken = upTo
+		if n == 0 {
+			continue
+		}
+		// Rounded up, so that no source gets more than its connections_per_source.
+		k := min(n, ceilDiv(wanted*n, s.Connections))
+		sh := share{agent: o.agent, connections: n}
+		switch {
+		case o.sources.Count > 0:
+			sh.sources = o.sources.slice(0, min(k, o.sources.Count))
+		case !common.First.IsValid():
+			sh.sources = kernelsChoice
+			unbound += n
+		case used+k > common.Count:
+			return nil, fmt.Errorf("%d source addresses are not enough for %d connections at %d each",
+				common.Count, s.Connections, s.ConnectionsPerSource)
+		default:
+			sh.sources = common.slice(used, used+k)
+			used += k
+		}
+		if sh.sources != kernelsChoice {
+			p.sources += sh.sources.Count
+			p.perSource = max(p.perSource, ceilDiv(n, sh.sources.Count))
+		}
+		p.shares = append(p.shares, sh)
+	}
+	if unbound > 0 { // these are taken to be on one machine, and so to have one address
+		p.sources++
+		p.perSource = max(p.perSource, unbound)
+	}
+	p.rampRate, p.pingRate = rates(s, p.sources, l)
+	p.patience = patienceFor(p.perSource, l)
+	return p, nil
+}
+
+// sourcesFor is how many sources a run wants, and fewestSources how many it needs.
+func sourcesFor(s *Spec) int { return min(s.Connections, max(minSources, fewestSources(s))) }
+
+func fewestSources(s *Spec) int { return ceilDiv(s.Connections, s.ConnectionsPerSource) }
+
+func rates(s *Spec, sources int, l Limits) (ramp, ping float64) {
+	ramp = float64(s.RampRate)
+	if l.ConnectionsPerSecond > 0 {
+		ramp = min(ramp, rampLoad*float64(sources*l.ConnectionsPerSecond))
+	}
+	ping = min(float64(s.PingRate), maxPingsPerConnection*float64(s.Connections))
+	if l.MessagesPerSecond > 0 {
+		ping = min(ping, pingLoad*float64(sources*l.MessagesPerSecond))
+	}
+	return ramp, ping
+}
+
+// fraction is the share's part of all connections.
+func (p *plan) fraction(sh share) float64 { return float64(sh.connections) / float64(p.connections) }
+
+// minTolerance is how far a node may be from its fair share in the smallest run: choices made at
+// the same moment by several workers of a balancer cannot see each other.
+const minTolerance = 5
+
+// tolerance is how many connections a node may be away from fair.
+func tolerance(percent, fair float64) int {
+	return max(minTolerance, int(percent/100*fair+0.5))
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

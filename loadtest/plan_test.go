@@ -1,0 +1,186 @@
+package loadtest
+
+import (
+	"net/netip"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/erlmcp/erlmcp/internal/prefork"
+)
+
+var (
+	testTarget  = netip.MustParseAddrPort("127.0.0.1:8000")
+	testSources = sourcesIn(netip.MustParsePrefix("127.1.0.0/16"), maxConnections)
+	houseLimits = Limits{ConnectionsPerSecond: 100, MessagesPerSecond: 100}
+)
+
+func localOffers(n, connections int) []offer {
+	offers := make([]offer, n)
+	for i := range offers {
+		offers[i] = offer{agent: localName(i), connections: connections}
+	}
+	return offers
+}
+
+// The machine that the plan was made for: 2 cores, 20,000 descriptors a process.
+func TestPlanOfTheReferenceMachine(t *testing.T) {
+	s := Default()
+	f := facts{cores: 2, nofile: 20_000}
+	agents := localAgents(&s, &f)
+	if agents != 6 {
+		t.Errorf("%d agents, want 6", agents)
+	}
+	p, err := makePlan(&s, testTarget, testSources, houseLimits, localOffers(agents, prefork.Room(1, f.nofile)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.perSource != 100 || p.sources < 1000 || p.sources > 1000+agents {
+		t.Errorf("%d sources of up to %d connections", p.sources, p.perSource)
+	}
+	if p.rampRate != 10_000 || p.pingRate != 5_000 {
+		t.Errorf("rates %g and %g", p.rampRate, p.pingRate)
+	}
+}
+
+func TestPlanKeepsItsPromises(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := Default()
+		s.Connections = rapid.IntRange(1, 300_000).Draw(t, "connections")
+		s.ConnectionsPerSource = rapid.IntRange(5, 200).Draw(t, "per source")
+		offers := make([]offer, rapid.IntRange(1, 40).Draw(t, "agents"))
+		room := 0
+		for i := range offers {
+			offers[i] = offer{agent: localName(i), connections: rapid.IntRange(1, 60_000).Draw(t, "room")}
+			room += offers[i].connections
+		}
+		p, err := makePlan(&s, testTarget, testSources, houseLimits, offers)
+		if room < s.Connections {
+			if err == nil {
+				t.Fatal("planned beyond what the agents hold")
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := make(map[string]int)
+		for _, o := range offers {
+			held[o.agent] = o.connections
+		}
+		total, next := 0, testSources.First
+		for _, sh := range p.shares {
+			total += sh.connections
+			if sh.connections == 0 || sh.connections > held[sh.agent] {
+				t.Fatalf("%s has %d of %d connections", sh.agent, sh.connections, held[sh.agent])
+			}
+			if sh.sources.First != next {
+				t.Fatalf("sources of %s begin at %s, want %s: used twice, or a gap", sh.agent, sh.sources.First, next)
+			}
+			next = sh.sources.at(sh.sources.Count)
+			if most := ceilDiv(sh.connections, sh.sources.Count); most > max(s.ConnectionsPerSource, 1) {
+				t.Fatalf("a source of %s has %d connections", sh.agent, most)
+			}
+		}
+		if total != s.Connections {
+			t.Fatalf("%d connections planned, want %d", total, s.Connections)
+		}
+		if p.rampRate > 0.8*float64(100*p.sources) || p.pingRate > 0.5*float64(100*p.sources) {
+			t.Fatalf("rates %g and %g are too much for %d sources", p.rampRate, p.pingRate, p.sources)
+		}
+	})
+}
+
+func TestPlanOfOneSource(t *testing.T) {
+	s := Default()
+	s.Connections = 1000
+	p, err := makePlan(&s, testTarget, kernelsChoice, houseLimits, localOffers(1, 20_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.sources != 1 || p.perSource != 1000 || p.rampRate != 80 || p.pingRate != 50 {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestPlanWithTheAgentsOwnSources(t *testing.T) {
+	s := Default()
+	s.Connections = 1000
+	own := sourcesIn(netip.MustParsePrefix("10.0.0.0/24"), maxConnections)
+	offers := []offer{{"agent1", 500, sourceRange{}}, {"remote1", 500, own}}
+	p, err := makePlan(&s, testTarget, testSources, Limits{}, offers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := p.shares[0].sources, p.shares[1].sources; a.First != testSources.First || a.Count != 500 || b != own {
+		t.Errorf("%v and %v", a, b)
+	}
+	if p.perSource != 2 {
+		t.Errorf("%d connections a source, want 500 from 254", p.perSource)
+	}
+}
+
+func TestPlanWithFewSources(t *testing.T) {
+	s := Default()
+	s.Connections = 1000
+	p, err := makePlan(&s, testTarget, testSources.slice(0, 30), Limits{}, localOffers(2, 20_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.sources > 30 || p.sources < 28 || p.perSource > 36 {
+		t.Errorf("%d sources of up to %d connections", p.sources, p.perSource)
+	}
+}
+
+func TestPlanNeedsSources(t *testing.T) {
+	s := Default()
+	_, err := makePlan(&s, testTarget, testSources.slice(0, 10), Limits{}, localOffers(6, 20_000))
+	if err == nil {
+		t.Error("planned 100,000 connections from 10 addresses at 100 each")
+	}
+}
+
+func TestTolerance(t *testing.T) {
+	for _, c := range []struct {
+		fair float64
+		want int
+	}{{25_000, 500}, {33_333, 667}, {250, 5}, {25, 5}} {
+		if got := tolerance(2, c.fair); got != c.want {
+			t.Errorf("tolerance of %g is %d, want %d", c.fair, got, c.want)
+		}
+	}
+}
+
+func TestSources(t *testing.T) {
+	for _, c := range []struct {
+		prefix      string
+		count       int
+		first, last string
+	}{
+		{"127.1.0.0/16", 65_534, "127.1.0.1", "127.1.255.254"},
+		{"10.0.0.8/30", 2, "10.0.0.9", "10.0.0.10"},
+		{"10.0.0.8/31", 2, "10.0.0.8", "10.0.0.9"},
+		{"10.0.0.8/32", 1, "10.0.0.8", "10.0.0.8"},
+		{"fd00::/64", 1_000_000, "fd00::1", "fd00::f:4240"},
+	} {
+		r := sourcesIn(netip.MustParsePrefix(c.prefix), 1_000_000)
+		if r.Count != c.count || r.at(0).String() != c.first || r.at(r.Count-1).String() != c.last {
+			t.Errorf("%s: %d, %s", c.prefix, r.Count, r)
+		}
+	}
+	if kernelsChoice.at(0).IsValid() {
+		t.Error("the kernel's choice has an address")
+	}
+}
+
+func TestCommonSources(t *testing.T) {
+	s := Default()
+	if r := commonSources(&s, testTarget); r.Count != 65_534 {
+		t.Error("loopback sources are not used for a loopback target:", r)
+	}
+	for _, target := range []string{"192.0.2.1:8000", "[::1]:8000"} {
+		if r := commonSources(&s, netip.MustParseAddrPort(target)); r != kernelsChoice {
+			t.Errorf("%s is to be reached from %s", target, r)
+		}
+	}
+}

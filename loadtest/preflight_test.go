@@ -1,0 +1,156 @@
+package loadtest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// goodFacts are those of the reference machine with everything running.
+func goodFacts() *facts {
+	f := &facts{
+		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", sources: testSources,
+		host: hostFacts{
+			ephemeralPorts: 28_232, memoryAvailable: 20 << 30, filesMax: 2_000_000, filesUsed: 1_000,
+			conntrackMax: 262_144, conntrackUsed: 10,
+		},
+		seen: Observation{
+			Balancer: &BalancerView{Max: 100_000, Limits: houseLimits},
+			CanBreak: true,
+		},
+	}
+	for range 12 {
+		f.seen.Balancer.Workers = append(f.seen.Balancer.Workers, 9_872)
+	}
+	for _, name := range []string{"erlmcp1", "erlmcp2", "erlmcp3", "erlmcp4"} {
+		f.seen.Nodes = append(f.seen.Nodes, NodeView{Name: name, Up: true, Max: 35_000})
+	}
+	return f
+}
+
+func requirementsOf(s *Spec, f *facts) []Requirement {
+	p, err := makePlan(s, f.target, f.sources, f.seen.Balancer.Limits, localOffers(6, 20_000))
+	return preflight(s, f, s.Failover, p, err)
+}
+
+func TestPreflightOfTheReferenceMachine(t *testing.T) {
+	s := Default()
+	s.Failover = FaultKill
+	all := requirementsOf(&s, goodFacts())
+	if len(all) != 15 {
+		t.Errorf("%d requirements", len(all))
+	}
+	for _, q := range all {
+		if !q.OK || q.Fix != "" {
+			t.Errorf("%+v", q)
+		}
+	}
+}
+
+func TestEachRequirementCanFail(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Spec, *facts)
+		value  string
+	}{
+		{"descriptors", func(s *Spec, _ *facts) { s.Agents = 5 }, "19744 for each of 5 agents"},
+		{"sources", func(_ *Spec, f *facts) { f.sources = testSources.slice(0, 100) }, "100 source addresses are not enough"},
+		{"sources", func(_ *Spec, f *facts) { f.sourceError = errors.New("no such address") }, "no such address"},
+		{"ports", func(_ *Spec, f *facts) { f.host.ephemeralPorts = 150 }, "150 for a source"},
+		{"memory", func(_ *Spec, f *facts) { f.host.memoryAvailable = 1 << 30 }, "1024 MiB available"},
+		{"open_files", func(_ *Spec, f *facts) { f.host.filesMax = 300_000 }, "299000 left on this machine"},
+		{"conntrack", func(_ *Spec, f *facts) { f.host.conntrackMax = 65_536 }, "65526 left"},
+		{"balancer", func(_ *Spec, f *facts) { f.seen.Balancer.Connections = 7 }, "99993 of 100000 connections free"},
+		{"balancer_workers", func(_ *Spec, f *facts) { f.seen.Balancer.Workers[3] = 8_500 }, "12 workers for 8500 each"},
+		{"max_per_source", func(_ *Spec, f *facts) { f.seen.Balancer.Limits.MaxPerSource = 50 }, "50"},
+		{"fault_control", func(_ *Spec, f *facts) { f.seen.CanBreak = false }, "not under control"},
+		{"failover_node", func(s *Spec, _ *facts) { s.FailoverNode = "erlmcp9" }, "serving: erlmcp1, erlmcp2, erlmcp3, erlmcp4"},
+		{"node_capacity", func(s *Spec, f *facts) {
+			s.Failover = FaultNone
+			for i := range f.seen.Nodes {
+				f.seen.Nodes[i].Max = 24_000
+			}
+		}, "96000 connections"},
+		{"failover_capacity", func(_ *Spec, f *facts) {
+			for i := range f.seen.Nodes {
+				f.seen.Nodes[i].Max = 25_000
+			}
+		}, "75000 connections without one node"},
+	} {
+		s, f := Default(), goodFacts()
+		s.Failover = FaultKill
+		c.change(&s, f)
+		found := false
+		for _, q := range requirementsOf(&s, f) {
+			if q.OK == (q.Name == c.name) {
+				t.Errorf("%s: %+v", c.name, q)
+			}
+			if q.Name == c.name {
+				found = true
+				if !strings.Contains(q.Value, c.value) || q.Need == "" || q.Fix == "" || q.Advisory {
+					t.Errorf("%s: %+v", c.name, q)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s was not looked at", c.name)
+		}
+	}
+}
+
+func TestPreflightNeedsNodesForAFault(t *testing.T) {
+	s, f := Default(), goodFacts()
+	s.Failover = FaultFreeze
+	for i := range f.seen.Nodes[1:] {
+		f.seen.Nodes[1+i].Up = false
+	}
+	failed := failedNames(requirementsOf(&s, f))
+	if failed != "nodes node_capacity failover_capacity" {
+		t.Error(failed)
+	}
+}
+
+func TestPreflightWithoutTarget(t *testing.T) {
+	s, f := Default(), goodFacts()
+	f.targetError = errors.New("connection refused")
+	all := requirementsOf(&s, f)
+	if len(all) != 1 || all[0].OK || all[0].Value != "connection refused" {
+		t.Errorf("%+v", all)
+	}
+}
+
+func TestPreflightAdvises(t *testing.T) {
+	s, f := Default(), goodFacts()
+	s.Connections = 20_000
+	f.sources = kernelsChoice
+	for _, q := range requirementsOf(&s, f) {
+		bad := q.Name == "source_grain" || q.Name == "rate_limits" || q.Name == "ports"
+		if q.OK == bad || bad && q.Advisory == (q.Name == "ports") {
+			t.Errorf("%+v", q)
+		}
+	}
+}
+
+func TestPreflightErrorNamesTheObstacles(t *testing.T) {
+	e := &PreflightError{Requirements: []Requirement{
+		{Name: "target", OK: true},
+		{Name: "rate_limits", Advisory: true, Fix: "no"},
+		{Name: "memory", Value: "1 MiB", Need: "2 MiB", Fix: "buy some"},
+	}}
+	if got, want := e.Error(), "the load test cannot run here: memory: 1 MiB, needed: 2 MiB"; got != want {
+		t.Errorf("got %s", got)
+	}
+	if e.Hint() != "buy some" {
+		t.Error(e.Hint())
+	}
+}
+
+func failedNames(all []Requirement) string {
+	var names []string
+	for _, q := range all {
+		if !q.OK {
+			names = append(names, q.Name)
+		}
+	}
+	return strings.Join(names, " ")
+}

@@ -1,0 +1,170 @@
+package loadtest
+
+import "time"
+
+// Schema is the value of Report.Schema.
+const Schema = "erlmcp.loadtest/v1"
+
+// Verdict is how a run ended.
+type Verdict string
+
+// The verdicts.
+const (
+	Pass         Verdict = "pass"
+	Fail         Verdict = "fail"
+	Inconclusive Verdict = "inconclusive" // the generator, not the system, was the limit
+	Interrupted  Verdict = "interrupted"  // by the user
+)
+
+// Report is what a run measured and what it says about the system. Parts that a run did not come to
+// are nil. Durations are in the unit their name ends with.
+type Report struct {
+	Schema    string    `json:"schema"`
+	Verdict   Verdict   `json:"verdict"`
+	Reason    string    `json:"reason,omitempty"` // why the run ended early
+	Target    string    `json:"target"`
+	Driver    string    `json:"driver"`
+	Version   string    `json:"version"`
+	Started   time.Time `json:"started"`
+	DurationS float64   `json:"duration_s"`
+
+	Checks    []Check       `json:"checks"`
+	Preflight []Requirement `json:"preflight"`
+	Plan      PlanSummary   `json:"plan"`
+	Phases    []PhaseTime   `json:"phases"`
+
+	Baseline     *Quantiles     `json:"baseline_latency_us"`
+	Connections  *Connections   `json:"connections"`
+	Nodes        []NodeResult   `json:"nodes"`
+	Distribution *Distribution  `json:"distribution"`
+	Latency      *LatencyResult `json:"latency"`
+	Requests     *Requests      `json:"requests"`
+	Sticky       *Sticky        `json:"sticky"`
+	StickyAfter  *Sticky        `json:"sticky_after_failover"`
+	Failover     *Failover      `json:"failover"`
+	Generator    Generator      `json:"generator"`
+	Resources    *Resources     `json:"resources"`
+}
+
+// Check is one line of the verdict.
+type Check struct {
+	Name string `json:"name"`
+	Pass bool   `json:"pass"`
+	Want string `json:"want"`
+	Got  string `json:"got"`
+	Note string `json:"note,omitempty"` // why it passes without having been judged
+}
+
+// PlanSummary is what the run set out to do.
+type PlanSummary struct {
+	Connections          int     `json:"connections"`
+	HoldS                float64 `json:"hold_s"`
+	Agents               int     `json:"agents"`
+	Sources              int     `json:"sources"`
+	ConnectionsPerSource int     `json:"connections_per_source"`
+	RampPerSecond        float64 `json:"ramp_per_second"`
+	PingsPerSecond       float64 `json:"pings_per_second"`
+}
+
+// PhaseTime is how long a phase took.
+type PhaseTime struct {
+	Name  Phase   `json:"name"`
+	TookS float64 `json:"took_s"`
+}
+
+// Connections is the outcome of the ramp, except for Dropped, which covers the whole run.
+type Connections struct {
+	Target      int              `json:"target"`
+	Established int              `json:"established"`
+	Verified    int              `json:"verified"` // an answer through the connection named its node
+	Failed      int              `json:"failed"`   // clients that gave up
+	Dropped     int              `json:"dropped"`  // connections lost that no fault of the run explains
+	RampMs      float64          `json:"ramp_ms"`
+	Attempts    int64            `json:"attempts"`
+	Failures    map[string]int64 `json:"failures,omitempty"` // of attempts, by cause; they were retried
+	Losses      map[string]int64 `json:"losses,omitempty"`   // of the dropped, by cause
+}
+
+// NodeResult is one node at the end of the hold.
+type NodeResult struct {
+	Name string `json:"name"`
+	// Connections as the answers count them, and as the kernel does; nil when the node's sockets
+	// are not on this machine. KernelBefore were there before the run and are not the run's.
+	Connections       int       `json:"connections"`
+	KernelConnections *int      `json:"kernel_connections"`
+	KernelBefore      int       `json:"kernel_connections_before"`
+	Latency           Quantiles `json:"latency_us"`
+}
+
+// Distribution is how far the nodes are from their fair share.
+type Distribution struct {
+	TargetPerNode int `json:"target_per_node"`
+	Tolerance     int `json:"tolerance"`
+	MaxDeviation  int `json:"max_deviation"`
+}
+
+// LatencyResult compares the nodes.
+type LatencyResult struct {
+	BetweenNodesCVPercent float64 `json:"between_nodes_cv_percent"`
+	Windows               int     `json:"windows"` // of a second, with answers enough from every node
+}
+
+// Requests are those of the hold.
+type Requests struct {
+	Sent     int64 `json:"sent"`
+	Answered int64 `json:"answered"`
+	Failed   int64 `json:"failed"`
+	Lost     int64 `json:"lost"`
+	Moved    int64 `json:"moved"` // answered by another node than the connection's
+}
+
+// Sticky is how many clients that left and came back met their node.
+type Sticky struct {
+	Sampled    int `json:"sampled"`
+	Consistent int `json:"consistent"`
+}
+
+// Failover is what the loss of a node did to its clients. Times count from the moment before the
+// fault.
+type Failover struct {
+	Node  string `json:"node"`
+	Fault Fault  `json:"fault"`
+	// DetectedMs is when the balancer marked the node down; where it cannot be asked, when the
+	// first client lost its connection. RecoveredMs is when the balancer had the node up again,
+	// after its restart; 0 when it cannot be asked.
+	DetectedMs   float64       `json:"detected_ms"`
+	DetectedBy   string        `json:"detected_by"` // balancer or clients
+	ReroutedMs   float64       `json:"rerouted_ms"` // the last displaced client verified again
+	RestoredMs   float64       `json:"restored_ms"` // from the mend to the balancer having the node up again
+	Restored     bool          `json:"restored"`
+	OnNode       int           `json:"on_node"` // clients the node had
+	Displaced    int           `json:"displaced"`
+	Recovered    int           `json:"recovered"`
+	RequestsLost int64         `json:"requests_lost"`
+	Survivors    *Distribution `json:"survivors"` // the spread over the other nodes, with all clients back
+}
+
+// Generator is what the run says of itself. Lag is how much later than due the agents did things.
+type Generator struct {
+	Agents   int   `json:"agents"`
+	P99LagUs int64 `json:"p99_lag_us"`
+	MaxLagUs int64 `json:"max_lag_us"`
+}
+
+// Resources is what the parts of the system used during the hold.
+type Resources struct {
+	Balancer    ProcessUse `json:"balancer"`
+	Nodes       ProcessUse `json:"nodes"`
+	Agents      ProcessUse `json:"agents"`
+	Coordinator ProcessUse `json:"coordinator"`
+	// MemoryBytes is how much less memory the machine had available than before the ramp.
+	MemoryBytes int64 `json:"machine_memory_bytes"`
+}
+
+// ProcessUse is a sum over processes.
+type ProcessUse struct {
+	Processes   int     `json:"processes"`
+	RSSBytes    int64   `json:"rss_bytes"`   // the most, of all samples; pages they share count in each
+	CPUPercent  float64 `json:"cpu_percent"` // of one core, on average
+	Descriptors int     `json:"descriptors"` // the most
+}

@@ -1,0 +1,85 @@
+package loadtest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// readProcess reads /proc.
+func readProcess(pid int) (processState, error) {
+	var p processState
+	dir := "/proc/" + strconv.Itoa(pid)
+	fields, err := statFields(dir)
+	if err != nil {
+		return p, err
+	}
+	var user, system, pages int64
+	// Fields of proc_pid_stat(5), counted from the state, the third: utime 14, stime 15, rss 24.
+	if _, err := fmt.Sscan(string(fields[11]), &user); err != nil {
+		return p, err
+	}
+	if _, err := fmt.Sscan(string(fields[12]), &system); err != nil {
+		return p, err
+	}
+	if _, err := fmt.Sscan(string(fields[21]), &pages); err != nil {
+		return p, err
+	}
+	const userHz = 100 // of the kernel's interface, on every architecture Go runs on
+	p.cpu = time.Duration(user+system) * time.Second / userHz
+	p.rss = pages * int64(os.Getpagesize())
+	p.descriptors = descriptors(dir + "/fd")
+	return p, nil
+}
+
+// descriptors counts the open files of a process. Linux 6.2 and newer tell it as the directory's
+// size; reading tens of thousands of entries takes a while.
+func descriptors(dir string) int {
+	if info, err := os.Stat(dir); err == nil && info.Size() > 0 {
+		return int(info.Size())
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return 0
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	return len(names)
+}
+
+// statFields returns what follows the program's name in /proc/PID/stat.
+func statFields(dir string) ([][]byte, error) {
+	text, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return nil, err
+	}
+	_, rest, _ := bytes.Cut(text[max(bytes.LastIndexByte(text, ')'), 0):], []byte(" "))
+	fields := bytes.Fields(rest)
+	if len(fields) < 22 {
+		return nil, errors.New("unreadable " + dir + "/stat")
+	}
+	return fields, nil
+}
+
+// processGroup lists the processes of a group.
+func processGroup(leader int) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var members []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		fields, err := statFields("/proc/" + e.Name())
+		if err == nil && string(fields[2]) == strconv.Itoa(leader) { // pgrp, the fifth
+			members = append(members, pid)
+		}
+	}
+	return members
+}

@@ -1,0 +1,380 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+)
+
+// Phase is a part of a run.
+type Phase string
+
+// The phases of a run, in their order.
+const (
+	PhasePreflight   Phase = "preflight"
+	PhaseBaseline    Phase = "baseline"
+	PhaseRamp        Phase = "ramp"
+	PhaseHold        Phase = "hold"
+	PhaseSticky      Phase = "sticky"
+	PhaseFailover    Phase = "failover"
+	PhaseRecovery    Phase = "recovery"
+	PhaseStickyAfter Phase = "sticky_after_failover"
+	PhaseClose       Phase = "close"
+)
+
+// Progress is where a run is.
+type Progress struct {
+	Phase       Phase
+	Done, Total int // of whatever the phase counts; Total 0: it does not count
+	Unit        string
+	Ended       bool // the phase is over, after Took
+	Took        time.Duration
+	Err         error // why, if it did not end well
+}
+
+// Options are what a run needs besides its Spec. Zero fields are fine.
+type Options struct {
+	System  System // nil: only the target is known
+	Token   string // for remote agents; empty: a random one
+	Version string
+	Log     *log.Logger
+	// Progress is called from one goroutine, several times a second and at the end of each phase.
+	Progress func(Progress)
+}
+
+// Run carries out a load test and returns what it measured, also when the run ended early:
+// Report.Reason then says why. The error is about runs that did not begin: a *PreflightError, or one
+// of the machine. Whatever happens, the agents are gone and a broken node is mended on return.
+func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
+	if o.System == nil {
+		o.System = unknownSystem{}
+	}
+	if o.Log == nil {
+		o.Log = log.New(io.Discard)
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	r := &run{
+		spec: s, system: o.System, log: o.Log, progress: o.Progress,
+		report: Report{
+			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Started: time.Now(),
+			Nodes: []NodeResult{}, Preflight: []Requirement{}, // rather [] than null in JSON
+		},
+	}
+	work, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	err := r.prepare(work)
+	if err == nil {
+		err = r.execute(work, fail, o.Token)
+	} else if ctx.Err() == nil {
+		return nil, err
+	}
+	switch {
+	case ctx.Err() != nil:
+		r.report.Verdict, r.report.Reason = Interrupted, "interrupted"
+	case err != nil:
+		r.report.Reason = err.Error()
+	}
+	r.report.DurationS = seconds(time.Since(r.report.Started))
+	r.report.Checks, r.report.Verdict = judge(&s, &r.report)
+	return &r.report, nil
+}
+
+// run is the coordinator at work. One goroutine has it, except that the phase's ticker reads fleet.
+type run struct {
+	spec     Spec
+	system   System
+	log      *log.Logger
+	progress func(Progress)
+	report   Report
+
+	facts  facts
+	fault  Fault
+	plan   *plan
+	fleet  *fleet
+	broken string         // the node that a fault holds down
+	memory int64          // bytes available before the ramp
+	kernel map[string]int // connections of the nodes before the ramp
+}
+
+// prepare is the preflight.
+func (r *run) prepare(ctx context.Context) error {
+	return r.phase(ctx, PhasePreflight, nil, func(ctx context.Context) (err error) {
+		if r.facts, err = gather(ctx, &r.spec, r.system); err != nil {
+			return err
+		}
+		f := &r.facts
+		if r.fault = r.spec.Failover; r.fault == FaultAuto {
+			r.fault = FaultNone
+			if f.seen.CanBreak && len(f.seen.serving()) > 1 {
+				r.fault = FaultKill
+			}
+		}
+		// The plan as it will be if every agent is like one here; it is made again when they joined.
+		offers := make([]offer, max(localAgents(&r.spec, f)+r.spec.RemoteAgents, 1))
+		for i := range offers {
+			offers[i] = offer{agent: localName(i), connections: r.spec.Connections}
+		}
+		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
+		r.report.Preflight = preflight(&r.spec, f, r.fault, p, planError)
+		for _, q := range r.report.Preflight {
+			if !q.OK && !q.Advisory {
+				return &PreflightError{r.report.Preflight, f.targetError != nil}
+			}
+		}
+		return nil
+	})
+}
+
+func (r *run) limits() Limits {
+	if b := r.facts.seen.Balancer; b != nil {
+		return b.Limits
+	}
+	return Limits{}
+}
+
+// execute does everything after the preflight.
+func (r *run) execute(ctx context.Context, fail func(error), token string) (err error) {
+	b, err := startBus(r.spec.Listen, token)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	local := localAgents(&r.spec, &r.facts)
+	if r.spec.RemoteAgents > 0 {
+		r.log.Info("remote agents can join", "url", b.url(), "awaited", r.spec.RemoteAgents)
+	}
+	defer r.mend()
+	r.fleet, err = startFleet(ctx, b, local, r.log, fail)
+	if err != nil {
+		return err
+	}
+	defer r.fleet.dismiss()
+	if err := r.assemble(ctx, local); err != nil {
+		return err
+	}
+	go r.listen(ctx, fail)
+	defer r.sums()
+
+	baseline := baselineSourcesOf(&r.facts, r.plan)
+	steps := []struct {
+		phase Phase
+		skip  bool
+		gauge gauge
+		do    func(context.Context) error
+	}{
+		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
+		{PhaseRamp, false, r.verifiedGauge, r.ramp},
+		{PhaseHold, false, r.answeredGauge, func(ctx context.Context) error { return r.hold(ctx, local) }},
+		{PhaseSticky, r.spec.StickySample == 0, stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
+		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
+		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0, stickyGauge,
+			func(ctx context.Context) error { return r.sticky(ctx, &r.report.StickyAfter) }},
+		{PhaseClose, false, r.openGauge, r.close},
+	}
+	for _, step := range steps {
+		if step.skip {
+			continue
+		}
+		if err := r.phase(ctx, step.phase, step.gauge, step.do); err != nil {
+			return fmt.Errorf("%s: %w", step.phase, err)
+		}
+	}
+	return nil
+}
+
+// assemble waits for the agents and divides the work.
+func (r *run) assemble(ctx context.Context, local int) error {
+	patience := joinPatience
+	if r.spec.RemoteAgents > 0 {
+		patience = remotePatience
+	}
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	offers, err := r.fleet.assemble(limited, local+r.spec.RemoteAgents)
+	if err != nil {
+		return err
+	}
+	f := &r.facts
+	r.plan, err = makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
+	if err != nil {
+		return err
+	}
+	p := r.plan
+	r.report.Plan = PlanSummary{
+		Connections: p.connections, HoldS: seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
+		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
+	}
+	r.report.Generator.Agents = len(p.shares)
+	return nil
+}
+
+// remotePatience is how long people have to start the agents of other machines.
+const remotePatience = 10 * time.Minute
+
+// listen ends the run when an agent falls silent.
+func (r *run) listen(ctx context.Context, fail func(error)) {
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+			if err := r.fleet.silent(); err != nil {
+				fail(err)
+				return
+			}
+		}
+	}
+}
+
+// gauge says how far a phase is, from the sum of all agents.
+type gauge func(counts) (done, total int, unit string)
+
+const progressInterval = 200 * time.Millisecond
+
+// phase carries out one phase and shows how it goes.
+func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Context) error) error {
+	begun := time.Now()
+	show := func() {
+		p := Progress{Phase: name, Took: time.Since(begun)}
+		if g != nil {
+			p.Done, p.Total, p.Unit = g(r.fleet.counts())
+		}
+		r.progress(p)
+	}
+	show()
+	ended := make(chan error, 1)
+	go func() { ended <- do(ctx) }()
+	every := time.NewTicker(progressInterval)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+			show()
+		case err := <-ended:
+			if cause := context.Cause(ctx); err != nil && cause != nil {
+				err = cause // rather than what it led to
+			}
+			took := time.Since(begun)
+			r.report.Phases = append(r.report.Phases, PhaseTime{name, seconds(took)})
+			last := Progress{Phase: name, Ended: true, Took: took, Err: err}
+			if g != nil {
+				last.Done, last.Total, last.Unit = g(r.fleet.counts())
+			}
+			r.progress(last)
+			return err
+		}
+	}
+}
+
+// measureBefore notes what the system is like without load.
+func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
+	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, from); err != nil {
+		return err
+	}
+	r.memory = memoryAvailable()
+	r.kernel, err = r.kernelCounts(ctx)
+	return err
+}
+
+// baselineSourcesOf are sources that the run does not use, if there are any.
+func baselineSourcesOf(f *facts, p *plan) sourceRange {
+	if free := f.sources.Count - p.sources; f.sources.First.IsValid() && free > 0 {
+		return f.sources.slice(f.sources.Count-min(free, baselineSources), f.sources.Count)
+	}
+	return kernelsChoice
+}
+
+// close ends all connections in an orderly way and asks how late the agents were.
+func (r *run) close(ctx context.Context) error {
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderCollect} })
+	if err != nil {
+		return err
+	}
+	lag := newHistogram()
+	for _, a := range acks {
+		l, err := a.Measured.Lag.latency()
+		if err != nil {
+			return err
+		}
+		lag.Merge(l.histogram)
+	}
+	r.report.Generator.P99LagUs, r.report.Generator.MaxLagUs = lag.ValueAtQuantile(99), lag.Max()
+	r.sums()
+	_, err = r.fleet.tell(ctx, r.plan.shares, func(_ int, s share) order {
+		return order{Kind: orderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
+	})
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, closePatience+milliseconds(1000*float64(r.plan.connections)/r.plan.rampRate), errors.New("connections are still open"))
+	defer cancel()
+	_, err = r.fleet.until(limited, 0, func(n counts) bool { return n.Open == 0 })
+	return err
+}
+
+const closePatience = time.Minute
+
+// sums brings the totals of the report up to date.
+func (r *run) sums() {
+	if c := r.report.Connections; c != nil {
+		n := r.fleet.counts()
+		c.Dropped, c.Losses = n.Dropped, n.Losses
+	}
+}
+
+// mend undoes a fault that the run could not undo in its course.
+func (r *run) mend() {
+	if r.broken == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), mendPatience)
+	defer cancel()
+	if err := r.system.Mend(ctx, r.broken, r.fault); err != nil {
+		r.log.Error("a node is still down after the load test", "node", r.broken, "fault", r.fault, "err", err)
+	}
+	r.broken = ""
+}
+
+const mendPatience = 30 * time.Second
+
+func (r *run) verifiedGauge(n counts) (int, int, string) {
+	return n.Verified, r.spec.Connections, "connections"
+}
+
+func (r *run) openGauge(n counts) (int, int, string) {
+	return r.spec.Connections - n.Open, r.spec.Connections, "closed"
+}
+
+func (r *run) answeredGauge(n counts) (int, int, string) {
+	return int(n.Requests.Answered), int(r.plan.pingRate * r.spec.Duration.Seconds()), "answers"
+}
+
+func stickyGauge(n counts) (int, int, string) {
+	return n.Sticky.Consistent + n.Sticky.Moved, n.Sticky.Sampled, "clients"
+}
+
+func failoverGauge(n counts) (int, int, string) { return n.Recovered, n.Displaced, "clients" }
+
+// lead is how far ahead a start is set, so that every agent has its order by then.
+func lead() int64 { return mono.Now() + int64(leadTime) }
+
+const leadTime = 150 * time.Millisecond
+
+func seconds(d time.Duration) float64 {
+	return float64(d.Round(time.Millisecond)) / float64(time.Second)
+}
+
+// coordinatorPIDs is this process.
+func coordinatorPIDs() []int { return []int{os.Getpid()} }

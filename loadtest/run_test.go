@@ -1,0 +1,405 @@
+package loadtest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+)
+
+func mustRun(t *testing.T, s Spec, o Options) *Report {
+	t.Helper()
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Run(t.Context(), s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// failed lists the checks that did not pass, without those that a busy machine can fail.
+func failed(r *Report) string {
+	names := []string{r.Reason}
+	for _, c := range r.Checks {
+		switch c.Name {
+		case "ramp", "latency_variance", "failover_detected", "failover_rerouted", "generator_lag":
+		default:
+			if !c.Pass {
+				names = append(names, c.Name)
+			}
+		}
+	}
+	return strings.TrimSpace(strings.Join(names, " "))
+}
+
+func phases(r *Report) string {
+	var names []string
+	for _, p := range r.Phases {
+		names = append(names, string(p.Name))
+	}
+	return strings.Join(names, ", ")
+}
+
+func TestRun(t *testing.T) {
+	f := startFake(t, 4)
+	s := testSpec(f, 1000, time.Second)
+	var progress []Progress
+	r := mustRun(t, s, Options{System: f, Progress: func(p Progress) { progress = append(progress, p) }})
+	if failed(r) != "" {
+		t.Error(failed(r))
+	}
+	if got, want := phases(r), "preflight, baseline, ramp, hold, sticky, failover, recovery, sticky_after_failover, close"; got != want {
+		t.Error(got)
+	}
+	if c := r.Connections; c.Established != 1000 || c.Verified != 1000 || c.Dropped != 0 || c.RampMs <= 0 {
+		t.Errorf("%+v", c)
+	}
+	if f := r.Failover; f.Node != "node2" || f.Fault != FaultKill || f.OnNode != 250 || f.Recovered != 250 || f.DetectedBy != "balancer" {
+		t.Errorf("%+v", f)
+	}
+	if len(r.Nodes) != 4 || r.Nodes[3].Name != "node4" || r.Nodes[3].Latency.Count == 0 {
+		t.Errorf("%+v", r.Nodes)
+	}
+	if r.Resources.Agents.Processes != 2 || r.Resources.Agents.RSSBytes == 0 {
+		t.Errorf("%+v", r.Resources)
+	}
+	if r.Baseline.Count != 80 || r.Sticky.Sampled != 100 || r.StickyAfter.Sampled != 100 || r.Generator.Agents != 2 {
+		t.Errorf("%+v", r)
+	}
+	last := progress[len(progress)-1]
+	if last.Phase != PhaseClose || !last.Ended || last.Err != nil || last.Done != 1000 {
+		t.Errorf("%+v", last)
+	}
+	awaitNoChildren(t)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range f.nodes {
+		if len(n.conns) != 0 {
+			t.Errorf("%s still has %d connections", n.name, len(n.conns))
+		}
+	}
+}
+
+// With several connections a source, every source opens its first one before any opens another.
+func TestRunOfFewSources(t *testing.T) {
+	f := startFake(t, 4)
+	s := testSpec(f, 640, 100*time.Millisecond)
+	s.SourceIPs, s.Failover = "127.1.0.0/26", FaultNone
+	r := mustRun(t, s, Options{System: f})
+	if failed(r) != "" || r.Plan.Sources != 60 || r.Plan.ConnectionsPerSource != 11 || r.Connections.Verified != 640 {
+		t.Errorf("%s %+v %+v", failed(r), r.Plan, r.Connections)
+	}
+}
+
+func TestRunFreezes(t *testing.T) {
+	f := startFake(t, 3)
+	s := testSpec(f, 90, 100*time.Millisecond)
+	s.Failover, s.FailoverNode = FaultFreeze, "node3"
+	r := mustRun(t, s, Options{System: f})
+	if failed(r) != "" {
+		t.Error(failed(r))
+	}
+	if f := r.Failover; f.Node != "node3" || f.DetectedMs < 200 || f.ReroutedMs < f.DetectedMs || f.Recovered != 30 {
+		t.Errorf("%+v", f)
+	}
+}
+
+// A target about which nothing else is known can be tested too.
+func TestRunOfAnUnknownSystem(t *testing.T) {
+	f := startFake(t, 2)
+	r := mustRun(t, testSpec(f, 100, 100*time.Millisecond), Options{})
+	if failed(r) != "" || r.Failover != nil {
+		t.Errorf("%s %+v", failed(r), r.Failover)
+	}
+	if len(r.Nodes) != 2 || r.Distribution.TargetPerNode != 50 {
+		t.Errorf("%+v", r.Nodes)
+	}
+}
+
+func TestRunSeesForgetfulBalancer(t *testing.T) {
+	f := startFake(t, 4)
+	f.forgetful = true
+	s := testSpec(f, 200, 100*time.Millisecond)
+	s.Failover = FaultNone
+	r := mustRun(t, s, Options{System: f})
+	if failed(r) != "sticky" {
+		t.Error(failed(r))
+	}
+}
+
+func TestRunSeesDroppedConnections(t *testing.T) {
+	f := startFake(t, 4)
+	s := testSpec(f, 200, time.Second)
+	s.Failover = FaultNone
+	var once sync.Once
+	r := mustRun(t, s, Options{System: f, Progress: func(p Progress) {
+		if p.Phase != PhaseHold || p.Done == 0 {
+			return
+		}
+		once.Do(func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for conn := range f.nodes[0].conns {
+				conn.Close()
+				break
+			}
+		})
+	}})
+	if !strings.HasPrefix(failed(r), "dropped") || r.Connections.Dropped != 1 {
+		t.Errorf("%s %+v", failed(r), r.Connections)
+	}
+}
+
+func TestRunOfAFullBalancer(t *testing.T) {
+	f := startFake(t, 1)
+	s := testSpec(f, 20, 100*time.Millisecond)
+	r := mustRun(t, s, Options{System: f, Progress: func(p Progress) {
+		if p.Phase == PhaseBaseline && p.Ended {
+			f.refuse.Store(mcp.CodeUnavailable)
+		}
+	}})
+	if r.Verdict != Fail || !strings.Contains(r.Reason, "ramp: no connection was verified") {
+		t.Errorf("%s: %s", r.Verdict, r.Reason)
+	}
+	if c := r.Connections; c.Failed != 20 || c.Failures["unavailable"] != 20*maxAttempts {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestPreflightErrors(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Default()
+	s.Target = l.Addr().String()
+	l.Close()
+	var e *PreflightError
+	if _, err := Run(t.Context(), s, Options{}); !errors.As(err, &e) || !e.Unreachable {
+		t.Error(err)
+	}
+	f := startFake(t, 2)
+	s = testSpec(f, 10, time.Second)
+	s.Failover = FaultKill
+	if _, err := Run(t.Context(), s, Options{}); !errors.As(err, &e) || e.Unreachable || !strings.Contains(err.Error(), "fault_control") {
+		t.Error(err)
+	}
+	f.refuse.Store(mcp.CodeBanned)
+	if _, err := Run(t.Context(), s, Options{}); !errors.As(err, &e) || !e.Unreachable || !strings.Contains(err.Error(), "ban") {
+		t.Error(err)
+	}
+}
+
+func TestInterruptedRun(t *testing.T) {
+	f := startFake(t, 4)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := Run(ctx, testSpec(f, 100, time.Hour), Options{System: f, Progress: func(p Progress) {
+		if p.Phase == PhaseHold && p.Done > 0 {
+			cancel()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Verdict != Interrupted || r.Reason != "interrupted" || r.Connections.Verified != 100 || r.Distribution == nil {
+		t.Errorf("%+v", r)
+	}
+	awaitNoChildren(t)
+}
+
+// A node that the run has broken is mended whatever happens.
+func TestInterruptedFailoverIsMended(t *testing.T) {
+	f := startFake(t, 4)
+	f.detection = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := testSpec(f, 100, 100*time.Millisecond)
+	s.Failover = FaultFreeze
+	r, err := Run(ctx, s, Options{System: f, Progress: func(p Progress) {
+		if p.Phase == PhaseFailover && p.Took > progressInterval {
+			cancel()
+		}
+	}})
+	if err != nil || r.Verdict != Interrupted {
+		t.Fatal(r.Verdict, r.Reason, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.node("node2"); n.frozen != nil {
+		t.Error("the node is still frozen")
+	}
+}
+
+func TestLostAgentEndsTheRun(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("finds processes in /proc")
+	}
+	f := startFake(t, 4)
+	var killed int
+	begun := time.Now()
+	r := mustRun(t, testSpec(f, 100, time.Hour), Options{System: f, Progress: func(p Progress) {
+		if p.Phase == PhaseHold && p.Done > 0 && killed == 0 {
+			killed = children(t, os.Getpid())[1]
+			if err := syscall.Kill(killed, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	if r.Verdict != Fail || !strings.Contains(r.Reason, "lost load agent") || !strings.Contains(r.Reason, strconv.Itoa(killed)) {
+		t.Errorf("%s: %s", r.Verdict, r.Reason)
+	}
+	if time.Since(begun) > testPatience {
+		t.Error("it took", time.Since(begun))
+	}
+	awaitNoChildren(t)
+}
+
+// Agents do not outlive a coordinator that had no chance to send them home.
+func TestKilledCoordinatorLeavesNothing(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("finds processes in /proc")
+	}
+	f := startFake(t, 4)
+	text, err := json.Marshal(testSpec(f, 100, time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	coordinator := exec.Command(os.Args[0])
+	coordinator.Env = append(os.Environ(), coordinatorVariable+"="+string(text))
+	coordinator.Stderr = os.Stderr
+	out, err := coordinator.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := coordinator.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	agents := children(t, coordinator.Process.Pid)
+	if len(agents) != 2 {
+		t.Errorf("%d agents", len(agents))
+	}
+	if err := coordinator.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = coordinator.Wait()
+	await(t, "the agents' end", func() bool { return !slices.ContainsFunc(agents, alive) })
+}
+
+func TestRemoteAgent(t *testing.T) {
+	f := startFake(t, 4)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := testSpec(f, 100, 100*time.Millisecond)
+	s.Agents, s.RemoteAgents, s.Listen = 0, 1, l.Addr().String()
+	l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			err := Agent(ctx, AgentOptions{Join: "nats://" + s.Listen, Token: "secret", SourceIPs: "127.3.0.0/16"})
+			if err == nil || !strings.Contains(err.Error(), "no servers available") {
+				ended <- err
+				return
+			}
+			time.Sleep(10 * time.Millisecond) // the coordinator is not up yet
+		}
+	}()
+	r := mustRun(t, s, Options{System: f, Token: "secret"})
+	if failed(r) != "" {
+		t.Error(failed(r))
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	foreign := 0
+	for source := range f.sticky {
+		if strings.HasPrefix(source.String(), "127.3.") {
+			foreign++
+		}
+	}
+	if foreign != 100 {
+		t.Errorf("%d connections from the agent's own sources", foreign)
+	}
+}
+
+func TestStrangersStayOutside(t *testing.T) {
+	b, err := startBus("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	if len(b.token) != 64 {
+		t.Error("the token has", len(b.token), "digits")
+	}
+	if err := Agent(t.Context(), AgentOptions{Join: b.url(), Token: "guess"}); err == nil || !strings.Contains(err.Error(), "uthorization") {
+		t.Error(err)
+	}
+	if err := Agent(t.Context(), AgentOptions{}); err == nil {
+		t.Error("an agent ran without a coordinator")
+	}
+}
+
+// children lists the processes a process has started, oldest first.
+func children(t *testing.T, parent int) []int {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, dir := range dirs {
+		if state, ppid := processParent(dir); ppid == parent && state != "Z" {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+func alive(pid int) bool {
+	state, _ := processParent("/proc/" + strconv.Itoa(pid))
+	return state != "" && state != "Z"
+}
+
+func processParent(dir string) (state string, parent int) {
+	text, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return "", 0
+	}
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	parent, _ = strconv.Atoi(fields[1])
+	return fields[0], parent
+}
+
+func awaitNoChildren(t *testing.T) {
+	t.Helper()
+	if runtime.GOOS == "linux" {
+		await(t, "the end of all agents", func() bool { return len(children(t, os.Getpid())) == 0 })
+	}
+}

@@ -1,0 +1,57 @@
+package loadtest
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDefaultIsValid(t *testing.T) {
+	s := Default()
+	if err := s.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestValidateNamesTheKey(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Spec)
+		want   string
+	}{
+		{func(s *Spec) { s.Target = "8000" }, `loadtest.target: "8000" is not of the form host:port`},
+		{func(s *Spec) { s.Target = ":8000" }, `loadtest.target: ":8000" is not of the form host:port`},
+		{func(s *Spec) { s.Target = "a:0" }, `loadtest.target: "0" is not a port between 1 and 65535`},
+		{func(s *Spec) { s.Listen = "x" }, `loadtest.listen: "x" is not of the form host:port`},
+		{func(s *Spec) { s.SourceIPs = "127.1.0.0" }, `loadtest.source_ips: "127.1.0.0" is not a prefix such as 127.1.0.0/16`},
+		{func(s *Spec) { s.SourceIPs = "127.1.2.3/16" }, `loadtest.source_ips: 127.1.2.3/16 has bits set behind the prefix; write 127.1.0.0/16`},
+		{func(s *Spec) { s.Connections = 0 }, `loadtest.connections: 0 is not between 1 and 10000000`},
+		{func(s *Spec) { s.ConnectionsPerSource = 0 }, `loadtest.connections_per_source: 0 is not between 1 and 10000000`},
+		{func(s *Spec) { s.RampRate = -1 }, `loadtest.ramp_rate: -1 is not between 1 and 10000000`},
+		{func(s *Spec) { s.PingRate = 0 }, `loadtest.ping_rate: 0 is not between 1 and 10000000`},
+		{func(s *Spec) { s.StickySample = -1 }, `loadtest.sticky_sample: -1 is not between 0 and 10000000`},
+		{func(s *Spec) { s.Agents = 1001 }, `loadtest.agents: 1001 is not between 0 and 1000`},
+		{func(s *Spec) { s.RemoteAgents = -1 }, `loadtest.remote_agents: -1 is not between 0 and 1000`},
+		{func(s *Spec) { s.Duration = 0 }, `loadtest.duration: 0s is not a time span above zero`},
+		{func(s *Spec) { s.RequestTimeout = -time.Second }, `loadtest.request_timeout: -1s is not a time span above zero`},
+		{func(s *Spec) { s.MaxFailover = 0 }, `loadtest.max_failover: 0s is not a time span above zero`},
+		{func(s *Spec) { s.MaxFreezeFailover = 0 }, `loadtest.max_freeze_failover: 0s is not a time span above zero`},
+		{func(s *Spec) { s.TolerancePercent = 0 }, `loadtest.tolerance_percent: 0 is not a percentage above 0 and up to 100`},
+		{func(s *Spec) { s.MaxLatencyCVPercent = 101 }, `loadtest.max_latency_cv_percent: 101 is not a percentage above 0 and up to 100`},
+		{func(s *Spec) { s.Failover = "pull" }, `loadtest.failover: "pull" is not one of kill, freeze, none`},
+	} {
+		s := Default()
+		c.change(&s)
+		if err := s.Validate(); err == nil || err.Error() != c.want {
+			t.Errorf("got  %v\nwant %s", err, c.want)
+		}
+	}
+}
+
+func TestValidateReportsEverything(t *testing.T) {
+	s := Default()
+	s.Agents, s.Duration = -1, 0
+	err := s.Validate()
+	if err == nil || strings.Count(err.Error(), "loadtest.") != 2 {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,252 @@
+package loadtest
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/reactor"
+)
+
+// swarm is all clients of one agent. It lives on the agent's loop: every method is called there.
+type swarm struct {
+	loop  *reactor.Loop
+	epoch int64 // request ids are instants since then
+
+	target   netip.AddrPort
+	sources  []netip.Addr
+	timeout  time.Duration
+	patience patience
+	clients  []client
+
+	nodes  []nodeState
+	byName map[string]uint8 // 1 + place in nodes
+
+	n          counts // its maps stay nil, see counts
+	failures   [causes]int64
+	losses     [causes]int64
+	unverified int // clients between dial and first answer
+
+	ramp    ramp
+	pings   pings
+	sample  sample
+	closer  closer
+	closing bool
+	armed   uint8 // the node about to fail, or 0
+
+	deadlines deadlines
+	sweeper   reactor.Timer
+	spare     *retry
+	pulse     pulse
+	lag       *hdrhistogram.Histogram // of everything the loop did later than due
+
+	recordFrom, recordTo int64 // scheduled instants whose latency counts; equal: none
+
+	line    []byte // the request being sent
+	settled func() // called when what an order asked for may be complete
+}
+
+// nodeState is what a swarm knows of one node.
+type nodeState struct {
+	name     string
+	verified int
+	latency  *latency
+}
+
+// maxNodes is how many nodes a client's one byte can tell apart.
+const maxNodes = math.MaxUint8
+
+// newSwarm returns a swarm without clients and begins to watch how late the loop is.
+func newSwarm(l *reactor.Loop, settled func()) *swarm {
+	s := &swarm{
+		loop: l, epoch: mono.Now(), byName: make(map[string]uint8),
+		lag: newHistogram(), line: make([]byte, 0, 512), settled: settled,
+	}
+	s.ramp.swarm, s.pings.swarm, s.sample.swarm, s.closer.swarm, s.pulse.swarm = s, s, s, s, s
+	s.pulse.again()
+	l.Schedule(&s.sweeper, sweepInterval, (*sweep)(s))
+	return s
+}
+
+// open takes the order to open the first connection of every source from at on, so many per second.
+func (s *swarm) open(at int64, rate float64, o *openOrder) error {
+	if s.clients != nil {
+		return fmt.Errorf("connections were opened before")
+	}
+	s.target, s.timeout, s.patience = o.Target, o.Timeout, o.Patience
+	s.sources = make([]netip.Addr, max(o.Sources.Count, 1))
+	for i := range s.sources {
+		s.sources[i] = o.Sources.at(i)
+	}
+	s.clients = make([]client, o.Connections)
+	for i := range s.clients {
+		s.clients[i].swarm, s.clients[i].index = s, int32(i)
+	}
+	s.ramp.rate, s.ramp.limit = rate, min(len(s.sources), len(s.clients))
+	s.ramp.begin(at)
+	return nil
+}
+
+// arm makes the clients of a node displaced rather than dropped when they lose it, and returns how
+// many it has.
+func (s *swarm) arm(node string) int {
+	s.n.Displaced, s.n.Recovered, s.n.FirstLost, s.n.LastRecovered = 0, 0, 0, 0
+	s.armed = s.byName[node]
+	if s.armed == 0 {
+		return 0
+	}
+	n := s.nodes[s.armed-1].verified
+	// They come back no faster than they came in the first place.
+	s.patience.Spread = max(s.patience.Spread, time.Duration(float64(n)/s.ramp.rate*float64(time.Second)))
+	return n
+}
+
+func (s *swarm) disarm() { s.armed = 0 }
+
+// nodeIndex finds a node by the name it gave itself.
+func (s *swarm) nodeIndex(name []byte) uint8 {
+	if i, ok := s.byName[string(name)]; ok {
+		return i
+	}
+	known := string(name)
+	if len(s.nodes) == maxNodes { // the rest share one cell, under the name of the first of them
+		s.byName[known] = maxNodes
+		return maxNodes
+	}
+	s.nodes = append(s.nodes, nodeState{name: known, latency: newLatency()})
+	s.byName[known] = uint8(len(s.nodes))
+	return s.byName[known]
+}
+
+// answered is called for every answer on a connection that was verified before.
+func (s *swarm) answered(c *client, r reply) {
+	if r.kind != replyNode {
+		s.n.Requests.Failed++
+		return
+	}
+	s.n.Requests.Answered++
+	node := s.nodeIndex(r.node)
+	if node != c.node {
+		s.n.Moved++
+	}
+	scheduled := s.epoch + int64(r.id)
+	if scheduled >= s.recordFrom && scheduled < s.recordTo {
+		s.nodes[node-1].latency.record(scheduled-s.recordFrom, mono.Now()-scheduled)
+	}
+}
+
+// settle calls for a report when an order may have been fulfilled; other changes wait for the next
+// regular one.
+func (s *swarm) settle() {
+	done := s.n.Verified+s.n.Failed == s.ramp.limit
+	if s.closing {
+		done = s.n.Open == 0
+	}
+	if done {
+		s.settled()
+	}
+}
+
+// counts returns a copy that may leave the loop.
+func (s *swarm) counts() counts {
+	n := s.n
+	n.At = mono.Now()
+	n.Nodes = make(map[string]int, len(s.nodes))
+	for i := range s.nodes {
+		n.Nodes[s.nodes[i].name] = s.nodes[i].verified
+	}
+	n.Failures, n.Losses = byCause(&s.failures), byCause(&s.losses)
+	return n
+}
+
+func byCause(n *[causes]int64) map[string]int64 {
+	m := make(map[string]int64)
+	for c, v := range n {
+		if v > 0 {
+			m[cause(c).String()] = v
+		}
+	}
+	return m
+}
+
+// measured returns the latencies recorded so far.
+func (s *swarm) measured() (*measured, error) {
+	m := &measured{Nodes: make(map[string]latencyMessage, len(s.nodes))}
+	var err error
+	for i := range s.nodes {
+		if m.Nodes[s.nodes[i].name], err = s.nodes[i].latency.message(); err != nil {
+			return nil, err
+		}
+	}
+	m.Lag, err = (&latency{histogram: s.lag}).message()
+	return m, err
+}
+
+// retry is the timer of a client that waits; few clients do at a time.
+type retry struct {
+	timer  reactor.Timer
+	client *client
+	swarm  *swarm
+	next   *retry
+}
+
+// later has c dial after d.
+func (s *swarm) later(c *client, d time.Duration) {
+	r := s.spare
+	if r == nil {
+		r = &retry{swarm: s}
+	} else {
+		s.spare = r.next
+	}
+	r.client, r.next = c, nil
+	s.loop.Schedule(&r.timer, d, r)
+}
+
+// OnTimer implements [reactor.Expirer].
+func (r *retry) OnTimer(*reactor.Timer) {
+	c := r.client
+	r.client, r.next = nil, r.swarm.spare
+	r.swarm.spare = r
+	c.dial()
+}
+
+// sweep ends overdue exchanges.
+type sweep swarm
+
+const sweepInterval = 50 * time.Millisecond
+
+// OnTimer implements [reactor.Expirer].
+func (s *sweep) OnTimer(t *reactor.Timer) {
+	for {
+		d, ok := s.deadlines.expired(s.loop.Now())
+		if !ok {
+			break
+		}
+		d.client.overdue(d.exchange)
+	}
+	s.loop.Schedule(t, sweepInterval, s)
+}
+
+// pulse measures how late the loop gets to a timer.
+type pulse struct {
+	swarm *swarm
+	timer reactor.Timer
+	due   int64
+}
+
+const pulseInterval = 10 * time.Millisecond
+
+func (p *pulse) again() {
+	p.due = (mono.Now() + int64(pulseInterval) + tick - 1) / tick * tick
+	p.swarm.loop.Schedule(&p.timer, time.Duration(p.due-p.swarm.loop.Now()), p)
+}
+
+// OnTimer implements [reactor.Expirer].
+func (p *pulse) OnTimer(*reactor.Timer) {
+	record(p.swarm.lag, mono.Now()-p.due)
+	p.again()
+}

@@ -1,0 +1,76 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// System is what a run can see and do beside the data path: the balancer's and the cluster's doors
+// of control. A run works without any of it, and measures less.
+type System interface {
+	// Observe asks everybody who can be asked.
+	Observe(ctx context.Context) (Observation, error)
+	// Break does to a node what the fault means and returns when it is done. Mend undoes it and
+	// returns when the node answers again.
+	Break(ctx context.Context, node string, f Fault) error
+	Mend(ctx context.Context, node string, f Fault) error
+}
+
+// Observation is the state of a system. The zero Observation knows nothing.
+type Observation struct {
+	Balancer *BalancerView // nil: cannot be asked
+	Nodes    []NodeView    // in their configured order
+	CanBreak bool          // the nodes are under a cluster's control
+}
+
+// BalancerView is what the balancer says of itself.
+type BalancerView struct {
+	PIDs        []int // master and workers
+	Connections int   // of clients, now
+	Max         int
+	Workers     []int // how many each worker may hold; empty: not known
+	Limits      Limits
+}
+
+// NodeView is what is known of one node.
+type NodeView struct {
+	Name    string
+	Address string // TCP, host:port
+	PID     int    // its process group; 0: not on this machine, or not known
+	// What the balancer thinks of it; all zero when there is none to ask.
+	Up    bool
+	Since time.Time // of the last change of Up
+	Max   int       // connections it gets at most; 0: no limit
+}
+
+// node finds a node by name.
+func (o *Observation) node(name string) *NodeView {
+	for i := range o.Nodes {
+		if o.Nodes[i].Name == name {
+			return &o.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// serving lists the nodes that get connections.
+func (o *Observation) serving() []string {
+	var names []string
+	for _, n := range o.Nodes {
+		if n.Up || o.Balancer == nil {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// errCannotBreak is what the zero system says.
+var errCannotBreak = errors.New("the cluster is not under control of this machine")
+
+// unknownSystem is a system of which only the target is known.
+type unknownSystem struct{}
+
+func (unknownSystem) Observe(context.Context) (Observation, error) { return Observation{}, nil }
+func (unknownSystem) Break(context.Context, string, Fault) error   { return errCannotBreak }
+func (unknownSystem) Mend(context.Context, string, Fault) error    { return errCannotBreak }

@@ -1,0 +1,203 @@
+package loadtest
+
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/reactor"
+)
+
+// The tasks of a swarm: what it does on a schedule, each with a timer of its own.
+
+// ramp opens the connections for the first time.
+type ramp struct {
+	swarm    *swarm
+	timer    reactor.Timer
+	schedule schedule
+	rate     float64 // per second
+	next     int     // client to dial
+	limit    int     // the first one not to dial yet
+}
+
+// openRest takes the order to open the connections that open has left.
+func (s *swarm) openRest(at int64) {
+	s.ramp.limit = len(s.clients)
+	s.ramp.begin(at)
+}
+
+func (r *ramp) begin(at int64) {
+	r.schedule = newSchedule(at, r.rate)
+	r.swarm.loop.Cancel(&r.timer)
+	r.OnTimer(&r.timer)
+}
+
+// maxUnverified is how many handshakes an agent has under way before its ramp waits for them: more
+// would only queue at the balancer, and a full accept queue costs a client a second.
+const maxUnverified = 256
+
+// OnTimer implements [reactor.Expirer].
+func (r *ramp) OnTimer(*reactor.Timer) {
+	s := r.swarm
+	for r.next < r.limit && !s.closing {
+		if s.unverified >= maxUnverified {
+			s.loop.Schedule(&r.timer, time.Duration(tick), r)
+			return
+		}
+		at, ok := r.schedule.due(s.loop.Now())
+		if !ok {
+			s.loop.Schedule(&r.timer, time.Duration(at-s.loop.Now()), r)
+			return
+		}
+		s.clients[r.next].dial()
+		r.next++
+	}
+}
+
+// pings sends requests over all verified connections in turn.
+type pings struct {
+	swarm    *swarm
+	timer    reactor.Timer
+	schedule schedule
+	until    int64 // no instant from here on; 0 is no end
+	next     int   // client to ask
+}
+
+// ping takes the order to send so many requests per second from at on, in place of the last one.
+func (s *swarm) ping(at int64, rate float64, o *pingOrder) {
+	p := &s.pings
+	p.schedule, p.until = newSchedule(at, rate), 0
+	if o.For > 0 {
+		p.until = at + int64(o.For)
+	}
+	if o.Record {
+		s.recordFrom, s.recordTo = at, p.until
+	}
+	s.loop.Cancel(&p.timer)
+	p.OnTimer(&p.timer)
+}
+
+// quiet takes the order to send no more.
+func (s *swarm) quiet() { s.loop.Cancel(&s.pings.timer) }
+
+// OnTimer implements [reactor.Expirer].
+func (p *pings) OnTimer(*reactor.Timer) {
+	s := p.swarm
+	for !s.closing {
+		if p.until != 0 && p.schedule.next() >= p.until {
+			return
+		}
+		at, ok := p.schedule.due(s.loop.Now())
+		if !ok {
+			s.loop.Schedule(&p.timer, time.Duration(at-s.loop.Now()), p)
+			return
+		}
+		if c := p.pick(); c != nil {
+			record(s.lag, mono.Now()-at)
+			// A loop wakes up to a tick after the instant, whatever the system does. Only what
+			// goes beyond counts as latency.
+			c.ping(at + min(s.loop.Now()-at, tick))
+		}
+	}
+}
+
+// pick returns the next verified client, nil if there is none at all.
+func (p *pings) pick() *client {
+	s := p.swarm
+	if s.n.Verified == 0 {
+		return nil
+	}
+	for {
+		c := &s.clients[p.next]
+		p.next = (p.next + 1) % len(s.clients)
+		if c.state == stateVerified {
+			return c
+		}
+	}
+}
+
+// sample has clients leave and come back.
+type sample struct {
+	swarm    *swarm
+	timer    reactor.Timer
+	schedule schedule
+	leaving  []*client // still to leave
+	cursor   int       // where the next sample begins
+}
+
+// sticky takes the order to draw a sample: clients that hold a connection to a node they never lost
+// to a fault. Neighbours in s.clients have different sources, so a run of them is spread well.
+func (s *swarm) sticky(rate float64, o *stickyOrder) {
+	p := &s.sample
+	p.schedule, p.leaving = newSchedule(s.loop.Now(), rate), nil
+	for range s.clients {
+		if len(p.leaving) == o.Sample {
+			break
+		}
+		c := &s.clients[p.cursor]
+		p.cursor = (p.cursor + 1) % len(s.clients)
+		if c.state == stateVerified && c.fate&fateDisplaced == 0 {
+			p.leaving = append(p.leaving, c)
+		}
+	}
+	s.n.Sticky = stickyCounts{Sampled: len(p.leaving)}
+	s.loop.Cancel(&p.timer)
+	p.OnTimer(&p.timer)
+}
+
+// OnTimer implements [reactor.Expirer].
+func (p *sample) OnTimer(*reactor.Timer) {
+	s := p.swarm
+	for len(p.leaving) > 0 && !s.closing {
+		at, ok := p.schedule.due(s.loop.Now())
+		if !ok {
+			s.loop.Schedule(&p.timer, time.Duration(at-s.loop.Now()), p)
+			return
+		}
+		c := p.leaving[0]
+		p.leaving = p.leaving[1:]
+		if c.state == stateVerified {
+			c.leave()
+			continue
+		}
+		s.n.Sticky.Sampled-- // lost in the meantime, which is counted elsewhere
+		s.settle()
+	}
+}
+
+// closer ends every connection, at a pace the other side can follow.
+type closer struct {
+	swarm    *swarm
+	timer    reactor.Timer
+	schedule schedule
+	next     int
+}
+
+// close takes the order to close so many connections per second. No client dials from here on.
+func (s *swarm) close(rate float64) {
+	if s.closing {
+		return
+	}
+	s.closing = true
+	s.closer.schedule = newSchedule(s.loop.Now(), rate)
+	s.closer.OnTimer(&s.closer.timer)
+	s.settle()
+}
+
+// OnTimer implements [reactor.Expirer].
+func (o *closer) OnTimer(*reactor.Timer) {
+	s := o.swarm
+	for o.next < len(s.clients) {
+		c := &s.clients[o.next]
+		if !c.conn.Open() {
+			o.next++
+			continue
+		}
+		at, ok := o.schedule.due(s.loop.Now())
+		if !ok {
+			s.loop.Schedule(&o.timer, time.Duration(at-s.loop.Now()), o)
+			return
+		}
+		o.next++
+		c.close()
+	}
+}

@@ -1,0 +1,156 @@
+package loadtest
+
+import (
+	"testing"
+)
+
+// goodReport is what a run of the default plan measures when all is well.
+func goodReport() *Report {
+	kernel := 25_001
+	r := &Report{
+		Plan:        PlanSummary{Connections: 100_000, RampPerSecond: 10_000},
+		Connections: &Connections{Target: 100_000, Established: 100_000, Verified: 100_000, RampMs: 10_400},
+		Requests:    &Requests{Sent: 300_000, Answered: 300_000},
+		Distribution: &Distribution{
+			TargetPerNode: 25_000, Tolerance: 500, MaxDeviation: 100,
+		},
+		Latency:     &LatencyResult{BetweenNodesCVPercent: 1.2, Windows: 60},
+		Sticky:      &Sticky{Sampled: 1000, Consistent: 1000},
+		StickyAfter: &Sticky{Sampled: 1000, Consistent: 1000},
+		Failover: &Failover{
+			Node: "erlmcp2", Fault: FaultKill, DetectedMs: 40, ReroutedMs: 1100, Restored: true,
+			OnNode: 25_000, Displaced: 25_000, Recovered: 25_000,
+			Survivors: &Distribution{TargetPerNode: 33_333, Tolerance: 667, MaxDeviation: 200},
+		},
+		Generator: Generator{Agents: 6, P99LagUs: 1500, MaxLagUs: 30_000},
+	}
+	for range 4 {
+		r.Nodes = append(r.Nodes, NodeResult{Connections: 25_000, KernelConnections: &kernel, KernelBefore: 1})
+	}
+	return r
+}
+
+func TestGoodRunPasses(t *testing.T) {
+	s := Default()
+	checks, verdict := judge(&s, goodReport())
+	if verdict != Pass || len(checks) != 15 {
+		t.Errorf("%s with %d checks", verdict, len(checks))
+	}
+	for _, c := range checks {
+		if !c.Pass || c.Note != "" || c.Want == "" || c.Got == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+// Every check can fail, and then it is the one that fails.
+func TestEachCheckFails(t *testing.T) {
+	for _, c := range []struct {
+		check     string
+		change    func(*Report)
+		want, got string
+	}{
+		{"connections", func(r *Report) { r.Connections.Verified = 99_999 }, "100000", "99999"},
+		{"connections", func(r *Report) { r.Connections.Failed = 3 }, "100000", "100000, 3 gave up"},
+		{"ramp", func(r *Report) { r.Connections.RampMs = 20_001 }, "≤ 20s", "20s"},
+		{"dropped", func(r *Report) { r.Connections.Dropped = 1 }, "0", "1"},
+		{"dropped", func(r *Report) {
+			r.Connections.Dropped, r.Connections.Losses = 4, map[string]int64{"reset": 1, "closed": 3}
+		}, "0", "4 (closed 3, reset 1)"},
+		{"distribution", func(r *Report) { r.Distribution.MaxDeviation = 501 }, "25000 ± 500", "± 501"},
+		{"kernel_agreement", func(r *Report) { r.Nodes[2].Connections = 24_994 }, "within 5 of the answers", "within 6"},
+		{"requests", func(r *Report) { r.Requests.Answered--; r.Requests.Lost++ }, "all answered by the connection's node", "299999 of 300000"},
+		{"requests", func(r *Report) { r.Requests.Moved++ }, "all answered by the connection's node", "299999 of 300000"},
+		{"requests", func(r *Report) { *r.Requests = Requests{} }, "all answered by the connection's node", "0 of 0"},
+		{"latency_variance", func(r *Report) { r.Latency.BetweenNodesCVPercent = 5.1 }, "≤ 5 %", "5.1 %"},
+		{"sticky", func(r *Report) { r.Sticky.Consistent = 999 }, "1000 of 1000", "999"},
+		{"sticky_after_failover", func(r *Report) { r.StickyAfter.Consistent = 0 }, "1000 of 1000", "0"},
+		{"failover_detected", func(r *Report) { r.Failover.DetectedMs = 5001 }, "≤ 5s", "5s"},
+		{"failover_detected", func(r *Report) { r.Failover.DetectedMs = 0 }, "≤ 5s", "never"},
+		{"failover_rerouted", func(r *Report) { r.Failover.ReroutedMs = 6000 }, "≤ 5s", "6s"},
+		{"failover_rerouted", func(r *Report) { r.Failover.ReroutedMs = 0 }, "≤ 5s", "never"},
+		{"failover_rerouted", func(r *Report) { r.Failover.Fault = FaultFreeze; r.Failover.ReroutedMs = 8500 }, "≤ 8s", "8.5s"},
+		{"failover_recovered", func(r *Report) { r.Failover.Recovered-- }, "25000 of 25000 displaced", "24999 of 25000"},
+		{"failover_recovered", func(r *Report) { r.Failover.Displaced--; r.Failover.Recovered-- }, "25000 of 25000 displaced", "24999 of 24999"},
+		{"failover_spread", func(r *Report) { r.Failover.Survivors.MaxDeviation = 668 }, "33333 ± 667", "± 668"},
+		{"node_restored", func(r *Report) { r.Failover.Restored = false }, "up again", "not up"},
+	} {
+		s, r := Default(), goodReport()
+		c.change(r)
+		checks, verdict := judge(&s, r)
+		if verdict != Fail {
+			t.Errorf("%s: %s", c.check, verdict)
+		}
+		for _, got := range checks {
+			if got.Pass == (got.Name == c.check) {
+				t.Errorf("%s: %+v", c.check, got)
+			}
+			if got.Name == c.check && (got.Want != c.want || got.Got != c.got) {
+				t.Errorf("%s: want %q, got %q", got.Name, got.Want, got.Got)
+			}
+		}
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Report)
+		want   Verdict
+	}{
+		{"a late generator voids a good run", func(r *Report) { r.Generator.MaxLagUs = 1_000_001 }, Inconclusive},
+		{"and so does one that is often late", func(r *Report) { r.Generator.P99LagUs = 100_001 }, Inconclusive},
+		{"and a bad one, which may be its own fault", func(r *Report) { r.Generator.P99LagUs = 100_001; r.Sticky.Consistent = 0 }, Inconclusive},
+		{"a run that ended early fails", func(r *Report) { r.Reason = "lost an agent" }, Fail},
+		{"late or not", func(r *Report) { r.Reason = "lost an agent"; r.Generator.MaxLagUs = 1_000_001 }, Fail},
+		{"unless the user ended it", func(r *Report) { r.Reason, r.Verdict = "interrupted", Interrupted }, Interrupted},
+		{"freeze has its own limit", func(r *Report) { r.Failover.Fault = FaultFreeze; r.Failover.ReroutedMs = 7500 }, Pass},
+		{"parts that were not planned are not judged", func(r *Report) { r.Failover, r.Sticky, r.StickyAfter = nil, nil, nil }, Pass},
+	} {
+		s, r := Default(), goodReport()
+		c.change(r)
+		if _, verdict := judge(&s, r); verdict != c.want {
+			t.Errorf("%s: %s, want %s", c.name, verdict, c.want)
+		}
+	}
+}
+
+func TestChecksThatCannotBeJudgedSaySo(t *testing.T) {
+	for _, c := range []struct {
+		check  string
+		change func(*Report)
+	}{
+		{"latency_variance", func(r *Report) { r.Latency.Windows = minWindows - 1; r.Latency.BetweenNodesCVPercent = 50 }},
+		{"latency_variance", func(r *Report) { r.Nodes = r.Nodes[:1] }},
+		{"failover_rerouted", func(r *Report) { *r.Failover = Failover{DetectedMs: 1, Restored: true} }},
+		{"kernel_agreement", func(r *Report) {
+			for i := range r.Nodes {
+				r.Nodes[i].KernelConnections = nil
+			}
+		}},
+	} {
+		s, r := Default(), goodReport()
+		c.change(r)
+		checks, verdict := judge(&s, r)
+		if verdict != Pass {
+			t.Errorf("%s: %s", c.check, verdict)
+		}
+		for _, got := range checks {
+			if (got.Note != "") != (got.Name == c.check) {
+				t.Errorf("%+v", got)
+			}
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	s := Default()
+	nodes := []string{"a", "b", "c", "d"}
+	d := spreadOf(&s, 1000, nodes, map[string]int{"a": 253, "b": 251, "c": 496})
+	if *d != (Distribution{TargetPerNode: 250, Tolerance: 5, MaxDeviation: 250}) {
+		t.Errorf("%+v: a node without connections counts", d)
+	}
+	if spreadOf(&s, 0, nil, nil) != nil {
+		t.Error("a spread over no nodes")
+	}
+}
