@@ -1,0 +1,220 @@
+// Package cmd is the command line of erlmcp: flags, exit codes and printing, one file a command. What a
+// command does is done by the packages below it.
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/charmbracelet/log"
+	"github.com/muesli/termenv"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/term"
+)
+
+// app is what all commands share: the streams, the global flags, and the configuration, which is
+// read when a command first asks for it.
+type app struct {
+	stdin  io.Reader
+	stdout *term.Output // data
+	stderr *term.Output // everything else
+
+	flags struct {
+		config, stateDir    string
+		logLevel, logFormat string
+		noColor             bool
+	}
+	bound  []boundFlag
+	loaded *config.Config
+
+	running bool // a command's own code has begun; errors before are wrong usage
+}
+
+// Main runs one command line and returns the exit code of the process. It does not print usage texts
+// on errors: one line says what is wrong, a second one what to do.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	catchBrokenPipe()
+	errOut := term.New(stderr)
+	ctx, stop := withSignals(context.Background(), errOut)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	a := &app{stdin: stdin, stderr: errOut}
+	a.stdout = term.New(stdout).Through(func(w io.Writer) io.Writer { return &closedStdout{w, cancel} })
+
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.running {
+		err = asUsage(root, args, err)
+	}
+	_ = errOut.Erase()
+	return report(ctx, errOut, err)
+}
+
+// prepare checks the global flags; it runs before every command.
+func (a *app) prepare(flags *pflag.FlagSet) error {
+	for name, variable := range map[string]string{"log-level": "ERLMCP_LOG_LEVEL", "log-format": "ERLMCP_LOG_FORMAT"} {
+		if value := os.Getenv(variable); value != "" && !flags.Changed(name) {
+			_ = flags.Set(name, value) // a text, whatever it is
+		}
+	}
+	if a.flags.noColor {
+		a.stdout.DisableColor()
+		a.stderr.DisableColor()
+	}
+	if _, err := log.ParseLevel(a.flags.logLevel); err != nil {
+		return usagef("--log-level: %q is not one of debug, info, warn, error", a.flags.logLevel)
+	}
+	if _, ok := logFormats[a.flags.logFormat]; !ok {
+		return usagef("--log-format: %q is not one of text, json, logfmt", a.flags.logFormat)
+	}
+	return nil
+}
+
+// notef tells the user, on the standard error, what happened.
+func (a *app) notef(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "erlmcp: "+format+"\n", args...)
+}
+
+var logFormats = map[string]log.Formatter{
+	"text":   log.TextFormatter,
+	"json":   log.JSONFormatter,
+	"logfmt": log.LogfmtFormatter,
+}
+
+// log returns a logger to the standard error for the part of the program with that name ("lb", "node").
+func (a *app) log(name string) *log.Logger {
+	level, _ := log.ParseLevel(a.flags.logLevel) // checked by prepare
+	l := log.NewWithOptions(a.stderr, log.Options{
+		Level:           level,
+		Prefix:          name,
+		Formatter:       logFormats[a.flags.logFormat],
+		ReportTimestamp: true,
+		TimeFormat:      "2006-01-02T15:04:05.000Z07:00",
+	})
+	if a.stderr.Color() {
+		l.SetColorProfile(termenv.ANSI)
+	}
+	return l
+}
+
+// stateDir is the absolute directory for sockets, locks and logs of what runs in the background. The
+// directory need not exist yet.
+func (a *app) stateDir() string {
+	dir := a.flags.stateDir
+	if dir == "" {
+		dir = os.Getenv("ERLMCP_STATE_DIR")
+	}
+	if dir == "" {
+		dir = defaultStateDir()
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	return dir
+}
+
+// defaultStateDir is in /tmp rather than os.TempDir when there is no runtime directory: the path of a
+// unix socket has room for about 100 bytes, and TMPDIR can differ between two shells of one user.
+func defaultStateDir() string {
+	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtimeDir) {
+		return filepath.Join(runtimeDir, "erlmcp")
+	}
+	return fmt.Sprintf("/tmp/erlmcp-%d", os.Getuid())
+}
+
+// boundFlag is a flag that overrides one key of the configuration.
+type boundFlag struct {
+	flag *pflag.Flag
+	path string
+}
+
+// bind makes the flag with that name, when given, override the configuration key at path, such as
+// "loadtest.target". The flag's own default is never used.
+func (a *app) bind(flags *pflag.FlagSet, name, path string) {
+	a.bound = append(a.bound, boundFlag{flags.Lookup(name), path})
+}
+
+// config reads and checks the configuration: flags over environment over files over defaults. The
+// result is the same for the whole run of a command; loadConfig reads anew.
+func (a *app) config() (*config.Config, error) {
+	if a.loaded != nil {
+		return a.loaded, nil
+	}
+	c, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range c.Warnings {
+		a.notef("warning: %s", w)
+	}
+	a.loaded = c
+	return c, nil
+}
+
+// loadConfig reads the configuration as it is now, for a daemon that reloads.
+func (a *app) loadConfig() (*config.Config, error) {
+	c, err := config.Load(a.configOptions())
+	return c, withCode(exitUsage, err)
+}
+
+func (a *app) configOptions() config.Options {
+	o := config.Options{File: a.flags.config, Env: os.Environ()}
+	for _, b := range a.bound {
+		if b.flag.Changed {
+			o.Flags = append(o.Flags, config.Flag{Path: b.path, Value: flagText(b.flag.Value), Name: "--" + b.flag.Name})
+		}
+	}
+	return o
+}
+
+// flagText is a flag's value as the configuration reads it: lists joined by commas.
+func flagText(v pflag.Value) string {
+	if list, ok := v.(pflag.SliceValue); ok {
+		return strings.Join(list.GetSlice(), ",")
+	}
+	return v.String()
+}
+
+// globalArgs are the global flags for a copy of this program in the background, whose working
+// directory is another one.
+func (a *app) globalArgs() ([]string, error) {
+	args := []string{"--state-dir", a.stateDir(), "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat}
+	c, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	if c.File != "" {
+		args = append(args, "--config", c.File)
+	}
+	return args, nil
+}
+
+// completeNodes offers the names of the configured nodes that are not on the command line yet. It is
+// a cobra.CompletionFunc.
+func (a *app) completeNodes(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	c, err := a.config()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	given := make(map[string]bool, len(args))
+	for _, name := range args {
+		given[name] = true
+	}
+	var names []string
+	for _, name := range c.NodeNames() {
+		if !given[name] {
+			names = append(names, name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

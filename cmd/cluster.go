@@ -1,0 +1,236 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+func newClusterCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Run the cluster's nodes",
+		Long: `Run the nodes of the configuration's section "cluster" in the background, under a supervisor that
+starts them again when they die and keeps their logs. There is one cluster per state directory.`,
+	}
+	cmd.AddCommand(
+		newClusterStartCommand(a), newClusterStopCommand(a), newClusterRestartCommand(a),
+		newClusterStatusCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
+		newClusterSuperviseCommand(a),
+	)
+	return cmd
+}
+
+func newClusterStartCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "start [NODE...]",
+		Short: "Start all nodes, or these",
+		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
+as they are. When a node fails, or on Ctrl-C, what was started is taken down again.`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeNodes,
+		RunE:              func(cmd *cobra.Command, names []string) error { return a.startCluster(cmd.Context(), names) },
+	}
+}
+
+// startCluster starts the named nodes, or all, and says what it did.
+func (a *app) startCluster(ctx context.Context, names []string) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	before, err := cluster.Connect(a.stateDir()).Status(ctx)
+	if err != nil && !errors.Is(err, control.ErrNotRunning) {
+		return err
+	}
+	o := cluster.Options{StateDir: a.stateDir(), Spec: c.Cluster, Names: names}
+	o.Note = func(text string) { a.notef("note: %s", text) }
+	o.Progress = a.nodeProgress("starting")
+	if o.Args, err = a.globalArgs(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := cluster.Start(ctx, o); err != nil {
+		return err
+	}
+	if err := a.stderr.Erase(); err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		names = topology.Names(c.Cluster.Nodes)
+	}
+	var started, ran []string
+	for _, name := range names {
+		if readyIn(before, name) {
+			ran = append(ran, name)
+		} else {
+			started = append(started, name)
+		}
+	}
+	if len(ran) > 0 {
+		a.notef("already running: %s", strings.Join(ran, ", "))
+	}
+	if len(started) > 0 {
+		a.notef("started %s in %v", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond))
+	}
+	return nil
+}
+
+func readyIn(s cluster.Status, name string) bool {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n.State == cluster.StateReady
+		}
+	}
+	return false
+}
+
+// nodeProgress draws which nodes are ready while work goes on.
+func (a *app) nodeProgress(doing string) func(cluster.NodeStatus) {
+	var mu sync.Mutex
+	var order []string
+	states := map[string]cluster.State{}
+	return func(n cluster.NodeStatus) {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, known := states[n.Name]; !known {
+			order = append(order, n.Name)
+		}
+		states[n.Name] = n.State
+		line := doing
+		for _, name := range order {
+			line += "  " + name + " " + a.stderr.Paint(stateStyle(states[name]), string(states[name]))
+		}
+		_ = a.stderr.Draw(line)
+	}
+}
+
+func newClusterStopCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "stop [NODE...]",
+		Short: "Stop the cluster, or these nodes",
+		Long: `Stop the nodes gracefully, the last one first: each finishes what it was asked and has ten seconds
+before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeNodes,
+		RunE:              func(cmd *cobra.Command, names []string) error { return a.stopCluster(cmd.Context(), names) },
+	}
+}
+
+// stopCluster stops the named nodes, or the cluster, and says what it did.
+func (a *app) stopCluster(ctx context.Context, names []string) error {
+	var err error
+	if len(names) == 0 {
+		err = cluster.Stop(ctx, a.stateDir())
+	} else {
+		err = cluster.Connect(a.stateDir()).StopNodes(ctx, names)
+	}
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		if err := a.knownNodes(names); err != nil {
+			return err
+		}
+		a.notef("cluster is not running")
+	case err != nil:
+		return err
+	case len(names) == 0:
+		a.notef("cluster stopped")
+	default:
+		a.notef("stopped %s", strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// knownNodes checks names against the configuration.
+func (a *app) knownNodes(names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := topology.Find(c.Cluster.Nodes, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newClusterRestartCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "restart [NODE...]",
+		Short: "Restart the cluster, or these nodes one by one",
+		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they
+are now. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
+with the configuration the cluster runs with.`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			ctx := cmd.Context()
+			if len(names) > 0 {
+				err := cluster.Connect(a.stateDir()).RestartNodes(ctx, names)
+				if errors.Is(err, control.ErrNotRunning) {
+					return a.startCluster(ctx, names)
+				}
+				if err == nil {
+					a.notef("restarted %s", strings.Join(names, ", "))
+				}
+				return err
+			}
+			c, err := a.config() // before anything is stopped
+			if err != nil {
+				return err
+			}
+			if err := cluster.Check(c.Cluster); err != nil {
+				return err
+			}
+			if err := a.stopCluster(ctx, nil); err != nil {
+				return err
+			}
+			return a.startCluster(ctx, nil)
+		},
+	}
+}
+
+func newClusterKillCommand(a *app) *cobra.Command {
+	var signal string
+	var hold bool
+	cmd := &cobra.Command{
+		Use:   "kill NODE [--signal KILL|STOP|CONT] [--hold]",
+		Short: "Kill, freeze or wake a node, to see what happens",
+		Long: `Send a signal to all processes of a node. KILL ends it at once, and the supervisor starts it
+again unless --hold keeps it down until "cluster start". STOP freezes it: its connections stay open
+and nothing is answered. CONT lets it go on.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s := cluster.Signal(strings.TrimPrefix(strings.ToUpper(signal), "SIG"))
+			if hold && s != cluster.SignalKill {
+				return usagef("--hold goes with --signal KILL only")
+			}
+			err := cluster.Connect(a.stateDir()).Kill(cmd.Context(), args[0], s, hold)
+			if errors.Is(err, control.ErrNotRunning) {
+				return hinted(err, "erlmcp cluster start")
+			}
+			if err == nil {
+				a.notef("sent SIG%s to %s", s, args[0])
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&signal, "signal", string(cluster.SignalKill), "`SIGNAL` to send: KILL, STOP or CONT")
+	cmd.Flags().BoolVar(&hold, "hold", false, "keep the killed node down")
+	_ = cmd.RegisterFlagCompletionFunc("signal",
+		cobra.FixedCompletions([]string{"KILL", "STOP", "CONT"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}

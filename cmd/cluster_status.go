@@ -1,0 +1,115 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/term"
+)
+
+// statusTimeout is how long a daemon may take to answer.
+const statusTimeout = 5 * time.Second
+
+func newClusterStatusCommand(a *app) *cobra.Command {
+	var format outputFormat
+	cmd := &cobra.Command{
+		Use:   "status [NODE...] [--json]",
+		Short: "Show the nodes and what they do",
+		Long: `Show all nodes, or these. The exit code is 0 when all of them are ready, else 1.
+
+States: stopped; starting (runs, has not answered yet); ready; backoff (died, will be started again);
+crashloop (the same, many times in a row); stopping; held (killed with --hold).`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			s, err := a.clusterStatus(cmd.Context(), names)
+			if err != nil {
+				return err
+			}
+			if err := a.print(format, s, func() error { return a.printClusterStatus(s) }); err != nil {
+				return err
+			}
+			if !s.Healthy() {
+				return exitWith(exitFailure)
+			}
+			return nil
+		},
+	}
+	format.addOutputFlags(cmd)
+	return cmd
+}
+
+// clusterStatus asks the supervisor, or makes up what it would say of nodes that do not run.
+func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status, error) {
+	s, err := cluster.Connect(a.stateDir()).Status(ctx)
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		c, err := a.config()
+		if err != nil {
+			return s, err
+		}
+		s = cluster.Offline(a.stateDir(), c.Cluster)
+	case err != nil:
+		return s, err
+	}
+	return s.Only(names)
+}
+
+func (a *app) printClusterStatus(s cluster.Status) error {
+	t := a.stdout.Table("NODE", "STATE", ">PID", ">FOR", ">RESTARTS", "TCP", "HTTP", "SSE", "REASON")
+	for _, n := range s.Nodes {
+		pid, age := "-", "-"
+		if n.PID != 0 {
+			pid = fmt.Sprint(n.PID)
+		}
+		if !n.Since.IsZero() {
+			age = shortDuration(time.Since(n.Since))
+		}
+		t.Row(n.Name, a.stdout.Paint(stateStyle(n.State), string(n.State)), pid, age, n.Restarts,
+			orDash(n.TCP), orDash(n.HTTP), orDash(n.SSE), n.Reason)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, n := range s.Nodes {
+		if n.LogLost > 0 {
+			a.notef("warning: %d bytes of %s could not be written", n.LogLost, n.Log)
+		}
+	}
+	if s.State == cluster.PhaseStopped {
+		a.notef("cluster is not running")
+	}
+	return nil
+}
+
+// shortDuration is d in its two largest units: "12s", "3m12s", "5h3m", "2d5h".
+func shortDuration(d time.Duration) string {
+	d = max(d, 0).Round(time.Second)
+	if days := d / (24 * time.Hour); days > 0 {
+		return fmt.Sprintf("%dd%dh", days, d%(24*time.Hour)/time.Hour)
+	}
+	if d >= time.Hour {
+		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
+	}
+	return d.String()
+}
+
+func stateStyle(s cluster.State) term.Style {
+	switch {
+	case s == cluster.StateReady:
+		return term.Green
+	case s == cluster.StateCrashLoop:
+		return term.Red
+	case slices.Contains([]cluster.State{cluster.StateStopped, cluster.StateHeld}, s):
+		return term.Dim
+	}
+	return term.Yellow
+}

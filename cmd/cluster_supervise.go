@@ -1,0 +1,58 @@
+package cmd
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/daemon"
+)
+
+// newClusterSuperviseCommand is the role that "cluster start" starts. In the foreground it suits
+// containers.
+func newClusterSuperviseCommand(a *app) *cobra.Command {
+	var fromStdin bool
+	cmd := &cobra.Command{
+		Use:    "supervise [NODE...]",
+		Short:  "Run the supervisor in the foreground",
+		Hidden: true,
+		Args:   cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			spec, err := a.supervisedSpec(fromStdin)
+			if err != nil {
+				daemon.Fail(err)
+				return err
+			}
+			return cluster.Supervise(cmd.Context(), spec, cluster.SupervisorOptions{
+				StateDir: a.stateDir(),
+				Names:    names,
+				NodeArgs: a.logArgs(),
+				Log:      a.log("cluster"),
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&fromStdin, "spec-from-stdin", false, "read the specification as JSON, not the configuration")
+	return cmd
+}
+
+func (a *app) supervisedSpec(fromStdin bool) (cluster.Spec, error) {
+	if fromStdin {
+		return cluster.ReadSpec(a.stdin)
+	}
+	c, err := a.config()
+	if err != nil {
+		return cluster.Spec{}, err
+	}
+	return c.Cluster, nil
+}
+
+// logArgs are the flags that make another role log as this process does; none where that is the default.
+func (a *app) logArgs() []string {
+	var args []string
+	if a.flags.logLevel != "info" {
+		args = append(args, "--log-level", a.flags.logLevel)
+	}
+	if a.flags.logFormat != "text" {
+		args = append(args, "--log-format", a.flags.logFormat)
+	}
+	return args
+}

@@ -1,0 +1,42 @@
+package cmd
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+//go:generate sh -c "mkdir -p ../completions && go build -o ../completions/erlmcp ./erlmcp"
+//go:generate sh -c "cd ../completions && ./erlmcp completion bash >erlmcp.bash && ./erlmcp completion zsh >_erlmcp"
+//go:generate sh -c "cd ../completions && ./erlmcp completion fish >erlmcp.fish && ./erlmcp completion powershell >erlmcp.ps1"
+//go:generate sh -c "cd ../completions && rm -rf man && ./erlmcp man man && rm erlmcp"
+
+// shells are the shells there are completions for, and how each is generated.
+var shells = map[string]func(root *cobra.Command, w io.Writer) error{
+	"bash":       func(root *cobra.Command, w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+	"zsh":        (*cobra.Command).GenZshCompletion,
+	"fish":       func(root *cobra.Command, w io.Writer) error { return root.GenFishCompletion(w, true) },
+	"powershell": (*cobra.Command).GenPowerShellCompletionWithDesc,
+}
+
+func newCompletionCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish|powershell",
+		Short: "Print the completion script of a shell",
+		Long: `Print the script that teaches a shell to complete erlmcp's commands, flags and node names.
+
+  bash:        source <(erlmcp completion bash)
+  zsh:         erlmcp completion zsh > "${fpath[1]}/_erlmcp"
+  fish:        erlmcp completion fish > ~/.config/fish/completions/erlmcp.fish
+  powershell:  erlmcp completion powershell | Out-String | Invoke-Expression`,
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: []cobra.Completion{"bash", "zsh", "fish", "powershell"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			generate, ok := shells[args[0]]
+			if !ok {
+				return hinted(usagef("no completion for the shell %q", args[0]), "bash, zsh, fish or powershell")
+			}
+			return generate(cmd.Root(), a.stdout)
+		},
+	}
+}

@@ -1,0 +1,28 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+)
+
+func newDownCommand(a *app) *cobra.Command {
+	var now bool
+	cmd := &cobra.Command{
+		Use:   "down [--now]",
+		Short: "Stop the balancer and the cluster",
+		Long: `Stop the balancer, which lets clients finish for as long as lb.timeouts.drain says, then the nodes
+and their supervisor. That nothing runs is no error.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			err := a.stopBalancer(ctx, now)
+			if errors.Is(err, context.Canceled) {
+				return err
+			}
+			return errors.Join(err, a.stopCluster(ctx, nil))
+		},
+	}
+	cmd.Flags().BoolVar(&now, "now", false, "cut all connections instead of draining")
+	return cmd
+}

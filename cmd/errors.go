@@ -1,0 +1,131 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Exit codes of every command but health, which follows the convention of monitoring plugins.
+const (
+	exitOK           = 0
+	exitFailure      = 1
+	exitUsage        = 2 // wrong usage or configuration
+	exitInconclusive = 4 // load test: the generator, not the system, was the limit
+	exitInterrupted  = 130
+)
+
+// exitError is how a command ends other than well. It is printed once, by Main.
+type exitError struct {
+	code int
+	err  error  // what and where; nil says nothing, because the command has already said it
+	hint string // what to do about it; may be empty
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// ExitCode is the code of the process that fails with this error.
+func (e *exitError) ExitCode() int { return e.code }
+
+// Hint is what the reader can do about it.
+func (e *exitError) Hint() string { return e.hint }
+
+// usagef is the error of a command that was asked in the wrong way.
+func usagef(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// failf is the error of a command that could not do what it was asked.
+func failf(format string, args ...any) error {
+	return &exitError{code: exitFailure, err: fmt.Errorf(format, args...)}
+}
+
+// hinted adds advice to an error and keeps its exit code. A nil error stays nil.
+func hinted(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code: exitCode(err), err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// withCode gives an error another exit code and keeps its hint. A nil error stays nil.
+func withCode(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code: code, err: err, hint: hint(err)}
+}
+
+// exitWith ends the command with a code and without a word: it has printed its result.
+func exitWith(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return &exitError{code: code}
+}
+
+// exitCode is the code err asks for, or 1. Errors of other packages ask by a method ExitCode() int.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
+	return exitFailure
+}
+
+// hint is the advice err carries, from any package: a method Hint() string.
+func hint(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
+	}
+	return ""
+}
+
+// report prints err the way every error is printed, and returns the exit code.
+func report(ctx context.Context, w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var stopped *stopError
+	if errors.As(err, &stopped) || errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &stopped) {
+		return stopped.code
+	}
+	var silent *exitError
+	if errors.As(err, &silent) && silent.err == nil {
+		return silent.code
+	}
+	for _, line := range messages(err) {
+		fmt.Fprintf(w, "erlmcp: %s\n", line)
+	}
+	if h := hint(err); h != "" {
+		fmt.Fprintf(w, "hint: %s\n", h)
+	}
+	return exitCode(err)
+}
+
+// messages takes joined errors apart: each is printed as an error of its own.
+func messages(err error) []string {
+	switch e := err.(type) { //nolint:errorlint // only what is outermost: text around a list belongs to all of it
+	case *exitError:
+		return messages(e.err)
+	case interface{ Unwrap() []error }:
+		var all []string
+		for _, each := range e.Unwrap() {
+			all = append(all, messages(each)...)
+		}
+		return all
+	}
+	return []string{err.Error()}
+}

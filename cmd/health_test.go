@@ -1,0 +1,101 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/term"
+)
+
+// onWrite calls a function before each write.
+type onWrite struct {
+	io.Writer
+	before func()
+}
+
+func (w onWrite) Write(p []byte) (int, error) {
+	w.before()
+	return w.Writer.Write(p)
+}
+
+// TestHealthInterrupted stops continuous checks in the first pause: the exit code is the one of the
+// round that was shown.
+func TestHealthInterrupted(t *testing.T) {
+	t.Setenv("ERLMCP_CLUSTER_NODES", "[{name: one, host: 127.0.0.1, tcp: 1}]")
+	t.Chdir(t.TempDir())
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var out bytes.Buffer
+	a := &app{
+		stdout: term.New(onWrite{&out, func() { cancel(&stopError{code: 130, reason: "stopped"}) }}),
+		stderr: term.New(io.Discard),
+	}
+	a.flags.stateDir = t.TempDir()
+	err := a.health(ctx, healthOptions{format: "json", continuous: continuousFlag{on: true, every: time.Hour}})
+	if code := report(ctx, a.stderr, err); code != healthcheck.StatusDown.ExitCode() {
+		t.Errorf("exit code %d, error %v", code, err)
+	}
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 1 {
+		t.Errorf("%d lines:\n%s", n, out.Bytes())
+	}
+}
+
+func TestHealthOutputClosed(t *testing.T) {
+	t.Setenv("ERLMCP_CLUSTER_NODES", "[{name: one, host: 127.0.0.1, tcp: 1}]")
+	t.Chdir(t.TempDir())
+	broken, w := io.Pipe()
+	closed := errors.New("closed")
+	broken.CloseWithError(closed)
+	a := &app{stdout: term.New(w), stderr: term.New(io.Discard)}
+	a.flags.stateDir = t.TempDir()
+	if err := a.health(t.Context(), healthOptions{format: "table"}); !errors.Is(err, closed) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestContinuousFlag(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want continuousFlag
+		ok   bool
+	}{
+		{"true", continuousFlag{on: true}, true},
+		{"false", continuousFlag{}, true},
+		{"5", continuousFlag{true, 5 * time.Second}, true},
+		{"1", continuousFlag{true, time.Second}, true},
+		{"0.5", continuousFlag{true, 500 * time.Millisecond}, true},
+		{"250ms", continuousFlag{true, 250 * time.Millisecond}, true},
+		{"2m", continuousFlag{true, 2 * time.Minute}, true},
+		{"0", continuousFlag{}, false},
+		{"-1", continuousFlag{}, false},
+		{"0.01", continuousFlag{}, false},
+		{"1e9", continuousFlag{}, false},
+		{"1e300", continuousFlag{}, false},
+		{"NaN", continuousFlag{}, false},
+		{"Inf", continuousFlag{}, false},
+		{"t", continuousFlag{}, false},
+		{"", continuousFlag{}, false},
+	} {
+		var f continuousFlag
+		if err := f.Set(c.text); (err == nil) != c.ok || f != c.want {
+			t.Errorf("%q: %+v, error %v; want %+v", c.text, f, err, c.want)
+		}
+	}
+}
+
+func TestRoundLatency(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		81234 * time.Nanosecond:    "81µs",
+		1234567 * time.Nanosecond:  "1.23ms",
+		99999999 * time.Nanosecond: "100ms",
+		1234567890:                 "1.235s",
+	} {
+		if got := roundLatency(d).String(); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/term"
+)
+
+// healthText is a report for people.
+func (a *app) healthText(r healthcheck.Report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %s\n", r.Time.Format(time.DateTime), a.paintState(string(r.Status)))
+	for _, reason := range r.Reasons {
+		fmt.Fprintf(&b, "  %s\n", reason)
+	}
+	b.WriteString("\n" + a.healthNodes(r.Nodes) + "\n")
+	fmt.Fprintf(&b, "load balancer  %s\n", a.healthBalancer(r.LoadBalancer))
+	fmt.Fprintf(&b, "connections    %s\n", healthConnections(r.Connections))
+	return b.String()
+}
+
+// healthNodes is the table of nodes, with a column for each kind of check.
+func (a *app) healthNodes(nodes []healthcheck.NodeHealth) string {
+	var kinds []string
+	seen := make(map[string]bool)
+	for _, n := range nodes {
+		for _, c := range n.Checks {
+			if !seen[c.Kind] {
+				seen[c.Kind] = true
+				kinds = append(kinds, c.Kind)
+			}
+		}
+	}
+	titles := []string{"NODE", "STATUS", "BALANCER", ">CONNECTIONS"}
+	for _, kind := range kinds {
+		titles = append(titles, ">"+strings.ToUpper(kind))
+	}
+	t := a.stdout.Table(titles...)
+	for _, n := range nodes {
+		row := []any{n.Name, a.paintState(n.Status), a.paintState(orDash(n.Balancer)), orUnknown(n.Connections)}
+		for _, kind := range kinds {
+			row = append(row, a.checkCell(n.Checks, kind))
+		}
+		t.Row(row...)
+	}
+	return t.String()
+}
+
+// checkCell is the latency of a check that succeeded, or the cause of its failure.
+func (a *app) checkCell(checks []healthcheck.Result, kind string) string {
+	for _, c := range checks {
+		switch {
+		case c.Kind != kind:
+		case c.OK:
+			return roundLatency(c.Latency).String()
+		default:
+			return a.stdout.Paint(term.Red, string(c.Cause))
+		}
+	}
+	return "-"
+}
+
+// roundLatency keeps about three digits.
+func roundLatency(d time.Duration) time.Duration {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond)
+	case d < 100*time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(time.Millisecond)
+}
+
+func (a *app) healthBalancer(lb healthcheck.LoadBalancer) string {
+	if !lb.Running {
+		return a.paintState("not running")
+	}
+	parts := []string{lb.Engine}
+	if lb.State != "" {
+		parts = append(parts, a.paintState(lb.State))
+	}
+	if lb.PID != 0 {
+		parts = append(parts, fmt.Sprintf("process %d", lb.PID))
+	}
+	if lb.Clients != nil {
+		parts = append(parts, fmt.Sprintf("%d clients", *lb.Clients))
+	}
+	for _, c := range lb.Checks {
+		if c.OK {
+			parts = append(parts, fmt.Sprintf("answers in %v", roundLatency(c.Latency)))
+		}
+	}
+	text := strings.Join(parts, ", ")
+	for _, l := range lb.Listeners {
+		text += fmt.Sprintf("\n               %s %s %s", l.Name, l.Address, a.paintState(upOrDown(l.Up)))
+	}
+	return text
+}
+
+func healthConnections(c healthcheck.Connections) string {
+	if c.Total == nil && c.Error != "" {
+		return "unknown: " + c.Error
+	}
+	text := fmt.Sprintf("%s of %d", orUnknown(c.Total), c.Capacity)
+	if c.MaxDeviation != nil {
+		text += fmt.Sprintf(", at most %d from an even share", *c.MaxDeviation)
+	}
+	return text
+}
+
+// paintState paints a state by how good it is.
+func (a *app) paintState(state string) string {
+	switch state {
+	case "healthy", "up", "running":
+		return a.stdout.Paint(term.Green, state)
+	case "degraded", "draining", "maintenance", "unknown":
+		return a.stdout.Paint(term.Yellow, state)
+	case "down", "not running":
+		return a.stdout.Paint(term.Red, state)
+	}
+	return state
+}
+
+func upOrDown(up bool) string {
+	if up {
+		return healthcheck.NodeUp
+	}
+	return healthcheck.NodeDown
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+func orUnknown(n *int) string {
+	if n == nil {
+		return "?"
+	}
+	return fmt.Sprint(*n)
+}

@@ -1,0 +1,171 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+func newLBCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lb",
+		Short: "Run the load balancer",
+		Long: `Run the load balancer of the configuration's section "lb" over the nodes, and control the one that
+runs. There is one per state directory.`,
+	}
+	cmd.AddCommand(
+		newLBServeCommand(a), newLBStartCommand(a), newLBStopCommand(a), newLBStatusCommand(a),
+		newLBReloadCommand(a), newLBCheckCommand(a),
+		newLBDrainCommand(a), newLBEnableCommand(a), newLBBanCommand(a), newLBExplainCommand(a),
+		newLBWorkerCommand(a),
+	)
+	return cmd
+}
+
+func newLBStartCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "start [flags]",
+		Short: "Run the balancer in the background",
+		Long: `Run the balancer in the background, and return when it serves clients. What it logs goes to lb.log in
+the state directory.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.startBalancer(cmd.Context(), givenFlags(cmd))
+		},
+	}
+	a.addLBFlags(cmd)
+	return cmd
+}
+
+// startBalancer starts the balancer with more flags of "lb serve" and says so.
+func (a *app) startBalancer(ctx context.Context, flags []string) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	if pid, ok := control.Running(a.stateDir(), "lb"); ok {
+		return hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
+	}
+	args, err := a.globalArgs()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	_ = a.stderr.Drawf("starting the balancer")
+	pid, err := proxy.Start(ctx, a.stateDir(), append(args, flags...))
+	if err != nil {
+		return err
+	}
+	if err := a.stderr.Erase(); err != nil {
+		return err
+	}
+	a.notef("lb serves %s (pid %d), started in %v", c.LB.Listen.TCP, pid, time.Since(begin).Round(10*time.Millisecond))
+	return nil
+}
+
+func newLBStopCommand(a *app) *cobra.Command {
+	var now bool
+	cmd := &cobra.Command{
+		Use:   "stop [--now]",
+		Short: "Stop the balancer",
+		Long: `Stop the balancer: it takes no new clients, and ends when the present ones have gone or
+lb.timeouts.drain is over. That it does not run is no error.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.stopBalancer(cmd.Context(), now) },
+	}
+	cmd.Flags().BoolVar(&now, "now", false, "cut all connections instead of draining")
+	return cmd
+}
+
+// stopBalancer stops the balancer, drained unless now, and says so.
+func (a *app) stopBalancer(ctx context.Context, now bool) error {
+	client := proxy.Connect(a.stateDir())
+	var err error
+	if now {
+		err = client.StopNow(ctx)
+	} else {
+		err = client.Stop(ctx, func(left int64) {
+			_ = a.stderr.Drawf("draining: %s left (erlmcp lb stop --now cuts them)", count(int(left), "client"))
+		})
+	}
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		a.notef("lb is not running")
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
+	case err != nil:
+		return err
+	}
+	if err := a.stderr.Erase(); err != nil {
+		return err
+	}
+	a.notef("lb stopped")
+	return nil
+}
+
+func newLBReloadCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Have the balancer read its configuration again",
+		Long: `Have the running balancer read its configuration again, with the flags and the environment it was
+started with. No connection is closed. If anything is wrong, the old configuration stays in force,
+all of it.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := proxy.Connect(a.stateDir()).Reload(cmd.Context())
+			if err != nil {
+				return startHint(err)
+			}
+			if len(r.Changed) == 0 {
+				a.notef("nothing has changed")
+			} else {
+				a.notef("reloaded: %s", strings.Join(r.Changed, ", "))
+			}
+			if len(r.Restart) > 0 {
+				a.notef("needs a restart: %s", strings.Join(r.Restart, ", "))
+			}
+			return nil
+		},
+	}
+}
+
+func newLBCheckCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration without using it",
+		RunE: func(*cobra.Command, []string) error {
+			c, err := a.config()
+			if err != nil {
+				return err
+			}
+			workers, clients, err := proxy.Plan(c.LB)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d\n",
+				c.LB.Listen.TCP, count(len(c.LB.Nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients)
+			return err
+		},
+	}
+}
+
+// count is a number of things: "1 node", "4 nodes".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// startHint tells how to start a balancer that does not run.
+func startHint(err error) error {
+	if errors.Is(err, control.ErrNotRunning) {
+		return hinted(err, "erlmcp lb start")
+	}
+	return err
+}

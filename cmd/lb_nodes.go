@@ -1,0 +1,82 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+func newLBDrainCommand(a *app) *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   "drain NODE [--wait]",
+		Short: "Give a node no new clients",
+		Long: `Give a node no new clients, until "lb enable". Those it has stay; new connections of theirs go
+elsewhere. A drained node that goes down counts as in maintenance.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := proxy.Connect(a.stateDir()).Drain(cmd.Context(), args[0])
+			if err != nil {
+				return startHint(err)
+			}
+			if wait {
+				return a.awaitEmpty(cmd.Context(), n)
+			}
+			a.notef("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "return when it has no clients left")
+	return cmd
+}
+
+// awaitEmpty waits until a node has no clients and says so.
+func (a *app) awaitEmpty(ctx context.Context, n proxy.NodeStats) error {
+	client := proxy.Connect(a.stateDir())
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for n.Connections > 0 {
+		_ = a.stderr.Drawf("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		s, err := client.Stats(ctx)
+		if err != nil {
+			return err
+		}
+		now := s.Node(n.Name)
+		if now == nil {
+			return fmt.Errorf("%s is no longer one of the balancer's nodes", n.Name)
+		}
+		n = *now
+	}
+	if err := a.stderr.Erase(); err != nil {
+		return err
+	}
+	a.notef("%s is drained", n.Name)
+	return nil
+}
+
+func newLBEnableCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:               "enable NODE",
+		Short:             "Give a drained node clients again",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := proxy.Connect(a.stateDir()).Enable(cmd.Context(), args[0])
+			if err != nil {
+				return startHint(err)
+			}
+			a.notef("%s is enabled and %s", n.Name, n.State)
+			return nil
+		},
+	}
+}

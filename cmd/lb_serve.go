@@ -1,0 +1,101 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+func newLBServeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve [flags]",
+		Short: "Run the balancer in the foreground",
+		Long: `Run the balancer in the foreground. SIGTERM or Ctrl-C drains: no new clients, and the present ones
+have lb.timeouts.drain to end; a second signal ends it at once. SIGHUP is "lb reload".`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := a.serveBalancer(cmd.Context())
+			if err != nil {
+				daemon.Fail(err)
+			}
+			return err
+		},
+	}
+	a.addLBFlags(cmd)
+	return cmd
+}
+
+// addLBFlags gives a command those keys of the section "lb" as flags that are set most often.
+func (a *app) addLBFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.String("listen", "", "`ADDRESS` for clients (lb.listen.tcp)")
+	flags.String("admin", "", "`ADDRESS` for statistics and metrics (lb.listen.admin)")
+	flags.String("health", "", "`ADDRESS` for /health (lb.listen.health)")
+	flags.String("balance", "", "`ALGORITHM`: leastconn, roundrobin, source or random2 (lb.balance)")
+	flags.Int("max-connections", 0, "`CLIENTS` at a time (lb.max_connections)")
+	for name, path := range map[string]string{
+		"listen": "lb.listen.tcp", "admin": "lb.listen.admin", "health": "lb.listen.health",
+		"balance": "lb.balance", "max-connections": "lb.max_connections",
+	} {
+		a.bind(flags, name, path)
+	}
+	_ = cmd.RegisterFlagCompletionFunc("balance",
+		cobra.FixedCompletions([]string{"leastconn", "roundrobin", "source", "random2"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// givenFlags are the command's own flags as they were given, for another process.
+func givenFlags(cmd *cobra.Command) (args []string) {
+	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	return args
+}
+
+func (a *app) serveBalancer(ctx context.Context) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
+	err = proxy.Serve(ctx, c.LB, proxy.Options{
+		StateDir: a.stateDir(),
+		Version:  readVersion().Version,
+		Load: func() (proxy.Spec, error) {
+			c, err := a.loadConfig()
+			if err != nil {
+				return proxy.Spec{}, err
+			}
+			return c.LB, nil
+		},
+		Signals: signals,
+		Ready:   func() { _ = daemon.Ready() }, // whoever started it may have gone
+		Worker:  append([]string{"lb", "worker"}, a.logArgs()...),
+		Log:     a.log("lb"),
+	})
+	if errors.Is(err, control.ErrRunning) {
+		return hinted(err, "erlmcp lb stop ends it; --state-dir runs another one beside it")
+	}
+	return err
+}
+
+func newLBWorkerCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:    "worker",
+		Short:  "Carry clients (started by lb serve)",
+		Hidden: true,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return proxy.Worker(cmd.Context(), a.log("lb")) },
+	}
+}

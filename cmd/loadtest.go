@@ -1,0 +1,205 @@
+package cmd
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest"
+)
+
+func newLoadtestCommand(a *app) *cobra.Command {
+	var format outputFormat
+	var up bool
+	c := &cobra.Command{
+		Use:   "loadtest [CONNECTIONS] [SECONDS]",
+		Short: "Prove what the balancer and its nodes hold",
+		Long: `loadtest opens many connections through the balancer, holds them, and judges by measurements:
+how evenly they are spread, how equal the nodes answer, whether clients meet their node again, and how
+fast the clients of a node that dies are served by others.
+
+A connection counts once an MCP request through it was answered by a node that gave its name. Client
+addresses are many, one for 100 connections, so that the balancer's limits apply as in real life.
+The sockets are held by agents, copies of this program; how many it takes is computed.
+
+Exit codes:
+
+  0  pass
+  1  fail, or interrupted
+  2  wrong usage or configuration, or this machine cannot do what is asked
+  4  inconclusive: the load test itself was late`,
+		Example: `  erlmcp loadtest
+  erlmcp loadtest 25000 30 --up --failover freeze
+  erlmcp loadtest 1000 10 --json
+  erlmcp loadtest 500000 60 --remote-agents 5 --listen 192.0.2.1:4222`,
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := a.loadtestSpec(args)
+			if err != nil {
+				return err
+			}
+			if !up {
+				return a.loadtest(cmd.Context(), spec, format)
+			}
+			k, err := a.startKeeper(cmd.Context())
+			if err != nil {
+				return err
+			}
+			// The verdict goes before trouble in taking down.
+			return cmp.Or(a.loadtest(cmd.Context(), spec, format), k.takeDown())
+		},
+	}
+	format.addOutputFlags(c)
+	flags, d := c.Flags(), loadtest.Default()
+	flags.SortFlags = false
+	flags.BoolVar(&up, "up", false, "start what does not run of cluster and balancer, and take that down afterwards")
+	flags.String("target", d.Target, "`HOST:PORT` of the balancer's TCP listener")
+	flags.String("failover", "", "`FAULT` of a node: kill, freeze or none (default kill, if the cluster runs here)")
+	flags.String("failover-node", "", "`NODE` to break (default the second)")
+	flags.Int("ramp-rate", d.RampRate, "new connections a second, `N` at most")
+	flags.Int("ping-rate", d.PingRate, "requests a second over all connections, `N` at most")
+	flags.Int("sticky-sample", d.StickySample, "have `N` clients leave and come back")
+	flags.String("source-ips", d.SourceIPs, "`PREFIX` of the clients' addresses, empty for one address")
+	flags.Int("connections-per-source", d.ConnectionsPerSource, "connections of one address, `N` at most")
+	flags.Int("agents", d.Agents, "run `N` agent processes on this machine (default computed)")
+	flags.Int("remote-agents", d.RemoteAgents, "wait for `N` agents of other machines")
+	flags.String("listen", d.Listen, "`HOST:PORT` where agents join")
+	for flag, key := range map[string]string{
+		"target": "target", "failover": "failover", "failover-node": "failover_node", "ramp-rate": "ramp_rate",
+		"ping-rate": "ping_rate", "sticky-sample": "sticky_sample", "source-ips": "source_ips",
+		"connections-per-source": "connections_per_source", "agents": "agents", "remote-agents": "remote_agents", "listen": "listen",
+	} {
+		a.bind(flags, flag, "loadtest."+key)
+	}
+	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "none"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("failover-node", a.completeNodes)
+	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a))
+	return c
+}
+
+// loadtestSpec is the configured load test with the arguments CONNECTIONS and SECONDS in place.
+func (a *app) loadtestSpec(args []string) (loadtest.Spec, error) {
+	c, err := a.config()
+	if err != nil {
+		return loadtest.Spec{}, err
+	}
+	s := c.Loadtest
+	if len(args) > 0 {
+		if s.Connections, err = strconv.Atoi(args[0]); err != nil {
+			return s, usagef("CONNECTIONS: %q is not a whole number", args[0])
+		}
+	}
+	if len(args) > 1 {
+		if s.Duration, err = parseSeconds(args[1]); err != nil {
+			return s, usagef("SECONDS: %q is %w", args[1], err)
+		}
+	}
+	if err := s.Validate(); err != nil {
+		return s, withCode(exitUsage, err)
+	}
+	if s.RemoteAgents > 0 && os.Getenv(loadtest.TokenVariable) == "" {
+		return s, hinted(usagef("remote agents need a secret to join with"),
+			"set %s to the same long random text here and where the agents run", loadtest.TokenVariable)
+	}
+	return s, nil
+}
+
+// parseSeconds reads seconds ("60", "0.5") or a duration ("2m").
+func parseSeconds(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if number, notNumber := strconv.ParseFloat(text, 64); notNumber == nil {
+		d, err = time.Duration(number*float64(time.Second)), nil
+	}
+	if err != nil || d <= 0 || d > 365*24*time.Hour {
+		return 0, errors.New("not a number of seconds above zero")
+	}
+	return d, nil
+}
+
+// loadtest runs a load test and prints its report.
+func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	limits := loadtest.Limits{
+		ConnectionsPerSecond: c.LB.Limits.ConnectionsPerSecond,
+		MessagesPerSecond:    c.LB.Limits.MessagesPerSecond,
+		MaxPerSource:         c.LB.Limits.MaxPerSource,
+	}
+	log := a.log("loadtest")
+	report, err := loadtest.Run(ctx, s, loadtest.Options{
+		System:   loadtest.Live(a.stateDir(), s.Target, limits),
+		Token:    takeEnv(loadtest.TokenVariable),
+		Version:  readVersion().Version,
+		Log:      log,
+		Progress: a.loadtestProgress(log),
+	})
+	_ = a.stderr.Erase()
+	var obstacles *loadtest.PreflightError
+	if errors.As(err, &obstacles) {
+		return a.explainPreflight(obstacles)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.print(format, report, func() error { return a.printLoadtest(report) }); err != nil {
+		return err
+	}
+	return exitWith(verdictCode(report.Verdict))
+}
+
+// verdictCode is the exit code that says the verdict.
+func verdictCode(v loadtest.Verdict) int {
+	switch v {
+	case loadtest.Pass:
+		return exitOK
+	case loadtest.Inconclusive:
+		return exitInconclusive
+	}
+	return exitFailure
+}
+
+// takeEnv reads a secret from the environment, where nobody shall find it from then on.
+func takeEnv(name string) string {
+	value := os.Getenv(name)
+	_ = os.Unsetenv(name)
+	return value
+}
+
+func newLoadtestAgentCommand(a *app) *cobra.Command {
+	var o loadtest.AgentOptions
+	c := &cobra.Command{
+		Use:   "agent --join URL",
+		Short: "Hold connections for a load test of another machine",
+		Long: fmt.Sprintf(`agent joins a load test that was started elsewhere with --remote-agents, and holds its share of the
+connections until the test is over. Both sides need the same secret in the environment variable
+%s.`, loadtest.TokenVariable),
+		Example: `  erlmcp loadtest agent --join nats://192.0.2.1:4222 --source-ips 198.51.100.0/24`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Log, o.Token = a.log("agent"), takeEnv(loadtest.TokenVariable)
+			if o.Join == "" {
+				err := loadtest.Agent(cmd.Context(), o)
+				if errors.Is(err, prefork.ErrNotChild) {
+					return hinted(usagef("an agent needs a load test to join"), "--join URL, as the load test says when it waits for agents")
+				}
+				return err
+			}
+			if o.Token == "" {
+				return hinted(usagef("there is no secret to join with"),
+					"set %s to the same text as where the load test runs", loadtest.TokenVariable)
+			}
+			return loadtest.Agent(cmd.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.Join, "join", "", "`URL` that the load test says agents can join at")
+	c.Flags().StringVar(&o.SourceIPs, "source-ips", "", "`PREFIX` of the addresses to connect from (default what the load test plans)")
+	return c
+}

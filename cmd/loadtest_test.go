@@ -1,0 +1,108 @@
+package cmd
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/term"
+	"github.com/erlmcp/erlmcp/loadtest"
+)
+
+func TestVerdictCodes(t *testing.T) {
+	for v, want := range map[loadtest.Verdict]int{
+		loadtest.Pass: 0, loadtest.Fail: 1, loadtest.Interrupted: 1, loadtest.Inconclusive: 4,
+	} {
+		if got := verdictCode(v); got != want {
+			t.Errorf("%s: %d, want %d", v, got, want)
+		}
+	}
+}
+
+func TestParseSeconds(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"60": time.Minute, "0.5": 500 * time.Millisecond, "2m": 2 * time.Minute,
+		"0": 0, "-1": 0, "": 0, "x": 0, "NaN": 0, "1e300": 0,
+	} {
+		got, err := parseSeconds(text)
+		if got != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: %s, %v", text, got, err)
+		}
+	}
+}
+
+func TestLoadtestText(t *testing.T) {
+	kernel := 51
+	r := &loadtest.Report{
+		Verdict: loadtest.Fail, Reason: "hold: lost load agent2",
+		Preflight: []loadtest.Requirement{{Name: "rate_limits", Value: "80/s", Need: "100/s", Advisory: true, Fix: "more addresses"}},
+		Checks: []loadtest.Check{
+			{Name: "connections", Pass: true, Want: "100", Got: "100"},
+			{Name: "dropped", Want: "0", Got: "3"},
+			{Name: "latency_variance", Pass: true, Want: "≤ 5 %", Got: "-", Note: "there is one node only"},
+		},
+		Nodes: []loadtest.NodeResult{
+			{Name: "a", Connections: 50, KernelConnections: &kernel, Latency: loadtest.Quantiles{Count: 9, Mean: 120.4, P50: 110, P99: 12_345, Max: 99_999}},
+			{Name: "b", Connections: 50},
+		},
+		Resources: &loadtest.Resources{Agents: loadtest.ProcessUse{Processes: 2, RSSBytes: 20 << 20, CPUPercent: 12.5, Descriptors: 130}},
+	}
+	var out bytes.Buffer
+	if err := (&app{stdout: term.New(&out)}).printLoadtest(r); err != nil {
+		t.Fatal(err)
+	}
+	want := `note rate_limits: 80/s, better: 100/s (more addresses)
+NODE  CONNECTIONS  KERNEL  ANSWERS   MEAN    P50     P99    MAX
+a              50      51        9  120µs  110µs  12.3ms  100ms
+b              50       -        0      -      -       -      -
+
+PART     PROCESSES  MEMORY     CPU  DESCRIPTORS
+agents           2  20 MiB  12.5 %          130
+machine              0 MiB
+
+CHECK             WANT   GOT
+connections       100    100  ok
+dropped           0      3    FAIL
+latency_variance  ≤ 5 %  -    there is one node only
+
+fail: hold: lost load agent2
+`
+	if out.String() != want {
+		t.Errorf("got:\n%s", out.String())
+	}
+}
+
+func TestPreflightObstaclesAreAllSaid(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stderr: term.New(&out)}
+	err := a.explainPreflight(&loadtest.PreflightError{Requirements: []loadtest.Requirement{
+		{Name: "target", OK: true},
+		{Name: "memory", Value: "1 MiB", Need: "2 MiB", Fix: "buy some"},
+		{Name: "rate_limits", Advisory: true},
+		{Name: "ports", Value: "5", Need: "6", Fix: "widen"},
+	}})
+	if got, want := out.String(), "erlmcp: memory: 1 MiB, needed: 2 MiB\nhint: buy some\n"; got != want {
+		t.Errorf("got %q", got)
+	}
+	if err.Error() != "ports: 5, needed: 6" || hint(err) != "widen" || exitCode(err) != exitUsage {
+		t.Errorf("%v, hint %q, code %d", err, hint(err), exitCode(err))
+	}
+}
+
+func TestLoadtestProgressOfALog(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stderr: term.New(&bytes.Buffer{})}
+	show := a.loadtestProgress(log.New(&out))
+	show(loadtest.Progress{Phase: loadtest.PhaseRamp, Done: 5, Total: 10, Unit: "connections"})
+	show(loadtest.Progress{Phase: loadtest.PhaseRamp, Done: 10, Total: 10, Unit: "connections", Ended: true, Took: time.Second})
+	show(loadtest.Progress{Phase: loadtest.PhaseRecovery, Ended: true, Took: time.Second})
+	show(loadtest.Progress{Phase: loadtest.PhaseClose, Ended: true, Took: time.Second, Err: errors.New("oh")})
+	want := "INFO ramp took=1s connections=10\nINFO recovery took=1s\nWARN close ended early took=1s err=oh\n"
+	if got := strings.ReplaceAll(out.String(), "  ", " "); got != want {
+		t.Errorf("got %q", got)
+	}
+}

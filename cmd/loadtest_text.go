@@ -1,0 +1,161 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/term"
+	"github.com/erlmcp/erlmcp/internal/units"
+	"github.com/erlmcp/erlmcp/loadtest"
+)
+
+// loadtestProgress shows how a run goes: on a terminal a line that moves, else a log line per phase.
+func (a *app) loadtestProgress(l *log.Logger) func(loadtest.Progress) {
+	return func(p loadtest.Progress) {
+		count := ""
+		if p.Unit != "" {
+			count = fmt.Sprintf("%d %s", p.Done, p.Unit)
+		}
+		took := p.Took.Round(10 * time.Millisecond)
+		switch {
+		case !p.Ended && !a.stderr.Live():
+		case !p.Ended:
+			if p.Total > 0 {
+				count = fmt.Sprintf("%d of %d %s", p.Done, p.Total, p.Unit)
+			}
+			_ = a.stderr.Drawf("%-22s %6.1fs  %s", p.Phase, p.Took.Seconds(), count)
+		case a.stderr.Live():
+			mark := a.stderr.Paint(term.Green, "✓")
+			if p.Err != nil {
+				mark = a.stderr.Paint(term.Red, "✗")
+			}
+			fmt.Fprintf(a.stderr, "%s %-20s %6.1fs  %s\n", mark, p.Phase, p.Took.Seconds(), count)
+		case p.Err != nil && p.Phase == loadtest.PhasePreflight: // is said in full
+		case p.Err != nil:
+			l.Warn(string(p.Phase)+" ended early", "took", took, "err", p.Err)
+		case count != "":
+			l.Info(string(p.Phase), "took", took, p.Unit, p.Done)
+		default:
+			l.Info(string(p.Phase), "took", took)
+		}
+	}
+}
+
+// explainPreflight lists what keeps a run from starting.
+func (a *app) explainPreflight(e *loadtest.PreflightError) error {
+	var failed []loadtest.Requirement
+	for _, q := range e.Requirements {
+		if !q.OK && !q.Advisory {
+			failed = append(failed, q)
+		}
+	}
+	if e.Unreachable {
+		q := failed[0]
+		return hinted(failf("no MCP server answers at the target: %s", q.Value), "%s", q.Fix)
+	}
+	for _, q := range failed[:len(failed)-1] {
+		a.notef("%s: %s, needed: %s", q.Name, q.Value, q.Need)
+		fmt.Fprintf(a.stderr, "hint: %s\n", q.Fix)
+	}
+	last := failed[len(failed)-1]
+	return hinted(usagef("%s: %s, needed: %s", last.Name, last.Value, last.Need), "%s", last.Fix)
+}
+
+// printLoadtest prints a report for people.
+func (a *app) printLoadtest(r *loadtest.Report) error {
+	var text strings.Builder
+	a.advice(&text, r)
+	a.nodeTable(&text, r)
+	a.useTable(&text, r)
+	a.checkTable(&text, r)
+	style := map[loadtest.Verdict]term.Style{loadtest.Pass: term.Green, loadtest.Inconclusive: term.Yellow}[r.Verdict]
+	if style == "" {
+		style = term.Red
+	}
+	fmt.Fprintf(&text, "%s", a.stdout.Paint(style, string(r.Verdict)))
+	if r.Reason != "" && r.Verdict != loadtest.Interrupted {
+		fmt.Fprintf(&text, ": %s", r.Reason)
+	}
+	fmt.Fprintf(&text, "\n")
+	_, err := fmt.Fprint(a.stdout, text.String())
+	return err
+}
+
+// advice says what the plan had to do without.
+func (a *app) advice(text *strings.Builder, r *loadtest.Report) {
+	for _, q := range r.Preflight {
+		if !q.OK {
+			fmt.Fprintf(text, "%s %s: %s, better: %s (%s)\n", a.stdout.Paint(term.Yellow, "note"), q.Name, q.Value, q.Need, q.Fix)
+		}
+	}
+}
+
+func (a *app) nodeTable(text *strings.Builder, r *loadtest.Report) {
+	if len(r.Nodes) == 0 {
+		return
+	}
+	t := a.stdout.Table("NODE", ">CONNECTIONS", ">KERNEL", ">ANSWERS", ">MEAN", ">P50", ">P99", ">MAX")
+	for _, n := range r.Nodes {
+		kernel := "-"
+		if n.KernelConnections != nil {
+			kernel = fmt.Sprint(*n.KernelConnections)
+		}
+		l := n.Latency
+		t.Row(n.Name, n.Connections, kernel, l.Count, micros(int64(l.Mean)), micros(l.P50), micros(l.P99), micros(l.Max))
+	}
+	fmt.Fprintf(text, "%s\n", t)
+}
+
+func (a *app) useTable(text *strings.Builder, r *loadtest.Report) {
+	if r.Resources == nil {
+		return
+	}
+	t := a.stdout.Table("PART", ">PROCESSES", ">MEMORY", ">CPU", ">DESCRIPTORS")
+	for _, part := range []struct {
+		name string
+		use  loadtest.ProcessUse
+	}{
+		{"balancer", r.Resources.Balancer}, {"nodes", r.Resources.Nodes},
+		{"agents", r.Resources.Agents}, {"coordinator", r.Resources.Coordinator},
+	} {
+		if part.use.Processes > 0 {
+			t.Row(part.name, part.use.Processes, mebibytes(part.use.RSSBytes), fmt.Sprintf("%.1f %%", part.use.CPUPercent), part.use.Descriptors)
+		}
+	}
+	t.Row("machine", "", mebibytes(r.Resources.MemoryBytes))
+	fmt.Fprintf(text, "%s\n", t)
+}
+
+func (a *app) checkTable(text *strings.Builder, r *loadtest.Report) {
+	if len(r.Checks) == 0 {
+		return
+	}
+	t := a.stdout.Table("CHECK", "WANT", "GOT", "")
+	for _, c := range r.Checks {
+		result := a.stdout.Paint(term.Green, "ok")
+		switch {
+		case !c.Pass:
+			result = a.stdout.Paint(term.Red, "FAIL")
+		case c.Note != "":
+			result = a.stdout.Paint(term.Dim, c.Note)
+		}
+		t.Row(c.Name, c.Want, c.Got, result)
+	}
+	fmt.Fprintf(text, "%s\n", t)
+}
+
+func micros(us int64) string {
+	if us == 0 {
+		return "-"
+	}
+	d := time.Duration(us) * time.Microsecond
+	if d >= 10*time.Millisecond {
+		d = d.Round(100 * time.Microsecond)
+	}
+	return d.String()
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n/int64(units.MiB)) }

@@ -1,0 +1,106 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+)
+
+// TestMain lets the test binary stand in for erlmcp: scripts, daemons and workers all execute it
+// under that name.
+func TestMain(m *testing.M) {
+	// A program with the race detector waits a second at its end, for races to come. Scripts run hundreds.
+	if os.Getenv("GORACE") == "" {
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
+	}
+	testscript.Main(m, map[string]func(){
+		"erlmcp":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"stubborn": stubborn,
+	})
+}
+
+// TestScripts runs testdata/*.txtar, each in a directory and with a state directory of its own.
+//
+// Beside the commands of testscript, scripts have
+//
+//	exitcode N erlmcp ARGS…   run erlmcp and require its exit code, for codes other than 0 and 1
+//	freeports NAME…           put a free TCP port of 127.0.0.1 into each variable
+//
+// and whatever a script starts in the background it must stop: the script fails when its state
+// directory still has a daemon at the end.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			state, err := os.MkdirTemp("", "erlmcp") // short: the path of a unix socket must fit 100 bytes
+			if err != nil {
+				return err
+			}
+			env.Defer(func() {
+				for _, daemon := range []string{"lb", "cluster"} {
+					if pid, running := control.Running(state, daemon); running {
+						t.Errorf("%s left a daemon running: %s (pid %d)", filepath.Base(env.WorkDir), daemon, pid)
+						_ = syscall.Kill(pid, syscall.SIGKILL)
+					}
+				}
+				_ = os.RemoveAll(state)
+			})
+			env.Setenv("ERLMCP_STATE_DIR", state)
+			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/.config")
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("GORACE", os.Getenv("GORACE"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode":  scriptExitCode,
+			"freeports": scriptFreePorts,
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// scriptExitCode is the script command "exitcode N PROGRAM ARGS…".
+func scriptExitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode N program [args...]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	var exit interface{ ExitCode() int }
+	if errors.As(err, &exit) {
+		got = fmt.Sprint(exit.ExitCode())
+	} else {
+		ts.Check(err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// scriptFreePorts is the script command "freeports NAME…". All ports are held until all are found, so
+// that no two are the same.
+func scriptFreePorts(ts *testscript.TestScript, _ bool, names []string) {
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
+	for _, name := range names {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		held = append(held, l)
+		_, port, _ := strings.Cut(l.Addr().String(), ":")
+		ts.Setenv(name, port)
+	}
+}

@@ -1,0 +1,99 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+func newUpCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "up",
+		Short: "Start the cluster and the balancer in the background",
+		Long: `Start the nodes, then the balancer before them, and return when clients are served. What runs
+already stays as it is. When a step fails, or on Ctrl-C, what this command had started is taken
+down again. "erlmcp down" stops all of it.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := a.bringUp(cmd.Context())
+			return err
+		},
+	}
+}
+
+// takeDownTimeout bounds taking down what was started, longer than a balancer drains by default.
+const takeDownTimeout = time.Minute
+
+// bringUp starts what does not run of cluster and balancer, in this order. takeDown stops what bringUp
+// has started, and nothing else, in the opposite order; a context that has ended does not keep it
+// from doing so. After an error nothing is left to take down.
+func (a *app) bringUp(ctx context.Context) (takeDown func(context.Context) error, err error) {
+	var started []func(context.Context) error
+	takeDown = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeDownTimeout)
+		defer cancel()
+		var errs []error
+		for i := len(started) - 1; i >= 0; i-- {
+			errs = append(errs, started[i](ctx))
+		}
+		return errors.Join(errs...)
+	}
+	steps := []func(context.Context) (func(context.Context) error, error){a.bringUpCluster, a.bringUpBalancer}
+	for _, step := range steps {
+		undo, err := step(ctx)
+		if err != nil {
+			return nil, errors.Join(err, takeDown(ctx))
+		}
+		if undo != nil {
+			started = append(started, undo)
+		}
+	}
+	return takeDown, nil
+}
+
+// bringUpCluster starts the nodes that are not ready; undo stops those.
+func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) error, err error) {
+	client := cluster.Connect(a.stateDir())
+	before, err := client.Status(ctx)
+	running := !errors.Is(err, control.ErrNotRunning)
+	if running && err != nil {
+		return nil, err
+	}
+	if err := a.startCluster(ctx, nil); err != nil {
+		return nil, err
+	}
+	if !running {
+		return func(ctx context.Context) error { return a.stopCluster(ctx, nil) }, nil
+	}
+	var started []string
+	for _, name := range a.loaded.NodeNames() {
+		if !readyIn(before, name) {
+			started = append(started, name)
+		}
+	}
+	if len(started) == 0 {
+		return nil, nil
+	}
+	return func(ctx context.Context) error { return a.stopCluster(ctx, started) }, nil
+}
+
+// bringUpBalancer starts the balancer unless there is one; undo stops it.
+func (a *app) bringUpBalancer(ctx context.Context) (undo func(context.Context) error, err error) {
+	s, err := proxy.Connect(a.stateDir()).Stats(ctx)
+	switch {
+	case err == nil:
+		a.notef("already running: lb (pid %d)", s.PID)
+		return nil, nil
+	case !errors.Is(err, control.ErrNotRunning):
+		return nil, err
+	}
+	if err := a.startBalancer(ctx, nil); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return a.stopBalancer(ctx, false) }, nil
+}

@@ -1,0 +1,148 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// fill gives sections what they take from others where nothing is said, and makes paths absolute.
+func (c *Config) fill() {
+	for _, p := range c.paths() {
+		if *p.value != "" && !filepath.IsAbs(*p.value) {
+			*p.value = filepath.Join(c.directory(p.key), *p.value)
+		}
+	}
+	if len(c.LB.Nodes) == 0 {
+		c.LB.Nodes = c.Cluster.Nodes
+		c.origins["lb.nodes"] = Origin{Name: "cluster.nodes"}
+	}
+	if c.Cluster.NodeMaxConnections == 0 {
+		c.Cluster.NodeMaxConnections = c.LB.NodeCap()
+		c.origins["cluster.node_max_connections"] = Origin{Name: "lb.max_connections"}
+	}
+	if _, said := c.origins["loadtest.target"]; !said && c.LB.Listen.TCP != Default().LB.Listen.TCP {
+		if target := reachable(c.LB.Listen.TCP); target != "" {
+			c.Loadtest.Target = target
+			c.origins["loadtest.target"] = Origin{Name: "lb.listen.tcp"}
+		}
+	}
+}
+
+// reachable is where a client on this machine finds a listener; "" when that cannot be known before.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil || port == "0" {
+		return ""
+	}
+	if at, err := netip.ParseAddr(host); host == "" || err == nil && at.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// pathKey is a key that names a file or a directory.
+type pathKey struct {
+	key   string
+	value *string
+}
+
+func (c *Config) paths() []pathKey {
+	return []pathKey{
+		{"cluster.erlang.root", &c.Cluster.Erlang.Root},
+		{"cluster.erlang.cookie_file", &c.Cluster.Erlang.CookieFile},
+		{"cluster.logs.dir", &c.Cluster.Logs.Dir},
+		{"lb.tls.cert", &c.LB.TLS.Cert},
+		{"lb.tls.key", &c.LB.TLS.Key},
+	}
+}
+
+// directory is what the relative path at key is relative to: the directory of the file it stands in, or
+// else the working directory. Daemons have another one, so no path stays relative.
+func (c *Config) directory(key string) string {
+	dir := "."
+	if o := c.origins[key]; o.Line > 0 {
+		dir = filepath.Dir(o.Name)
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
+}
+
+// validateTogether checks what no section can check alone.
+func (c *Config) validateTogether(p *problems) {
+	for _, l := range []struct{ key, address string }{
+		{"lb.listen.tcp", c.LB.Listen.TCP},
+		{"lb.listen.http", c.LB.Listen.HTTP},
+		{"lb.listen.https", c.LB.Listen.HTTPS},
+		{"lb.listen.admin", c.LB.Listen.Admin},
+		{"lb.listen.health", c.LB.Listen.Health},
+	} {
+		for i, node := range c.Cluster.Nodes {
+			for _, port := range node.Ports() {
+				if !collide(l.address, port.Address) {
+					continue
+				}
+				other := fmt.Sprintf("cluster.nodes[%d].%s", i, port.Transport)
+				origin := c.nearestOrigin(l.key)
+				if origin == (Origin{}) {
+					origin = c.nearestOrigin(other)
+				}
+				p.add(origin, l.key, "%s is also %s, port %s of %s", l.address, other, portOf(port.Address), node.Name)
+			}
+		}
+	}
+}
+
+// Doubts lists what is allowed but will not work well together.
+func (c *Config) Doubts() []string {
+	most := c.LB.NodeCap()
+	if c.Cluster.NodeMaxConnections < most && slices.Equal(c.LB.Nodes, c.Cluster.Nodes) {
+		return []string{fmt.Sprintf("cluster.node_max_connections: %d is less than the %d connections the balancer may send to a node",
+			c.Cluster.NodeMaxConnections, most)}
+	}
+	return nil
+}
+
+// collide reports whether a listener takes the port of a node that is surely on this machine.
+func collide(listen, node string) bool {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil || port == "0" || port != portOf(node) {
+		return false
+	}
+	nodeHost, _, _ := net.SplitHostPort(node)
+	if strings.EqualFold(host, nodeHost) {
+		return true
+	}
+	listener, at := parseHost(host), parseHost(nodeHost)
+	switch {
+	case !at.IsValid():
+		return false
+	case listener.IsUnspecified():
+		return at.IsLoopback() || at.IsUnspecified()
+	}
+	return listener == at || at.IsUnspecified()
+}
+
+// parseHost is the address of a host; no host is every address, and a name other than localhost none.
+func parseHost(host string) netip.Addr {
+	switch strings.ToLower(host) {
+	case "":
+		return netip.IPv6Unspecified()
+	case "localhost":
+		host = "127.0.0.1"
+	}
+	at, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Unmap()
+}
+
+func portOf(address string) string {
+	return address[strings.LastIndexByte(address, ':')+1:]
+}
