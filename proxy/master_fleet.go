@@ -270,6 +270,9 @@ func (f *fleet) lost(g *generation, i, pid int, err error) {
 	f.board.ClearWorker(r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if g.serving {
+		g.pending.done(i) // its replacement, if there is one, begins with the spec in force
+	}
 	if g.retiring {
 		return
 	}
@@ -279,7 +282,6 @@ func (f *fleet) lost(g *generation, i, pid int, err error) {
 	f.rows[r].restarts++
 	f.log.Error("worker ended", "worker", r, "pid", pid, "err", err)
 	if g.serving {
-		g.pending.done(i) // its replacement begins with the spec in force
 		return
 	}
 	select {

@@ -429,3 +429,21 @@ func TestStopWithoutClients(t *testing.T) {
 		t.Errorf("stopping again: %v", err)
 	}
 }
+
+// A worker that ends with a reload on its way to it does not keep the balancer from ending.
+func TestStopDuringReload(t *testing.T) {
+	b := serve(t, startNodes(t, 1), nil)
+	pid := int(b.stats().Workers[0].PID)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	b.edit(func(s *Spec) { s.MaxConnections = 77 })
+	b.signals <- syscall.SIGHUP
+	b.eventually("the reload to wait for the worker", func(s *Stats) bool { return s.Connections.Max == 77 })
+	if err := b.Stop(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(b.log.String(), "have not taken over") {
+		t.Errorf("it waited for a worker that had ended: %s", b.log)
+	}
+}
