@@ -89,7 +89,9 @@ type ack struct {
 // measured is an agent's part of the latencies.
 type measured struct {
 	Nodes map[string]latencyMessage `json:"nodes"`
-	Lag   latencyMessage            `json:"lag"`
+	// How much later than due the agent did things: all of them so far, and those of the hold.
+	Lag     latencyMessage `json:"lag"`
+	HoldLag latencyMessage `json:"hold_lag"`
 }
 
 // counts is the state of an agent's clients, or of all agents'. Totals only grow; a report that is

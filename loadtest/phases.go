@@ -188,6 +188,10 @@ func (r *run) collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g := &r.report.Generator
+	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *measured) latencyMessage { return m.HoldLag }); err != nil {
+		return err
+	}
 	merged := make(map[string]*latency)
 	for _, a := range acks {
 		for name, m := range a.Measured.Nodes {

@@ -144,11 +144,14 @@ type Failover struct {
 	Survivors    *Distribution `json:"survivors"` // the spread over the other nodes, with all clients back
 }
 
-// Generator is what the run says of itself. Lag is how much later than due the agents did things.
+// Generator is what the run says of itself. Lag is how much later than due the agents did things:
+// in the whole run, and during the hold, when latencies are measured.
 type Generator struct {
-	Agents   int   `json:"agents"`
-	P99LagUs int64 `json:"p99_lag_us"`
-	MaxLagUs int64 `json:"max_lag_us"`
+	Agents       int   `json:"agents"`
+	P99LagUs     int64 `json:"p99_lag_us"`
+	MaxLagUs     int64 `json:"max_lag_us"`
+	HoldP99LagUs int64 `json:"hold_p99_lag_us"`
+	HoldMaxLagUs int64 `json:"hold_max_lag_us"`
 }
 
 // Resources is what the parts of the system used during the hold.

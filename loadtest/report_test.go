@@ -17,7 +17,7 @@ const promised = `{"schema":"","verdict":"","target":"","driver":"",
  "latency":{"between_nodes_cv_percent":0},
  "sticky":{"sampled":0,"consistent":0},
  "failover":{"node":"","fault":"","detected_ms":0,"rerouted_ms":0,"displaced":0,"recovered":0},
- "generator":{"agents":0,"max_lag_us":0},
+ "generator":{"agents":0,"max_lag_us":0,"hold_max_lag_us":0},
  "resources":{"balancer":{"rss_bytes":0},"nodes":{"rss_bytes":0},"agents":{"rss_bytes":0}}}`
 
 func TestReportKeepsItsSchema(t *testing.T) {

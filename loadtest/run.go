@@ -302,15 +302,10 @@ func (r *run) close(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lag := newHistogram()
-	for _, a := range acks {
-		l, err := a.Measured.Lag.latency()
-		if err != nil {
-			return err
-		}
-		lag.Merge(l.histogram)
+	g := &r.report.Generator
+	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *measured) latencyMessage { return m.Lag }); err != nil {
+		return err
 	}
-	r.report.Generator.P99LagUs, r.report.Generator.MaxLagUs = lag.ValueAtQuantile(99), lag.Max()
 	r.sums()
 	_, err = r.fleet.tell(ctx, r.plan.shares, func(_ int, s share) order {
 		return order{Kind: orderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
@@ -325,6 +320,19 @@ func (r *run) close(ctx context.Context) error {
 }
 
 const closePatience = time.Minute
+
+// mergeLag sums up how late all agents were, in microseconds.
+func mergeLag(acks []ack, of func(*measured) latencyMessage) (p99, worst int64, err error) {
+	merged := newHistogram()
+	for _, a := range acks {
+		l, err := of(a.Measured).latency()
+		if err != nil {
+			return 0, 0, err
+		}
+		merged.Merge(l.histogram)
+	}
+	return merged.ValueAtQuantile(99), merged.Max(), nil
+}
 
 // sums brings the totals of the report up to date.
 func (r *run) sums() {

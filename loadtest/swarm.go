@@ -43,6 +43,7 @@ type swarm struct {
 	spare     *retry
 	pulse     pulse
 	lag       *hdrhistogram.Histogram // of everything the loop did later than due
+	holdLag   *hdrhistogram.Histogram // of what was due while latencies were recorded
 
 	recordFrom, recordTo int64 // scheduled instants whose latency counts; equal: none
 
@@ -64,7 +65,7 @@ const maxNodes = math.MaxUint8
 func newSwarm(l *reactor.Loop, settled func()) *swarm {
 	s := &swarm{
 		loop: l, epoch: mono.Now(), byName: make(map[string]uint8),
-		lag: newHistogram(), line: make([]byte, 0, 512), settled: settled,
+		lag: newHistogram(), holdLag: newHistogram(), line: make([]byte, 0, 512), settled: settled,
 	}
 	s.ramp.swarm, s.pings.swarm, s.sample.swarm, s.closer.swarm, s.pulse.swarm = s, s, s, s, s
 	s.pulse.again()
@@ -134,8 +135,20 @@ func (s *swarm) answered(c *client, r reply) {
 		s.n.Moved++
 	}
 	scheduled := s.epoch + int64(r.id)
-	if scheduled >= s.recordFrom && scheduled < s.recordTo {
+	if s.recording(scheduled) {
 		s.nodes[node-1].latency.record(scheduled-s.recordFrom, mono.Now()-scheduled)
+	}
+}
+
+// recording reports whether what was due then counts as a part of the hold.
+func (s *swarm) recording(due int64) bool { return due >= s.recordFrom && due < s.recordTo }
+
+// late notes how late something is done that was due then.
+func (s *swarm) late(due int64) {
+	lag := mono.Now() - due
+	record(s.lag, lag)
+	if s.recording(due) {
+		record(s.holdLag, lag)
 	}
 }
 
@@ -182,7 +195,10 @@ func (s *swarm) measured() (*measured, error) {
 			return nil, err
 		}
 	}
-	m.Lag, err = (&latency{histogram: s.lag}).message()
+	if m.Lag, err = (&latency{histogram: s.lag}).message(); err != nil {
+		return nil, err
+	}
+	m.HoldLag, err = (&latency{histogram: s.holdLag}).message()
 	return m, err
 }
 
@@ -247,6 +263,6 @@ func (p *pulse) again() {
 
 // OnTimer implements [reactor.Expirer].
 func (p *pulse) OnTimer(*reactor.Timer) {
-	record(p.swarm.lag, mono.Now()-p.due)
+	p.swarm.late(p.due)
 	p.again()
 }

@@ -3,7 +3,6 @@ package loadtest
 import (
 	"time"
 
-	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 )
 
@@ -92,7 +91,7 @@ func (p *pings) OnTimer(*reactor.Timer) {
 			return
 		}
 		if c := p.pick(); c != nil {
-			record(s.lag, mono.Now()-at)
+			s.late(at)
 			// A loop wakes up to a tick after the instant, whatever the system does. Only what
 			// goes beyond counts as latency.
 			c.ping(at + min(s.loop.Now()-at, tick))

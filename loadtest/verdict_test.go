@@ -22,7 +22,7 @@ func goodReport() *Report {
 			OnNode: 25_000, Displaced: 25_000, Recovered: 25_000,
 			Survivors: &Distribution{TargetPerNode: 33_333, Tolerance: 667, MaxDeviation: 200},
 		},
-		Generator: Generator{Agents: 6, P99LagUs: 1500, MaxLagUs: 30_000},
+		Generator: Generator{Agents: 6, P99LagUs: 150_000, MaxLagUs: 1_500_000, HoldP99LagUs: 1500, HoldMaxLagUs: 30_000},
 	}
 	for range 4 {
 		r.Nodes = append(r.Nodes, NodeResult{Connections: 25_000, KernelConnections: &kernel, KernelBefore: 1})
@@ -76,6 +76,7 @@ func TestEachCheckFails(t *testing.T) {
 		{"node_restored", func(r *Report) { r.Failover.Restored = false }, "up again", "not up"},
 	} {
 		s, r := Default(), goodReport()
+		r.Generator.P99LagUs, r.Generator.MaxLagUs = 1500, 30_000
 		c.change(r)
 		checks, verdict := judge(&s, r)
 		if verdict != Fail {
@@ -98,11 +99,15 @@ func TestVerdicts(t *testing.T) {
 		change func(*Report)
 		want   Verdict
 	}{
-		{"a late generator voids a good run", func(r *Report) { r.Generator.MaxLagUs = 1_000_001 }, Inconclusive},
-		{"and so does one that is often late", func(r *Report) { r.Generator.P99LagUs = 100_001 }, Inconclusive},
-		{"and a bad one, which may be its own fault", func(r *Report) { r.Generator.P99LagUs = 100_001; r.Sticky.Consistent = 0 }, Inconclusive},
+		{"a generator late in the hold voids a good run", func(r *Report) { r.Generator.HoldMaxLagUs = 1_000_001 }, Inconclusive},
+		{"and so does one that is often late", func(r *Report) { r.Generator.HoldP99LagUs = 100_001 }, Inconclusive},
+		{"what a late generator saw fail may be its own fault", func(r *Report) { r.Failover.ReroutedMs = 6000 }, Inconclusive},
+		{"what one in time saw fail is not", func(r *Report) {
+			r.Generator.P99LagUs, r.Generator.MaxLagUs = 1500, 30_000
+			r.Failover.ReroutedMs = 6000
+		}, Fail},
 		{"a run that ended early fails", func(r *Report) { r.Reason = "lost an agent" }, Fail},
-		{"late or not", func(r *Report) { r.Reason = "lost an agent"; r.Generator.MaxLagUs = 1_000_001 }, Fail},
+		{"late or not", func(r *Report) { r.Reason = "lost an agent"; r.Generator.HoldMaxLagUs = 1_000_001 }, Fail},
 		{"unless the user ended it", func(r *Report) { r.Reason, r.Verdict = "interrupted", Interrupted }, Interrupted},
 		{"freeze has its own limit", func(r *Report) { r.Failover.Fault = FaultFreeze; r.Failover.ReroutedMs = 7500 }, Pass},
 		{"parts that were not planned are not judged", func(r *Report) { r.Failover, r.Sticky, r.StickyAfter = nil, nil, nil }, Pass},

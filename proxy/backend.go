@@ -92,7 +92,10 @@ func (b *backend) asked(now int64) {
 }
 
 // answered notes that the node said something.
-func (b *backend) answered() { b.errors, b.askedAt = 0, 0 }
+func (b *backend) answered() {
+	b.errors, b.askedAt = 0, 0
+	b.flow.LifeSigns.Add(1)
+}
 
 // suspect tells the master that something is wrong with a node. failed counts
 // it among the errors in a row.

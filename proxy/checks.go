@@ -64,7 +64,7 @@ type watcher struct {
 	results   chan healthcheck.Result
 	checking  bool      // a check is on its way; next is stopped
 	begun     time.Time // when the last check began
-	heard     uint64    // bytes the node had sent to clients when the last check began
+	lifeSigns uint64    // of the node, as of then
 	hurry     bool      // after that check, do not wait for the interval
 	firstSign time.Time // of trouble, zero while there is none
 	ramp      *time.Ticker
@@ -145,7 +145,7 @@ func (w *watcher) report(s Suspect) {
 
 func (w *watcher) check(ctx context.Context) {
 	w.checking, w.begun = true, time.Now()
-	w.heard = w.board.NodeTotals(w.slot).BytesOut
+	w.lifeSigns = w.board.NodeTotals(w.slot).LifeSigns
 	probe := w.watch.probe
 	go func() { w.results <- probe(ctx) }()
 }
@@ -186,12 +186,12 @@ func (w *watcher) observe(r healthcheck.Result) {
 	w.hurry = false
 }
 
-// busy reports that a check which got no answer in time proves nothing: the node is up and went on
-// answering clients meanwhile. When a machine is overloaded, checks are late first; taking nodes
+// busy reports that a check which got no answer in time proves nothing: the node is up and has
+// answered clients since then, or ended their connections. When a machine is overloaded, checks are late first; taking nodes
 // out then would put their load on the others and bring down one after the other.
 func (w *watcher) busy(c healthcheck.Cause) bool {
 	late := c == healthcheck.CauseTimeout || c == healthcheck.CauseUnreachable
-	return late && w.health.up && w.board.NodeTotals(w.slot).BytesOut > w.heard
+	return late && w.health.up && w.board.NodeTotals(w.slot).LifeSigns > w.lifeSigns
 }
 
 // suspect has the node checked as soon as the fast interval allows. Refused connections mark it

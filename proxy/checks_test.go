@@ -357,7 +357,7 @@ func TestLateChecksOfABusyNodeProveNothing(t *testing.T) {
 		c.mood.Store(frozen)
 		for range 20 {
 			c.awaitCheck()
-			c.board.Flow(0, 0).BytesOut.Add(1)
+			c.board.Flow(0, 0).LifeSigns.Add(1)
 		}
 		c.wants(t, board.Up)
 		last := time.Now() // from here on it is silent

@@ -142,11 +142,11 @@ func (n *nodeEnd) OnOpen(*reactor.Conn) { n.w.connected((*pair)(n)) }
 // OnData is the node speaking.
 func (n *nodeEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
 	p := (*pair)(n)
+	p.lastActive = p.w.loop.Now()
 	if b := p.backend; b != nil {
 		b.answered()
 		b.flow.BytesOut.Add(uint64(len(data)))
 	}
-	p.lastActive = p.w.loop.Now()
 	p.toClient(data)
 	if p.client.Pending() > 0 {
 		p.node.Pause()
@@ -187,6 +187,9 @@ func (n *nodeEnd) OnDrained(*reactor.Conn) {
 func (n *nodeEnd) OnEOF(*reactor.Conn) {
 	p := (*pair)(n)
 	p.nodeEOF = true
+	if b := p.backend; b != nil {
+		b.flow.LifeSigns.Add(1) // a frozen process ends no stream
+	}
 	if p.clientEOF {
 		p.release()
 	} else if p.backend != nil {

@@ -65,14 +65,36 @@ func (p *poller) wake() {
 	_, _ = rawWrite(p.wakeFD, one[:])
 }
 
+// hiddenWait is how long, in milliseconds, a wait is kept from the Go scheduler. A loop under load
+// waits often and for microseconds. Told of each wait, the scheduler would every time wake its monitor
+// thread, which costs more than many an event: 7 % of the machine with 30 loops on 2 cores.
+const hiddenWait = 2
+
 // wait blocks for up to timeoutMs (-1: no limit) and returns how many events
 // there are to be read with event. An interrupted wait has none.
 func (p *poller) wait(timeoutMs int) (int, error) {
-	n, err := unix.EpollWait(p.fd, p.events[:], timeoutMs)
+	hidden := hiddenWait
+	if timeoutMs >= 0 {
+		hidden = min(hidden, timeoutMs)
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.events)), uintptr(len(p.events)), uintptr(hidden), 0, 0)
+	switch {
+	case errno == unix.EINTR:
+		return 0, nil
+	case errno != 0:
+		return 0, os.NewSyscallError("epoll_wait", errno)
+	case n > 0 || hidden == timeoutMs:
+		return int(n), nil
+	}
+	rest := timeoutMs
+	if rest > 0 {
+		rest -= hidden
+	}
+	m, err := unix.EpollWait(p.fd, p.events[:], rest)
 	if err == unix.EINTR {
 		return 0, nil
 	}
-	return max(n, 0), os.NewSyscallError("epoll_wait", err)
+	return max(m, 0), os.NewSyscallError("epoll_wait", err)
 }
 
 // event returns the i-th event of the last wait. A wake-up has fd -1.

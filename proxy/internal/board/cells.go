@@ -135,8 +135,9 @@ type Flow struct {
 	Resets        atomic.Uint64 // established, then cut by the node
 	Retries       atomic.Uint64 // clients that went elsewhere because this node did not answer
 	Displaced     atomic.Uint64 // clients cut off because the node went down
+	LifeSigns     atomic.Uint64 // times the node said something or ended a stream
 	Connect       [ConnectBuckets]atomic.Uint64
-	_             [cacheLine - 16]byte
+	_             [cacheLine - 24]byte
 }
 
 // ConnectBuckets is the number of buckets of the histogram of connect times:

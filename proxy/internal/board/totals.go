@@ -79,6 +79,7 @@ type FlowTotals struct {
 	BytesIn, BytesOut, Messages uint64
 	ConnectErrors, Resets       uint64
 	Retries, Displaced          uint64
+	LifeSigns                   uint64
 	Connect                     [ConnectBuckets]uint64
 }
 
@@ -96,6 +97,7 @@ func (b *Board) NodeTotals(i int) FlowTotals {
 		t.Resets += f.Resets.Load()
 		t.Retries += f.Retries.Load()
 		t.Displaced += f.Displaced.Load()
+		t.LifeSigns += f.LifeSigns.Load()
 		for k := range f.Connect {
 			t.Connect[k] += f.Connect[k].Load()
 		}
