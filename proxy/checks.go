@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -61,12 +62,12 @@ type watcher struct {
 	health    health
 	slowly    bool // the next time it comes up, its weight grows slowly
 	next      *time.Timer
-	results   chan healthcheck.Result
-	checking  bool      // a check is on its way; next is stopped
-	begun     time.Time // when the last check began
-	lifeSigns uint64    // of the node, as of then
-	hurry     bool      // after that check, do not wait for the interval
-	firstSign time.Time // of trouble, zero while there is none
+	result    chan healthcheck.Result // of the check that is on its way, while next is stopped; or nil
+	abandon   context.CancelFunc      // that check
+	begun     time.Time               // when the last check began
+	lifeSigns uint64                  // of the node, as of then
+	hurry     bool                    // after that check, do not wait for the interval
+	firstSign time.Time               // of trouble, zero while there is none
 	ramp      *time.Ticker
 	upSince   time.Time
 }
@@ -86,7 +87,6 @@ func newWatcher(b *board.Board, slot int, name string, w watch, slowly bool, tel
 		ended:    make(chan struct{}),
 		watch:    w,
 		slowly:   slowly,
-		results:  make(chan healthcheck.Result, 1),
 	}
 	watcher.status.Store(&checkStatus{result: healthcheck.Result{Kind: w.checks.Kind}})
 	return watcher
@@ -104,13 +104,13 @@ func (w *watcher) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			if w.checking {
-				<-w.results
+			if w.result != nil {
+				<-w.result
 			}
 			return
 		case <-w.next.C:
 			w.check(ctx)
-		case r := <-w.results:
+		case r := <-w.result:
 			w.observe(r)
 		case s := <-w.suspects:
 			w.suspect(s)
@@ -144,14 +144,16 @@ func (w *watcher) report(s Suspect) {
 }
 
 func (w *watcher) check(ctx context.Context) {
-	w.checking, w.begun = true, time.Now()
+	ctx, w.abandon = context.WithCancel(ctx)
+	result, probe := make(chan healthcheck.Result, 1), w.watch.probe
+	w.result, w.begun = result, time.Now()
 	w.lifeSigns = w.board.NodeTotals(w.slot).LifeSigns
-	probe := w.watch.probe
-	go func() { w.results <- probe(ctx) }()
+	go func() { result <- probe(ctx) }()
 }
 
 func (w *watcher) observe(r healthcheck.Result) {
-	w.checking = false
+	w.abandon()
+	w.result = nil
 	last := w.status.Swap(&checkStatus{result: r, at: time.Now(), detected: w.status.Load().detected})
 	if !r.Conclusive() {
 		if last.result.Conclusive() {
@@ -187,12 +189,15 @@ func (w *watcher) observe(r healthcheck.Result) {
 }
 
 // busy reports that a check which got no answer in time proves nothing: the node is up and has
-// answered clients since then, or ended their connections. When a machine is overloaded, checks are late first; taking nodes
+// answered clients since then. When a machine is overloaded, checks are late first; taking nodes
 // out then would put their load on the others and bring down one after the other.
 func (w *watcher) busy(c healthcheck.Cause) bool {
 	late := c == healthcheck.CauseTimeout || c == healthcheck.CauseUnreachable
-	return late && w.health.up && w.board.NodeTotals(w.slot).LifeSigns > w.lifeSigns
+	return late && w.health.up && w.heard()
 }
+
+// heard reports that the node gave a sign of life since the last check began.
+func (w *watcher) heard() bool { return w.board.NodeTotals(w.slot).LifeSigns > w.lifeSigns }
 
 // suspect has the node checked as soon as the fast interval allows. Refused connections mark it
 // down at once when there are enough of them. Nothing else does without a failed check: a
@@ -210,8 +215,17 @@ func (w *watcher) suspect(s Suspect) {
 	case s.Errors >= errorsInARow || s.Reason == SuspectSilent:
 		w.health.doubt(&w.watch.checks)
 	}
-	if w.checking {
+	if w.result != nil {
 		w.hurry = true
+		cut := s.Reason == SuspectClosed || s.Reason == SuspectReset
+		if waited := time.Since(w.begun); cut && waited >= w.watch.checks.FastInterval && !w.heard() {
+			// The kernel takes connections for a process that is being killed until it gets to
+			// closing the socket: a check would wait in vain.
+			w.observe(healthcheck.Result{
+				Kind: w.watch.checks.Kind, Cause: healthcheck.CauseTimeout,
+				Error: fmt.Sprintf("cuts connections and gives no reply within %v", waited.Round(time.Millisecond)),
+			})
+		}
 		return
 	}
 	w.next.Reset(time.Until(w.begun.Add(w.watch.checks.FastInterval)))

@@ -75,6 +75,38 @@ func TestSuspicionWhileChecking(t *testing.T) {
 	})
 }
 
+// A process that is being killed may take a check in before it closes its socket.
+func TestCheckOfADyingNodeIsNotAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := watched(t, well, defaultWatch(), false)
+		after(time.Second)
+		c.mood.Store(frozen)
+		c.awaitCheck()
+		for range 4 {
+			c.report(c.suspicion(SuspectReset, errorsInARow))
+			after(100 * time.Millisecond)
+		}
+		c.wants(t, board.Down)
+	})
+}
+
+// One that answers others meanwhile is only slow.
+func TestCheckOfASlowNodeIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := watched(t, well, defaultWatch(), false)
+		after(time.Second)
+		c.mood.Store(frozen)
+		c.awaitCheck()
+		c.mood.Store(well)
+		c.board.Flow(0, 0).LifeSigns.Add(1)
+		for range 8 {
+			c.report(c.suspicion(SuspectReset, errorsInARow))
+			after(100 * time.Millisecond)
+		}
+		c.wants(t, board.Up)
+	})
+}
+
 func TestStaleSuspicionIsVoid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := watched(t, well, defaultWatch(), false)

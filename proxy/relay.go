@@ -187,10 +187,10 @@ func (n *nodeEnd) OnDrained(*reactor.Conn) {
 func (n *nodeEnd) OnEOF(*reactor.Conn) {
 	p := (*pair)(n)
 	p.nodeEOF = true
-	if b := p.backend; b != nil {
-		b.flow.LifeSigns.Add(1) // a frozen process ends no stream
-	}
 	if p.clientEOF {
+		if b := p.backend; b != nil {
+			b.flow.LifeSigns.Add(1) // the kernel would not end this one for a frozen process
+		}
 		p.release()
 	} else if p.backend != nil {
 		p.w.suspect(p.backend, SuspectClosed, false)

@@ -135,7 +135,7 @@ type Flow struct {
 	Resets        atomic.Uint64 // established, then cut by the node
 	Retries       atomic.Uint64 // clients that went elsewhere because this node did not answer
 	Displaced     atomic.Uint64 // clients cut off because the node went down
-	LifeSigns     atomic.Uint64 // times the node said something or ended a stream
+	LifeSigns     atomic.Uint64 // times the node said something, or ended a stream after its client
 	Connect       [ConnectBuckets]atomic.Uint64
 	_             [cacheLine - 24]byte
 }
