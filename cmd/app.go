@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/charmbracelet/log"
 	"github.com/muesli/termenv"
@@ -18,6 +19,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
+
+// statusTimeout is how long a daemon may take to answer.
+const statusTimeout = 5 * time.Second
 
 // app is what all commands share: the streams, the global flags, and the configuration, which is
 // read when a command first asks for it.

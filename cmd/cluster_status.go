@@ -15,9 +15,6 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
-// statusTimeout is how long a daemon may take to answer.
-const statusTimeout = 5 * time.Second
-
 func newClusterStatusCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{

@@ -36,6 +36,7 @@ type fakeNode struct {
 	up     bool
 	frozen chan struct{} // closed when it goes on; nil when it runs
 	since  time.Time
+	slow   atomic.Int32 // observations until it is out of slow start
 	conns  map[net.Conn]bool
 }
 
@@ -152,7 +153,7 @@ func (f *fake) Observe(context.Context) (Observation, error) {
 	defer f.mu.Unlock()
 	o := Observation{Balancer: &BalancerView{PIDs: []int{os.Getpid()}, Max: 1 << 20}, CanBreak: true}
 	for _, n := range f.nodes {
-		o.Nodes = append(o.Nodes, NodeView{Name: n.name, Up: n.up, Since: n.since})
+		o.Nodes = append(o.Nodes, NodeView{Name: n.name, Up: n.up, Since: n.since, Slow: n.slow.Add(-1) >= 0})
 	}
 	return o, nil
 }

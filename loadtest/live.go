@@ -94,6 +94,7 @@ func (o *Observation) balancer(s *proxy.Stats, limits Limits) {
 		if !n.Leaving {
 			o.Nodes = append(o.Nodes, NodeView{
 				Name: n.Name, Address: n.Address, Up: n.State == proxy.NodeUp, Since: n.Since, Max: int(n.MaxConnections),
+				Slow: n.Weight < n.FullWeight,
 			})
 		}
 	}

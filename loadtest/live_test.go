@@ -14,7 +14,7 @@ func TestObservationOfBalancerAndCluster(t *testing.T) {
 	stats.PID, stats.Connections.Active, stats.Connections.Max = 10, 5, 100
 	stats.Workers = []proxy.WorkerStats{{PID: 11, Max: 60}, {PID: 0, Max: 60}}
 	stats.Nodes = []proxy.NodeStats{
-		{Name: "a", Address: "127.0.0.1:9001", State: proxy.NodeUp, Since: since, MaxConnections: 35},
+		{Name: "a", Address: "127.0.0.1:9001", State: proxy.NodeUp, Since: since, MaxConnections: 35, Weight: 0.5, FullWeight: 1},
 		{Name: "b", Address: "127.0.0.1:9002", State: proxy.NodeDraining},
 		{Name: "c", Leaving: true, State: proxy.NodeUp},
 	}
@@ -27,7 +27,7 @@ func TestObservationOfBalancerAndCluster(t *testing.T) {
 	if b := o.Balancer; len(b.PIDs) != 2 || len(b.Workers) != 2 || b.Connections != 5 || b.Max != 100 || b.Limits != houseLimits {
 		t.Errorf("%+v", b)
 	}
-	if len(o.Nodes) != 2 || o.Nodes[0] != (NodeView{Name: "a", Address: "127.0.0.1:9001", PID: 20, Up: true, Since: since, Max: 35}) {
+	if len(o.Nodes) != 2 || o.Nodes[0] != (NodeView{Name: "a", Address: "127.0.0.1:9001", PID: 20, Up: true, Since: since, Max: 35, Slow: true}) {
 		t.Errorf("%+v", o.Nodes)
 	}
 	if names := o.serving(); len(names) != 1 || names[0] != "a" || !o.CanBreak {

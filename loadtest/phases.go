@@ -5,11 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
 )
+
+// settle waits until every node gets its share: the spread over nodes of which one is in slow start
+// says nothing.
+func (r *run) settle(ctx context.Context) error {
+	slow := r.facts.seen.slow()
+	r.log.Info("waiting for nodes in slow start", "nodes", slow, "at_most", settlePatience)
+	limited, cancel := context.WithTimeoutCause(ctx, settlePatience,
+		fmt.Errorf("in slow start for longer than %s: %s", settlePatience, strings.Join(slow, ", ")))
+	defer cancel()
+	return r.observe(limited, func(o *Observation) bool {
+		slow = o.slow()
+		return len(slow) == 0
+	})
+}
+
+// settlePatience is longer than slow starts usually take.
+const settlePatience = 5 * time.Minute
 
 // ramp opens all connections: first one of every source, then the rest. A balancer that keeps sources
 // on their nodes chooses with the first, and could not choose well while some sources are far ahead

@@ -19,6 +19,7 @@ type Phase string
 // The phases of a run, in their order.
 const (
 	PhasePreflight   Phase = "preflight"
+	PhaseSettle      Phase = "settle" // nodes in slow start are awaited; most runs have none
 	PhaseBaseline    Phase = "baseline"
 	PhaseRamp        Phase = "ramp"
 	PhaseHold        Phase = "hold"
@@ -171,6 +172,7 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		gauge gauge
 		do    func(context.Context) error
 	}{
+		{PhaseSettle, len(r.facts.seen.slow()) == 0, nil, r.settle},
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, func(ctx context.Context) error { return r.hold(ctx, local) }},

@@ -107,6 +107,20 @@ func TestRunOfFewSources(t *testing.T) {
 	}
 }
 
+func TestRunAwaitsSlowStart(t *testing.T) {
+	f := startFake(t, 2)
+	f.nodes[1].slow.Store(3)
+	s := testSpec(f, 50, 100*time.Millisecond)
+	s.Failover = FaultNone
+	r := mustRun(t, s, Options{System: f})
+	if failed(r) != "" || !strings.HasPrefix(phases(r), "preflight, settle, baseline, ") {
+		t.Error(failed(r), phases(r))
+	}
+	if n := f.nodes[1].slow.Load(); n >= 0 {
+		t.Errorf("it began %d observations early", n)
+	}
+}
+
 func TestRunFreezes(t *testing.T) {
 	f := startFake(t, 3)
 	s := testSpec(f, 90, 100*time.Millisecond)

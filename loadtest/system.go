@@ -42,6 +42,7 @@ type NodeView struct {
 	Up    bool
 	Since time.Time // of the last change of Up
 	Max   int       // connections it gets at most; 0: no limit
+	Slow  bool      // it came up lately and gets less than its share yet
 }
 
 // node finds a node by name.
@@ -59,6 +60,17 @@ func (o *Observation) serving() []string {
 	var names []string
 	for _, n := range o.Nodes {
 		if n.Up || o.Balancer == nil {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// slow lists the nodes that get less than their share yet.
+func (o *Observation) slow() []string {
+	var names []string
+	for _, n := range o.Nodes {
+		if n.Up && n.Slow {
 			names = append(names, n.Name)
 		}
 	}

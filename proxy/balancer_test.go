@@ -215,7 +215,12 @@ func (b *balancer) dial() *client {
 // eventually waits for the stats to be so.
 func (b *balancer) eventually(what string, ok func(s *Stats) bool) {
 	b.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	b.patiently(what, 10*time.Second, ok)
+}
+
+func (b *balancer) patiently(what string, patience time.Duration, ok func(s *Stats) bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		s := b.stats()
 		if ok(s) {
 			return

@@ -50,10 +50,8 @@ func newLimits(s *Spec) limits {
 func prefixes(texts []string) []netip.Prefix {
 	var list []netip.Prefix
 	for _, text := range texts {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			list = append(list, p.Masked())
-		} else if a, err := netip.ParseAddr(text); err == nil {
-			list = append(list, netip.PrefixFrom(a, a.BitLen()))
+		if p, err := ParsePrefix(text); err == nil { // Validate has refused others
+			list = append(list, p)
 		}
 	}
 	return list

@@ -204,6 +204,7 @@ func (m *master) run(ctx context.Context) error {
 			}
 			m.background.Go(func() { _, _ = m.reload() }) // it logs
 		case <-sweep.C:
+			m.fleet.replaceHung()
 			if m.members.sweep() {
 				m.fleet.respec()
 			}

@@ -58,6 +58,8 @@ func newGeneration(address string, n int) (*generation, error) {
 type row struct {
 	owner    *generation // nil: free
 	restarts uint64
+	beat     int64 // of the worker's heart, as last seen
+	missed   int   // looks in a row that saw no new one
 }
 
 // fleet is all workers. Its methods may be called from any goroutine.
@@ -245,6 +247,35 @@ func (f *fleet) respec() {
 			f.log.Warn("workers have not taken over the configuration", "within", readyTimeout)
 		}
 	})
+}
+
+// maxMissed is how many looks in a row may see no heartbeat of a worker before it is replaced. They
+// are counted, not timed: when the whole machine was suspended, nobody has missed anything.
+const maxMissed = 15
+
+// replaceHung kills workers whose loop no longer turns: their clients are better off elsewhere. It is
+// called once every sweepInterval, while all are served.
+func (f *fleet) replaceHung() {
+	f.pools(func(g *generation, p *prefork.Pool) {
+		for i, r := range g.rows {
+			if f.misses(r) == maxMissed {
+				f.log.Error("worker hangs, killing it", "worker", r, "pid", p.PID(i))
+				p.Kill(i)
+			}
+		}
+	})
+}
+
+// misses looks at a worker's heartbeat and returns how many looks in a row have seen no new one.
+func (f *fleet) misses(r int) int {
+	beat := f.board.Worker(r).HeartbeatNs.Load()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	row := &f.rows[r]
+	if row.missed++; beat == 0 || beat != row.beat { // 0 is between two lives
+		row.beat, row.missed = beat, 0
+	}
+	return row.missed
 }
 
 // hear takes a message of worker i of g.

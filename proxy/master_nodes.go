@@ -31,6 +31,9 @@ type member struct {
 	changesBefore uint64
 }
 
+// weight is the node's share relative to the other nodes'.
+func (m *member) weight() int { return max(m.node.Weight, 1) }
+
 // watch is what the watcher of m has to do under a valid spec.
 func (m *member) watch(s *Spec) watch {
 	probe, _ := healthcheck.Lookup(s.Checks.Kind) // Validate knows the kind
@@ -38,7 +41,7 @@ func (m *member) watch(s *Spec) watch {
 	return watch{
 		checks:    s.Checks,
 		probe:     func(ctx context.Context) healthcheck.Result { return probe(ctx, target) },
-		weight:    max(m.node.Weight, 1),
+		weight:    m.weight(),
 		slowStart: s.SlowStart,
 		draining:  m.drained || m.leaving,
 	}

@@ -10,7 +10,6 @@ import (
 const (
 	messageSpec    = "spec"    // master → worker: WorkerSpec, the first message and again at reload
 	messageNodes   = "nodes"   // master → worker: none; node cells of the board have changed
-	messageDrain   = "drain"   // master → worker: Drain
 	messageReady   = "ready"   // worker → master: none; it accepts clients, under the last WorkerSpec
 	messageSuspect = "suspect" // worker → master: Suspect
 	messageDrained = "drained" // worker → master: none; it holds no client any more
@@ -38,12 +37,6 @@ type NodeSlot struct {
 	Slot    int
 	Node    topology.Node
 	Address netip.AddrPort // of the node's TCP listener, resolved by the master
-}
-
-// Drain tells a worker to stop accepting and to end when its last client has gone or the time is
-// up, whichever comes first.
-type Drain struct {
-	TimeoutMs int64
 }
 
 // Suspect reports that a node misbehaved towards a worker's clients.

@@ -78,7 +78,8 @@ type NodeStats struct {
 	State          string     `json:"state"`   // NodeUp, …
 	Since          time.Time  `json:"since"`   // to the nanosecond
 	Leaving        bool       `json:"leaving,omitempty"`
-	Weight         float64    `json:"weight"` // of this moment, slow start included
+	Weight         float64    `json:"weight"`      // of this moment, slow start included
+	FullWeight     float64    `json:"full_weight"` // as configured
 	Connections    int64      `json:"connections"`
 	MaxConnections int64      `json:"max_connections"`
 	Pledged        int64      `json:"pledged"`   // connections that clients new to it are expected to add

@@ -150,6 +150,7 @@ func (m *member) stats(b *board.Board) NodeStats {
 		Since:          time.Unix(0, cell.SinceUnixNs.Load()),
 		Leaving:        m.leaving,
 		Weight:         float64(cell.Weight.Load()) / weightUnit,
+		FullWeight:     float64(m.weight()),
 		Connections:    flow.Active,
 		MaxConnections: cell.MaxConns.Load(),
 		Pledged:        pledged,

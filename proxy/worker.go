@@ -158,11 +158,6 @@ func (w *worker) handle(m prefork.Message) {
 		}
 	case messageNodes:
 		w.syncNodes()
-	case messageDrain:
-		var d Drain
-		if err = decode(m, messageDrain, &d); err == nil {
-			w.drain(time.Duration(d.TimeoutMs) * time.Millisecond)
-		}
 	default:
 		err = fmt.Errorf("unknown message %q", m.Kind)
 	}

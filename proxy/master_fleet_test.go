@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+func TestHeartbeatsAreCounted(t *testing.T) {
+	b, err := board.Create(board.Layout{Workers: 2, Sources: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	f := &fleet{board: b, rows: make([]row, 2)}
+	for range 3 * maxMissed {
+		if n := f.misses(0); n != 0 {
+			t.Fatalf("a worker that has not begun missed %d heartbeats", n)
+		}
+	}
+	b.Worker(0).HeartbeatNs.Store(5)
+	for want := range maxMissed + 2 {
+		if n := f.misses(0); n != want {
+			t.Fatalf("missed %d, want %d", n, want)
+		}
+	}
+	b.Worker(0).HeartbeatNs.Store(6)
+	if n := f.misses(0); n != 0 {
+		t.Errorf("missed %d after a heartbeat", n)
+	}
+}
+
+// A worker that hangs is replaced, the others live on.
+func TestHungWorkerIsReplaced(t *testing.T) {
+	b := serve(t, startNodes(t, 1), func(s *Spec) { s.Workers = 2 })
+	clients := make([]*client, 20) // the kernel chooses their workers by hash
+	for i := range clients {
+		clients[i] = b.dial()
+		clients[i].ask("hello")
+	}
+	hung := b.stats().Workers[0]
+	if err := syscall.Kill(hung.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(hung.PID, syscall.SIGKILL) })
+	b.patiently("the replacement", 2*maxMissed*sweepInterval, func(s *Stats) bool {
+		w := s.Workers[0]
+		return w.PID != 0 && w.PID != hung.PID && w.Restarts == 1
+	})
+	served := 0
+	for _, c := range clients {
+		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write([]byte("still here\n")); err != nil {
+			continue
+		}
+		if _, err := c.r.ReadString('\n'); err == nil {
+			served++
+		}
+	}
+	if want := len(clients) - int(hung.Active); served != want {
+		t.Errorf("%d clients are served, want %d", served, want)
+	}
+}
