@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestRelayBothWays(t *testing.T) {
+	n := startNode(t, "a", func(c *net.TCPConn) { _, _ = io.Copy(c, c); _ = c.CloseWrite() })
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Limits.MessagesPerSecond = 0 })
+	c := b.dial("")
+	payload := bytes.Repeat([]byte("0123456789abcde\n"), 1<<20/16)
+	go func() {
+		_, _ = c.Write(payload)
+		_ = c.CloseWrite()
+	}()
+	got, err := io.ReadAll(c.r)
+	if err != nil || !bytes.Equal(got, payload) {
+		t.Fatalf("%d bytes came back of %d, %v", len(got), len(payload), err)
+	}
+	b.eventually("the pair to end", func() bool { return b.board.Active() == 0 })
+	totals := b.board.NodeTotals(0)
+	if totals.Total != 1 || totals.BytesIn != uint64(len(payload)) || totals.BytesOut != uint64(len(payload)) || totals.Messages != 1<<16 {
+		t.Fatalf("counted %+v", totals)
+	}
+}
+
+func TestNodeEndsFirst(t *testing.T) {
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		_, _ = io.WriteString(c, "bye\n")
+		_ = c.CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+	})
+	b := startWorker(t, []string{n.address()}, nil)
+	c := b.dial("")
+	if got := c.hear(); got != "bye" {
+		t.Fatal(got)
+	}
+	if _, err := c.r.ReadByte(); err != io.EOF {
+		t.Fatalf("after the node's end: %v", err)
+	}
+	c.say("I can still speak\n")
+	c.Close()
+	b.eventually("the pair to end", func() bool { return b.board.Active() == 0 })
+}
+
+func TestThrottleLosesNothing(t *testing.T) {
+	n := startNode(t, "a", nil)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Limits.MessagesPerSecond = 50 })
+	c := b.dial("")
+	const messages = 65
+	go func() {
+		for i := range messages {
+			fmt.Fprintf(c, "%d\n", i)
+		}
+	}()
+	start := time.Now()
+	for i := range messages {
+		if got, want := c.hear(), fmt.Sprintf("a:%d", i); got != want {
+			t.Fatalf("heard %q, want %q", got, want)
+		}
+	}
+	// 50 come at once; the 51st passes and has to be paid for before the next.
+	if took := time.Since(start); took < (messages-52)*time.Second/50 {
+		t.Errorf("%d messages in %v", messages, took)
+	}
+	if b.cell.Throttles.Load() == 0 {
+		t.Error("nobody was throttled")
+	}
+}
+
+func TestRejectAnswersWithTheRequestsID(t *testing.T) {
+	n := startNode(t, "a", nil)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) {
+		s.Limits.MessagesPerSecond = 1
+		s.Limits.Action = ActionReject
+	})
+	c := b.dial("")
+	c.say(`{"jsonrpc":"2.0","id":1,"method":"ping"}` + "\n")
+	if got := c.hear(); got != `a:{"jsonrpc":"2.0","id":1,"method":"ping"}` {
+		t.Fatal(got)
+	}
+	c.say(`{"jsonrpc":"2.0","id":"two","method":"ping"}` + "\n" + `{"jsonrpc":"2.0","method":"notifications/x"}` + "\n" + `[{"jsonrpc":"2.0","id":4,"method":"ping"}]` + "\n")
+	for _, id := range []string{`"id":"two"`, `[{"jsonrpc":"2.0","id":4`} {
+		got := c.hear()
+		if !strings.Contains(got, id) || !strings.Contains(got, "-32019") || !strings.Contains(got, "retryAfterMs") {
+			t.Fatalf("heard %q, want an error with %s", got, id)
+		}
+	}
+	b.eventually("three rejects", func() bool { return b.cell.Rejects.Load() == 3 })
+}
+
+// An answer of ours must not land inside a line of the node's.
+func TestRejectWaitsForTheEndOfTheNodesLine(t *testing.T) {
+	release := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		_, _ = bufio.NewReader(c).ReadString('\n')
+		_, _ = io.WriteString(c, "first half, ")
+		<-release
+		_, _ = io.WriteString(c, "second half\nnext\n")
+		_, _ = io.Copy(io.Discard, c)
+	})
+	b := startWorker(t, []string{n.address()}, func(s *Spec) {
+		s.Limits.MessagesPerSecond = 1
+		s.Limits.Action = ActionReject
+	})
+	c := b.dial("")
+	c.say(`{"id":1,"method":"ping"}` + "\n")
+	if first, err := c.r.Peek(12); err != nil || string(first) != "first half, " {
+		t.Fatalf("%q, %v", first, err)
+	}
+	c.say(`{"id":2,"method":"ping"}` + "\n")
+	b.eventually("the reject", func() bool { return b.cell.Rejects.Load() == 1 })
+	close(release)
+	if got := c.hear(); got != "first half, second half" {
+		t.Fatal(got)
+	}
+	if got := c.hear(); !strings.Contains(got, "-32019") {
+		t.Fatal(got)
+	}
+	if got := c.hear(); got != "next" {
+		t.Fatal(got)
+	}
+}
+
+func TestTooLongMessage(t *testing.T) {
+	n := startNode(t, "a", nil)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.MaxMessage = 1000 })
+	c := b.dial("")
+	c.say(strings.Repeat("x", 999) + "\n")
+	if got := c.hear(); len(got) != 1001 {
+		t.Fatal(len(got))
+	}
+	c.say(strings.Repeat("x", 1001))
+	if code, _ := c.refusal(); code != -32600 {
+		t.Fatal(code)
+	}
+}
+
+func TestBackPressureIsBounded(t *testing.T) {
+	release := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		<-release
+		_, _ = io.Copy(io.Discard, c)
+	})
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Limits.MessagesPerSecond = 0 })
+	c := b.dial("")
+	line := append(bytes.Repeat([]byte("x"), 1023), '\n')
+	stuck := make(chan int)
+	const total = 64 << 20
+	go func() {
+		sent := 0
+		for sent < total {
+			_ = c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+			n, err := c.Write(line)
+			sent += n
+			if err != nil {
+				stuck <- sent
+				line = line[n:]
+				_ = c.SetWriteDeadline(time.Now().Add(10 * time.Second))
+				_, _ = c.Write(line)
+				break
+			}
+		}
+		_ = c.CloseWrite()
+	}()
+	if sent := <-stuck; sent >= total {
+		t.Fatal("nothing held the client back")
+	}
+	b.on(func() {
+		for p := b.backends[0].pairs; p != nil; p = p.next {
+			if held := p.node.Pending(); held == 0 || held > 64<<10 {
+				t.Errorf("%d bytes are held for the node", held)
+			}
+		}
+	})
+	close(release)
+	b.eventually("the pair to end", func() bool { return b.board.Active() == 0 })
+}

@@ -1,0 +1,253 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+func TestSourcesStickAndSpread(t *testing.T) {
+	nodes := []string{startNode(t, "a", nil).address(), startNode(t, "b", nil).address()}
+	b := startWorker(t, nodes, nil)
+	seen := map[string]int{}
+	for i := range 10 {
+		from := fmt.Sprintf("127.0.7.%d", i+1)
+		var first string
+		for range 4 {
+			c := b.dial(from)
+			c.say("x\n")
+			name, _, _ := strings.Cut(c.hear(), ":")
+			if first == "" {
+				first = name
+				seen[name]++
+			}
+			if name != first {
+				t.Fatalf("%s went to %s, then to %s", from, first, name)
+			}
+		}
+	}
+	if seen["a"] != 5 || seen["b"] != 5 {
+		t.Fatalf("sources spread %v, want 5 and 5", seen)
+	}
+	if a0, a1 := b.board.NodeActive(0), b.board.NodeActive(1); a0 != 20 || a1 != 20 {
+		t.Fatalf("connections %d and %d, want 20 and 20", a0, a1)
+	}
+}
+
+// The sources of a lost node are spread by what they are going to bring, not by
+// the one connection each has brought so far.
+func TestSourcesOfALostNodeSpreadEvenly(t *testing.T) {
+	var nodes []string
+	for _, name := range []string{"a", "b", "c"} {
+		nodes = append(nodes, startNode(t, name, nil).address())
+	}
+	b := startWorker(t, nodes, nil)
+	const sources, each = 24, 8
+	connect := func(i int) {
+		c := b.dial(fmt.Sprintf("127.0.6.%d", i+1))
+		c.say("x\n")
+		c.hear()
+	}
+	for range each {
+		for i := range sources {
+			connect(i)
+		}
+	}
+	if n := b.board.NodeActive(0); n != sources*each/3 {
+		t.Fatalf("%d connections on the first node", n)
+	}
+	// One node is a little emptier than the other when the first one dies.
+	var lost []int
+	for i := range sources {
+		id, _ := b.board.Sources().Lookup(netip.MustParseAddr(fmt.Sprintf("127.0.6.%d", i+1)))
+		if node, _ := b.board.Sources().Sticky(id); node == 0 {
+			lost = append(lost, i)
+		}
+	}
+	b.on(func() { b.backends[1].pairs.close() })
+	b.board.SetNodeState(0, board.Down, time.Now())
+	b.on(b.syncNodes)
+	b.eventually("the clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
+	for range each {
+		for _, i := range lost {
+			connect(i)
+		}
+	}
+	got := []int64{b.board.NodeActive(1), b.board.NodeActive(2)}
+	if diff := got[0] - got[1]; diff < -each-1 || diff > each+1 {
+		t.Fatalf("%d and %d connections on the nodes that are left", got[0], got[1])
+	}
+}
+
+func TestDeadNodeIsSkippedAndReported(t *testing.T) {
+	dead := startNode(t, "dead", nil)
+	dead.stop()
+	alive := startNode(t, "alive", nil)
+	b := startWorker(t, []string{dead.address(), alive.address()}, func(s *Spec) { s.Sticky.TCP = StickyNone; s.Balance = BalanceRoundRobin })
+	for range 6 {
+		c := b.dial("")
+		c.say("x\n")
+		if got := c.hear(); got != "alive:x" {
+			t.Fatal(got)
+		}
+	}
+	totals := b.board.NodeTotals(0)
+	if totals.ConnectErrors != 3 || totals.Retries != 3 || totals.Total != 0 {
+		t.Fatalf("counted %+v", totals)
+	}
+	for r := range b.reports {
+		if r.Slot != 0 || r.Reason != SuspectRefused {
+			t.Fatalf("reported %+v", r)
+		}
+		if r.Errors == errorsInARow {
+			return
+		}
+	}
+}
+
+// A connection may fail in the very turn in which its node is found to be down.
+// Its error is that node's alone, and the client is served elsewhere.
+func TestFailureAndDisplacementInOneTurn(t *testing.T) {
+	dead := startNode(t, "dead", nil)
+	dead.stop()
+	alive := startNode(t, "alive", nil)
+	b := startWorker(t, []string{dead.address(), alive.address()}, nil)
+	b.board.Node(1).MaxConns.Store(1)
+	b.board.Flow(0, 1).Active.Add(1) // full: everybody tries the dead one first
+	var look func()
+	look = func() {
+		node := b.backends[0]
+		if node.pairs == nil || node.pairs.node.Open() {
+			b.loop.Post(look) // in every turn, after its events
+			return
+		}
+		// The connect was refused; OnClose comes at the end of this turn.
+		b.board.Flow(0, 1).Active.Add(-1)
+		b.board.Node(1).MaxConns.Store(0)
+		b.board.SetNodeState(0, board.Down, time.Now())
+		b.syncNodes()
+	}
+	b.loop.Post(look)
+	c := b.dial("")
+	c.say("x\n")
+	if got := c.hear(); got != "alive:x" {
+		t.Fatal(got)
+	}
+	if errs := b.board.NodeTotals(1).ConnectErrors; errs != 0 {
+		t.Fatalf("%d connect errors are blamed on the living node", errs)
+	}
+}
+
+func TestNodeMarkedDownLosesItsClientsAtOnce(t *testing.T) {
+	a, z := startNode(t, "a", nil), startNode(t, "z", nil)
+	b := startWorker(t, []string{a.address(), z.address()}, nil)
+	first, second := b.dial("127.0.8.1"), b.dial("127.0.8.2")
+	first.say("x\n")
+	second.say("x\n")
+	names := first.hear() + " " + second.hear()
+	if names != "a:x z:x" && names != "z:x a:x" {
+		t.Fatal(names)
+	}
+	doomed, other := first, second
+	if names == "z:x a:x" {
+		doomed, other = second, first
+	}
+	b.board.SetNodeState(0, board.Down, time.Now())
+	b.on(b.syncNodes)
+	if _, err := doomed.r.ReadByte(); err != io.EOF {
+		t.Fatalf("the dead node's client: %v", err)
+	}
+	other.say("y\n")
+	if got := other.hear(); got != "z:y" {
+		t.Fatal(got)
+	}
+	for _, from := range []string{"127.0.8.1", "127.0.8.2"} {
+		c := b.dial(from)
+		c.say("again\n")
+		if got := c.hear(); got != "z:again" {
+			t.Fatalf("%s: %s", from, got)
+		}
+	}
+	if d := b.board.NodeTotals(0).Displaced; d != 1 {
+		t.Fatalf("%d displaced", d)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	n := startNode(t, "a", nil)
+	served := func(c *client) {
+		c.t.Helper()
+		c.say("x\n")
+		if got := c.hear(); got != "a:x" {
+			c.t.Fatal(got)
+		}
+	}
+	t.Run("full", func(t *testing.T) {
+		b := startWorker(t, []string{n.address()}, func(s *Spec) { s.MaxConnections = 1 })
+		first := b.dial("")
+		served(first)
+		if code, _ := b.dial("").refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+		first.Close()
+		b.eventually("room", func() bool { return b.board.Active() == 0 })
+		served(b.dial(""))
+		if got := b.cell.Refused[board.ReasonFull].Load(); got != 1 {
+			t.Fatalf("%d refused", got)
+		}
+	})
+	t.Run("node full", func(t *testing.T) {
+		b := startWorker(t, []string{n.address()}, nil)
+		b.board.Node(0).MaxConns.Store(1)
+		served(b.dial(""))
+		if code, _ := b.dial("").refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+	})
+	t.Run("no node", func(t *testing.T) {
+		b := startWorker(t, []string{n.address()}, nil)
+		b.board.SetNodeState(0, board.Down, time.Now())
+		c := b.dial("")
+		c.say("a request that is never read\n")
+		if code, _ := c.refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+	})
+	t.Run("rate, then ban", func(t *testing.T) {
+		b := startWorker(t, []string{n.address()}, func(s *Spec) {
+			s.Limits.ConnectionsPerSecond = 1
+			s.Limits.Ban.Violations = 2
+		})
+		served(b.dial(""))
+		for range 2 {
+			if code, retry := b.dial("").refusal(); code != -32019 || retry <= 0 || retry > 1000 {
+				t.Fatal(code, retry)
+			}
+		}
+		if code, retry := b.dial("").refusal(); code != -32017 || retry < 50_000 {
+			t.Fatal(code, retry)
+		}
+		served(b.dial("127.0.8.9")) // somebody else
+	})
+	t.Run("exempt", func(t *testing.T) {
+		b := startWorker(t, []string{n.address()}, func(s *Spec) {
+			s.Limits.ConnectionsPerSecond = 1
+			s.Limits.Exempt = []string{"127.0.0.0/8"}
+		})
+		for range 5 {
+			served(b.dial(""))
+		}
+	})
+	t.Run("per source", func(t *testing.T) {
+		b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Limits.MaxPerSource = 1 })
+		served(b.dial(""))
+		if code, _ := b.dial("").refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+	})
+}

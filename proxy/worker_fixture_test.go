@@ -1,0 +1,245 @@
+package proxy
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/log"
+	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// bench is a worker in this process between real clients and fake nodes.
+type bench struct {
+	*worker
+	t       testing.TB
+	address string
+	reports chan Suspect
+	kinds   chan string
+	done    chan error
+}
+
+// Send is the master's ear.
+func (b *bench) Send(kind string, data any) error {
+	if s, ok := data.(Suspect); ok {
+		select {
+		case b.reports <- s:
+		default:
+		}
+		return nil
+	}
+	select {
+	case b.kinds <- kind:
+	default:
+	}
+	return nil
+}
+
+// startWorker runs a worker over the given node addresses, all of them up.
+func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
+	t.Helper()
+	shared, err := board.Create(board.Layout{Workers: 1, Sources: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := Default()
+	spec.SourceTable = 1024
+	var slots []NodeSlot
+	for i, address := range nodes {
+		n := topology.Node{Name: fmt.Sprintf("n%d", i)}
+		spec.Nodes = append(spec.Nodes, n)
+		slots = append(slots, NodeSlot{Slot: i, Node: n, Address: netip.MustParseAddrPort(address)})
+		shared.Node(i).Weight.Store(256)
+		shared.SetNodeState(i, board.Up, time.Now())
+	}
+	if change != nil {
+		change(&spec)
+	}
+	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	ln.Close()
+	b := &bench{
+		t:       t,
+		address: fmt.Sprintf("127.0.0.1:%d", ln.Addr().(*net.TCPAddr).Port),
+		reports: make(chan Suspect, 1024),
+		kinds:   make(chan string, 16),
+		done:    make(chan error, 1),
+	}
+	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000}, shared, fd, b, log.New(io.Discard))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { b.done <- b.loop.Run() }()
+	t.Cleanup(func() {
+		b.loop.Stop()
+		if err := <-b.done; err != nil {
+			t.Error(err)
+		}
+		if n := shared.Active(); n != 0 {
+			t.Errorf("%d connections are still counted", n)
+		}
+		for i := range nodes {
+			if n := shared.NodeActive(i); n != 0 {
+				t.Errorf("%d connections are still counted to node %d", n, i)
+			}
+		}
+		shared.Close()
+	})
+	return b
+}
+
+// on runs fn on the loop.
+func (b *bench) on(fn func()) {
+	done := make(chan struct{})
+	b.loop.Post(func() { fn(); close(done) })
+	<-done
+}
+
+func (b *bench) eventually(what string, ok func() bool) {
+	b.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("waited in vain: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// dial connects a client, from a source address of its own if one is given.
+func (b *bench) dial(from string) *client {
+	b.t.Helper()
+	d := net.Dialer{}
+	if from != "" {
+		if runtime.GOOS != "linux" {
+			b.t.Skip("needs all of 127.0.0.0/8")
+		}
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	conn, err := d.Dial("tcp4", b.address)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { conn.Close() })
+	return &client{b.t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+}
+
+type client struct {
+	t testing.TB
+	*net.TCPConn
+	r *bufio.Reader
+}
+
+func (c *client) say(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) hear() string {
+	c.t.Helper()
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("heard %q, %v", line, err)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+// refusal reads the error line and the end that must follow.
+func (c *client) refusal() (code int, retryAfterMs int64) {
+	c.t.Helper()
+	var reply struct {
+		Error struct {
+			Code int
+			Data struct{ RetryAfterMs int64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(c.hear()), &reply); err != nil {
+		c.t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(c.r); err != nil || len(rest) > 0 {
+		c.t.Fatalf("after the refusal: %q, %v", rest, err)
+	}
+	return reply.Error.Code, reply.Error.Data.RetryAfterMs
+}
+
+// fakeNode answers each line with its name, a colon and the line.
+type fakeNode struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []*net.TCPConn
+}
+
+func startNode(t testing.TB, name string, serve func(*net.TCPConn)) *fakeNode {
+	t.Helper()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &fakeNode{Listener: ln}
+	if serve == nil {
+		serve = func(c *net.TCPConn) {
+			for r := bufio.NewReader(c); ; {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if _, err := io.WriteString(c, name+":"+line); err != nil {
+					return
+				}
+			}
+		}
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			n.mu.Lock()
+			n.conns = append(n.conns, c.(*net.TCPConn))
+			n.mu.Unlock()
+			running.Go(func() { serve(c.(*net.TCPConn)); c.Close() })
+		}
+	})
+	t.Cleanup(func() { n.stop(); running.Wait() })
+	return n
+}
+
+func (n *fakeNode) address() string { return n.Addr().String() }
+
+func (n *fakeNode) stop() {
+	n.Close()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.conns {
+		c.Close()
+	}
+}
