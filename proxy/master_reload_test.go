@@ -433,7 +433,7 @@ func TestStopWithoutClients(t *testing.T) {
 // A worker that ends with a reload on its way to it does not keep the balancer from ending.
 func TestStopDuringReload(t *testing.T) {
 	b := serve(t, startNodes(t, 1), nil)
-	pid := int(b.stats().Workers[0].PID)
+	pid := b.stats().Workers[0].PID
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
