@@ -1,8 +1,12 @@
 package mcp
 
-import "bytes"
+import (
+	"bytes"
 
-// A few steps over JSON text that is complete. They trust it to be JSON: on
+	"github.com/erlmcp/erlmcp/internal/rawjson"
+)
+
+// A few steps over JSON text beside internal/rawjson. They trust it to be JSON: on
 // other text they return something, never panic, and take linear time.
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
@@ -48,104 +52,24 @@ func skipString(p []byte, esc *bool) (n int, closed bool) {
 	return quote + 1, true
 }
 
-// skipValue returns the length of the value p starts with.
-func skipValue(p []byte) int {
-	depth := 0
-	for i := 0; i < len(p); {
-		switch p[i] {
-		case '"':
-			esc := false
-			n, _ := skipString(p[i+1:], &esc)
-			i += n
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i
-			}
-			depth--
-		case ',', ' ', '\t', '\r', '\n':
-			if depth == 0 {
-				return i
-			}
-			i++
-			continue
-		default:
-			for i++; i < len(p) && !isDelimiter(p[i]); i++ {
-			}
-			if depth == 0 {
-				return i
-			}
-			continue
-		}
-		if i++; depth == 0 {
-			return min(i, len(p))
-		}
-	}
-	return len(p)
-}
-
-func isDelimiter(c byte) bool {
-	switch c {
-	case '"', '{', '[', '}', ']', ',', ':', ' ', '\t', '\r', '\n':
-		return true
-	}
-	return false
-}
-
-// members walks over the members of an object, or the elements of an array.
-type members struct{ rest []byte }
-
-// open starts on the value p holds, if it begins with bracket.
-func open(p []byte, bracket byte) (members, bool) {
-	p = trimLeft(p)
-	if len(p) == 0 || p[0] != bracket {
-		return members{}, false
-	}
-	return members{p[1:]}, true
-}
-
-// element returns the raw text of an array's next element.
-func (m *members) element() (value []byte, ok bool) {
-	p := trimLeft(m.rest)
-	if len(p) > 0 && p[0] == ',' {
-		p = trimLeft(p[1:])
-	}
-	n := skipValue(p)
-	m.rest = p[n:]
-	return p[:n], n > 0
-}
-
-// next returns an object's next member: the key as it stands between the quotes,
-// escapes and all, and the raw text of the value.
-func (m *members) next() (key, value []byte, ok bool) {
-	key, ok = m.element()
-	if !ok || key[0] != '"' || len(key) < 2 {
-		return nil, nil, false
-	}
-	p := trimLeft(m.rest)
-	if len(p) == 0 || p[0] != ':' {
-		return nil, nil, false
-	}
-	p = trimLeft(p[1:])
-	n := skipValue(p)
-	m.rest = p[n:]
-	return key[1 : len(key)-1], p[:n], n > 0
-}
-
 // field returns the value of an object's member; of several the last, as most
 // decoders do.
 func field(object []byte, name string) (value []byte) {
-	m, _ := open(object, '{')
+	members, _ := rawjson.Object(object)
 	for {
-		k, v, ok := m.next()
+		k, v, ok := members.Next()
 		if !ok {
 			return value
 		}
-		if equalKey(k, name) {
+		if isKey(k, name) {
 			value = v
 		}
 	}
+}
+
+// isKey reports whether key, quotes included, spells name.
+func isKey(key []byte, name string) bool {
+	return len(key) >= 2 && key[0] == '"' && equalKey(key[1:len(key)-1], name)
 }
 
 // equalKey reports whether raw, the inside of a JSON string, spells name, which

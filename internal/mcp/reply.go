@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 // ErrNotReply is returned by ParseReply for a line that is no JSON-RPC 2.0
@@ -23,7 +25,7 @@ func ParseReply(line []byte) (Reply, error) {
 	if !json.Valid(line) {
 		return Reply{}, fmt.Errorf("not JSON: %w", ErrNotReply)
 	}
-	m, ok := open(line, '{')
+	m, ok := rawjson.Object(line)
 	if !ok {
 		return Reply{}, fmt.Errorf("not an object: %w", ErrNotReply)
 	}
@@ -33,20 +35,20 @@ func ParseReply(line []byte) (Reply, error) {
 		method           bool
 	)
 	for {
-		key, value, ok := m.next()
+		key, value, ok := m.Next()
 		if !ok {
 			break
 		}
 		switch {
-		case equalKey(key, "id"):
+		case isKey(key, "id"):
 			r.ID = value
-		case equalKey(key, "result"):
+		case isKey(key, "result"):
 			r.Result = value
-		case equalKey(key, "error"):
+		case isKey(key, "error"):
 			failure = value
-		case equalKey(key, "jsonrpc"):
+		case isKey(key, "jsonrpc"):
 			version = value
-		case equalKey(key, "method"):
+		case isKey(key, "method"):
 			method = true
 		}
 	}
@@ -99,8 +101,8 @@ func WhoamiNode(line []byte) (name []byte, ok bool) {
 	if name, ok := nodeName(field(field(result, "structuredContent"), "node")); ok {
 		return name, true
 	}
-	content, _ := open(field(result, "content"), '[')
-	first, _ := content.element()
+	content, _ := rawjson.Array(field(result, "content"))
+	first, _ := content.Next()
 	return nodeName(field(first, "text"))
 }
 

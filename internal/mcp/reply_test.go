@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 func TestParseReply(t *testing.T) {
@@ -149,10 +151,10 @@ func FuzzElements(f *testing.F) {
 		f.Add([]byte(r))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		m, _ := open(text, '[')
+		m, _ := rawjson.Array(text)
 		var got [][]byte
 		for {
-			v, ok := m.element()
+			v, ok := m.Next()
 			if !ok {
 				break
 			}

@@ -312,20 +312,15 @@ func (c *Conn) write(p []byte) (int, error) {
 	}
 }
 
-// resume does what was put off: offers kept input again, then reads on.
-func (c *Conn) resume() {
+// read offers input in hand again if that was put off, then reads until the
+// socket is empty, the handler has enough, or it is the turn of others.
+func (c *Conn) read() {
 	if c.has(flagReoffer) && !c.has(flagPaused) && c.has(flagOpen) {
 		c.flags &^= flagReoffer
 		if c.in != nil {
 			c.offer()
 		}
 	}
-	c.read()
-}
-
-// read reads until the socket is empty, the handler has enough, or it is the
-// turn of others.
-func (c *Conn) read() {
 	const wanted, unwanted = flagOpen | flagReadable, flagPaused | flagEOF | flagConnecting
 	for range maxReadsPerTurn {
 		if c.flags&wanted != wanted || c.has(unwanted) {

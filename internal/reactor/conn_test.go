@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -127,6 +128,50 @@ func TestPauseHoldsInputAndResumeReoffersIt(t *testing.T) {
 		t.Fatalf("offered %q", got)
 	}
 	receive(t, "the end of the stream", r.eof)
+}
+
+// The end of the stream may be reported in the turn in which the handler resumes, and before its input
+// was offered again.
+func TestHeldInputComesBeforeTheEnd(t *testing.T) {
+	l := startLoop(t)
+	var got []string
+	take := 0
+	r := newRecorder(nil)
+	r.data = func(c *Conn, p []byte) int {
+		if take == 0 {
+			c.Pause()
+		} else {
+			got = append(got, string(p))
+		}
+		return take
+	}
+	r.onEOF = func(*Conn) { got = append(got, "end") }
+	peer := attach(t, l, r)
+	if _, err := io.WriteString(peer, "held"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the input to be held", func() (held bool) {
+		on(l, func() { held = r.in != nil })
+		return held
+	})
+	if err := peer.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the end to be there", func() (there bool) {
+		on(l, func() { there = r.has(flagHangup) })
+		return there
+	})
+	on(l, func() {
+		take = 4
+		r.Resume()
+		r.onEvent(event{fd: r.FD(), readable: true, eof: true})
+	})
+	receive(t, "the end of the stream", r.eof)
+	on(l, func() {
+		if !slices.Equal(got, []string{"held", "end"}) {
+			t.Errorf("told of %q", got)
+		}
+	})
 }
 
 func TestSendKeepsWhatThePeerDoesNotTake(t *testing.T) {

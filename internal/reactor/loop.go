@@ -169,7 +169,7 @@ func (l *Loop) runReady() {
 	for i, c := range list {
 		list[i] = nil
 		c.flags &^= flagQueued
-		c.resume()
+		c.read()
 	}
 	l.spare = list
 }

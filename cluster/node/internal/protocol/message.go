@@ -1,7 +1,7 @@
 package protocol
 
 import (
-	"github.com/erlmcp/erlmcp/cluster/node/internal/rawjson"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
 

@@ -3,7 +3,7 @@ package protocol
 import (
 	"time"
 
-	"github.com/erlmcp/erlmcp/cluster/node/internal/rawjson"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/cluster/node/internal/tools"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )

@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"github.com/erlmcp/erlmcp/cluster/node/internal/rawjson"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/cluster/node/internal/tools"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )

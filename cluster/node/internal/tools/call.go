@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/erlmcp/erlmcp/cluster/node/internal/rawjson"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 // ErrUnknown says that there is no tool of that name.
