@@ -1,8 +1,8 @@
 package protocol
 
 import (
-	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 // message is one JSON-RPC message. Its fields are raw JSON values, empty when absent.

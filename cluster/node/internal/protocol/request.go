@@ -3,9 +3,9 @@ package protocol
 import (
 	"time"
 
-	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/cluster/node/internal/tools"
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 // request is a request being answered.

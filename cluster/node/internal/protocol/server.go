@@ -13,9 +13,9 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/cluster/node/internal/tools"
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 // maxBatch is how many messages a batch may hold.
