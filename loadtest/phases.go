@@ -37,10 +37,13 @@ func (r *run) ramp(ctx context.Context) error {
 	planned := time.Duration(float64(p.connections) / p.rampRate * float64(time.Second))
 	// Each client gives up by itself; this is for agents that do not say so.
 	patience := rampSlack*planned + 2*p.patience.givesUpAfter(maxAttempts, r.spec.RequestTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not over after %s", brief(patience)))
+	limited, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not over after %s", brief(patience)))
 	defer cancel()
+	limited, stall := context.WithCancelCause(limited)
+	defer stall(nil)
+	go r.watchForStall(limited, stall)
 	begin := lead()
-	n, err := r.openAll(ctx, begin)
+	n, err := r.openAll(limited, begin)
 	c := &Connections{
 		Target: p.connections, Established: n.Open, Verified: n.Verified, Failed: n.Failed,
 		Attempts: n.Attempts, Failures: n.Failures,
@@ -56,6 +59,30 @@ func (r *run) ramp(ctx context.Context) error {
 		return err
 	}
 	return r.countNodes(ctx, n)
+}
+
+// watchForStall ends a ramp in which nobody is served for twice as long as a client waits for its first
+// answer. Those who had been served before never give up by themselves.
+func (r *run) watchForStall(ctx context.Context, stall context.CancelCauseFunc) {
+	patience := 2 * r.spec.RequestTimeout
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	last, since := int64(0), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		n := r.fleet.counts()
+		if n.LastVerified != last {
+			last, since = n.LastVerified, time.Now()
+		}
+		if time.Since(since) >= patience {
+			stall(fmt.Errorf("nobody was served for %s; %d clients are%s", brief(patience), n.Verified, byCauseText(n.Failures)))
+			return
+		}
+	}
 }
 
 // openAll returns the counts when every client is verified or has given up, or those of the moment

@@ -196,6 +196,29 @@ func TestRunOfAFullBalancer(t *testing.T) {
 	}
 }
 
+// When everything breaks down during the ramp, the run does not wait for clients who never give up.
+func TestRunStalls(t *testing.T) {
+	f := startFake(t, 2)
+	s := testSpec(f, 400, time.Second)
+	s.RampRate, s.RequestTimeout = 200, time.Second
+	var once sync.Once
+	r := mustRun(t, s, Options{System: f, Progress: func(p Progress) {
+		if p.Phase == PhaseRamp && p.Done > 0 {
+			once.Do(func() {
+				f.refuse.Store(mcp.CodeUnavailable)
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				for _, n := range f.nodes {
+					n.drop()
+				}
+			})
+		}
+	}})
+	if r.Verdict != Fail || !strings.Contains(r.Reason, "ramp: nobody was served for 2s; 0 clients are (") {
+		t.Errorf("%s: %s", r.Verdict, r.Reason)
+	}
+}
+
 func TestPreflightErrors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
