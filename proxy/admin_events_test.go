@@ -79,13 +79,15 @@ type event struct {
 	at   time.Time
 }
 
-// readEvents reads n events behind the head of a response.
+// readEvents reads n events behind the head of a response, and closes the connection.
 func readEvents(t *testing.T, conn net.Conn, n int) (list []event) {
 	t.Helper()
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer response.Body.Close() // which would read on
+	defer conn.Close()
 	if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || got != "text/event-stream" {
 		t.Fatalf("got %d, %s", response.StatusCode, got)
 	}
@@ -110,9 +112,7 @@ func readEvents(t *testing.T, conn net.Conn, n int) (list []event) {
 
 func TestEvents(t *testing.T) {
 	inFakeTime(t, func(t *testing.T, s *eventStream) {
-		conn := s.pipes.request()
-		defer conn.Close()
-		list := readEvents(t, conn, 22) // for longer than the door waits for a request
+		list := readEvents(t, s.pipes.request(), 22) // for longer than the door waits for a request
 		var h history
 		if err := json.Unmarshal(list[0].data, &h); err != nil || list[0].name != "history" || len(h.Times) != 1 {
 			t.Errorf("first comes %s, %s, %v", list[0].name, list[0].data, err)
@@ -131,11 +131,8 @@ func TestEvents(t *testing.T) {
 
 func TestEventsAreMadeOnce(t *testing.T) {
 	inFakeTime(t, func(t *testing.T, s *eventStream) {
-		a, b := s.pipes.request(), s.pipes.request()
-		defer a.Close()
-		defer b.Close()
 		got := make(chan []event, 2)
-		for _, conn := range []net.Conn{a, b} {
+		for _, conn := range []net.Conn{s.pipes.request(), s.pipes.request()} {
 			go func() { got <- readEvents(t, conn, 5) }()
 		}
 		first, second := <-got, <-got
@@ -162,15 +159,17 @@ func TestTooManyWatchers(t *testing.T) {
 		refused := s.pipes.request()
 		defer refused.Close()
 		response, err := http.ReadResponse(bufio.NewReader(refused), nil)
-		if err != nil || response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
-			t.Fatalf("got %v, %v", response, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+			t.Fatalf("got %d, %v", response.StatusCode, response.Header)
 		}
 		_, _ = io.Copy(io.Discard, response.Body)
 		first.Close()
 		synctest.Wait()
-		next := s.pipes.request()
-		defer next.Close()
-		readEvents(t, next, 2)
+		readEvents(t, s.pipes.request(), 2)
 	})
 }
 

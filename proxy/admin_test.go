@@ -346,3 +346,32 @@ listen stats
 		}
 	}
 }
+
+func TestEventsShowTheFirstBans(t *testing.T) {
+	b := serve(t, startNodes(t, 1), nil)
+	const banned = 2*maxBansShown + 50
+	for i := range banned { // the later, the sooner free
+		if _, err := b.Ban(t.Context(), fmt.Sprintf("192.0.%d.%d", i/200, i%200), time.Hour-time.Duration(i)*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := net.Dial("tcp", b.address("admin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	var s snapshot
+	if err := json.Unmarshal(readEvents(t, conn, 2)[1].data, &s); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Bans) != maxBansShown || s.Sources.Banned != banned {
+		t.Fatalf("%d of %d bans are shown", len(s.Bans), s.Sources.Banned)
+	}
+	for i, ban := range s.Bans {
+		if n := banned - 1 - i; ban.Source != fmt.Sprintf("192.0.%d.%d", n/200, n%200) {
+			t.Fatalf("ban %d is of %s", i, ban.Source)
+		}
+	}
+}

@@ -53,7 +53,7 @@ function errorsCell(cell) {
     say(main, count(n.connect_errors + n.resets));
     mark(main, "class", n.rates.errors_per_s > 0 ? "bad" : "");
     const parts = [[n.connect_errors, "connect"], [n.resets, "reset"], [n.displaced, "displaced"]];
-    say(sub, parts.filter(([k]) => k > 0).map(([k, what]) => `${count(k)} ${what}`).join(", "));
+    say(sub, parts.filter(([k]) => k > 0).map(([k, what]) => `${count(k)}\u00a0${what}`).join(", "));
   };
 }
 

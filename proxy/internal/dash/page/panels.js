@@ -23,7 +23,7 @@ export function totals(list) {
     figures.show([
       ["Clients", count(s.connections.active), { small: `of ${count(s.connections.max)}` }],
       ["Nodes up", up, { small: `of ${s.nodes.length}`, bad: s.nodes.some((n) => n.state === "down" && !n.leaving) }],
-      ["New connections", rate(s.rates.connections_per_s), { small: "/s" }],
+      ["New clients", rate(s.rates.connections_per_s), { small: "/s" }],
       ["Messages", rate(s.rates.messages_per_s), { small: "/s" }],
       ["In", bytes(s.rates.bytes_in_per_s), { small: "/s" }],
       ["Out", bytes(s.rates.bytes_out_per_s), { small: "/s" }],
