@@ -2,34 +2,47 @@ package proxy
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/dash"
+	"github.com/erlmcp/erlmcp/proxy/internal/guard"
 )
 
-const adminIndex = `<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>erlmcp load balancer</title>
-<h1>erlmcp load balancer</h1>
-<ul>
-<li><a href="/stats.json">/stats.json</a> what it is doing, as JSON
-<li><a href="/metrics">/metrics</a> the same for Prometheus
-</ul>
-`
-
-// adminHandler serves the admin listener. Everything on it only reads.
+// adminHandler serves the admin listener: what is read is open to whoever reaches it, what changes
+// something needs the token.
 func (m *master) adminHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&collector{stats: m.stats})
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = io.WriteString(w, adminIndex)
-	})
+	page := dash.Page()
+	mux.Handle("GET /{$}", page)
+	mux.Handle("GET /stats", page)
+	mux.Handle("GET /assets/", dash.Assets())
+	mux.Handle("GET /events", newEvents(m))
 	mux.HandleFunc("GET /stats.json", func(w http.ResponseWriter, _ *http.Request) { replyJSON(w, http.StatusOK, m.stats()) })
+	mux.HandleFunc("GET /stats;csv", m.serveCSV)
+	mux.HandleFunc("GET /;csv", m.serveCSV)
+	mux.HandleFunc("GET /nginx_status", m.serveNginxStatus)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	return mux
+	mux.Handle("/api/", guard.SameOrigin(m.token.Require(m.adminAPI())))
+	return guard.Hosts(func() []string { return m.now.Load().spec.Admin.Hosts }, secured(mux))
+}
+
+// secured keeps browsers from guessing types, framing, keeping and leaking what is answered.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Content-Security-Policy", dash.ContentSecurityPolicy)
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // healthReply is the body of /health.
@@ -45,6 +58,7 @@ type healthReply struct {
 // healthHandler serves the health listener: 200 while new clients find a node, 503 otherwise.
 func (m *master) healthHandler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /nginx_status", m.serveNginxStatus)
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		reply := healthReply{Status: "up", Connections: m.board.Active()}
 		for _, n := range m.members.stats() {

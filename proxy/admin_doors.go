@@ -15,6 +15,7 @@ type door struct {
 	address  string // as in the spec
 	listener net.Listener
 	server   *http.Server // nil until served
+	hurry    context.CancelFunc
 }
 
 func openDoor(name, address string) (*door, error) {
@@ -27,7 +28,10 @@ func openDoor(name, address string) (*door, error) {
 
 // serve begins to answer. A visitor gets little time and space: there is nothing to upload.
 func (d *door) serve(h http.Handler) {
+	ctx, cancel := context.WithCancel(context.Background())
+	d.hurry = cancel
 	d.server = &http.Server{
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		Handler:           http.MaxBytesHandler(h, 4<<10),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
@@ -38,12 +42,13 @@ func (d *door) serve(h http.Handler) {
 	go func() { _ = d.server.Serve(d.listener) }() // ends with close
 }
 
-// close finishes what is being answered.
+// close finishes what is being answered. Answers without an end are told to end by their context.
 func (d *door) close() {
 	if d.server == nil {
 		d.listener.Close()
 		return
 	}
+	d.hurry()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if d.server.Shutdown(ctx) != nil {

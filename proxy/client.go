@@ -46,6 +46,12 @@ func (c *Client) Stats(ctx context.Context) (s Stats, err error) {
 	return s, err
 }
 
+// Token returns the secret that commands of the admin listener need. It lasts as long as the balancer.
+func (c *Client) Token(ctx context.Context) (token string, err error) {
+	err = c.control.Do(ctx, http.MethodGet, pathToken, nil, &token)
+	return token, err
+}
+
 // Drain gives a node no new clients. Those it has stay.
 func (c *Client) Drain(ctx context.Context, node string) (s NodeStats, err error) {
 	err = c.control.Do(ctx, http.MethodPost, nodePath(pathDrain, node), nil, &s)

@@ -19,6 +19,7 @@ const (
 	pathBans    = "/v1/bans"
 	pathUnban   = "/v1/unban"
 	pathExplain = "/v1/explain"
+	pathToken   = "/v1/token"
 )
 
 // stopRequest asks the balancer to end.
@@ -46,6 +47,7 @@ func (m *master) controlHandler() http.Handler {
 		})
 	}
 	handle("GET", pathStats, func(*http.Request) (any, error) { return m.stats(), nil })
+	handle("GET", pathToken, func(*http.Request) (any, error) { return m.token, nil })
 	handle("POST", pathReload, func(*http.Request) (any, error) { return m.reload() })
 	handle("POST", pathStop, m.requestStop)
 	handle("POST", pathDrain, func(r *http.Request) (any, error) { return m.setDrained(r.PathValue("name"), true) })
@@ -94,7 +96,7 @@ func (m *master) requestStop(r *http.Request) (any, error) {
 
 func (m *master) setDrained(name string, drained bool) (any, error) {
 	if err := m.members.drain(name, drained); err != nil {
-		return nil, err
+		return nil, &control.Error{Status: http.StatusNotFound, Code: "node", Message: err.Error(), Exit: 2}
 	}
 	s := Stats{Nodes: m.members.stats()}
 	return s.Node(name), nil

@@ -20,11 +20,21 @@ type BanStatus struct {
 }
 
 // bans lists the banned sources, the one that is free first at the top.
-func (m *master) bans() []BanStatus {
+func (m *master) bans() []BanStatus { return m.firstBans(m.board.Sources().Capacity()) }
+
+// firstBans lists those of the banned sources that are free first, at most limit of them.
+func (m *master) firstBans(limit int) []BanStatus {
 	list := []BanStatus{}
 	for _, info := range m.board.Sources().Banned(mono.Now()) {
 		list = append(list, BanStatus{sourceText(info.Source), mono.Time(info.BannedUntil), info.Live})
+		if len(list) >= 2*limit {
+			list = sortBans(list)[:limit]
+		}
 	}
+	return sortBans(list)[:min(len(list), limit)]
+}
+
+func sortBans(list []BanStatus) []BanStatus {
 	slices.SortFunc(list, func(a, b BanStatus) int {
 		if c := a.Until.Compare(b.Until); c != 0 {
 			return c

@@ -14,6 +14,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/guard"
 )
 
 // daemonName is the balancer's name in a state directory.
@@ -47,6 +48,9 @@ type master struct {
 	fleet   *fleet
 	doors   doors
 
+	recorder *recorder
+	token    guard.Token // of the commands of the admin listener
+
 	now        atomic.Pointer[effective]
 	lastReload atomic.Pointer[ReloadStats] // nil before the first
 	reloading  sync.Mutex                  // one at a time
@@ -77,6 +81,7 @@ func Serve(ctx context.Context, s Spec, o Options) error {
 		o.Worker = []string{"lb", "worker"}
 	}
 	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1)}
+	m.recorder, m.token = newRecorder(), guard.NewToken()
 	m.doors.handlers = map[string]http.Handler{"admin": m.adminHandler(), "health": m.healthHandler()}
 	m.serving, m.endServe = context.WithCancel(context.Background())
 	m.onClose(m.closeBoard) // at the very end: commands read it as long as they are answered
@@ -123,6 +128,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.onClose(m.killWorkers)
+	m.onClose(m.record())
 	m.doors.commit(doors)
 	m.onClose(m.doors.close)
 	if err := instance.Serve(m.controlHandler()); err != nil {
@@ -179,6 +185,14 @@ func (m *master) checkNodes(ctx context.Context, s Spec) error {
 func (m *master) workerSpec(row int) WorkerSpec {
 	now := m.now.Load()
 	return WorkerSpec{Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker}
+}
+
+// record begins to record what goes on. It returns how to end that.
+func (m *master) record() (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var recording sync.WaitGroup
+	recording.Go(func() { m.recorder.run(ctx, m.counts) })
+	return func() { cancel(); recording.Wait() }
 }
 
 // sweepInterval is how often slots of nodes on their way out are looked at.

@@ -20,6 +20,7 @@ import (
 // that a missing key keeps its default, then Validate it.
 type Spec struct {
 	Listen Listen `yaml:"listen"`
+	Admin  Admin  `yaml:"admin"`
 	TLS    TLS    `yaml:"tls"`
 
 	// Nodes are balanced over, at most board.MaxNodes of them. Empty means the cluster's nodes,
@@ -66,6 +67,13 @@ type Listen struct {
 	HTTPS  string `yaml:"https"`
 	Admin  string `yaml:"admin"`
 	Health string `yaml:"health"`
+}
+
+// Admin says who is answered on the admin listener.
+type Admin struct {
+	// Hosts are names that browsers and monitors may call the listener by, besides localhost and IP
+	// addresses. Other names are refused: they could have been made to point here by somebody else.
+	Hosts []string `yaml:"hosts"`
 }
 
 // TLS holds the PEM files of the HTTPS listener.

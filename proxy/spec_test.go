@@ -41,6 +41,7 @@ func TestValidate(t *testing.T) {
 		{"https", func(s *Spec) { s.Listen.HTTPS = ":8443" }, `lb.listen.https: not available yet in this version; leave it empty`},
 		{"same port", func(s *Spec) { s.Listen.Health = "127.0.0.1:8000" }, `lb.listen.health: 127.0.0.1:8000 is also listen.tcp`},
 		{"node's port", func(s *Spec) { s.Listen.TCP = ":9003" }, `lb.listen.tcp: :9003 is also the address of node erlmcp3`},
+		{"admin host", func(s *Spec) { s.Admin.Hosts = []string{"lb.example.org", "lb:8404"} }, `lb.admin.hosts[1]: "lb:8404" is not a host name (like lb.example.org, without a port)`},
 		{"half a key pair", func(s *Spec) { s.TLS.Cert = "cert.pem" }, `lb.tls: cert and key must be set together`},
 		{"no nodes", func(s *Spec) { s.Nodes = nil }, `lb.nodes: at least one node is needed`},
 		{"bad node", func(s *Spec) { s.Nodes[1].TCP = 70000 }, `lb.nodes[1].tcp: port 70000 is not within 1..65535 (0 = not served)`},
@@ -159,6 +160,7 @@ func TestNodeCap(t *testing.T) {
 func TestSpecSurvivesEncoding(t *testing.T) {
 	want := valid()
 	want.Limits.Exempt = []string{"::1"}
+	want.Admin.Hosts = []string{"lb.example.org"}
 	want.ProxyProtocol.AcceptFrom = []string{"10.0.0.0/8"}
 	for name, codec := range map[string]struct {
 		encode func(any) ([]byte, error)

@@ -72,6 +72,11 @@ func (s *Spec) validateListen(p *problems) {
 		l.at = at
 		taken = append(taken, l)
 	}
+	for i, host := range s.Admin.Hosts {
+		if !isHostName(host) {
+			p.add(fmt.Sprintf("admin.hosts[%d]", i), "%q is not a host name (like lb.example.org, without a port)", host)
+		}
+	}
 	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
 		p.add("tls", "cert and key must be set together")
 	}
@@ -205,6 +210,14 @@ func parseListen(text string) (netip.AddrPort, error) {
 		}
 		return at, nil
 	}
+}
+
+// isHostName reports whether text is what a Host header may hold for a name.
+func isHostName(text string) bool {
+	outside := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
+	}
+	return text != "" && len(text) <= 253 && !strings.ContainsFunc(text, outside)
 }
 
 // overlaps reports whether two listeners compete for the same connections.

@@ -24,6 +24,7 @@ type Stats struct {
 		Max    int    `json:"max"`
 		Total  uint64 `json:"total"` // accepted, refused ones included
 	} `json:"connections"`
+	Rates   Rates         `json:"rates"` // connections include refused ones
 	Workers []WorkerStats `json:"workers"`
 	Nodes   []NodeStats   `json:"nodes"`
 	Sources SourceStats   `json:"sources"`
@@ -92,6 +93,8 @@ type NodeStats struct {
 	Retries        uint64     `json:"retries"`   // clients that went elsewhere
 	Displaced      uint64     `json:"displaced"` // clients cut off when it went down
 	StateChanges   uint64     `json:"state_changes"`
+	Rates          Rates      `json:"rates"`
+	Connect        Latency    `json:"connect"` // time to connect to it, over the last minute
 	Check          CheckStats `json:"check"`
 
 	connectTimes []uint64 // histogram, see board.Flow

@@ -13,28 +13,31 @@ import (
 // stats reads the board and what the master knows beside it.
 func (m *master) stats() Stats {
 	now := m.now.Load()
-	at := time.Now()
-	s := Stats{
-		Schema:        StatsSchema,
-		Time:          at,
-		PID:           os.Getpid(),
-		Version:       m.o.Version,
-		UptimeSeconds: at.Sub(m.started).Seconds(),
-		State:         StateRunning,
-		Nodes:         m.members.stats(),
-		Sources:       sourceStats(m.board),
-		Reload:        m.lastReload.Load(),
-	}
+	s := m.counts()
+	s.Schema = StatsSchema
+	s.PID = os.Getpid()
+	s.Version = m.o.Version
+	s.UptimeSeconds = s.Time.Sub(m.started).Seconds()
+	s.State = StateRunning
 	if m.draining() {
 		s.State = StateDraining
 	}
-	s.Connections.Active = m.board.Active()
+	s.Sources = sourceStats(m.board)
+	s.Reload = m.lastReload.Load()
 	s.Connections.Max = now.spec.MaxConnections
+	s.Workers = m.fleet.stats(now.capacity.perWorker)
+	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)
+	m.recorder.fill(&s)
+	return s
+}
+
+// counts is the part of stats that is cheap to read and worth recording every second.
+func (m *master) counts() Stats {
+	s := Stats{Time: time.Now(), Nodes: m.members.stats()}
+	s.Connections.Active = m.board.Active()
 	for w := range m.board.Layout().Workers { // of all rows: counters outlive the workers
 		s.addWorker(m.board.Worker(w))
 	}
-	s.Workers = m.fleet.stats(now.capacity.perWorker)
-	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)
 	return s
 }
 

@@ -1,0 +1,26 @@
+package cmd
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+func newLBTokenCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "token",
+		Short: "Print the token for the buttons of the dashboard",
+		Long: `Print the token that the dashboard asks for before it drains or enables a node or lifts a ban. Programs
+send it to the admin listener as "Authorization: Bearer TOKEN". Each start of the balancer makes a new one.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			token, err := proxy.Connect(a.stateDir()).Token(cmd.Context())
+			if err != nil {
+				return startHint(err)
+			}
+			_, err = fmt.Fprintln(a.stdout, token)
+			return err
+		},
+	}
+}

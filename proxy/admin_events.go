@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/control"
+)
+
+// Bounds of the event stream.
+const (
+	maxWatchers   = 32
+	watchPatience = 5 * time.Second // for a watcher to take an event
+	maxBansShown  = 100
+)
+
+// snapshot is the data of an event "stats".
+type snapshot struct {
+	Stats
+	Bans []BanStatus `json:"bans"` // the first of them; Sources.Banned counts all
+}
+
+// events is /events: server-sent events, "history" once and then "stats" every second.
+type events struct {
+	recorder *recorder
+	snapshot func() snapshot
+	seats    chan struct{}
+
+	mu     sync.Mutex
+	of     <-chan struct{} // the second latest is of
+	latest []byte
+}
+
+func newEvents(m *master) *events {
+	return &events{
+		recorder: m.recorder,
+		snapshot: func() snapshot { return snapshot{m.stats(), m.firstBans(maxBansShown)} },
+		seats:    make(chan struct{}, maxWatchers),
+	}
+}
+
+// ServeHTTP sends events until the watcher leaves, is too slow, or the listener closes.
+func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case e.seats <- struct{}{}:
+		defer func() { <-e.seats }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		control.Fail(w, &control.Error{Status: http.StatusServiceUnavailable, Code: "watchers", Message: "too many watch the balancer already", Advice: "/stats.json is not limited"})
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead {
+		return
+	}
+	out := http.NewResponseController(w)
+	_ = out.SetReadDeadline(time.Time{}) // else the server's, for heads, would end the request
+	send := func(message []byte) error {
+		if err := out.SetWriteDeadline(time.Now().Add(watchPatience)); err != nil {
+			return err
+		}
+		if _, err := w.Write(message); err != nil {
+			return err
+		}
+		return out.Flush()
+	}
+	err := send(message("history", e.recorder.history()))
+	for err == nil {
+		next := e.recorder.next()
+		if err = send(e.current(next)); err != nil {
+			break
+		}
+		select {
+		case <-next:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// current is the event of the second that ends with next: made once, for all watchers.
+func (e *events) current(next <-chan struct{}) []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.of != next {
+		e.of, e.latest = next, message("stats", e.snapshot())
+	}
+	return e.latest
+}
+
+// message is one event with JSON as its data, which has no line breaks.
+func message(event string, v any) []byte {
+	var b bytes.Buffer
+	b.WriteString("event: " + event + "\ndata: ")
+	if err := json.NewEncoder(&b).Encode(v); err != nil {
+		panic("proxy: statistics are not JSON: " + err.Error())
+	}
+	b.WriteByte('\n')
+	return b.Bytes()
+}

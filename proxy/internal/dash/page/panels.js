@@ -1,0 +1,131 @@
+// Everything but nodes and charts.
+
+import { run } from "./actions.js";
+import { Figures, Table, bar, make, mark, say, text, twoLines } from "./dom.js";
+import { between, bytes, count, duration, micros, none, rate } from "./format.js";
+
+const $ = (id) => document.getElementById(id);
+
+/** headline shows what the balancer is, and the title of the page. */
+export function headline(s) {
+  say($("state"), s.state);
+  mark($("state"), "data-state", s.state);
+  say($("facts"), `up ${duration(s.uptime_s)} · pid ${s.pid} · ${s.version}`);
+  const up = s.nodes.filter((n) => n.state === "up").length;
+  document.title = `${up}/${s.nodes.length} up, ${count(s.connections.active)} clients – erlmcp`;
+}
+
+/** totals returns what shows the numbers of the whole. */
+export function totals(list) {
+  const figures = new Figures(list);
+  return (s) => {
+    const up = s.nodes.filter((n) => n.state === "up").length;
+    figures.show([
+      ["Clients", count(s.connections.active), { small: `of ${count(s.connections.max)}` }],
+      ["Nodes up", up, { small: `of ${s.nodes.length}`, bad: s.nodes.some((n) => n.state === "down" && !n.leaving) }],
+      ["New clients", rate(s.rates.connections_per_s), { small: "/s" }],
+      ["Messages", rate(s.rates.messages_per_s), { small: "/s" }],
+      ["In", bytes(s.rates.bytes_in_per_s), { small: "/s" }],
+      ["Out", bytes(s.rates.bytes_out_per_s), { small: "/s" }],
+      ["Errors", rate(s.rates.errors_per_s), { small: "/s", bad: s.rates.errors_per_s > 0 }],
+      ["Refused", rate(s.rates.refused_per_s), { small: "/s", bad: s.rates.refused_per_s > 0 }],
+      ["Banned", count(s.sources.banned)],
+    ]);
+  };
+}
+
+/** limits returns what shows who was turned away or slowed down. */
+export function limits(list) {
+  const figures = new Figures(list);
+  return (s) => figures.show([
+    ["Banned", count(s.refused.ban)],
+    ["Over the rate", count(s.refused.rate)],
+    ["Too many of one", count(s.refused.per_source)],
+    ["Full", count(s.refused.full)],
+    ["No node up", count(s.refused.no_node)],
+    ["Worker full", count(s.refused.worker_full)],
+    ["Throttled", count(s.throttles), { small: s.throttled_s >= 1 ? `for ${duration(s.throttled_s)}` : "" }],
+    ["Messages rejected", count(s.rejects)],
+    ["Addresses known", count(s.sources.tracked), { small: `of ${count(s.sources.capacity)}` }],
+  ]);
+}
+
+function workerClients(cell) {
+  const main = make("span");
+  const load = bar();
+  cell.append(main, load.outer);
+  return (w) => {
+    say(main, `${count(w.active)} of ${count(w.max)}`);
+    load.fill(w.active / w.max);
+  };
+}
+
+/** workers returns what shows the worker processes. */
+export function workers(table) {
+  const rows = new Table(table, [
+    { label: "Worker", cell: text((w) => w.index) },
+    { label: "Pid", kind: "num", cell: text((w) => w.pid || none) },
+    { label: "Clients", kind: "num", cell: workerClients },
+    { label: "Accepted", kind: "num", cell: text((w) => count(w.accepted)) },
+    { label: "Messages", kind: "num", cell: text((w) => count(w.messages)) },
+    { label: "Memory", kind: "num", cell: text((w) => (w.rss_bytes ? bytes(w.rss_bytes) : none)) },
+    { label: "Loop lag", kind: "num", cell: text((w) => micros(Math.max(0, w.loop_lag_us))) },
+    { label: "Restarts", kind: "num", cell: text((w) => count(w.restarts)) },
+  ], (w) => w.index);
+  return (s) => rows.show(s.workers);
+}
+
+/** listeners returns what shows the addresses listened on, and the last reload. */
+export function listeners(table) {
+  const state = (cell) => {
+    cell.append(make("span", { class: "state" }));
+    return (l) => {
+      say(cell.firstChild, l.up ? "up" : "draining");
+      mark(cell.firstChild, "data-state", l.up ? "up" : "draining");
+    };
+  };
+  const rows = new Table(table, [
+    { label: "Listener", cell: text((l) => l.name) },
+    { label: "Address", cell: text((l) => l.address) },
+    { label: "State", cell: state },
+  ], (l) => `${l.name} ${l.address}`);
+  return (s) => {
+    rows.show(s.listeners);
+    const r = s.reload;
+    say($("reload"), !r ? "" : r.ok ? `Reloaded ${duration(between(r.at, s.time))} ago.` : `Reload failed ${duration(between(r.at, s.time))} ago: ${r.error}`);
+  };
+}
+
+function unbanCell(cell) {
+  const button = make("button", { type: "button" }, "Lift");
+  cell.append(button);
+  let source = "";
+  button.addEventListener("click", () => run("/api/unban", { client: source }, () => `${source} may connect again.`));
+  return (b) => {
+    source = b.source;
+    mark(button, "aria-label", `Lift the ban of ${source}`);
+  };
+}
+
+/** bans returns what shows who is shut out. */
+export function bans(table) {
+  let now = "";
+  const left = (cell) => {
+    const { main, sub } = twoLines(cell);
+    return (b) => {
+      say(main, duration(between(now, b.until)));
+      say(sub, b.connections > 0 ? `${count(b.connections)} made before` : "");
+    };
+  };
+  const rows = new Table(table, [
+    { label: "Client", cell: text((b) => b.source) },
+    { label: "Free in", kind: "num", cell: left },
+    { label: "", kind: "num", cell: unbanCell },
+  ], (b) => b.source, "Nobody is banned.");
+  return (s) => {
+    now = s.time;
+    rows.show(s.bans);
+    const more = s.sources.banned - s.bans.length;
+    say($("bans-note"), more > 0 ? `and ${count(more)} more: erlmcp lb ban list` : "");
+  };
+}

@@ -1,0 +1,56 @@
+package proxy
+
+// history is the last minutes, one column of numbers a node and quantity. Columns are as long as
+// Times; a null is a second in which there was no such node, or nothing to measure.
+type history struct {
+	Times []int64       `json:"times"` // Unix milliseconds
+	Nodes []nodeHistory `json:"nodes"`
+}
+
+type nodeHistory struct {
+	Name        string     `json:"name"`
+	Address     string     `json:"address"`
+	Connections []*int64   `json:"connections"`
+	Connects    []*float64 `json:"connections_per_s"`
+	Messages    []*float64 `json:"messages_per_s"`
+	ConnectP99  []*float64 `json:"connect_p99_us"`
+}
+
+// history returns what is kept of the nodes that there are now.
+func (r *recorder) history() history {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	h := history{Times: make([]int64, len(r.moments)), Nodes: []nodeHistory{}}
+	for i, m := range r.moments {
+		h.Times[i] = m.at.UnixMilli()
+	}
+	for i := range r.last.Nodes {
+		n := &r.last.Nodes[i]
+		column := nodeHistory{Name: n.Name, Address: n.Address}
+		for _, m := range r.moments {
+			p, there := m.points[n.key()]
+			column.append(p, there)
+		}
+		h.Nodes = append(h.Nodes, column)
+	}
+	return h
+}
+
+// append adds one second; there is false when the node was not.
+func (h *nodeHistory) append(p point, there bool) {
+	if !there {
+		h.Connections = append(h.Connections, nil)
+		h.Connects = append(h.Connects, nil)
+		h.Messages = append(h.Messages, nil)
+		h.ConnectP99 = append(h.ConnectP99, nil)
+		return
+	}
+	var p99 *float64
+	if p.connectP99 > 0 {
+		p99 = &p.connectP99
+	}
+	h.Connections = append(h.Connections, &p.connections)
+	h.Connects = append(h.Connects, &p.connects)
+	h.Messages = append(h.Messages, &p.messages)
+	h.ConnectP99 = append(h.ConnectP99, p99)
+}
