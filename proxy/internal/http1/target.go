@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"net/netip"
+	"unsafe"
 )
 
 var (
@@ -123,10 +124,10 @@ func isPort(p []byte) bool {
 
 // isIPv6 refuses zones, which mean nothing to another host.
 func isIPv6(a []byte) bool {
-	const longest = len("0000:0000:0000:0000:0000:0000:255.255.255.255")
-	if len(a) > longest || bytes.IndexByte(a, '%') >= 0 {
+	if len(a) == 0 || bytes.IndexByte(a, '%') >= 0 {
 		return false
 	}
-	ip, err := netip.ParseAddr(string(a))
+	// Without a copy: only the error keeps the text, and nobody keeps the error.
+	ip, err := netip.ParseAddr(unsafe.String(&a[0], len(a)))
 	return err == nil && ip.Is6()
 }
