@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // seeds are heads and bodies of every kind; the fuzzers mix them.
@@ -40,26 +42,63 @@ func seeds(f *testing.F, add func(p []byte)) {
 func FuzzRequest(f *testing.F) {
 	seeds(f, func(p []byte) { f.Add(p, uint16(len(p)/2)) })
 	f.Fuzz(func(t *testing.T, p []byte, cut uint16) {
-		var r, again Request
-		n, err := r.Parse(p)
-		piece := p[:min(len(p), int(cut))]
-		m, pieceErr := again.Parse(piece)
-		samePiece(t, len(piece), n, m, err, pieceErr)
-		if n == 0 {
-			return
-		}
-		// What is behind the head does not matter.
-		if m, err := again.Parse(p[:n:n]); m != n || err != nil || describe(&r) != describe(&again) {
-			t.Fatalf("alone: %d, %v: %s, want %d: %s", m, err, describe(&again), n, describe(&r))
-		}
-		samePrinted(t, &r)
-		sameForwarded(t, &r)
-		sameInNetHTTP(t, &r, p, n)
+		holdRequest(t, p, int(cut))
 	})
 }
 
+// TestComposedRequests does the same with requests put together from parts that
+// fit, mostly.
+func TestComposedRequests(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := compose(t, "line", []string{
+			"GET / HTTP/1.1\r\nHost: a\r\n", "POST /mcp?a HTTP/1.1\r\nHost: a:80\r\n", "POST /mcp HTTP/1.0\r\nHost: a\r\n",
+			"GET http://b/c?d HTTP/1.1\r\nHost: b\r\n", "PUT http://b HTTP/1.0\r\n", "OPTIONS * HTTP/1.1\r\nHost: [::]\r\n",
+		}, 1, 1)
+		p += compose(t, "fields", []string{
+			"Content-Length: 5\r\n", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "TRANSFER-ENCODING:CHUNKED\t\r\n",
+			"Connection: close\r\n", "Connection: ,x , keep-alive,\r\n", "Connection: upgrade\r\n", "Upgrade: websocket\r\n",
+			"Expect: 100-continue\r\n", "X: y\r\n", "x:\r\n", "Keep-Alive: 5\r\n", "TE: trailers\r\n", "Trailer: X\r\n", "Pragma: no-cache\r\n",
+			"Mcp-Session-Id: 1\r\n", "Cookie: a=b\r\n", "Content_Length: 5\r\n", "Transfer-Encoding: identity\r\n", " folded\r\n", "bare: lf\n",
+		}, 0, 6) + "\r\n"
+		p += compose(t, "body", []string{
+			"5\r\n", "hello", "\r\n", "0\r\n", "0\r\n\r\n", "1\r\na\r\n", "2;x=y\r\nab\r\n", "5\r\nhello\r\n", "X: y\r\n", "\n", "GET / HTTP/1.1\r\n",
+		}, 0, 8)
+		holdRequest(t, []byte(p), rapid.IntRange(0, len(p)).Draw(t, "cut"))
+	})
+}
+
+// compose joins from least to most of the parts.
+func compose(t *rapid.T, label string, parts []string, least, most int) string {
+	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(parts), least, most).Draw(t, label), "")
+}
+
+// failer is *testing.T or *rapid.T.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+func holdRequest(t failer, p []byte, cut int) {
+	t.Helper()
+	var r, again Request
+	n, err := r.Parse(p)
+	piece := p[:min(len(p), cut)]
+	m, pieceErr := again.Parse(piece)
+	samePiece(t, len(piece), n, m, err, pieceErr)
+	if n == 0 {
+		return
+	}
+	// What is behind the head does not matter.
+	if m, err := again.Parse(p[:n:n]); m != n || err != nil || describe(&r) != describe(&again) {
+		t.Fatalf("alone: %d, %v: %s, want %d: %s", m, err, describe(&again), n, describe(&r))
+	}
+	samePrinted(t, &r)
+	sameForwarded(t, &r)
+	sameInNetHTTP(t, &r, p, n)
+}
+
 // samePiece compares the result of an input with that of a piece of it.
-func samePiece(t *testing.T, size, n, m int, err, pieceErr error) {
+func samePiece(t failer, size, n, m int, err, pieceErr error) {
 	t.Helper()
 	switch {
 	case pieceErr != nil:
@@ -71,7 +110,7 @@ func samePiece(t *testing.T, size, n, m int, err, pieceErr error) {
 	}
 }
 
-func samePrinted(t *testing.T, r *Request) {
+func samePrinted(t failer, r *Request) {
 	t.Helper()
 	printed := appendRequest(nil, r)
 	if len(printed) > MaxHead || bytes.IndexByte(printed, '\r') > MaxRequestLine {
@@ -89,7 +128,7 @@ func samePrinted(t *testing.T, r *Request) {
 
 // sameForwarded checks that what goes to a node is the same request, and has
 // nothing of the connection left.
-func sameForwarded(t *testing.T, r *Request) {
+func sameForwarded(t failer, r *Request) {
 	t.Helper()
 	sent := appendForwarded(nil, r)
 	if r.Host == nil || len(sent) > MaxHead || len(r.Fields) > MaxFields-2 {
@@ -111,7 +150,7 @@ func sameForwarded(t *testing.T, r *Request) {
 	}
 }
 
-func sameInNetHTTP(t *testing.T, r *Request, p []byte, n int) {
+func sameInNetHTTP(t failer, r *Request, p []byte, n int) {
 	t.Helper()
 	in := bufio.NewReaderSize(bytes.NewReader(p), 2*MaxHead)
 	req, err := http.ReadRequest(in)
@@ -132,7 +171,7 @@ func sameInNetHTTP(t *testing.T, r *Request, p []byte, n int) {
 }
 
 // sameFields compares all fields but those that net/http takes out.
-func sameFields(t *testing.T, h *Head, theirs http.Header) {
+func sameFields(t failer, h *Head, theirs http.Header) {
 	t.Helper()
 	ours := http.Header{}
 	for _, f := range h.Fields {
@@ -154,7 +193,7 @@ func sameFields(t *testing.T, h *Head, theirs http.Header) {
 
 // sameBody compares the bodies, and where the next message begins. What is not
 // whole or malformed to us may not be whole to net/http.
-func sameBody(t *testing.T, h *Head, p []byte, theirs io.Reader, in *bufio.Reader) {
+func sameBody(t failer, h *Head, p []byte, theirs io.Reader, in *bufio.Reader) {
 	t.Helper()
 	var b Body
 	b.Reset(h.Body, h.Length)

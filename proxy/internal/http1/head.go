@@ -74,8 +74,8 @@ func (h *Head) Get(name string) []byte {
 }
 
 // Hop reports whether field i concerns only the connection it came on and is not
-// forwarded. Content-Length is forwarded if Hop says so, as it is not part of the
-// connection but of the message; Transfer-Encoding is to be written anew.
+// forwarded (RFC 9110 section 7.6.1). Transfer-Encoding is one of these, and is to
+// be written anew. Content-Length and Host are not.
 func (h *Head) Hop(i int) bool {
 	return h.known[i].is(hop) || h.hops[i/64]>>(i%64)&1 != 0
 }

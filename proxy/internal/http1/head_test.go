@@ -41,7 +41,7 @@ func TestNames(t *testing.T) {
 func TestGetAndHop(t *testing.T) {
 	var r Request
 	const head = "GET / HTTP/1.1\r\nHost: a\r\ncookie: 1\r\nCOOKIE: 2\r\nX-Other: 3\r\nx-OTHER: 4\r\nX-Empty:\r\n" +
-		"X-Own: 5\r\nx-own: 6\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nConnection: x-OWN, keep-alive, te\r\nProxy-Connection: close\r\n\r\n"
+		"X-Own: 5\r\nx-own: 6\r\nX-One: 7\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\nConnection: x-OWN, keep-alive, te\r\nProxy-Connection: close\r\n\r\n"
 	if _, err := r.Parse([]byte(head)); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestGetAndHop(t *testing.T) {
 			kept = append(kept, string(f.Name))
 		}
 	}
-	if got := strings.Join(kept, " "); got != "Host cookie COOKIE X-Other x-OTHER X-Empty" {
+	if got := strings.Join(kept, " "); got != "Host cookie COOKIE X-Other x-OTHER X-Empty X-One" {
 		t.Errorf("forwarded: %s", got)
 	}
 	if !r.KeepAlive {
@@ -89,6 +89,17 @@ func TestHopOfTheLastField(t *testing.T) {
 	for i := range r.Fields {
 		if want := i == 1 || i == MaxFields-1; r.Hop(i) != want {
 			t.Errorf("Hop(%d) = %v", i, !want)
+		}
+	}
+}
+
+func TestImitations(t *testing.T) {
+	for s, want := range map[string]bool{
+		"content_length": true, "Transfer_encoding": true, "MCP_Session_ID": true, "x-forwarded_for": true, "connection_": false,
+		"content_type": false, "_": false, "user_agent": false, "a_b": false, strings.Repeat("_", 99): false,
+	} {
+		if got := imitates([]byte(s)); got != want {
+			t.Errorf("%s: %v", s, got)
 		}
 	}
 }

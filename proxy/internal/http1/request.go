@@ -39,13 +39,14 @@ var (
 // call again with more, which may be put off until an LF or MaxRequestLine bytes
 // have come. err is an *Error. The result does not depend on how p grew.
 func (r *Request) Parse(p []byte) (n int, err error) {
-	if n, e := r.parse(p[:min(len(p), MaxHead)]); e != nil {
+	n, e := r.parse(p[:min(len(p), MaxHead)])
+	switch {
+	case e != nil:
 		return 0, e
-	} else if n == 0 && len(p) >= MaxHead {
+	case n == 0 && len(p) >= MaxHead:
 		return 0, errHeadTooLong
-	} else {
-		return n, nil
 	}
+	return n, nil
 }
 
 func (r *Request) parse(p []byte) (int, *Error) {
