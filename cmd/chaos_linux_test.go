@@ -84,7 +84,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	}
 	c.env = append(os.Environ(), c.mark, "ERLMCP_STATE_DIR="+dir, "XDG_CONFIG_HOME="+dir,
 		"ERLMCP_CLUSTER_NODES=["+strings.Join(nodes, ", ")+"]", "ERLMCP_LB_LISTEN_TCP="+c.addr,
-		"ERLMCP_LB_LISTEN_ADMIN=", "ERLMCP_LB_LISTEN_HEALTH=", "ERLMCP_LB_WORKERS=3", "ERLMCP_LB_MAX_CONNECTIONS=2000")
+		"ERLMCP_LB_LISTEN_HTTP=", "ERLMCP_LB_LISTEN_ADMIN=", "ERLMCP_LB_LISTEN_HEALTH=", "ERLMCP_LB_WORKERS=3", "ERLMCP_LB_MAX_CONNECTIONS=2000")
 	return c
 }
 

@@ -38,12 +38,13 @@ func (a *app) addLBFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.String("listen", "", "`ADDRESS` for clients (lb.listen.tcp)")
+	flags.String("http", "", "`ADDRESS` for clients that speak HTTP (lb.listen.http)")
 	flags.String("admin", "", "`ADDRESS` for statistics and metrics (lb.listen.admin)")
 	flags.String("health", "", "`ADDRESS` for /health (lb.listen.health)")
 	flags.String("balance", "", "`ALGORITHM`: leastconn, roundrobin, source or random2 (lb.balance)")
 	flags.Int("max-connections", 0, "`CLIENTS` at a time (lb.max_connections)")
 	for name, path := range map[string]string{
-		"listen": "lb.listen.tcp", "admin": "lb.listen.admin", "health": "lb.listen.health",
+		"listen": "lb.listen.tcp", "http": "lb.listen.http", "admin": "lb.listen.admin", "health": "lb.listen.health",
 		"balance": "lb.balance", "max-connections": "lb.max_connections",
 	} {
 		a.bind(flags, name, path)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -23,6 +24,8 @@ type backend struct {
 	flow       *board.Flow
 	generation uint32 // of the cell, as last seen
 	pairs      *pair  // connected or connecting to it, linked by next and prev
+	exchanges  *exchange
+	pools      [ports]nodePool
 
 	// Passive checks.
 	errors     int   // in a row
@@ -42,6 +45,32 @@ func newBackend(b *board.Board, worker int, n NodeSlot) *backend {
 		cell:       cell,
 		flow:       b.Flow(worker, n.Slot),
 		generation: cell.Generation.Load(),
+	}
+}
+
+// serve takes over where the node serves HTTP.
+func (b *backend) serve(n topology.Node) {
+	for port, number := range [ports]int{httpPort: n.HTTP, ssePort: n.SSE} {
+		if port == int(ssePort) && number == 0 {
+			number = n.HTTP
+		}
+		var at netip.AddrPort
+		if number != 0 {
+			at = netip.AddrPortFrom(b.address.Addr(), uint16(number))
+		}
+		if p := &b.pools[port]; p.address != at {
+			p.empty()
+			*p = nodePool{address: at}
+		}
+	}
+}
+
+// forget closes what is kept for later. A backend that is nil has nothing.
+func (b *backend) forget() {
+	if b != nil {
+		for i := range b.pools {
+			b.pools[i].empty()
+		}
 	}
 }
 

@@ -249,7 +249,7 @@ func benchWorker(role string) error {
 		Spec:           spec,
 		Nodes:          []NodeSlot{{Node: topology.Node{Name: "n"}, Address: netip.MustParseAddrPort(node)}},
 		MaxConnections: 9_000,
-	}, shared, fd, deaf{}, log.New(io.Discard))
+	}, shared, map[string]int{fileTCP: fd}, deaf{}, log.New(io.Discard))
 	if err != nil {
 		return err
 	}

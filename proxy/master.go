@@ -108,11 +108,11 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.nofile = nofile
-	generation, err := newGeneration(s.Listen.TCP, capacity.workers)
+	generation, err := newGeneration(s.Listen, capacity.workers, nil)
 	if err != nil {
 		return err
 	}
-	m.onClose(func() { closeFiles(generation.files) })
+	m.onClose(func() { closeEntrances(generation.entrances) })
 	doors, err := m.doors.change(s.Listen)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err := instance.Serve(m.controlHandler()); err != nil {
 		return err
 	}
-	m.log.Info("serving", "clients", generation.bound, "workers", capacity.workers, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
+	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
 	return nil
 }
 

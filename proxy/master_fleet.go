@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,13 +19,12 @@ import (
 // readyTimeout is how long workers may take to accept clients.
 const readyTimeout = 15 * time.Second
 
-// A generation is the workers that share one address. Normally there is one; when a reload changes
-// the address, the next one starts beside it, and then it drains.
+// A generation is the workers that share the same addresses. Normally there is one; when a reload
+// changes an address, the next one starts beside it, and then it drains.
 type generation struct {
-	address string // as in the spec
-	bound   net.Addr
-	files   []*os.File // one listener a worker, kept open for replacements
-	rows    []int      // of the board, by worker
+	size      int // workers
+	entrances []entrance
+	rows      []int // of the board, by worker
 
 	// Guarded by fleet.mu.
 	pool     *prefork.Pool // nil until started
@@ -36,22 +35,43 @@ type generation struct {
 	died    chan error // a worker ended before all had been ready
 }
 
-// newGeneration opens the address for n workers.
-func newGeneration(address string, n int) (*generation, error) {
-	files, bound, err := listen("tcp", address, n)
+// newGeneration opens the addresses of l for n workers. It shares with before, if that is not nil,
+// those that stay as they are: nobody who connects there meanwhile is turned away.
+func newGeneration(l Listen, n int, before *generation) (*generation, error) {
+	var kept []entrance
+	if before != nil {
+		kept = before.entrances
+	}
+	opened, err := openEntrances(&l, n, kept)
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{
-		address: address,
-		bound:   bound,
-		files:   files,
-		died:    make(chan error, 1),
-	}
+	g := &generation{size: n, entrances: opened, died: make(chan error, 1)}
 	for i := range n {
 		g.pending.add(i)
 	}
 	return g, nil
+}
+
+// serves reports whether the generation has exactly the addresses of l.
+func (g *generation) serves(l *Listen) bool {
+	return slices.EqualFunc(g.entrances, l.entrances(), entrance.same)
+}
+
+// filesOf are those of worker i.
+func (g *generation) filesOf(i int) (files []prefork.File) {
+	for _, e := range g.entrances {
+		files = append(files, prefork.File{Name: e.name, File: e.files[i]})
+	}
+	return files
+}
+
+// addresses are where the generation is found.
+func (g *generation) addresses() (list []string) {
+	for _, e := range g.entrances {
+		list = append(list, e.name+" "+e.bound.String())
+	}
+	return list
 }
 
 // row is what the master knows of a worker's row of the board. It outlives generations.
@@ -80,18 +100,18 @@ type fleet struct {
 }
 
 // start starts the workers of g and returns when all of them accept clients, or with an error and
-// none of them and the address closed.
+// none of them and the addresses closed.
 func (f *fleet) start(ctx context.Context, g *generation) error {
 	if err := f.enter(g); err != nil {
-		closeFiles(g.files)
+		closeEntrances(g.entrances)
 		return err
 	}
 	pool, err := prefork.Start(ctx, prefork.Config{
 		Name:      "lb",
 		Args:      f.args,
-		Copies:    len(g.files),
+		Copies:    g.size,
 		Files:     []prefork.File{{Name: fileBoard, File: f.board.File()}},
-		PerCopy:   func(i int) []prefork.File { return []prefork.File{{Name: fileTCP, File: g.files[i]}} },
+		PerCopy:   g.filesOf,
 		Hello:     func(i int) (string, any) { return messageSpec, f.spec(g.rows[i]) },
 		OnMessage: func(i int, m prefork.Message) { f.hear(g, i, m) },
 		OnExit:    func(i, pid int, err error) { f.lost(g, i, pid, err) },
@@ -131,11 +151,11 @@ func (f *fleet) enter(g *generation) error {
 	defer f.mu.Unlock()
 	g.rows = nil
 	for i := range f.rows {
-		if f.rows[i].owner == nil && len(g.rows) < len(g.files) {
+		if f.rows[i].owner == nil && len(g.rows) < g.size {
 			g.rows = append(g.rows, i)
 		}
 	}
-	if len(g.rows) < len(g.files) {
+	if len(g.rows) < g.size {
 		return errors.New("workers of an earlier listener still drain: try again when they have ended")
 	}
 	for _, r := range g.rows {
@@ -145,11 +165,11 @@ func (f *fleet) enter(g *generation) error {
 	return nil
 }
 
-// leave takes the rows back and closes the address. It may be called twice.
+// leave takes the rows back and closes the addresses. It may be called twice.
 func (f *fleet) leave(g *generation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	closeFiles(g.files)
+	closeEntrances(g.entrances)
 	for i, other := range f.generations {
 		if other == g {
 			f.generations = append(f.generations[:i:i], f.generations[i+1:]...)
@@ -186,7 +206,7 @@ func (f *fleet) retireLater(g *generation, patience time.Duration) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := f.retire(ctx, g); err != nil {
-			f.log.Warn("earlier listener", "address", g.bound, "err", err)
+			f.log.Warn("earlier listener", "addresses", g.addresses(), "err", err)
 		}
 	})
 }

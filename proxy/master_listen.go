@@ -5,9 +5,75 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
+
+// entrance is one address that workers accept clients on.
+type entrance struct {
+	name    string // its key in Listen, and the name of the file a worker inherits
+	address string // as in the spec
+	bound   net.Addr
+	files   []*os.File // one listener a worker, kept open for replacements
+}
+
+// entrances lists the addresses of l that workers accept clients on; empty ones are off.
+func (l *Listen) entrances() []entrance {
+	all := []entrance{{name: fileTCP, address: l.TCP}, {name: fileHTTP, address: l.HTTP}}
+	return slices.DeleteFunc(all, func(e entrance) bool { return e.address == "" })
+}
+
+// openEntrances opens the addresses of l for n workers, or none of them. What is in kept is not opened
+// but shared: both have it until they close it.
+func openEntrances(l *Listen, n int, kept []entrance) (list []entrance, err error) {
+	for _, e := range l.entrances() {
+		if i := slices.IndexFunc(kept, e.same); i >= 0 && len(kept[i].files) == n {
+			e.bound = kept[i].bound
+			e.files, err = duplicates(kept[i].files)
+		} else {
+			e.files, e.bound, err = listen(e.name, e.address, n)
+		}
+		if err != nil {
+			closeEntrances(list)
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+func (e entrance) same(other entrance) bool {
+	return e.name == other.name && e.address == other.address
+}
+
+func closeEntrances(list []entrance) {
+	for _, e := range list {
+		closeFiles(e.files)
+	}
+}
+
+// duplicates returns further descriptors of the same sockets. They are taken without (*os.File).Fd,
+// which would make the sockets block, for everybody.
+func duplicates(files []*os.File) (copies []*os.File, err error) {
+	for _, f := range files {
+		raw, err := f.SyscallConn()
+		if err == nil {
+			var fd int
+			var failed error
+			err = raw.Control(func(of uintptr) { fd, failed = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
+			if err = errors.Join(err, failed); err == nil {
+				copies = append(copies, os.NewFile(uintptr(fd), f.Name()))
+				continue
+			}
+		}
+		closeFiles(copies)
+		return nil, fmt.Errorf("keep a listener: %w", err)
+	}
+	return copies, nil
+}
 
 // listen opens an address n times; name is its key in Listen.
 func listen(name, address string, n int) (files []*os.File, bound net.Addr, err error) {

@@ -67,8 +67,8 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	}
 	defer doors.undo()
 	before, after := m.fleet.newest(), (*generation)(nil)
-	if next.Listen.TCP != before.address {
-		if after, err = newGeneration(next.Listen.TCP, capacity.workers); err != nil {
+	if !before.serves(&next.Listen) {
+		if after, err = newGeneration(next.Listen, capacity.workers, before); err != nil {
 			return r, err
 		}
 		if err := m.fleet.start(m.serving, after); err != nil {

@@ -18,7 +18,9 @@ const (
 // Names of the files a worker inherits.
 const (
 	fileBoard = "board"
-	fileTCP   = "tcp" // this worker's own listener
+	// This worker's own listeners, called as in Listen.
+	fileTCP  = "tcp"
+	fileHTTP = "http"
 )
 
 // WorkerSpec is all a worker needs to know beyond the board.

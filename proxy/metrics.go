@@ -25,7 +25,9 @@ var (
 	descReloadOK    = describe("config_last_reload_successful", "1 if the last reload, if any, put a configuration into force.")
 	descActive      = describe("connections", "Clients connected.")
 	descMax         = describe("connections_max", "Clients that may be connected at a time.")
-	descRefused     = describe("refused_connections_total", "Clients turned away.", "reason")
+	descRefused     = describe("refused_connections_total", "Clients turned away, and HTTP requests not answered by a node.", "reason")
+	descRequests    = describe("http_requests_total", "HTTP requests of clients.")
+	descResponses   = describe("http_responses_total", "HTTP responses to clients, by the class of their status.", "class")
 	descThrottles   = describe("throttles_total", "Pauses of clients over the message rate.")
 	descThrottled   = describe("throttled_seconds_total", "Length of those pauses.")
 	descRejects     = describe("rejected_messages_total", "Messages answered with an error for being over the rate.")
@@ -57,7 +59,13 @@ var (
 	descCheckTime   = describe("node_check_latency_seconds", "Latency of the last active check that succeeded.", "node", "address")
 	descDetected    = describe("node_detection_seconds", "From the first sign of trouble to the node being marked down, the last time.", "node", "address")
 	descConnectTime = describe("node_connect_seconds", "Time to connect to the node. The sum is estimated from the buckets.", "node", "address")
+	descNodeReqs    = describe("node_http_requests_total", "HTTP requests sent to the node.", "node", "address")
+	descNodeResps   = describe("node_http_responses_total", "HTTP responses of the node, by the class of their status.", "node", "address", "class")
+	descAnswerTime  = describe("node_http_response_seconds", "Time from an HTTP request to the head of its response. The sum is estimated from the buckets.", "node", "address")
 )
+
+// statusClasses are the values of the label class, in the order of Responses.
+var statusClasses = [5]string{"1xx", "2xx", "3xx", "4xx", "5xx"}
 
 // Describe announces no metrics in advance: nodes come and go.
 func (c *collector) Describe(chan<- *prometheus.Desc) {}
@@ -72,12 +80,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(descReloadOK, one(s.Reload == nil || s.Reload.OK))
 	e.gauge(descActive, float64(s.Connections.Active))
 	e.gauge(descMax, float64(s.Connections.Max))
-	e.counter(descRefused, s.Refused.Ban, "ban")
-	e.counter(descRefused, s.Refused.Rate, "rate")
-	e.counter(descRefused, s.Refused.Full, "full")
-	e.counter(descRefused, s.Refused.NoNode, "no_node")
-	e.counter(descRefused, s.Refused.WorkerFull, "worker_full")
-	e.counter(descRefused, s.Refused.PerSource, "per_source")
+	s.Refused.each(func(reason string, n uint64) { e.counter(descRefused, n, reason) })
+	e.counter(descRequests, s.HTTP.Requests)
+	for i, n := range s.HTTP.Responses.each() {
+		e.counter(descResponses, n, statusClasses[i])
+	}
 	e.counter(descThrottles, s.Throttles)
 	e.add(descThrottled, prometheus.CounterValue, s.ThrottledSeconds)
 	e.counter(descRejects, s.Rejects)
@@ -139,11 +146,16 @@ func (e emitter) node(n *NodeStats) {
 	e.gauge(descCheckOK, one(n.Check.OK), labels...)
 	e.gauge(descCheckTime, float64(n.Check.LatencyUs)/1e6, labels...)
 	e.gauge(descDetected, n.Check.DetectedMs/1e3, labels...)
-	e.out <- connectHistogram(n.connectTimes, labels)
+	e.counter(descNodeReqs, n.Requests, labels...)
+	for i, count := range n.Responses.each() {
+		e.counter(descNodeResps, count, n.Name, n.Address, statusClasses[i])
+	}
+	e.out <- histogram(descConnectTime, n.connectTimes, labels)
+	e.out <- histogram(descAnswerTime, n.answerTimes, labels)
 }
 
-// connectHistogram turns the board's buckets, powers of two in µs, into those of Prometheus.
-func connectHistogram(counts []uint64, labels []string) prometheus.Metric {
+// histogram turns the board's buckets, powers of two in µs, into those of Prometheus.
+func histogram(desc *prometheus.Desc, counts []uint64, labels []string) prometheus.Metric {
 	var total uint64
 	var sum float64
 	buckets := make(map[float64]uint64, len(counts))
@@ -155,7 +167,7 @@ func connectHistogram(counts []uint64, labels []string) prometheus.Metric {
 			buckets[upper] = total
 		}
 	}
-	return prometheus.MustNewConstHistogram(descConnectTime, total, sum, buckets, labels...)
+	return prometheus.MustNewConstHistogram(desc, total, sum, buckets, labels...)
 }
 
 func one(b bool) float64 {

@@ -175,6 +175,7 @@ func (w *worker) displace(b *backend) {
 		b.flow.Displaced.Add(1)
 		p.close()
 	}
+	w.displaceHTTP(b)
 }
 
 const (

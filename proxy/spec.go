@@ -37,6 +37,7 @@ type Spec struct {
 
 	Balance Balance `yaml:"balance"`
 	Sticky  Sticky  `yaml:"sticky"`
+	HTTP    HTTP    `yaml:"http"`
 	Limits  Limits  `yaml:"limits"`
 	// SourceTable is how many client addresses are remembered, rounded up to a power of two.
 	SourceTable int `yaml:"source_table"`
@@ -101,7 +102,33 @@ type Sticky struct {
 	MCPSession bool `yaml:"mcp_session"`
 	// TTL is how long an idle client is remembered.
 	TTL time.Duration `yaml:"ttl"`
+	// KeyFile holds the secret by which sessions and cookies name their node. Balancers with the
+	// same one serve each other's clients. Empty is one made at the first start, in the state
+	// directory.
+	KeyFile string `yaml:"key_file"`
 }
+
+// HTTP is what the listeners for HTTP have beyond the others.
+type HTTP struct {
+	// Routes send paths to ports of the nodes; the longest prefix wins. What no route names goes to
+	// the HTTP port.
+	Routes []Route `yaml:"routes"`
+	// KeepaliveRequests is how many requests one connection of a client may carry; 0 is no limit.
+	KeepaliveRequests int `yaml:"keepalive_requests"`
+}
+
+// Route says where requests go whose path is Prefix or lies under it.
+type Route struct {
+	Prefix string `yaml:"prefix"`
+	To     string `yaml:"to"` // RouteHTTP, RouteWebSocket or RouteSSE
+}
+
+// The values of Route.To. Clients of the last two stay with their node by source.
+const (
+	RouteHTTP      = "http"      // the HTTP port
+	RouteWebSocket = "websocket" // the HTTP port
+	RouteSSE       = "sse"       // the SSE port, or else the HTTP port
+)
 
 // The values of Sticky.TCP and Sticky.HTTP.
 const (
@@ -125,11 +152,11 @@ type Limits struct {
 // Action is what happens to a message over the rate.
 type Action string
 
-// The actions. ActionDefault is ActionThrottle on TCP.
+// The actions. ActionDefault is ActionThrottle on TCP and ActionReject on HTTP.
 const (
 	ActionDefault  Action = ""
 	ActionThrottle Action = "throttle" // stop reading until it conforms; nothing is lost
-	ActionReject   Action = "reject"   // answer it with JSON-RPC error -32019
+	ActionReject   Action = "reject"   // answer it with JSON-RPC error -32019, on HTTP with status 429
 )
 
 // Ban shuts a source out for a while after Violations breaches of a rate within Window.
@@ -153,9 +180,10 @@ type Checks struct {
 
 // Timeouts of clients' connections. 0 is no timeout, except for Connect.
 type Timeouts struct {
-	Connect   time.Duration `yaml:"connect"` // to reach any node
-	Idle      time.Duration `yaml:"idle"`    // without a byte in either direction
-	Request   time.Duration `yaml:"request"` // HTTP request head
+	Connect   time.Duration `yaml:"connect"`  // to reach any node
+	Idle      time.Duration `yaml:"idle"`     // without a byte in either direction
+	Request   time.Duration `yaml:"request"`  // HTTP request head, and between two parts of its body
+	Response  time.Duration `yaml:"response"` // HTTP response head, from the end of the request
 	Keepalive time.Duration `yaml:"keepalive"`
 	Drain     time.Duration `yaml:"drain"` // for connections to end by themselves at stop; 0 waits for none
 }
@@ -163,16 +191,20 @@ type Timeouts struct {
 // ProxyProtocol carries the client's address across balancers (PROXY protocol version 2).
 type ProxyProtocol struct {
 	AcceptFrom []string `yaml:"accept_from"` // addresses and prefixes of trusted peers
-	Send       bool     `yaml:"send"`        // to the nodes
+	Send       bool     `yaml:"send"`        // to the nodes, over TCP
 }
 
 // Default returns the Spec of a configuration that says nothing. It has no nodes.
 func Default() Spec {
 	return Spec{
-		Listen:         Listen{TCP: ":8000", Admin: "127.0.0.1:8404", Health: "127.0.0.1:8888"},
+		Listen:         Listen{TCP: ":8000", HTTP: ":8080", Admin: "127.0.0.1:8404", Health: "127.0.0.1:8888"},
 		MaxConnections: 100_000,
 		Balance:        BalanceLeastConn,
 		Sticky:         Sticky{TCP: StickySource, HTTP: StickyCookie, MCPSession: true, TTL: 30 * time.Minute},
+		HTTP: HTTP{
+			Routes:            []Route{{Prefix: "/mcp/ws", To: RouteWebSocket}, {Prefix: "/mcp/sse", To: RouteSSE}},
+			KeepaliveRequests: 1000,
+		},
 		Limits: Limits{
 			ConnectionsPerSecond: 100,
 			MessagesPerSecond:    100,
@@ -192,6 +224,7 @@ func Default() Spec {
 			Connect:   5 * time.Second,
 			Idle:      5 * time.Minute,
 			Request:   30 * time.Second,
+			Response:  5 * time.Minute,
 			Keepalive: 5 * time.Minute,
 			Drain:     30 * time.Second,
 		},

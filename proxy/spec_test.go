@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -37,7 +38,19 @@ func TestValidate(t *testing.T) {
 		{"port name", func(s *Spec) { s.Listen.Admin = ":http" }, `lb.listen.admin: "http" is not a port (0 to 65535)`},
 		{"port range", func(s *Spec) { s.Listen.Health = ":65536" }, `lb.listen.health: "65536" is not a port (0 to 65535)`},
 		{"host name", func(s *Spec) { s.Listen.TCP = "example.org:8000" }, `lb.listen.tcp: "example.org" is not an IP address`},
-		{"http", func(s *Spec) { s.Listen.HTTP = ":8080" }, `lb.listen.http: not available yet in this version; leave it empty`},
+		{"http", func(s *Spec) { s.Listen.HTTP = ":8000" }, `lb.listen.http: :8000 is also listen.tcp`},
+		{"route", func(s *Spec) { s.HTTP.Routes = []Route{{"mcp", RouteHTTP}} }, `lb.http.routes[0].prefix: "mcp" must be a path that begins with / and has no query`},
+		{"route with a query", func(s *Spec) { s.HTTP.Routes = []Route{{"/mcp?a", RouteHTTP}} }, `lb.http.routes[0].prefix: "/mcp?a" must be a path that begins with / and has no query`},
+		{"route twice", func(s *Spec) { s.HTTP.Routes = []Route{{"/a", RouteHTTP}, {"/a/", RouteSSE}} }, `lb.http.routes[1].prefix: "/a/" is already the prefix of [0]`},
+		{"route to nowhere", func(s *Spec) { s.HTTP.Routes = []Route{{"/a", "tcp"}} }, `lb.http.routes[0].to: must be one of http, websocket, sse, is "tcp"`},
+		{"routes", func(s *Spec) {
+			s.HTTP.Routes = nil
+			for i := range 65 {
+				s.HTTP.Routes = append(s.HTTP.Routes, Route{fmt.Sprintf("/%d", i), RouteHTTP})
+			}
+		}, `lb.http.routes: must be at most 64, are 65`},
+		{"keepalive requests", func(s *Spec) { s.HTTP.KeepaliveRequests = -1 }, `lb.http.keepalive_requests: must be from 0 to 1000000, is -1`},
+		{"response", func(s *Spec) { s.Timeouts.Response = -1 }, `lb.timeouts.response: must be from 0s to 24h0m0s, is -1ns`},
 		{"https", func(s *Spec) { s.Listen.HTTPS = ":8443" }, `lb.listen.https: not available yet in this version; leave it empty`},
 		{"same port", func(s *Spec) { s.Listen.Health = "127.0.0.1:8000" }, `lb.listen.health: 127.0.0.1:8000 is also listen.tcp`},
 		{"node's port", func(s *Spec) { s.Listen.TCP = ":9003" }, `lb.listen.tcp: :9003 is also the address of node erlmcp3`},

@@ -25,6 +25,7 @@ const (
 	minMessage     = units.KiB
 	maxMessage     = units.GiB
 	maxDuration    = 24 * time.Hour
+	maxRoutes      = 64
 )
 
 // Validate reports everything that is wrong with s, one line a field, each beginning with the
@@ -34,6 +35,7 @@ func (s *Spec) Validate() error {
 	s.validateListen(&p)
 	s.validateNodes(&p)
 	s.validateClients(&p)
+	s.validateHTTP(&p)
 	s.validateLimits(&p)
 	s.validateChecks(&p)
 	s.validateSource(&p)
@@ -50,7 +52,7 @@ func (s *Spec) validateListen(p *problems) {
 			continue
 		}
 		field := "listen." + l.name
-		if l.name == "http" || l.name == "https" {
+		if l.name == "https" {
 			p.add(field, "not available yet in this version; leave it empty")
 			continue
 		}
@@ -113,9 +115,44 @@ func (s *Spec) validateClients(p *problems) {
 	between(p, "timeouts.connect", s.Timeouts.Connect, time.Millisecond, maxDuration)
 	between(p, "timeouts.idle", s.Timeouts.Idle, 0, maxDuration)
 	between(p, "timeouts.request", s.Timeouts.Request, 0, maxDuration)
+	between(p, "timeouts.response", s.Timeouts.Response, 0, maxDuration)
 	between(p, "timeouts.keepalive", s.Timeouts.Keepalive, 0, maxDuration)
 	between(p, "timeouts.drain", s.Timeouts.Drain, 0, maxDuration)
 }
+
+func (s *Spec) validateHTTP(p *problems) {
+	between(p, "http.keepalive_requests", s.HTTP.KeepaliveRequests, 0, maxRate)
+	if n := len(s.HTTP.Routes); n > maxRoutes {
+		p.add("http.routes", "must be at most %d, are %d", maxRoutes, n)
+	}
+	for i, r := range s.HTTP.Routes {
+		field := fmt.Sprintf("http.routes[%d]", i)
+		if !isRoutePrefix(r.Prefix) {
+			p.add(field+".prefix", "%q must be a path that begins with / and has no query", r.Prefix)
+		}
+		oneOf(p, field+".to", r.To, RouteHTTP, RouteWebSocket, RouteSSE)
+		same := func(other Route) bool { return trimSlash(other.Prefix) == trimSlash(r.Prefix) }
+		if first := slices.IndexFunc(s.HTTP.Routes, same); first < i {
+			p.add(field+".prefix", "%q is already the prefix of [%d]", r.Prefix, first)
+		}
+	}
+}
+
+// isRoutePrefix reports whether requests can have such a path.
+func isRoutePrefix(s string) bool {
+	if len(s) == 0 || s[0] != '/' || len(s) > 256 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
+			return false
+		}
+	}
+	return true
+}
+
+// trimSlash makes /a/ and /a the same prefix; the root is "".
+func trimSlash(prefix string) string { return strings.TrimSuffix(prefix, "/") }
 
 func (s *Spec) validateLimits(p *problems) {
 	l := &s.Limits

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // StatsSchema names the form of Stats in JSON.
@@ -29,6 +30,7 @@ type Stats struct {
 	Nodes   []NodeStats   `json:"nodes"`
 	Sources SourceStats   `json:"sources"`
 	Refused RefusedStats  `json:"refused"`
+	HTTP    HTTPStats     `json:"http"`
 	// Throttles counts pauses of clients over the message rate, Rejects messages answered with
 	// "rate limited".
 	Throttles        uint64       `json:"throttles"`
@@ -92,12 +94,16 @@ type NodeStats struct {
 	Resets         uint64     `json:"resets"`    // cut by the node
 	Retries        uint64     `json:"retries"`   // clients that went elsewhere
 	Displaced      uint64     `json:"displaced"` // clients cut off when it went down
+	Requests       uint64     `json:"requests"`  // over HTTP
+	Responses      Responses  `json:"responses"`
+	Latency        Latency    `json:"latency"` // from an HTTP request to the head of its response
 	StateChanges   uint64     `json:"state_changes"`
 	Rates          Rates      `json:"rates"`
 	Connect        Latency    `json:"connect"` // time to connect to it, over the last minute
 	Check          CheckStats `json:"check"`
 
 	connectTimes []uint64 // histogram, see board.Flow
+	answerTimes  []uint64
 }
 
 // CheckStats is the last active check of a node.
@@ -121,7 +127,28 @@ type SourceStats struct {
 	Banned    int    `json:"banned"`
 }
 
-// RefusedStats counts clients that were turned away, by reason.
+// HTTPStats counts what the HTTP frontend was asked and what it answered.
+type HTTPStats struct {
+	Requests  uint64    `json:"requests"`
+	Responses Responses `json:"responses"` // the balancer's own refusals included
+}
+
+// Responses counts HTTP responses by the class of their status.
+type Responses struct {
+	Informational uint64 `json:"1xx"` // upgrades
+	Successful    uint64 `json:"2xx"`
+	Redirection   uint64 `json:"3xx"`
+	ClientError   uint64 `json:"4xx"`
+	ServerError   uint64 `json:"5xx"`
+}
+
+// each lists the classes.
+func (r *Responses) each() [5]uint64 {
+	return [5]uint64{r.Informational, r.Successful, r.Redirection, r.ClientError, r.ServerError}
+}
+
+// RefusedStats counts clients that were turned away, and HTTP requests that were not answered by a
+// node, by reason.
 type RefusedStats struct {
 	Ban        uint64 `json:"ban"`
 	Rate       uint64 `json:"rate"`
@@ -129,6 +156,40 @@ type RefusedStats struct {
 	NoNode     uint64 `json:"no_node"`     // no node is up
 	WorkerFull uint64 `json:"worker_full"` // the worker is out of descriptors
 	PerSource  uint64 `json:"per_source"`
+
+	// HTTP requests.
+	MessageRate uint64 `json:"message_rate"`
+	BadRequest  uint64 `json:"bad_request"`
+	TooLarge    uint64 `json:"too_large"`
+	Slow        uint64 `json:"slow"`         // the client sent it too slowly
+	SessionGone uint64 `json:"session_gone"` // its node is gone
+	BadReply    uint64 `json:"bad_reply"`    // the node's answer is not HTTP
+	NodeLost    uint64 `json:"node_lost"`    // the node closed the connection instead
+	NodeTimeout uint64 `json:"node_timeout"`
+}
+
+// refusedBy counts by reason.
+func refusedBy(count func(board.Reason) uint64) RefusedStats {
+	return RefusedStats{
+		Ban: count(board.ReasonBan), Rate: count(board.ReasonRate), Full: count(board.ReasonFull),
+		NoNode: count(board.ReasonNoNode), WorkerFull: count(board.ReasonWorkerFull), PerSource: count(board.ReasonPerSource),
+		MessageRate: count(board.ReasonMessageRate), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
+		Slow: count(board.ReasonSlow), SessionGone: count(board.ReasonSessionGone), BadReply: count(board.ReasonBadReply),
+		NodeLost: count(board.ReasonNodeLost), NodeTimeout: count(board.ReasonNodeTimeout),
+	}
+}
+
+// each calls f for every reason.
+func (r *RefusedStats) each(f func(reason string, n uint64)) {
+	for reason, n := range map[board.Reason]uint64{
+		board.ReasonBan: r.Ban, board.ReasonRate: r.Rate, board.ReasonFull: r.Full,
+		board.ReasonNoNode: r.NoNode, board.ReasonWorkerFull: r.WorkerFull, board.ReasonPerSource: r.PerSource,
+		board.ReasonMessageRate: r.MessageRate, board.ReasonBadRequest: r.BadRequest, board.ReasonTooLarge: r.TooLarge,
+		board.ReasonSlow: r.Slow, board.ReasonSessionGone: r.SessionGone, board.ReasonBadReply: r.BadReply,
+		board.ReasonNodeLost: r.NodeLost, board.ReasonNodeTimeout: r.NodeTimeout,
+	} {
+		f(reason.String(), n)
+	}
 }
 
 // ReloadStats is the last reload.

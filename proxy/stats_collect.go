@@ -38,18 +38,25 @@ func (m *master) counts() Stats {
 	for w := range m.board.Layout().Workers { // of all rows: counters outlive the workers
 		s.addWorker(m.board.Worker(w))
 	}
+	s.Refused = refusedBy(func(r board.Reason) (n uint64) {
+		for w := range m.board.Layout().Workers {
+			n += m.board.Worker(w).Refused[r].Load()
+		}
+		return n
+	})
 	return s
 }
 
 // addWorker adds the counters of a worker's row.
 func (s *Stats) addWorker(c *board.Worker) {
 	s.Connections.Total += c.Accepted.Load()
-	s.Refused.Ban += c.Refused[board.ReasonBan].Load()
-	s.Refused.Rate += c.Refused[board.ReasonRate].Load()
-	s.Refused.Full += c.Refused[board.ReasonFull].Load()
-	s.Refused.NoNode += c.Refused[board.ReasonNoNode].Load()
-	s.Refused.WorkerFull += c.Refused[board.ReasonWorkerFull].Load()
-	s.Refused.PerSource += c.Refused[board.ReasonPerSource].Load()
+	s.HTTP.Requests += c.Requests.Load()
+	r := &s.HTTP.Responses
+	r.Informational += c.Responses[1].Load()
+	r.Successful += c.Responses[2].Load()
+	r.Redirection += c.Responses[3].Load()
+	r.ClientError += c.Responses[4].Load()
+	r.ServerError += c.Responses[5].Load()
 	s.Throttles += c.Throttles.Load()
 	s.ThrottledSeconds += time.Duration(c.ThrottledNs.Load()).Seconds()
 	s.Rejects += c.Rejects.Load()
@@ -118,7 +125,9 @@ func (f *fleet) listeners(draining bool) []ListenerStats {
 	defer f.mu.Unlock()
 	var list []ListenerStats
 	for _, g := range f.generations {
-		list = append(list, ListenerStats{Name: "tcp", Address: g.bound.String(), Up: !g.retiring && !draining})
+		for _, e := range g.entrances {
+			list = append(list, ListenerStats{Name: e.name, Address: e.bound.String(), Up: !g.retiring && !draining})
+		}
 	}
 	return list
 }
@@ -175,13 +184,24 @@ func (m *member) stats(b *board.Board) NodeStats {
 			At:         check.at,
 			DetectedMs: float64(check.detected) / float64(time.Millisecond),
 		},
+		Requests: flow.Requests - m.before.Requests,
+		Responses: Responses{
+			Informational: flow.Responses[1] - m.before.Responses[1],
+			Successful:    flow.Responses[2] - m.before.Responses[2],
+			Redirection:   flow.Responses[3] - m.before.Responses[3],
+			ClientError:   flow.Responses[4] - m.before.Responses[4],
+			ServerError:   flow.Responses[5] - m.before.Responses[5],
+		},
 		connectTimes: make([]uint64, board.ConnectBuckets),
+		answerTimes:  make([]uint64, board.ConnectBuckets),
 	}
 	if m.drained && s.State == NodeDown {
 		s.State = NodeMaintenance
 	}
 	for i := range s.connectTimes {
 		s.connectTimes[i] = flow.Connect[i] - m.before.Connect[i]
+		s.answerTimes[i] = flow.Answer[i] - m.before.Answer[i]
 	}
+	s.Latency = latencySince(nil, s.answerTimes)
 	return s
 }

@@ -91,28 +91,38 @@ func (w *worker) connect(p *pair, sourceHash uint64) {
 func (w *worker) choose(p *pair, sourceHash uint64) (b *backend, reason board.Reason) {
 	list, full := w.picker.candidates(w.board, &w.backends, p.tried)
 	if len(list) == 0 {
-		if full {
-			return nil, board.ReasonFull
-		}
-		return nil, board.ReasonNoNode
+		return nil, noCandidate(full)
 	}
 	if w.spec.Sticky.TCP != StickySource {
 		return w.backends[w.picker.pick(list, sourceHash)], 0
 	}
+	return w.bySource(list, p.source, sourceHash), 0
+}
+
+// noCandidate is why there is no node to choose.
+func noCandidate(full bool) board.Reason {
+	if full {
+		return board.ReasonFull
+	}
+	return board.ReasonNoNode
+}
+
+// bySource returns the candidate that the source stays with, from now on if it had none.
+func (w *worker) bySource(list []candidate, source board.SlotID, sourceHash uint64) *backend {
 	sources := w.board.Sources()
-	bound, _ := sources.Sticky(p.source)
+	bound, _ := sources.Sticky(source)
 	if c := find(list, bound); c != nil {
-		return w.fulfil(c), 0
+		return w.fulfil(c)
 	}
 	slot := w.picker.pick(list, sourceHash)
-	now := sources.SetSticky(p.source, bound, slot)
+	now := sources.SetSticky(source, bound, slot)
 	if c := find(list, now); now != slot && c != nil {
-		return w.fulfil(c), 0 // another worker has chosen for the same source meanwhile
+		return w.fulfil(c) // another worker has chosen for the same source meanwhile
 	}
 	if now == slot {
 		w.pledge(slot)
 	}
-	return w.backends[slot], 0
+	return w.backends[slot]
 }
 
 func find(list []candidate, slot int) *candidate {

@@ -37,9 +37,10 @@ type worker struct {
 	picker     picker
 	backends   [board.MaxNodes]*backend // nil: slot not in use
 
-	listener  *reactor.Listener
+	listeners []*reactor.Listener
 	spare     *pair // free pairs, linked by next
-	lingering int   // refused clients that still hold a descriptor
+	http      frontend
+	lingering int // refused clients that still hold a descriptor
 	draining  bool
 	deadline  reactor.Timer // of draining
 	beat      reactor.Timer
@@ -93,15 +94,21 @@ func inherit(child *prefork.Child, logger *log.Logger) (*worker, error) {
 		return nil, err
 	}
 	file.Close() // the mapping stays
-	listener, ok := child.FD(fileTCP)
-	if !ok {
+	listeners := make(map[string]int)
+	for _, name := range []string{fileTCP, fileHTTP} {
+		if fd, ok := child.FD(name); ok {
+			listeners[name] = fd
+		}
+	}
+	if len(listeners) == 0 {
 		return nil, errors.New("the master handed over no listener")
 	}
-	return newWorker(s, b, listener, child, logger)
+	return newWorker(s, b, listeners, child, logger)
 }
 
-// newWorker makes a worker that accepts from listener once its loop runs.
-func newWorker(s WorkerSpec, b *board.Board, listener int, master reporter, logger *log.Logger) (*worker, error) {
+// newWorker makes a worker that accepts from listeners, by the names of their files, once its loop
+// runs.
+func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master reporter, logger *log.Logger) (*worker, error) {
 	loop, err := reactor.NewLoop(reactor.Options{})
 	if err != nil {
 		return nil, err
@@ -116,8 +123,16 @@ func newWorker(s WorkerSpec, b *board.Board, listener int, master reporter, logg
 	}
 	w.picker.seed(b.Global().Seed + uint64(w.index))
 	w.apply(s)
-	if w.listener, err = loop.Listen(listener, w); err != nil {
-		return nil, err
+	for name, fd := range listeners {
+		acceptor := reactor.Acceptor(w)
+		if name == fileHTTP {
+			acceptor = (*httpAcceptor)(w)
+		}
+		l, err := loop.Listen(fd, acceptor)
+		if err != nil {
+			return nil, err
+		}
+		w.listeners = append(w.listeners, l)
 	}
 	w.cell.PID.Store(int64(os.Getpid()))
 	w.beatDue = loop.Now()
@@ -177,16 +192,20 @@ func (w *worker) apply(s WorkerSpec) {
 		used[n.Slot] = true
 		b := w.backends[n.Slot]
 		if b == nil || b.name != n.Node.Name || b.address != n.Address {
+			b.forget()
 			b = newBackend(w.board, w.index, n)
 			w.backends[n.Slot] = b
 		}
+		b.serve(n.Node)
 		b.from = sourceAddress(w.spec.Source, w.index, n.Address.Addr())
 	}
 	for slot := range w.backends {
 		if !used[slot] {
+			w.backends[slot].forget()
 			w.backends[slot] = nil
 		}
 	}
+	w.http.apply(&s.Spec)
 	w.syncNodes()
 }
 
@@ -219,7 +238,10 @@ func (w *worker) drain(timeout time.Duration) {
 		return
 	}
 	w.draining = true
-	w.listener.Close()
+	for _, l := range w.listeners {
+		l.Close()
+	}
+	w.closeIdle()
 	w.loop.Schedule(&w.deadline, timeout, w)
 	w.endIfDrained()
 }
@@ -248,4 +270,5 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.loop.Schedule(&w.beat, heartbeat, w)
 	w.lookForSilence()
 	w.fade()
+	w.expireNodes()
 }

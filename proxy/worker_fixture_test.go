@@ -24,7 +24,8 @@ import (
 type bench struct {
 	*worker
 	t       testing.TB
-	address string
+	address string // of the TCP frontend
+	web     string // of the HTTP frontend
 	reports chan Suspect
 	kinds   chan string
 	done    chan error
@@ -57,37 +58,26 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	spec.SourceTable = 1024
 	var slots []NodeSlot
 	for i, address := range nodes {
-		n := topology.Node{Name: fmt.Sprintf("n%d", i)}
+		at := netip.MustParseAddrPort(address)
+		n := topology.Node{Name: fmt.Sprintf("n%d", i), HTTP: int(at.Port())}
 		spec.Nodes = append(spec.Nodes, n)
-		slots = append(slots, NodeSlot{Slot: i, Node: n, Address: netip.MustParseAddrPort(address)})
+		slots = append(slots, NodeSlot{Slot: i, Node: n, Address: at})
 		shared.Node(i).Weight.Store(256)
 		shared.SetNodeState(i, board.Up, time.Now())
 	}
 	if change != nil {
 		change(&spec)
 	}
-	ln, err := net.Listen("tcp4", "0.0.0.0:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := ln.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.Close()
-	ln.Close()
 	b := &bench{
 		t:       t,
-		address: fmt.Sprintf("127.0.0.1:%d", ln.Addr().(*net.TCPAddr).Port),
 		reports: make(chan Suspect, 1024),
 		kinds:   make(chan string, 16),
 		done:    make(chan error, 1),
 	}
-	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000}, shared, fd, b, log.New(io.Discard))
+	listeners := make(map[string]int)
+	listeners[fileTCP], b.address = listenFD(t)
+	listeners[fileHTTP], b.web = listenFD(t)
+	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000}, shared, listeners, b, log.New(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +98,25 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 		shared.Close()
 	})
 	return b
+}
+
+// listenFD listens on every address and returns one.
+func listenFD(t testing.TB) (fd int, address string) {
+	t.Helper()
+	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	file, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if fd, err = unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		t.Fatal(err)
+	}
+	return fd, fmt.Sprintf("127.0.0.1:%d", ln.Addr().(*net.TCPAddr).Port)
 }
 
 // on runs fn on the loop.
@@ -131,6 +140,11 @@ func (b *bench) eventually(what string, ok func() bool) {
 // dial connects a client, from a source address of its own if one is given.
 func (b *bench) dial(from string) *client {
 	b.t.Helper()
+	return b.dialTo(b.address, from)
+}
+
+func (b *bench) dialTo(address, from string) *client {
+	b.t.Helper()
 	d := net.Dialer{}
 	if from != "" {
 		if runtime.GOOS != "linux" {
@@ -138,7 +152,7 @@ func (b *bench) dial(from string) *client {
 		}
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
-	conn, err := d.Dial("tcp4", b.address)
+	conn, err := d.Dial("tcp4", address)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -55,6 +55,7 @@ func (c *Config) paths() []pathKey {
 		{"cluster.erlang.root", &c.Cluster.Erlang.Root},
 		{"cluster.erlang.cookie_file", &c.Cluster.Erlang.CookieFile},
 		{"cluster.logs.dir", &c.Cluster.Logs.Dir},
+		{"lb.sticky.key_file", &c.LB.Sticky.KeyFile},
 		{"lb.tls.cert", &c.LB.TLS.Cert},
 		{"lb.tls.key", &c.LB.TLS.Key},
 	}

@@ -65,7 +65,7 @@ type Node struct {
 	_              [cacheLine - 48]byte
 }
 
-// Reason is why a client was refused.
+// Reason is why a client, or one of its requests, was refused.
 type Reason int
 
 // Reasons. ReasonFull is the balancer or every node at its cap, ReasonWorkerFull
@@ -77,6 +77,17 @@ const (
 	ReasonNoNode
 	ReasonWorkerFull
 	ReasonPerSource
+
+	// Of single HTTP requests, whose connection may go on.
+	ReasonMessageRate // over the message rate
+	ReasonBadRequest  // not a request that can be forwarded
+	ReasonTooLarge    // head or body
+	ReasonSlow        // head or body did not come in time
+	ReasonSessionGone // the node of its MCP session
+	ReasonBadReply    // the node's answer is not HTTP
+	ReasonNodeLost    // the node closed the connection instead of answering
+	ReasonNodeTimeout // the node did not answer in time
+
 	Reasons // how many there are
 )
 
@@ -94,6 +105,22 @@ func (r Reason) String() string {
 		return "worker_full"
 	case ReasonPerSource:
 		return "per_source"
+	case ReasonMessageRate:
+		return "message_rate"
+	case ReasonBadRequest:
+		return "bad_request"
+	case ReasonTooLarge:
+		return "too_large"
+	case ReasonSlow:
+		return "slow"
+	case ReasonSessionGone:
+		return "session_gone"
+	case ReasonBadReply:
+		return "bad_reply"
+	case ReasonNodeLost:
+		return "node_lost"
+	case ReasonNodeTimeout:
+		return "node_timeout"
 	}
 	return "unknown"
 }
@@ -116,8 +143,14 @@ type Worker struct {
 	ThrottledNs atomic.Uint64 // for how long in all
 	Rejects     atomic.Uint64 // messages answered with "rate limited"
 	Messages    atomic.Uint64 // from clients
-	_           [2*cacheLine - 120]byte
+	Requests    atomic.Uint64 // over HTTP
+	Responses   [StatusClasses]atomic.Uint64
+	_           [4*cacheLine - 240]byte
 }
+
+// StatusClasses is the number of classes of HTTP statuses: class 2 counts those
+// of 200 to 299. Class 0 stays empty.
+const StatusClasses = 6
 
 // Flow is the cell of what one worker relays to and from one node. Written by
 // that worker; its gauges are zeroed by the master after it died. Counters are
@@ -137,16 +170,22 @@ type Flow struct {
 	Displaced     atomic.Uint64 // clients cut off because the node went down
 	LifeSigns     atomic.Uint64 // times the node said something, or ended a stream after its client
 	Connect       [ConnectBuckets]atomic.Uint64
-	_             [cacheLine - 24]byte
+	Requests      atomic.Uint64                 // sent to the node over HTTP
+	Responses     [StatusClasses]atomic.Uint64  // of the node
+	Answer        [ConnectBuckets]atomic.Uint64 // times from a request to the head of its response
+	_             [cacheLine - 16]byte
 }
 
-// ConnectBuckets is the number of buckets of the histogram of connect times:
-// bucket i counts those of at least 2^(i-1) and less than 2^i µs; bucket 0 those
+// ConnectBuckets is the number of buckets of the histograms of times: bucket i counts those of at least 2^(i-1) and less than 2^i µs; bucket 0 those
 // under 1 µs, the last one everything longer.
 const ConnectBuckets = 32
 
 // ObserveConnect counts one successful connect to the node that took d.
-func (f *Flow) ObserveConnect(d time.Duration) {
-	i := bits.Len64(uint64(max(0, d.Microseconds())))
-	f.Connect[min(i, ConnectBuckets-1)].Add(1)
+func (f *Flow) ObserveConnect(d time.Duration) { f.Connect[bucket(d)].Add(1) }
+
+// ObserveAnswer counts one response of the node, the head of which took d.
+func (f *Flow) ObserveAnswer(d time.Duration) { f.Answer[bucket(d)].Add(1) }
+
+func bucket(d time.Duration) int {
+	return min(bits.Len64(uint64(max(0, d.Microseconds()))), ConnectBuckets-1)
 }

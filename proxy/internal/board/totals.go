@@ -81,6 +81,9 @@ type FlowTotals struct {
 	Retries, Displaced          uint64
 	LifeSigns                   uint64
 	Connect                     [ConnectBuckets]uint64
+	Requests                    uint64
+	Responses                   [StatusClasses]uint64
+	Answer                      [ConnectBuckets]uint64
 }
 
 // NodeTotals adds up what all workers relayed for node slot i.
@@ -100,6 +103,11 @@ func (b *Board) NodeTotals(i int) FlowTotals {
 		t.LifeSigns += f.LifeSigns.Load()
 		for k := range f.Connect {
 			t.Connect[k] += f.Connect[k].Load()
+			t.Answer[k] += f.Answer[k].Load()
+		}
+		t.Requests += f.Requests.Load()
+		for k := range f.Responses {
+			t.Responses[k] += f.Responses[k].Load()
 		}
 	}
 	return t

@@ -1,0 +1,399 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+)
+
+// The HTTP frontend: accept ─▶ admit ─▶ read a head ─▶ choose a node ─▶ exchange ─▶ read the next.
+//
+//	httpClient ─── exchange ─── httpNode
+//	     │     (one at a time)      │
+//	     └ between two exchanges    └ in the pool of its backend
+//	       it holds no buffer         between two exchanges
+//
+// What a client has sent of a request stays in its connection's input until the request cannot be
+// needed again: a node that fails before it has answered leaves nothing behind, and the request is
+// simply read once more.
+
+// frontend is what a worker has for HTTP.
+type frontend struct {
+	request  http1.Request  // the head being read
+	response http1.Response // likewise
+	routes   []route
+	clients  *httpClient // all of them, linked by next and prev
+	idle     int         // connections to nodes in the pools
+
+	spareClients   *httpClient // linked by next, like the others
+	spareExchanges *exchange
+	spareNodes     *httpNode
+}
+
+func (f *frontend) apply(s *Spec) { f.routes = newRoutes(s.HTTP.Routes) }
+
+// httpClient is a client's connection.
+//
+//	greeting ─▶ reading ⇄ waiting ─▶ exchanging ─▶ reading … ─▶ parting ─▶ (closed)
+//	    │          ╰──────▶ exchanging             tunnelling ───────────▶ (closed)
+//	    ╰─▶ unwelcome ───────────────────────────────────────▶ parting
+//
+// It is counted on the board (held) from its admission until it parts.
+type httpClient struct {
+	conn  reactor.Conn
+	timer reactor.Timer
+	w     *worker
+	x     *exchange // nil between two requests
+
+	next, prev *httpClient
+	addr       netip.Addr
+	due        int64         // when patience ends, 0 = never
+	armed      int64         // when the timer fires: at due or before
+	wait       time.Duration // unwelcome: for how long to stay away
+	source     board.SlotID
+	left       uint32 // bytes of input in hand, not consumed
+	discard    uint32 // how many of them are of a request that is done with
+	seen       uint32 // how much of a head was looked at in vain
+	served     uint32 // requests
+	state      clientState
+	reason     uint8 // unwelcome: a board.Reason
+	exempt     bool  // from limits
+	held       bool  // counted on the board
+	lingers    bool  // counted in worker.lingering
+	ended      bool  // its stream has ended
+}
+
+type clientState uint8
+
+const (
+	awaitingGreeting clientState = iota // a PROXY header
+	unwelcome                           // told why as soon as it asks
+	reading                             // a request head
+	waiting                             // for a connection to a node, or for its rate; the request stays in the input
+	exchanging
+	tunnelling
+	parting // everything is said
+)
+
+// httpAcceptor takes newcomers of the HTTP listener.
+type httpAcceptor worker
+
+// OnAccept takes a newcomer in.
+func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
+	w := (*worker)(a)
+	c := w.takeClient()
+	if err := w.loop.Attach(&c.conn, fd, c); err != nil {
+		w.log.Error("accept", "client", peer, "err", err)
+		w.putClient(c)
+		return
+	}
+	w.cell.Accepted.Add(1)
+	if contains(w.limits.trusted, peer.Addr()) {
+		c.within(greetingTimeout)
+		return // admitted by its header
+	}
+	c.admit(peer.Addr())
+}
+
+// OnAcceptError reports that newcomers have to wait in the kernel's queue.
+func (a *httpAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
+
+func (w *worker) takeClient() *httpClient {
+	c := w.http.spareClients
+	if c == nil {
+		c = new(httpClient)
+	} else {
+		w.http.spareClients = c.next
+	}
+	*c = httpClient{w: w, next: w.http.clients}
+	if c.next != nil {
+		c.next.prev = c
+	}
+	w.http.clients = c
+	return c
+}
+
+func (w *worker) putClient(c *httpClient) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		w.http.clients = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	*c = httpClient{next: w.http.spareClients}
+	w.http.spareClients = c
+}
+
+// admit applies the limits to a client from addr.
+func (c *httpClient) admit(addr netip.Addr) {
+	w, now := c.w, c.w.loop.Now()
+	sources := w.board.Sources()
+	c.addr, c.source = addr.Unmap(), sources.Find(addr, now)
+	c.exempt = contains(w.limits.exempt, addr)
+	if !c.exempt {
+		if reason, wait, ok := w.limits.admit(sources, c.source, now); !ok {
+			c.turnAway(reason, wait)
+			return
+		}
+	}
+	switch {
+	case w.cell.Active.Load() >= int64(w.max):
+		c.turnAway(board.ReasonWorkerFull, 0)
+		return
+	case w.board.Active() >= int64(w.spec.MaxConnections):
+		c.turnAway(board.ReasonFull, 0)
+		return
+	}
+	c.held = true
+	w.cell.Active.Add(1)
+	sources.Enter(w.index, c.source)
+	c.state = reading
+	c.within(w.spec.Timeouts.Request)
+}
+
+// turnAway has a client told why it is not served once it asks: an answer before the question would
+// be taken for a fault.
+func (c *httpClient) turnAway(reason board.Reason, wait time.Duration) {
+	c.state, c.reason, c.wait = unwelcome, uint8(reason), wait
+	c.linger()
+}
+
+// release takes the client off the board, once.
+func (c *httpClient) release() {
+	if c.held {
+		c.held = false
+		c.w.cell.Active.Add(-1)
+		c.w.board.Sources().Leave(c.w.index, c.source, c.w.loop.Now())
+	}
+}
+
+// partTime is how long a client has to take the last of its answer.
+const partTime = 30 * time.Second
+
+// part ends the connection behind what was sent. Input is read and dropped meanwhile: closing over
+// unread input would reset the connection, and with it the answer.
+func (c *httpClient) part() {
+	c.state = parting
+	if c.conn.Pending() > 0 {
+		c.within(partTime)
+	} else {
+		c.release()
+		c.linger()
+	}
+	c.conn.CloseWrite()
+	c.again()
+}
+
+// linger gives a client that is not counted any more a moment to go by itself.
+func (c *httpClient) linger() {
+	if !c.lingers {
+		c.lingers = true
+		c.w.lingering++
+	}
+	if c.w.lingering > maxLingering {
+		c.conn.CloseAfterFlush()
+		return
+	}
+	c.within(lingerTime)
+}
+
+// rest waits for the next request.
+func (c *httpClient) rest() {
+	w := c.w
+	more := c.left > c.discard
+	switch {
+	case w.draining || c.ended && !more:
+		c.part()
+	default:
+		c.state, c.seen = reading, 0
+		c.within(w.spec.Timeouts.Keepalive)
+		if more {
+			c.again()
+		}
+	}
+}
+
+// again has the input in hand offered anew.
+func (c *httpClient) again() {
+	c.conn.Pause()
+	c.conn.Resume()
+}
+
+// within sets how long the present state may last; 0 is for ever. The timer is moved only to come
+// earlier: what is put off with every byte costs nothing.
+func (c *httpClient) within(d time.Duration) {
+	if d <= 0 {
+		c.due = 0
+		return
+	}
+	c.due = c.w.loop.Now() + int64(d)
+	if !c.timer.Pending() || c.due < c.armed {
+		c.armed = c.due
+		c.w.loop.Schedule(&c.timer, d, c)
+	}
+}
+
+// OnTimer looks whether patience has ended by now.
+func (c *httpClient) OnTimer(*reactor.Timer) {
+	switch left := c.due - c.w.loop.Now(); {
+	case c.due == 0:
+	case left > 0:
+		c.armed = c.due
+		c.w.loop.Schedule(&c.timer, time.Duration(left), c)
+	default:
+		c.due = 0
+		c.expired()
+	}
+}
+
+func (c *httpClient) expired() {
+	switch {
+	case c.state == reading && c.seen > 0:
+		c.say(denial{reason: board.ReasonSlow, status: 408, text: "the request head did not come in time"}, false, false)
+		c.part()
+	case c.state == waiting && c.x.node != nil:
+		c.x.connectTimeout()
+	case c.state == waiting:
+		c.state = reading // over the rate until now
+		c.again()
+	case c.state == exchanging:
+		c.x.expired()
+	default:
+		c.conn.Close()
+	}
+}
+
+// OnOpen is not called for an accepted connection.
+func (c *httpClient) OnOpen(*reactor.Conn) {}
+
+// OnData is the client speaking.
+func (c *httpClient) OnData(_ *reactor.Conn, p []byte) (consumed int) {
+	consumed = min(int(c.discard), len(p))
+	c.discard -= uint32(consumed)
+	for consumed < len(p) && !c.conn.Paused() && c.conn.Open() {
+		n := c.read(p[consumed:])
+		if n == 0 {
+			break
+		}
+		consumed += n
+	}
+	c.left = uint32(len(p) - consumed)
+	return consumed
+}
+
+// maxHeld is how much a client may say in advance before it is not read any more.
+const maxHeld = 2 * http1.MaxHead
+
+func (c *httpClient) read(p []byte) (consumed int) {
+	switch c.state {
+	case awaitingGreeting:
+		return c.greeted(p)
+	case reading:
+		consumed = c.readHead(p)
+	case waiting:
+	case exchanging:
+		consumed = c.x.fromClient(p)
+	case tunnelling:
+		return c.x.tunnelIn(p)
+	case unwelcome:
+		c.say(denialOf(board.Reason(c.reason), c.wait), false, false)
+		c.part()
+		return len(p)
+	default:
+		return len(p)
+	}
+	if consumed == 0 && len(p) >= maxHeld {
+		c.conn.Pause()
+	}
+	return consumed
+}
+
+// greeted reads the PROXY header of a trusted peer.
+func (c *httpClient) greeted(p []byte) (consumed int) {
+	h, n, err := parseProxyHeader(p)
+	if err != nil {
+		c.w.log.Warn("PROXY header", "err", err)
+		c.conn.Close()
+		return len(p)
+	}
+	if n == 0 {
+		return 0
+	}
+	addr := h.source.Addr()
+	if h.local {
+		peer, err := c.conn.RemoteAddr()
+		if err != nil {
+			c.conn.Close()
+			return n
+		}
+		addr = peer.Addr()
+	}
+	c.admit(addr)
+	return n
+}
+
+// OnDrained lets the node speak on, or the client ask on.
+func (c *httpClient) OnDrained(*reactor.Conn) {
+	if c.x != nil && c.x.node != nil {
+		c.x.node.conn.Resume()
+	}
+	if c.state == reading {
+		c.again()
+	}
+}
+
+// OnEOF passes the end of the client's stream on, behind its request: a node learns at once that the
+// client has gone, and can still answer one that only has nothing more to ask.
+func (c *httpClient) OnEOF(*reactor.Conn) {
+	c.ended = true
+	switch x := c.x; {
+	case c.state == waiting, c.state == reading && (x != nil || c.left > c.discard && c.seen == 0):
+	case x == nil || x.node == nil || !x.complete:
+		c.conn.Close()
+	default:
+		x.node.conn.CloseWrite()
+	}
+}
+
+// OnClose ends what the client had asked for.
+func (c *httpClient) OnClose(*reactor.Conn, error) {
+	w := c.w
+	if c.x != nil {
+		c.x.end()
+	}
+	w.loop.Cancel(&c.timer)
+	c.release()
+	if c.lingers {
+		w.lingering--
+	}
+	w.putClient(c)
+	w.endIfDrained()
+}
+
+// closeIdle closes clients that have asked nothing.
+func (w *worker) closeIdle() {
+	for c := w.http.clients; c != nil; c = c.next {
+		if c.state == awaitingGreeting || c.state == reading && c.x == nil && c.left == 0 {
+			c.conn.Close()
+		}
+	}
+}
+
+// displaceHTTP ends everything between clients and a node that has gone down. Requests that can be
+// asked again are taken elsewhere.
+func (w *worker) displaceHTTP(b *backend) {
+	b.forget()
+	for x := b.exchanges; x != nil; x = b.exchanges {
+		if x.node.opened {
+			b.flow.Displaced.Add(1)
+		}
+		x.lost(board.ReasonNodeLost)
+	}
+}
+
+var _ reactor.Acceptor = (*httpAcceptor)(nil)

@@ -1,0 +1,281 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+)
+
+// exchange is one request and its response. It counts as a connection of its backend while it has a
+// node.
+type exchange struct {
+	client     *httpClient
+	node       *httpNode // nil until one is chosen, after it failed, and for a request that was refused
+	backend    *backend  // likewise
+	next, prev *exchange // among those of its backend; next also among the spare ones
+
+	in   http1.Body // of the request
+	out  http1.Body // of the response
+	size int64      // of the request's body so far
+
+	began int64  // when a connection was first wanted
+	sent  int64  // when the head of the request was sent
+	tried uint64 // nodes that failed it, a bit per slot
+	kept  uint32 // length of the request while it stays in the client's input, to be sent again
+	seen  uint32 // how much of a response head was looked at in vain
+
+	interims uint8
+	kind     kind
+	framing  http1.Framing // of the response towards the client
+
+	// The request.
+	old        bool // HTTP/1.0
+	bare       bool // HEAD
+	keep       bool // the client's connection goes on
+	replayable bool // may be sent twice
+	upgrade    bool // to a WebSocket
+	stateless  bool // of the stateless era: any node will do
+	admitted   bool // by the limits
+	resized    bool // the body is in chunks
+	complete   bool // all of it was sent
+
+	// The response.
+	fresh     bool // no connection out of the pool: one was stale
+	cut       bool // a node has closed the connection instead of answering
+	headed    bool // the client has the head of the response
+	nodeKeeps bool // the node's connection goes on
+	tunnel    bool
+}
+
+// maxInterims bounds the interim responses of a node to one request.
+const maxInterims = 16
+
+func (w *worker) takeExchange(c *httpClient) *exchange {
+	x := w.http.spareExchanges
+	if x == nil {
+		x = new(exchange)
+	} else {
+		w.http.spareExchanges = x.next
+	}
+	*x = exchange{client: c}
+	c.x = x
+	return x
+}
+
+// hold counts x as a connection of b.
+func (x *exchange) hold(b *backend) {
+	x.backend = b
+	b.flow.Active.Add(1)
+	x.prev, x.next = nil, b.exchanges
+	if x.next != nil {
+		x.next.prev = x
+	}
+	b.exchanges = x
+}
+
+// leave undoes hold.
+func (x *exchange) leave() {
+	b := x.backend
+	if b == nil {
+		return
+	}
+	x.backend = nil
+	b.flow.Active.Add(-1)
+	if x.prev != nil {
+		x.prev.next = x.next
+	} else {
+		b.exchanges = x.next
+	}
+	if x.next != nil {
+		x.next.prev = x.prev
+	}
+	x.next, x.prev = nil, nil
+}
+
+// dropNode closes the connection to the node.
+func (x *exchange) dropNode() {
+	if n := x.node; n != nil {
+		x.node, n.x = nil, nil
+		n.conn.Close()
+	}
+	x.leave()
+}
+
+// end is the end of an exchange that leaves no connection to its node.
+func (x *exchange) end() {
+	x.dropNode()
+	x.free()
+}
+
+func (x *exchange) free() {
+	c := x.client
+	c.x = nil
+	c.discard += x.kept
+	*x = exchange{next: c.w.http.spareExchanges}
+	c.w.http.spareExchanges = x
+}
+
+// finish ends an exchange whose response is complete.
+func (x *exchange) finish() {
+	c, n := x.client, x.node
+	x.leave()
+	x.node, n.x = nil, nil
+	if x.nodeKeeps && x.complete && !c.ended {
+		n.conn.Resume()
+		n.pool.put(n)
+	} else {
+		n.conn.Close()
+	}
+	keep := x.keep
+	x.free()
+	if keep {
+		c.rest()
+	} else {
+		c.part()
+	}
+}
+
+// refuse answers a request that is under way with an error of ours, or breaks its response off.
+func (x *exchange) refuse(no denial) {
+	c := x.client
+	if x.headed {
+		c.w.cell.Refused[no.reason].Add(1)
+		x.breakOff()
+		return
+	}
+	x.dropNode()
+	x.forgetRequest()
+	keep := x.keep && !x.old && x.complete && !c.w.draining
+	c.say(no, keep, x.bare)
+	x.free()
+	if keep {
+		c.rest()
+	} else {
+		c.part()
+	}
+}
+
+// breakOff ends the client's connection in the middle of a response, so that it cannot look whole.
+func (x *exchange) breakOff() {
+	c, framing := x.client, x.framing
+	x.end()
+	if framing == http1.UntilClose {
+		c.conn.Abort() // an orderly end would be the end of the body
+		return
+	}
+	c.state = parting
+	c.within(partTime)
+	c.conn.CloseAfterFlush()
+}
+
+// forgetRequest lets go of a request that cannot be sent again any more.
+func (x *exchange) forgetRequest() {
+	if x.kept > 0 {
+		x.client.discard += x.kept
+		x.kept = 0
+		x.client.again()
+	}
+}
+
+// lost goes on without the node, which was there no more or is marked down.
+func (x *exchange) lost(reason board.Reason) {
+	c, n := x.client, x.node
+	switch {
+	case !n.opened:
+		x.elsewhere()
+	case x.tunnel:
+		x.dropNode()
+		c.conn.CloseAfterFlush()
+	case x.headed:
+		c.w.cell.Refused[reason].Add(1)
+		x.breakOff()
+	case x.kept > 0 && n.used:
+		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
+		x.retry()
+	case x.kept > 0:
+		x.cut = true
+		x.elsewhere()
+	default:
+		x.refuse(denialOf(reason, 0))
+	}
+}
+
+// elsewhere takes the request, nothing of which is lost, to another node.
+func (x *exchange) elsewhere() {
+	x.tried |= 1 << x.backend.slot
+	x.retry()
+}
+
+// retry reads the request anew, and chooses a node again.
+func (x *exchange) retry() {
+	x.backend.flow.Retries.Add(1)
+	x.dropNode()
+	x.kept, x.seen, x.complete = 0, 0, false
+	x.client.state = reading
+	x.client.again()
+}
+
+// connectTimeout gives up on a node that does not answer the connect while another could be tried,
+// or altogether when the client has waited long enough.
+func (x *exchange) connectTimeout() {
+	c, w := x.client, x.client.w
+	waited := time.Duration(w.loop.Now() - x.began)
+	left := w.spec.Timeouts.Connect - waited
+	if left > 0 && !w.hasOther(x) {
+		c.within(left)
+		return
+	}
+	x.connectFailed(unix.ETIMEDOUT)
+	if left <= 0 {
+		x.tried = ^uint64(0)
+	}
+	x.elsewhere()
+}
+
+// expired ends an exchange in which nothing happens.
+func (x *exchange) expired() {
+	c := x.client
+	switch {
+	case x.node == nil:
+		c.conn.Close()
+	case x.headed:
+		x.breakOff()
+	case !x.complete && !c.conn.Paused():
+		x.refuse(denial{reason: board.ReasonSlow, status: http.StatusRequestTimeout, text: "the request body did not come in time"})
+	default:
+		x.refuse(denialOf(board.ReasonNodeTimeout, 0))
+	}
+}
+
+// tunnelIn passes on what the client says after the upgrade.
+func (x *exchange) tunnelIn(p []byte) (consumed int) {
+	c, n := x.client, x.node
+	if n == nil {
+		return len(p)
+	}
+	x.backend.asked(c.w.loop.Now())
+	x.backend.flow.BytesIn.Add(uint64(len(p)))
+	n.conn.Send(p)
+	if n.conn.Pending() > 0 {
+		c.conn.Pause()
+	}
+	c.within(c.w.spec.Timeouts.Idle)
+	return len(p)
+}
+
+// tunnelOut passes on what the node says after the upgrade.
+func (x *exchange) tunnelOut(p []byte) (consumed int) {
+	c := x.client
+	x.backend.answered()
+	x.backend.flow.BytesOut.Add(uint64(len(p)))
+	c.conn.Send(p)
+	if c.conn.Pending() > 0 {
+		x.node.conn.Pause()
+	}
+	c.within(c.w.spec.Timeouts.Idle)
+	return len(p)
+}

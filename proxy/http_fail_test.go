@@ -1,0 +1,632 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+const (
+	getRequest  = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+	postRequest = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
+)
+
+func hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
+
+func TestContinue(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // the server says 100 now
+		_, _ = w.Write(body)
+	})}, nil)
+	c := b.visit()
+	c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+	if head, err := readHead(c.r); err != nil || head != "HTTP/1.1 100 Continue\r\n\r\n" {
+		t.Fatalf("%q, %v", head, err)
+	}
+	c.say("12345")
+	if _, got := c.answer("POST"); got != "12345" {
+		t.Fatal(got)
+	}
+}
+
+func TestWebSocket(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		ws.SetReadLimit(1 << 20)
+		for {
+			kind, data, err := ws.Read(r.Context())
+			if err != nil {
+				return
+			}
+			if err := ws.Write(r.Context(), kind, data); err != nil {
+				return
+			}
+		}
+	})}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ws, resp, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", &websocket.DialOptions{HTTPClient: b.browser()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Header.Get("X-Served-By") != "n0" {
+		t.Errorf("served by %q", resp.Header.Get("X-Served-By"))
+	}
+	ws.SetReadLimit(1 << 20)
+	for _, size := range []int{1, 100, 70_000, 500_000} {
+		want := strings.Repeat("x", size)
+		if err := ws.Write(ctx, websocket.MessageText, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := ws.Read(ctx); err != nil || string(got) != want {
+			t.Fatalf("%d bytes of %d, %v", len(got), size, err)
+		}
+	}
+	if n := b.board.NodeActive(0); n != 1 {
+		t.Errorf("%d connections to the node", n)
+	}
+	if err := ws.Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Error(err)
+	}
+	b.eventually("the tunnel to end", func() bool { return b.board.NodeActive(0) == 0 })
+}
+
+func TestUpgradeIsNotForcedOnAnybody(t *testing.T) {
+	const upgrade = "GET /mcp/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	for _, test := range []struct {
+		name, asked, answer string
+		status              int
+	}{
+		{"nobody asked", getRequest, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 502},
+		{"another protocol", upgrade, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 502},
+		{"no protocol", upgrade, "HTTP/1.1 101 Switching Protocols\r\n\r\n", 502},
+		{"no thanks", upgrade, "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n", 426},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := startWorker(t, []string{startScript(t, test.answer).address()}, nil)
+			c := b.visit()
+			c.say(test.asked)
+			if resp, _ := c.answer("GET"); resp.StatusCode != test.status {
+				t.Fatalf("got %s, want %d", resp.Status, test.status)
+			}
+		})
+	}
+}
+
+func TestNodeTalksGarbage(t *testing.T) {
+	for _, garbage := range []string{
+		"SSH-2.0-OpenSSH_9.2\r\n", "HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 40<<10) + "\r\n\r\n",
+		strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100), "\x00\x01\x02", `{"jsonrpc":"2.0"}` + "\n",
+	} {
+		for _, asked := range []string{getRequest, postRequest} {
+			b := startWorker(t, []string{startScript(t, garbage, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").address()}, nil)
+			c := b.visit()
+			c.say(asked)
+			for { // interim responses may come first
+				resp, err := http.ReadResponse(c.r, nil)
+				if err != nil {
+					t.Fatalf("%.40q: %v", garbage, err)
+				}
+				if resp.StatusCode == 103 {
+					continue
+				}
+				if resp.StatusCode != 502 {
+					t.Errorf("%.40q: %s", garbage, resp.Status)
+				}
+				resp.Body.Close()
+				break
+			}
+			if n := b.refused(board.ReasonBadReply); n != 1 {
+				t.Errorf("%.40q: counted %d", garbage, n)
+			}
+			var pooled int
+			b.on(func() { pooled = b.http.idle })
+			if pooled != 0 {
+				t.Errorf("%.40q: the connection is kept", garbage)
+			}
+		}
+	}
+}
+
+// A response that was cut must not look whole, whatever its framing.
+func TestNodeDiesInMidResponse(t *testing.T) {
+	for _, test := range []struct{ name, asked, answer string }{
+		{"sized", getRequest, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhal"},
+		{"chunked", getRequest, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\n"},
+		{"bad chunk", getRequest, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\nzz\r\n"},
+		{"chunked to old", "GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := startWorker(t, []string{startScript(t, test.answer).address()}, nil)
+			c := b.visit()
+			c.say(test.asked)
+			resp, err := http.ReadResponse(c.r, nil)
+			if err == nil {
+				var body []byte
+				if body, err = io.ReadAll(resp.Body); err == nil {
+					t.Errorf("%q looks whole", body)
+				}
+			}
+			b.eventually("the exchange to end", func() bool { return b.board.NodeActive(0) == 0 && b.board.Active() == 0 })
+		})
+	}
+}
+
+func TestStaleConnection(t *testing.T) {
+	start := func() (*bench, *atomic.Int64, chan struct{}) {
+		var connections atomic.Int64
+		asked := make(chan struct{}, 10)
+		n := startNode(t, "", func(c *net.TCPConn) {
+			first := connections.Add(1) == 1
+			for r := bufio.NewReader(c); ; {
+				if _, err := readHead(r); err != nil {
+					return
+				}
+				_, _ = r.Discard(r.Buffered())
+				asked <- struct{}{}
+				if first && len(asked) == 2 {
+					return // the second request is never answered
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+			}
+		})
+		return startWorker(t, []string{n.address()}, nil), &connections, asked
+	}
+	t.Run("GET is asked again", func(t *testing.T) {
+		b, connections, asked := start()
+		c := b.visit()
+		for range 2 {
+			c.say(getRequest)
+			if _, got := c.answer("GET"); got != "hi" {
+				t.Fatal(got)
+			}
+		}
+		if connections.Load() != 2 || len(asked) != 3 || b.board.NodeTotals(0).Retries != 1 {
+			t.Errorf("%d connections, asked %d times", connections.Load(), len(asked))
+		}
+	})
+	t.Run("POST is not", func(t *testing.T) {
+		b, connections, asked := start()
+		c := b.visit()
+		c.say(postRequest)
+		if _, got := c.answer("POST"); got != "hi" {
+			t.Fatal(got)
+		}
+		c.say(postRequest)
+		if code := c.denied(502); code != mcp.CodeUnavailable {
+			t.Error(code)
+		}
+		if connections.Load() != 1 || len(asked) != 2 {
+			t.Errorf("%d connections, asked %d times", connections.Load(), len(asked))
+		}
+		c.say(postRequest) // the client's connection is as good as before
+		if _, got := c.answer("POST"); got != "hi" {
+			t.Fatal(got)
+		}
+	})
+}
+
+func TestRequestGoesToALivingNode(t *testing.T) {
+	dead := startNode(t, "", nil)
+	dead.stop()
+	b := startWorker(t, []string{dead.address(), startSite(t, hello)}, func(s *Spec) { s.Balance = BalanceRoundRobin })
+	for i := range 8 {
+		c := b.visit()
+		c.say(postRequest)
+		if resp, got := c.answer("POST"); got != "hello" || resp.Header.Get("X-Served-By") != "n1" {
+			t.Fatalf("request %d: %q from %s", i, got, resp.Header.Get("X-Served-By"))
+		}
+	}
+	// After three failures in a row the port is left alone for a while.
+	if n := b.board.NodeTotals(0); n.ConnectErrors != errorsInARow || n.Retries != errorsInARow || n.Total != 0 {
+		t.Errorf("counted %+v", n)
+	}
+	if r := <-b.reports; r.Slot != 0 || r.Reason != SuspectRefused || r.Errors != 0 {
+		t.Errorf("reported %+v", r)
+	}
+}
+
+func TestNoNode(t *testing.T) {
+	dead := startNode(t, "", nil)
+	dead.stop()
+	b := startWorker(t, []string{dead.address()}, nil)
+	c := b.visit()
+	for range 3 { // the connection goes on
+		c.say(postRequest)
+		if code := c.denied(503); code != mcp.CodeUnavailable {
+			t.Fatal(code)
+		}
+	}
+	b.board.SetNodeState(0, board.Down, time.Now())
+	c.say(getRequest)
+	c.denied(503)
+	if n := b.refused(board.ReasonNoNode); n != 4 {
+		t.Errorf("counted %d", n)
+	}
+}
+
+func TestNodeAnswersBeforeTheRequestIsRead(t *testing.T) {
+	b := startWorker(t, []string{startScript(t, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").address()}, nil)
+	c := b.visit()
+	c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")
+	resp, got := c.answer("POST")
+	if resp.StatusCode != 413 || got != "no" || !resp.Close {
+		t.Fatalf("%s, %q, close %v", resp.Status, got, resp.Close)
+	}
+	c.ended()
+}
+
+func TestPatience(t *testing.T) {
+	stuck := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}
+	quick := func(s *Spec) {
+		s.Timeouts.Request = 80 * time.Millisecond
+		s.Timeouts.Response = 120 * time.Millisecond
+		s.Timeouts.Keepalive = 60 * time.Millisecond
+		s.Timeouts.Idle = 100 * time.Millisecond
+	}
+	t.Run("head", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, quick)
+		c := b.visit()
+		c.say("GET / HTTP/1.1\r\nHo")
+		c.denied(408)
+		c.ended()
+		if n := b.refused(board.ReasonSlow); n != 1 {
+			t.Errorf("counted %d", n)
+		}
+	})
+	t.Run("nothing", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, quick)
+		b.visit().ended()
+	})
+	t.Run("idle", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, quick)
+		c := b.visit()
+		c.say(getRequest)
+		c.answer("GET")
+		c.ended()
+	})
+	t.Run("body", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, stuck)}, quick)
+		c := b.visit()
+		c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
+		c.denied(408)
+		c.ended()
+	})
+	t.Run("response", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, stuck)}, quick)
+		c := b.visit()
+		for range 2 { // the connection goes on
+			c.say(postRequest)
+			c.denied(504)
+		}
+		if n := b.refused(board.ReasonNodeTimeout); n != 2 {
+			t.Errorf("counted %d", n)
+		}
+	})
+	t.Run("stream", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})}, quick)
+		c := b.visit()
+		c.say(getRequest)
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the stream ends with %v", err)
+		}
+	})
+}
+
+func TestRequestLimits(t *testing.T) {
+	t.Run("messages", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
+			s.Limits.MessagesPerSecond = 5
+			s.Limits.Ban.Violations = 3
+		})
+		c := b.visit()
+		for range 5 {
+			c.say(postRequest)
+			c.answer("POST")
+		}
+		for i := range 3 {
+			c.say(postRequest)
+			resp, body := c.answer("POST")
+			if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(body, fmt.Sprint(mcp.CodeRateLimited)) || !strings.Contains(body, "retryAfterMs") {
+				t.Fatalf("request %d: %s, %q", i, resp.Status, body)
+			}
+		}
+		c.say(postRequest)
+		if code := c.denied(429); code != mcp.CodeBanned {
+			t.Errorf("after %d violations: %d", 3, code)
+		}
+		late := b.visit()
+		late.say(getRequest)
+		if code := late.denied(429); code != mcp.CodeBanned {
+			t.Error(code)
+		}
+		late.ended()
+		if b.cell.Rejects.Load() != 3 || b.refused(board.ReasonMessageRate) != 3 || b.refused(board.ReasonBan) != 2 {
+			t.Errorf("counted %d, %d, %d", b.cell.Rejects.Load(), b.refused(board.ReasonMessageRate), b.refused(board.ReasonBan))
+		}
+	})
+	t.Run("throttle", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
+			s.Limits.MessagesPerSecond = 20
+			s.Limits.Action = ActionThrottle
+		})
+		c := b.visit()
+		start := time.Now()
+		for range 25 {
+			c.say(postRequest)
+			if resp, _ := c.answer("POST"); resp.StatusCode != 200 {
+				t.Fatal(resp.Status)
+			}
+		}
+		if took := time.Since(start); took < 200*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		if b.cell.Throttles.Load() == 0 {
+			t.Error("nothing was throttled")
+		}
+	})
+	t.Run("connections", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.ConnectionsPerSecond = 1 })
+		for i, status := range []int{200, 429} {
+			c := b.visit()
+			c.say(getRequest)
+			if resp, _ := c.answer("GET"); resp.StatusCode != status {
+				t.Errorf("connection %d: %s", i, resp.Status)
+			}
+		}
+	})
+	t.Run("full", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.MaxConnections = 1 })
+		first := b.visit()
+		first.say(getRequest)
+		first.answer("GET")
+		c := b.visit()
+		c.say(getRequest)
+		c.denied(503)
+		c.ended()
+	})
+	t.Run("body", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })},
+			func(s *Spec) { s.MaxMessage = 1000 })
+		for _, sent := range []string{
+			"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n",
+			"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("x", 1001),
+		} {
+			c := b.visit()
+			c.say(sent)
+			c.denied(413)
+			c.ended()
+		}
+		c := b.visit() // a short one is read for the sake of the connection
+		c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001) + getRequest)
+		c.denied(413)
+		if resp, _ := c.answer("GET"); resp.StatusCode != 200 {
+			t.Error(resp.Status)
+		}
+	})
+	t.Run("requests of a connection", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.HTTP.KeepaliveRequests = 2 })
+		c := b.visit()
+		c.say(getRequest + getRequest + getRequest)
+		c.answer("GET")
+		if resp, _ := c.answer("GET"); !resp.Close {
+			t.Error("the last request is not said to be the last")
+		}
+		c.ended()
+	})
+}
+
+func TestMalformedRequests(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.ConnectionsPerSecond = 0 })
+	for _, test := range []struct {
+		sent   string
+		status int
+	}{
+		{"GET / HTTP/1.1\r\n\r\n", 400},
+		{"GET / HTTP/1.1\nHost: h\n\n", 400},
+		{"GET / HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n", 400},
+		{"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+		{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
+		{"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505},
+		{"GET /" + strings.Repeat("x", 9000) + " HTTP/1.1\r\n", 414},
+		{"GET / HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 40<<10), 431},
+		{"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 501},
+		{"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", 405},
+		{"\x16\x03\x01\x02\x00", 400},
+		{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+	} {
+		c := b.visit()
+		_, _ = io.WriteString(c, test.sent) // a part of what is too long is not taken
+		if resp, _ := c.answer("GET"); resp.StatusCode != test.status {
+			t.Errorf("%.60q: %s, want %d", test.sent, resp.Status, test.status)
+		}
+		if test.status != 405 {
+			c.ended()
+		}
+	}
+}
+
+// A node that goes down takes what it was answering along, and requests that were on their way to it
+// are taken elsewhere.
+func TestDisplacedHTTPClients(t *testing.T) {
+	inside := make(chan struct{}, 4)
+	hold := func(name string, headed bool) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if name != "n0" {
+				fmt.Fprint(w, name)
+				return
+			}
+			if headed {
+				_ = http.NewResponseController(w).Flush()
+			}
+			_, _ = io.Copy(io.Discard, r.Body)
+			inside <- struct{}{}
+			<-r.Context().Done()
+		}
+	}
+	for _, test := range []struct {
+		name, asked string
+		headed      bool
+		want        string
+	}{
+		{"get", getRequest, false, "n1"},
+		{"post", postRequest, false, "502"},
+		{"stream", getRequest, true, "cut"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := startWorker(t, []string{startSite(t, hold("n0", test.headed)), startSite(t, hold("n1", false))}, nil)
+			b.board.SetNodeState(1, board.Down, time.Now())
+			c := b.visit()
+			c.say(test.asked)
+			<-inside
+			if test.headed {
+				b.eventually("the head", func() bool { return b.board.NodeTotals(0).Responses[2] == 1 })
+			}
+			b.board.SetNodeState(1, board.Up, time.Now())
+			b.board.SetNodeState(0, board.Down, time.Now())
+			b.on(b.syncNodes)
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			got := string(body)
+			switch {
+			case err != nil:
+				got = "cut"
+			case resp.StatusCode != 200:
+				got = fmt.Sprint(resp.StatusCode)
+			}
+			if got != test.want {
+				t.Errorf("got %s, %q, %v", resp.Status, body, err)
+			}
+		})
+	}
+}
+
+func TestDrainWithHTTPClients(t *testing.T) {
+	release := make(chan struct{})
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-release
+		}
+		hello(w, r)
+	})}, nil)
+	idle, busy := b.visit(), b.visit()
+	idle.say(getRequest)
+	idle.answer("GET")
+	busy.say("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+	b.eventually("both requests", func() bool { return b.board.NodeTotals(0).Requests == 2 })
+	b.on(func() { b.drain(20 * time.Second) })
+	idle.ended()
+	close(release)
+	if resp, got := busy.answer("GET"); got != "hello" || !resp.Close {
+		t.Errorf("%q, close %v", got, resp.Close)
+	}
+	busy.ended()
+	if kind := <-b.kinds; kind != messageDrained {
+		t.Errorf("the worker said %q", kind)
+	}
+}
+
+func TestPoolIsBoundedAndAges(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, nil)
+	c := b.visit()
+	c.say(getRequest)
+	c.answer("GET")
+	size := func() (n int) { b.on(func() { n = b.http.idle }); return n }
+	if n := size(); n != 1 {
+		t.Fatalf("%d connections are kept", n)
+	}
+	b.on(func() { b.backends[0].pools[httpPort].newest.since -= int64(maxPooledFor) + 1; b.expireNodes() })
+	if n := size(); n != 0 {
+		t.Errorf("%d connections are kept for ever", n)
+	}
+	c.say(getRequest)
+	c.answer("GET")
+	b.on(func() { // as if every descriptor were taken by clients
+		max := b.max
+		b.max = int(b.cell.Active.Load())
+		b.makeRoom()
+		b.max = max
+	})
+	if n := size(); n != 0 {
+		t.Errorf("%d connections are kept although there is no room", n)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	f := frontend{routes: newRoutes([]Route{{"/mcp/ws", RouteWebSocket}, {"/mcp/sse/", RouteSSE}, {"/mcp/sse/plain", RouteHTTP}})}
+	for path, want := range map[string]kind{
+		"/": plainHTTP, "/mcp": plainHTTP, "/mcp/ws": webSocket, "/mcp/ws/x": webSocket, "/mcp/wss": plainHTTP, "*": plainHTTP,
+		"/mcp/sse": legacySSE, "/mcp/sse/": legacySSE, "/mcp/sse/message": legacySSE, "/mcp/sse/plain": plainHTTP, "/MCP/WS": plainHTTP,
+	} {
+		if got := f.kindOf([]byte(path)); got != want {
+			t.Errorf("%s leads to %d, want %d", path, got, want)
+		}
+	}
+	all := frontend{routes: newRoutes([]Route{{"/", RouteSSE}})}
+	if all.kindOf([]byte("/x")) != legacySSE {
+		t.Error("the root is not under /")
+	}
+}
+
+// The node's ports: SSE requests go to the port for them, or else to the HTTP port.
+func TestPorts(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "http") })}, nil)
+	sse := startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "sse") })
+	ask := func(path string) string {
+		c := b.visit()
+		c.say("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		_, got := c.answer("GET")
+		return got
+	}
+	if got := ask("/mcp/sse"); got != "http" {
+		t.Errorf("without a port: %q", got)
+	}
+	b.on(func() {
+		n := b.spec.Nodes[0]
+		_, port, _ := net.SplitHostPort(sse)
+		if _, err := fmt.Sscan(port, &n.SSE); err != nil {
+			t.Error(err)
+		}
+		b.backends[0].serve(n)
+	})
+	for path, want := range map[string]string{"/mcp/sse": "sse", "/mcp": "http"} {
+		if got := ask(path); got != want {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+	b.on(func() { n := b.spec.Nodes[0]; n.HTTP = 0; b.backends[0].serve(n) })
+	c := b.visit()
+	c.say(getRequest)
+	c.denied(503)
+}

@@ -1,0 +1,138 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+)
+
+// same compares a field name, or another text that ignores case, with one in lower case.
+func same(a []byte, lower string) bool {
+	if len(a) != len(lower) {
+		return false
+	}
+	for i := range lower {
+		c := a[i]
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func appendField(dst, name, value []byte) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, "\r\n"...)
+}
+
+// appendRequest appends the head of r as the node gets it: the client's fields without those of its
+// connection, and where it came from.
+func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
+	c := x.client
+	dst = append(append(dst, r.Method...), ' ')
+	dst = append(dst, r.Path...)
+	if r.Query != nil {
+		dst = append(append(dst, '?'), r.Query...)
+	}
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	if r.Host != nil {
+		dst = append(dst, r.Host...)
+	} else { // HTTP/1.0
+		dst = x.node.pool.address.AppendTo(dst)
+	}
+	dst = append(dst, "\r\n"...)
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		if r.Hop(i) {
+			continue
+		}
+		switch len(f.Name) {
+		case len("host"):
+			if same(f.Name, "host") {
+				continue
+			}
+		case len("x-forwarded-host"):
+			if same(f.Name, "x-forwarded-host") {
+				continue
+			}
+		case len("x-forwarded-proto"):
+			if same(f.Name, "x-forwarded-proto") {
+				continue
+			}
+		}
+		dst = appendField(dst, f.Name, f.Value)
+	}
+	if r.Body == http1.Chunked {
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if x.upgrade {
+		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	}
+	dst = append(dst, "X-Forwarded-For: "...)
+	dst = c.addr.AppendTo(dst)
+	dst = append(dst, "\r\nX-Forwarded-Proto: http\r\n"...)
+	if r.Host != nil {
+		dst = append(dst, "X-Forwarded-Host: "...)
+		dst = append(dst, r.Host...)
+		dst = append(dst, "\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// appendResponse appends the head of r as the client gets it.
+func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
+	dst = appendStatus(dst, r)
+	for i := range r.Fields {
+		if f := &r.Fields[i]; !r.Hop(i) {
+			dst = appendField(dst, f.Name, f.Value)
+		}
+	}
+	if x.framing == http1.Chunked {
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	switch {
+	case x.tunnel:
+		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	case !x.keep:
+		dst = append(dst, "Connection: close\r\n"...)
+	case x.old:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	dst = append(dst, "X-Served-By: "...)
+	dst = append(dst, x.backend.name...)
+	return append(dst, "\r\n\r\n"...)
+}
+
+// appendInterim appends the head of a response that another one follows.
+func appendInterim(dst []byte, r *http1.Response) []byte {
+	dst = appendStatus(dst, r)
+	for i := range r.Fields {
+		if f := &r.Fields[i]; !r.Hop(i) {
+			dst = appendField(dst, f.Name, f.Value)
+		}
+	}
+	return append(dst, "\r\n"...)
+}
+
+func appendStatus(dst []byte, r *http1.Response) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(append(dst, ' '), r.Reason...)
+	return append(dst, "\r\n"...)
+}
+
+// worthParsing reports whether a head of which seen bytes were looked at in vain may be whole now: an
+// empty line has come, or so much that looking again costs no more than what came.
+func worthParsing(p []byte, seen uint32) bool {
+	if seen == 0 || len(p) >= 2*int(seen) || len(p) >= http1.MaxHead {
+		return true
+	}
+	tail := p[max(0, int(seen)-3):]
+	return bytes.Contains(tail, []byte("\n\r\n")) || bytes.Contains(tail, []byte("\n\n"))
+}

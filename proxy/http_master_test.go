@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// withSites gives the nodes HTTP ports, and the balancer a listener for HTTP.
+func withSites(t testing.TB, change func(*Spec)) func(*Spec) {
+	return func(s *Spec) {
+		s.Listen.HTTP = "127.0.0.1:0"
+		for i := range s.Nodes {
+			name := s.Nodes[i].Name
+			at := startSite(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/stream" {
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+					return
+				}
+				fmt.Fprint(w, name)
+			})
+			s.Nodes[i].HTTP, _ = strconv.Atoi(at[strings.LastIndexByte(at, ':')+1:])
+		}
+		if change != nil {
+			change(s)
+		}
+	}
+}
+
+// fetch asks the HTTP frontend over a connection of its own.
+func (b *balancer) fetch(path string) (*http.Response, string) {
+	b.t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true}
+	resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://" + b.address("http") + path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func TestServeHTTP(t *testing.T) {
+	b := serve(t, startNodes(t, 2), withSites(t, func(s *Spec) { s.Workers = 2 }))
+	seen := map[string]int{}
+	for range 10 {
+		resp, body := b.fetch("/")
+		if resp.StatusCode != 200 || resp.Header.Get("X-Served-By") != body {
+			t.Fatalf("%s, %q from %q", resp.Status, body, resp.Header.Get("X-Served-By"))
+		}
+		seen[body]++
+	}
+	if len(seen) != 2 {
+		t.Errorf("requests spread %v", seen)
+	}
+	b.dial().ask("hello") // beside the TCP frontend
+	b.eventually("counts", func(s *Stats) bool {
+		n := s.Node("n0")
+		return s.HTTP.Requests == 10 && s.HTTP.Responses.Successful == 10 && s.Connections.Active == 1 &&
+			n.Requests == uint64(seen["n0"]) && n.Responses.Successful == n.Requests && n.Latency.Count == n.Requests && n.Latency.P50 > 0
+	})
+	_, metrics := b.get("admin", "/metrics")
+	for _, want := range []string{
+		"erlmcp_lb_http_requests_total 10\n", `erlmcp_lb_http_responses_total{class="2xx"} 10`,
+		`erlmcp_lb_node_http_responses_total{address="` + b.nodes[1].address() + `",class="2xx",node="n1"} ` + strconv.Itoa(seen["n1"]),
+		`erlmcp_lb_node_http_response_seconds_count{address="` + b.nodes[1].address() + `",node="n1"} ` + strconv.Itoa(seen["n1"]),
+		`erlmcp_lb_refused_connections_total{reason="node_lost"} 0`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}
+
+// The HTTP listener comes, moves and goes, and the TCP listener stays what it is.
+func TestReloadMovesTheHTTPListener(t *testing.T) {
+	b := serve(t, startNodes(t, 1), withSites(t, func(s *Spec) { s.Listen.HTTP = "" }))
+	tcp := b.address("tcp")
+	c := b.dial()
+	c.ask("hello")
+	r := b.reloaded(func(s *Spec) { s.Listen.HTTP = "127.0.0.1:0" })
+	wantKeys(t, r.Changed, "lb.listen.http")
+	b.fetch("/")
+	b.eventually("the first workers to drain", func(s *Stats) bool { return len(s.Listeners) >= 4 })
+
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	stream, err := (&http.Client{Transport: transport}).Get("http://" + b.address("http") + "/stream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	c.Close()
+	b.eventually("the first workers to end", func(s *Stats) bool { return len(s.Listeners) == 4 })
+	b.reloaded(func(s *Spec) { s.Listen.HTTP = "127.0.0.2:0" })
+	if at := b.address("http"); !strings.HasPrefix(at, "127.0.0.2:") {
+		t.Errorf("listens on %s", at)
+	}
+	b.fetch("/")
+	stream.Body.Close() // was open all the time
+	b.eventually("the second workers to end", func(s *Stats) bool { return len(s.Listeners) == 4 })
+	b.reloaded(func(s *Spec) { s.Listen.HTTP = "" })
+	b.eventually("the third workers to end", func(s *Stats) bool { return len(s.Listeners) == 3 })
+	if at := b.address("tcp"); at != tcp {
+		t.Errorf("TCP moved from %s to %s", tcp, at)
+	}
+	b.dial().ask("hello")
+}
+
+// A node whose HTTP port moves is asked at the new one.
+func TestReloadMovesHTTPPorts(t *testing.T) {
+	b := serve(t, startNodes(t, 1), withSites(t, nil))
+	b.fetch("/")
+	moved := startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "moved") })
+	b.reloaded(func(s *Spec) { s.Nodes[0].HTTP, _ = strconv.Atoi(moved[strings.LastIndexByte(moved, ':')+1:]) })
+	if _, body := b.fetch("/"); body != "moved" {
+		t.Errorf("got %q", body)
+	}
+}

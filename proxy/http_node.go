@@ -1,0 +1,297 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// httpNode is a connection to a node, in an exchange or in a pool.
+type httpNode struct {
+	conn       reactor.Conn
+	w          *worker
+	x          *exchange // nil: in its pool, or about to close
+	pool       *nodePool
+	next, prev *httpNode // in the pool, older and newer; next also among the spare ones
+	since      int64     // in the pool: when it came
+	epoch      uint32    // of its pool
+	opened     bool
+	used       bool // has been in the pool
+	pooled     bool
+}
+
+// nodePool is the idle connections to one port of a node. The newest is used first, so that those a
+// quiet time needs no more grow old and are closed.
+type nodePool struct {
+	address        netip.AddrPort // the zero AddrPort is not served
+	newest, oldest *httpNode
+	size           int
+	epoch          uint32 // connections of an earlier one are not kept
+
+	failures int   // connects in a row
+	avoid    int64 // until when it is not the first choice
+}
+
+const (
+	// maxPooled bounds a pool.
+	maxPooled = 256
+	// maxPooledFor is how long a connection may wait: less than the five seconds after which common
+	// servers close theirs, for a request may already be on its way then.
+	maxPooledFor = 4 * time.Second
+	// avoidTime is for how long a port that refuses connections is not the first choice, while the
+	// node may be well otherwise.
+	avoidTime = time.Second
+)
+
+// put keeps a connection for the next exchange, if there is room.
+func (p *nodePool) put(n *httpNode) {
+	if n.epoch != p.epoch || p.size >= maxPooled || n.w.draining {
+		n.conn.Close()
+		return
+	}
+	n.used, n.pooled, n.since = true, true, n.w.loop.Now()
+	n.prev, n.next = nil, p.newest
+	if p.newest != nil {
+		p.newest.prev = n
+	} else {
+		p.oldest = n
+	}
+	p.newest = n
+	p.size++
+	n.w.http.idle++
+}
+
+func (p *nodePool) remove(n *httpNode) {
+	if !n.pooled {
+		return
+	}
+	n.pooled = false
+	if n.prev != nil {
+		n.prev.next = n.next
+	} else {
+		p.newest = n.next
+	}
+	if n.next != nil {
+		n.next.prev = n.prev
+	} else {
+		p.oldest = n.prev
+	}
+	n.next, n.prev = nil, nil
+	p.size--
+	n.w.http.idle--
+}
+
+// take returns the newest connection, or nil.
+func (p *nodePool) take() *httpNode {
+	n := p.newest
+	if n != nil {
+		p.remove(n)
+	}
+	return n
+}
+
+// empty closes what is in the pool, and what comes back to it of before.
+func (p *nodePool) empty() {
+	p.epoch++
+	for n := p.take(); n != nil; n = p.take() {
+		n.conn.Close()
+	}
+}
+
+// expire closes connections that came before an instant.
+func (p *nodePool) expire(before int64) {
+	for n := p.oldest; n != nil && n.since < before; n = p.oldest {
+		p.remove(n)
+		n.conn.Close()
+	}
+}
+
+// expireNodes closes connections that were not needed for a while, every heartbeat.
+func (w *worker) expireNodes() {
+	if w.http.idle == 0 {
+		return
+	}
+	before := w.loop.Now() - int64(maxPooledFor)
+	for _, b := range w.backends {
+		if b != nil {
+			for i := range b.pools {
+				b.pools[i].expire(before)
+			}
+		}
+	}
+}
+
+// makeRoom gives an idle connection up when all descriptors that the clients may take could be
+// needed: one of its own for each, and one to a node.
+func (w *worker) makeRoom() {
+	if w.http.idle == 0 || w.cell.Active.Load()+int64(w.http.idle) < int64(w.max) {
+		return
+	}
+	for _, b := range w.backends {
+		if b == nil {
+			continue
+		}
+		for i := range b.pools {
+			if n := b.pools[i].oldest; n != nil {
+				b.pools[i].remove(n)
+				n.conn.Close()
+				return
+			}
+		}
+	}
+}
+
+// engage finds a node for x and a connection to it, which may have to be made first.
+func (w *worker) engage(x *exchange, r requestHead) denial {
+	if x.began == 0 {
+		x.began = w.loop.Now()
+	}
+	for {
+		b, reason := w.route(x, r)
+		if b == nil {
+			if x.cut && reason == board.ReasonNoNode {
+				reason = board.ReasonNodeLost
+			}
+			return denialOf(reason, 0)
+		}
+		x.hold(b)
+		pool := &b.pools[x.kind.port()]
+		n := (*httpNode)(nil)
+		if !x.fresh {
+			n = pool.take()
+		}
+		if n == nil {
+			n = w.takeNode()
+			n.pool, n.epoch = pool, pool.epoch
+			w.makeRoom()
+			if err := w.loop.Dial(&n.conn, pool.address, b.from, n); err != nil {
+				w.putNode(n)
+				x.connectFailed(err)
+				x.tried |= 1 << b.slot
+				b.flow.Retries.Add(1)
+				x.leave()
+				continue
+			}
+		}
+		x.node, n.x = n, x
+		return denial{}
+	}
+}
+
+func (w *worker) takeNode() *httpNode {
+	n := w.http.spareNodes
+	if n == nil {
+		n = new(httpNode)
+	} else {
+		w.http.spareNodes = n.next
+	}
+	*n = httpNode{w: w}
+	return n
+}
+
+func (w *worker) putNode(n *httpNode) {
+	*n = httpNode{next: w.http.spareNodes}
+	w.http.spareNodes = n
+}
+
+// connectFailed counts a failed attempt to reach x's node. A check decides whether the node is down:
+// it may only lack its HTTP port.
+func (x *exchange) connectFailed(err error) {
+	b, w := x.backend, x.client.w
+	b.flow.ConnectErrors.Add(1)
+	pool := &b.pools[x.kind.port()]
+	if pool.failures++; pool.failures >= errorsInARow {
+		pool.avoid = w.loop.Now() + int64(avoidTime)
+	}
+	if reason, ours := reasonOf(err); ours {
+		w.log.Error("connect", "node", b.name, "address", pool.address, "err", err)
+	} else {
+		w.suspect(b, reason, false)
+	}
+}
+
+// OnOpen is the node's answer to the connect: the request is read again and sent.
+func (n *httpNode) OnOpen(*reactor.Conn) {
+	n.opened = true
+	x := n.x
+	if x == nil {
+		return // closed in this turn
+	}
+	c, b := x.client, x.backend
+	n.pool.failures, n.pool.avoid = 0, 0
+	b.flow.Total.Add(1)
+	b.flow.ObserveConnect(time.Duration(n.w.loop.Now() - x.began))
+	c.state = reading
+	c.again()
+}
+
+// OnData is the node speaking.
+func (n *httpNode) OnData(_ *reactor.Conn, p []byte) (consumed int) {
+	x := n.x
+	switch {
+	case x == nil: // it was not asked: who knows what it would answer next
+		n.pool.remove(n)
+		n.conn.Close()
+		return len(p)
+	case x.tunnel:
+		return x.tunnelOut(p)
+	case x.client.state != exchanging: // it speaks first
+		x.badReply()
+		return len(p)
+	}
+	return x.fromNode(p)
+}
+
+// OnDrained lets the client speak on.
+func (n *httpNode) OnDrained(*reactor.Conn) {
+	if n.x != nil {
+		n.x.client.conn.Resume()
+	}
+}
+
+// OnEOF is the end of the node's stream: of the response, of the pool's connection, or too early.
+func (n *httpNode) OnEOF(*reactor.Conn) {
+	x := n.x
+	switch {
+	case x == nil:
+		n.pool.remove(n)
+		n.conn.Close()
+	case x.tunnel:
+		x.client.conn.CloseWrite() // both are closed once the client has ended too
+	case x.headed && x.out.End() == nil:
+		x.ended()
+	default:
+		n.broke(nil)
+	}
+}
+
+// OnClose is the end of the connection.
+func (n *httpNode) OnClose(_ *reactor.Conn, err error) {
+	w := n.w
+	n.pool.remove(n)
+	if x := n.x; x != nil {
+		if !n.opened {
+			x.connectFailed(err)
+			x.elsewhere()
+		} else {
+			n.broke(err)
+		}
+	}
+	w.putNode(n)
+}
+
+// broke goes on after the node has ended the connection before its response.
+func (n *httpNode) broke(err error) {
+	x := n.x
+	if b := x.backend; !n.used && !x.tunnel {
+		reason := SuspectClosed
+		if err != nil {
+			reason = SuspectReset
+			b.flow.Resets.Add(1)
+		}
+		n.w.suspect(b, reason, false)
+	}
+	x.lost(board.ReasonNodeLost)
+}

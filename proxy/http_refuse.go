@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// denial is an answer of the balancer itself. The zero denial is none.
+type denial struct {
+	reason board.Reason
+	status int
+	text   string
+	wait   time.Duration // for how long the client should stay away
+}
+
+func (r denial) none() bool { return r.status == 0 }
+
+// denialOf is what a client is told for a reason.
+func denialOf(reason board.Reason, wait time.Duration) denial {
+	r := denial{reason: reason, wait: wait}
+	switch reason {
+	case board.ReasonBan:
+		r.status, r.text = http.StatusTooManyRequests, "banned for repeated rate violations"
+	case board.ReasonRate:
+		r.status, r.text = http.StatusTooManyRequests, "connection rate limited"
+	case board.ReasonMessageRate:
+		r.status, r.text = http.StatusTooManyRequests, "rate limited"
+	case board.ReasonPerSource:
+		r.status, r.text = http.StatusTooManyRequests, "too many connections from this address"
+	case board.ReasonNoNode:
+		r.status, r.text = http.StatusServiceUnavailable, "no node is available"
+	case board.ReasonSessionGone:
+		r.status, r.text = http.StatusNotFound, "the node of this session is gone: initialize a new one"
+	case board.ReasonBadReply:
+		r.status, r.text = http.StatusBadGateway, "the node answered with something that is not HTTP"
+	case board.ReasonNodeLost:
+		r.status, r.text = http.StatusBadGateway, "the node closed the connection before it answered"
+	case board.ReasonNodeTimeout:
+		r.status, r.text = http.StatusGatewayTimeout, "the node did not answer in time"
+	default:
+		r.status, r.text = http.StatusServiceUnavailable, "the balancer is full"
+	}
+	return r
+}
+
+// code is the JSON-RPC error code of a refusal.
+func (r denial) code() int {
+	switch {
+	case r.reason == board.ReasonBan:
+		return mcp.CodeBanned
+	case r.status == http.StatusTooManyRequests:
+		return mcp.CodeRateLimited
+	case r.status < 500:
+		return mcp.CodeInvalidRequest
+	default:
+		return mcp.CodeUnavailable
+	}
+}
+
+// retryAfter is when the client may come again, in whole seconds as HTTP has it; 0 says nothing.
+func (r denial) retryAfter() int64 {
+	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
+		return max(1, int64((r.wait+time.Second-1)/time.Second))
+	}
+	return 0
+}
+
+// append appends the response. bare leaves the body out, as HEAD asks.
+func (r denial) append(dst []byte, keep, bare bool) []byte {
+	var room [512]byte
+	retryAfterMs := mcp.Field{Name: "retryAfterMs", Value: int64((r.wait + time.Millisecond - 1) / time.Millisecond)}
+	var body []byte
+	if r.wait > 0 {
+		body = mcp.AppendError(room[:0], nil, r.code(), r.text, retryAfterMs)
+	} else {
+		body = mcp.AppendError(room[:0], nil, r.code(), r.text)
+	}
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(r.status), 10)
+	dst = append(append(dst, ' '), http.StatusText(r.status)...)
+	dst = append(dst, "\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(body)), 10)
+	if seconds := r.retryAfter(); seconds > 0 {
+		dst = append(dst, "\r\nRetry-After: "...)
+		dst = strconv.AppendInt(dst, seconds, 10)
+	}
+	if !keep {
+		dst = append(dst, "\r\nConnection: close"...)
+	}
+	dst = append(dst, "\r\n\r\n"...)
+	if bare {
+		return dst
+	}
+	return append(dst, body...)
+}
+
+// say sends a denial and counts it.
+func (c *httpClient) say(r denial, keep, bare bool) {
+	w := c.w
+	w.cell.Refused[r.reason].Add(1)
+	w.cell.Responses[r.status/100].Add(1)
+	out := r.append(w.scratch[:0], keep, bare)
+	w.scratch = out[:0]
+	c.conn.Send(out)
+}

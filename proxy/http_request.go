@@ -1,0 +1,260 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+)
+
+// readHead reads a request head and begins with what it asks for.
+func (c *httpClient) readHead(p []byte) (consumed int) {
+	w := c.w
+	if c.conn.Pending() > 0 || !worthParsing(p, c.seen) {
+		return 0 // OnDrained comes back to it: who does not take answers gets no more of them
+	}
+	r := &w.http.request
+	n, err := r.Parse(p)
+	if err != nil {
+		w.cell.Requests.Add(1)
+		c.say(malformed(err), false, false)
+		c.part()
+		return len(p)
+	}
+	if n == 0 {
+		if c.ended {
+			c.conn.Close()
+		} else if c.seen == 0 {
+			c.within(w.spec.Timeouts.Request) // the head's time begins with its first byte
+		}
+		c.seen = uint32(len(p))
+		return 0
+	}
+	c.seen = 0
+	return c.begin(r, n, p)
+}
+
+// malformed is what a client is told whose request cannot be forwarded.
+func malformed(err error) denial {
+	r := denial{reason: board.ReasonBadRequest, status: http.StatusBadRequest, text: "malformed request"}
+	var e *http1.Error
+	if errors.As(err, &e) {
+		r.status, r.text = e.Status, e.Text
+	}
+	if r.status == http.StatusRequestURITooLong || r.status == http.StatusRequestHeaderFieldsTooLarge {
+		r.reason = board.ReasonTooLarge
+	}
+	return r
+}
+
+// begin forwards a request, the head of which is p[:n], or answers it. It is called again for the
+// same request, which is still the first in the input, when a connection has been made or the node
+// that was chosen first has failed.
+func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
+	w, x := c.w, c.x
+	if x == nil {
+		x = w.takeExchange(c)
+		x.classify(r)
+		c.served++
+		w.cell.Requests.Add(1)
+	}
+	if no := x.examine(r); !no.none() {
+		return x.decline(no, r, n, p)
+	}
+	if c.state == waiting {
+		return 0
+	}
+	if x.node == nil {
+		if no := w.engage(x, r); !no.none() {
+			return x.decline(no, r, n, p)
+		}
+	}
+	if !x.node.opened {
+		c.state = waiting
+		c.within(min(attemptTimeout, w.spec.Timeouts.Connect))
+		return 0
+	}
+	return x.forward(r, n, p)
+}
+
+// classify notes what has to be known of a request when its head is gone.
+func (x *exchange) classify(r *http1.Request) {
+	x.kind = x.client.w.http.kindOf(r.Path)
+	x.old = r.Minor == 0
+	x.keep = r.KeepAlive
+	x.bare = string(r.Method) == "HEAD"
+	get := string(r.Method) == "GET"
+	x.replayable = r.Body == http1.NoBody && (get || x.bare || string(r.Method) == "OPTIONS")
+	// No other protocol: h2c would carry requests past everything that looks at them here.
+	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
+	x.stateless = mcp.EraOf(string(r.Get("mcp-protocol-version"))) == mcp.StatelessEra
+}
+
+// examine decides whether a request may be forwarded, once. Over the message rate it may have to
+// wait, as far as the client's state then says.
+func (x *exchange) examine(r *http1.Request) denial {
+	c, w := x.client, x.client.w
+	if x.admitted {
+		return denial{}
+	}
+	if string(r.Method) == "TRACE" {
+		return denial{reason: board.ReasonBadRequest, status: http.StatusMethodNotAllowed, text: "TRACE is not allowed"}
+	}
+	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
+		return w.tooLarge()
+	}
+	if !c.exempt {
+		now, sources := w.loop.Now(), w.board.Sources()
+		if until := sources.BannedUntil(c.source); until > now {
+			return denialOf(board.ReasonBan, time.Duration(until-now))
+		}
+		if limit := w.limits.message; !limit.unlimited() {
+			if ok, wait := board.Charge(sources.MessageRate(c.source), now, limit.interval, limit.burst, 1); !ok {
+				return x.overRate(wait)
+			}
+		}
+	}
+	x.admitted = true
+	w.cell.Messages.Add(1)
+	return denial{}
+}
+
+// overRate rejects a request over the message rate, or has it wait.
+func (x *exchange) overRate(wait time.Duration) denial {
+	c, w := x.client, x.client.w
+	if w.spec.Limits.Action == ActionThrottle {
+		w.cell.Throttles.Add(1)
+		w.cell.ThrottledNs.Add(uint64(wait))
+		c.state = waiting
+		c.within(wait)
+		return denial{}
+	}
+	w.cell.Rejects.Add(1)
+	w.limits.violation(w.board.Sources(), c.source, w.loop.Now())
+	return denialOf(board.ReasonMessageRate, wait)
+}
+
+func (w *worker) tooLarge() denial {
+	return denial{
+		reason: board.ReasonTooLarge, status: http.StatusRequestEntityTooLarge,
+		text: "the body is longer than " + w.spec.MaxMessage.String(),
+	}
+}
+
+// maxSwallowed is the longest body of a refused request that is read for the sake of the connection.
+const maxSwallowed = 64 << 10
+
+// decline answers a request that was not forwarded. Its body is read and dropped if it is short.
+func (x *exchange) decline(no denial, r *http1.Request, n int, p []byte) (consumed int) {
+	c, bare := x.client, x.bare
+	short := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length <= maxSwallowed && !r.ExpectContinue
+	keep := x.keep && !x.old && short && !c.w.draining
+	c.say(no, keep, bare)
+	if !keep {
+		x.end()
+		c.part()
+		return len(p)
+	}
+	x.in.Reset(r.Body, r.Length)
+	if x.in.Done() {
+		x.end()
+		c.rest()
+		return n
+	}
+	c.state = exchanging
+	c.within(c.w.spec.Timeouts.Request)
+	return n
+}
+
+// forward sends the request to its node, with as much of its body as has come.
+func (x *exchange) forward(r *http1.Request, n int, p []byte) (consumed int) {
+	c, w := x.client, x.client.w
+	x.in.Reset(r.Body, r.Length)
+	x.resized = r.Body == http1.Chunked
+	x.sent = w.loop.Now()
+	c.state = exchanging
+	x.backend.flow.Requests.Add(1)
+	x.backend.flow.Messages.Add(1)
+	out := x.appendRequest(w.scratch[:0], r)
+	if x.replayable {
+		x.kept = uint32(n)
+		x.pass(out, nil)
+		return 0
+	}
+	return n + x.pass(out, p[n:])
+}
+
+// fromClient reads the body of the request.
+func (x *exchange) fromClient(p []byte) (consumed int) {
+	if x.complete {
+		return 0 // the next request waits for its turn
+	}
+	return x.pass(x.client.w.scratch[:0], p)
+}
+
+// pass sends out to the node, and behind it what p holds of the body. Without a node the body is
+// dropped: its request has been refused.
+func (x *exchange) pass(out, p []byte) (consumed int) {
+	c, w := x.client, x.client.w
+	for consumed < len(p) && !x.in.Done() {
+		data, n, err := x.in.Next(p[consumed:])
+		if err != nil {
+			x.refuse(malformed(err))
+			return len(p)
+		}
+		consumed += n
+		if x.size += int64(len(data)); x.size > int64(w.maxMessage) && x.node != nil {
+			x.refuse(w.tooLarge())
+			return len(p)
+		}
+		if x.resized {
+			out = http1.AppendChunk(out, data)
+		} else {
+			out = append(out, data...)
+		}
+	}
+	if x.in.Done() {
+		x.complete = true
+		if x.resized {
+			out = append(out, http1.LastChunk...)
+		}
+	}
+	w.scratch = out[:0]
+	if x.node == nil {
+		if x.complete {
+			x.end()
+			c.rest()
+		}
+		return consumed
+	}
+	x.send(out)
+	return consumed
+}
+
+// send sends bytes of the request to the node.
+func (x *exchange) send(out []byte) {
+	c, w, n := x.client, x.client.w, x.node
+	x.backend.flow.BytesIn.Add(uint64(len(out)))
+	x.backend.asked(w.loop.Now())
+	n.conn.Send(out)
+	switch {
+	case !x.complete && c.ended:
+		c.conn.Close() // it will never be
+		return
+	case c.ended:
+		n.conn.CloseWrite()
+	case !x.complete && n.conn.Pending() > 0:
+		c.conn.Pause()
+	}
+	switch {
+	case x.headed:
+		c.within(w.spec.Timeouts.Idle)
+	case x.complete:
+		c.within(w.spec.Timeouts.Response)
+	default:
+		c.within(w.spec.Timeouts.Request)
+	}
+}

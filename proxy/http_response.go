@@ -1,0 +1,155 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+)
+
+// fromNode passes a response on. What comes in one read leaves in one write.
+func (x *exchange) fromNode(p []byte) (consumed int) {
+	c, w := x.client, x.client.w
+	x.backend.answered()
+	out := w.scratch[:0]
+	for !x.headed {
+		if !worthParsing(p[consumed:], x.seen) {
+			break
+		}
+		r := &w.http.response
+		n, err := r.Parse(p[consumed:], x.bare)
+		if err != nil {
+			x.badReply()
+			return len(p)
+		}
+		if n == 0 {
+			x.seen = uint32(len(p) - consumed)
+			break
+		}
+		x.seen = 0
+		consumed += n
+		x.forgetRequest()
+		switch {
+		case r.Status == 101:
+			return x.switchProtocols(out, r, p[consumed:]) + consumed
+		case r.Status < 200:
+			if x.interims++; x.interims > maxInterims {
+				x.badReply()
+				return len(p)
+			}
+			if !x.old {
+				out = appendInterim(out, r)
+			}
+		default:
+			out = x.respond(out, r)
+		}
+	}
+	if x.headed {
+		out, consumed = x.body(out, p, consumed)
+		if consumed < 0 {
+			return len(p)
+		}
+	}
+	x.backend.flow.BytesOut.Add(uint64(consumed))
+	w.scratch = out[:0]
+	c.conn.Send(out)
+	if !x.headed {
+		return consumed
+	}
+	if x.out.Done() {
+		if consumed < len(p) {
+			x.nodeKeeps = false // it says more than it was asked for
+		}
+		x.finish()
+		return len(p)
+	}
+	if c.conn.Pending() > 0 {
+		x.node.conn.Pause()
+	}
+	c.within(w.spec.Timeouts.Idle)
+	return consumed
+}
+
+// respond takes over the final head of a response and appends it.
+func (x *exchange) respond(out []byte, r *http1.Response) []byte {
+	c, w, b := x.client, x.client.w, x.backend
+	x.count(r.Status)
+	b.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
+	x.headed = true
+	x.nodeKeeps = r.KeepAlive
+	limit := w.spec.HTTP.KeepaliveRequests
+	// A response that comes before the end of its request is the last one: what the client still
+	// sends of it could not be told from the next.
+	x.keep = x.keep && x.complete && !w.draining && (limit == 0 || int(c.served) < limit)
+	x.framing = r.Body
+	if x.framing == http1.UntilClose && !x.old {
+		x.framing = http1.Chunked
+	}
+	if x.framing == http1.Chunked && x.old {
+		x.framing = http1.UntilClose
+	}
+	if x.framing == http1.UntilClose {
+		x.keep = false
+	}
+	x.out.Reset(r.Body, r.Length)
+	return x.appendResponse(out, r)
+}
+
+func (x *exchange) count(status int) {
+	class := status / 100
+	x.backend.flow.Responses[class].Add(1)
+	x.client.w.cell.Responses[class].Add(1)
+}
+
+// body appends what p[consumed:] holds of the body. consumed is -1 when that is malformed, which ends
+// the exchange.
+func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
+	for consumed < len(p) && !x.out.Done() {
+		data, n, err := x.out.Next(p[consumed:])
+		if err != nil {
+			x.client.conn.Send(out)
+			x.badReply()
+			return nil, -1
+		}
+		consumed += n
+		if x.framing == http1.Chunked {
+			out = http1.AppendChunk(out, data)
+		} else {
+			out = append(out, data...)
+		}
+	}
+	if x.framing == http1.Chunked && x.out.Done() {
+		out = append(out, http1.LastChunk...)
+	}
+	return out, consumed
+}
+
+// ended is the end of a response that goes on until its connection closes.
+func (x *exchange) ended() {
+	if x.framing == http1.Chunked {
+		x.client.conn.Send([]byte(http1.LastChunk))
+	}
+	x.nodeKeeps = false
+	x.finish()
+}
+
+// badReply ends an exchange with a node that does not speak HTTP.
+func (x *exchange) badReply() { x.refuse(denialOf(board.ReasonBadReply, 0)) }
+
+// switchProtocols makes a tunnel of an exchange, if that is what the client has asked for.
+func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (consumed int) {
+	c, w := x.client, x.client.w
+	if !x.upgrade || !same(r.Upgrade, "websocket") {
+		x.badReply()
+		return len(rest)
+	}
+	x.count(r.Status)
+	x.backend.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
+	x.headed, x.tunnel = true, true
+	c.state = tunnelling
+	out = x.appendResponse(out, r)
+	w.scratch = out[:0]
+	c.conn.Send(out)
+	c.again() // what the client has said in advance
+	return x.tunnelOut(rest)
+}

@@ -1,0 +1,59 @@
+package proxy
+
+import (
+	"bytes"
+	"slices"
+)
+
+// port is one of the HTTP ports of a node.
+type port uint8
+
+const (
+	httpPort port = iota
+	ssePort       // of the transport of 2024-11-05; a node without it serves that on its HTTP port
+	ports         // how many there are
+)
+
+// kind is what a route leads to.
+type kind uint8
+
+const (
+	plainHTTP kind = iota
+	webSocket
+	legacySSE
+)
+
+func (k kind) port() port {
+	if k == legacySSE {
+		return ssePort
+	}
+	return httpPort
+}
+
+// route is a Route, ready for use.
+type route struct {
+	prefix []byte // without a slash at its end
+	kind   kind
+}
+
+// newRoutes orders routes by length, the longest first.
+func newRoutes(list []Route) []route {
+	kinds := map[string]kind{RouteHTTP: plainHTTP, RouteWebSocket: webSocket, RouteSSE: legacySSE}
+	routes := make([]route, len(list))
+	for i, r := range list {
+		routes[i] = route{[]byte(trimSlash(r.Prefix)), kinds[r.To]}
+	}
+	slices.SortStableFunc(routes, func(a, b route) int { return len(b.prefix) - len(a.prefix) })
+	return routes
+}
+
+// kindOf is where requests for path go.
+func (f *frontend) kindOf(path []byte) kind {
+	for i := range f.routes {
+		r := &f.routes[i]
+		if bytes.HasPrefix(path, r.prefix) && (len(path) == len(r.prefix) || path[len(r.prefix)] == '/') {
+			return r.kind
+		}
+	}
+	return plainHTTP
+}
