@@ -62,6 +62,7 @@ const (
 	start verb = iota
 	stop
 	kill
+	observe
 )
 
 // order is a request to a machine.
@@ -69,6 +70,7 @@ type order struct {
 	verb   verb
 	signal syscall.Signal // of kill
 	hold   bool           // of kill
+	view   view           // of observe
 	reply  chan error     // receives exactly one result; never blocks the machine
 }
 
@@ -125,11 +127,34 @@ func (m *machine) obey(o order) {
 		m.obeyStop(o.reply)
 	case kill:
 		o.reply <- m.obeyKill(o.signal, o.hold)
+	case observe:
+		m.obeyObserve(o.view)
+		o.reply <- nil
+	}
+}
+
+// obeyObserve takes note of how the node stands to others. What was seen of an earlier life is too
+// late.
+func (m *machine) obeyObserve(v view) {
+	if !m.status.State.Serves() || m.process == nil || m.process.pid != v.pid {
+		return
+	}
+	differs := !m.status.Distribution.equal(v.distribution)
+	m.status.Distribution = v.distribution
+	switch {
+	case v.doubt == "" && m.status.State == StateDegraded:
+		m.enter(StateReady, "")
+	case v.doubt != "" && m.status.State == StateReady:
+		m.enter(StateDegraded, v.doubt)
+	case v.doubt != "" && m.status.Reason != v.doubt:
+		m.remark(v.doubt)
+	case differs:
+		m.remark(m.status.Reason)
 	}
 }
 
 func (m *machine) obeyStart(reply chan<- error) {
-	if m.status.State == StateReady {
+	if m.status.State.Serves() {
 		reply <- nil
 		return
 	}
@@ -155,7 +180,7 @@ func (m *machine) obeyStop(reply chan<- error) {
 		m.setDue(0)
 		m.enter(StateStopped, "")
 		reply <- nil
-	case StateStarting, StateReady:
+	case StateStarting, StateReady, StateDegraded:
 		m.stoppers = append(m.stoppers, reply)
 		m.terminate()
 	case StateStopping:
@@ -320,12 +345,15 @@ func (m *machine) end() {
 // enter publishes a new state.
 func (m *machine) enter(s State, reason string) {
 	m.status.State, m.status.Since, m.status.PID = s, time.Now(), 0
+	if !s.Serves() {
+		m.status.Distribution = nil
+	}
 	if m.process != nil {
 		m.status.PID = m.process.pid
 	}
 	m.remark(reason)
 	switch {
-	case s == StateBackoff || s == StateHeld || s == StateStopped && reason != "":
+	case s == StateBackoff || s == StateDegraded || s == StateHeld || s == StateStopped && reason != "":
 		m.log.Warn("node "+string(s), "node", m.node.Name, "reason", reason)
 	case s == StateCrashLoop:
 		m.log.Error("node crashloop", "node", m.node.Name, "reason", reason)

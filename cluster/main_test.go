@@ -100,6 +100,10 @@ func playNode(args []string) int {
 			}()
 		case "deaf":
 			term = nil
+		case "environment":
+			dir, _ := os.Getwd()
+			fmt.Println(os.Getenv("ERLMCP_NODE"), "on", os.Getenv("ERLMCP_HOST"), os.Getenv("ERLMCP_TCP_PORT"),
+				os.Getenv("ERLMCP_HTTP_PORT"), os.Getenv("ERLMCP_SSE_PORT"), "in", dir)
 		}
 	}
 	fmt.Println(n.Name, "serves")

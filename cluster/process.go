@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -69,8 +71,8 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	}
 	env, lifeline := l.lifeline.Child()
 	attr := &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   append(append(os.Environ(), p.Env...), env),
+		Dir:   cmp.Or(p.Dir, "/"),
+		Env:   environment(os.Environ(), append(slices.Clone(p.Env), env), p.Unset),
 		Files: []uintptr{l.null.Fd(), theirs.Fd(), theirs.Fd(), lifeline.Fd()},
 		Sys:   groupAttr(),
 	}

@@ -178,18 +178,6 @@ func TestTwoStateDirectories(t *testing.T) {
 	}
 }
 
-func TestUnavailableRuntimes(t *testing.T) {
-	for _, name := range []string{RuntimeErlang, RuntimeCommand} {
-		o := options(t, 1)
-		o.Spec.Runtime = name
-		o.Spec.Command.Argv = []string{"true", "{name}"}
-		err := Start(t.Context(), o)
-		if want := `cluster.runtime: "` + name + `" is not available yet in this version`; err == nil || err.Error() != want {
-			t.Errorf("got %v", err)
-		}
-	}
-}
-
 func TestSilentSupervisor(t *testing.T) {
 	o := options(t, 1)
 	s := startCluster(t, o)

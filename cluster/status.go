@@ -30,11 +30,15 @@ const (
 	StateStopped   State = "stopped"
 	StateStarting  State = "starting" // the process runs, it has not answered yet
 	StateReady     State = "ready"
+	StateDegraded  State = "degraded"  // serves, but not as it should
 	StateBackoff   State = "backoff"   // died, will be started again
 	StateCrashLoop State = "crashloop" // the same, after it has died many times
 	StateStopping  State = "stopping"
 	StateHeld      State = "held" // killed on request and kept down until it is started
 )
+
+// Serves reports whether a node in that state takes clients.
+func (s State) Serves() bool { return s == StateReady || s == StateDegraded }
 
 // Status is what a supervisor knows, as printed by `cluster status --json`.
 type Status struct {
@@ -56,6 +60,8 @@ type NodeStatus struct {
 	TCP  string `json:"tcp,omitempty"` // host:port
 	HTTP string `json:"http,omitempty"`
 	SSE  string `json:"sse,omitempty"`
+
+	Distribution *Distribution `json:"distribution,omitempty"` // of a runtime whose nodes know each other, while it serves
 
 	Log     string `json:"log"`                      // file
 	LogLost int64  `json:"log_lost_bytes,omitempty"` // what could not be written to it

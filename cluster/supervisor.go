@@ -28,7 +28,7 @@ type SupervisorOptions struct {
 	Log      *log.Logger
 
 	runtime Runtime // for tests; nil is the Spec's
-	probe   prober  // for tests; nil is an MCP request
+	probe   prober  // for tests; nil is the runtime's
 	pace    pace    // for tests; zero is the default
 }
 
@@ -95,18 +95,20 @@ type supervisor struct {
 	closing chan struct{} // closed when the end has been asked for
 
 	stopMachines context.CancelFunc
+	surveyor     *surveyor      // nil when nodes do not know each other
+	surveys      sync.WaitGroup // its goroutine
 }
 
 // newSupervisor makes the machines of all nodes; they start nothing yet.
 func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if o.runtime == nil {
 		var err error
-		if o.runtime, err = runtimeOf(spec, o.NodeArgs); err != nil {
+		if o.runtime, err = runtimeOf(spec, o.StateDir, o.NodeArgs); err != nil {
 			return nil, err
 		}
 	}
 	if o.probe == nil {
-		o.probe = probeNode
+		o.probe = o.runtime.Ready
 	}
 	if o.pace == (pace{}) {
 		o.pace = defaultPace
@@ -140,6 +142,10 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 		s.machines = append(s.machines, m)
 		go m.run(ctx)
 	}
+	if nodes, ok := o.runtime.(mesh); ok {
+		s.surveyor = &surveyor{mesh: nodes, machines: s.machines, register: s.register, pause: o.pace.survey}
+		s.surveys.Go(func() { s.surveyor.run(ctx) })
+	}
 	return s, nil
 }
 
@@ -167,6 +173,7 @@ func (s *supervisor) newMachine(
 // close kills what still runs and frees everything.
 func (s *supervisor) close() {
 	s.stopMachines()
+	s.surveys.Wait()
 	for _, m := range s.machines {
 		<-m.over
 		m.output.close()
@@ -246,11 +253,12 @@ func (s *supervisor) startPatiently(ctx context.Context, names []string, patienc
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, waiting := errgroup.WithContext(ctx)
 	for _, result := range results {
-		group.Go(func() error { return await(ctx, result) })
+		group.Go(func() error { return await(waiting, result) })
 	}
 	if err = group.Wait(); err == nil {
+		s.surveyor.survey(ctx)
 		return nil
 	}
 	for _, m := range slices.Backward(fresh) {

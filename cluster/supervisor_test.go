@@ -22,7 +22,7 @@ import (
 // quick is a life in milliseconds.
 var quick = pace{
 	backoffMin: 5 * time.Millisecond, backoffMax: 40 * time.Millisecond, healthy: time.Hour, crashLoop: 3,
-	startTimeout: 10 * time.Second, stopGrace: 10 * time.Second,
+	startTimeout: 20 * time.Second, stopGrace: 10 * time.Second, survey: 100 * time.Millisecond,
 }
 
 // supervise runs a supervisor within this process until the test ends, and returns when its first

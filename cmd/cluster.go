@@ -69,7 +69,7 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	}
 	var started, ran []string
 	for _, name := range names {
-		if readyIn(before, name) {
+		if servesIn(before, name) {
 			ran = append(ran, name)
 		} else {
 			started = append(started, name)
@@ -84,10 +84,10 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	return nil
 }
 
-func readyIn(s cluster.Status, name string) bool {
+func servesIn(s cluster.Status, name string) bool {
 	for _, n := range s.Nodes {
 		if n.Name == name {
-			return n.State == cluster.StateReady
+			return n.State.Serves()
 		}
 	}
 	return false
@@ -127,7 +127,8 @@ before it is killed. Without NODE the supervisor ends as well. That nothing runs
 
 // stopCluster stops the named nodes, or the cluster, and says what it did.
 func (a *app) stopCluster(ctx context.Context, names []string) error {
-	var err error
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	leavesEPMD := err == nil && running.Runtime == cluster.RuntimeErlang && len(names) == 0
 	if len(names) == 0 {
 		err = cluster.Stop(ctx, a.stateDir())
 	} else {
@@ -141,6 +142,8 @@ func (a *app) stopCluster(ctx context.Context, names []string) error {
 		a.notef("cluster is not running")
 	case err != nil:
 		return err
+	case leavesEPMD:
+		a.notef("cluster stopped; epmd, which all Erlang nodes of this machine share, is left as it is")
 	case len(names) == 0:
 		a.notef("cluster stopped")
 	default:
