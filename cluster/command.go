@@ -154,7 +154,7 @@ func (c *command) lookup(program string) (string, error) {
 func (c *command) Program(n topology.Node) (Program, error) {
 	replace := strings.NewReplacer("{name}", n.Name, "{host}", n.Host,
 		"{tcp}", strconv.Itoa(n.TCP), "{http}", strconv.Itoa(n.HTTP), "{sse}", strconv.Itoa(n.SSE))
-	p := Program{Path: c.path, Dir: c.Dir, Env: nodeEnv(n)}
+	p := Program{Node: n.Name, Path: c.path, Dir: c.Dir, Env: nodeEnv(n)}
 	for _, arg := range c.Argv {
 		p.Args = append(p.Args, replace.Replace(arg))
 	}

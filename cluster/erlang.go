@@ -109,7 +109,8 @@ func (e *erlang) Program(n topology.Node) (Program, error) {
 		}
 	}
 	p := Program{
-		Dir: e.build.dir,
+		Node: n.Name,
+		Dir:  e.build.dir,
 		Env: append(nodeEnv(n),
 			"HOME="+e.dir, // where the cookie is: the only place that neither ps nor /proc shows
 			"ERL_EPMD_ADDRESS="+e.Address,

@@ -92,6 +92,10 @@ func playNode(args []string) int {
 			child := exec.Command("/proc/self/exe", "node", "worker", "127.0.0.1:"+os.Getenv("CLUSTER_TEST_CHILD_PORT"))
 			child.Stdout = os.Stdout
 			_ = child.Start()
+		case "escape": // the same in a session of its own
+			child := exec.Command("/proc/self/exe", "node", "worker", "127.0.0.1:"+os.Getenv("CLUSTER_TEST_CHILD_PORT"))
+			child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			_ = child.Start()
 		case "flood":
 			go func() {
 				for i := 0; ; i++ {

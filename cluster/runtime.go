@@ -10,12 +10,16 @@ import (
 
 // Program is what to execute.
 type Program struct {
+	Node  string // whose it is
 	Path  string
 	Args  []string // Args[0] is the name ps shows
 	Dir   string   // working directory; "" is the root directory
 	Env   []string // NAME=value, over the environment of the supervisor
 	Unset []string // names that are taken out of it
 }
+
+// mark tells in the environment which node a process belongs to.
+func (p Program) mark() string { return "ERLMCP_NODE=" + p.Node }
 
 // Runtime knows what the nodes of a cluster are made of. Whatever it is, a node runs in the
 // foreground, serves the ports of its topology.Node, and ends gracefully on SIGTERM.
@@ -59,10 +63,9 @@ func runtimeOf(s Spec, stateDir string, args []string) (Runtime, error) {
 	return embedded{maxConnections: s.NodeMaxConnections, args: args}, nil
 }
 
-// nodeEnv tells a node that is not this program who it is.
+// nodeEnv tells a node that is not this program where to listen; its name is told to all nodes.
 func nodeEnv(n topology.Node) []string {
 	return []string{
-		"ERLMCP_NODE=" + n.Name,
 		"ERLMCP_HOST=" + n.Host,
 		"ERLMCP_TCP_PORT=" + strconv.Itoa(n.TCP),
 		"ERLMCP_HTTP_PORT=" + strconv.Itoa(n.HTTP),
@@ -89,7 +92,7 @@ func (e embedded) Program(n topology.Node) (Program, error) {
 	if e.maxConnections > 0 {
 		argv = append(argv, "--max-connections", strconv.Itoa(e.maxConnections))
 	}
-	return Program{Path: path, Args: append(argv, e.args...)}, nil
+	return Program{Node: n.Name, Path: path, Args: append(argv, e.args...)}, nil
 }
 
 // Ready implements Runtime.

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -146,6 +148,33 @@ func TestKilledSupervisor(t *testing.T) {
 	}
 	for _, n := range s.Nodes {
 		eventually(t, n.Name+" gone", func() bool { return !alive(n.PID) })
+	}
+}
+
+// What nodes of a killed supervisor leave behind is ended by the next start.
+func TestKilledSupervisorOfFugitives(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the environment of other processes cannot be read")
+	}
+	port := freePorts(t, 1)[0]
+	t.Setenv(behaviourEnv, "erlmcp1=escape")
+	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
+	o := options(t, 1)
+	s := startCluster(t, o)
+	eventually(t, "child", func() bool { return listens(port) })
+	if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "end of the node", func() bool { return !alive(s.Nodes[0].PID) })
+	if !listens(port) {
+		t.Fatal("the child has ended by itself, so the test shows nothing")
+	}
+	t.Setenv(behaviourEnv, "")
+	if again := startCluster(t, o); !again.Healthy() {
+		t.Errorf("status is %+v", again)
+	}
+	if listens(port) {
+		t.Error("a child outlives the next start")
 	}
 }
 

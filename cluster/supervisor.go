@@ -61,6 +61,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	patience := time.Duration(0)
 	if instance.Crashed() {
 		patience = crashPatience
+		endOrphans([]string{clusterMark(o.StateDir)}, nil) // nodes are stopped, not adopted
 	}
 	if err := s.startPatiently(ctx, o.Names, patience); err != nil {
 		s.takeDown()
@@ -122,7 +123,7 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if err := adoptOrphans(); err != nil {
 		o.Log.Warn("processes left by a node that died will not be waited for", "err", err)
 	}
-	launcher, err := newLauncher()
+	launcher, err := newLauncher(clusterMark(o.StateDir))
 	if err != nil {
 		return nil, err
 	}
