@@ -27,6 +27,8 @@ type Spec struct {
 	// NodeMaxConnections is how many connections a node must be able to hold; 0 leaves it to the node.
 	NodeMaxConnections int `yaml:"node_max_connections" json:"node_max_connections"`
 
+	Liveness Liveness `yaml:"liveness" json:"liveness"`
+
 	Erlang  Erlang  `yaml:"erlang" json:"erlang"`
 	Command Command `yaml:"command" json:"command"`
 	Logs    Logs    `yaml:"logs" json:"logs"`
@@ -50,11 +52,12 @@ const (
 // Default is four embedded nodes on this machine.
 func Default() Spec {
 	return Spec{
-		Runtime: RuntimeEmbedded,
-		Nodes:   topology.Default(4),
-		Erlang:  Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
-		Command: Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
-		Logs:    Logs{MaxSize: 64 * units.MiB, Keep: 5},
+		Runtime:  RuntimeEmbedded,
+		Nodes:    topology.Default(4),
+		Liveness: Liveness{Failures: 3},
+		Erlang:   Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
+		Command:  Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
+		Logs:     Logs{MaxSize: 64 * units.MiB, Keep: 5},
 	}
 }
 
@@ -84,6 +87,7 @@ func (s *Spec) Validate() error {
 	if n := s.NodeMaxConnections; n < 0 || n > maxNodeMaxConnections {
 		add("node_max_connections", "%d is not within 0..%d", n, maxNodeMaxConnections)
 	}
+	s.Liveness.validate(add)
 	if s.Logs.MaxSize < minLogSize {
 		add("logs.max_size", "%v is less than %v", s.Logs.MaxSize, minLogSize)
 	}

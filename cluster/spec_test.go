@@ -52,6 +52,7 @@ func TestValidate(t *testing.T) {
 		{"no nodes", func(s *Spec) { s.Nodes = nil }, `cluster.nodes: at least one node is needed`},
 		{"node", func(s *Spec) { s.Nodes[1].TCP = 9001 }, `cluster.nodes[1].tcp: port 9001 on 127.0.0.1 is already the tcp port of erlmcp1`},
 		{"connections", func(s *Spec) { s.NodeMaxConnections = -1 }, `cluster.node_max_connections: -1 is not within 0..10000000`},
+		{"liveness", func(s *Spec) { s.Liveness = Liveness{Interval: 1} }, "cluster.liveness.interval: 1ns is less than 100ms (0s is off)\ncluster.liveness.failures: 0 is not within 1..1000"},
 		{"log size", func(s *Spec) { s.Logs.MaxSize = 1000 }, `cluster.logs.max_size: 1kB is less than 128KiB`},
 		{"two", func(s *Spec) { s.Logs.Keep = -1; s.Runtime = "" }, "cluster.runtime: \"\" is not one of embedded, erlang, command\ncluster.logs.keep: -1 is not within 0..1000"},
 	}

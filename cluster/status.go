@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -31,14 +30,17 @@ const (
 	StateStarting  State = "starting" // the process runs, it has not answered yet
 	StateReady     State = "ready"
 	StateDegraded  State = "degraded"  // serves, but not as it should
+	StateDraining  State = "draining"  // serves whom it has, and is about to be stopped
 	StateBackoff   State = "backoff"   // died, will be started again
 	StateCrashLoop State = "crashloop" // the same, after it has died many times
 	StateStopping  State = "stopping"
 	StateHeld      State = "held" // killed on request and kept down until it is started
 )
 
-// Serves reports whether a node in that state takes clients.
-func (s State) Serves() bool { return s == StateReady || s == StateDegraded }
+// Serves reports whether a node in that state answers clients.
+func (s State) Serves() bool {
+	return s == StateReady || s == StateDegraded || s == StateDraining
+}
 
 // Status is what a supervisor knows, as printed by `cluster status --json`.
 type Status struct {
@@ -106,30 +108,4 @@ func newNodeStatus(n topology.Node, log string) NodeStatus {
 		Name: n.Name, State: StateStopped, Log: log,
 		TCP: n.TCPAddress(), HTTP: n.HTTPAddress(), SSE: n.SSEAddress(),
 	}
-}
-
-// register publishes the status of all nodes. Each entry has one writer, that node's machine.
-type register struct {
-	mu      sync.Mutex
-	nodes   []NodeStatus
-	changed chan struct{} // closed, and replaced, by every change
-}
-
-func newRegister(n int) *register {
-	return &register{nodes: make([]NodeStatus, n), changed: make(chan struct{})}
-}
-
-func (r *register) set(i int, s NodeStatus) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.nodes[i] = s
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
-
-// snapshot returns a copy of all entries, and a channel that is closed when one differs.
-func (r *register) snapshot() ([]NodeStatus, <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.nodes), r.changed
 }

@@ -129,13 +129,13 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervisor{
-		spec: spec, register: newRegister(len(spec.Nodes)), launcher: launcher, log: o.Log,
+		spec: spec, register: newRegister(), launcher: launcher, log: o.Log,
 		phase: PhaseStarting, closing: make(chan struct{}),
 		stopMachines: cancel,
 	}
 	dir := LogDir(o.StateDir, spec)
-	for i, n := range spec.Nodes {
-		m, err := s.newMachine(n, dir, o, func(status NodeStatus) { s.register.set(i, status) })
+	for _, n := range spec.Nodes {
+		m, err := s.newMachine(n, dir, o)
 		if err != nil {
 			s.close()
 			return nil, err
@@ -150,9 +150,7 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	return s, nil
 }
 
-func (s *supervisor) newMachine(
-	n topology.Node, dir string, o SupervisorOptions, publish func(NodeStatus),
-) (*machine, error) {
+func (s *supervisor) newMachine(n topology.Node, dir string, o SupervisorOptions) (*machine, error) {
 	program, err := o.runtime.Program(n)
 	if err != nil {
 		return nil, err
@@ -163,11 +161,11 @@ func (s *supervisor) newMachine(
 	}
 	m := &machine{
 		node: n, program: program, launch: s.launcher.launch, probe: o.probe, pace: o.pace,
-		output: output, publish: publish, log: o.Log,
+		live: s.spec.Liveness, output: output, publish: s.register.set, log: o.Log,
 		orders: make(chan order), over: make(chan struct{}),
 		status: newNodeStatus(n, output.path),
 	}
-	publish(m.status)
+	m.publish(m.status)
 	return m, nil
 }
 
@@ -300,6 +298,30 @@ func (s *supervisor) stop(ctx context.Context, names []string) error {
 	}
 	for _, m := range slices.Backward(picked) {
 		if err := m.ask(ctx, order{verb: stop}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain says of the named nodes that they get no new clients.
+func (s *supervisor) drain(ctx context.Context, names []string) error {
+	return s.order(ctx, names, order{verb: drain})
+}
+
+// resume takes drain back.
+func (s *supervisor) resume(ctx context.Context, names []string) error {
+	return s.order(ctx, names, order{verb: resume})
+}
+
+// order gives the named nodes an order, one after the other.
+func (s *supervisor) order(ctx context.Context, names []string, o order) error {
+	picked, err := s.pick(names)
+	if err != nil {
+		return err
+	}
+	for _, m := range picked {
+		if err := m.ask(ctx, o); err != nil {
 			return err
 		}
 	}
