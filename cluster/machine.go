@@ -26,7 +26,8 @@ type machine struct {
 	log     *log.Logger
 
 	orders chan order
-	over   chan struct{} // closed when run has returned
+	over   chan struct{}      // closed when run has returned
+	forget context.CancelFunc // ends run
 
 	// What follows belongs to run. Channels of what is not awaited are nil.
 	status    NodeStatus

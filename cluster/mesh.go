@@ -34,7 +34,7 @@ const (
 // machines. A nil surveyor has nothing to find out.
 type surveyor struct {
 	mesh     mesh
-	machines []*machine
+	machines func() []*machine
 	register *register
 	pause    time.Duration // between two surveys while nothing changes
 
@@ -114,7 +114,7 @@ func (s *surveyor) look(ctx context.Context) (views map[*machine]view, doubtful 
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	views = map[*machine]view{}
-	for _, m := range s.machines {
+	for _, m := range s.machines() {
 		pid, serves := up[m.node.Name]
 		if !serves {
 			continue
@@ -159,7 +159,7 @@ func (s *surveyor) ask(ctx context.Context, n topology.Node, up map[string]int) 
 
 // missing are the nodes that serve and that n does not see.
 func (s *surveyor) missing(n topology.Node, up map[string]int, sees []string) (missing []*machine) {
-	for _, m := range s.machines {
+	for _, m := range s.machines() {
 		if _, serves := up[m.node.Name]; serves && m.node.Name != n.Name && !slices.Contains(sees, s.mesh.Peer(m.node)) {
 			missing = append(missing, m)
 		}
@@ -172,7 +172,7 @@ func (s *surveyor) short(peers []string) []string {
 	names := make([]string, len(peers))
 	for i, peer := range peers {
 		names[i] = peer
-		for _, m := range s.machines {
+		for _, m := range s.machines() {
 			if s.mesh.Peer(m.node) == peer {
 				names[i] = m.node.Name
 			}

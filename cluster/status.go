@@ -42,6 +42,9 @@ func (s State) Serves() bool {
 	return s == StateReady || s == StateDegraded || s == StateDraining
 }
 
+// down reports whether a node in that state does not run and is not about to.
+func (s State) down() bool { return s == StateStopped || s == StateHeld }
+
 // Status is what a supervisor knows, as printed by `cluster status --json`.
 type Status struct {
 	Schema string       `json:"schema"`

@@ -81,8 +81,8 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 
 // supervisor is all nodes of a running cluster.
 type supervisor struct {
-	spec     Spec
-	machines []*machine // in the order of the Spec
+	spec     Spec // as it was at the start; see currentSpec
+	options  SupervisorOptions
 	register *register
 	launcher *launcher
 	log      *log.Logger
@@ -91,10 +91,15 @@ type supervisor struct {
 	// told so: two starts at the same time must not find each other's ports taken.
 	beginning sync.Mutex
 
-	mu      sync.Mutex
-	phase   Phase
-	closing chan struct{} // closed when the end has been asked for
+	// scaling is held while nodes are added or removed.
+	scaling sync.Mutex
 
+	mu       sync.Mutex
+	machines []*machine // in the order of the cluster; see all
+	phase    Phase
+	closing  chan struct{} // closed when the end has been asked for
+
+	life         context.Context // of the machines
 	stopMachines context.CancelFunc
 	surveyor     *surveyor      // nil when nodes do not know each other
 	surveys      sync.WaitGroup // its goroutine
@@ -129,33 +134,30 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervisor{
-		spec: spec, register: newRegister(), launcher: launcher, log: o.Log,
+		spec: spec, options: o, register: newRegister(), launcher: launcher, log: o.Log,
 		phase: PhaseStarting, closing: make(chan struct{}),
-		stopMachines: cancel,
+		life: ctx, stopMachines: cancel,
 	}
-	dir := LogDir(o.StateDir, spec)
 	for _, n := range spec.Nodes {
-		m, err := s.newMachine(n, dir, o)
-		if err != nil {
+		if err := s.adopt(n); err != nil {
 			s.close()
 			return nil, err
 		}
-		s.machines = append(s.machines, m)
-		go m.run(ctx)
 	}
 	if nodes, ok := o.runtime.(mesh); ok {
-		s.surveyor = &surveyor{mesh: nodes, machines: s.machines, register: s.register, pause: o.pace.survey}
+		s.surveyor = &surveyor{mesh: nodes, machines: s.all, register: s.register, pause: o.pace.survey}
 		s.surveys.Go(func() { s.surveyor.run(ctx) })
 	}
 	return s, nil
 }
 
-func (s *supervisor) newMachine(n topology.Node, dir string, o SupervisorOptions) (*machine, error) {
+func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
+	o := s.options
 	program, err := o.runtime.Program(n)
 	if err != nil {
 		return nil, err
 	}
-	output, err := openLog(dir, n.Name, s.spec.Logs)
+	output, err := openLog(LogDir(o.StateDir, s.spec), n.Name, s.spec.Logs)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +175,7 @@ func (s *supervisor) newMachine(n topology.Node, dir string, o SupervisorOptions
 func (s *supervisor) close() {
 	s.stopMachines()
 	s.surveys.Wait()
-	for _, m := range s.machines {
+	for _, m := range s.all() {
 		<-m.over
 		m.output.close()
 	}
@@ -204,15 +206,19 @@ func (s *supervisor) shutdown() {
 // takeDown stops all nodes, the last one first.
 func (s *supervisor) takeDown() {
 	s.shutdown()
-	for _, m := range slices.Backward(s.machines) {
+	for _, m := range slices.Backward(s.all()) {
 		_ = m.ask(context.Background(), order{verb: stop})
 	}
 }
 
 func (s *supervisor) status() Status {
 	nodes, _ := s.register.snapshot()
-	for i, m := range s.machines {
-		nodes[i].LogLost = m.output.lostBytes()
+	for _, m := range s.all() {
+		for i := range nodes {
+			if nodes[i].Name == m.node.Name {
+				nodes[i].LogLost = m.output.lostBytes()
+			}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,12 +227,12 @@ func (s *supervisor) status() Status {
 
 // pick returns the machines of nodes by name, in the order of the cluster; no names means all.
 func (s *supervisor) pick(names []string) ([]*machine, error) {
-	nodes, err := pick(s.spec.Nodes, names)
+	nodes, err := pick(s.currentSpec().Nodes, names)
 	if err != nil {
 		return nil, err
 	}
 	var picked []*machine
-	for _, m := range s.machines {
+	for _, m := range s.all() {
 		if slices.ContainsFunc(nodes, func(n topology.Node) bool { return n.Name == m.node.Name }) {
 			picked = append(picked, m)
 		}
@@ -274,9 +280,8 @@ func (s *supervisor) begin(
 	defer s.beginning.Unlock()
 	states, _ := s.register.snapshot()
 	var idle []topology.Node
-	for i, m := range s.machines {
-		down := states[i].State == StateStopped || states[i].State == StateHeld
-		if down && slices.Contains(picked, m) {
+	for _, m := range picked {
+		if slices.ContainsFunc(states, func(n NodeStatus) bool { return n.Name == m.node.Name && n.State.down() }) {
 			fresh = append(fresh, m)
 			idle = append(idle, m.node)
 		}

@@ -23,7 +23,7 @@ starts them again when they die and keeps their logs. There is one cluster per s
 	}
 	cmd.AddCommand(
 		newClusterStartCommand(a), newClusterStopCommand(a), newClusterRestartCommand(a),
-		newClusterStatusCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
+		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
 		newClusterSuperviseCommand(a),
 	)
 	return cmd
@@ -170,16 +170,29 @@ func (a *app) knownNodes(names []string) error {
 }
 
 func newClusterRestartCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "restart [NODE...]",
+	var rolling bool
+	var drainTimeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "restart [NODE...] [--rolling]",
 		Short: "Restart the cluster, or these nodes one by one",
 		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they
 are now. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
-with the configuration the cluster runs with.`,
+with the configuration the cluster runs with.
+
+With --rolling: all nodes, or these, one by one, and never while another one is out. The balancer, if
+one runs, gives a node no new clients; it is stopped when it has none left or after --drain-timeout,
+and the next one's turn comes when the balancer has found it again. A node that does not come back
+ends it.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ctx := cmd.Context()
+			if rolling {
+				return a.roll(ctx, names, drainTimeout)
+			}
+			if cmd.Flags().Changed("drain-timeout") {
+				return usagef("--drain-timeout goes with --rolling only")
+			}
 			if len(names) > 0 {
 				err := cluster.Connect(a.stateDir()).RestartNodes(ctx, names)
 				if errors.Is(err, control.ErrNotRunning) {
@@ -203,6 +216,9 @@ with the configuration the cluster runs with.`,
 			return a.startCluster(ctx, nil)
 		},
 	}
+	cmd.Flags().BoolVar(&rolling, "rolling", false, "one node at a time, drained at the balancer first")
+	cmd.Flags().DurationVar(&drainTimeout, "drain-timeout", 10*time.Second, "with --rolling: `TIME` that clients have to leave a node")
+	return cmd
 }
 
 func newClusterKillCommand(a *app) *cobra.Command {
