@@ -134,5 +134,6 @@ func (s *supervisor) currentSpec() Spec {
 	for _, m := range s.all() {
 		spec.Nodes = append(spec.Nodes, m.node)
 	}
+	spec.Resized = spec.Resized || !slices.Equal(spec.Nodes, s.spec.Nodes)
 	return spec
 }

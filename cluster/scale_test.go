@@ -15,6 +15,9 @@ func TestScaling(t *testing.T) {
 	spec.Nodes = all.Nodes[:2]
 	dir := shortDir(t)
 	c := supervise(t, spec, SupervisorOptions{StateDir: dir})
+	if now, err := c.Spec(t.Context()); err != nil || now.Resized {
+		t.Errorf("at first the specification is %+v, %v", now, err)
+	}
 	if err := c.AddNodes(t.Context(), all.Nodes[2:]); err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +25,7 @@ func TestScaling(t *testing.T) {
 	if err != nil || len(s.Nodes) != 4 || !s.Healthy() || !answers(all.Nodes[3].TCPAddress()) {
 		t.Errorf("status is %+v, %v", s, err)
 	}
-	if now, err := c.Spec(t.Context()); err != nil || strings.Join(topology.Names(now.Nodes), " ") != "erlmcp1 erlmcp2 erlmcp3 erlmcp4" {
+	if now, err := c.Spec(t.Context()); err != nil || !now.Resized || strings.Join(topology.Names(now.Nodes), " ") != "erlmcp1 erlmcp2 erlmcp3 erlmcp4" {
 		t.Errorf("specification is %+v, %v", now, err)
 	}
 	if err := c.RestartNodes(t.Context(), []string{"erlmcp4"}); err != nil {

@@ -24,6 +24,10 @@ type Spec struct {
 	Runtime string          `yaml:"runtime" json:"runtime"`
 	Nodes   []topology.Node `yaml:"nodes" json:"nodes"`
 
+	// Resized says that Nodes are others than those configured, because somebody has asked for another
+	// number of them or has added or removed some.
+	Resized bool `yaml:"-" json:"resized,omitempty"`
+
 	// NodeMaxConnections is how many connections a node must be able to hold; 0 leaves it to the node.
 	NodeMaxConnections int `yaml:"node_max_connections" json:"node_max_connections"`
 

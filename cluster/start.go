@@ -150,6 +150,7 @@ func (o *Options) join(ctx context.Context) error {
 
 // normal makes specs equal that mean the same.
 func normal(s Spec) Spec {
+	s.Resized = false
 	s.Erlang.Args = append([]string{}, s.Erlang.Args...)
 	s.Command.Argv = append([]string{}, s.Command.Argv...)
 	s.Command.Env = append([]string{}, s.Command.Env...)

@@ -23,6 +23,7 @@ starts them again when they die and keeps their logs. There is one cluster per s
 	}
 	cmd.AddCommand(
 		newClusterStartCommand(a), newClusterStopCommand(a), newClusterRestartCommand(a),
+		newClusterAddCommand(a), newClusterRemoveCommand(a),
 		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
 		newClusterSuperviseCommand(a),
 	)
@@ -30,15 +31,53 @@ starts them again when they die and keeps their logs. There is one cluster per s
 }
 
 func newClusterStartCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "start [NODE...]",
+	var nodes int
+	cmd := &cobra.Command{
+		Use:   "start [NODE...] [--nodes N]",
 		Short: "Start all nodes, or these",
 		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
-as they are. When a node fails, or on Ctrl-C, what was started is taken down again.`,
+as they are. When a node fails, or on Ctrl-C, what was started is taken down again.
+
+With --nodes, the cluster has that many: the first ones of cluster.nodes, or more on the ports after
+the last one's. One that runs grows or shrinks, and the balancer follows.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
-		RunE:              func(cmd *cobra.Command, names []string) error { return a.startCluster(cmd.Context(), names) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if !cmd.Flags().Changed("nodes") {
+				return a.startCluster(cmd.Context(), names)
+			}
+			if len(names) > 0 {
+				return usagef("--nodes starts all nodes: name none")
+			}
+			if nodes < 1 || nodes > mostNodes {
+				return usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
+			}
+			return a.startNodes(cmd.Context(), nodes)
+		},
 	}
+	cmd.Flags().IntVar(&nodes, "nodes", 0, "`NUMBER` of nodes the cluster is to have")
+	return cmd
+}
+
+// startNodes starts a cluster of n nodes, or makes the one that runs one of n nodes.
+func (a *app) startNodes(ctx context.Context, n int) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		c.Cluster.Nodes, c.Cluster.Resized = topology.Resize(c.Cluster.Nodes, n), true
+	case err != nil:
+		return err
+	default:
+		if err := a.resize(ctx, n); err != nil {
+			return err
+		}
+		c.Cluster.Nodes = topology.Resize(running.Nodes, n)
+	}
+	return a.startCluster(ctx, nil)
 }
 
 // startCluster starts the named nodes, or all, and says what it did.
@@ -217,7 +256,7 @@ ends it.`,
 		},
 	}
 	cmd.Flags().BoolVar(&rolling, "rolling", false, "one node at a time, drained at the balancer first")
-	cmd.Flags().DurationVar(&drainTimeout, "drain-timeout", 10*time.Second, "with --rolling: `TIME` that clients have to leave a node")
+	addDrainTimeout(cmd, &drainTimeout, "with --rolling: ")
 	return cmd
 }
 

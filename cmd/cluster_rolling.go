@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
@@ -148,7 +147,7 @@ func (a *app) awaitUp(ctx context.Context, name string) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s is ready, but the balancer has it %s after %v", name, strings.ToLower(string(n.State)), upPatience)
+			return fmt.Errorf("%s is ready, but the balancer has it %s after %v", name, n.State, upPatience)
 		}
 		if err := pause(ctx, rollingPause); err != nil {
 			return err

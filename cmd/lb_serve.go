@@ -67,6 +67,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.followCluster(ctx, c)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
@@ -78,6 +79,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 			if err != nil {
 				return proxy.Spec{}, err
 			}
+			a.followCluster(ctx, c)
 			return c.LB, nil
 		},
 		Signals: signals,
