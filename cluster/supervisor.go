@@ -75,6 +75,9 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	case <-ctx.Done():
 	case <-s.closing:
 	}
+	if err := daemon.Stopping(); err != nil {
+		s.log.Debug("nobody waits for the end", "err", err)
+	}
 	s.takeDown()
 	return nil
 }

@@ -25,7 +25,7 @@ starts them again when they die and keeps their logs. There is one cluster per s
 		newClusterStartCommand(a), newClusterStopCommand(a), newClusterRestartCommand(a),
 		newClusterAddCommand(a), newClusterRemoveCommand(a),
 		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
-		newClusterSuperviseCommand(a),
+		newClusterUnitCommand(a), newClusterSuperviseCommand(a),
 	)
 	return cmd
 }

@@ -95,7 +95,7 @@ func (a *app) addNodes(ctx context.Context, nodes []topology.Node) error {
 	return a.tellBalancer(ctx)
 }
 
-func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time.Duration) (err error) {
+func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time.Duration) error {
 	client := cluster.Connect(a.stateDir())
 	running, err := client.Spec(ctx)
 	if errors.Is(err, control.ErrNotRunning) {
@@ -109,18 +109,19 @@ func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time
 			return err
 		}
 	}
+	drained := map[string]bool{} // whether the balancer knows it
 	for _, name := range names {
-		balanced, drained := a.drainNode(ctx, name, drainTimeout)
-		defer func() { // it is another node's name one day, or this one stays
-			if err != nil {
-				err = errors.Join(err, a.enableNode(name, balanced))
-			}
-		}()
-		if drained != nil {
-			return drained
+		if drained[name], err = a.drainNode(ctx, name, drainTimeout); err != nil {
+			break
 		}
 	}
-	if err := client.RemoveNodes(ctx, names); err != nil {
+	if err == nil {
+		err = client.RemoveNodes(ctx, names)
+	}
+	if err != nil { // they stay, or some of them
+		for name, balanced := range drained {
+			err = errors.Join(err, a.enableNode(name, balanced))
+		}
 		return err
 	}
 	a.notef("removed %s", strings.Join(names, ", "))
