@@ -153,15 +153,26 @@ func (a *app) nodeProgress(doing string) func(cluster.NodeStatus) {
 }
 
 func newClusterStopCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var drainTimeout time.Duration
+	cmd := &cobra.Command{
 		Use:   "stop [NODE...]",
 		Short: "Stop the cluster, or these nodes",
 		Long: `Stop the nodes gracefully, the last one first: each finishes what it was asked and has ten seconds
-before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.`,
+before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.
+
+With NODE, the balancer, if one runs, gives these nodes no new clients first, and waits for those they
+have, at most for --drain-timeout.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
-		RunE:              func(cmd *cobra.Command, names []string) error { return a.stopCluster(cmd.Context(), names) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) == 0 {
+				return a.stopCluster(cmd.Context(), nil)
+			}
+			return a.stopDrained(cmd.Context(), names, drainTimeout)
+		},
 	}
+	addDrainTimeout(cmd, &drainTimeout, "with NODE: ")
+	return cmd
 }
 
 // stopCluster stops the named nodes, or the cluster, and says what it did.

@@ -13,8 +13,8 @@ import (
 
 const (
 	rollingPause = 100 * time.Millisecond
-	// upPatience is how long the balancer may take to find a node that is ready.
-	upPatience = 30 * time.Second
+	// balancerPatience is how long the balancer may take to see that a node is ready, or has ended.
+	balancerPatience = 30 * time.Second
 )
 
 // roll restarts the named nodes, or all, one after the other: drained at the balancer if one runs, and
@@ -76,7 +76,7 @@ func (a *app) rollOne(ctx context.Context, name string, drainTimeout time.Durati
 	if !balanced {
 		return nil
 	}
-	return a.awaitUp(ctx, name)
+	return a.awaitState(ctx, name, proxy.NodeUp)
 }
 
 // drainNode has the balancer, if one runs and knows the node, give it no new clients, and waits until
@@ -131,9 +131,30 @@ func (a *app) enableNode(name string, balanced bool) error {
 	return err
 }
 
-// awaitUp returns when the balancer sends clients to the node.
-func (a *app) awaitUp(ctx context.Context, name string) error {
-	deadline := time.Now().Add(upPatience)
+// stopDrained stops nodes without new clients. The balancer gives them clients again when they are back.
+func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Duration) error {
+	drained := map[string]bool{} // whether the balancer knows it
+	var err error
+	for _, name := range names {
+		if drained[name], err = a.drainNode(ctx, name, timeout); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = a.stopCluster(ctx, names)
+	}
+	for name, balanced := range drained {
+		if err == nil && balanced {
+			err = a.awaitState(ctx, name, proxy.NodeMaintenance)
+		}
+		err = errors.Join(err, a.enableNode(name, balanced))
+	}
+	return err
+}
+
+// awaitState returns when a node is in that state at the balancer, or no longer known there.
+func (a *app) awaitState(ctx context.Context, name, state string) error {
+	deadline := time.Now().Add(balancerPatience)
 	for {
 		s, err := proxy.Connect(a.stateDir()).Stats(ctx)
 		if errors.Is(err, control.ErrNotRunning) {
@@ -143,11 +164,11 @@ func (a *app) awaitUp(ctx context.Context, name string) error {
 			return err
 		}
 		n := s.Node(name)
-		if n == nil || n.State == proxy.NodeUp {
+		if n == nil || n.State == state {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s is ready, but the balancer has it %s after %v", name, n.State, upPatience)
+			return fmt.Errorf("after %v the balancer still has %s %s, not %s", balancerPatience, name, n.State, state)
 		}
 		if err := pause(ctx, rollingPause); err != nil {
 			return err

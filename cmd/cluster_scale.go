@@ -92,7 +92,20 @@ func (a *app) addNodes(ctx context.Context, nodes []topology.Node) error {
 		return err
 	}
 	a.notef("added %s", strings.Join(topology.Names(nodes), ", "))
-	return a.tellBalancer(ctx)
+	if err := a.tellBalancer(ctx); err != nil {
+		return err
+	}
+	for _, n := range nodes { // one of that name may have been drained, to be removed
+		_, err := proxy.Connect(a.stateDir()).Enable(ctx, n.Name)
+		var unknown *control.Error // the balancer has nodes of its own
+		if errors.Is(err, control.ErrNotRunning) || errors.As(err, &unknown) && unknown.ExitCode() == exitUsage {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time.Duration) error {
