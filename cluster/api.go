@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"net/http"
-	"slices"
 
 	"github.com/erlmcp/erlmcp/internal/control"
 )
@@ -15,10 +14,15 @@ func (s *supervisor) handler() http.Handler {
 		control.Reply(w, http.StatusOK, s.status())
 	})
 	mux.HandleFunc("GET /v1/spec", func(w http.ResponseWriter, _ *http.Request) {
-		control.Reply(w, http.StatusOK, s.spec)
+		control.Reply(w, http.StatusOK, s.currentSpec())
 	})
 	mux.HandleFunc("GET /v1/watch", s.serveWatch)
+	mux.HandleFunc("GET /v1/events", s.serveEvents)
+	mux.HandleFunc("POST /v1/drain", serveNodes(s.drain))
+	mux.HandleFunc("POST /v1/resume", serveNodes(s.resume))
 	mux.HandleFunc("POST /v1/start", serveNodes(s.start))
+	mux.HandleFunc("POST /v1/add", s.serveAdd)
+	mux.HandleFunc("POST /v1/remove", serveNodes(s.remove))
 	mux.HandleFunc("POST /v1/stop", serveNodes(s.stop))
 	mux.HandleFunc("POST /v1/restart", serveNodes(s.restart))
 	mux.HandleFunc("POST /v1/kill", s.serveKill)
@@ -61,18 +65,18 @@ func answer(w http.ResponseWriter, err error) {
 // serveWatch sends every node's status, and again each time it differs.
 func (s *supervisor) serveWatch(w http.ResponseWriter, r *http.Request) {
 	send := control.Lines(w)
-	var known []NodeStatus
+	known := map[string]NodeStatus{}
 	for {
 		now, changed := s.register.snapshot()
-		for i, status := range now {
-			if i < len(known) && known[i] == status {
+		for _, status := range now {
+			if known[status.Name] == status {
 				continue
 			}
 			if send(status) != nil {
 				return
 			}
+			known[status.Name] = status
 		}
-		known = slices.Clone(now)
 		select {
 		case <-changed:
 		case <-r.Context().Done():

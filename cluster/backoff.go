@@ -10,6 +10,7 @@ type pace struct {
 	crashLoop    int           // failures in a row that make a crash loop
 	startTimeout time.Duration // from execution to readiness
 	stopGrace    time.Duration // from SIGTERM to SIGKILL
+	survey       time.Duration // between two looks at which nodes see which, while nothing changes
 }
 
 var defaultPace = pace{
@@ -19,6 +20,7 @@ var defaultPace = pace{
 	crashLoop:    5,
 	startTimeout: 30 * time.Second,
 	stopGrace:    10 * time.Second,
+	survey:       5 * time.Second,
 }
 
 // wait is how long to wait before the start after so many failures in a row, at least one.

@@ -125,6 +125,17 @@ func (c *Client) RestartNodes(ctx context.Context, names []string) error {
 	return c.long(ctx, "/v1/restart", names)
 }
 
+// DrainNodes says of nodes that they get no new clients any more, which the status then shows. It keeps
+// nobody away; that is up to the balancer.
+func (c *Client) DrainNodes(ctx context.Context, names []string) error {
+	return c.quick(ctx, http.MethodPost, "/v1/drain", nodesRequest{names}, nil)
+}
+
+// ResumeNodes takes DrainNodes back.
+func (c *Client) ResumeNodes(ctx context.Context, names []string) error {
+	return c.quick(ctx, http.MethodPost, "/v1/resume", nodesRequest{names}, nil)
+}
+
 // Kill sends a signal to all processes of a node and returns when it is sent. A killed node is
 // started again as after any death, unless hold keeps it down until somebody starts it.
 func (c *Client) Kill(ctx context.Context, name string, signal Signal, hold bool) error {

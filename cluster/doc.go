@@ -23,6 +23,9 @@
 //	                     └─ backoff, crashloop ─────────────┘
 //	                  wait over                stop
 //
+// A node that is ready can also be degraded, when it does not see the others of its kind, or draining,
+// before it is stopped; it serves in all three.
+//
 // A node that was ready once is started again for ever, after 200 ms, 400 ms … 10 s; 30 s of
 // readiness forget earlier failures. After five failures in a row the state is called crashloop
 // instead of backoff.

@@ -103,11 +103,12 @@ func (f *logFile) begin() {
 func (f *logFile) ending() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(string(f.recent)), "\n")
-	if lines = lines[max(0, len(lines)-recentLines):]; lines[0] == "" {
+	text := strings.TrimSpace(string(f.recent))
+	if text == "" {
 		return ""
 	}
-	return "  " + strings.Join(lines, "\n  ")
+	lines := strings.Split(text, "\n")
+	return "  " + strings.Join(lines[max(0, len(lines)-recentLines):], "\n  ")
 }
 
 // lostBytes is how much could not be written.

@@ -193,3 +193,14 @@ func TestPumpBreaksEndlessLines(t *testing.T) {
 		t.Errorf("%d of %d bytes", n, 3*pumpBuffer)
 	}
 }
+
+func TestEndingWithEmptyLines(t *testing.T) {
+	log := testLog(t, 1<<20, 1)
+	if got := log.ending(); got != "" {
+		t.Errorf("nothing ends with %q", got)
+	}
+	log.write([]byte("first\n\n2\n3\n4\n5\n6\n7\n8\n9\nlast\n\n"))
+	if got := log.ending(); !strings.HasPrefix(got, "  \n  2\n") || !strings.HasSuffix(got, "\n  last") {
+		t.Errorf("ends with %q", got)
+	}
+}

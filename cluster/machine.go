@@ -20,12 +20,14 @@ type machine struct {
 	launch  func(Program, *logFile) (*process, error)
 	probe   prober
 	pace    pace
+	live    Liveness
 	output  *logFile
 	publish func(NodeStatus)
 	log     *log.Logger
 
 	orders chan order
-	over   chan struct{} // closed when run has returned
+	over   chan struct{}      // closed when run has returned
+	forget context.CancelFunc // ends run
 
 	// What follows belongs to run. Channels of what is not awaited are nil.
 	status    NodeStatus
@@ -33,6 +35,8 @@ type machine struct {
 	ended     <-chan syscall.WaitStatus // of process
 	readiness *readiness                // while starting
 	ready     <-chan struct{}           // of readiness
+	lifeless  <-chan string             // while it serves, and is asked for signs of life
+	unwatch   context.CancelFunc        // ends that; nil when there is nothing to end
 	timer     *time.Timer               // one deadline per state: readiness, SIGKILL, or the next start
 	due       <-chan time.Time
 
@@ -62,6 +66,9 @@ const (
 	start verb = iota
 	stop
 	kill
+	observe
+	drain
+	resume
 )
 
 // order is a request to a machine.
@@ -69,6 +76,7 @@ type order struct {
 	verb   verb
 	signal syscall.Signal // of kill
 	hold   bool           // of kill
+	view   view           // of observe
 	reply  chan error     // receives exactly one result; never blocks the machine
 }
 
@@ -108,6 +116,9 @@ func (m *machine) run(ctx context.Context) {
 			m.becomeReady()
 		case ws := <-m.ended:
 			m.die(describe(ws))
+		case m.fate = <-m.lifeless:
+			m.forgetLiveness()
+			_ = m.process.signalGroup(syscall.SIGKILL)
 		case <-m.due:
 			m.expire()
 		case <-ctx.Done():
@@ -125,11 +136,60 @@ func (m *machine) obey(o order) {
 		m.obeyStop(o.reply)
 	case kill:
 		o.reply <- m.obeyKill(o.signal, o.hold)
+	case observe:
+		m.obeyObserve(o.view)
+		o.reply <- nil
+	case drain:
+		o.reply <- m.obeyDrain()
+	case resume:
+		if m.status.State == StateDraining {
+			m.enter(StateReady, "")
+		}
+		o.reply <- nil
+	}
+}
+
+// obeyDrain says of the node that it gets no new clients any more; who keeps them away is not the
+// machine's business.
+func (m *machine) obeyDrain() error {
+	if !m.status.State.Serves() {
+		return m.notRunning()
+	}
+	if m.status.State != StateDraining {
+		m.enter(StateDraining, "gets no new clients")
+	}
+	return nil
+}
+
+func (m *machine) notRunning() error {
+	return &control.Error{
+		Status: http.StatusConflict, Code: codeNotRunning,
+		Message: fmt.Sprintf("%s does not run (%s)", m.node.Name, m.status.State),
+	}
+}
+
+// obeyObserve takes note of how the node stands to others. What was seen of an earlier life is too
+// late.
+func (m *machine) obeyObserve(v view) {
+	if !m.status.State.Serves() || m.process == nil || m.process.pid != v.pid {
+		return
+	}
+	differs := !m.status.Distribution.equal(v.distribution)
+	m.status.Distribution = v.distribution
+	switch {
+	case v.doubt == "" && m.status.State == StateDegraded:
+		m.enter(StateReady, "")
+	case v.doubt != "" && m.status.State == StateReady:
+		m.enter(StateDegraded, v.doubt)
+	case v.doubt != "" && m.status.State == StateDegraded && m.status.Reason != v.doubt:
+		m.remark(v.doubt)
+	case differs:
+		m.remark(m.status.Reason)
 	}
 }
 
 func (m *machine) obeyStart(reply chan<- error) {
-	if m.status.State == StateReady {
+	if m.status.State.Serves() {
 		reply <- nil
 		return
 	}
@@ -155,7 +215,7 @@ func (m *machine) obeyStop(reply chan<- error) {
 		m.setDue(0)
 		m.enter(StateStopped, "")
 		reply <- nil
-	case StateStarting, StateReady:
+	case StateStarting, StateReady, StateDegraded, StateDraining:
 		m.stoppers = append(m.stoppers, reply)
 		m.terminate()
 	case StateStopping:
@@ -166,10 +226,7 @@ func (m *machine) obeyStop(reply chan<- error) {
 
 func (m *machine) obeyKill(sig syscall.Signal, hold bool) error {
 	if m.process == nil {
-		return &control.Error{
-			Status: http.StatusConflict, Code: codeNotRunning,
-			Message: fmt.Sprintf("%s does not run (%s)", m.node.Name, m.status.State),
-		}
+		return m.notRunning()
 	}
 	if err := m.process.signalGroup(sig); err != nil {
 		return fmt.Errorf("send %s to %s: %w", signalName(sig), m.node.Name, err)
@@ -223,6 +280,8 @@ func (m *machine) becomeReady() {
 	m.setDue(0)
 	m.proven, m.readyAt = true, time.Now()
 	m.output.note("%s ready", m.node.Name)
+	ctx, cancel := context.WithCancel(context.Background())
+	m.unwatch, m.lifeless = cancel, m.live.watch(ctx, m.probe, m.node)
 	m.enter(StateReady, "")
 	m.tell(&m.starters, nil)
 }
@@ -320,12 +379,16 @@ func (m *machine) end() {
 // enter publishes a new state.
 func (m *machine) enter(s State, reason string) {
 	m.status.State, m.status.Since, m.status.PID = s, time.Now(), 0
+	if !s.Serves() {
+		m.status.Distribution = nil
+		m.forgetLiveness()
+	}
 	if m.process != nil {
 		m.status.PID = m.process.pid
 	}
 	m.remark(reason)
 	switch {
-	case s == StateBackoff || s == StateHeld || s == StateStopped && reason != "":
+	case s == StateBackoff || s == StateDegraded || s == StateHeld || s == StateStopped && reason != "":
 		m.log.Warn("node "+string(s), "node", m.node.Name, "reason", reason)
 	case s == StateCrashLoop:
 		m.log.Error("node crashloop", "node", m.node.Name, "reason", reason)
@@ -344,6 +407,13 @@ func (m *machine) forgetReadiness() {
 	if m.readiness != nil {
 		m.readiness.stop()
 		m.readiness, m.ready = nil, nil
+	}
+}
+
+func (m *machine) forgetLiveness() {
+	if m.unwatch != nil {
+		m.unwatch()
+		m.unwatch, m.lifeless = nil, nil
 	}
 }
 

@@ -92,6 +92,10 @@ func playNode(args []string) int {
 			child := exec.Command("/proc/self/exe", "node", "worker", "127.0.0.1:"+os.Getenv("CLUSTER_TEST_CHILD_PORT"))
 			child.Stdout = os.Stdout
 			_ = child.Start()
+		case "escape": // the same in a session of its own
+			child := exec.Command("/proc/self/exe", "node", "worker", "127.0.0.1:"+os.Getenv("CLUSTER_TEST_CHILD_PORT"))
+			child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+			_ = child.Start()
 		case "flood":
 			go func() {
 				for i := 0; ; i++ {
@@ -100,6 +104,10 @@ func playNode(args []string) int {
 			}()
 		case "deaf":
 			term = nil
+		case "environment":
+			dir, _ := os.Getwd()
+			fmt.Println(os.Getenv("ERLMCP_NODE"), "on", os.Getenv("ERLMCP_HOST"), os.Getenv("ERLMCP_TCP_PORT"),
+				os.Getenv("ERLMCP_HTTP_PORT"), os.Getenv("ERLMCP_SSE_PORT"), "in", dir)
 		}
 	}
 	fmt.Println(n.Name, "serves")

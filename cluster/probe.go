@@ -15,13 +15,20 @@ func probeNode(ctx context.Context, n topology.Node) error {
 		if p.Transport == "tcp" {
 			kind = "mcp"
 		}
-		probe, err := healthcheck.Lookup(kind)
-		if err != nil {
+		if err := probePort(ctx, kind, p); err != nil {
 			return err
 		}
-		if r := probe(ctx, healthcheck.Target{Address: p.Address}); !r.OK {
-			return fmt.Errorf("%s: %s", p.Transport, r.Error)
-		}
+	}
+	return nil
+}
+
+func probePort(ctx context.Context, kind string, p topology.Port) error {
+	probe, err := healthcheck.Lookup(kind)
+	if err != nil {
+		return err
+	}
+	if r := probe(ctx, healthcheck.Target{Address: p.Address}); !r.OK {
+		return fmt.Errorf("%s: %s", p.Transport, r.Error)
 	}
 	return nil
 }

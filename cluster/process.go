@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -17,9 +20,17 @@ type launcher struct {
 	jobs     chan func()
 	lifeline *daemon.Lifeline
 	null     *os.File
+	mark     string // in the environment of everything it starts
+
+	mu     sync.Mutex
+	groups map[int]bool // of what runs
 }
 
-func newLauncher() (*launcher, error) {
+// clusterMark is the entry in the environment that tells whose a process is, whatever becomes of its
+// parents.
+func clusterMark(stateDir string) string { return "ERLMCP_SUPERVISED_BY=" + stateDir }
+
+func newLauncher(mark string) (*launcher, error) {
 	lifeline, err := daemon.NewLifeline()
 	if err != nil {
 		return nil, err
@@ -29,7 +40,9 @@ func newLauncher() (*launcher, error) {
 		lifeline.Close()
 		return nil, err
 	}
-	l := &launcher{jobs: make(chan func()), lifeline: lifeline, null: null}
+	l := &launcher{
+		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark, groups: map[int]bool{},
+	}
 	go func() {
 		runtime.LockOSThread()
 		for job := range l.jobs {
@@ -46,6 +59,18 @@ func (l *launcher) close() {
 	l.null.Close()
 }
 
+// run adds or removes a process group of what runs, and returns all of them.
+func (l *launcher) run(group int, runs bool) []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if runs {
+		l.groups[group] = true
+	} else {
+		delete(l.groups, group)
+	}
+	return slices.Collect(maps.Keys(l.groups))
+}
+
 // process is one life of a node: a process that leads a group, and what it starts.
 type process struct {
 	pid   int // also of the group
@@ -60,8 +85,8 @@ type process struct {
 const pipeGrace = 500 * time.Millisecond
 
 // launch executes p in a process group of its own, with its output going to log. When the process
-// has ended, the rest of its group is killed, and when all are reaped and the log has everything,
-// ended receives the status.
+// has ended, the rest of its group is killed, and what has left the group, and when all are reaped and
+// the log has everything, ended receives the status.
 func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	out, theirs, err := os.Pipe()
 	if err != nil {
@@ -69,15 +94,17 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	}
 	env, lifeline := l.lifeline.Child()
 	attr := &syscall.ProcAttr{
-		Dir:   "/",
-		Env:   append(append(os.Environ(), p.Env...), env),
+		Dir:   cmp.Or(p.Dir, "/"),
+		Env:   environment(os.Environ(), append(slices.Clone(p.Env), env, l.mark, p.mark()), p.Unset),
 		Files: []uintptr{l.null.Fd(), theirs.Fd(), theirs.Fd(), lifeline.Fd()},
 		Sys:   groupAttr(),
 	}
 	started := make(chan int)
 	l.jobs <- func() {
 		var pid int
-		pid, err = syscall.ForkExec(p.Path, p.Args, attr)
+		if pid, err = syscall.ForkExec(p.Path, p.Args, attr); err == nil {
+			l.run(pid, true)
+		}
 		started <- pid
 	}
 	pid := <-started
@@ -94,6 +121,7 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	}()
 	go func() {
 		status := proc.bury()
+		endOrphans([]string{l.mark, p.mark()}, l.run(pid, false))
 		_ = out.SetReadDeadline(time.Now().Add(pipeGrace))
 		<-pumped
 		out.Close()

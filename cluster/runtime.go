@@ -1,46 +1,76 @@
 package cluster
 
 import (
-	"fmt"
+	"context"
 	"strconv"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
-// Program is what to execute: argv and additions to the environment of the supervisor.
+// Program is what to execute.
 type Program struct {
-	Path string
-	Args []string // Args[0] is the name ps shows
-	Env  []string
+	Node  string // whose it is
+	Path  string
+	Args  []string // Args[0] is the name ps shows
+	Dir   string   // working directory; "" is the root directory
+	Env   []string // NAME=value, over the environment of the supervisor
+	Unset []string // names that are taken out of it
 }
+
+// mark tells in the environment which node a process belongs to.
+func (p Program) mark() string { return "ERLMCP_NODE=" + p.Node }
 
 // Runtime knows what the nodes of a cluster are made of. Whatever it is, a node runs in the
-// foreground, speaks MCP on the ports of its topology.Node, and ends gracefully on SIGTERM.
+// foreground, serves the ports of its topology.Node, and ends gracefully on SIGTERM.
 type Runtime interface {
+	// Program says how a node is started. It may write files into the state directory.
 	Program(topology.Node) (Program, error)
+	// Ready asks a node once, whether it serves; nil means yes.
+	Ready(context.Context, topology.Node) error
 }
 
-// UnavailableError says that a runtime cannot be used.
-type UnavailableError struct{ Runtime string }
-
-func (e *UnavailableError) Error() string {
-	return fmt.Sprintf("cluster.runtime: %q is not available yet in this version", e.Runtime)
+// mesh is what a Runtime also is when its nodes know each other.
+type mesh interface {
+	// Peer is the name that other nodes know n by.
+	Peer(n topology.Node) string
+	// Sees lists the peers that n is connected to.
+	Sees(ctx context.Context, n topology.Node) ([]string, error)
+	// Introduce makes n connect to a peer, if it can.
+	Introduce(ctx context.Context, n topology.Node, peer string) error
 }
+
+// BuildError says that what a runtime is to execute is not there.
+type BuildError struct {
+	Missing string
+	Advice  string // what makes it
+}
+
+func (e *BuildError) Error() string { return e.Missing }
 
 // Hint is the way out.
-func (e *UnavailableError) Hint() string { return "use the runtime " + RuntimeEmbedded }
+func (e *BuildError) Hint() string { return e.Advice }
 
-// ExitCode marks it as an error of configuration.
-func (e *UnavailableError) ExitCode() int { return 2 }
-
-// runtimeOf returns the runtime a valid Spec asks for; args are global flags for nodes that are
-// this program.
-func runtimeOf(s Spec, args []string) (Runtime, error) {
-	if s.Runtime != RuntimeEmbedded {
-		return nil, &UnavailableError{s.Runtime}
+// runtimeOf returns the runtime a valid Spec asks for, and reports what it lacks on this machine.
+// args are global flags for nodes that are this program; stateDir is for files that nodes need.
+func runtimeOf(s Spec, stateDir string, args []string) (Runtime, error) {
+	switch s.Runtime {
+	case RuntimeErlang:
+		return newErlang(s.Erlang, stateDir)
+	case RuntimeCommand:
+		return newCommand(s.Command)
 	}
 	return embedded{maxConnections: s.NodeMaxConnections, args: args}, nil
+}
+
+// nodeEnv tells a node that is not this program where to listen; its name is told to all nodes.
+func nodeEnv(n topology.Node) []string {
+	return []string{
+		"ERLMCP_HOST=" + n.Host,
+		"ERLMCP_TCP_PORT=" + strconv.Itoa(n.TCP),
+		"ERLMCP_HTTP_PORT=" + strconv.Itoa(n.HTTP),
+		"ERLMCP_SSE_PORT=" + strconv.Itoa(n.SSE),
+	}
 }
 
 // embedded runs copies of this program as nodes.
@@ -49,6 +79,7 @@ type embedded struct {
 	args           []string
 }
 
+// Program implements Runtime.
 func (e embedded) Program(n topology.Node) (Program, error) {
 	path, err := prefork.Executable()
 	if err != nil {
@@ -61,5 +92,8 @@ func (e embedded) Program(n topology.Node) (Program, error) {
 	if e.maxConnections > 0 {
 		argv = append(argv, "--max-connections", strconv.Itoa(e.maxConnections))
 	}
-	return Program{Path: path, Args: append(argv, e.args...)}, nil
+	return Program{Node: n.Name, Path: path, Args: append(argv, e.args...)}, nil
 }
+
+// Ready implements Runtime.
+func (e embedded) Ready(ctx context.Context, n topology.Node) error { return probeNode(ctx, n) }

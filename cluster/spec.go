@@ -24,26 +24,18 @@ type Spec struct {
 	Runtime string          `yaml:"runtime" json:"runtime"`
 	Nodes   []topology.Node `yaml:"nodes" json:"nodes"`
 
+	// Resized says that Nodes are others than those configured, because somebody has asked for another
+	// number of them or has added or removed some.
+	Resized bool `yaml:"-" json:"resized,omitempty"`
+
 	// NodeMaxConnections is how many connections a node must be able to hold; 0 leaves it to the node.
 	NodeMaxConnections int `yaml:"node_max_connections" json:"node_max_connections"`
+
+	Liveness Liveness `yaml:"liveness" json:"liveness"`
 
 	Erlang  Erlang  `yaml:"erlang" json:"erlang"`
 	Command Command `yaml:"command" json:"command"`
 	Logs    Logs    `yaml:"logs" json:"logs"`
-}
-
-// Erlang is how nodes of the runtime "erlang" are started.
-type Erlang struct {
-	Root       string   `yaml:"root" json:"root"`       // directory of the rebar3 project
-	Release    string   `yaml:"release" json:"release"` // name of the release; empty starts erl on the compiled project
-	CookieFile string   `yaml:"cookie_file" json:"cookie_file"`
-	Args       []string `yaml:"args" json:"args"` // added to the command line
-}
-
-// Command is how nodes of the runtime "command" are started.
-type Command struct {
-	// Argv is the program and its arguments; {name} {host} {tcp} {http} {sse} in them are replaced.
-	Argv []string `yaml:"argv" json:"argv"`
 }
 
 // Logs is where what nodes print goes: DIR/NAME.log, and DIR/NAME.log.1 … NAME.log.KEEP for what
@@ -64,10 +56,12 @@ const (
 // Default is four embedded nodes on this machine.
 func Default() Spec {
 	return Spec{
-		Runtime: RuntimeEmbedded,
-		Nodes:   topology.Default(4),
-		Erlang:  Erlang{Root: "."},
-		Logs:    Logs{MaxSize: 64 * units.MiB, Keep: 5},
+		Runtime:  RuntimeEmbedded,
+		Nodes:    topology.Default(4),
+		Liveness: Liveness{Failures: 3},
+		Erlang:   Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
+		Command:  Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
+		Logs:     Logs{MaxSize: 64 * units.MiB, Keep: 5},
 	}
 }
 
@@ -79,9 +73,11 @@ func (s *Spec) Validate() error {
 		wrong = append(wrong, fmt.Errorf("cluster."+field+": "+format, args...))
 	}
 	switch s.Runtime {
-	case RuntimeEmbedded, RuntimeErlang:
+	case RuntimeEmbedded:
+	case RuntimeErlang:
+		s.Erlang.validate(add)
 	case RuntimeCommand:
-		s.Command.validate(add)
+		s.Command.validate(s.Nodes, add)
 	default:
 		add("runtime", "%q is not one of %s, %s, %s", s.Runtime, RuntimeEmbedded, RuntimeErlang, RuntimeCommand)
 	}
@@ -95,6 +91,7 @@ func (s *Spec) Validate() error {
 	if n := s.NodeMaxConnections; n < 0 || n > maxNodeMaxConnections {
 		add("node_max_connections", "%d is not within 0..%d", n, maxNodeMaxConnections)
 	}
+	s.Liveness.validate(add)
 	if s.Logs.MaxSize < minLogSize {
 		add("logs.max_size", "%v is less than %v", s.Logs.MaxSize, minLogSize)
 	}
@@ -102,34 +99,6 @@ func (s *Spec) Validate() error {
 		add("logs.keep", "%d is not within 0..%d", s.Logs.Keep, maxLogKeep)
 	}
 	return errors.Join(wrong...)
-}
-
-func (c Command) validate(add func(field, format string, args ...any)) {
-	if len(c.Argv) == 0 || c.Argv[0] == "" {
-		add("command.argv", "the runtime %q needs a program to execute", RuntimeCommand)
-		return
-	}
-	for _, arg := range c.Argv {
-		for _, name := range placeholders(arg) {
-			switch name {
-			case "name", "host", "tcp", "http", "sse":
-			default:
-				add("command.argv", "unknown placeholder {%s} (there are {name} {host} {tcp} {http} {sse})", name)
-			}
-		}
-	}
-}
-
-// placeholders lists what stands in braces in arg, if it is one lower-case word.
-func placeholders(arg string) []string {
-	var names []string
-	for _, part := range strings.Split(arg, "{")[1:] {
-		name, _, closed := strings.Cut(part, "}")
-		if closed && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == "" {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // ReadSpec decodes the JSON form of a Spec, which [Start] hands to the supervisor.

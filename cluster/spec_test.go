@@ -26,9 +26,33 @@ func TestValidate(t *testing.T) {
 			s.Runtime = RuntimeCommand
 			s.Command.Argv = []string{"serve", "{port}"}
 		}, `cluster.command.argv: unknown placeholder {port} (there are {name} {host} {tcp} {http} {sse})`},
+		{"environment", func(s *Spec) {
+			s.Runtime = RuntimeCommand
+			s.Command.Argv, s.Command.Env = []string{"serve"}, []string{"PORT={tcp}", "=x", "A B=c", "X={y}"}
+		}, `cluster.command.env: "=x" is not NAME=value` + "\n" + `cluster.command.env: "A B=c" is not NAME=value` + "\n" +
+			`cluster.command.env: unknown placeholder {y} (there are {name} {host} {tcp} {http} {sse})`},
+		{"readiness", func(s *Spec) {
+			s.Runtime = RuntimeCommand
+			s.Command.Argv, s.Command.Ready = []string{"serve"}, "htp"
+		}, `cluster.command.ready: "htp" is not one of auto, mcp, tcp, http, none; did you mean http?`},
+		{"readiness without port", func(s *Spec) {
+			s.Runtime = RuntimeCommand
+			s.Command.Argv, s.Command.Ready = []string{"serve"}, ReadyHTTP
+			s.Nodes[2].HTTP = 0
+		}, `cluster.command.ready: "http" asks for a port that erlmcp3 does not have`},
+		{"readiness without path", func(s *Spec) {
+			s.Runtime = RuntimeCommand
+			s.Command.Argv, s.Command.Ready, s.Command.ReadyPath = []string{"serve"}, ReadyHTTP, "health"
+		}, `cluster.command.ready_path: "health" is no path of a URL`},
+		{"release", func(s *Spec) { s.Runtime, s.Erlang.Release = RuntimeErlang, "../x" }, `cluster.erlang.release: "../x" is no name of a release`},
+		{"application", func(s *Spec) { s.Runtime, s.Erlang.Application = RuntimeErlang, "" }, `cluster.erlang.application: "" is no name of an application`},
+		{"address", func(s *Spec) { s.Runtime, s.Erlang.Address = RuntimeErlang, "0.0.0.0" }, `cluster.erlang.address: "0.0.0.0" is not the IPv4 address of an interface`},
+		{"heart", func(s *Spec) { s.Runtime, s.Erlang.Args = RuntimeErlang, []string{"-config", "x", "-heart"} }, `cluster.erlang.args: -heart is not allowed: it would start nodes behind the supervisor's back`},
+		{"cookie in sight", func(s *Spec) { s.Runtime, s.Erlang.Args = RuntimeErlang, []string{"--setcookie", "x"} }, `cluster.erlang.args: --setcookie is not allowed: a cookie on a command line can be read by everybody; use cluster.erlang.cookie_file`},
 		{"no nodes", func(s *Spec) { s.Nodes = nil }, `cluster.nodes: at least one node is needed`},
 		{"node", func(s *Spec) { s.Nodes[1].TCP = 9001 }, `cluster.nodes[1].tcp: port 9001 on 127.0.0.1 is already the tcp port of erlmcp1`},
 		{"connections", func(s *Spec) { s.NodeMaxConnections = -1 }, `cluster.node_max_connections: -1 is not within 0..10000000`},
+		{"liveness", func(s *Spec) { s.Liveness = Liveness{Interval: 1} }, "cluster.liveness.interval: 1ns is less than 100ms (0s is off)\ncluster.liveness.failures: 0 is not within 1..1000"},
 		{"log size", func(s *Spec) { s.Logs.MaxSize = 1000 }, `cluster.logs.max_size: 1kB is less than 128KiB`},
 		{"two", func(s *Spec) { s.Logs.Keep = -1; s.Runtime = "" }, "cluster.runtime: \"\" is not one of embedded, erlang, command\ncluster.logs.keep: -1 is not within 0..1000"},
 	}

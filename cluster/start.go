@@ -76,7 +76,7 @@ func Check(spec Spec) error {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
-	_, err := runtimeOf(spec, nil)
+	_, err := runtimeOf(spec, "", nil)
 	return err
 }
 
@@ -84,12 +84,17 @@ func (o *Options) check() error {
 	if err := Check(o.Spec); err != nil {
 		return err
 	}
-	if o.Spec.Logs.Dir != "" {
-		dir, err := filepath.Abs(o.Spec.Logs.Dir)
-		if err != nil {
-			return fmt.Errorf("cluster.logs.dir: %w", err)
+	// The supervisor has another working directory.
+	paths := []*string{&o.Spec.Logs.Dir, &o.Spec.Erlang.Root, &o.Spec.Erlang.CookieFile, &o.Spec.Command.Dir}
+	for _, path := range paths {
+		if *path == "" {
+			continue
 		}
-		o.Spec.Logs.Dir = dir
+		absolute, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", *path, err)
+		}
+		*path = absolute
 	}
 	return nil
 }
@@ -145,8 +150,10 @@ func (o *Options) join(ctx context.Context) error {
 
 // normal makes specs equal that mean the same.
 func normal(s Spec) Spec {
+	s.Resized = false
 	s.Erlang.Args = append([]string{}, s.Erlang.Args...)
 	s.Command.Argv = append([]string{}, s.Command.Argv...)
+	s.Command.Env = append([]string{}, s.Command.Env...)
 	s.Nodes = append([]topology.Node{}, s.Nodes...)
 	return s
 }

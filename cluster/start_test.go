@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -149,6 +151,33 @@ func TestKilledSupervisor(t *testing.T) {
 	}
 }
 
+// What nodes of a killed supervisor leave behind is ended by the next start.
+func TestKilledSupervisorOfFugitives(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the environment of other processes cannot be read")
+	}
+	port := freePorts(t, 1)[0]
+	t.Setenv(behaviourEnv, "erlmcp1=escape")
+	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
+	o := options(t, 1)
+	s := startCluster(t, o)
+	eventually(t, "child", func() bool { return listens(port) })
+	if err := syscall.Kill(s.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "end of the node", func() bool { return !alive(s.Nodes[0].PID) })
+	if !listens(port) {
+		t.Fatal("the child has ended by itself, so the test shows nothing")
+	}
+	t.Setenv(behaviourEnv, "")
+	if again := startCluster(t, o); !again.Healthy() {
+		t.Errorf("status is %+v", again)
+	}
+	if listens(port) {
+		t.Error("a child outlives the next start")
+	}
+}
+
 func TestFrozenSupervisor(t *testing.T) {
 	o := options(t, 1)
 	s := startCluster(t, o)
@@ -175,18 +204,6 @@ func TestTwoStateDirectories(t *testing.T) {
 	err := Start(t.Context(), a)
 	if err == nil || !strings.Contains(err.Error(), "in use by") {
 		t.Errorf("the same ports twice: %v", err)
-	}
-}
-
-func TestUnavailableRuntimes(t *testing.T) {
-	for _, name := range []string{RuntimeErlang, RuntimeCommand} {
-		o := options(t, 1)
-		o.Spec.Runtime = name
-		o.Spec.Command.Argv = []string{"true", "{name}"}
-		err := Start(t.Context(), o)
-		if want := `cluster.runtime: "` + name + `" is not available yet in this version`; err == nil || err.Error() != want {
-			t.Errorf("got %v", err)
-		}
 	}
 }
 

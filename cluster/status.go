@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -30,11 +29,21 @@ const (
 	StateStopped   State = "stopped"
 	StateStarting  State = "starting" // the process runs, it has not answered yet
 	StateReady     State = "ready"
+	StateDegraded  State = "degraded"  // serves, but not as it should
+	StateDraining  State = "draining"  // serves whom it has, and is about to be stopped
 	StateBackoff   State = "backoff"   // died, will be started again
 	StateCrashLoop State = "crashloop" // the same, after it has died many times
 	StateStopping  State = "stopping"
 	StateHeld      State = "held" // killed on request and kept down until it is started
 )
+
+// Serves reports whether a node in that state answers clients.
+func (s State) Serves() bool {
+	return s == StateReady || s == StateDegraded || s == StateDraining
+}
+
+// down reports whether a node in that state does not run and is not about to.
+func (s State) down() bool { return s == StateStopped || s == StateHeld }
 
 // Status is what a supervisor knows, as printed by `cluster status --json`.
 type Status struct {
@@ -56,6 +65,8 @@ type NodeStatus struct {
 	TCP  string `json:"tcp,omitempty"` // host:port
 	HTTP string `json:"http,omitempty"`
 	SSE  string `json:"sse,omitempty"`
+
+	Distribution *Distribution `json:"distribution,omitempty"` // of a runtime whose nodes know each other, while it serves
 
 	Log     string `json:"log"`                      // file
 	LogLost int64  `json:"log_lost_bytes,omitempty"` // what could not be written to it
@@ -100,30 +111,4 @@ func newNodeStatus(n topology.Node, log string) NodeStatus {
 		Name: n.Name, State: StateStopped, Log: log,
 		TCP: n.TCPAddress(), HTTP: n.HTTPAddress(), SSE: n.SSEAddress(),
 	}
-}
-
-// register publishes the status of all nodes. Each entry has one writer, that node's machine.
-type register struct {
-	mu      sync.Mutex
-	nodes   []NodeStatus
-	changed chan struct{} // closed, and replaced, by every change
-}
-
-func newRegister(n int) *register {
-	return &register{nodes: make([]NodeStatus, n), changed: make(chan struct{})}
-}
-
-func (r *register) set(i int, s NodeStatus) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.nodes[i] = s
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
-
-// snapshot returns a copy of all entries, and a channel that is closed when one differs.
-func (r *register) snapshot() ([]NodeStatus, <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.nodes), r.changed
 }

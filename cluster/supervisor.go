@@ -28,7 +28,7 @@ type SupervisorOptions struct {
 	Log      *log.Logger
 
 	runtime Runtime // for tests; nil is the Spec's
-	probe   prober  // for tests; nil is an MCP request
+	probe   prober  // for tests; nil is the runtime's
 	pace    pace    // for tests; zero is the default
 }
 
@@ -61,6 +61,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	patience := time.Duration(0)
 	if instance.Crashed() {
 		patience = crashPatience
+		endOrphans([]string{clusterMark(o.StateDir)}, nil) // nodes are stopped, not adopted
 	}
 	if err := s.startPatiently(ctx, o.Names, patience); err != nil {
 		s.takeDown()
@@ -74,14 +75,17 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	case <-ctx.Done():
 	case <-s.closing:
 	}
+	if err := daemon.Stopping(); err != nil {
+		s.log.Debug("nobody waits for the end", "err", err)
+	}
 	s.takeDown()
 	return nil
 }
 
 // supervisor is all nodes of a running cluster.
 type supervisor struct {
-	spec     Spec
-	machines []*machine // in the order of the Spec
+	spec     Spec // as it was at the start; see currentSpec
+	options  SupervisorOptions
 	register *register
 	launcher *launcher
 	log      *log.Logger
@@ -90,23 +94,30 @@ type supervisor struct {
 	// told so: two starts at the same time must not find each other's ports taken.
 	beginning sync.Mutex
 
-	mu      sync.Mutex
-	phase   Phase
-	closing chan struct{} // closed when the end has been asked for
+	// scaling is held while nodes are added or removed.
+	scaling sync.Mutex
 
+	mu       sync.Mutex
+	machines []*machine // in the order of the cluster; see all
+	phase    Phase
+	closing  chan struct{} // closed when the end has been asked for
+
+	life         context.Context // of the machines
 	stopMachines context.CancelFunc
+	surveyor     *surveyor      // nil when nodes do not know each other
+	surveys      sync.WaitGroup // its goroutine
 }
 
 // newSupervisor makes the machines of all nodes; they start nothing yet.
 func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if o.runtime == nil {
 		var err error
-		if o.runtime, err = runtimeOf(spec, o.NodeArgs); err != nil {
+		if o.runtime, err = runtimeOf(spec, o.StateDir, o.NodeArgs); err != nil {
 			return nil, err
 		}
 	}
 	if o.probe == nil {
-		o.probe = probeNode
+		o.probe = o.runtime.Ready
 	}
 	if o.pace == (pace{}) {
 		o.pace = defaultPace
@@ -120,54 +131,54 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if err := adoptOrphans(); err != nil {
 		o.Log.Warn("processes left by a node that died will not be waited for", "err", err)
 	}
-	launcher, err := newLauncher()
+	launcher, err := newLauncher(clusterMark(o.StateDir))
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervisor{
-		spec: spec, register: newRegister(len(spec.Nodes)), launcher: launcher, log: o.Log,
+		spec: spec, options: o, register: newRegister(), launcher: launcher, log: o.Log,
 		phase: PhaseStarting, closing: make(chan struct{}),
-		stopMachines: cancel,
+		life: ctx, stopMachines: cancel,
 	}
-	dir := LogDir(o.StateDir, spec)
-	for i, n := range spec.Nodes {
-		m, err := s.newMachine(n, dir, o, func(status NodeStatus) { s.register.set(i, status) })
-		if err != nil {
+	for _, n := range spec.Nodes {
+		if err := s.adopt(n); err != nil {
 			s.close()
 			return nil, err
 		}
-		s.machines = append(s.machines, m)
-		go m.run(ctx)
+	}
+	if nodes, ok := o.runtime.(mesh); ok {
+		s.surveyor = &surveyor{mesh: nodes, machines: s.all, register: s.register, pause: o.pace.survey}
+		s.surveys.Go(func() { s.surveyor.run(ctx) })
 	}
 	return s, nil
 }
 
-func (s *supervisor) newMachine(
-	n topology.Node, dir string, o SupervisorOptions, publish func(NodeStatus),
-) (*machine, error) {
+func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
+	o := s.options
 	program, err := o.runtime.Program(n)
 	if err != nil {
 		return nil, err
 	}
-	output, err := openLog(dir, n.Name, s.spec.Logs)
+	output, err := openLog(LogDir(o.StateDir, s.spec), n.Name, s.spec.Logs)
 	if err != nil {
 		return nil, err
 	}
 	m := &machine{
 		node: n, program: program, launch: s.launcher.launch, probe: o.probe, pace: o.pace,
-		output: output, publish: publish, log: o.Log,
+		live: s.spec.Liveness, output: output, publish: s.register.set, log: o.Log,
 		orders: make(chan order), over: make(chan struct{}),
 		status: newNodeStatus(n, output.path),
 	}
-	publish(m.status)
+	m.publish(m.status)
 	return m, nil
 }
 
 // close kills what still runs and frees everything.
 func (s *supervisor) close() {
 	s.stopMachines()
-	for _, m := range s.machines {
+	s.surveys.Wait()
+	for _, m := range s.all() {
 		<-m.over
 		m.output.close()
 	}
@@ -198,15 +209,19 @@ func (s *supervisor) shutdown() {
 // takeDown stops all nodes, the last one first.
 func (s *supervisor) takeDown() {
 	s.shutdown()
-	for _, m := range slices.Backward(s.machines) {
+	for _, m := range slices.Backward(s.all()) {
 		_ = m.ask(context.Background(), order{verb: stop})
 	}
 }
 
 func (s *supervisor) status() Status {
 	nodes, _ := s.register.snapshot()
-	for i, m := range s.machines {
-		nodes[i].LogLost = m.output.lostBytes()
+	for _, m := range s.all() {
+		for i := range nodes {
+			if nodes[i].Name == m.node.Name {
+				nodes[i].LogLost = m.output.lostBytes()
+			}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,12 +230,12 @@ func (s *supervisor) status() Status {
 
 // pick returns the machines of nodes by name, in the order of the cluster; no names means all.
 func (s *supervisor) pick(names []string) ([]*machine, error) {
-	nodes, err := pick(s.spec.Nodes, names)
+	nodes, err := pick(s.currentSpec().Nodes, names)
 	if err != nil {
 		return nil, err
 	}
 	var picked []*machine
-	for _, m := range s.machines {
+	for _, m := range s.all() {
 		if slices.ContainsFunc(nodes, func(n topology.Node) bool { return n.Name == m.node.Name }) {
 			picked = append(picked, m)
 		}
@@ -246,11 +261,12 @@ func (s *supervisor) startPatiently(ctx context.Context, names []string, patienc
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, waiting := errgroup.WithContext(ctx)
 	for _, result := range results {
-		group.Go(func() error { return await(ctx, result) })
+		group.Go(func() error { return await(waiting, result) })
 	}
 	if err = group.Wait(); err == nil {
+		s.surveyor.survey(ctx)
 		return nil
 	}
 	for _, m := range slices.Backward(fresh) {
@@ -267,9 +283,8 @@ func (s *supervisor) begin(
 	defer s.beginning.Unlock()
 	states, _ := s.register.snapshot()
 	var idle []topology.Node
-	for i, m := range s.machines {
-		down := states[i].State == StateStopped || states[i].State == StateHeld
-		if down && slices.Contains(picked, m) {
+	for _, m := range picked {
+		if slices.ContainsFunc(states, func(n NodeStatus) bool { return n.Name == m.node.Name && n.State.down() }) {
 			fresh = append(fresh, m)
 			idle = append(idle, m.node)
 		}
@@ -291,6 +306,30 @@ func (s *supervisor) stop(ctx context.Context, names []string) error {
 	}
 	for _, m := range slices.Backward(picked) {
 		if err := m.ask(ctx, order{verb: stop}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain says of the named nodes that they get no new clients.
+func (s *supervisor) drain(ctx context.Context, names []string) error {
+	return s.order(ctx, names, order{verb: drain})
+}
+
+// resume takes drain back.
+func (s *supervisor) resume(ctx context.Context, names []string) error {
+	return s.order(ctx, names, order{verb: resume})
+}
+
+// order gives the named nodes an order, one after the other.
+func (s *supervisor) order(ctx context.Context, names []string, o order) error {
+	picked, err := s.pick(names)
+	if err != nil {
+		return err
+	}
+	for _, m := range picked {
+		if err := m.ask(ctx, o); err != nil {
 			return err
 		}
 	}

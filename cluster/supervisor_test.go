@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,7 @@ import (
 // quick is a life in milliseconds.
 var quick = pace{
 	backoffMin: 5 * time.Millisecond, backoffMax: 40 * time.Millisecond, healthy: time.Hour, crashLoop: 3,
-	startTimeout: 10 * time.Second, stopGrace: 10 * time.Second,
+	startTimeout: 20 * time.Second, stopGrace: 10 * time.Second, survey: 100 * time.Millisecond,
 }
 
 // supervise runs a supervisor within this process until the test ends, and returns when its first
@@ -372,6 +373,31 @@ func TestDescendants(t *testing.T) {
 	awaitState(t, c, "erlmcp1", StateHeld)
 	if serves() {
 		t.Error("a child outlives its node that was killed")
+	}
+}
+
+// What has left the process group of its node goes with the node as well.
+func TestEscapedDescendants(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the environment of other processes cannot be read")
+	}
+	port := freePorts(t, 1)[0]
+	t.Setenv(behaviourEnv, "erlmcp1=escape")
+	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
+	c := supervise(t, testSpec(t, 2), SupervisorOptions{})
+	serves := func() bool { return listens(port) }
+	eventually(t, "child", serves)
+	if err := c.StopNodes(t.Context(), []string{"erlmcp2"}); err != nil {
+		t.Fatal(err)
+	}
+	if !serves() {
+		t.Error("a child ended with a node that is not its own")
+	}
+	if err := c.StopNodes(t.Context(), []string{"erlmcp1"}); err != nil {
+		t.Fatal(err)
+	}
+	if serves() {
+		t.Error("a child outlives its node")
 	}
 }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -28,6 +29,9 @@ func NodeLogs(ctx context.Context, stateDir string, spec Spec, names []string) (
 	}
 	return logs, nil
 }
+
+// AllLines is more lines than logs have.
+const AllLines = math.MaxInt
 
 const (
 	tailPause = 100 * time.Millisecond

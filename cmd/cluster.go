@@ -23,22 +23,61 @@ starts them again when they die and keeps their logs. There is one cluster per s
 	}
 	cmd.AddCommand(
 		newClusterStartCommand(a), newClusterStopCommand(a), newClusterRestartCommand(a),
-		newClusterStatusCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
-		newClusterSuperviseCommand(a),
+		newClusterAddCommand(a), newClusterRemoveCommand(a),
+		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
+		newClusterUnitCommand(a), newClusterSuperviseCommand(a),
 	)
 	return cmd
 }
 
 func newClusterStartCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "start [NODE...]",
+	var nodes int
+	cmd := &cobra.Command{
+		Use:   "start [NODE...] [--nodes N]",
 		Short: "Start all nodes, or these",
 		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
-as they are. When a node fails, or on Ctrl-C, what was started is taken down again.`,
+as they are. When a node fails, or on Ctrl-C, what was started is taken down again.
+
+With --nodes, the cluster has that many: the first ones of cluster.nodes, or more on the ports after
+the last one's. One that runs grows or shrinks, and the balancer follows.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
-		RunE:              func(cmd *cobra.Command, names []string) error { return a.startCluster(cmd.Context(), names) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if !cmd.Flags().Changed("nodes") {
+				return a.startCluster(cmd.Context(), names)
+			}
+			if len(names) > 0 {
+				return usagef("--nodes starts all nodes: name none")
+			}
+			if nodes < 1 || nodes > mostNodes {
+				return usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
+			}
+			return a.startNodes(cmd.Context(), nodes)
+		},
 	}
+	cmd.Flags().IntVar(&nodes, "nodes", 0, "`NUMBER` of nodes the cluster is to have")
+	return cmd
+}
+
+// startNodes starts a cluster of n nodes, or makes the one that runs one of n nodes.
+func (a *app) startNodes(ctx context.Context, n int) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		c.Cluster.Nodes, c.Cluster.Resized = topology.Resize(c.Cluster.Nodes, n), true
+	case err != nil:
+		return err
+	default:
+		if err := a.resize(ctx, n); err != nil {
+			return err
+		}
+		c.Cluster.Nodes = topology.Resize(running.Nodes, n)
+	}
+	return a.startCluster(ctx, nil)
 }
 
 // startCluster starts the named nodes, or all, and says what it did.
@@ -69,7 +108,7 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	}
 	var started, ran []string
 	for _, name := range names {
-		if readyIn(before, name) {
+		if servesIn(before, name) {
 			ran = append(ran, name)
 		} else {
 			started = append(started, name)
@@ -84,10 +123,10 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	return nil
 }
 
-func readyIn(s cluster.Status, name string) bool {
+func servesIn(s cluster.Status, name string) bool {
 	for _, n := range s.Nodes {
 		if n.Name == name {
-			return n.State == cluster.StateReady
+			return n.State.Serves()
 		}
 	}
 	return false
@@ -114,20 +153,32 @@ func (a *app) nodeProgress(doing string) func(cluster.NodeStatus) {
 }
 
 func newClusterStopCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var drainTimeout time.Duration
+	cmd := &cobra.Command{
 		Use:   "stop [NODE...]",
 		Short: "Stop the cluster, or these nodes",
 		Long: `Stop the nodes gracefully, the last one first: each finishes what it was asked and has ten seconds
-before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.`,
+before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.
+
+With NODE, the balancer, if one runs, gives these nodes no new clients first, and waits for those they
+have, at most for --drain-timeout.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
-		RunE:              func(cmd *cobra.Command, names []string) error { return a.stopCluster(cmd.Context(), names) },
+		RunE: func(cmd *cobra.Command, names []string) error {
+			if len(names) == 0 {
+				return a.stopCluster(cmd.Context(), nil)
+			}
+			return a.stopDrained(cmd.Context(), names, drainTimeout)
+		},
 	}
+	addDrainTimeout(cmd, &drainTimeout, "with NODE: ")
+	return cmd
 }
 
 // stopCluster stops the named nodes, or the cluster, and says what it did.
 func (a *app) stopCluster(ctx context.Context, names []string) error {
-	var err error
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	leavesEPMD := err == nil && running.Runtime == cluster.RuntimeErlang && len(names) == 0
 	if len(names) == 0 {
 		err = cluster.Stop(ctx, a.stateDir())
 	} else {
@@ -141,6 +192,8 @@ func (a *app) stopCluster(ctx context.Context, names []string) error {
 		a.notef("cluster is not running")
 	case err != nil:
 		return err
+	case leavesEPMD:
+		a.notef("cluster stopped; epmd, which all Erlang nodes of this machine share, is left as it is")
 	case len(names) == 0:
 		a.notef("cluster stopped")
 	default:
@@ -167,16 +220,29 @@ func (a *app) knownNodes(names []string) error {
 }
 
 func newClusterRestartCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "restart [NODE...]",
+	var rolling bool
+	var drainTimeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "restart [NODE...] [--rolling]",
 		Short: "Restart the cluster, or these nodes one by one",
 		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they
 are now. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
-with the configuration the cluster runs with.`,
+with the configuration the cluster runs with.
+
+With --rolling: all nodes, or these, one by one, and never while another one is out. The balancer, if
+one runs, gives a node no new clients; it is stopped when it has none left or after --drain-timeout,
+and the next one's turn comes when the balancer has found it again. A node that does not come back
+ends it.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ctx := cmd.Context()
+			if rolling {
+				return a.roll(ctx, names, drainTimeout)
+			}
+			if cmd.Flags().Changed("drain-timeout") {
+				return usagef("--drain-timeout goes with --rolling only")
+			}
 			if len(names) > 0 {
 				err := cluster.Connect(a.stateDir()).RestartNodes(ctx, names)
 				if errors.Is(err, control.ErrNotRunning) {
@@ -200,6 +266,9 @@ with the configuration the cluster runs with.`,
 			return a.startCluster(ctx, nil)
 		},
 	}
+	cmd.Flags().BoolVar(&rolling, "rolling", false, "one node at a time, drained at the balancer first")
+	addDrainTimeout(cmd, &drainTimeout, "with --rolling: ")
+	return cmd
 }
 
 func newClusterKillCommand(a *app) *cobra.Command {

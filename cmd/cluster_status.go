@@ -22,8 +22,12 @@ func newClusterStatusCommand(a *app) *cobra.Command {
 		Short: "Show the nodes and what they do",
 		Long: `Show all nodes, or these. The exit code is 0 when all of them are ready, else 1.
 
-States: stopped; starting (runs, has not answered yet); ready; backoff (died, will be started again);
-crashloop (the same, many times in a row); stopping; held (killed with --hold).`,
+States: stopped; starting (runs, has not answered yet); ready; degraded (serves, but does not see
+another node that does); backoff (died, will be started again); crashloop (the same, many times in
+a row); stopping; held (killed with --hold).
+
+SEES, with nodes that know each other, is how many of the others a node is connected to; --json has
+their names.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -61,7 +65,12 @@ func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status
 }
 
 func (a *app) printClusterStatus(s cluster.Status) error {
-	t := a.stdout.Table("NODE", "STATE", ">PID", ">FOR", ">RESTARTS", "TCP", "HTTP", "SSE", "REASON")
+	columns := []string{"NODE", "STATE", ">PID", ">FOR", ">RESTARTS", "TCP", "HTTP", "SSE"}
+	distributed := slices.ContainsFunc(s.Nodes, func(n cluster.NodeStatus) bool { return n.Distribution != nil })
+	if distributed {
+		columns = append(columns, ">SEES")
+	}
+	t := a.stdout.Table(append(columns, "REASON")...)
 	for _, n := range s.Nodes {
 		pid, age := "-", "-"
 		if n.PID != 0 {
@@ -70,8 +79,14 @@ func (a *app) printClusterStatus(s cluster.Status) error {
 		if !n.Since.IsZero() {
 			age = shortDuration(time.Since(n.Since))
 		}
-		t.Row(n.Name, a.stdout.Paint(stateStyle(n.State), string(n.State)), pid, age, n.Restarts,
-			orDash(n.TCP), orDash(n.HTTP), orDash(n.SSE), n.Reason)
+		row := []any{
+			n.Name, a.stdout.Paint(stateStyle(n.State), string(n.State)), pid, age, n.Restarts,
+			orDash(n.TCP), orDash(n.HTTP), orDash(n.SSE),
+		}
+		if distributed {
+			row = append(row, sees(n.Distribution))
+		}
+		t.Row(append(row, n.Reason)...)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -85,6 +100,14 @@ func (a *app) printClusterStatus(s cluster.Status) error {
 		a.notef("cluster is not running")
 	}
 	return nil
+}
+
+// sees is how many other nodes a node is connected to.
+func sees(d *cluster.Distribution) string {
+	if d == nil {
+		return "-"
+	}
+	return fmt.Sprint(len(d.Sees))
 }
 
 // shortDuration is d in its two largest units: "12s", "3m12s", "5h3m", "2d5h".

@@ -16,6 +16,7 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.followCluster(context.Background(), c)
 	client := proxy.Connect(a.stateDir())
 	collector := &healthcheck.Collector{
 		Spec:     c.Health,

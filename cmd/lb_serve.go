@@ -68,6 +68,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.followCluster(ctx, c)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
@@ -79,6 +80,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 			if err != nil {
 				return proxy.Spec{}, err
 			}
+			a.followCluster(ctx, c)
 			return c.LB, nil
 		},
 		Signals: signals,

@@ -56,7 +56,7 @@ func (a *app) bringUp(ctx context.Context) (takeDown func(context.Context) error
 	return takeDown, nil
 }
 
-// bringUpCluster starts the nodes that are not ready; undo stops those.
+// bringUpCluster starts the nodes that do not serve; undo stops those.
 func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) error, err error) {
 	client := cluster.Connect(a.stateDir())
 	before, err := client.Status(ctx)
@@ -72,7 +72,7 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 	}
 	var started []string
 	for _, name := range a.loaded.NodeNames() {
-		if !readyIn(before, name) {
+		if !servesIn(before, name) {
 			started = append(started, name)
 		}
 	}

@@ -54,6 +54,7 @@ func (c *Config) paths() []pathKey {
 	return []pathKey{
 		{"cluster.erlang.root", &c.Cluster.Erlang.Root},
 		{"cluster.erlang.cookie_file", &c.Cluster.Erlang.CookieFile},
+		{"cluster.command.dir", &c.Cluster.Command.Dir},
 		{"cluster.logs.dir", &c.Cluster.Logs.Dir},
 		{"lb.sticky.key_file", &c.LB.Sticky.KeyFile},
 		{"lb.tls.cert", &c.LB.TLS.Cert},

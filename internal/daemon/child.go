@@ -36,9 +36,11 @@ func init() {
 	prefork.NameProcess()
 }
 
-// Ready tells the starter that this daemon is up. In a process not started by [Start] it does
-// nothing. It fails when the starter has gone, which a daemon may ignore.
-func Ready() error { return tell(report{Ready: true}) }
+// Ready tells the starter, or the service manager, that this daemon is up. In a process that has
+// neither it does nothing. It fails when the one to tell has gone, which a daemon may ignore.
+func Ready() error {
+	return errors.Join(notify(manager, "READY=1"), tell(report{Ready: true}))
+}
 
 // Fail tells the starter why this daemon cannot come up; the caller then ends. Methods Hint()
 // string and ExitCode() int of err are kept. After [Ready], and in a process not started by

@@ -76,6 +76,31 @@ func Default(n int) []Node {
 	return nodes
 }
 
+// Resize returns the first n of nodes, and when there are fewer, nodes after the last one: numbered on,
+// on its host, each on the ports after those of the one before. The result is not validated.
+func Resize(nodes []Node, n int) []Node {
+	resized := append([]Node(nil), nodes[:min(n, len(nodes))]...)
+	if len(resized) == 0 {
+		return Default(max(n, 0))
+	}
+	for len(resized) < n {
+		next := resized[len(resized)-1]
+		prefix := strings.TrimRight(next.Name, "0123456789")
+		number, err := strconv.Atoi(next.Name[len(prefix):])
+		if err != nil { // no number, or a very long one
+			prefix, number = next.Name, 1
+		}
+		next.Name = prefix + strconv.Itoa(number+1)
+		for _, port := range []*int{&next.TCP, &next.HTTP, &next.SSE} {
+			if *port != 0 {
+				*port++
+			}
+		}
+		resized = append(resized, next)
+	}
+	return resized
+}
+
 // UnknownError says that no node has the name asked for.
 type UnknownError struct {
 	Name  string

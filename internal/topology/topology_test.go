@@ -2,6 +2,7 @@ package topology
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
 
@@ -80,5 +81,22 @@ func TestFind(t *testing.T) {
 		if !errors.As(err, &unknown) || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
+	}
+}
+
+func TestResize(t *testing.T) {
+	if got := Resize(Default(2), 5); !slices.Equal(got, Default(5)) {
+		t.Errorf("two nodes made five: %+v", got)
+	}
+	if got := Resize(Default(4), 2); !slices.Equal(got, Default(2)) {
+		t.Errorf("four nodes made two: %+v", got)
+	}
+	if got := Resize(nil, 3); !slices.Equal(got, Default(3)) {
+		t.Errorf("no nodes made three: %+v", got)
+	}
+	got := Resize([]Node{{Name: "east", Host: "h", TCP: 1}}, 3)
+	want := []Node{{Name: "east", Host: "h", TCP: 1}, {Name: "east2", Host: "h", TCP: 2}, {Name: "east3", Host: "h", TCP: 3}}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
 	}
 }

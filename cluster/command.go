@@ -1,0 +1,214 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/nearest"
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// Command is how nodes of the runtime "command" are started: any program that serves the node's ports in
+// the foreground. {name} {host} {tcp} {http} {sse} in Argv and Env are replaced by the node's; the
+// environment also has them as ERLMCP_NODE, ERLMCP_HOST, ERLMCP_TCP_PORT, ERLMCP_HTTP_PORT and
+// ERLMCP_SSE_PORT.
+type Command struct {
+	Argv []string `yaml:"argv" json:"argv"` // program and arguments
+	Env  []string `yaml:"env" json:"env"`   // NAME=value
+	Dir  string   `yaml:"dir" json:"dir"`   // working directory; a relative program is found from here
+
+	Ready     string `yaml:"ready" json:"ready"`           // how a node shows that it serves, see ReadyAuto …
+	ReadyPath string `yaml:"ready_path" json:"ready_path"` // of ReadyHTTP
+}
+
+// Values of Command.Ready.
+const (
+	ReadyAuto = "auto" // an MCP reply on the TCP port, a connection on the others
+	ReadyMCP  = "mcp"  // an MCP reply on the TCP port
+	ReadyTCP  = "tcp"  // a connection on every port
+	ReadyHTTP = "http" // a 2xx reply to GET ReadyPath on the HTTP port
+	ReadyNone = "none" // it runs
+)
+
+var readyKinds = []string{ReadyAuto, ReadyMCP, ReadyTCP, ReadyHTTP, ReadyNone}
+
+func (c Command) validate(nodes []topology.Node, add func(field, format string, args ...any)) {
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		add("command.argv", "the runtime %q needs a program to execute", RuntimeCommand)
+	}
+	for _, arg := range c.Argv {
+		validatePlaceholders("command.argv", arg, add)
+	}
+	for _, entry := range c.Env {
+		name, _, ok := strings.Cut(entry, "=")
+		if !ok || name == "" || strings.ContainsAny(name, " \x00") {
+			add("command.env", "%q is not NAME=value", entry)
+		}
+		validatePlaceholders("command.env", entry, add)
+	}
+	c.validateReady(nodes, add)
+}
+
+func (c Command) validateReady(nodes []topology.Node, add func(field, format string, args ...any)) {
+	port := func(topology.Node) int { return 1 }
+	switch c.Ready {
+	case ReadyAuto, ReadyTCP, ReadyNone:
+	case ReadyMCP:
+		port = func(n topology.Node) int { return n.TCP }
+	case ReadyHTTP:
+		port = func(n topology.Node) int { return n.HTTP }
+		if !strings.HasPrefix(c.ReadyPath, "/") || strings.ContainsAny(c.ReadyPath, " \r\n\x00") {
+			add("command.ready_path", "%q is no path of a URL", c.ReadyPath)
+		}
+	default:
+		text := "%q is not one of " + strings.Join(readyKinds, ", ")
+		if near := nearest.Find(c.Ready, readyKinds); near != "" {
+			text += "; did you mean " + near + "?"
+		}
+		add("command.ready", text, c.Ready)
+	}
+	for _, n := range nodes {
+		if port(n) == 0 {
+			add("command.ready", "%q asks for a port that %s does not have", c.Ready, n.Name)
+		}
+	}
+}
+
+func validatePlaceholders(field, text string, add func(field, format string, args ...any)) {
+	for _, name := range placeholders(text) {
+		switch name {
+		case "name", "host", "tcp", "http", "sse":
+		default:
+			add(field, "unknown placeholder {%s} (there are {name} {host} {tcp} {http} {sse})", name)
+		}
+	}
+}
+
+// placeholders lists what stands in braces in arg, if it is one lower-case word.
+func placeholders(arg string) []string {
+	var names []string
+	for _, part := range strings.Split(arg, "{")[1:] {
+		name, _, closed := strings.Cut(part, "}")
+		if closed && name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// command is the Runtime of a Command.
+type command struct {
+	Command
+	path string // of the program; "" when it depends on the node
+}
+
+// newCommand finds the program.
+func newCommand(c Command) (*command, error) {
+	if info, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !info.IsDir()) {
+		return nil, &BuildError{
+			Missing: fmt.Sprintf("cluster.command.dir: there is no directory %s", c.Dir),
+			Advice:  "make it or change cluster.command.dir",
+		}
+	}
+	found := &command{Command: c}
+	if len(placeholders(c.Argv[0])) > 0 {
+		return found, nil
+	}
+	var err error
+	found.path, err = found.lookup(c.Argv[0])
+	return found, err
+}
+
+// lookup returns the path of a program: a name is looked up in PATH, a path is relative to Dir.
+func (c *command) lookup(program string) (string, error) {
+	path := program
+	if strings.ContainsRune(program, '/') && !filepath.IsAbs(path) {
+		path = filepath.Join(c.Dir, path)
+	}
+	found, err := exec.LookPath(path)
+	if err == nil {
+		return found, nil
+	}
+	why := "is not there"
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		why = "is not in PATH"
+	case errors.Is(err, os.ErrPermission):
+		why = "is not executable"
+	}
+	return "", &BuildError{
+		Missing: fmt.Sprintf("cluster.command.argv: the program %s %s", path, why),
+		Advice:  "build or install it, or change cluster.command.argv",
+	}
+}
+
+// Program implements Runtime.
+func (c *command) Program(n topology.Node) (Program, error) {
+	replace := strings.NewReplacer("{name}", n.Name, "{host}", n.Host,
+		"{tcp}", strconv.Itoa(n.TCP), "{http}", strconv.Itoa(n.HTTP), "{sse}", strconv.Itoa(n.SSE))
+	p := Program{Node: n.Name, Path: c.path, Dir: c.Dir, Env: nodeEnv(n)}
+	for _, arg := range c.Argv {
+		p.Args = append(p.Args, replace.Replace(arg))
+	}
+	for _, entry := range c.Env {
+		p.Env = append(p.Env, replace.Replace(entry))
+	}
+	if p.Path == "" {
+		var err error
+		if p.Path, err = c.lookup(p.Args[0]); err != nil {
+			return Program{}, err
+		}
+	}
+	return p, nil
+}
+
+// Ready implements Runtime.
+func (c *command) Ready(ctx context.Context, n topology.Node) error {
+	switch c.Command.Ready {
+	case ReadyNone:
+		return nil
+	case ReadyMCP:
+		return probePort(ctx, "mcp", topology.Port{Transport: "tcp", Address: n.TCPAddress()})
+	case ReadyTCP:
+		for _, p := range n.Ports() {
+			if err := probePort(ctx, "tcp", p); err != nil {
+				return err
+			}
+		}
+		return nil
+	case ReadyHTTP:
+		return probeHTTP(ctx, "http://"+n.HTTPAddress()+c.ReadyPath)
+	}
+	return probeNode(ctx, n)
+}
+
+// probeHTTP asks for a page; any 2xx reply will do.
+func probeHTTP(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthcheck.DefaultTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	reply, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("http: %w", err)
+	}
+	reply.Body.Close()
+	if reply.StatusCode/100 != 2 {
+		return fmt.Errorf("http: GET %s answers %s", url, reply.Status)
+	}
+	return nil
+}

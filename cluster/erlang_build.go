@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// erlangBuild is what to start, found on disk.
+type erlangBuild struct {
+	dir string // working directory
+
+	script string // bin/NAME of a release; "" for a compiled project
+	vmArgs string // vm.args of the release, or its template; may be ""
+
+	erl   string   // program
+	ebins []string // directories with compiled modules
+}
+
+// findBuild looks for the release, or for the compiled project. The error is a *[BuildError].
+func findBuild(e Erlang) (erlangBuild, error) {
+	if info, err := os.Stat(e.Root); err != nil || !info.IsDir() {
+		return erlangBuild{}, &BuildError{
+			Missing: fmt.Sprintf("cluster.erlang.root: there is no directory %s", e.Root),
+			Advice:  "set it to the directory of the rebar3 project",
+		}
+	}
+	if e.Release != "" {
+		return findRelease(e)
+	}
+	return findEbins(e)
+}
+
+// findRelease prefers the profile prod, then default; a root that is itself a release comes first.
+func findRelease(e Erlang) (erlangBuild, error) {
+	candidates := []string{e.Root}
+	for _, profile := range append([]string{"prod", "default"}, profiles(e.Root)...) {
+		candidates = append(candidates, filepath.Join(e.Root, "_build", profile, "rel", e.Release))
+	}
+	for _, dir := range candidates {
+		script := filepath.Join(dir, "bin", e.Release)
+		info, err := os.Stat(script)
+		if err != nil || info.IsDir() {
+			continue
+		}
+		incomplete := func(what string) error {
+			return &BuildError{
+				Missing: fmt.Sprintf("the release in %s is not complete: %s", dir, what),
+				Advice:  releaseAdvice(e),
+			}
+		}
+		if info.Mode()&0o111 == 0 {
+			return erlangBuild{}, incomplete("bin/" + e.Release + " is not executable")
+		}
+		version, err := releaseVersion(dir)
+		if err != nil {
+			return erlangBuild{}, incomplete(err.Error())
+		}
+		return erlangBuild{dir: dir, script: script, vmArgs: vmArgsOf(dir, version)}, nil
+	}
+	return erlangBuild{}, &BuildError{
+		Missing: fmt.Sprintf("cluster.erlang.release: there is no release %s in %s", e.Release, filepath.Join(e.Root, "_build/*/rel")),
+		Advice:  releaseAdvice(e),
+	}
+}
+
+func releaseAdvice(e Erlang) string { return "cd " + e.Root + " && rebar3 as prod release" }
+
+// releaseVersion is the release's version, from releases/start_erl.data: "ERTS-VERSION VERSION".
+func releaseVersion(dir string) (string, error) {
+	const name = "releases/start_erl.data"
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return "", fmt.Errorf("no %s", name)
+	}
+	words := strings.Fields(string(text))
+	if len(words) != 2 {
+		return "", fmt.Errorf("%s does not name a version", name)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "releases", words[1])); err != nil || !info.IsDir() {
+		return "", fmt.Errorf("no releases/%s", words[1])
+	}
+	return words[1], nil
+}
+
+// vmArgsOf is the file that the release's own script would use; "" when there is none.
+func vmArgsOf(dir, version string) string {
+	for _, name := range []string{"vm.args", filepath.Join("releases", version, "vm.args")} {
+		for _, suffix := range []string{".src", ".orig", ""} {
+			path := filepath.Join(dir, name+suffix)
+			if _, err := os.Stat(path); err == nil {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// findEbins takes the first of the profiles default and prod that is compiled, or ROOT/ebin.
+func findEbins(e Erlang) (erlangBuild, error) {
+	advice := "cd " + e.Root + " && rebar3 compile"
+	erl, err := exec.LookPath("erl")
+	if err != nil {
+		return erlangBuild{}, &BuildError{
+			Missing: "the program erl is not in PATH", Advice: "install Erlang/OTP 25 or newer (Debian: apt install erlang-base)",
+		}
+	}
+	for _, profile := range append([]string{"default", "prod"}, profiles(e.Root)...) {
+		ebins, _ := filepath.Glob(filepath.Join(e.Root, "_build", profile, "lib", "*", "ebin"))
+		if len(ebins) > 0 {
+			return checkEbins(e, erlangBuild{dir: e.Root, erl: erl, ebins: ebins}, advice)
+		}
+	}
+	if ebin := filepath.Join(e.Root, "ebin"); isDir(ebin) {
+		return checkEbins(e, erlangBuild{dir: e.Root, erl: erl, ebins: []string{ebin}}, advice)
+	}
+	return erlangBuild{}, &BuildError{
+		Missing: fmt.Sprintf("cluster.erlang.root: nothing is compiled in %s (no _build/*/lib/*/ebin, no ebin)", e.Root),
+		Advice:  advice,
+	}
+}
+
+// checkEbins looks for the application and for modules.
+func checkEbins(e Erlang, b erlangBuild, advice string) (erlangBuild, error) {
+	for _, ebin := range b.ebins {
+		if _, err := os.Stat(filepath.Join(ebin, e.Application+".app")); err != nil {
+			continue
+		}
+		if modules, _ := filepath.Glob(filepath.Join(ebin, "*.beam")); len(modules) == 0 {
+			return b, &BuildError{Missing: "no compiled module in " + ebin, Advice: advice}
+		}
+		return b, nil
+	}
+	return b, &BuildError{
+		Missing: fmt.Sprintf("cluster.erlang.application: there is no %s.app in %s", e.Application, strings.Join(b.ebins, ", ")),
+		Advice:  advice + "; or change cluster.erlang.application",
+	}
+}
+
+// profiles lists the profiles that rebar3 has built, in alphabetical order.
+func profiles(root string) []string {
+	dirs, _ := filepath.Glob(filepath.Join(root, "_build", "*"))
+	names := make([]string, len(dirs))
+	for i, dir := range dirs {
+		names[i] = filepath.Base(dir)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	orphanRounds = 10 // the children of a process that is killed show up in the next one
+	orphanPause  = 10 * time.Millisecond
+)
+
+// endOrphans kills what has all these entries in its environment, except for what belongs to one of
+// the process groups in spare, and what is shared with others. It returns when they are gone, or after
+// some rounds.
+func endOrphans(marks []string, spare []int) {
+	for range orphanRounds {
+		found := false
+		for _, p := range processes() {
+			if slices.Contains(spare, p.group) || p.pid == os.Getpid() || p.shared() {
+				continue
+			}
+			if p.dead || !p.marked(marks) {
+				continue
+			}
+			found = true
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		}
+		reapAdopted(spare)
+		if !found {
+			return
+		}
+		time.Sleep(orphanPause)
+	}
+}
+
+// reapAdopted reaps processes that have become this one's children because their parents ended, and
+// that have ended as well. What this program starts has its own name and is waited for by others.
+func reapAdopted(spare []int) {
+	self := os.Getpid()
+	for _, p := range processes() {
+		if p.parent == self && p.dead && p.group != syscall.Getpgrp() && !slices.Contains(spare, p.group) && p.name != ownName() {
+			_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
+		}
+	}
+}
+
+// procEntry is a process as /proc shows it.
+type procEntry struct {
+	pid, parent, group int
+	name               string
+	dead               bool // not reaped yet
+}
+
+// shared reports whether the process serves others too: all Erlang nodes of a machine have one epmd.
+func (p procEntry) shared() bool { return p.name == "epmd" }
+
+// marked reports whether all entries are in the environment that the process was started with.
+func (p procEntry) marked(marks []string) bool {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "environ"))
+	if err != nil {
+		return false // another user's, or gone
+	}
+	entries := bytes.Split(text, []byte{0})
+	for _, mark := range marks {
+		if !slices.ContainsFunc(entries, func(e []byte) bool { return string(e) == mark }) {
+			return false
+		}
+	}
+	return true
+}
+
+func processes() []procEntry {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	var found []procEntry
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if p, ok := readProcEntry(pid); ok {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// readProcEntry reads /proc/PID/stat: "PID (NAME) STATE PARENT GROUP …", where NAME can hold anything.
+func readProcEntry(pid int) (procEntry, bool) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return procEntry{}, false
+	}
+	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if open < 0 || end < open {
+		return procEntry{}, false
+	}
+	rest := strings.Fields(string(text[end+1:]))
+	if len(rest) < 3 {
+		return procEntry{}, false
+	}
+	parent, _ := strconv.Atoi(rest[1])
+	group, _ := strconv.Atoi(rest[2])
+	return procEntry{pid, parent, group, string(text[open+1 : end]), rest[0] == "Z"}, true
+}
+
+func ownName() string {
+	p, _ := readProcEntry(os.Getpid())
+	return p.name
+}

@@ -1,0 +1,52 @@
+package cmd
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
+)
+
+func newClusterEventsCommand(a *app) *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "events [NODE...] [--follow]",
+		Short: "Print what has happened to the nodes",
+		Long: `Print every change of a node's state, or of the reason for it, as one JSON object a line: the last
+thousand, in the order they happened. With --follow also what happens from now on, until Ctrl-C or
+the end of the cluster.`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			client := cluster.Connect(a.stateDir())
+			s, err := client.Status(cmd.Context())
+			if errors.Is(err, control.ErrNotRunning) {
+				return hinted(err, "erlmcp cluster start")
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := s.Only(names); err != nil {
+				return err
+			}
+			out := json.NewEncoder(a.stdout)
+			out.SetEscapeHTML(false)
+			err = client.Events(cmd.Context(), follow, func(e cluster.Event) error {
+				if len(names) > 0 && !slices.Contains(names, e.Node) {
+					return nil
+				}
+				return out.Encode(e)
+			})
+			if errors.Is(err, control.ErrNotRunning) { // it has ended meanwhile
+				return nil
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
+	return cmd
+}

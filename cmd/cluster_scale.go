@@ -1,0 +1,178 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+// mostNodes is what --nodes takes.
+const mostNodes = 256
+
+func newClusterAddCommand(a *app) *cobra.Command {
+	var host string
+	var tcp, http, sse int
+	cmd := &cobra.Command{
+		Use:   "add [NODE] [--host HOST] [--tcp PORT] [--http PORT] [--sse PORT]",
+		Short: "Add a node to the running cluster",
+		Long: `Start one more node and have the balancer, if one runs, send clients to it. What is not said follows
+from the last node: the next number, the same host, the next ports. The cluster keeps the node until
+it is stopped; for longer, add it to cluster.nodes.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			client := cluster.Connect(a.stateDir())
+			running, err := client.Spec(ctx)
+			if errors.Is(err, control.ErrNotRunning) {
+				return hinted(err, "erlmcp cluster start")
+			}
+			if err != nil {
+				return err
+			}
+			nodes := topology.Resize(running.Nodes, len(running.Nodes)+1)
+			n := &nodes[len(nodes)-1]
+			if len(args) > 0 {
+				n.Name = args[0]
+			}
+			if host != "" {
+				n.Host = host
+			}
+			for name, port := range map[string]struct{ given, node *int }{"tcp": {&tcp, &n.TCP}, "http": {&http, &n.HTTP}, "sse": {&sse, &n.SSE}} {
+				if cmd.Flags().Changed(name) {
+					*port.node = *port.given
+				}
+			}
+			return a.addNodes(ctx, nodes[len(nodes)-1:])
+		},
+	}
+	cmd.Flags().StringVar(&host, "host", "", "`HOST` the node listens on")
+	cmd.Flags().IntVar(&tcp, "tcp", 0, "`PORT` for newline-delimited JSON-RPC, 0 for none")
+	cmd.Flags().IntVar(&http, "http", 0, "`PORT` for Streamable HTTP, 0 for none")
+	cmd.Flags().IntVar(&sse, "sse", 0, "`PORT` for the legacy transport, 0 for none")
+	return cmd
+}
+
+func newClusterRemoveCommand(a *app) *cobra.Command {
+	var drainTimeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "remove NODE...",
+		Short: "Stop nodes and take them out of the running cluster",
+		Long: `Stop nodes and forget them. The balancer, if one runs, gives them no new clients first, and
+--drain-timeout is how long the ones they have may stay. They come back with the next start unless
+cluster.nodes changes.`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return a.removeNodes(cmd.Context(), names, drainTimeout)
+		},
+	}
+	addDrainTimeout(cmd, &drainTimeout, "")
+	return cmd
+}
+
+// drainDefault is how long clients have to leave a node that is about to be stopped.
+const drainDefault = 10 * time.Second
+
+// addDrainTimeout gives a command the flag --drain-timeout; with says what it belongs to.
+func addDrainTimeout(cmd *cobra.Command, timeout *time.Duration, with string) {
+	cmd.Flags().DurationVar(timeout, "drain-timeout", drainDefault, with+"`TIME` that the balancer's clients have to leave a node")
+}
+
+func (a *app) addNodes(ctx context.Context, nodes []topology.Node) error {
+	if err := cluster.Connect(a.stateDir()).AddNodes(ctx, nodes); err != nil {
+		return err
+	}
+	a.notef("added %s", strings.Join(topology.Names(nodes), ", "))
+	if err := a.tellBalancer(ctx); err != nil {
+		return err
+	}
+	for _, n := range nodes { // one of that name may have been drained, to be removed
+		_, err := proxy.Connect(a.stateDir()).Enable(ctx, n.Name)
+		var unknown *control.Error // the balancer has nodes of its own
+		if errors.Is(err, control.ErrNotRunning) || errors.As(err, &unknown) && unknown.ExitCode() == exitUsage {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time.Duration) error {
+	client := cluster.Connect(a.stateDir())
+	running, err := client.Spec(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return hinted(err, "erlmcp cluster start")
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := topology.Find(running.Nodes, name); err != nil {
+			return err
+		}
+	}
+	drained := map[string]bool{} // whether the balancer knows it
+	for _, name := range names {
+		if drained[name], err = a.drainNode(ctx, name, drainTimeout); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = client.RemoveNodes(ctx, names)
+	}
+	if err != nil { // they stay, or some of them
+		for name, balanced := range drained {
+			err = errors.Join(err, a.enableNode(name, balanced))
+		}
+		return err
+	}
+	a.notef("removed %s", strings.Join(names, ", "))
+	return a.tellBalancer(ctx)
+}
+
+// tellBalancer has the balancer, if one runs, read again which nodes there are.
+func (a *app) tellBalancer(ctx context.Context) error {
+	_, err := proxy.Connect(a.stateDir()).Reload(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil
+	}
+	return err
+}
+
+// resize makes the running cluster one of n nodes.
+func (a *app) resize(ctx context.Context, n int) error {
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	if err != nil {
+		return err
+	}
+	now := len(running.Nodes)
+	switch {
+	case n > now:
+		return a.addNodes(ctx, topology.Resize(running.Nodes, n)[now:])
+	case n < now:
+		return a.removeNodes(ctx, topology.Names(running.Nodes[n:]), drainDefault)
+	}
+	return nil
+}
+
+// followCluster gives the balancer the nodes of the cluster that runs, when these are others than
+// configured and the balancer's configuration does not name its own.
+func (a *app) followCluster(ctx context.Context, c *config.Config) {
+	if c.Origin("lb.nodes").Name != "cluster.nodes" {
+		return
+	}
+	if running, err := cluster.Connect(a.stateDir()).Spec(ctx); err == nil && running.Resized {
+		c.LB.Nodes = running.Nodes
+	}
+}
