@@ -28,7 +28,9 @@ type exchange struct {
 	kept  uint32 // length of the request while it stays in the client's input, to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
+	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
 	interims uint8
+	cookie   int8 // the node that the client's cookie names
 	kind     kind
 	framing  http1.Framing // of the response towards the client
 
@@ -39,6 +41,8 @@ type exchange struct {
 	replayable bool // may be sent twice
 	upgrade    bool // to a WebSocket
 	stateless  bool // of the stateless era: any node will do
+	session    bool // has the tag of a session
+	endpoint   bool // has the tag of a legacy event stream
 	admitted   bool // by the limits
 	resized    bool // the body is in chunks
 	complete   bool // all of it was sent

@@ -63,6 +63,7 @@ type master struct {
 type effective struct {
 	spec     Spec
 	capacity capacity
+	key      []byte // see WorkerSpec
 }
 
 // Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
@@ -103,6 +104,10 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.nofile = nofile
+	key, err := loadKey(&s, m.o.StateDir)
+	if err != nil {
+		return err
+	}
 	generation, err := newGeneration(s.Listen, capacity.workers, nil)
 	if err != nil {
 		return err
@@ -113,7 +118,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.onClose(doors.undo)
-	if err := m.openBoard(s, capacity); err != nil {
+	if err := m.openBoard(s, capacity, key); err != nil {
 		return err
 	}
 	if err := m.checkNodes(ctx, s); err != nil {
@@ -133,7 +138,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 }
 
 // openBoard makes the board and what writes to it.
-func (m *master) openBoard(s Spec, c capacity) error {
+func (m *master) openBoard(s Spec, c capacity, key []byte) error {
 	// As many rows again for the workers of a changed listener, while the first ones drain.
 	b, err := board.Create(board.Layout{Workers: 2 * c.workers, Sources: s.SourceTable})
 	if err != nil {
@@ -141,7 +146,7 @@ func (m *master) openBoard(s Spec, c capacity) error {
 	}
 	// It is never unmapped: whoever asks for statistics in the last moment reads it.
 	m.board = b
-	m.enforce(s, c)
+	m.enforce(s, c, key)
 	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell() }}
 	m.fleet = &fleet{
 		board:   b,
@@ -156,8 +161,8 @@ func (m *master) openBoard(s Spec, c capacity) error {
 }
 
 // enforce puts a configuration into force, except for what is in other processes.
-func (m *master) enforce(s Spec, c capacity) {
-	m.now.Store(&effective{s, c})
+func (m *master) enforce(s Spec, c capacity, key []byte) {
+	m.now.Store(&effective{s, c, key})
 	m.board.Global().SourceTTLNs.Store(int64(max(s.Sticky.TTL, s.Limits.Ban.Window)))
 }
 
@@ -178,7 +183,9 @@ func (m *master) checkNodes(ctx context.Context, s Spec) error {
 // workerSpec is what the worker with that row of the board is told.
 func (m *master) workerSpec(row int) WorkerSpec {
 	now := m.now.Load()
-	return WorkerSpec{Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker}
+	return WorkerSpec{
+		Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker, Key: now.key,
+	}
 }
 
 // sweepInterval is how often slots of nodes on their way out are looked at.

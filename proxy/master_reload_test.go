@@ -255,7 +255,7 @@ func TestFit(t *testing.T) {
 			next := old
 			test.change(&next)
 			var r Reloaded
-			got, err := m.fit(&next, &effective{old, c}, &r)
+			got, err := m.fit(&next, &effective{spec: old, capacity: c}, &r)
 			if test.wantErr != "" {
 				if err == nil || err.Error() != test.wantErr {
 					t.Errorf("got %v, want %s", err, test.wantErr)
@@ -433,7 +433,7 @@ func TestStopWithoutClients(t *testing.T) {
 // A worker that ends with a reload on its way to it does not keep the balancer from ending.
 func TestStopDuringReload(t *testing.T) {
 	b := serve(t, startNodes(t, 1), nil)
-	pid := int(b.stats().Workers[0].PID)
+	pid := b.stats().Workers[0].PID
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,8 @@
 package proxy
 
 import (
-	"fmt"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"testing"
