@@ -371,6 +371,9 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 	c.ended = true
 	switch x := c.x; {
 	case c.state == waiting, c.state == reading && (x != nil || c.left > c.discard && c.seen == 0):
+		// A request is in hand.
+	case c.state == reading && c.conn.Pending() > 0:
+		c.part() // it has not taken its last answer yet
 	case x == nil || x.node == nil || !x.complete:
 		c.conn.Close()
 	default:

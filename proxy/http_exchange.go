@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -21,6 +22,8 @@ type exchange struct {
 	in   http1.Body // of the request
 	out  http1.Body // of the response
 	size int64      // of the request's body so far
+
+	batch mcp.Scanner // of a body that may be one
 
 	began int64  // when a connection was first wanted
 	sent  int64  // when the head of the request was sent
@@ -45,6 +48,7 @@ type exchange struct {
 	endpoint   bool // has the tag of a legacy event stream
 	admitted   bool // by the limits
 	resized    bool // the body is in chunks
+	batches    bool // the body may be a batch
 	complete   bool // all of it was sent
 
 	// The response.

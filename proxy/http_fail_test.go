@@ -378,6 +378,25 @@ func TestRequestLimits(t *testing.T) {
 			t.Errorf("counted %d, %d, %d", b.cell.Rejects.Load(), b.refused(board.ReasonMessageRate), b.refused(board.ReasonBan))
 		}
 	})
+	t.Run("batch", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.MessagesPerSecond = 5 })
+		batch := "[\n  {\"id\":1},\n  {\"id\":\"a,\\\"]\"},\n  {\"id\":3,\"params\":[1,2]},{},{},\n{}\n]\n"
+		post := func(fields string) (status int) {
+			c := b.visit()
+			c.say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", fields, len(batch), batch))
+			resp, _ := c.answer("POST")
+			return resp.StatusCode
+		}
+		if status := post("Mcp-Protocol-Version: 2025-06-18\r\n"); status != http.StatusOK || b.cell.Messages.Load() != 1 {
+			t.Errorf("%d, %d messages where there are no batches", status, b.cell.Messages.Load())
+		}
+		if status := post(""); status != http.StatusOK || b.cell.Messages.Load() != 1+6 {
+			t.Errorf("%d, %d messages", status, b.cell.Messages.Load())
+		}
+		if status := post(""); status != http.StatusTooManyRequests {
+			t.Errorf("%d after a batch of more than the rate", status)
+		}
+	})
 	t.Run("throttle", func(t *testing.T) {
 		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
 			s.Limits.MessagesPerSecond = 20
