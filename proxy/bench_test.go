@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -249,6 +250,7 @@ func benchWorker(role string) error {
 		Spec:           spec,
 		Nodes:          []NodeSlot{{Node: topology.Node{Name: "n"}, Address: netip.MustParseAddrPort(node)}},
 		MaxConnections: 9_000,
+		Key:            make([]byte, affinity.MinKey),
 	}, shared, map[string]int{fileTCP: fd}, deaf{}, log.New(io.Discard))
 	if err != nil {
 		return err

@@ -255,7 +255,7 @@ func TestFit(t *testing.T) {
 			next := old
 			test.change(&next)
 			var r Reloaded
-			got, err := m.fit(&next, &effective{old, c}, &r)
+			got, err := m.fit(&next, &effective{spec: old, capacity: c}, &r)
 			if test.wantErr != "" {
 				if err == nil || err.Error() != test.wantErr {
 					t.Errorf("got %v, want %s", err, test.wantErr)

@@ -122,7 +122,9 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		master: master,
 	}
 	w.picker.seed(b.Global().Seed + uint64(w.index))
-	w.apply(s)
+	if err := w.apply(s); err != nil {
+		return nil, err
+	}
 	for name, fd := range listeners {
 		acceptor := reactor.Acceptor(w)
 		if name == fileHTTP {
@@ -168,7 +170,7 @@ func (w *worker) handle(m prefork.Message) {
 	case messageSpec:
 		var s WorkerSpec
 		if err = decode(m, messageSpec, &s); err == nil {
-			w.apply(s)
+			err = w.apply(s)
 			w.report(messageReady, nil)
 		}
 	case messageNodes:
@@ -182,7 +184,7 @@ func (w *worker) handle(m prefork.Message) {
 }
 
 // apply takes over a specification. Connections stay.
-func (w *worker) apply(s WorkerSpec) {
+func (w *worker) apply(s WorkerSpec) error {
 	w.spec, w.max = s.Spec, s.MaxConnections
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
@@ -205,8 +207,8 @@ func (w *worker) apply(s WorkerSpec) {
 			w.backends[slot] = nil
 		}
 	}
-	w.http.apply(&s.Spec)
 	w.syncNodes()
+	return w.http.apply(&s)
 }
 
 // syncNodes closes what was connected to nodes that have gone down.
