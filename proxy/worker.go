@@ -39,7 +39,8 @@ type worker struct {
 
 	listener  *reactor.Listener
 	spare     *pair // free pairs, linked by next
-	lingering int   // refused clients that still hold a descriptor
+	open      int   // clients that hold a descriptor, counted as active or not
+	lingering int   // the refused ones of them
 	draining  bool
 	deadline  reactor.Timer // of draining
 	beat      reactor.Timer
@@ -225,7 +226,7 @@ func (w *worker) drain(timeout time.Duration) {
 }
 
 func (w *worker) endIfDrained() {
-	if w.draining && w.cell.Active.Load() == 0 && w.lingering == 0 {
+	if w.draining && w.open == 0 {
 		w.report(messageDrained, nil)
 		w.loop.Stop()
 	}

@@ -99,3 +99,41 @@ func TestProxyProtocol(t *testing.T) {
 		t.Fatal("a trusted peer without a header was served")
 	}
 }
+
+// A client takes the last words of a lost node also while the worker drains.
+func TestDrainWaitsForLastWords(t *testing.T) {
+	cut := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		go func() { <-cut; _ = c.SetLinger(0); c.Close() }()
+		chunk := make([]byte, 64<<10)
+		for {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	b := startWorker(t, []string{n.address()}, nil)
+	c := b.dial("")
+	var p *pair
+	b.eventually("the client to be full", func() (full bool) {
+		b.on(func() {
+			if p = b.backends[0].pairs; p != nil {
+				full = p.node.Paused()
+			}
+		})
+		return full
+	})
+	close(cut)
+	b.eventually("the node to be lost", func() (lost bool) {
+		b.on(func() { lost = p.state == flushing })
+		return lost
+	})
+	b.on(func() { b.drain(time.Minute) })
+	got, err := io.Copy(io.Discard, c.r)
+	if want := b.board.NodeTotals(0).BytesOut; err != nil || uint64(got) != want {
+		t.Fatalf("%d bytes arrived of %d, %v", got, want, err)
+	}
+	if kind := <-b.kinds; kind != messageDrained {
+		t.Fatal(kind)
+	}
+}
