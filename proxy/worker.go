@@ -169,6 +169,7 @@ func (w *worker) handle(m prefork.Message) {
 
 // apply takes over a specification. Connections stay.
 func (w *worker) apply(s WorkerSpec) {
+	w.syncNodes() // while the backends of slots that were freed are still known
 	w.spec, w.max = s.Spec, s.MaxConnections
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))

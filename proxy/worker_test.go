@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 func TestIdleTimeout(t *testing.T) {
@@ -135,5 +137,26 @@ func TestDrainWaitsForLastWords(t *testing.T) {
 	}
 	if kind := <-b.kinds; kind != messageDrained {
 		t.Fatal(kind)
+	}
+}
+
+// A slot may be freed by the master while a worker, looking at the board a moment before, connects to it.
+func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
+	b := startWorker(t, []string{startNode(t, "a", nil).address(), startNode(t, "b", nil).address()}, func(s *Spec) {
+		s.Balance, s.Sticky.TCP = BalanceRoundRobin, StickyNone
+	})
+	for range 4 {
+		c := b.dial("")
+		c.say("x\n")
+		c.hear()
+	}
+	b.board.SetNodeState(0, board.Absent, time.Now())
+	b.on(func() {
+		left := NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Address: netip.MustParseAddrPort(b.backends[1].address.String())}
+		b.apply(WorkerSpec{Spec: b.spec, Nodes: []NodeSlot{left}, MaxConnections: b.max})
+	})
+	b.eventually("its clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
+	if n := b.board.NodeActive(1); n != 2 {
+		t.Fatalf("%d connections on the other node", n)
 	}
 }
