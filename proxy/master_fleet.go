@@ -166,6 +166,7 @@ func (f *fleet) leave(g *generation) {
 func (f *fleet) retire(ctx context.Context, g *generation) error {
 	f.mu.Lock()
 	g.retiring = true
+	closeFiles(g.files) // or newcomers would wait in the queues of workers that have closed theirs
 	pool := g.pool
 	f.mu.Unlock()
 	err := pool.Stop(ctx)
