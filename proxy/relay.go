@@ -119,6 +119,7 @@ func (c *clientEnd) OnEOF(*reactor.Conn) {
 	p := (*pair)(c)
 	p.clientEOF = true
 	switch {
+	case p.state == dismissed: // closes by itself once it has everything
 	case p.state != relaying:
 		p.close()
 	case p.nodeEOF:

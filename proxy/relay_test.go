@@ -225,3 +225,50 @@ func TestNodeEndsInsideALine(t *testing.T) {
 		b.eventually("the pair to end", func() bool { return b.board.Active() == 0 })
 	}
 }
+
+// A dismissed client that has ended its stream still gets everything that was sent to it before.
+func TestDismissedClientGetsWhatIsPending(t *testing.T) {
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		lines := bytes.Repeat([]byte("0123456789abcde\n"), 4096)
+		for {
+			if _, err := c.Write(lines); err != nil {
+				return
+			}
+		}
+	})
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.MaxMessage = 1000 })
+	c := b.dial("")
+	var p *pair
+	b.eventually("the client to be full", func() (full bool) {
+		b.on(func() {
+			if p = b.backends[0].pairs; p != nil {
+				full = p.node.Paused()
+			}
+		})
+		return full
+	})
+	c.say(strings.Repeat("x", 1001))
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the end to be seen", func() (seen bool) {
+		b.on(func() {
+			b.loop.Cancel(&p.timer) // as if there were no hurry
+			seen = p.clientEOF
+		})
+		return seen
+	})
+	var got uint64
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			break
+		}
+		if !strings.Contains(line, "error") {
+			got += uint64(len(line))
+		}
+	}
+	if want := b.board.NodeTotals(0).BytesOut; got < want-15 {
+		t.Fatalf("%d bytes arrived of %d", got, want)
+	}
+}
