@@ -108,6 +108,7 @@ func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 		w.putClient(c)
 		return
 	}
+	w.open++
 	w.cell.Accepted.Add(1)
 	if contains(w.limits.trusted, peer.Addr()) {
 		c.within(greetingTimeout)
@@ -384,6 +385,7 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 // OnClose ends what the client had asked for.
 func (c *httpClient) OnClose(*reactor.Conn, error) {
 	w := c.w
+	w.open--
 	if c.x != nil {
 		c.x.end()
 	}

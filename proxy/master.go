@@ -293,7 +293,15 @@ func (m *master) onClose(f func()) { m.closers = append(m.closers, f) }
 func (m *master) close() {
 	m.endServe()
 	m.background.Wait()
+	m.awaitReload()
 	for _, f := range slices.Backward(m.closers) {
 		f()
 	}
+}
+
+// awaitReload returns when no reload is under way: what it has started can then be ended. No other one
+// begins once serving has ended.
+func (m *master) awaitReload() {
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
 }

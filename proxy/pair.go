@@ -154,6 +154,7 @@ func (p *pair) gone() {
 		return
 	}
 	w := p.w
+	w.open--
 	w.loop.Cancel(&p.timer)
 	if p.state == dismissed {
 		w.lingering--

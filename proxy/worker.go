@@ -40,7 +40,8 @@ type worker struct {
 	listeners []*reactor.Listener
 	spare     *pair // free pairs, linked by next
 	http      frontend
-	lingering int // refused clients that still hold a descriptor
+	open      int // clients that hold a descriptor, counted as active or not
+	lingering int // the refused ones of them
 	draining  bool
 	deadline  reactor.Timer // of draining
 	beat      reactor.Timer
@@ -185,6 +186,7 @@ func (w *worker) handle(m prefork.Message) {
 
 // apply takes over a specification. Connections stay.
 func (w *worker) apply(s WorkerSpec) error {
+	w.syncNodes() // while the backends of slots that were freed are still known
 	w.spec, w.max = s.Spec, s.MaxConnections
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
@@ -249,7 +251,7 @@ func (w *worker) drain(timeout time.Duration) {
 }
 
 func (w *worker) endIfDrained() {
-	if w.draining && w.cell.Active.Load() == 0 && w.lingering == 0 {
+	if w.draining && w.open == 0 {
 		w.report(messageDrained, nil)
 		w.loop.Stop()
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 func TestIdleTimeout(t *testing.T) {
@@ -97,5 +99,64 @@ func TestProxyProtocol(t *testing.T) {
 	bad.say("GET / HTTP/1.1\r\n")
 	if _, err := bad.r.ReadByte(); err == nil {
 		t.Fatal("a trusted peer without a header was served")
+	}
+}
+
+// A client takes the last words of a lost node also while the worker drains.
+func TestDrainWaitsForLastWords(t *testing.T) {
+	cut := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		go func() { <-cut; _ = c.SetLinger(0); c.Close() }()
+		chunk := make([]byte, 64<<10)
+		for {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	b := startWorker(t, []string{n.address()}, nil)
+	c := b.dial("")
+	var p *pair
+	b.eventually("the client to be full", func() (full bool) {
+		b.on(func() {
+			if p = b.backends[0].pairs; p != nil {
+				full = p.node.Paused()
+			}
+		})
+		return full
+	})
+	close(cut)
+	b.eventually("the node to be lost", func() (lost bool) {
+		b.on(func() { lost = p.state == flushing })
+		return lost
+	})
+	b.on(func() { b.drain(time.Minute) })
+	got, err := io.Copy(io.Discard, c.r)
+	if want := b.board.NodeTotals(0).BytesOut; err != nil || uint64(got) != want {
+		t.Fatalf("%d bytes arrived of %d, %v", got, want, err)
+	}
+	if kind := <-b.kinds; kind != messageDrained {
+		t.Fatal(kind)
+	}
+}
+
+// A slot may be freed by the master while a worker, looking at the board a moment before, connects to it.
+func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
+	b := startWorker(t, []string{startNode(t, "a", nil).address(), startNode(t, "b", nil).address()}, func(s *Spec) {
+		s.Balance, s.Sticky.TCP = BalanceRoundRobin, StickyNone
+	})
+	for range 4 {
+		c := b.dial("")
+		c.say("x\n")
+		c.hear()
+	}
+	b.board.SetNodeState(0, board.Absent, time.Now())
+	b.on(func() {
+		left := NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Address: netip.MustParseAddrPort(b.backends[1].address.String())}
+		b.apply(WorkerSpec{Spec: b.spec, Nodes: []NodeSlot{left}, MaxConnections: b.max})
+	})
+	b.eventually("its clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
+	if n := b.board.NodeActive(1); n != 2 {
+		t.Fatalf("%d connections on the other node", n)
 	}
 }

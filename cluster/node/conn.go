@@ -115,7 +115,7 @@ func (c *conn) finish() {
 	case c.asleep != nil:
 	case c.ended:
 		c.CloseAfterFlush()
-	case c.worker.draining && !c.leaving && !c.Paused() && !unread(c.FD()):
+	case c.worker.draining && !c.leaving && !c.Paused() && c.Pending() == 0 && !unread(c.FD()):
 		c.leave()
 	}
 }

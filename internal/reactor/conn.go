@@ -18,7 +18,9 @@ type Handler interface {
 	// OnEOF says that the peer has ended its stream; everything before was
 	// offered. Writing may go on.
 	OnEOF(c *Conn)
-	// OnDrained says that all output which Send had to keep is written.
+	// OnDrained says that Send keeps nothing any more: all output is written,
+	// or none ever will be because the peer takes no more. It is not called
+	// when that closes the connection.
 	OnDrained(c *Conn)
 	// OnClose is the last call for a connection and comes exactly once, never
 	// from inside Close. err is nil when this side closed. The Conn may be
@@ -275,19 +277,20 @@ func (c *Conn) flush() {
 	n, err := c.write(c.out.bytes())
 	if err != nil {
 		c.broken()
-		return
+	} else {
+		c.out.consume(n)
+		if len(c.out.bytes()) > 0 {
+			return
+		}
+		c.release(&c.out)
+		switch {
+		case c.has(flagClosing):
+			c.Close()
+		case c.has(flagEnding):
+			c.end()
+		}
 	}
-	c.out.consume(n)
-	if len(c.out.bytes()) > 0 {
-		return
-	}
-	c.release(&c.out)
-	switch {
-	case c.has(flagClosing):
-		c.Close()
-	case c.has(flagEnding):
-		c.end()
-	default:
+	if c.has(flagOpen) {
 		c.handler.OnDrained(c)
 	}
 }
