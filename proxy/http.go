@@ -302,6 +302,9 @@ func (c *httpClient) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 		consumed += n
 	}
 	c.left = uint32(len(p) - consumed)
+	if c.ended && c.left == 0 && c.state == reading && c.x == nil {
+		c.part() // that was its last request
+	}
 	return consumed
 }
 

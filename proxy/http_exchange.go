@@ -102,6 +102,9 @@ func (x *exchange) leave() {
 		x.next.prev = x.prev
 	}
 	x.next, x.prev = nil, nil
+	if b.exchanges == nil && b.pairs == nil {
+		b.askedAt = 0 // nobody awaits an answer any more
+	}
 }
 
 // dropNode closes the connection to the node.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -654,4 +655,24 @@ func TestPorts(t *testing.T) {
 	c := b.visit()
 	c.say(getRequest)
 	c.denied(503)
+}
+
+// A trusted balancer in front tells whose requests it passes on.
+func TestPROXYProtocolOverHTTP(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Values("X-Forwarded-For"))
+	})}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
+	header := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:80")))
+	for _, pieces := range [][]string{{header + getRequest}, {header[:5], header[5:] + getRequest[:7], getRequest[7:]}} {
+		c := b.visit()
+		for _, p := range pieces {
+			c.say(p)
+		}
+		if _, got := c.answer("GET"); got != "[192.0.2.7]" {
+			t.Errorf("the node was told %s", got)
+		}
+	}
+	c := b.visit()
+	c.say(getRequest)
+	c.ended()
 }

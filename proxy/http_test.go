@@ -346,6 +346,10 @@ func TestAbortReachesTheNode(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the node does not learn that its client has gone")
 	}
+	b.eventually("nobody to await an answer", func() (ok bool) {
+		b.on(func() { ok = b.backends[0].exchanges == nil && b.backends[0].askedAt == 0 })
+		return ok
+	})
 }
 
 func TestEventsAreForwardedAtOnce(t *testing.T) {
