@@ -236,6 +236,7 @@ func (p *pair) tick() {
 	now := p.w.loop.Now()
 	if p.resumeAt != 0 && now >= p.resumeAt {
 		p.resumeAt = 0
+		p.lastActive = now // it was not the client who kept silent
 		p.readClient()
 	}
 	if idle := p.w.spec.Timeouts.Idle; idle > 0 && p.resumeAt == 0 && now-p.lastActive >= int64(idle) {

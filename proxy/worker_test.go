@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,27 @@ func TestIdleTimeout(t *testing.T) {
 	}
 	if idle := time.Since(start); idle < 150*time.Millisecond {
 		t.Fatalf("closed after %v", idle)
+	}
+}
+
+// Waiting for the rate is not being idle.
+func TestThrottledLongerThanTheIdleTimeout(t *testing.T) {
+	n := startNode(t, "a", nil)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) {
+		s.Timeouts.Idle = 100 * time.Millisecond
+		s.Limits.MessagesPerSecond = 10
+		s.Limits.Action = ActionThrottle
+	})
+	c := b.dial("")
+	batch := "[{}" + strings.Repeat(",{}", 14) + "]" // half a second more than may come at once
+	c.say(batch + "\nx\n")
+	for _, want := range []string{"a:" + batch, "a:x"} {
+		if got := c.hear(); got != want {
+			t.Fatalf("heard %q, want %q", got, want)
+		}
+	}
+	if b.cell.Throttles.Load() == 0 {
+		t.Error("nobody was throttled")
 	}
 }
 
