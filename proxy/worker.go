@@ -40,7 +40,7 @@ type worker struct {
 	listener  *reactor.Listener
 	spare     *pair // free pairs, linked by next
 	open      int   // clients that hold a descriptor, counted as active or not
-	lingering int   // the refused ones of them
+	lingering int   // those of them that are only to hear the last words
 	draining  bool
 	deadline  reactor.Timer // of draining
 	beat      reactor.Timer
