@@ -23,7 +23,7 @@ func (c *clientEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
 	case relaying:
 		return p.fromClient(data)
 	default:
-		return len(data) // dismissed: nobody is going to answer
+		return len(data) // nobody is going to answer
 	}
 }
 
@@ -119,7 +119,7 @@ func (c *clientEnd) OnEOF(*reactor.Conn) {
 	p := (*pair)(c)
 	p.clientEOF = true
 	switch {
-	case p.state == dismissed: // closes by itself once it has everything
+	case p.state == dismissed || p.state == flushing: // closes by itself once it has everything
 	case p.state != relaying:
 		p.close()
 	case p.nodeEOF:
@@ -222,9 +222,7 @@ func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
 	}
 	p.release()
 	if p.client.Open() && p.state != dismissed {
-		p.state = flushing
-		p.w.loop.Schedule(&p.timer, flushTime, p)
-		p.client.CloseAfterFlush()
+		p.flush()
 	}
 	p.gone()
 }
@@ -236,6 +234,7 @@ func (p *pair) tick() {
 	now := p.w.loop.Now()
 	if p.resumeAt != 0 && now >= p.resumeAt {
 		p.resumeAt = 0
+		p.lastActive = now // it was not the client who kept silent
 		p.readClient()
 	}
 	if idle := p.w.spec.Timeouts.Idle; idle > 0 && p.resumeAt == 0 && now-p.lastActive >= int64(idle) {

@@ -272,3 +272,29 @@ func TestDismissedClientGetsWhatIsPending(t *testing.T) {
 		t.Fatalf("%d bytes arrived of %d", got, want)
 	}
 }
+
+// The last words of a node reach a client who goes on speaking: closing over what it says would reset the
+// connection, and with it what is still on its way.
+func TestLastWordsReachAClientWhoSpeaks(t *testing.T) {
+	reply := bytes.Repeat([]byte("0123456789abcde\n"), 1<<20/16)
+	cut := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		_, _ = bufio.NewReader(c).ReadString('\n')
+		_, _ = c.Write(reply)
+		<-cut
+		_ = c.SetLinger(0)
+	})
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Limits.MessagesPerSecond = 0 })
+	c := b.dial("")
+	c.say("1\n")
+	b.eventually("the reply to be relayed", func() bool { return b.board.NodeTotals(0).BytesOut == uint64(len(reply)) })
+	var p *pair
+	b.on(func() { p = b.backends[0].pairs })
+	close(cut)
+	b.eventually("the node to be lost", func() bool { return b.board.NodeActive(0) == 0 })
+	b.on(func() { b.loop.Cancel(&p.timer) }) // as if there were no hurry
+	c.say("2\n")
+	if n, err := io.Copy(io.Discard, c.r); err != nil || n != int64(len(reply)) {
+		t.Fatalf("%d bytes arrived of %d, %v", n, len(reply), err)
+	}
+}

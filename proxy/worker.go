@@ -48,6 +48,7 @@ type worker struct {
 	beatDue   int64          // when beat should fire, to tell how late the loop is
 	inspector *mcp.Inspector // spare, see takeInspector
 	scratch   []byte         // for answers
+	complaint int64          // when complain last logged something, 0 = never
 }
 
 // Worker plays the role of a worker process until the master ends it or is
@@ -232,6 +233,17 @@ func (w *worker) report(kind string, data any) {
 	if err := w.master.Send(kind, data); err != nil {
 		w.log.Error("lost the master", "err", err)
 		w.loop.Stop()
+	}
+}
+
+// complaintEvery is how often complain logs at most.
+const complaintEvery = time.Second
+
+// complain logs what may well go wrong for every client alike. The loop waits for the log.
+func (w *worker) complain(what string, keyvals ...any) {
+	if now := w.loop.Now(); w.complaint == 0 || now-w.complaint >= int64(complaintEvery) {
+		w.complaint = now
+		w.log.Error(what, keyvals...)
 	}
 }
 

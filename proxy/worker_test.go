@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,27 @@ func TestIdleTimeout(t *testing.T) {
 	}
 	if idle := time.Since(start); idle < 150*time.Millisecond {
 		t.Fatalf("closed after %v", idle)
+	}
+}
+
+// Waiting for the rate is not being idle.
+func TestThrottledLongerThanTheIdleTimeout(t *testing.T) {
+	n := startNode(t, "a", nil)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) {
+		s.Timeouts.Idle = 100 * time.Millisecond
+		s.Limits.MessagesPerSecond = 10
+		s.Limits.Action = ActionThrottle
+	})
+	c := b.dial("")
+	batch := "[{}" + strings.Repeat(",{}", 14) + "]" // half a second more than may come at once
+	c.say(batch + "\nx\n")
+	for _, want := range []string{"a:" + batch, "a:x"} {
+		if got := c.hear(); got != want {
+			t.Fatalf("heard %q, want %q", got, want)
+		}
+	}
+	if b.cell.Throttles.Load() == 0 {
+		t.Error("nobody was throttled")
 	}
 }
 
@@ -151,10 +173,7 @@ func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
 		c.hear()
 	}
 	b.board.SetNodeState(0, board.Absent, time.Now())
-	b.on(func() {
-		left := NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Address: netip.MustParseAddrPort(b.backends[1].address.String())}
-		b.apply(WorkerSpec{Spec: b.spec, Nodes: []NodeSlot{left}, MaxConnections: b.max})
-	})
+	b.respec(b.spec, NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Address: b.backends[1].address})
 	b.eventually("its clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
 	if n := b.board.NodeActive(1); n != 2 {
 		t.Fatalf("%d connections on the other node", n)

@@ -358,6 +358,37 @@ func TestDrainWaitsForASlowReader(t *testing.T) {
 	}
 }
 
+// Requests that were read but not looked at, because the client is slow, are answered as well.
+func TestDrainAnswersWhatIsInHand(t *testing.T) {
+	b := startWorker(t, nil)
+	c := dial(t, b.addr)
+	waitFor(t, func() bool { return b.tally.total() == 1 })
+	on := func(fn func()) {
+		done := make(chan struct{})
+		b.loop.Post(func() { fn(); close(done) })
+		<-done
+	}
+	filler := 0
+	on(func() {
+		for chunk := make([]byte, 16<<10); b.conns[0].Pending() <= maxPending; filler += len(chunk) {
+			b.conns[0].Send(chunk)
+		}
+	})
+	const requests = 100
+	c.send(strings.Repeat(ping(1), requests))
+	waitFor(t, func() (paused bool) {
+		on(func() { paused = b.conns[0].Paused() })
+		return paused
+	})
+	on(b.drain)
+	_, err := io.CopyN(io.Discard, c.in, int64(filler))
+	must(t, err)
+	for range requests {
+		c.wants(pong(1))
+	}
+	c.ends()
+}
+
 func TestDrainClosesWhoDoesNot(t *testing.T) {
 	b := startWorker(t, nil)
 	dial(t, b.addr).initialize()

@@ -318,14 +318,9 @@ func (c *Conn) write(p []byte) (int, error) {
 // read offers input in hand again if that was put off, then reads until the
 // socket is empty, the handler has enough, or it is the turn of others.
 func (c *Conn) read() {
-	if c.has(flagReoffer) && !c.has(flagPaused) && c.has(flagOpen) {
-		c.flags &^= flagReoffer
-		if c.in != nil {
-			c.offer()
-		}
-	}
 	const wanted, unwanted = flagOpen | flagReadable, flagPaused | flagEOF | flagConnecting
 	for range maxReadsPerTurn {
+		c.reoffer()
 		if c.flags&wanted != wanted || c.has(unwanted) {
 			return
 		}
@@ -334,6 +329,16 @@ func (c *Conn) read() {
 		}
 	}
 	c.enqueue()
+}
+
+// reoffer offers input in hand again if Resume has asked for that.
+func (c *Conn) reoffer() {
+	if c.has(flagReoffer) && !c.has(flagPaused) && c.has(flagOpen) {
+		c.flags &^= flagReoffer
+		if c.in != nil {
+			c.offer()
+		}
+	}
 }
 
 // readOnce does one read and offers what it brought. It returns false when

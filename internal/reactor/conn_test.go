@@ -407,3 +407,36 @@ func TestDrainedWhateverBecomesOfTheOutput(t *testing.T) {
 		on(l, r.Close)
 	})
 }
+
+// A handler may stop and go on within one call; what it left is still offered before the end is told.
+func TestResumeWithinOnData(t *testing.T) {
+	l := startLoop(t)
+	ended, offers := false, 0
+	late := make(chan bool, 8)
+	r := newRecorder(nil)
+	r.data = func(c *Conn, p []byte) int {
+		if offers++; offers == 1 {
+			c.Pause()
+			c.Resume()
+			return 0
+		}
+		late <- ended
+		return len(p)
+	}
+	r.onEOF = func(*Conn) { ended = true }
+	fd, peer := tcpPair(t)
+	if _, err := io.WriteString(peer, "goodbye"); err != nil {
+		t.Fatal(err)
+	}
+	peer.Close() // input and end are one event
+	on(l, func() {
+		if err := l.Attach(&r.Conn, fd, r); err != nil {
+			t.Error(err)
+		}
+	})
+	if receive(t, "what was left", late) {
+		t.Error("offered after the end")
+	}
+	receive(t, "the end", r.eof)
+	on(l, r.Close)
+}
