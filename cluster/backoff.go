@@ -19,7 +19,7 @@ var defaultPace = pace{
 	healthy:      30 * time.Second,
 	crashLoop:    5,
 	startTimeout: 30 * time.Second,
-	stopGrace:    10 * time.Second,
+	stopGrace:    15 * time.Second, // longer than a node takes to drain
 	survey:       5 * time.Second,
 }
 

@@ -227,7 +227,7 @@ func (m *master) run(ctx context.Context) error {
 		case <-sweep.C:
 			m.fleet.replaceHung()
 			if m.members.sweep() {
-				m.fleet.respec()
+				m.background.Go(m.fleet.respec) // it waits for workers
 			}
 		}
 	}
