@@ -37,22 +37,35 @@ type chaos struct {
 	mark string
 	lb   *proxy.Client
 	addr string
+
+	where string // for messages
 }
 
-// TestChaos kills any process of a system at any moment, again and again: the next "up" must work at
-// once, connections through other workers live on, and "down" leaves nothing.
+// TestChaos kills or freezes any process of a system at any moment, also while it starts or stops, again
+// and again: the next "up" must work at once, connections through other workers live on, nothing runs
+// twice, and "down" leaves nothing.
 //
 //	go test ./cmd -run TestChaos -v -timeout 1h -chaos.rounds 200 -chaos.seed 42
 func TestChaos(t *testing.T) {
 	t.Logf("seed %d", *chaosSeed)
 	c := newChaos(t, *chaosSeed)
 	for round := range *chaosRounds {
-		c.must("up")
-		c.round(round)
-		if c.rand.IntN(3) == 0 {
+		c.where = fmt.Sprintf("round %d", round)
+		switch c.rand.IntN(5) {
+		case 0:
 			c.must("down")
 			c.nothingIsLeft()
+			c.strikeDuring("up", 300*time.Millisecond)
+		case 1:
+			c.must("up")
+			c.strikeDuring("down", 200*time.Millisecond)
+		default:
+			c.must("up")
+			c.strikeUnderLoad()
 		}
+		c.must("up")
+		c.await("health", func() bool { return c.command("health").Run() == nil })
+		c.nothingTwice()
 	}
 	c.must("down")
 	c.nothingIsLeft()
@@ -84,12 +97,12 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	}
 	c.env = append(os.Environ(), c.mark, "ERLMCP_STATE_DIR="+dir, "XDG_CONFIG_HOME="+dir,
 		"ERLMCP_CLUSTER_NODES=["+strings.Join(nodes, ", ")+"]", "ERLMCP_LB_LISTEN_TCP="+c.addr,
-		"ERLMCP_LB_LISTEN_HTTP=", "ERLMCP_LB_LISTEN_ADMIN=", "ERLMCP_LB_LISTEN_HEALTH=", "ERLMCP_LB_WORKERS=3", "ERLMCP_LB_MAX_CONNECTIONS=2000")
+		"ERLMCP_LB_LISTEN_HTTP=", "ERLMCP_LB_LISTEN_HTTP=", "ERLMCP_LB_LISTEN_ADMIN=", "ERLMCP_LB_LISTEN_HEALTH=", "ERLMCP_LB_WORKERS=3", "ERLMCP_LB_MAX_CONNECTIONS=2000")
 	return c
 }
 
-// round kills one process, maybe in the middle of a load test, and repairs the damage.
-func (c *chaos) round(n int) {
+// strikeUnderLoad strikes while clients are served, maybe in the middle of a load test.
+func (c *chaos) strikeUnderLoad() {
 	c.Helper()
 	clients := c.connect(30)
 	load, ended := c.command("loadtest", "300", "2", "--target", c.addr, "--failover", "none", "--agents", "2"), make(chan struct{})
@@ -104,27 +117,60 @@ func (c *chaos) round(n int) {
 	} else {
 		close(ended)
 	}
-	time.Sleep(time.Duration(c.rand.IntN(1500)) * time.Millisecond) // any moment will do
-	all := c.processes()
-	victim := all[c.rand.IntN(len(all))]
-	held := c.heldBy(victim.pid)
-	c.Logf("round %d: kill %s", n, victim)
-	if err := syscall.Kill(victim.pid, syscall.SIGKILL); err != nil && err != syscall.ESRCH {
-		c.Fatal(err)
-	}
+	time.Sleep(c.within(1500 * time.Millisecond))
+	victim, held := c.strike()
 	select {
 	case <-ended:
 	case <-time.After(90 * time.Second):
-		c.Fatalf("the load test does not end after the end of %s", victim)
+		c.Fatalf("%s: the load test does not end after %s was struck", c.where, victim)
 	}
 	c.must("up")
 	c.await("health", func() bool { return c.command("health").Run() == nil })
 	if lost := dead(clients); victim.harmless() && lost > held {
-		c.Errorf("round %d: the end of %s, with %d connections, ended %d", n, victim, held, lost)
+		c.Errorf("%s: the end of %s, with %d connections, ended %d", c.where, victim, held, lost)
 	}
 	for _, client := range clients {
 		client.Close()
 	}
+}
+
+// strikeDuring strikes while a command is at work.
+func (c *chaos) strikeDuring(command string, most time.Duration) {
+	c.Helper()
+	cmd := c.command(command)
+	if err := cmd.Start(); err != nil {
+		c.Fatal(err)
+	}
+	time.Sleep(c.within(most))
+	c.strike()
+	_ = cmd.Wait() // it may have failed, or be the victim
+}
+
+// within is any moment of a span of time.
+func (c *chaos) within(most time.Duration) time.Duration {
+	return time.Duration(c.rand.Int64N(int64(most)))
+}
+
+// strike kills a process, or freezes it for a moment, and returns how many connections it had if it is a
+// worker of the balancer.
+func (c *chaos) strike() (victim chaosProcess, held int) {
+	c.Helper()
+	all := c.processes()
+	if len(all) == 0 {
+		return victim, 0
+	}
+	victim = all[c.rand.IntN(len(all))]
+	held = c.heldBy(victim.pid)
+	if c.rand.IntN(4) == 0 {
+		c.Logf("%s: freeze %s", c.where, victim)
+		_ = syscall.Kill(victim.pid, syscall.SIGSTOP) // fails when it has just ended
+		time.Sleep(c.within(time.Second))
+		_ = syscall.Kill(victim.pid, syscall.SIGCONT)
+		return victim, held
+	}
+	c.Logf("%s: kill %s", c.where, victim)
+	_ = syscall.Kill(victim.pid, syscall.SIGKILL)
+	return victim, held
 }
 
 // connect has clients served.
@@ -139,7 +185,7 @@ func (c *chaos) connect(n int) []net.Conn {
 		clients[i] = conn
 	}
 	if lost := dead(clients); lost > 0 {
-		c.Fatalf("%d of %d clients are not served", lost, n)
+		c.Fatalf("%s: %d of %d clients are not served", c.where, lost, n)
 	}
 	return clients
 }
@@ -163,7 +209,7 @@ func dead(clients []net.Conn) (n int) {
 func (c *chaos) heldBy(pid int) int {
 	s, err := c.lb.Stats(c.Context())
 	if err != nil {
-		c.Fatal(err)
+		return 0 // it does not run just now
 	}
 	for _, w := range s.Workers {
 		if w.PID == pid {
@@ -171,6 +217,23 @@ func (c *chaos) heldBy(pid int) int {
 		}
 	}
 	return 0
+}
+
+// nothingTwice requires that there is one of each process of which there must be one.
+func (c *chaos) nothingTwice() {
+	c.Helper()
+	all := c.processes()
+	for _, role := range []string{"cluster supervise", "lb serve", "node serve --name a ", "node serve --name b "} {
+		n := 0
+		for _, p := range all {
+			if strings.Contains(p.args+" ", role) {
+				n++
+			}
+		}
+		if n != 1 {
+			c.Fatalf("%s: %d processes %q: %v", c.where, n, role, all)
+		}
+	}
 }
 
 // nothingIsLeft requires that no process remains.
@@ -183,7 +246,7 @@ func (c *chaos) await(what string, so func() bool) {
 	c.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			c.Fatalf("waited in vain for %s; running: %v", what, c.processes())
+			c.Fatalf("%s: waited in vain for %s; running: %v", c.where, what, c.processes())
 		}
 	}
 }
@@ -202,7 +265,7 @@ func (c *chaos) must(args ...string) {
 	cmd := exec.CommandContext(ctx, "erlmcp", args...)
 	cmd.Env = c.env
 	if out, err := cmd.CombinedOutput(); err != nil {
-		c.Fatalf("erlmcp %s: %v: %s; running: %v", strings.Join(args, " "), err, out, c.processes())
+		c.Fatalf("%s: erlmcp %s: %v: %s; running: %v", c.where, strings.Join(args, " "), err, out, c.processes())
 	}
 }
 

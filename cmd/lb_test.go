@@ -63,7 +63,7 @@ func echoNode(t *testing.T) (port int) {
 func (f *foreground) configure(nodePort, maxConnections int) {
 	f.t.Helper()
 	text := fmt.Sprintf(`lb:
-  listen: {tcp: "127.0.0.1:0", admin: "", health: ""}
+  listen: {tcp: "127.0.0.1:0", http: "", admin: "", health: ""}
   nodes: [{name: n, host: 127.0.0.1, tcp: %d}]
   checks: {kind: tcp}
   max_connections: %d

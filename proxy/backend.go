@@ -60,7 +60,7 @@ func (b *backend) serve(n topology.Node) {
 		}
 		if p := &b.pools[port]; p.address != at {
 			p.empty()
-			*p = nodePool{address: at}
+			*p = nodePool{address: at, epoch: p.epoch}
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -285,6 +286,7 @@ func benchWorker(args []string) error {
 		Spec:           spec,
 		Nodes:          []NodeSlot{{Node: topology.Node{Name: "n"}, Address: netip.MustParseAddrPort(node)}},
 		MaxConnections: 9_000,
+		Key:            make([]byte, affinity.MinKey),
 	}, shared, map[string]int{fileTCP: fd}, deaf{}, log.New(io.Discard))
 	if err != nil {
 		return err

@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -25,15 +27,31 @@ type frontend struct {
 	request  http1.Request  // the head being read
 	response http1.Response // likewise
 	routes   []route
-	clients  *httpClient // all of them, linked by next and prev
-	idle     int         // connections to nodes in the pools
+	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
+	clients  *httpClient    // all of them, linked by next and prev
+	idle     int            // connections to nodes in the pools
 
 	spareClients   *httpClient // linked by next, like the others
 	spareExchanges *exchange
 	spareNodes     *httpNode
 }
 
-func (f *frontend) apply(s *Spec) { f.routes = newRoutes(s.HTTP.Routes) }
+// apply takes over a specification.
+func (f *frontend) apply(s *WorkerSpec) (err error) {
+	f.routes = newRoutes(s.Spec.HTTP.Routes)
+	if f.ring, err = affinity.New(s.Key); err != nil {
+		return err
+	}
+	// Of two nodes of the same name the first is the present one, and the other has moved away.
+	names := make([]string, board.MaxNodes)
+	for _, n := range s.Nodes {
+		if !slices.Contains(names, n.Node.Name) {
+			names[n.Slot] = n.Node.Name
+		}
+	}
+	f.ring.SetNodes(names)
+	return nil
+}
 
 // httpClient is a client's connection.
 //
@@ -90,6 +108,7 @@ func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 		w.putClient(c)
 		return
 	}
+	w.open++
 	w.cell.Accepted.Add(1)
 	if contains(w.limits.trusted, peer.Addr()) {
 		c.within(greetingTimeout)
@@ -283,6 +302,9 @@ func (c *httpClient) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 		consumed += n
 	}
 	c.left = uint32(len(p) - consumed)
+	if c.ended && c.left == 0 && c.state == reading && c.x == nil {
+		c.part() // that was its last request
+	}
 	return consumed
 }
 
@@ -353,6 +375,9 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 	c.ended = true
 	switch x := c.x; {
 	case c.state == waiting, c.state == reading && (x != nil || c.left > c.discard && c.seen == 0):
+		// A request is in hand.
+	case c.state == reading && c.conn.Pending() > 0:
+		c.part() // it has not taken its last answer yet
 	case x == nil || x.node == nil || !x.complete:
 		c.conn.Close()
 	default:
@@ -363,6 +388,7 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 // OnClose ends what the client had asked for.
 func (c *httpClient) OnClose(*reactor.Conn, error) {
 	w := c.w
+	w.open--
 	if c.x != nil {
 		c.x.end()
 	}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -22,13 +23,17 @@ type exchange struct {
 	out  http1.Body // of the response
 	size int64      // of the request's body so far
 
+	batch mcp.Scanner // of a body that may be one
+
 	began int64  // when a connection was first wanted
 	sent  int64  // when the head of the request was sent
 	tried uint64 // nodes that failed it, a bit per slot
 	kept  uint32 // length of the request while it stays in the client's input, to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
+	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
 	interims uint8
+	cookie   int8 // the node that the client's cookie names
 	kind     kind
 	framing  http1.Framing // of the response towards the client
 
@@ -39,8 +44,11 @@ type exchange struct {
 	replayable bool // may be sent twice
 	upgrade    bool // to a WebSocket
 	stateless  bool // of the stateless era: any node will do
+	session    bool // has the tag of a session
+	endpoint   bool // has the tag of a legacy event stream
 	admitted   bool // by the limits
 	resized    bool // the body is in chunks
+	batches    bool // the body may be a batch
 	complete   bool // all of it was sent
 
 	// The response.
@@ -94,6 +102,9 @@ func (x *exchange) leave() {
 		x.next.prev = x.prev
 	}
 	x.next, x.prev = nil, nil
+	if b.exchanges == nil && b.pairs == nil {
+		b.askedAt = 0 // nobody awaits an answer any more
+	}
 }
 
 // dropNode closes the connection to the node.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,7 +49,7 @@ func TestWebSocket(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer ws.CloseNow()
+		defer func() { _ = ws.CloseNow() }()
 		ws.SetReadLimit(1 << 20)
 		for {
 			kind, data, err := ws.Read(r.Context())
@@ -65,6 +66,9 @@ func TestWebSocket(t *testing.T) {
 	ws, resp, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", &websocket.DialOptions{HTTPClient: b.browser()})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if resp.Body != nil {
+		defer resp.Body.Close()
 	}
 	if resp.Header.Get("X-Served-By") != "n0" {
 		t.Errorf("served by %q", resp.Header.Get("X-Served-By"))
@@ -125,13 +129,13 @@ func TestNodeTalksGarbage(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%.40q: %v", garbage, err)
 				}
-				if resp.StatusCode == 103 {
+				resp.Body.Close()
+				if resp.StatusCode == http.StatusEarlyHints {
 					continue
 				}
-				if resp.StatusCode != 502 {
+				if resp.StatusCode != http.StatusBadGateway {
 					t.Errorf("%.40q: %s", garbage, resp.Status)
 				}
-				resp.Body.Close()
 				break
 			}
 			if n := b.refused(board.ReasonBadReply); n != 1 {
@@ -160,6 +164,7 @@ func TestNodeDiesInMidResponse(t *testing.T) {
 			c.say(test.asked)
 			resp, err := http.ReadResponse(c.r, nil)
 			if err == nil {
+				defer resp.Body.Close()
 				var body []byte
 				if body, err = io.ReadAll(resp.Body); err == nil {
 					t.Errorf("%q looks whole", body)
@@ -268,7 +273,7 @@ func TestNodeAnswersBeforeTheRequestIsRead(t *testing.T) {
 	c := b.visit()
 	c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")
 	resp, got := c.answer("POST")
-	if resp.StatusCode != 413 || got != "no" || !resp.Close {
+	if resp.StatusCode != http.StatusRequestEntityTooLarge || got != "no" || !resp.Close {
 		t.Fatalf("%s, %q, close %v", resp.Status, got, resp.Close)
 	}
 	c.ended()
@@ -335,6 +340,7 @@ func TestPatience(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer resp.Body.Close()
 		if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("the stream ends with %v", err)
 		}
@@ -355,7 +361,7 @@ func TestRequestLimits(t *testing.T) {
 		for i := range 3 {
 			c.say(postRequest)
 			resp, body := c.answer("POST")
-			if resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(body, fmt.Sprint(mcp.CodeRateLimited)) || !strings.Contains(body, "retryAfterMs") {
+			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "1" || !strings.Contains(body, fmt.Sprint(mcp.CodeRateLimited)) || !strings.Contains(body, "retryAfterMs") {
 				t.Fatalf("request %d: %s, %q", i, resp.Status, body)
 			}
 		}
@@ -373,6 +379,25 @@ func TestRequestLimits(t *testing.T) {
 			t.Errorf("counted %d, %d, %d", b.cell.Rejects.Load(), b.refused(board.ReasonMessageRate), b.refused(board.ReasonBan))
 		}
 	})
+	t.Run("batch", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.MessagesPerSecond = 5 })
+		batch := "[\n  {\"id\":1},\n  {\"id\":\"a,\\\"]\"},\n  {\"id\":3,\"params\":[1,2]},{},{},\n{}\n]\n"
+		post := func(fields string) (status int) {
+			c := b.visit()
+			c.say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", fields, len(batch), batch))
+			resp, _ := c.answer("POST")
+			return resp.StatusCode
+		}
+		if status := post("Mcp-Protocol-Version: 2025-06-18\r\n"); status != http.StatusOK || b.cell.Messages.Load() != 1 {
+			t.Errorf("%d, %d messages where there are no batches", status, b.cell.Messages.Load())
+		}
+		if status := post(""); status != http.StatusOK || b.cell.Messages.Load() != 1+6 {
+			t.Errorf("%d, %d messages", status, b.cell.Messages.Load())
+		}
+		if status := post(""); status != http.StatusTooManyRequests {
+			t.Errorf("%d after a batch of more than the rate", status)
+		}
+	})
 	t.Run("throttle", func(t *testing.T) {
 		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
 			s.Limits.MessagesPerSecond = 20
@@ -382,7 +407,7 @@ func TestRequestLimits(t *testing.T) {
 		start := time.Now()
 		for range 25 {
 			c.say(postRequest)
-			if resp, _ := c.answer("POST"); resp.StatusCode != 200 {
+			if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusOK {
 				t.Fatal(resp.Status)
 			}
 		}
@@ -428,7 +453,7 @@ func TestRequestLimits(t *testing.T) {
 		c := b.visit() // a short one is read for the sake of the connection
 		c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001) + getRequest)
 		c.denied(413)
-		if resp, _ := c.answer("GET"); resp.StatusCode != 200 {
+		if resp, _ := c.answer("GET"); resp.StatusCode != http.StatusOK {
 			t.Error(resp.Status)
 		}
 	})
@@ -517,12 +542,13 @@ func TestDisplacedHTTPClients(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
 			got := string(body)
 			switch {
 			case err != nil:
 				got = "cut"
-			case resp.StatusCode != 200:
+			case resp.StatusCode != http.StatusOK:
 				got = fmt.Sprint(resp.StatusCode)
 			}
 			if got != test.want {
@@ -629,4 +655,24 @@ func TestPorts(t *testing.T) {
 	c := b.visit()
 	c.say(getRequest)
 	c.denied(503)
+}
+
+// A trusted balancer in front tells whose requests it passes on.
+func TestPROXYProtocolOverHTTP(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Values("X-Forwarded-For"))
+	})}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
+	header := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:80")))
+	for _, pieces := range [][]string{{header + getRequest}, {header[:5], header[5:] + getRequest[:7], getRequest[7:]}} {
+		c := b.visit()
+		for _, p := range pieces {
+			c.say(p)
+		}
+		if _, got := c.answer("GET"); got != "[192.0.2.7]" {
+			t.Errorf("the node was told %s", got)
+		}
+	}
+	c := b.visit()
+	c.say(getRequest)
+	c.ended()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -36,6 +37,10 @@ func appendField(dst, name, value []byte) []byte {
 func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 	c := x.client
 	dst = append(append(dst, r.Method...), ' ')
+	if x.endpoint {
+		end := endOfTarget(r)
+		*end = untagged(*end)
+	}
 	dst = append(dst, r.Path...)
 	if r.Query != nil {
 		dst = append(append(dst, '?'), r.Query...)
@@ -55,6 +60,16 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 		switch len(f.Name) {
 		case len("host"):
 			if same(f.Name, "host") {
+				continue
+			}
+		case len("cookie"):
+			if same(f.Name, "cookie") && c.w.spec.Sticky.HTTP == StickyCookie {
+				dst = appendOtherCookies(dst, f.Name, f.Value)
+				continue
+			}
+		case len("mcp-session-id"):
+			if x.session && same(f.Name, "mcp-session-id") {
+				dst = appendField(dst, f.Name, untagged(f.Value))
 				continue
 			}
 		case len("x-forwarded-host"):
@@ -87,11 +102,24 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 
 // appendResponse appends the head of r as the client gets it.
 func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
+	w := x.client.w
 	dst = appendStatus(dst, r)
 	for i := range r.Fields {
-		if f := &r.Fields[i]; !r.Hop(i) {
+		f := &r.Fields[i]
+		switch {
+		case r.Hop(i):
+		case same(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession && !x.stateless:
+			dst = append(append(dst, f.Name...), ": "...)
+			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot)
+			dst = append(dst, "\r\n"...)
+		default:
 			dst = appendField(dst, f.Name, f.Value)
 		}
+	}
+	if w.spec.Sticky.HTTP == StickyCookie && x.wantsCookie() {
+		dst = append(dst, "Set-Cookie: "+cookieName+"="...)
+		dst = w.http.ring.AppendCookie(dst, x.backend.slot)
+		dst = append(dst, "; Path=/; HttpOnly; SameSite=Lax\r\n"...)
 	}
 	if x.framing == http1.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
@@ -107,6 +135,15 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	dst = append(dst, "X-Served-By: "...)
 	dst = append(dst, x.backend.name...)
 	return append(dst, "\r\n\r\n"...)
+}
+
+// untagged is text that has the tag of a node, without it.
+func untagged(text []byte) []byte { return text[:len(text)-affinity.TagLen-1] }
+
+// wantsCookie reports whether the client shall come back to the node for no other reason than that it
+// was here.
+func (x *exchange) wantsCookie() bool {
+	return x.kind == plainHTTP && !x.stateless && !x.session && int(x.cookie) != x.backend.slot
 }
 
 // appendInterim appends the head of a response that another one follows.

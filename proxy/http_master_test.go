@@ -33,7 +33,7 @@ func withSites(t testing.TB, change func(*Spec)) func(*Spec) {
 }
 
 // fetch asks the HTTP frontend over a connection of its own.
-func (b *balancer) fetch(path string) (*http.Response, string) {
+func (b *balancer) fetch(path string) (*reply, string) {
 	b.t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://" + b.address("http") + path)
@@ -45,7 +45,7 @@ func (b *balancer) fetch(path string) (*http.Response, string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return resp, string(body)
+	return replyOf(resp), string(body)
 }
 
 func TestServeHTTP(t *testing.T) {
@@ -53,7 +53,7 @@ func TestServeHTTP(t *testing.T) {
 	seen := map[string]int{}
 	for range 10 {
 		resp, body := b.fetch("/")
-		if resp.StatusCode != 200 || resp.Header.Get("X-Served-By") != body {
+		if resp.StatusCode != http.StatusOK || resp.Header.Get("X-Served-By") != body {
 			t.Fatalf("%s, %q from %q", resp.Status, body, resp.Header.Get("X-Served-By"))
 		}
 		seen[body]++

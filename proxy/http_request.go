@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"time"
@@ -90,7 +91,9 @@ func (x *exchange) classify(r *http1.Request) {
 	x.replayable = r.Body == http1.NoBody && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
-	x.stateless = mcp.EraOf(string(r.Get("mcp-protocol-version"))) == mcp.StatelessEra
+	version := r.Get("mcp-protocol-version")
+	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
+	x.batches = string(r.Method) == "POST" && (version == nil || string(version) == mcp.Version20250326)
 }
 
 // examine decides whether a request may be forwarded, once. Over the message rate it may have to
@@ -206,6 +209,9 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 			return len(p)
 		}
 		consumed += n
+		if x.batches {
+			scanBody(&x.batch, data)
+		}
 		if x.size += int64(len(data)); x.size > int64(w.maxMessage) && x.node != nil {
 			x.refuse(w.tooLarge())
 			return len(p)
@@ -218,6 +224,7 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 	}
 	if x.in.Done() {
 		x.complete = true
+		x.countBatch()
 		if x.resized {
 			out = append(out, http1.LastChunk...)
 		}
@@ -232,6 +239,31 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 	}
 	x.send(out)
 	return consumed
+}
+
+// scanBody counts the messages of a body, in which a newline is white space like any other.
+func scanBody(s *mcp.Scanner, data []byte) {
+	for len(data) > 0 {
+		var line []byte
+		if line, data, _ = bytes.Cut(data, []byte("\n")); len(line) > 0 {
+			s.Next(line)
+		}
+	}
+}
+
+// countBatch charges the source for each message of a batch but the first, with which the request was
+// charged. They have been sent by now: it is the next request that has to wait.
+func (x *exchange) countBatch() {
+	more := x.batch.End() - 1
+	if more <= 0 || x.node == nil {
+		return
+	}
+	c, w := x.client, x.client.w
+	w.cell.Messages.Add(uint64(more))
+	x.backend.flow.Messages.Add(uint64(more))
+	if limit := w.limits.message; !c.exempt && !limit.unlimited() {
+		board.ChargeAnyway(w.board.Sources().MessageRate(c.source), w.loop.Now(), limit.interval, limit.burst, int64(more))
+	}
 }
 
 // send sends bytes of the request to the node.

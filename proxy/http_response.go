@@ -92,7 +92,19 @@ func (x *exchange) respond(out []byte, r *http1.Response) []byte {
 		x.keep = false
 	}
 	x.out.Reset(r.Body, r.Length)
+	if x.opensLegacyStream(r) {
+		x.filter = new(endpointFilter)
+	}
 	return x.appendResponse(out, r)
+}
+
+// opensLegacyStream reports whether the response begins with an endpoint that has to be tagged.
+func (x *exchange) opensLegacyStream(r *http1.Response) bool {
+	const events = "text/event-stream"
+	kind := r.Get("content-type")
+	return x.kind == legacySSE && r.Status == 200 && x.client.w.spec.Sticky.MCPSession && !x.stateless &&
+		len(kind) >= len(events) && same(kind[:len(events)], events) &&
+		r.Get("content-encoding") == nil && (r.Body == http1.Chunked || r.Body == http1.UntilClose)
 }
 
 func (x *exchange) count(status int) {
@@ -112,11 +124,13 @@ func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
 			return nil, -1
 		}
 		consumed += n
-		if x.framing == http1.Chunked {
-			out = http1.AppendChunk(out, data)
-		} else {
-			out = append(out, data...)
+		if x.filter != nil {
+			data = x.filtered(data)
 		}
+		out = x.frame(out, data)
+	}
+	if x.out.Done() {
+		out = x.frame(out, x.unheld())
 	}
 	if x.framing == http1.Chunked && x.out.Done() {
 		out = append(out, http1.LastChunk...)
@@ -124,8 +138,34 @@ func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
 	return out, consumed
 }
 
+// frame appends data in the client's framing.
+func (x *exchange) frame(out, data []byte) []byte {
+	if x.framing == http1.Chunked {
+		return http1.AppendChunk(out, data)
+	}
+	return append(out, data...)
+}
+
+// filtered is what can be sent of an event stream's beginning.
+func (x *exchange) filtered(data []byte) []byte {
+	data = x.filter.next(nil, data, x.client.w.http.ring, x.backend.slot)
+	if x.filter.done {
+		x.filter = nil
+	}
+	return data
+}
+
+// unheld is what was held back of a stream that ends.
+func (x *exchange) unheld() []byte {
+	if x.filter == nil {
+		return nil
+	}
+	return x.filter.flush(nil)
+}
+
 // ended is the end of a response that goes on until its connection closes.
 func (x *exchange) ended() {
+	x.client.conn.Send(x.frame(nil, x.unheld()))
 	if x.framing == http1.Chunked {
 		x.client.conn.Send([]byte(http1.LastChunk))
 	}

@@ -64,18 +64,29 @@ func (b *bench) browser() *http.Client {
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
+// reply is a response whose body was read.
+type reply struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+	Close      bool
+}
+
+func replyOf(r *http.Response) *reply { return &reply{r.StatusCode, r.Status, r.Header, r.Close} }
+
 // answer reads one response with its body.
-func (c *client) answer(method string) (*http.Response, string) {
+func (c *client) answer(method string) (*reply, string) {
 	c.t.Helper()
 	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
 	if err != nil {
 		c.t.Fatalf("no response: %v", err)
 	}
+	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		c.t.Fatalf("response %s with body %q: %v", resp.Status, body, err)
 	}
-	return resp, string(body)
+	return replyOf(resp), string(body)
 }
 
 // denied reads a response of the balancer itself and returns its JSON-RPC error code.
@@ -85,11 +96,11 @@ func (c *client) denied(status int) (code int) {
 	if resp.StatusCode != status || resp.Header.Get("Content-Type") != "application/json" {
 		c.t.Fatalf("got %s, %q, want %d", resp.Status, body, status)
 	}
-	var reply mcp.Envelope
-	if err := json.Unmarshal([]byte(body), &reply); err != nil || reply.Error == nil || reply.JSONRPC != "2.0" {
+	var e mcp.Envelope
+	if err := json.Unmarshal([]byte(body), &e); err != nil || e.Error == nil || e.JSONRPC != "2.0" {
 		c.t.Fatalf("body %q: %v", body, err)
 	}
-	return reply.Error.Code
+	return e.Error.Code
 }
 
 // ended reads the end that must be next.
@@ -114,7 +125,7 @@ func TestRequestAsTheNodeGetsIt(t *testing.T) {
 			_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
 		}
 	})
-	b := startWorker(t, []string{n.address()}, nil)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Sticky.HTTP = StickyNone })
 	const forwarded = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
 	for _, test := range []struct{ name, sent, want string }{
 		{
@@ -152,7 +163,7 @@ func TestRequestAsTheNodeGetsIt(t *testing.T) {
 			if got := <-heads; got != test.want {
 				t.Errorf("the node got\n%q\nwant\n%q", got, test.want)
 			}
-			if resp, _ := c.answer("GET"); resp.StatusCode != 204 {
+			if resp, _ := c.answer("GET"); resp.StatusCode != http.StatusNoContent {
 				t.Errorf("got %s", resp.Status)
 			}
 			c.Close()
@@ -185,7 +196,7 @@ func TestResponseAsTheClientGetsIt(t *testing.T) {
 		{"no reason", get, "HTTP/1.1 204\r\n\r\n", "HTTP/1.1 204 \r\n" + served},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{startScript(t, test.answer).address()}, nil)
+			b := startWorker(t, []string{startScript(t, test.answer).address()}, func(s *Spec) { s.Sticky.HTTP = StickyNone })
 			c := b.visit()
 			c.say(test.asked)
 			got := make([]byte, len(test.want))
@@ -223,7 +234,7 @@ func TestBodiesBothWays(t *testing.T) {
 			}
 			got, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			if err != nil || !bytes.Equal(got, body) || resp.StatusCode != 200 {
+			if err != nil || !bytes.Equal(got, body) || resp.StatusCode != http.StatusOK {
 				t.Fatalf("%d bytes (sized: %v): %s, %d came back, %v", size, sized, resp.Status, len(got), err)
 			}
 		}
@@ -318,13 +329,13 @@ func TestHalfClosedClientIsAnswered(t *testing.T) {
 }
 
 func TestAbortReachesTheNode(t *testing.T) {
-	gone := make(chan error, 1)
+	gone := make(chan struct{})
 	started := make(chan struct{})
 	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		close(started)
 		<-r.Context().Done()
-		gone <- r.Context().Err()
+		close(gone)
 	})}, nil)
 	c := b.visit()
 	c.say("GET /mcp HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
@@ -335,6 +346,10 @@ func TestAbortReachesTheNode(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the node does not learn that its client has gone")
 	}
+	b.eventually("nobody to await an answer", func() (ok bool) {
+		b.on(func() { ok = b.backends[0].exchanges == nil && b.backends[0].askedAt == 0 })
+		return ok
+	})
 }
 
 func TestEventsAreForwardedAtOnce(t *testing.T) {

@@ -67,6 +67,7 @@ type master struct {
 type effective struct {
 	spec     Spec
 	capacity capacity
+	key      []byte // see WorkerSpec
 }
 
 // Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
@@ -108,6 +109,10 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.nofile = nofile
+	key, err := loadKey(&s, m.o.StateDir)
+	if err != nil {
+		return err
+	}
 	generation, err := newGeneration(s.Listen, capacity.workers, nil)
 	if err != nil {
 		return err
@@ -118,7 +123,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.onClose(doors.undo)
-	if err := m.openBoard(s, capacity); err != nil {
+	if err := m.openBoard(s, capacity, key); err != nil {
 		return err
 	}
 	if err := m.checkNodes(ctx, s); err != nil {
@@ -139,7 +144,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 }
 
 // openBoard makes the board and what writes to it.
-func (m *master) openBoard(s Spec, c capacity) error {
+func (m *master) openBoard(s Spec, c capacity, key []byte) error {
 	// As many rows again for the workers of a changed listener, while the first ones drain.
 	b, err := board.Create(board.Layout{Workers: 2 * c.workers, Sources: s.SourceTable})
 	if err != nil {
@@ -147,7 +152,7 @@ func (m *master) openBoard(s Spec, c capacity) error {
 	}
 	// It is never unmapped: whoever asks for statistics in the last moment reads it.
 	m.board = b
-	m.enforce(s, c)
+	m.enforce(s, c, key)
 	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell() }}
 	m.fleet = &fleet{
 		board:   b,
@@ -162,8 +167,8 @@ func (m *master) openBoard(s Spec, c capacity) error {
 }
 
 // enforce puts a configuration into force, except for what is in other processes.
-func (m *master) enforce(s Spec, c capacity) {
-	m.now.Store(&effective{s, c})
+func (m *master) enforce(s Spec, c capacity, key []byte) {
+	m.now.Store(&effective{s, c, key})
 	m.board.Global().SourceTTLNs.Store(int64(max(s.Sticky.TTL, s.Limits.Ban.Window)))
 }
 
@@ -184,7 +189,9 @@ func (m *master) checkNodes(ctx context.Context, s Spec) error {
 // workerSpec is what the worker with that row of the board is told.
 func (m *master) workerSpec(row int) WorkerSpec {
 	now := m.now.Load()
-	return WorkerSpec{Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker}
+	return WorkerSpec{
+		Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker, Key: now.key,
+	}
 }
 
 // record begins to record what goes on. It returns how to end that.
@@ -286,7 +293,15 @@ func (m *master) onClose(f func()) { m.closers = append(m.closers, f) }
 func (m *master) close() {
 	m.endServe()
 	m.background.Wait()
+	m.awaitReload()
 	for _, f := range slices.Backward(m.closers) {
 		f()
 	}
+}
+
+// awaitReload returns when no reload is under way: what it has started can then be ended. No other one
+// begins once serving has ended.
+func (m *master) awaitReload() {
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
 }

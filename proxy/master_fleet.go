@@ -185,8 +185,13 @@ func (f *fleet) leave(g *generation) {
 // ctx ends. It returns when all have ended. Called again, it hastens the end.
 func (f *fleet) retire(ctx context.Context, g *generation) error {
 	f.mu.Lock()
-	g.retiring = true
 	pool := g.pool
+	if pool == nil { // start is at it, and ends what it starts when serving has ended
+		f.mu.Unlock()
+		return nil
+	}
+	g.retiring = true
+	closeEntrances(g.entrances) // or newcomers would wait in the queues of workers that have closed theirs
 	f.mu.Unlock()
 	err := pool.Stop(ctx)
 	f.leave(g)

@@ -65,3 +65,21 @@ func TestHungWorkerIsReplaced(t *testing.T) {
 		t.Errorf("%d clients are served, want %d", served, want)
 	}
 }
+
+// The end may come while the workers of a new listener are being started; who starts them ends them then.
+func TestStopWhileAGenerationStarts(t *testing.T) {
+	f := &fleet{rows: make([]row, 1)}
+	g, err := newGeneration(Listen{TCP: "127.0.0.1:0"}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.enter(g); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if f.leave(g); len(f.generations) != 0 {
+		t.Errorf("%d generations are left", len(f.generations))
+	}
+}

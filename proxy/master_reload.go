@@ -57,6 +57,10 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	if err != nil {
 		return r, err
 	}
+	key, err := loadKey(&next, m.o.StateDir)
+	if err != nil {
+		return r, err
+	}
 	addresses, err := resolve(m.serving, next.Nodes)
 	if err != nil {
 		return r, err
@@ -81,7 +85,7 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 		}
 		return r, err
 	}
-	m.enforce(next, capacity)
+	m.enforce(next, capacity, key)
 	m.fleet.respec()
 	m.members.decided(m.serving, next.Checks.Timeout+time.Second)
 	m.members.dismiss() // now that others can take their clients

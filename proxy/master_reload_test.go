@@ -255,7 +255,7 @@ func TestFit(t *testing.T) {
 			next := old
 			test.change(&next)
 			var r Reloaded
-			got, err := m.fit(&next, &effective{old, c}, &r)
+			got, err := m.fit(&next, &effective{spec: old, capacity: c}, &r)
 			if test.wantErr != "" {
 				if err == nil || err.Error() != test.wantErr {
 					t.Errorf("got %v, want %s", err, test.wantErr)
@@ -347,9 +347,16 @@ func TestFirstSignalDrains(t *testing.T) {
 	b := serve(t, startNodes(t, 1), nil)
 	c := b.dial()
 	c.ask("hello")
-	health := b.address("health")
+	health, tcp := b.address("health"), b.address("tcp")
 	b.signals <- os.Interrupt
 	b.eventually("draining", func(s *Stats) bool { return s.State == StateDraining })
+	b.eventually("newcomers to be refused", func(*Stats) bool {
+		conn, err := net.Dial("tcp", tcp)
+		if err == nil {
+			conn.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 	c.ask("still here")
 	resp, err := http.Get("http://" + health + "/health")
 	if err != nil || resp.StatusCode != http.StatusServiceUnavailable {

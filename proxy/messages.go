@@ -30,7 +30,8 @@ type WorkerSpec struct {
 	Nodes  []NodeSlot // every slot in use, draining ones included
 	// MaxConnections is how many clients this worker may hold: a bound of its descriptor limit.
 	MaxConnections int
-	Reload         bool // replaces an earlier WorkerSpec
+	Key            []byte // of the tags that name nodes in sessions and cookies; secret
+	Reload         bool   // replaces an earlier WorkerSpec
 }
 
 // NodeSlot says which node a slot of the board stands for. A slot keeps its node and address for

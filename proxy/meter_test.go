@@ -96,3 +96,21 @@ func TestMeterDoesNotAllocate(t *testing.T) {
 		t.Errorf("%.1f allocations", allocs)
 	}
 }
+
+// The limit may be lifted while a rejected line is being dropped.
+func TestLimitIsLiftedInsideARejectedLine(t *testing.T) {
+	w, source, done := meterOver(t, 1, true)
+	defer done()
+	var m meter
+	line := []byte(`{"id":1,"method":"ping"}` + "\n")
+	m.measure(w, source, line, 1)
+	m.measure(w, source, line[:5], 1)
+	if m.dropped == nil {
+		t.Fatal("not rejected")
+	}
+	w.limits.message = perSecond(0)
+	v := m.measure(w, source, line[5:], 1)
+	if v.consumed != len(line)-5 || !strings.Contains(string(v.answer), `"retryAfterMs":0`) {
+		t.Fatalf("consumed %d of %d, answered %q", v.consumed, len(line)-5, v.answer)
+	}
+}

@@ -37,6 +37,7 @@ type pair struct {
 	clientFull bool  // the client takes no more answers: likewise
 	midLine    bool  // the last byte passed to the client did not end a line
 	held       bool  // counted on the board
+	lingers    bool  // counted in worker.lingering
 	clientEOF  bool
 	nodeEOF    bool
 }
@@ -154,8 +155,9 @@ func (p *pair) gone() {
 		return
 	}
 	w := p.w
+	w.open--
 	w.loop.Cancel(&p.timer)
-	if p.state == dismissed {
+	if p.lingers {
 		w.lingering--
 	}
 	p.release()
@@ -181,12 +183,14 @@ func (w *worker) displace(b *backend) {
 const (
 	// lingerTime is how long a dismissed client has to take its answer and go.
 	lingerTime = time.Second
-	// flushTime is how long a client has to take the last words of its node.
+	// flushTime is how long a client has to take the last words of its node
+	// that the kernel has not taken yet.
 	flushTime = 5 * time.Second
 )
 
-// maxLingering bounds the dismissed clients of a worker that hold a descriptor;
-// beyond it they are closed without waiting. It is a part of prefork.Reserve.
+// maxLingering bounds the clients of a worker that are not served any more and
+// hold a descriptor until they have heard; beyond it they are closed without
+// waiting. It is a part of prefork.Reserve.
 const maxLingering = 128
 
 // refuse turns a client away.
@@ -204,6 +208,7 @@ func (p *pair) dismiss(line []byte) {
 	p.release()
 	p.node.Close()
 	p.state = dismissed
+	p.lingers = true
 	w.lingering++
 	if !p.midLine {
 		p.client.Send(line)
@@ -215,6 +220,26 @@ func (p *pair) dismiss(line []byte) {
 		return
 	}
 	w.loop.Schedule(&p.timer, lingerTime, p)
+}
+
+// flush gives a client the last words of its node and closes. As in dismiss,
+// its input is dropped meanwhile.
+func (p *pair) flush() {
+	w := p.w
+	p.state = flushing
+	patience := lingerTime
+	if p.client.Pending() > 0 {
+		patience = flushTime
+	}
+	w.loop.Schedule(&p.timer, patience, p)
+	if w.lingering >= maxLingering {
+		p.client.CloseAfterFlush()
+		return
+	}
+	p.lingers = true
+	w.lingering++
+	p.client.CloseWrite()
+	p.client.Resume()
 }
 
 func appendRefusal(dst []byte, reason board.Reason, wait time.Duration) []byte {

@@ -23,7 +23,7 @@ func (c *clientEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
 	case relaying:
 		return p.fromClient(data)
 	default:
-		return len(data) // dismissed: nobody is going to answer
+		return len(data) // nobody is going to answer
 	}
 }
 
@@ -71,7 +71,7 @@ func (p *pair) passOn(data []byte) (consumed int) {
 // answer sends the client error lines of our own, between two lines of the
 // node's. Until they are out the client is not read.
 func (p *pair) answer(lines []byte) {
-	if p.midLine {
+	if p.midLine && !p.nodeEOF {
 		p.rare().answers = append(p.rare().answers, lines...)
 	} else {
 		p.client.Send(lines)
@@ -119,6 +119,7 @@ func (c *clientEnd) OnEOF(*reactor.Conn) {
 	p := (*pair)(c)
 	p.clientEOF = true
 	switch {
+	case p.state == dismissed || p.state == flushing: // closes by itself once it has everything
 	case p.state != relaying:
 		p.close()
 	case p.nodeEOF:
@@ -196,6 +197,10 @@ func (n *nodeEnd) OnEOF(*reactor.Conn) {
 		p.w.suspect(p.backend, SuspectClosed, false)
 	}
 	p.client.CloseWrite()
+	if p.waiting() { // for the end of a line that will not come
+		p.extra.answers = nil
+		p.answered()
+	}
 }
 
 // OnClose ends the relay, or leads to another node when there was none yet.
@@ -217,9 +222,7 @@ func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
 	}
 	p.release()
 	if p.client.Open() && p.state != dismissed {
-		p.state = flushing
-		p.w.loop.Schedule(&p.timer, flushTime, p)
-		p.client.CloseAfterFlush()
+		p.flush()
 	}
 	p.gone()
 }
@@ -231,6 +234,7 @@ func (p *pair) tick() {
 	now := p.w.loop.Now()
 	if p.resumeAt != 0 && now >= p.resumeAt {
 		p.resumeAt = 0
+		p.lastActive = now // it was not the client who kept silent
 		p.readClient()
 	}
 	if idle := p.w.spec.Timeouts.Idle; idle > 0 && p.resumeAt == 0 && now-p.lastActive >= int64(idle) {

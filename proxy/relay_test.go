@@ -183,3 +183,118 @@ func TestBackPressureIsBounded(t *testing.T) {
 	close(release)
 	b.eventually("the pair to end", func() bool { return b.board.Active() == 0 })
 }
+
+// Answers that wait for the end of the node's line are given up when the node ends its stream inside it.
+func TestNodeEndsInsideALine(t *testing.T) {
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		r := bufio.NewReader(c)
+		_, _ = r.ReadString('\n')
+		_, _ = io.WriteString(c, "half a line")
+		_, _ = r.ReadString('\n')
+		_ = c.CloseWrite()
+		_, _ = io.Copy(io.Discard, r)
+	})
+	for _, early := range []bool{true, false} {
+		b := startWorker(t, []string{n.address()}, func(s *Spec) {
+			s.Limits.MessagesPerSecond = 2
+			s.Limits.Action = ActionReject
+		})
+		c := b.dial("")
+		c.say("1\n")
+		if _, err := c.r.Peek(11); err != nil {
+			t.Fatal(err)
+		}
+		if early { // the answer waits before the end comes
+			b.on(func() {
+				p := b.backends[0].pairs
+				p.answer([]byte("{}\n"))
+				if !p.waiting() {
+					t.Error("the answer does not wait")
+				}
+				p.nodeFull, p.clientFull = false, true
+				p.node.Send([]byte("2\n"))
+			})
+		} else {
+			c.say("2\n")
+		}
+		if rest, err := io.ReadAll(c.r); err != nil || string(rest) != "half a line" {
+			t.Fatalf("heard %q, %v", rest, err)
+		}
+		c.say("3\n4\n5\n")
+		c.Close()
+		b.eventually("the pair to end", func() bool { return b.board.Active() == 0 })
+	}
+}
+
+// A dismissed client that has ended its stream still gets everything that was sent to it before.
+func TestDismissedClientGetsWhatIsPending(t *testing.T) {
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		lines := bytes.Repeat([]byte("0123456789abcde\n"), 4096)
+		for {
+			if _, err := c.Write(lines); err != nil {
+				return
+			}
+		}
+	})
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.MaxMessage = 1000 })
+	c := b.dial("")
+	var p *pair
+	b.eventually("the client to be full", func() (full bool) {
+		b.on(func() {
+			if p = b.backends[0].pairs; p != nil {
+				full = p.node.Paused()
+			}
+		})
+		return full
+	})
+	c.say(strings.Repeat("x", 1001))
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the end to be seen", func() (seen bool) {
+		b.on(func() {
+			b.loop.Cancel(&p.timer) // as if there were no hurry
+			seen = p.clientEOF
+		})
+		return seen
+	})
+	var got uint64
+	for {
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			break
+		}
+		if !strings.Contains(line, "error") {
+			got += uint64(len(line))
+		}
+	}
+	if want := b.board.NodeTotals(0).BytesOut; got < want-15 {
+		t.Fatalf("%d bytes arrived of %d", got, want)
+	}
+}
+
+// The last words of a node reach a client who goes on speaking: closing over what it says would reset the
+// connection, and with it what is still on its way.
+func TestLastWordsReachAClientWhoSpeaks(t *testing.T) {
+	reply := bytes.Repeat([]byte("0123456789abcde\n"), 1<<20/16)
+	cut := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		_, _ = bufio.NewReader(c).ReadString('\n')
+		_, _ = c.Write(reply)
+		<-cut
+		_ = c.SetLinger(0)
+	})
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Limits.MessagesPerSecond = 0 })
+	c := b.dial("")
+	c.say("1\n")
+	b.eventually("the reply to be relayed", func() bool { return b.board.NodeTotals(0).BytesOut == uint64(len(reply)) })
+	var p *pair
+	b.on(func() { p = b.backends[0].pairs })
+	close(cut)
+	b.eventually("the node to be lost", func() bool { return b.board.NodeActive(0) == 0 })
+	b.on(func() { b.loop.Cancel(&p.timer) }) // as if there were no hurry
+	c.say("2\n")
+	if n, err := io.Copy(io.Discard, c.r); err != nil || n != int64(len(reply)) {
+		t.Fatalf("%d bytes arrived of %d, %v", n, len(reply), err)
+	}
+}

@@ -23,11 +23,12 @@ const greetingTimeout = 3 * time.Second
 func (w *worker) OnAccept(fd int, peer netip.AddrPort) {
 	p := w.takePair()
 	if err := w.loop.Attach(&p.client, fd, (*clientEnd)(p)); err != nil {
-		w.log.Error("accept", "client", peer, "err", err)
+		w.complain("accept", "client", peer, "err", err)
 		p.next, w.spare = w.spare, p
 		return
 	}
 	p.ends++
+	w.open++
 	w.cell.Accepted.Add(1)
 	if contains(w.limits.trusted, peer.Addr()) {
 		w.loop.Schedule(&p.timer, greetingTimeout, p)
@@ -39,7 +40,7 @@ func (w *worker) OnAccept(fd int, peer netip.AddrPort) {
 
 // OnAcceptError reports that newcomers have to wait in the kernel's queue.
 func (w *worker) OnAcceptError(err error) {
-	w.log.Error("accept", "err", err, "clients", w.cell.Active.Load())
+	w.complain("accept", "err", err, "clients", w.cell.Active.Load())
 }
 
 // admit applies the limits to a client from addr and looks for its node.
@@ -184,7 +185,7 @@ func (w *worker) connectFailed(p *pair, err error) {
 	p.tried |= 1 << b.slot
 	b.flow.ConnectErrors.Add(1)
 	if reason, ours := reasonOf(err); ours {
-		w.log.Error("connect", "node", b.name, "address", b.address, "err", err)
+		w.complain("connect", "node", b.name, "address", b.address, "err", err)
 	} else {
 		w.suspect(b, reason, true)
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/charmbracelet/log"
+
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -250,4 +252,25 @@ func TestRefusals(t *testing.T) {
 			t.Fatal(code)
 		}
 	})
+}
+
+// What goes wrong with every client is not said for every client: the loop waits for the log.
+func TestComplaintsAreFew(t *testing.T) {
+	n := startNode(t, "a", nil)
+	b := startWorker(t, []string{n.address(), n.address()}, func(s *Spec) { s.Source = "192.0.2.1" }) // not ours
+	var lines syncBuffer
+	b.on(func() { b.log = log.New(&lines) })
+	start := time.Now()
+	for range 20 {
+		if code, _ := b.dial("").refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+	}
+	most := 1 + int(time.Since(start)/complaintEvery)
+	if got := strings.Count(lines.String(), "\n"); got == 0 || got > most {
+		t.Errorf("%d lines, want 1 to %d:\n%s", got, most, lines.String())
+	}
+	if b.board.NodeTotals(0).ConnectErrors != 20 {
+		t.Errorf("counted %+v", b.board.NodeTotals(0))
+	}
 }

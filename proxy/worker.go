@@ -40,13 +40,15 @@ type worker struct {
 	listeners []*reactor.Listener
 	spare     *pair // free pairs, linked by next
 	http      frontend
-	lingering int // refused clients that still hold a descriptor
+	open      int // clients that hold a descriptor, counted as active or not
+	lingering int // the refused ones of them
 	draining  bool
 	deadline  reactor.Timer // of draining
 	beat      reactor.Timer
 	beatDue   int64          // when beat should fire, to tell how late the loop is
 	inspector *mcp.Inspector // spare, see takeInspector
 	scratch   []byte         // for answers
+	complaint int64          // when complain last logged something, 0 = never
 }
 
 // Worker plays the role of a worker process until the master ends it or is
@@ -122,7 +124,9 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		master: master,
 	}
 	w.picker.seed(b.Global().Seed + uint64(w.index))
-	w.apply(s)
+	if err := w.apply(s); err != nil {
+		return nil, err
+	}
 	for name, fd := range listeners {
 		acceptor := reactor.Acceptor(w)
 		if name == fileHTTP {
@@ -168,7 +172,7 @@ func (w *worker) handle(m prefork.Message) {
 	case messageSpec:
 		var s WorkerSpec
 		if err = decode(m, messageSpec, &s); err == nil {
-			w.apply(s)
+			err = w.apply(s)
 			w.report(messageReady, nil)
 		}
 	case messageNodes:
@@ -182,7 +186,8 @@ func (w *worker) handle(m prefork.Message) {
 }
 
 // apply takes over a specification. Connections stay.
-func (w *worker) apply(s WorkerSpec) {
+func (w *worker) apply(s WorkerSpec) error {
+	w.syncNodes() // while the backends of slots that were freed are still known
 	w.spec, w.max = s.Spec, s.MaxConnections
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
@@ -205,8 +210,8 @@ func (w *worker) apply(s WorkerSpec) {
 			w.backends[slot] = nil
 		}
 	}
-	w.http.apply(&s.Spec)
 	w.syncNodes()
+	return w.http.apply(&s)
 }
 
 // syncNodes closes what was connected to nodes that have gone down.
@@ -231,6 +236,17 @@ func (w *worker) report(kind string, data any) {
 	}
 }
 
+// complaintEvery is how often complain logs at most.
+const complaintEvery = time.Second
+
+// complain logs what may well go wrong for every client alike. The loop waits for the log.
+func (w *worker) complain(what string, keyvals ...any) {
+	if now := w.loop.Now(); w.complaint == 0 || now-w.complaint >= int64(complaintEvery) {
+		w.complaint = now
+		w.log.Error(what, keyvals...)
+	}
+}
+
 // drain stops accepting and ends the loop when the last client has gone, or
 // after timeout.
 func (w *worker) drain(timeout time.Duration) {
@@ -247,7 +263,7 @@ func (w *worker) drain(timeout time.Duration) {
 }
 
 func (w *worker) endIfDrained() {
-	if w.draining && w.cell.Active.Load() == 0 && w.lingering == 0 {
+	if w.draining && w.open == 0 {
 		w.report(messageDrained, nil)
 		w.loop.Stop()
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -77,7 +78,7 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	listeners := make(map[string]int)
 	listeners[fileTCP], b.address = listenFD(t)
 	listeners[fileHTTP], b.web = listenFD(t)
-	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000}, shared, listeners, b, log.New(io.Discard))
+	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey)}, shared, listeners, b, log.New(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 func TestIdleTimeout(t *testing.T) {
@@ -21,6 +24,27 @@ func TestIdleTimeout(t *testing.T) {
 	}
 	if idle := time.Since(start); idle < 150*time.Millisecond {
 		t.Fatalf("closed after %v", idle)
+	}
+}
+
+// Waiting for the rate is not being idle.
+func TestThrottledLongerThanTheIdleTimeout(t *testing.T) {
+	n := startNode(t, "a", nil)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) {
+		s.Timeouts.Idle = 100 * time.Millisecond
+		s.Limits.MessagesPerSecond = 10
+		s.Limits.Action = ActionThrottle
+	})
+	c := b.dial("")
+	batch := "[{}" + strings.Repeat(",{}", 14) + "]" // half a second more than may come at once
+	c.say(batch + "\nx\n")
+	for _, want := range []string{"a:" + batch, "a:x"} {
+		if got := c.hear(); got != want {
+			t.Fatalf("heard %q, want %q", got, want)
+		}
+	}
+	if b.cell.Throttles.Load() == 0 {
+		t.Error("nobody was throttled")
 	}
 }
 
@@ -97,5 +121,61 @@ func TestProxyProtocol(t *testing.T) {
 	bad.say("GET / HTTP/1.1\r\n")
 	if _, err := bad.r.ReadByte(); err == nil {
 		t.Fatal("a trusted peer without a header was served")
+	}
+}
+
+// A client takes the last words of a lost node also while the worker drains.
+func TestDrainWaitsForLastWords(t *testing.T) {
+	cut := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		go func() { <-cut; _ = c.SetLinger(0); c.Close() }()
+		chunk := make([]byte, 64<<10)
+		for {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	b := startWorker(t, []string{n.address()}, nil)
+	c := b.dial("")
+	var p *pair
+	b.eventually("the client to be full", func() (full bool) {
+		b.on(func() {
+			if p = b.backends[0].pairs; p != nil {
+				full = p.node.Paused()
+			}
+		})
+		return full
+	})
+	close(cut)
+	b.eventually("the node to be lost", func() (lost bool) {
+		b.on(func() { lost = p.state == flushing })
+		return lost
+	})
+	b.on(func() { b.drain(time.Minute) })
+	got, err := io.Copy(io.Discard, c.r)
+	if want := b.board.NodeTotals(0).BytesOut; err != nil || uint64(got) != want {
+		t.Fatalf("%d bytes arrived of %d, %v", got, want, err)
+	}
+	if kind := <-b.kinds; kind != messageDrained {
+		t.Fatal(kind)
+	}
+}
+
+// A slot may be freed by the master while a worker, looking at the board a moment before, connects to it.
+func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
+	b := startWorker(t, []string{startNode(t, "a", nil).address(), startNode(t, "b", nil).address()}, func(s *Spec) {
+		s.Balance, s.Sticky.TCP = BalanceRoundRobin, StickyNone
+	})
+	for range 4 {
+		c := b.dial("")
+		c.say("x\n")
+		c.hear()
+	}
+	b.board.SetNodeState(0, board.Absent, time.Now())
+	b.respec(b.spec, NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Address: b.backends[1].address})
+	b.eventually("its clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
+	if n := b.board.NodeActive(1); n != 2 {
+		t.Fatalf("%d connections on the other node", n)
 	}
 }

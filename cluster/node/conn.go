@@ -31,6 +31,7 @@ type conn struct {
 	index    int32    // in worker.conns; -1: one too many, on its way out
 	session  protocol.Session
 	leaving  bool
+	behind   bool // requests that were read wait, as the client has not taken its replies
 	ended    bool // the client has ended its stream
 }
 
@@ -62,6 +63,7 @@ func (c *conn) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 		c.refuse(mcp.CodeInvalidRequest, "the message is too long")
 		return len(p)
 	}
+	c.behind = c.Pending() > maxPending && consumed < len(p)
 	c.hold(len(p) - consumed + c.Pending())
 	switch {
 	case w.held > w.mostHeld && c.held > maxPending:
@@ -115,7 +117,7 @@ func (c *conn) finish() {
 	case c.asleep != nil:
 	case c.ended:
 		c.CloseAfterFlush()
-	case c.worker.draining && !c.leaving && !c.Paused() && !unread(c.FD()):
+	case c.worker.draining && !c.leaving && !c.Paused() && !c.behind && c.Pending() == 0 && !unread(c.FD()):
 		c.leave()
 	}
 }

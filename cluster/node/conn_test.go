@@ -333,6 +333,62 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A client is told to leave only when it has read its replies, for which it gets more time than for leaving.
+func TestDrainWaitsForASlowReader(t *testing.T) {
+	b := startWorker(t, nil)
+	c := dial(t, b.addr)
+	waitFor(t, func() bool { return b.tally.total() == 1 })
+	sent, leaving := make(chan int, 1), make(chan bool, 1)
+	b.loop.Post(func() {
+		conn, n, chunk := b.conns[0], 0, make([]byte, 16<<10)
+		for conn.Pending() == 0 {
+			conn.Send(chunk)
+			n += len(chunk)
+		}
+		sent <- n
+		b.drain()
+		leaving <- conn.leaving
+	})
+	want := <-sent
+	if <-leaving {
+		t.Error("the client has to leave before it has its replies")
+	}
+	if n, err := io.Copy(io.Discard, c.in); err != nil || n != int64(want) {
+		t.Errorf("%d bytes arrived of %d, %v", n, want, err)
+	}
+}
+
+// Requests that were read but not looked at, because the client is slow, are answered as well.
+func TestDrainAnswersWhatIsInHand(t *testing.T) {
+	b := startWorker(t, nil)
+	c := dial(t, b.addr)
+	waitFor(t, func() bool { return b.tally.total() == 1 })
+	on := func(fn func()) {
+		done := make(chan struct{})
+		b.loop.Post(func() { fn(); close(done) })
+		<-done
+	}
+	filler := 0
+	on(func() {
+		for chunk := make([]byte, 16<<10); b.conns[0].Pending() <= maxPending; filler += len(chunk) {
+			b.conns[0].Send(chunk)
+		}
+	})
+	const requests = 100
+	c.send(strings.Repeat(ping(1), requests))
+	waitFor(t, func() (paused bool) {
+		on(func() { paused = b.conns[0].Paused() })
+		return paused
+	})
+	on(b.drain)
+	_, err := io.CopyN(io.Discard, c.in, int64(filler))
+	must(t, err)
+	for range requests {
+		c.wants(pong(1))
+	}
+	c.ends()
+}
+
 func TestDrainClosesWhoDoesNot(t *testing.T) {
 	b := startWorker(t, nil)
 	dial(t, b.addr).initialize()

@@ -202,6 +202,10 @@ func TestSectionsTakeFromEachOther(t *testing.T) {
 	if c.Loadtest.Target != "10.0.0.1:1" || len(c.Doubts()) != 1 {
 		t.Errorf("target %s, doubts %v", c.Loadtest.Target, c.Doubts())
 	}
+	c = load(t, Options{Env: append(env, "ERLMCP_LB_LISTEN_HTTP=:8081", "ERLMCP_LB_NODES=[{name: a, host: 127.0.0.1, tcp: 1}]")})
+	if doubts := c.Doubts(); len(doubts) != 1 || !strings.HasPrefix(doubts[0], "lb.listen.http: ") {
+		t.Errorf("doubts %v about a listener that nobody serves", doubts)
+	}
 }
 
 func TestScalars(t *testing.T) {

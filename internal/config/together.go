@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
 // fill gives sections what they take from others where nothing is said, and makes paths absolute.
@@ -101,13 +103,17 @@ func (c *Config) validateTogether(p *problems) {
 }
 
 // Doubts lists what is allowed but will not work well together.
-func (c *Config) Doubts() []string {
+func (c *Config) Doubts() (doubts []string) {
 	most := c.LB.NodeCap()
 	if c.Cluster.NodeMaxConnections < most && slices.Equal(c.LB.Nodes, c.Cluster.Nodes) {
-		return []string{fmt.Sprintf("cluster.node_max_connections: %d is less than the %d connections the balancer may send to a node",
-			c.Cluster.NodeMaxConnections, most)}
+		doubts = append(doubts, fmt.Sprintf("cluster.node_max_connections: %d is less than the %d connections the balancer may send to a node",
+			c.Cluster.NodeMaxConnections, most))
 	}
-	return nil
+	servesHTTP := func(n topology.Node) bool { return n.HTTP != 0 }
+	if _, said := c.origins["lb.listen.http"]; said && c.LB.Listen.HTTP != "" && !slices.ContainsFunc(c.LB.Nodes, servesHTTP) {
+		doubts = append(doubts, "lb.listen.http: no node has an http port, so every request will be refused")
+	}
+	return doubts
 }
 
 // collide reports whether a listener takes the port of a node that is surely on this machine.

@@ -18,7 +18,9 @@ type Handler interface {
 	// OnEOF says that the peer has ended its stream; everything before was
 	// offered. Writing may go on.
 	OnEOF(c *Conn)
-	// OnDrained says that all output which Send had to keep is written.
+	// OnDrained says that Send keeps nothing any more: all output is written,
+	// or none ever will be because the peer takes no more. It is not called
+	// when that closes the connection.
 	OnDrained(c *Conn)
 	// OnClose is the last call for a connection and comes exactly once, never
 	// from inside Close. err is nil when this side closed. The Conn may be
@@ -275,19 +277,20 @@ func (c *Conn) flush() {
 	n, err := c.write(c.out.bytes())
 	if err != nil {
 		c.broken()
-		return
+	} else {
+		c.out.consume(n)
+		if len(c.out.bytes()) > 0 {
+			return
+		}
+		c.release(&c.out)
+		switch {
+		case c.has(flagClosing):
+			c.Close()
+		case c.has(flagEnding):
+			c.end()
+		}
 	}
-	c.out.consume(n)
-	if len(c.out.bytes()) > 0 {
-		return
-	}
-	c.release(&c.out)
-	switch {
-	case c.has(flagClosing):
-		c.Close()
-	case c.has(flagEnding):
-		c.end()
-	default:
+	if c.has(flagOpen) {
 		c.handler.OnDrained(c)
 	}
 }
@@ -315,14 +318,9 @@ func (c *Conn) write(p []byte) (int, error) {
 // read offers input in hand again if that was put off, then reads until the
 // socket is empty, the handler has enough, or it is the turn of others.
 func (c *Conn) read() {
-	if c.has(flagReoffer) && !c.has(flagPaused) && c.has(flagOpen) {
-		c.flags &^= flagReoffer
-		if c.in != nil {
-			c.offer()
-		}
-	}
 	const wanted, unwanted = flagOpen | flagReadable, flagPaused | flagEOF | flagConnecting
 	for range maxReadsPerTurn {
+		c.reoffer()
 		if c.flags&wanted != wanted || c.has(unwanted) {
 			return
 		}
@@ -331,6 +329,16 @@ func (c *Conn) read() {
 		}
 	}
 	c.enqueue()
+}
+
+// reoffer offers input in hand again if Resume has asked for that.
+func (c *Conn) reoffer() {
+	if c.has(flagReoffer) && !c.has(flagPaused) && c.has(flagOpen) {
+		c.flags &^= flagReoffer
+		if c.in != nil {
+			c.offer()
+		}
+	}
 }
 
 // readOnce does one read and offers what it brought. It returns false when

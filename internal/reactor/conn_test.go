@@ -366,3 +366,77 @@ func TestStopClosesEverything(t *testing.T) {
 		t.Fatalf("%d descriptors before, %d after", before, after)
 	}
 }
+
+// Whoever waits for what Send keeps is told that it is gone, however it went.
+func TestDrainedWhateverBecomesOfTheOutput(t *testing.T) {
+	big := make([]byte, 16<<20)
+	keep := func(t *testing.T) (*Loop, *recorder, *net.TCPConn, <-chan bool) {
+		l := startLoop(t)
+		r := newRecorder(func(c *Conn, _ []byte) int { c.Pause(); return 0 })
+		drained := make(chan bool, 8)
+		r.onDrained = func(c *Conn) { drained <- c.Pending() == 0 }
+		peer := attach(t, l, r)
+		on(l, func() { r.Send(big) })
+		return l, r, peer, drained
+	}
+	t.Run("written before our end of stream", func(t *testing.T) {
+		l, r, peer, drained := keep(t)
+		on(l, r.CloseWrite)
+		if n, err := io.Copy(io.Discard, peer); n != int64(len(big)) || err != nil {
+			t.Fatalf("%d bytes arrived, %v", n, err)
+		}
+		if !receive(t, "OnDrained", drained) {
+			t.Error("something is pending")
+		}
+	})
+	t.Run("lost with the peer, which has left input", func(t *testing.T) {
+		l, r, peer, drained := keep(t)
+		on(l, func() {
+			if _, err := io.WriteString(peer, "last words"); err != nil {
+				t.Error(err)
+			}
+			if err := peer.SetLinger(0); err != nil {
+				t.Error(err)
+			}
+			peer.Close()
+			// The input and the reset are one event then.
+		})
+		if !receive(t, "OnDrained", drained) {
+			t.Error("something is pending")
+		}
+		on(l, r.Close)
+	})
+}
+
+// A handler may stop and go on within one call; what it left is still offered before the end is told.
+func TestResumeWithinOnData(t *testing.T) {
+	l := startLoop(t)
+	ended, offers := false, 0
+	late := make(chan bool, 8)
+	r := newRecorder(nil)
+	r.data = func(c *Conn, p []byte) int {
+		if offers++; offers == 1 {
+			c.Pause()
+			c.Resume()
+			return 0
+		}
+		late <- ended
+		return len(p)
+	}
+	r.onEOF = func(*Conn) { ended = true }
+	fd, peer := tcpPair(t)
+	if _, err := io.WriteString(peer, "goodbye"); err != nil {
+		t.Fatal(err)
+	}
+	peer.Close() // input and end are one event
+	on(l, func() {
+		if err := l.Attach(&r.Conn, fd, r); err != nil {
+			t.Error(err)
+		}
+	})
+	if receive(t, "what was left", late) {
+		t.Error("offered after the end")
+	}
+	receive(t, "the end", r.eof)
+	on(l, r.Close)
+}

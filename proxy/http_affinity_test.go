@@ -1,0 +1,330 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"strings"
+	"testing"
+	"time"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// tellingSite answers with its name, the session and cookie it was sent, and the target. A request
+// without a session gets one.
+func tellingSite(t testing.TB, name string) string {
+	return startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		session := r.Header.Get("Mcp-Session-Id")
+		if session == "" {
+			w.Header().Set("Mcp-Session-Id", "session-of-"+name)
+		}
+		fmt.Fprintf(w, "%s|%s|%s|%s", name, session, r.Header.Get("Cookie"), r.URL.RequestURI())
+	})
+}
+
+func (b *bench) send(method, target string, fields ...string) (*reply, []string) {
+	b.t.Helper()
+	c := b.visit()
+	c.say(method + " " + target + " HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n")
+	for _, f := range fields {
+		c.say(f + "\r\n")
+	}
+	c.say("\r\n")
+	resp, body := c.answer(method)
+	c.Close()
+	return resp, strings.Split(body, "|")
+}
+
+func TestSessionsStay(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, nil)
+	seen := map[string]string{} // a session of each node
+	for range 6 {
+		resp, got := b.send("POST", "/mcp")
+		seen[got[0]] = resp.Header.Get("Mcp-Session-Id")
+	}
+	if len(seen) != 3 {
+		t.Fatalf("sessions spread over %v", seen)
+	}
+	for name, id := range seen {
+		if !strings.HasPrefix(id, "session-of-"+name+string(affinity.Separator)) || len(id) != len("session-of-n0")+1+affinity.TagLen {
+			t.Errorf("%s has session %q", name, id)
+		}
+		for _, method := range []string{"POST", "GET", "DELETE"} {
+			for range 3 {
+				if _, got := b.send(method, "/mcp", "mcp-session-id: "+id); got[0] != name || got[1] != "session-of-"+name {
+					t.Fatalf("%s of session %s: %v", method, id, got)
+				}
+			}
+		}
+	}
+
+	// A draining node keeps its sessions, a dead one does not.
+	b.board.SetNodeState(1, board.Draining, time.Now())
+	if _, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+seen["n1"]); got[0] != "n1" {
+		t.Errorf("the session of a draining node came to %v", got)
+	}
+	b.board.SetNodeState(1, board.Down, time.Now())
+	for _, id := range []string{seen["n1"], seen["n1"][:len(seen["n1"])-1] + "A", "x~AAAAAAAAAAAAAAAA"} {
+		c := b.visit()
+		c.say("POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nMcp-Session-Id: " + id + "\r\n\r\n{}")
+		if code := c.denied(404); code != mcp.CodeInvalidRequest {
+			t.Error(code)
+		}
+	}
+	if n := b.refused(board.ReasonSessionGone); n != 3 {
+		t.Errorf("counted %d", n)
+	}
+	// An id without a tag is the node's business.
+	if _, got := b.send("POST", "/mcp", "Mcp-Session-Id: plain"); got[1] != "plain" {
+		t.Errorf("an id without a tag: %v", got)
+	}
+	// The stateless era knows no sessions: nothing is looked at or changed.
+	for range 4 {
+		resp, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+seen["n1"], "MCP-Protocol-Version: 2026-07-28")
+		if got[1] != seen["n1"] || resp.Header.Get("Set-Cookie") != "" {
+			t.Errorf("stateless: %v, cookie %q", got, resp.Header.Get("Set-Cookie"))
+		}
+	}
+}
+
+// A node that refuses connections has lost its sessions, whatever the checks say by now.
+func TestSessionOfADeadNode(t *testing.T) {
+	dead := startNode(t, "", nil)
+	b := startWorker(t, []string{dead.address(), tellingSite(t, "n1")}, nil)
+	dead.stop()
+	id := ""
+	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0)) })
+	c := b.visit()
+	c.say("GET /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: " + id + "\r\n\r\n")
+	c.denied(404)
+}
+
+func TestSessionsAreNotTouched(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0")}, func(s *Spec) { s.Sticky.MCPSession = false })
+	if resp, _ := b.send("POST", "/mcp"); resp.Header.Get("Mcp-Session-Id") != "session-of-n0" {
+		t.Errorf("the session is %q", resp.Header.Get("Mcp-Session-Id"))
+	}
+	if _, got := b.send("POST", "/mcp", "Mcp-Session-Id: x~AAAAAAAAAAAAAAAA"); got[1] != "x~AAAAAAAAAAAAAAAA" {
+		t.Errorf("the node got %v", got)
+	}
+}
+
+func TestCookie(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, nil)
+	resp, got := b.send("GET", "/")
+	cookies := (&http.Response{Header: resp.Header}).Cookies()
+	if len(cookies) != 1 || cookies[0].Name != cookieName || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteLaxMode || cookies[0].Path != "/" {
+		t.Fatalf("cookies %v", cookies)
+	}
+	node, cookie := got[0], "Cookie: a=b; "+cookieName+"="+cookies[0].Value+"; c=d"
+	for range 4 {
+		resp, got := b.send("GET", "/", cookie)
+		if got[0] != node || got[2] != "a=b; c=d" || resp.Header.Get("Set-Cookie") != "" {
+			t.Fatalf("%v, want %s; cookie %q", got, node, resp.Header.Get("Set-Cookie"))
+		}
+	}
+	if _, got := b.send("GET", "/", "Cookie: "+cookieName+"="+cookies[0].Value); got[0] != node || got[2] != "" {
+		t.Errorf("alone: %v", got)
+	}
+	for _, state := range []board.State{board.Draining, board.Down} {
+		slot := int(node[1] - '0')
+		b.board.SetNodeState(slot, state, time.Now())
+		resp, got := b.send("GET", "/", cookie)
+		if stays := got[0] == node; stays != (state == board.Draining) || stays == (resp.Header.Get("Set-Cookie") != "") {
+			t.Errorf("%s is %v: %v, cookie %q", node, state, got, resp.Header.Get("Set-Cookie"))
+		}
+	}
+	for _, forged := range []string{"n0", "", strings.Repeat("A", affinity.TagLen)} {
+		if resp, _ := b.send("GET", "/", "Cookie: "+cookieName+"="+forged); resp.Header.Get("Set-Cookie") == "" {
+			t.Errorf("%q passes for a cookie of ours", forged)
+		}
+	}
+}
+
+func TestOtherCookies(t *testing.T) {
+	for field, want := range map[string]string{
+		"a=b": "Cookie: a=b\r\n", "SERVERID=x": "", "SERVERID=x; a=b": "Cookie: a=b\r\n", "a=b;SERVERID=x;;c": "Cookie: a=b; c\r\n",
+		"XSERVERID=x": "Cookie: XSERVERID=x\r\n", "": "", "a=SERVERID=x": "Cookie: a=SERVERID=x\r\n", "SERVERID=x; SERVERID=y": "",
+	} {
+		if got := string(appendOtherCookies(nil, []byte("Cookie"), []byte(field))); got != want {
+			t.Errorf("%q: %q, want %q", field, got, want)
+		}
+	}
+}
+
+// Streams stay with their source.
+func TestStreamsStayBySource(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, nil)
+	for _, path := range []string{"/mcp/ws", "/mcp/sse"} {
+		_, first := b.send("GET", path)
+		for range 5 {
+			if _, got := b.send("GET", path); got[0] != first[0] {
+				t.Errorf("%s came to %s, then to %s", path, first[0], got[0])
+			}
+		}
+	}
+}
+
+func TestEndpointIsTagged(t *testing.T) {
+	ring, err := affinity.New(make([]byte, affinity.MinKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring.SetNodes([]string{"n0", "n1"})
+	tag := func(uri string) string { return string(ring.AppendEndpoint(nil, []byte(uri), 1)) }
+	long := strings.Repeat("x", maxEndpointEvent+1)
+	for _, test := range []struct{ name, stream, want string }{
+		{"usual", "event: endpoint\ndata: /sse?sessionid=1\n\nevent: message\ndata: {}\n\n", "event: endpoint\ndata: " + tag("/sse?sessionid=1") + "\n\nevent: message\ndata: {}\n\n"},
+		{"carriage returns", "event:endpoint\r\ndata:/sse\r\n\r\n", "event:endpoint\r\ndata:" + tag("/sse") + "\r\n\r\n"},
+		{"data first", "data: /sse\nid: 1\nevent: endpoint\n\n", "data: " + tag("/sse") + "\nid: 1\nevent: endpoint\n\n"},
+		{"comments before", ": hello\n\n\n:\nevent: endpoint\ndata: /a\n\n", ": hello\n\n\n:\nevent: endpoint\ndata: " + tag("/a") + "\n\n"},
+		{"only the first", "event: message\ndata: 1\n\nevent: endpoint\ndata: /a\n\n", "event: message\ndata: 1\n\nevent: endpoint\ndata: /a\n\n"},
+		{"two lines", "event: endpoint\ndata: /a\ndata: /b\n\n", "event: endpoint\ndata: /a\ndata: /b\n\n"},
+		{"no data", "event: endpoint\n\nevent: endpoint\ndata: /a\n\n", "event: endpoint\n\nevent: endpoint\ndata: " + tag("/a") + "\n\n"},
+		{"cut", "event: endpoint\ndata: /a\n", "event: endpoint\ndata: /a\n"},
+		{"too long", "event: endpoint\ndata: /" + long, "event: endpoint\ndata: /" + long},
+	} {
+		for _, step := range []int{1, 7, 1 << 20} {
+			var f endpointFilter
+			var got []byte
+			for rest := []byte(test.stream); len(rest) > 0; {
+				n := min(step, len(rest))
+				got = f.next(got, rest[:n], ring, 1)
+				rest = rest[n:]
+			}
+			if got = f.flush(got); string(got) != test.want {
+				t.Errorf("%s by %d: %.100q, want %.100q", test.name, step, got, test.want)
+			}
+		}
+	}
+}
+
+func FuzzEndpointFilter(f *testing.F) {
+	f.Add([]byte("event: endpoint\ndata: /sse?sessionid=1\n\nevent: message\ndata: {}\n\n"), 3)
+	f.Add([]byte("\n\n:x\r\n\r\ndata:\n\n"), 1)
+	ring, err := affinity.New(make([]byte, affinity.MinKey))
+	if err != nil {
+		f.Fatal(err)
+	}
+	ring.SetNodes([]string{"n0"})
+	f.Fuzz(func(t *testing.T, stream []byte, cut int) {
+		at := 0
+		if len(stream) > 0 && cut > 0 {
+			at = cut % len(stream)
+		}
+		var whole, parts endpointFilter
+		one := whole.flush(whole.next(nil, stream, ring, 0))
+		two := parts.next(nil, stream[:at], ring, 0)
+		two = parts.flush(parts.next(two, stream[at:], ring, 0))
+		if len(stream) <= maxEndpointEvent && !bytes.Equal(one, two) {
+			t.Fatalf("%q and %q, cut at %d", one, two, at)
+		}
+		if len(one) != len(stream) && len(one) != len(stream)+1+affinity.TagLen {
+			t.Fatalf("%d bytes of %d", len(one), len(stream))
+		}
+	})
+}
+
+// sdkSite is a real MCP server with all its transports; its tool says which node it is.
+func sdkSite(t testing.TB, name string) string {
+	t.Helper()
+	server := func() *sdk.Server {
+		s := sdk.NewServer(&sdk.Implementation{Name: name, Version: "1"}, nil)
+		sdk.AddTool(s, &sdk.Tool{Name: "who"}, func(context.Context, *sdk.CallToolRequest, struct{}) (*sdk.CallToolResult, any, error) {
+			return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: name}}}, nil, nil
+		})
+		return s
+	}()
+	get := func(*http.Request) *sdk.Server { return server }
+	sessions := sdk.NewStreamableHTTPHandler(get, &sdk.StreamableHTTPOptions{DisableLocalhostProtection: true})
+	stateless := sdk.NewStreamableHTTPHandler(get, &sdk.StreamableHTTPOptions{DisableLocalhostProtection: true, Stateless: true})
+	events := sdk.NewSSEHandler(get, &sdk.SSEOptions{DisableLocalhostProtection: true})
+	return startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/mcp/sse"):
+			events.ServeHTTP(w, r)
+		case mcp.EraOf(r.Header.Get("Mcp-Protocol-Version")) == mcp.StatelessEra:
+			stateless.ServeHTTP(w, r)
+		default:
+			sessions.ServeHTTP(w, r)
+		}
+	})
+}
+
+func TestSDKClients(t *testing.T) {
+	nodes := []string{sdkSite(t, "n0"), sdkSite(t, "n1"), sdkSite(t, "n2")}
+	b := startWorker(t, nodes, func(s *Spec) {
+		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0
+		s.Sticky.TCP = StickyNone // so that nothing but the tag leads to the node
+		s.Balance = BalanceRoundRobin
+	})
+	for name, connect := range map[string]func(*http.Client) sdk.Transport{
+		"streamable": func(web *http.Client) sdk.Transport {
+			return &sdk.StreamableClientTransport{Endpoint: "http://" + b.web + "/mcp", HTTPClient: web}
+		},
+		"sse": func(web *http.Client) sdk.Transport {
+			return &sdk.SSEClientTransport{Endpoint: "http://" + b.web + "/mcp/sse", HTTPClient: web}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for range 6 {
+				transport := &http.Transport{}
+				defer transport.CloseIdleConnections()
+				client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil)
+				session, err := client.Connect(ctx, connect(&http.Client{Transport: transport}), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 5 {
+					result, err := session.CallTool(ctx, &sdk.CallToolParams{Name: "who"})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := result.Content[0].(*sdk.TextContent).Text; got == "" {
+						t.Errorf("%q answers", got)
+					}
+				}
+				if err := session.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// A browser keeps its node by the cookie.
+func TestCookieJar(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, func(s *Spec) { s.Balance = BalanceRoundRobin })
+	web := b.browser()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web.Jar = jar
+	seen := map[byte]int{}
+	for range 6 {
+		resp, err := web.Get("http://" + b.web + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[body[1]]++
+	}
+	if len(seen) != 1 {
+		t.Errorf("requests spread %v", seen)
+	}
+}
