@@ -130,7 +130,7 @@ func balancerEngine(t testing.TB, sites []site) *engine {
 	for _, s := range sites {
 		args = append(args, strconv.Itoa(s.http), strconv.Itoa(s.check))
 	}
-	return &engine{name: "erlmcp", address: address, command: func() *exec.Cmd { return playRole("balancer", args...) }}
+	return &engine{name: "erlmcp", cookies: true, address: address, command: func() *exec.Cmd { return playRole("balancer", args...) }}
 }
 
 // benchBalancer is the role of the master: DIR ADDRESS, then the ports of each site.
@@ -220,7 +220,7 @@ backend nodes
   balance leastconn
   cookie SERVERID insert indirect nocache httponly
 %s`, runtime.NumCPU(), address, &servers))
-	return &engine{name: "haproxy", address: address, command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
+	return &engine{name: "haproxy", cookies: true, address: address, command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
 }
 
 func nginxHTTPEngine(t testing.TB, sites []site) *engine {

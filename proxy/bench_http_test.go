@@ -27,9 +27,10 @@ import (
 // medians of requests/s, CPU of the balancer's processes a request, and latencies. A response that
 // is an error fails it.
 //
-// All track the rate by source and add X-Forwarded-For, ReverseProxy only the latter. HAProxy also
-// sets a cookie; this balancer and nginx do not. The nodes are one process, wrk another. Nothing is
-// pinned: they share all cores with the balancer, which makes CPU the figure to compare.
+// All add X-Forwarded-For, all but ReverseProxy track the rate by source, and this balancer and
+// HAProxy set a cookie with each answer, since wrk never shows one. The nodes are one process, wrk
+// another. Nothing is pinned: they share all cores with the balancer, which makes CPU the figure to
+// compare.
 func BenchmarkHTTP(b *testing.B) {
 	if runtime.GOOS != "linux" {
 		b.Skip("reads /proc")
@@ -129,7 +130,7 @@ func (f *httpFigures) measure(t testing.TB, e *engine, wrk string, l httpLoad, s
 	f.p99s = append(f.p99s, r.p99.Seconds())
 }
 
-// reach waits until every site has answered through the engine.
+// reach waits until every site has answered through the engine, with a cookie if it sets them.
 func (e *engine) reach(t testing.TB, sites []site) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	client := &http.Client{Transport: transport, Timeout: 2 * time.Second}
@@ -146,6 +147,9 @@ func (e *engine) reach(t testing.TB, sites []site) {
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if last = resp.Status; err == nil && resp.StatusCode == http.StatusOK {
+			if sets := len(resp.Cookies()) > 0; sets != e.cookies {
+				t.Fatalf("%s sets a cookie: %v, want %v", e.name, sets, e.cookies)
+			}
 			reached[string(body)] = true
 		}
 	}

@@ -77,6 +77,7 @@ type engine struct {
 	name    string
 	address string
 	command func() *exec.Cmd
+	cookies bool // whether it sets them
 
 	process *exec.Cmd // of this round
 
