@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -76,6 +77,7 @@ type engine struct {
 	name    string
 	address string
 	command func() *exec.Cmd
+	cookies bool // whether it sets them
 
 	process *exec.Cmd // of this round
 
@@ -148,16 +150,32 @@ func (e *engine) connect(t testing.TB, n int) []net.Conn {
 	return conns
 }
 
-// cpu is the time the process has used.
+// cpu is the time the process and its children have used.
 func (e *engine) cpu(t testing.TB) time.Duration {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.process.Process.Pid))
+	pid := strconv.Itoa(e.process.Process.Pid)
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+2:]))
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
+	ticks, found := 0, false
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // somebody else's, and gone
+		}
+		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+2:]))
+		own := filepath.Base(filepath.Dir(file)) == pid
+		if parent := fields[1]; !own && parent != pid {
+			continue
+		}
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		ticks, found = ticks+user+system, found || own
+	}
+	if !found {
+		t.Fatalf("%s has ended", e.name)
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100
 }
 
 func (e *engine) rss(t testing.TB) int {
@@ -201,30 +219,49 @@ func (e *engine) start(t testing.TB) {
 	}
 }
 
-// stop ends the process of this round, if there still is one.
+// stop ends the process of this round, if there still is one. It is asked first, so that it can end
+// its children.
 func (e *engine) stop() {
-	if e.process != nil {
-		_ = e.process.Process.Kill()
-		_ = e.process.Wait()
-		e.process = nil
+	if e.process == nil {
+		return
 	}
+	process := e.process.Process
+	_ = process.Signal(syscall.SIGTERM)
+	impatient := time.AfterFunc(5*time.Second, func() { _ = process.Kill() })
+	_ = e.process.Wait()
+	impatient.Stop()
+	e.process = nil
 }
 
-const benchWorkerRole = "ERLMCP_TEST_BENCH_WORKER"
+// benchRole names a role of benchRoles and its arguments, separated by spaces.
+const benchRole = "ERLMCP_TEST_BENCH_ROLE"
 
-// erlmcpEngine is one worker in a process of its own: this test binary again.
+// benchRoles are the processes that benchmarks start: this test binary again.
+var benchRoles = map[string]func(args []string) error{
+	"worker":       benchWorker,
+	"balancer":     benchBalancer,
+	"reverseproxy": benchReverseProxy,
+	"sites":        benchSites,
+}
+
+// playRole makes the command of a role.
+func playRole(role string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), benchRole+"="+role+" "+strings.Join(args, " "))
+	return cmd
+}
+
+// erlmcpEngine is one worker in a process of its own.
 func erlmcpEngine(t testing.TB, node string) *engine {
 	address := freeAddress(t)
 	return &engine{name: "erlmcp", address: address, command: func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), benchWorkerRole+"="+address+" "+node)
-		return cmd
+		return playRole("worker", address, node)
 	}}
 }
 
 // benchWorker is the role of that process.
-func benchWorker(role string) error {
-	address, node, _ := strings.Cut(role, " ")
+func benchWorker(args []string) error {
+	address, node := args[0], args[1]
 	spec := Default()
 	shared, err := board.Create(board.Layout{Workers: 1, Sources: spec.SourceTable})
 	if err != nil {

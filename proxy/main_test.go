@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -11,15 +12,15 @@ import (
 
 // The test binary also plays the roles of processes the tests start.
 func TestMain(m *testing.M) {
-	if role := os.Getenv(benchWorkerRole); role != "" {
-		if err := benchWorker(role); err != nil {
+	if slices.Equal(os.Args[1:], []string{"lb", "worker"}) {
+		if err := playWorker(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
-	if slices.Equal(os.Args[1:], []string{"lb", "worker"}) {
-		if err := playWorker(); err != nil {
+	if role := strings.Fields(os.Getenv(benchRole)); len(role) > 0 {
+		if err := benchRoles[role[0]](role[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -1,0 +1,268 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+// site is a node that answers every request at once.
+type site struct{ http, check int } // ports on 127.0.0.1
+
+func (s site) address() string { return fmt.Sprintf("127.0.0.1:%d", s.http) }
+
+// startSites runs four sites in one process until the benchmark ends.
+func startSites(t testing.TB) []site {
+	sites := make([]site, 4)
+	cmd := playRole("sites", strconv.Itoa(2*len(sites)))
+	cmd.Stderr = os.Stderr
+	port := func() int {
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		file, err := ln.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+		return ln.Addr().(*net.TCPAddr).Port
+	}
+	for i := range sites {
+		sites[i] = site{http: port(), check: port()}
+	}
+	err := cmd.Start()
+	for _, file := range cmd.ExtraFiles {
+		file.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return sites
+}
+
+// benchSites serves the listeners that were passed on.
+func benchSites(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	failed := make(chan error)
+	for i := range n {
+		ln, err := net.FileListener(os.NewFile(uintptr(3+i), "listener"))
+		if err != nil {
+			return err
+		}
+		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":12345,"result":{"content":[{"type":"text","text":"hello from %d"}]}}`, i)
+		answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					failed <- err
+					return
+				}
+				go func() { defer c.Close(); _ = answerAll(c, answer) }()
+			}
+		}()
+	}
+	return <-failed
+}
+
+// answerAll answers requests with bodies of a stated length.
+func answerAll(c net.Conn, answer []byte) error {
+	r := bufio.NewReader(c)
+	for {
+		length := 0
+		for {
+			line, err := r.ReadSlice('\n')
+			if err != nil {
+				return err
+			}
+			if len(line) <= len("\r\n") {
+				break
+			}
+			const name = "content-length:"
+			if len(line) > len(name) && strings.EqualFold(string(line[:len(name)]), name) {
+				if length, err = strconv.Atoi(strings.TrimSpace(string(line[len(name):]))); err != nil {
+					return err
+				}
+			}
+		}
+		if _, err := r.Discard(length); err != nil {
+			return err
+		}
+		if _, err := c.Write(answer); err != nil {
+			return err
+		}
+	}
+}
+
+// balancerEngine is the whole balancer: a master and its workers.
+func balancerEngine(t testing.TB, sites []site) *engine {
+	address := freeAddress(t)
+	args := []string{stateDir(t), address}
+	for _, s := range sites {
+		args = append(args, strconv.Itoa(s.http), strconv.Itoa(s.check))
+	}
+	return &engine{name: "erlmcp", cookies: true, address: address, command: func() *exec.Cmd { return playRole("balancer", args...) }}
+}
+
+// benchBalancer is the role of the master: DIR ADDRESS, then the ports of each site.
+func benchBalancer(args []string) error {
+	spec := Default()
+	spec.Listen = Listen{TCP: "127.0.0.1:0", HTTP: args[1]}
+	for ports := args[2:]; len(ports) > 0; ports = ports[2:] {
+		n := topology.Node{Name: fmt.Sprintf("n%d", len(spec.Nodes)), Host: "127.0.0.1"}
+		var errs [2]error
+		n.HTTP, errs[0] = strconv.Atoi(ports[0])
+		n.TCP, errs[1] = strconv.Atoi(ports[1])
+		if err := errors.Join(errs[:]...); err != nil {
+			return err
+		}
+		spec.Nodes = append(spec.Nodes, n)
+	}
+	spec.Workers = runtime.NumCPU()
+	spec.MaxConnections = 2_000
+	spec.HTTP.KeepaliveRequests = 0              // as the others
+	spec.Limits.MessagesPerSecond = 1_000_000    // tracked, never reached
+	spec.Limits.ConnectionsPerSecond = 1_000_000 // likewise
+	spec.Checks.Kind = "tcp"
+	spec.SlowStart = 0
+	spec.Timeouts.Drain = 0
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return Serve(ctx, spec, Options{StateDir: args[0], Version: "bench", Log: log.New(io.Discard)})
+}
+
+// reverseProxyEngine is what the standard library has.
+func reverseProxyEngine(t testing.TB, sites []site) *engine {
+	address := freeAddress(t)
+	args := []string{address}
+	for _, s := range sites {
+		args = append(args, s.address())
+	}
+	return &engine{name: "ReverseProxy", address: address, command: func() *exec.Cmd { return playRole("reverseproxy", args...) }}
+}
+
+// benchReverseProxy is its role: ADDRESS, then those of the sites, which it takes in turn.
+func benchReverseProxy(args []string) error {
+	var targets []*url.URL
+	for _, host := range args[1:] {
+		targets = append(targets, &url.URL{Scheme: "http", Host: host})
+	}
+	var turn atomic.Uint64
+	quiet := stdlog.New(io.Discard, "", 0)
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(targets[turn.Add(1)%uint64(len(targets))])
+			r.SetXForwarded()
+		},
+		Transport: &http.Transport{MaxIdleConnsPerHost: 1_000},
+		ErrorLog:  quiet, // wrk ends its connections in the midst of requests
+	}
+	return (&http.Server{Addr: args[0], Handler: proxy, ErrorLog: quiet}).ListenAndServe()
+}
+
+func haproxyHTTPEngine(t testing.TB, sites []site) *engine {
+	path, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Log("haproxy is not installed: left out")
+		return nil
+	}
+	address := freeAddress(t)
+	var servers strings.Builder
+	for i, s := range sites {
+		fmt.Fprintf(&servers, "  server n%d %s cookie n%d\n", i, s.address(), i)
+	}
+	config := write(t, "haproxy.cfg", fmt.Sprintf(`global
+  nbthread %d
+  maxconn 9000
+defaults
+  mode http
+  option forwardfor
+  http-reuse always
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s
+frontend clients
+  bind %s
+  stick-table type ip size 128k expire 30m store conn_rate(1s),conn_cur,http_req_rate(1s)
+  tcp-request connection track-sc0 src
+  http-request deny deny_status 429 if { sc_http_req_rate(0) gt 1000000 }
+  default_backend nodes
+backend nodes
+  balance leastconn
+  cookie SERVERID insert indirect nocache httponly
+%s`, runtime.NumCPU(), address, &servers))
+	return &engine{name: "haproxy", cookies: true, address: address, command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
+}
+
+func nginxHTTPEngine(t testing.TB, sites []site) *engine {
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Log("nginx is not installed: left out")
+		return nil
+	}
+	address, dir := freeAddress(t), t.TempDir()
+	var servers, temporary strings.Builder
+	for _, s := range sites {
+		fmt.Fprintf(&servers, "    server %s;\n", s.address())
+	}
+	for _, use := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		fmt.Fprintf(&temporary, "  %s_temp_path %s/%s;\n", use, dir, use)
+	}
+	config := write(t, "nginx.conf", fmt.Sprintf(`daemon off;
+worker_processes %d;
+pid %s/nginx.pid;
+error_log stderr crit;
+events { worker_connections 4096; }
+http {
+%s  access_log off;
+  limit_req_zone $binary_remote_addr zone=rates:10m rate=1000000r/s;
+  upstream nodes {
+    least_conn;
+%s    keepalive 1000;
+    keepalive_requests 1000000000;
+  }
+  server {
+    listen %s;
+    keepalive_requests 1000000000;
+    location / {
+      limit_req zone=rates burst=1000000 nodelay;
+      proxy_pass http://nodes;
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header Connection "";
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    }
+  }
+}
+`, runtime.NumCPU(), dir, &temporary, &servers, address))
+	return &engine{name: "nginx", address: address, command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
+}
