@@ -18,6 +18,9 @@ type healthOptions struct {
 	format     outputFormat
 	continuous continuousFlag
 	count      int
+	wait       bool
+	timeout    time.Duration // of wait
+	timed      bool          // timeout was given
 }
 
 func newHealthCommand(a *app) *cobra.Command {
@@ -35,13 +38,17 @@ The exit code is the one of a monitoring plugin:
   2  down       no node is up, or clients get no answer
   3  unknown    it could not be found out; also wrong usage and configuration
 
-With --continuous it is the one of the last round.`,
+With --continuous it is the one of the last round, and with --wait too, which repeats the checks until
+all is healthy, prints the last round only, and gives up after --timeout.`,
 		Example: `  erlmcp health
   erlmcp health --json
+  erlmcp health -o nagios
+  erlmcp health --wait --timeout 30s
   erlmcp health --continuous 5
   erlmcp health --continuous --count 10 --json`,
 		Args: cobra.ArbitraryArgs, // settle tells which
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.timed = cmd.Flags().Changed("timeout")
 			if err := o.settle(args); err != nil {
 				return unknownHealth(err)
 			}
@@ -52,10 +59,12 @@ With --continuous it is the one of the last round.`,
 		a.running = true // the exit code of wrong usage is this command's own
 		return unknownHealth(hinted(err, "erlmcp health --help"))
 	})
-	o.format.addOutputFlags(c)
+	o.format.addOutputFlags(c, "nagios", "prometheus")
 	c.Flags().Var(&o.continuous, "continuous", "repeat every `[SECONDS]` (default 5) until interrupted")
 	c.Flags().Lookup("continuous").NoOptDefVal = "true"
 	c.Flags().IntVar(&o.count, "count", 0, "end after `N` rounds")
+	c.Flags().BoolVar(&o.wait, "wait", false, "repeat until healthy")
+	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to --wait")
 	return c
 }
 
@@ -80,6 +89,14 @@ func (o *healthOptions) settle(args []string) error {
 		return usagef("--count: %d is not a number of rounds", o.count)
 	}
 	o.continuous.on = o.continuous.on || o.count > 0
+	switch {
+	case o.timed && !o.wait:
+		return usagef("--timeout is for --wait")
+	case o.wait && o.timeout <= 0:
+		return usagef("--timeout: %v is not a time to wait", o.timeout)
+	case o.wait && o.continuous.on:
+		return usagef("--wait ends by itself: it goes with neither --continuous nor --count")
+	}
 	return nil
 }
 
@@ -88,6 +105,9 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 	collector, err := a.healthCollector()
 	if err != nil {
 		return unknownHealth(err)
+	}
+	if o.wait {
+		return a.waitHealthy(ctx, collector, o)
 	}
 	interval := collector.Spec.Interval
 	if o.continuous.every > 0 {
@@ -106,9 +126,47 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 	return exitWith(last.Status.ExitCode())
 }
 
+// waitInterval is between the rounds of --wait.
+const waitInterval = 500 * time.Millisecond
+
+// errHealthy ends the rounds of --wait.
+var errHealthy = errors.New("healthy")
+
+// waitHealthy makes rounds until one is healthy or the time is up, and prints the last.
+func (a *app) waitHealthy(ctx context.Context, c *healthcheck.Collector, o healthOptions) error {
+	limited, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	last, err := c.Watch(limited, waitInterval, 0, func(r healthcheck.Report) error {
+		if r.Status == healthcheck.StatusHealthy {
+			return errHealthy
+		}
+		return nil
+	})
+	if last.Schema != "" { // a round was finished
+		if err := a.printHealth(o, last); err != nil {
+			return err
+		}
+	}
+	switch {
+	case errors.Is(err, errHealthy):
+		return nil
+	case ctx.Err() != nil: // interrupted
+		return exitWith(last.Status.ExitCode())
+	}
+	return withCode(last.Status.ExitCode(), fmt.Errorf("not healthy within %v", o.timeout))
+}
+
 // printHealth prints one round: of many, each as one line of JSON, one YAML document or one block of
 // text.
 func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
+	switch o.format {
+	case "nagios":
+		_, err := fmt.Fprint(a.stdout, r.Nagios())
+		return err
+	case "prometheus":
+		_, err := fmt.Fprint(a.stdout, r.Prometheus())
+		return err
+	}
 	if o.continuous.on {
 		switch o.format {
 		case "json":

@@ -5,36 +5,55 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
 
-// outputFormat is how a command prints its data: "table" for people, or "json" or "yaml".
+// outputFormat is how a command prints its data: "table" for people, or "json" or "yaml", or a format
+// of that command alone.
 type outputFormat string
 
-// addOutputFlags gives a command with data the flags --json and --output.
-func (f *outputFormat) addOutputFlags(cmd *cobra.Command) {
+// addOutputFlags gives a command with data the flags --json and --output. more are its own formats.
+func (f *outputFormat) addOutputFlags(cmd *cobra.Command, more ...string) {
 	*f = "table"
-	cmd.Flags().VarP(f, "output", "o", "print as table, json or yaml")
-	cmd.Flags().BoolFunc("json", "print as JSON; the same as --output json", func(string) error { return f.Set("json") })
+	names := append([]string{"table", "json", "yaml"}, more...)
+	last := len(names) - 1
+	cmd.Flags().VarP(&formatFlag{f, names}, "output", "o", "print as "+strings.Join(names[:last], ", ")+" or "+names[last])
+	cmd.Flags().BoolFunc("json", "print as JSON; the same as --output json", func(string) error {
+		*f = "json"
+		return nil
+	})
 	cmd.Flags().Lookup("json").DefValue = "false"
 	_ = cmd.RegisterFlagCompletionFunc("output",
-		cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
+		cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// String, Set and Type make outputFormat a flag value.
-func (f *outputFormat) String() string { return string(*f) }
+// formatFlag is the value of --output: one of names.
+type formatFlag struct {
+	format *outputFormat
+	names  []string
+}
 
-func (f *outputFormat) Type() string { return "format" }
-
-func (f *outputFormat) Set(text string) error {
-	switch text {
-	case "table", "json", "yaml":
-		*f = outputFormat(text)
-		return nil
+func (v *formatFlag) String() string {
+	if v.format == nil { // the zero value, which package flag asks for
+		return ""
 	}
-	return fmt.Errorf("not one of table, json, yaml")
+	return string(*v.format)
+}
+
+// Type is the name of the value in the help text.
+func (v *formatFlag) Type() string { return "format" }
+
+// Set takes one of the names.
+func (v *formatFlag) Set(text string) error {
+	if !slices.Contains(v.names, text) {
+		return fmt.Errorf("not one of %s", strings.Join(v.names, ", "))
+	}
+	*v.format = outputFormat(text)
+	return nil
 }
 
 // print writes v to the standard output in that format; human prints the table.

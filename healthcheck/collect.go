@@ -62,14 +62,32 @@ func (c *Collector) Collect(ctx context.Context) Report {
 	return f.report()
 }
 
-// probeNode makes the checks at the node's TCP transport. A node without one is only asked whether it
-// accepts connections where it does serve.
+// probeNode makes the checks that fit the node's transports.
 func (c *Collector) probeNode(ctx context.Context, n topology.Node) []Result {
-	kinds, address := c.Spec.Kinds, n.TCPAddress()
-	if ports := n.Ports(); address == "" && len(ports) > 0 {
-		kinds, address = []string{"tcp"}, ports[0].Address
+	return Run(ctx, nodeChecks(n, &c.Spec))
+}
+
+// nodeChecks leaves out the checks of transports the node does not serve. Where none is left, or tcp
+// is wanted of a node without that transport, it is asked whether it accepts connections where it does
+// serve.
+func nodeChecks(n topology.Node, s *Spec) []Check {
+	anywhere := n.TCPAddress()
+	if ports := n.Ports(); anywhere == "" && len(ports) > 0 {
+		anywhere = ports[0].Address
 	}
-	return Run(ctx, kinds, Target{Address: address, Timeout: c.Spec.Timeout})
+	address := map[string]string{
+		"icmp": n.Host, "tcp": anywhere, "mcp": n.TCPAddress(), "http": n.HTTPAddress(), "tls": n.HTTPAddress(),
+	}
+	var checks []Check
+	for _, kind := range s.Kinds {
+		if address[kind] != "" {
+			checks = append(checks, Check{kind, Target{Address: address[kind], Timeout: s.Timeout}})
+		}
+	}
+	if len(checks) == 0 {
+		checks = []Check{{"tcp", Target{Address: anywhere, Timeout: s.Timeout}}}
+	}
+	return checks
 }
 
 func (c *Collector) count(ctx context.Context, servers []netip.AddrPort) ([]int, error) {

@@ -31,14 +31,20 @@ type Probe func(ctx context.Context, t Target) Result
 
 // probes by kind. Register a new kind here.
 var probes = map[string]Probe{
-	"tcp": probeTCP,
-	"mcp": probeMCP,
+	"tcp":  probeTCP,
+	"mcp":  probeMCP,
+	"http": probeHTTP,
+	"tls":  probeTLS,
+	"icmp": probeICMP,
 }
 
 // Lookup returns the probe of a kind:
 //
-//	tcp  the server accepts a connection (a frozen process still does: its kernel accepts)
-//	mcp  the server also answers an MCP request, as newline-delimited JSON-RPC
+//	icmp  the host answers an echo request; says nothing about the server
+//	tcp   the server accepts a connection (a frozen process still does: its kernel accepts)
+//	mcp   the server also answers an MCP request, as newline-delimited JSON-RPC
+//	http  the server answers GET /health with success
+//	tls   the server makes a TLS handshake, with a certificate that is valid now
 func Lookup(kind string) (Probe, error) {
 	if p, ok := probes[kind]; ok {
 		return p, nil
@@ -49,19 +55,24 @@ func Lookup(kind string) (Probe, error) {
 // Kinds lists the kinds of probes in alphabetical order.
 func Kinds() []string { return slices.Sorted(maps.Keys(probes)) }
 
-// Run probes a target in several ways at once and returns the results in the order of kinds. An
-// unknown kind is a failed check.
-func Run(ctx context.Context, kinds []string, t Target) []Result {
-	results := make([]Result, len(kinds))
+// Check is one probe to make.
+type Check struct {
+	Kind   string
+	Target Target
+}
+
+// Run makes checks at once and returns the results in their order. An unknown kind is a failed check.
+func Run(ctx context.Context, checks []Check) []Result {
+	results := make([]Result, len(checks))
 	var wg sync.WaitGroup
-	for i, kind := range kinds {
+	for i, c := range checks {
 		wg.Go(func() {
-			probe, err := Lookup(kind)
+			probe, err := Lookup(c.Kind)
 			if err != nil {
-				results[i] = Result{Kind: kind, Cause: CauseLocal, Error: err.Error()}
+				results[i] = Result{Kind: c.Kind, Cause: CauseLocal, Error: err.Error()}
 				return
 			}
-			results[i] = probe(ctx, t)
+			results[i] = probe(ctx, c.Target)
 		})
 	}
 	wg.Wait()

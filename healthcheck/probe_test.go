@@ -358,14 +358,14 @@ func TestUnusableAddresses(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	_, err := Lookup("smtp")
-	if err == nil || err.Error() != `unknown check "smtp" (checks: mcp, tcp)` {
+	if err == nil || err.Error() != `unknown check "smtp" (checks: http, icmp, mcp, tcp, tls)` {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestRunKeepsOrder(t *testing.T) {
 	addr := peer(t, answering(func(string) string { return `{"jsonrpc":"2.0","id":1,"result":{}}` }))
-	results := Run(context.Background(), []string{"mcp", "smtp", "tcp"}, Target{Address: addr})
+	results := Run(context.Background(), []Check{{"mcp", Target{Address: addr}}, {"smtp", Target{}}, {"tcp", Target{Address: addr}}})
 	var got strings.Builder
 	for _, r := range results {
 		fmt.Fprintf(&got, "%s %v %s\n", r.Kind, r.OK, r.Cause)

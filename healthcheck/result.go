@@ -10,8 +10,8 @@ type Result struct {
 	Kind string
 	OK   bool
 
-	// Latency is from the first byte sent to the end of the reply, or for kind tcp the time of the
-	// handshake. 0 when there was no reply.
+	// Latency is from the first byte sent to the end of the reply, or for kinds tcp and tls the time of
+	// the handshake. 0 when there was no reply.
 	Latency time.Duration
 
 	Cause  Cause             // "" when OK
@@ -30,6 +30,7 @@ const (
 	CauseClosed      Cause = "closed"      // the server ended the connection without a reply
 	CauseTimeout     Cause = "timeout"     // connected, but no complete reply in time
 	CauseProtocol    Cause = "protocol"    // the reply is not what the protocol says
+	CauseUnhealthy   Cause = "unhealthy"   // an answer as the protocol says, and the answer is no
 	CauseResolve     Cause = "resolve"     // the host's name is not known
 	CauseLocal       Cause = "local"       // this side could not ask (descriptors, ports); says nothing about the server
 	CauseCanceled    Cause = "canceled"    // the caller gave up; says nothing about the server

@@ -21,7 +21,7 @@ func TestSpecRules(t *testing.T) {
 		{func(s *Spec) { s.Timeout = 0 }, "health.timeout: 0s is not from 1ms to 1m0s"},
 		{func(s *Spec) { s.Timeout = time.Hour }, "health.timeout: 1h0m0s is not from 1ms to 1m0s"},
 		{func(s *Spec) { s.Kinds = nil }, "health.kinds: names no check"},
-		{func(s *Spec) { s.Kinds = []string{"tcp", "smtp"} }, `health.kinds[1]: unknown check "smtp" (checks: mcp, tcp)`},
+		{func(s *Spec) { s.Kinds = []string{"tcp", "smtp"} }, `health.kinds[1]: unknown check "smtp" (checks: http, icmp, mcp, tcp, tls)`},
 		{func(s *Spec) { s.Kinds = []string{"tcp", "tcp"} }, `health.kinds[1]: "tcp" is there twice`},
 	} {
 		s := Default()

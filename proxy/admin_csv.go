@@ -216,7 +216,7 @@ func checkCode(c *CheckStats) (code, text string) {
 		return "L4TOUT", "Layer4 timeout"
 	case healthcheck.CauseTimeout:
 		return "L7TOUT", "Layer7 timeout"
-	case healthcheck.CauseClosed, healthcheck.CauseProtocol:
+	case healthcheck.CauseClosed, healthcheck.CauseProtocol, healthcheck.CauseUnhealthy:
 		return "L7RSP", "Layer7 invalid response"
 	}
 	return "SOCKERR", "Socket error"

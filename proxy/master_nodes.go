@@ -37,7 +37,11 @@ func (m *member) weight() int { return max(m.node.Weight, 1) }
 // watch is what the watcher of m has to do under a valid spec.
 func (m *member) watch(s *Spec) watch {
 	probe, _ := healthcheck.Lookup(s.Checks.Kind) // Validate knows the kind
-	target := healthcheck.Target{Address: m.address.String(), Timeout: s.Checks.Timeout}
+	address := m.address
+	if s.Checks.Kind == "http" {
+		address = netip.AddrPortFrom(address.Addr(), uint16(m.node.HTTP))
+	}
+	target := healthcheck.Target{Address: address.String(), Timeout: s.Checks.Timeout}
 	return watch{
 		checks:    s.Checks,
 		probe:     func(ctx context.Context) healthcheck.Result { return probe(ctx, target) },

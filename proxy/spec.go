@@ -168,7 +168,7 @@ type Ban struct {
 
 // Checks says how the nodes are watched.
 type Checks struct {
-	Kind string `yaml:"kind"` // a probe of package healthcheck
+	Kind string `yaml:"kind"` // a probe of package healthcheck: "mcp", "tcp", or "http" at the HTTP port
 	// Interval between checks of a node in a settled state; up to a tenth of it is subtracted at
 	// random. FastInterval applies while the last result disagrees with the node's state.
 	Interval     time.Duration `yaml:"interval"`

@@ -172,6 +172,16 @@ func (s *Spec) validateChecks(p *problems) {
 	if _, err := healthcheck.Lookup(c.Kind); err != nil {
 		p.add("checks.kind", "%v", err)
 	}
+	switch c.Kind {
+	case "icmp", "tls":
+		p.add("checks.kind", "%q does not tell whether a node serves (use mcp, http or tcp)", c.Kind)
+	case "http":
+		for _, n := range s.Nodes {
+			if n.HTTP == 0 {
+				p.add("checks.kind", "%q needs the HTTP port of every node, %s has none", c.Kind, n.Name)
+			}
+		}
+	}
 	between(p, "checks.interval", c.Interval, 10*time.Millisecond, time.Hour)
 	between(p, "checks.fast_interval", c.FastInterval, 10*time.Millisecond, time.Hour)
 	if c.FastInterval > c.Interval {

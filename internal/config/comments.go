@@ -65,7 +65,7 @@ var comments = map[string]string{
 	"lb.limits.exempt":                 "Addresses and prefixes without limits.",
 	"lb.source_table":                  "Sources remembered at a time, rounded up to a power of two.",
 	"lb.checks":                        "How nodes are watched.",
-	"lb.checks.kind":                   "mcp (a reply to a request) or tcp (an accepted connection).",
+	"lb.checks.kind":                   "mcp (a reply to a request), http (GET /health at the HTTP port) or tcp (an accepted connection).",
 	"lb.checks.interval":               "Between two checks of a node; up to a tenth less, at random.",
 	"lb.checks.fast_interval":          "The same after a result that disagrees with the node's state.",
 	"lb.checks.timeout":                "Without an answer for this long a check has failed.",
@@ -88,7 +88,7 @@ var comments = map[string]string{
 	"health":          "The command health.",
 	"health.interval": "Between rounds of --continuous.",
 	"health.timeout":  "Of each check, and of the question to the balancer.",
-	"health.kinds":    "Checks of each node: tcp, mcp.",
+	"health.kinds":    "Checks of each node: tcp, mcp, http (GET /health), tls (of the HTTP port), icmp.",
 
 	"loadtest":                        "The load test.",
 	"loadtest.target":                 "The balancer's TCP listener.",

@@ -1,0 +1,52 @@
+package healthcheck
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func exportedReport() *Report {
+	total, one, deviation := 7, 7, 2
+	return &Report{
+		Status: StatusDegraded, Reasons: []string{"two is down (a|b)\nreally"}, Time: time.Unix(1700000000, 0),
+		Nodes: []NodeHealth{
+			{Name: "one", Status: NodeUp, Connections: &one, Checks: []Result{{Kind: "tcp", OK: true, Latency: 80 * time.Microsecond}}},
+			{Name: `t"w'o`, Status: NodeDown, Checks: []Result{{Kind: "tcp", Cause: CauseRefused}}},
+		},
+		Connections: Connections{Total: &total, Capacity: 10, MaxDeviation: &deviation},
+	}
+}
+
+func TestNagios(t *testing.T) {
+	r := exportedReport()
+	want := "ERLMCP WARNING - two is down (a/b) really | nodes_up=1;;;0;2 connections=7;;;0;10 max_deviation=2;;;0 " +
+		"'one_connections'=7;;;0 'one_tcp'=0.000080s;;;0\n"
+	if got := r.Nagios(); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+	unknown := Report{Status: StatusUnknown}
+	if got, want := unknown.Nagios(), "ERLMCP UNKNOWN - 0 of 0 nodes up | nodes_up=0;;;0;0\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestPrometheus(t *testing.T) {
+	got := exportedReport().Prometheus()
+	for _, want := range []string{
+		"# HELP erlmcp_health_status 0 healthy, 1 degraded, 2 down, 3 unknown.\n# TYPE erlmcp_health_status gauge\nerlmcp_health_status 1\n",
+		"erlmcp_health_timestamp_seconds 1700000000\n",
+		"erlmcp_health_load_balancer_up 0\n",
+		"erlmcp_health_connections 7\n",
+		"erlmcp_health_node_up{node=\"one\"} 1\nerlmcp_health_node_up{node=\"t\\\"w'o\"} 0\n",
+		"erlmcp_health_check_success{node=\"one\",kind=\"tcp\"} 1\n",
+		"erlmcp_health_check_latency_seconds{node=\"one\",kind=\"tcp\"} 8e-05\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "erlmcp_health_clients") || strings.Count(got, "erlmcp_health_node_connections{") != 1 {
+		t.Errorf("a sample of what is not known:\n%s", got)
+	}
+}
