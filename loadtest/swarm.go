@@ -101,8 +101,8 @@ func (s *swarm) arm(node string) int {
 		return 0
 	}
 	n := s.nodes[s.armed-1].verified
-	// They come back no faster than they came in the first place.
-	s.patience.Spread = max(s.patience.Spread, time.Duration(float64(n)/s.ramp.rate*float64(time.Second)))
+	// They come back at most twice as fast as they came in the first place.
+	s.patience.Spread = max(s.patience.Spread, time.Duration(float64(n)/(2*s.ramp.rate)*float64(time.Second)))
 	return n
 }
 

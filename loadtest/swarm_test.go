@@ -240,7 +240,7 @@ func TestArmedSwarm(t *testing.T) {
 			t.Errorf("%d clients on the node", n)
 		}
 		s.ramp.rate = 4
-		if s.arm("a"); s.patience.Spread != 2500*time.Millisecond {
+		if s.arm("a"); s.patience.Spread != 1250*time.Millisecond {
 			t.Errorf("10 clients that came at 4/s come back within %s", s.patience.Spread)
 		}
 		for i := range 3 {
