@@ -19,22 +19,23 @@ const (
 )
 
 // endOrphans kills what has all these entries in its environment, except for what belongs to one of
-// the process groups in spare, and what is shared with others. It returns when they are gone, or after
-// some rounds.
-func endOrphans(marks []string, spare []int) {
+// the groups, and what is shared with others. It returns when they are gone, or after some rounds.
+func endOrphans(marks []string, spare *groups) {
 	for range orphanRounds {
 		found := false
-		for _, p := range processes() {
-			if slices.Contains(spare, p.group) || p.pid == os.Getpid() || p.shared() {
-				continue
+		spare.hold(func(known map[int]bool) {
+			for _, p := range processes() {
+				switch {
+				case known[p.group] || p.pid == os.Getpid():
+				case p.dead:
+					p.reap()
+				case p.shared():
+				case p.marked(marks):
+					found = true
+					_ = syscall.Kill(p.pid, syscall.SIGKILL)
+				}
 			}
-			if p.dead || !p.marked(marks) {
-				continue
-			}
-			found = true
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
-		}
-		reapAdopted(spare)
+		})
 		if !found {
 			return
 		}
@@ -42,14 +43,12 @@ func endOrphans(marks []string, spare []int) {
 	}
 }
 
-// reapAdopted reaps processes that have become this one's children because their parents ended, and
-// that have ended as well. What this program starts has its own name and is waited for by others.
-func reapAdopted(spare []int) {
-	self := os.Getpid()
-	for _, p := range processes() {
-		if p.parent == self && p.dead && p.group != syscall.Getpgrp() && !slices.Contains(spare, p.group) && p.name != ownName() {
-			_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
-		}
+// reap reaps a process that has become this one's child because its parent ended, and that has ended
+// as well. What this program starts otherwise has its name, or is in its group, and is waited for by
+// others.
+func (p procEntry) reap() {
+	if p.parent == os.Getpid() && p.group != syscall.Getpgrp() && p.name != ownName() {
+		_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
 	}
 }
 

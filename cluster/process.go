@@ -3,7 +3,6 @@ package cluster
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -22,8 +21,41 @@ type launcher struct {
 	null     *os.File
 	mark     string // in the environment of everything it starts
 
-	mu     sync.Mutex
-	groups map[int]bool // of what runs
+	groups groups // of what runs
+}
+
+// groups are process groups whose leaders are waited for by their own goroutines. Its lock is held
+// while a leader comes into being, so that nobody else reaps one that is not known yet.
+type groups struct {
+	mu    sync.Mutex
+	known map[int]bool
+}
+
+// add has start make a leader.
+func (g *groups) add(start func() (pid int, err error)) (pid int, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if pid, err = start(); err == nil {
+		if g.known == nil {
+			g.known = map[int]bool{}
+		}
+		g.known[pid] = true
+	}
+	return pid, err
+}
+
+// remove forgets a group whose leader has been reaped.
+func (g *groups) remove(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.known, pid)
+}
+
+// hold calls do while no group comes or goes.
+func (g *groups) hold(do func(known map[int]bool)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	do(g.known)
 }
 
 // clusterMark is the entry in the environment that tells whose a process is, whatever becomes of its
@@ -41,7 +73,7 @@ func newLauncher(mark string) (*launcher, error) {
 		return nil, err
 	}
 	l := &launcher{
-		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark, groups: map[int]bool{},
+		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark,
 	}
 	go func() {
 		runtime.LockOSThread()
@@ -57,18 +89,6 @@ func (l *launcher) close() {
 	close(l.jobs)
 	l.lifeline.Close()
 	l.null.Close()
-}
-
-// run adds or removes a process group of what runs, and returns all of them.
-func (l *launcher) run(group int, runs bool) []int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if runs {
-		l.groups[group] = true
-	} else {
-		delete(l.groups, group)
-	}
-	return slices.Collect(maps.Keys(l.groups))
 }
 
 // process is one life of a node: a process that leads a group, and what it starts.
@@ -102,9 +122,7 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	started := make(chan int)
 	l.jobs <- func() {
 		var pid int
-		if pid, err = syscall.ForkExec(p.Path, p.Args, attr); err == nil {
-			l.run(pid, true)
-		}
+		pid, err = l.groups.add(func() (int, error) { return syscall.ForkExec(p.Path, p.Args, attr) })
 		started <- pid
 	}
 	pid := <-started
@@ -121,7 +139,8 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	}()
 	go func() {
 		status := proc.bury()
-		endOrphans([]string{l.mark, p.mark()}, l.run(pid, false))
+		l.groups.remove(pid)
+		endOrphans([]string{l.mark, p.mark()}, &l.groups)
 		_ = out.SetReadDeadline(time.Now().Add(pipeGrace))
 		<-pumped
 		out.Close()

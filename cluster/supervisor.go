@@ -61,7 +61,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	patience := time.Duration(0)
 	if instance.Crashed() {
 		patience = crashPatience
-		endOrphans([]string{clusterMark(o.StateDir)}, nil) // nodes are stopped, not adopted
+		endOrphans([]string{clusterMark(o.StateDir)}, new(groups)) // nodes are stopped, not adopted
 	}
 	if err := s.startPatiently(ctx, o.Names, patience); err != nil {
 		s.takeDown()
