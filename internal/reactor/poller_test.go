@@ -2,9 +2,18 @@ package reactor
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// waitFully waits on although a signal interrupts, as the runtime's do at any time.
+func waitFully(p *poller, ms int) (n int, err error) {
+	for end := time.Now().Add(time.Duration(ms) * time.Millisecond); n == 0 && err == nil && time.Now().Before(end); {
+		n, err = p.wait(int(time.Until(end).Milliseconds()) + 1)
+	}
+	return n, err
+}
 
 // The conformance test of pollers: what Loop relies on, whatever the system.
 func TestPoller(t *testing.T) {
@@ -23,7 +32,7 @@ func TestPoller(t *testing.T) {
 	// collect gathers what is reported of fd until nothing more comes.
 	collect := func(t *testing.T, p *poller, fd int) (got event) {
 		for {
-			n, err := p.wait(50)
+			n, err := waitFully(p, 50)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +139,7 @@ func TestPoller(t *testing.T) {
 		}
 		defer unix.Close(c)
 		for range 2 {
-			n, err := p.wait(5000)
+			n, err := waitFully(p, 5000)
 			if err != nil || n == 0 {
 				t.Fatalf("wait: %d, %v", n, err)
 			}
@@ -150,7 +159,7 @@ func TestPoller(t *testing.T) {
 		p, _, _ := setup(t)
 		for range 3 {
 			go p.wake()
-			n, err := p.wait(5000)
+			n, err := waitFully(p, 5000)
 			if err != nil || n != 1 || p.event(0).fd != -1 {
 				t.Fatalf("wait: %d, %v", n, err)
 			}
@@ -170,7 +179,7 @@ func TestPoller(t *testing.T) {
 		}
 		collect(t, p, a)
 		unix.Close(a)
-		if n, err := p.wait(20); n != 0 || err != nil {
+		if n, err := waitFully(p, 20); n != 0 || err != nil {
 			t.Fatalf("wait: %d, %v", n, err)
 		}
 	})
