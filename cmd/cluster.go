@@ -288,13 +288,11 @@ and nothing is answered. CONT lets it go on.`,
 				return usagef("--hold goes with --signal KILL only")
 			}
 			err := cluster.Connect(a.stateDir()).Kill(cmd.Context(), args[0], s, hold)
-			if errors.Is(err, control.ErrNotRunning) {
-				return hinted(err, "erlmcp cluster start")
+			if err != nil {
+				return clusterStartHint(err)
 			}
-			if err == nil {
-				a.notef("sent SIG%s to %s", s, args[0])
-			}
-			return err
+			a.notef("sent SIG%s to %s", s, args[0])
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&signal, "signal", string(cluster.SignalKill), "`SIGNAL` to send: KILL, STOP or CONT")
@@ -302,4 +300,12 @@ and nothing is answered. CONT lets it go on.`,
 	_ = cmd.RegisterFlagCompletionFunc("signal",
 		cobra.FixedCompletions([]string{"KILL", "STOP", "CONT"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// clusterStartHint tells what to do when there is no cluster to talk to.
+func clusterStartHint(err error) error {
+	if errors.Is(err, control.ErrNotRunning) {
+		return hinted(err, "erlmcp cluster start")
+	}
+	return err
 }

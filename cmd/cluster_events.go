@@ -24,11 +24,8 @@ the end of the cluster.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			client := cluster.Connect(a.stateDir())
 			s, err := client.Status(cmd.Context())
-			if errors.Is(err, control.ErrNotRunning) {
-				return hinted(err, "erlmcp cluster start")
-			}
 			if err != nil {
-				return err
+				return clusterStartHint(err)
 			}
 			if _, err := s.Only(names); err != nil {
 				return err

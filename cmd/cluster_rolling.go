@@ -23,11 +23,8 @@ const (
 func (a *app) roll(ctx context.Context, names []string, drainTimeout time.Duration) error {
 	nodes := cluster.Connect(a.stateDir())
 	s, err := nodes.Status(ctx)
-	if errors.Is(err, control.ErrNotRunning) {
-		return hinted(err, "erlmcp cluster start")
-	}
 	if err != nil {
-		return err
+		return clusterStartHint(err)
 	}
 	picked, err := s.Only(names)
 	if err != nil {

@@ -32,11 +32,8 @@ it is stopped; for longer, add it to cluster.nodes.`,
 			ctx := cmd.Context()
 			client := cluster.Connect(a.stateDir())
 			running, err := client.Spec(ctx)
-			if errors.Is(err, control.ErrNotRunning) {
-				return hinted(err, "erlmcp cluster start")
-			}
 			if err != nil {
-				return err
+				return clusterStartHint(err)
 			}
 			nodes := topology.Resize(running.Nodes, len(running.Nodes)+1)
 			n := &nodes[len(nodes)-1]
@@ -111,11 +108,8 @@ func (a *app) addNodes(ctx context.Context, nodes []topology.Node) error {
 func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time.Duration) error {
 	client := cluster.Connect(a.stateDir())
 	running, err := client.Spec(ctx)
-	if errors.Is(err, control.ErrNotRunning) {
-		return hinted(err, "erlmcp cluster start")
-	}
 	if err != nil {
-		return err
+		return clusterStartHint(err)
 	}
 	for _, name := range names {
 		if _, err := topology.Find(running.Nodes, name); err != nil {

@@ -154,18 +154,8 @@ func (c *httpClient) admit(addr netip.Addr) {
 	sources := w.board.Sources()
 	c.addr, c.source = addr.Unmap(), sources.Find(addr, now)
 	c.exempt = contains(w.limits.exempt, addr)
-	if !c.exempt {
-		if reason, wait, ok := w.limits.admit(sources, c.source, now); !ok {
-			c.turnAway(reason, wait)
-			return
-		}
-	}
-	switch {
-	case w.cell.Active.Load() >= int64(w.max):
-		c.turnAway(board.ReasonWorkerFull, 0)
-		return
-	case w.board.Active() >= int64(w.spec.MaxConnections):
-		c.turnAway(board.ReasonFull, 0)
+	if reason, wait, ok := w.mayEnter(c.source, c.exempt, now); !ok {
+		c.turnAway(reason, wait)
 		return
 	}
 	c.held = true

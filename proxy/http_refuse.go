@@ -72,10 +72,9 @@ func (r denial) retryAfter() int64 {
 // append appends the response. bare leaves the body out, as HEAD asks.
 func (r denial) append(dst []byte, keep, bare bool) []byte {
 	var room [512]byte
-	retryAfterMs := mcp.Field{Name: "retryAfterMs", Value: int64((r.wait + time.Millisecond - 1) / time.Millisecond)}
 	var body []byte
 	if r.wait > 0 {
-		body = mcp.AppendError(room[:0], nil, r.code(), r.text, retryAfterMs)
+		body = mcp.AppendError(room[:0], nil, r.code(), r.text, retryAfter(r.wait))
 	} else {
 		body = mcp.AppendError(room[:0], nil, r.code(), r.text)
 	}

@@ -66,6 +66,22 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
+// mayEnter decides whether a newcomer is looked for a node at all, on whichever frontend it came.
+func (w *worker) mayEnter(source board.SlotID, exempt bool, now int64) (reason board.Reason, wait time.Duration, ok bool) {
+	if !exempt {
+		if reason, wait, ok = w.limits.admit(w.board.Sources(), source, now); !ok {
+			return reason, wait, false
+		}
+	}
+	switch {
+	case w.cell.Active.Load() >= int64(w.max):
+		return board.ReasonWorkerFull, 0, false
+	case w.board.Active() >= int64(w.spec.MaxConnections):
+		return board.ReasonFull, 0, false
+	}
+	return 0, 0, true
+}
+
 // admit decides whether a new connection of a source may enter. wait is how
 // long the source should stay away when the reason is ReasonRate or ReasonBan.
 func (l *limits) admit(s *board.Sources, id board.SlotID, now int64) (reason board.Reason, wait time.Duration, ok bool) {

@@ -112,8 +112,7 @@ func (m *meter) drop(w *worker, source board.SlotID, data []byte, now int64) mea
 	if limit := w.limits.message; !limit.unlimited() { // it may have been lifted since the line began
 		_, wait = board.Charge(sources.MessageRate(source), now, limit.interval, limit.burst, 1)
 	}
-	retry := mcp.Field{Name: "retryAfterMs", Value: int64((wait + time.Millisecond - 1) / time.Millisecond)}
-	w.scratch = m.dropped.AppendErrors(w.scratch[:0], mcp.CodeRateLimited, "rate limited", retry)
+	w.scratch = m.dropped.AppendErrors(w.scratch[:0], mcp.CodeRateLimited, "rate limited", retryAfter(wait))
 	v.answer = w.scratch
 	w.cell.Rejects.Add(1)
 	w.limits.violation(sources, source, now)

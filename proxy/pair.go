@@ -243,19 +243,20 @@ func (p *pair) flush() {
 }
 
 func appendRefusal(dst []byte, reason board.Reason, wait time.Duration) []byte {
-	retry := mcp.Field{Name: "retryAfterMs", Value: int64((wait + time.Millisecond - 1) / time.Millisecond)}
+	text := denialOf(reason, wait).text
 	switch reason {
 	case board.ReasonBan:
-		return mcp.AppendError(dst, nil, mcp.CodeBanned, "banned for repeated rate violations", retry)
+		return mcp.AppendError(dst, nil, mcp.CodeBanned, text, retryAfter(wait))
 	case board.ReasonRate:
-		return mcp.AppendError(dst, nil, mcp.CodeRateLimited, "connection rate limited", retry)
-	case board.ReasonPerSource:
-		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, "too many connections from this address")
-	case board.ReasonNoNode:
-		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, "no node is available")
+		return mcp.AppendError(dst, nil, mcp.CodeRateLimited, text, retryAfter(wait))
 	default:
-		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, "the balancer is full")
+		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, text)
 	}
+}
+
+// retryAfter is the member of an error that says how long to stay away.
+func retryAfter(wait time.Duration) mcp.Field {
+	return mcp.Field{Name: "retryAfterMs", Value: int64((wait + time.Millisecond - 1) / time.Millisecond)}
 }
 
 // OnTimer is the pair's one timer; what it means depends on the state.

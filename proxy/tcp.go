@@ -46,24 +46,14 @@ func (w *worker) OnAcceptError(err error) {
 // admit applies the limits to a client from addr and looks for its node.
 func (w *worker) admit(p *pair, addr netip.Addr) {
 	now := w.loop.Now()
-	sources := w.board.Sources()
-	p.source = sources.Find(addr, now)
+	p.source = w.board.Sources().Find(addr, now)
 	p.meter.exempt = contains(w.limits.exempt, addr)
-	if !p.meter.exempt {
-		if reason, wait, ok := w.limits.admit(sources, p.source, now); !ok {
-			p.refuse(reason, wait)
-			return
-		}
+	if reason, wait, ok := w.mayEnter(p.source, p.meter.exempt, now); !ok {
+		p.refuse(reason, wait)
+		return
 	}
-	switch {
-	case w.cell.Active.Load() >= int64(w.max):
-		p.refuse(board.ReasonWorkerFull, 0)
-	case w.board.Active() >= int64(w.spec.MaxConnections):
-		p.refuse(board.ReasonFull, 0)
-	default:
-		p.state, p.lastActive = connecting, now
-		w.connect(p, hashAddr(addr))
-	}
+	p.state, p.lastActive = connecting, now
+	w.connect(p, hashAddr(addr))
 }
 
 // connect chooses a node for p and begins to connect, to the next one if that

@@ -40,16 +40,3 @@ func AppendToolCall(dst []byte, id uint64, tool string, era Era) []byte {
 	}
 	return append(dst, "}}\n"...)
 }
-
-// AppendInitialize appends the first request of a session.
-func AppendInitialize(dst []byte, id uint64, version string) []byte {
-	dst = strconv.AppendUint(append(dst, head...), id, 10)
-	dst = append(dst, `,"method":"initialize","params":{"protocolVersion":"`...)
-	dst = append(dst, version...)
-	return append(dst, `","capabilities":{},"clientInfo":{"name":"erlmcp","version":"1"}}}`+"\n"...)
-}
-
-// AppendInitialized appends the notification that follows initialize's reply.
-func AppendInitialized(dst []byte) []byte {
-	return append(dst, `{"jsonrpc":"2.0","method":"notifications/initialized"}`+"\n"...)
-}

@@ -3,6 +3,7 @@ package mcp
 import (
 	"encoding/json"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -18,8 +19,8 @@ func TestRequestsAreLinesOfJSON(t *testing.T) {
 		{AppendDiscover(nil, id), MethodDiscover, true},
 		{AppendToolCall(nil, id, "whoami", SessionEra), MethodCallTool, false},
 		{AppendToolCall(nil, id, "whoami", StatelessEra), MethodCallTool, true},
-		{AppendInitialize(nil, id, LatestSessionVersion), MethodInitialize, false},
-		{AppendInitialized(nil), MethodInitialized, false},
+		{appendInitialize(nil, id, LatestSessionVersion), MethodInitialize, false},
+		{appendInitialized(nil), MethodInitialized, false},
 	} {
 		if n := strings.Count(string(c.line), "\n"); n != 1 || c.line[len(c.line)-1] != '\n' {
 			t.Errorf("%q is not one line", c.line)
@@ -51,8 +52,8 @@ func TestRequestsDoNotAllocate(t *testing.T) {
 		dst = AppendPing(dst[:0], math.MaxUint64)
 		dst = AppendDiscover(dst, 1)
 		dst = AppendToolCall(dst, 2, "whoami", StatelessEra)
-		dst = AppendInitialize(dst, 3, LatestSessionVersion)
-		dst = AppendInitialized(dst)
+		dst = appendInitialize(dst, 3, LatestSessionVersion)
+		dst = appendInitialized(dst)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -75,4 +76,17 @@ func TestVersions(t *testing.T) {
 	if Known("2026-01-01") || Known("") {
 		t.Error("knows a revision that is none")
 	}
+}
+
+// appendInitialize appends the first request of a session.
+func appendInitialize(dst []byte, id uint64, version string) []byte {
+	dst = strconv.AppendUint(append(dst, head...), id, 10)
+	dst = append(dst, `,"method":"initialize","params":{"protocolVersion":"`...)
+	dst = append(dst, version...)
+	return append(dst, `","capabilities":{},"clientInfo":{"name":"erlmcp","version":"1"}}}`+"\n"...)
+}
+
+// appendInitialized appends the notification that follows initialize's reply.
+func appendInitialized(dst []byte) []byte {
+	return append(dst, `{"jsonrpc":"2.0","method":"notifications/initialized"}`+"\n"...)
 }

@@ -115,11 +115,11 @@ func TestTheSDKUnderstandsTheSessionEra(t *testing.T) {
 	if _, r := exchange(t, c, AppendToolCall(nil, 2, "whoami", SessionEra), 2); r.Err == nil {
 		t.Fatal("a tool call without a session succeeded")
 	}
-	_, r := exchange(t, c, AppendInitialize(nil, 3, LatestSessionVersion), 3)
+	_, r := exchange(t, c, appendInitialize(nil, 3, LatestSessionVersion), 3)
 	if r.Err != nil || string(field(r.Result, "protocolVersion")) != `"`+LatestSessionVersion+`"` {
 		t.Fatalf("initialize: %v %s", r.Err, r.Result)
 	}
-	send(t, c, AppendInitialized(nil))
+	send(t, c, appendInitialized(nil))
 	line, _ := exchange(t, c, AppendToolCall(nil, 4, "whoami", SessionEra), 4)
 	if node, ok := WhoamiNode(line); !ok || string(node) != "erlmcp2" {
 		t.Errorf("node %q in %s", node, line)

@@ -24,11 +24,11 @@ func ParseKey(text string) ([]byte, error) {
 	if err != nil {
 		plain := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
 		if key, err = base64.RawStdEncoding.DecodeString(plain); err != nil {
-			return nil, errors.New("affinity key: neither hexadecimal nor base64")
+			return nil, errors.New("the key is neither hexadecimal nor base64")
 		}
 	}
 	if len(key) < MinKey {
-		return nil, fmt.Errorf("affinity key: %d bytes, need at least %d; `openssl rand -hex %d` makes one", len(key), MinKey, MinKey)
+		return nil, fmt.Errorf("the key has %d bytes, at least %d are needed", len(key), MinKey)
 	}
 	return key, nil
 }
@@ -37,34 +37,35 @@ func ParseKey(text string) ([]byte, error) {
 // such file it makes one with a random key; of several processes that do so at
 // once, all get the same.
 func LoadKey(path string) ([]byte, error) {
-	key, err := readKey(path)
+	key, err := ReadKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
 	if err := makeKey(path); err != nil {
-		return nil, fmt.Errorf("affinity key: %w", err)
+		return nil, err
 	}
-	return readKey(path)
+	return ReadKey(path)
 }
 
-func readKey(path string) ([]byte, error) {
+// ReadKey reads the key from a file that only its owner may read.
+func ReadKey(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("affinity key: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("affinity key: %w", err)
+		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("affinity key: %s is not a regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("affinity key: %s can be read by others (mode %04o); chmod 600 it, and delete it if they may have", path, info.Mode().Perm())
+		return nil, fmt.Errorf("%s can be read by others (mode %04o); chmod 600 it, and delete it if they may have", path, info.Mode().Perm())
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
 	if err != nil {
-		return nil, fmt.Errorf("affinity key: %w", err)
+		return nil, err
 	}
 	key, err := ParseKey(string(text))
 	if err != nil {

@@ -34,8 +34,8 @@ func TestParseKey(t *testing.T) {
 		t.Errorf("a longer key: %x, %v", got, err)
 	}
 	for text, want := range map[string]string{
-		"":                             "0 bytes, need at least 32",
-		hex.EncodeToString(key[1:]):    "31 bytes, need at least 32",
+		"":                             "0 bytes, at least 32 are needed",
+		hex.EncodeToString(key[1:]):    "31 bytes, at least 32 are needed",
 		"not a key, but a long text !": "neither hexadecimal nor base64",
 		"x" + hex.EncodeToString(key):  "neither hexadecimal nor base64",
 	} {
@@ -95,7 +95,7 @@ func TestBadKeyFiles(t *testing.T) {
 	for path, want := range map[string]string{
 		write("open", good, 0o644):                               "can be read by others (mode 0644)",
 		write("group", good, 0o640):                              "can be read by others",
-		write("short", "abcd", 0o600):                            "need at least 32",
+		write("short", "abcd", 0o600):                            "at least 32 are needed",
 		write("text", "hello, world!", 0o600):                    "neither",
 		write("empty", "", 0o600):                                "0 bytes",
 		write("large", strings.Repeat("ab ", maxKeyFile), 0o600): "neither",

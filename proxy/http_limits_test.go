@@ -1,0 +1,330 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+func TestPatience(t *testing.T) {
+	stuck := func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}
+	quick := func(s *Spec) {
+		s.Timeouts.Request = 80 * time.Millisecond
+		s.Timeouts.Response = 120 * time.Millisecond
+		s.Timeouts.Keepalive = 60 * time.Millisecond
+		s.Timeouts.Idle = 100 * time.Millisecond
+	}
+	t.Run("head", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, quick)
+		c := b.visit()
+		c.say("GET / HTTP/1.1\r\nHo")
+		c.denied(408)
+		c.ended()
+		if n := b.refused(board.ReasonSlow); n != 1 {
+			t.Errorf("counted %d", n)
+		}
+	})
+	t.Run("nothing", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, quick)
+		b.visit().ended()
+	})
+	t.Run("idle", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, quick)
+		c := b.visit()
+		c.say(getRequest)
+		c.answer("GET")
+		c.ended()
+	})
+	t.Run("body", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, stuck)}, quick)
+		c := b.visit()
+		c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
+		c.denied(408)
+		c.ended()
+	})
+	t.Run("response", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, stuck)}, quick)
+		c := b.visit()
+		for range 2 { // the connection goes on
+			c.say(postRequest)
+			c.denied(504)
+		}
+		if n := b.refused(board.ReasonNodeTimeout); n != 2 {
+			t.Errorf("counted %d", n)
+		}
+	})
+	t.Run("stream", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})}, quick)
+		c := b.visit()
+		c.say(getRequest)
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if _, err := io.ReadAll(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the stream ends with %v", err)
+		}
+	})
+}
+
+func TestRequestLimits(t *testing.T) {
+	t.Run("messages", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
+			s.Limits.MessagesPerSecond = 5
+			s.Limits.Ban.Violations = 3
+		})
+		c := b.visit()
+		for range 5 {
+			c.say(postRequest)
+			c.answer("POST")
+		}
+		for i := range 3 {
+			c.say(postRequest)
+			resp, body := c.answer("POST")
+			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "1" || !strings.Contains(body, fmt.Sprint(mcp.CodeRateLimited)) || !strings.Contains(body, "retryAfterMs") {
+				t.Fatalf("request %d: %s, %q", i, resp.Status, body)
+			}
+		}
+		c.say(postRequest)
+		if code := c.denied(429); code != mcp.CodeBanned {
+			t.Errorf("after %d violations: %d", 3, code)
+		}
+		late := b.visit()
+		late.say(getRequest)
+		if code := late.denied(429); code != mcp.CodeBanned {
+			t.Error(code)
+		}
+		late.ended()
+		if b.cell.Rejects.Load() != 3 || b.refused(board.ReasonMessageRate) != 3 || b.refused(board.ReasonBan) != 2 {
+			t.Errorf("counted %d, %d, %d", b.cell.Rejects.Load(), b.refused(board.ReasonMessageRate), b.refused(board.ReasonBan))
+		}
+	})
+	t.Run("batch", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.MessagesPerSecond = 5 })
+		batch := "[\n  {\"id\":1},\n  {\"id\":\"a,\\\"]\"},\n  {\"id\":3,\"params\":[1,2]},{},{},\n{}\n]\n"
+		post := func(fields string) (status int) {
+			c := b.visit()
+			c.say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", fields, len(batch), batch))
+			resp, _ := c.answer("POST")
+			return resp.StatusCode
+		}
+		if status := post("Mcp-Protocol-Version: 2025-06-18\r\n"); status != http.StatusOK || b.cell.Messages.Load() != 1 {
+			t.Errorf("%d, %d messages where there are no batches", status, b.cell.Messages.Load())
+		}
+		if status := post(""); status != http.StatusOK || b.cell.Messages.Load() != 1+6 {
+			t.Errorf("%d, %d messages", status, b.cell.Messages.Load())
+		}
+		if status := post(""); status != http.StatusTooManyRequests {
+			t.Errorf("%d after a batch of more than the rate", status)
+		}
+	})
+	t.Run("throttle", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
+			s.Limits.MessagesPerSecond = 20
+			s.Limits.Action = ActionThrottle
+		})
+		c := b.visit()
+		start := time.Now()
+		for range 25 {
+			c.say(postRequest)
+			if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusOK {
+				t.Fatal(resp.Status)
+			}
+		}
+		if took := time.Since(start); took < 200*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		if b.cell.Throttles.Load() == 0 {
+			t.Error("nothing was throttled")
+		}
+	})
+	t.Run("connections", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.ConnectionsPerSecond = 1 })
+		for i, status := range []int{200, 429} {
+			c := b.visit()
+			c.say(getRequest)
+			if resp, _ := c.answer("GET"); resp.StatusCode != status {
+				t.Errorf("connection %d: %s", i, resp.Status)
+			}
+		}
+	})
+	t.Run("full", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.MaxConnections = 1 })
+		first := b.visit()
+		first.say(getRequest)
+		first.answer("GET")
+		c := b.visit()
+		c.say(getRequest)
+		c.denied(503)
+		c.ended()
+	})
+	t.Run("body", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })},
+			func(s *Spec) { s.MaxMessage = 1000 })
+		for _, sent := range []string{
+			"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n",
+			"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + strings.Repeat("x", 1001),
+		} {
+			c := b.visit()
+			c.say(sent)
+			c.denied(413)
+			c.ended()
+		}
+		c := b.visit() // a short one is read for the sake of the connection
+		c.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n" + strings.Repeat("x", 1001) + getRequest)
+		c.denied(413)
+		if resp, _ := c.answer("GET"); resp.StatusCode != http.StatusOK {
+			t.Error(resp.Status)
+		}
+	})
+	t.Run("requests of a connection", func(t *testing.T) {
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.HTTP.KeepaliveRequests = 2 })
+		c := b.visit()
+		c.say(getRequest + getRequest + getRequest)
+		c.answer("GET")
+		if resp, _ := c.answer("GET"); !resp.Close {
+			t.Error("the last request is not said to be the last")
+		}
+		c.ended()
+	})
+}
+
+func TestMalformedRequests(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.ConnectionsPerSecond = 0 })
+	for _, test := range []struct {
+		sent   string
+		status int
+	}{
+		{"GET / HTTP/1.1\r\n\r\n", 400},
+		{"GET / HTTP/1.1\nHost: h\n\n", 400},
+		{"GET / HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n", 400},
+		{"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+		{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
+		{"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505},
+		{"GET /" + strings.Repeat("x", 9000) + " HTTP/1.1\r\n", 414},
+		{"GET / HTTP/1.1\r\nHost: h\r\nX: " + strings.Repeat("x", 40<<10), 431},
+		{"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 501},
+		{"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", 405},
+		{"\x16\x03\x01\x02\x00", 400},
+		{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400},
+	} {
+		c := b.visit()
+		_, _ = io.WriteString(c, test.sent) // a part of what is too long is not taken
+		if resp, _ := c.answer("GET"); resp.StatusCode != test.status {
+			t.Errorf("%.60q: %s, want %d", test.sent, resp.Status, test.status)
+		}
+		if test.status != 405 {
+			c.ended()
+		}
+	}
+}
+
+func TestPoolIsBoundedAndAges(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, nil)
+	c := b.visit()
+	c.say(getRequest)
+	c.answer("GET")
+	size := func() (n int) { b.on(func() { n = b.http.idle }); return n }
+	if n := size(); n != 1 {
+		t.Fatalf("%d connections are kept", n)
+	}
+	b.on(func() { b.backends[0].pools[httpPort].newest.since -= int64(maxPooledFor) + 1; b.expireNodes() })
+	if n := size(); n != 0 {
+		t.Errorf("%d connections are kept for ever", n)
+	}
+	c.say(getRequest)
+	c.answer("GET")
+	b.on(func() { // as if every descriptor were taken by clients
+		max := b.max
+		b.max = int(b.cell.Active.Load())
+		b.makeRoom()
+		b.max = max
+	})
+	if n := size(); n != 0 {
+		t.Errorf("%d connections are kept although there is no room", n)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	f := frontend{routes: newRoutes([]Route{{"/mcp/ws", RouteWebSocket}, {"/mcp/sse/", RouteSSE}, {"/mcp/sse/plain", RouteHTTP}})}
+	for path, want := range map[string]kind{
+		"/": plainHTTP, "/mcp": plainHTTP, "/mcp/ws": webSocket, "/mcp/ws/x": webSocket, "/mcp/wss": plainHTTP, "*": plainHTTP,
+		"/mcp/sse": legacySSE, "/mcp/sse/": legacySSE, "/mcp/sse/message": legacySSE, "/mcp/sse/plain": plainHTTP, "/MCP/WS": plainHTTP,
+	} {
+		if got := f.kindOf([]byte(path)); got != want {
+			t.Errorf("%s leads to %d, want %d", path, got, want)
+		}
+	}
+	all := frontend{routes: newRoutes([]Route{{"/", RouteSSE}})}
+	if all.kindOf([]byte("/x")) != legacySSE {
+		t.Error("the root is not under /")
+	}
+}
+
+// The node's ports: SSE requests go to the port for them, or else to the HTTP port.
+func TestPorts(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "http") })}, nil)
+	sse := startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "sse") })
+	ask := func(path string) string {
+		c := b.visit()
+		c.say("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		_, got := c.answer("GET")
+		return got
+	}
+	if got := ask("/mcp/sse"); got != "http" {
+		t.Errorf("without a port: %q", got)
+	}
+	b.on(func() {
+		n := b.spec.Nodes[0]
+		_, port, _ := net.SplitHostPort(sse)
+		if _, err := fmt.Sscan(port, &n.SSE); err != nil {
+			t.Error(err)
+		}
+		b.backends[0].serve(n)
+	})
+	for path, want := range map[string]string{"/mcp/sse": "sse", "/mcp": "http"} {
+		if got := ask(path); got != want {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+	b.on(func() { n := b.spec.Nodes[0]; n.HTTP = 0; b.backends[0].serve(n) })
+	c := b.visit()
+	c.say(getRequest)
+	c.denied(503)
+}
+
+// A trusted balancer in front tells whose requests it passes on.
+func TestPROXYProtocolOverHTTP(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Values("X-Forwarded-For"))
+	})}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
+	header := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:80")))
+	for _, pieces := range [][]string{{header + getRequest}, {header[:5], header[5:] + getRequest[:7], getRequest[7:]}} {
+		c := b.visit()
+		for _, p := range pieces {
+			c.say(p)
+		}
+		if _, got := c.answer("GET"); got != "[192.0.2.7]" {
+			t.Errorf("the node was told %s", got)
+		}
+	}
+	c := b.visit()
+	c.say(getRequest)
+	c.ended()
+}
