@@ -61,17 +61,10 @@ func dump(ctx context.Context, states uint32, servers []netip.AddrPort, each fun
 	defer f.Close()
 	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })()
 
-	program := compileFilter(servers)
-	buf := make([]byte, receiveBytes)
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		if _, err := f.Write(appendRequest(nil, family, states, program)); err != nil {
-			return err
-		}
-		if err := receive(ctx, f, buf, each); err != nil {
-			return unsupported(err)
-		}
+	if _, err := f.Write(appendRequest(nil, states, compileFilter(servers))); err != nil {
+		return err
 	}
-	return nil
+	return unsupported(receive(ctx, f, make([]byte, receiveBytes), each))
 }
 
 // receive reads one dump to its end.

@@ -40,9 +40,9 @@ func TestParse(t *testing.T) {
 	a4, a6 := netip.MustParseAddrPort("127.0.0.1:9001"), netip.MustParseAddrPort("[::1]:9002")
 	shutdown := attribute(8, 0)
 	b := slices.Concat(
-		message(unix.SOCK_DIAG_BY_FAMILY, diag(unix.AF_INET, stateEstab, a4, 7, shutdown...)...),
+		message(getSockets, diag(unix.AF_INET, stateEstab, a4, 7, shutdown...)...),
 		message(unix.NLMSG_NOOP, 1, 2, 3),
-		message(unix.SOCK_DIAG_BY_FAMILY, diag(unix.AF_INET6, stateListen, a6, 8, append(shutdown, attribute(attrOnly6, 1)...)...)...),
+		message(getSockets, diag(unix.AF_INET6, stateListen, a6, 8, append(shutdown, attribute(attrOnly6, 1)...)...)...),
 		message(unix.NLMSG_DONE, 0, 0, 0, 0),
 	)
 	var got []socket
@@ -69,8 +69,8 @@ func TestParseErrors(t *testing.T) {
 		{"half a header", message(unix.NLMSG_NOOP)[:7], errMalformed},
 		{"length too small", make([]byte, headerSize), errMalformed},
 		{"length too big", message(unix.NLMSG_NOOP, 1, 2, 3, 4)[:headerSize+2], errMalformed},
-		{"short socket", message(unix.SOCK_DIAG_BY_FAMILY, 1, 2, 3), errMalformed},
-		{"strange family", message(unix.SOCK_DIAG_BY_FAMILY, diag(77, stateEstab, a4, 1)...), errMalformed},
+		{"short socket", message(getSockets, 1, 2, 3), errMalformed},
+		{"strange family", message(getSockets, diag(77, stateEstab, a4, 1)...), errMalformed},
 	} {
 		if _, err := parse(c.b, func(socket) {}); !errors.Is(err, c.want) {
 			t.Errorf("%s: error %v, want %v", c.name, err, c.want)
@@ -80,7 +80,7 @@ func TestParseErrors(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	a4 := netip.MustParseAddrPort("127.0.0.1:9001")
-	f.Add(message(unix.SOCK_DIAG_BY_FAMILY, diag(unix.AF_INET6, stateListen, a4, 7, attribute(attrOnly6, 1)...)...))
+	f.Add(message(getSockets, diag(unix.AF_INET6, stateListen, a4, 7, attribute(attrOnly6, 1)...)...))
 	f.Add(message(unix.NLMSG_DONE))
 	f.Add(message(unix.NLMSG_ERROR, 0xff, 0xff, 0xff, 0xff))
 	f.Fuzz(func(t *testing.T, b []byte) {
