@@ -50,13 +50,16 @@ func balancerHealth(s *proxy.Stats) *healthcheck.Balancer {
 	b := &healthcheck.Balancer{
 		Engine: "builtin", PID: s.PID, State: s.State,
 		Clients: &clients, Capacity: s.Connections.Max,
+		Rate: &s.Rates.Connections,
 	}
 	for _, l := range s.Listeners {
 		b.Listeners = append(b.Listeners, healthcheck.Listener{Name: l.Name, Address: l.Address, Up: l.Up})
 	}
 	for _, n := range s.Nodes {
 		if !n.Leaving {
-			b.Nodes = append(b.Nodes, healthcheck.BalancerNode{Name: n.Name, State: n.State, Connections: int(n.Connections)})
+			b.Nodes = append(b.Nodes, healthcheck.BalancerNode{
+				Name: n.Name, State: n.State, Connections: int(n.Connections), Rate: &n.Rates.Connections,
+			})
 		}
 	}
 	return b

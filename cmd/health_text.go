@@ -112,14 +112,16 @@ func healthConnections(c healthcheck.Connections) string {
 }
 
 // paintState paints a state by how good it is.
-func (a *app) paintState(state string) string {
+func (a *app) paintState(state string) string { return paintState(a.stdout.Paint, state) }
+
+func paintState(paint func(term.Style, string) string, state string) string {
 	switch state {
-	case "healthy", "up", "running":
-		return a.stdout.Paint(term.Green, state)
-	case "degraded", "draining", "maintenance", "unknown":
-		return a.stdout.Paint(term.Yellow, state)
-	case "down", "not running":
-		return a.stdout.Paint(term.Red, state)
+	case "healthy", "up", "running", "ready":
+		return paint(term.Green, state)
+	case "degraded", "draining", "maintenance", "unknown", "starting", "backoff":
+		return paint(term.Yellow, state)
+	case "down", "not running", "crashloop", "stopped":
+		return paint(term.Red, state)
 	}
 	return state
 }
@@ -143,4 +145,27 @@ func orUnknown(n *int) string {
 		return "?"
 	}
 	return fmt.Sprint(*n)
+}
+
+// healthSummary is what continuous checks have found out in all.
+func (a *app) healthSummary(r healthcheck.Report, h *healthcheck.History) string {
+	var b strings.Builder
+	lasted := r.Time.Sub(h.Begun).Round(time.Second)
+	fmt.Fprintf(&b, "%d rounds in %v, at the end %s\n", h.Rounds, lasted, paintState(a.stderr.Paint, string(r.Status)))
+	t := a.stderr.Table("NODE", "STATUS", "SINCE", ">AVAILABLE", ">FLAPS", ">MIN", ">AVG", ">MAX")
+	for _, n := range r.Nodes {
+		s := n.Statistics
+		row := []any{n.Name, paintState(a.stderr.Paint, n.Status), "-", "-", s.Flaps, "-", "-", "-"}
+		if s.Rounds > 0 {
+			row[2], row[3] = s.Since.Format(time.TimeOnly), fmt.Sprintf("%.4g%%", s.AvailabilityPercent)
+		}
+		if s.Answers > 0 {
+			for i, us := range []int64{s.MinimumUS, s.AverageUS, s.MaximumUS} {
+				row[5+i] = roundLatency(time.Duration(us) * time.Microsecond)
+			}
+		}
+		t.Row(row...)
+	}
+	b.WriteString(t.String())
+	return b.String()
 }

@@ -32,16 +32,18 @@ type Balancer struct {
 	PID       int
 	State     string // "running" or "draining"; "" when the engine does not tell
 	Listeners []Listener
-	Clients   *int // connections of clients; nil when the engine does not tell
-	Capacity  int  // most clients; 0 when the engine does not tell
+	Clients   *int     // connections of clients; nil when the engine does not tell
+	Capacity  int      // most clients; 0 when the engine does not tell
+	Rate      *float64 // new clients a second; nil when the engine does not tell
 	Nodes     []BalancerNode
 }
 
 // BalancerNode is a node as the balancer sees it.
 type BalancerNode struct {
 	Name        string
-	State       string // "up", "down", "draining" or "maintenance"
-	Connections int    // from the balancer to the node
+	State       string   // "up", "down", "draining" or "maintenance"
+	Connections int      // from the balancer to the node
+	Rate        *float64 // new connections a second; nil when the engine does not tell
 }
 
 // Collect makes one round. Every question is asked within Spec.Timeout, and nodes and balancer at the

@@ -44,6 +44,7 @@ func (f *findings) loadBalancer() LoadBalancer {
 	}
 	if b := found.balancer; b != nil {
 		lb.Engine, lb.PID, lb.State, lb.Clients = b.Engine, b.PID, b.State, b.Clients
+		lb.Rate = b.Rate
 		lb.Checks = found.door
 	}
 	if found.err != nil {
@@ -62,7 +63,7 @@ func (f *findings) node(i int) NodeHealth {
 	}
 	seen := f.seenByBalancer(n.Name)
 	if seen != nil {
-		n.Balancer = seen.State
+		n.Balancer, n.ConnectRate = seen.State, seen.Rate
 	}
 	switch {
 	case f.counts[i] != nil:
@@ -129,7 +130,7 @@ func maxDeviation(nodes []NodeHealth) *int {
 	var serving []NodeHealth
 	total, weights := 0, 0
 	for _, n := range nodes {
-		if n.Status != NodeUp || n.Balancer != "" && n.Balancer != NodeUp {
+		if !n.serves() {
 			continue
 		}
 		if n.Connections == nil {

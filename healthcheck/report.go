@@ -26,9 +26,10 @@ type LoadBalancer struct {
 	PID       int        `json:"pid,omitempty"`
 	State     string     `json:"state,omitempty"` // builtin: "running" or "draining"
 	Listeners []Listener `json:"listeners"`
-	Clients   *int       `json:"clients"`          // connections of clients
-	Checks    []Result   `json:"checks,omitempty"` // an MCP request through the TCP listener, as a client makes it
-	Error     string     `json:"error,omitempty"`  // why not more is known
+	Clients   *int       `json:"clients"`                // connections of clients
+	Rate      *float64   `json:"connect_rate,omitempty"` // new clients a second, where the balancer tells
+	Checks    []Result   `json:"checks,omitempty"`       // an MCP request through the TCP listener, as a client makes it
+	Error     string     `json:"error,omitempty"`        // why not more is known
 }
 
 // Listener is an address the balancer serves clients at.
@@ -47,7 +48,9 @@ type NodeHealth struct {
 	Connections *int           `json:"connections"`                  // established, on all its ports
 	Ports       map[string]int `json:"ports,omitempty"`              // the same by transport: "tcp", "http", "sse"
 	Source      string         `json:"connections_source,omitempty"` // "kernel", or "balancer" for a node on another host
+	ConnectRate *float64       `json:"connect_rate,omitempty"`       // new connections a second, where the balancer tells
 	Checks      []Result       `json:"checks"`
+	Statistics  *Statistics    `json:"statistics,omitempty"` // over the rounds so far, of continuous checks
 }
 
 // The values of NodeHealth.Status.
