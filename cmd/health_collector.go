@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -33,7 +34,23 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 			return balancerHealth(&stats), nil
 		},
 	}
+	supervisor := cluster.Connect(a.stateDir())
+	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
+		status, err := supervisor.Status(ctx)
+		switch {
+		case errors.Is(err, control.ErrNotRunning):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		return clusterHealth(&status), nil
+	}
 	listen := c.LB.Listen
+	for _, address := range []string{listen.Admin, listen.Health} {
+		if address != "" {
+			collector.Admin = append(collector.Admin, address)
+		}
+	}
 	for _, l := range []healthcheck.Listener{
 		{Name: "tcp", Address: listen.TCP}, {Name: "http", Address: listen.HTTP}, {Name: "https", Address: listen.HTTPS},
 	} {
@@ -42,6 +59,21 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 		}
 	}
 	return collector, nil
+}
+
+// clusterHealth takes from the supervisor's status what a report shows.
+func clusterHealth(s *cluster.Status) *healthcheck.Cluster {
+	c := &healthcheck.Cluster{State: string(s.State), PID: s.PID, Nodes: []healthcheck.ClusterNode{}}
+	for _, n := range s.Nodes {
+		node := healthcheck.ClusterNode{
+			Name: n.Name, State: string(n.State), Since: n.Since, Restarts: n.Restarts, Reason: n.Reason, Serves: n.State.Serves(),
+		}
+		if n.Distribution != nil {
+			node.Mesh, node.Sees = true, n.Distribution.Sees
+		}
+		c.Nodes = append(c.Nodes, node)
+	}
+	return c
 }
 
 // balancerHealth takes from the balancer's statistics what its health is judged by.

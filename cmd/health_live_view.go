@@ -45,7 +45,11 @@ func (m *liveHealth) head() []string {
 		}
 		lines = append(lines, "  "+reason)
 	}
-	lines = append(lines, "", "balancer     "+m.balancer(&r.LoadBalancer), "connections  "+healthConnections(r.Connections), "")
+	lines = append(lines, "", "balancer     "+m.balancer(&r.LoadBalancer))
+	if r.Cluster != nil {
+		lines = append(lines, "cluster      "+healthCluster(m.paint, r.Cluster))
+	}
+	lines = append(lines, "connections  "+healthConnections(r.Connections), "")
 	return append(lines, m.nodeLines()...)
 }
 

@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,9 @@ func (a *app) healthText(r healthcheck.Report) string {
 	}
 	b.WriteString("\n" + a.healthNodes(r.Nodes) + "\n")
 	fmt.Fprintf(&b, "load balancer  %s\n", a.healthBalancer(r.LoadBalancer))
+	if r.Cluster != nil {
+		fmt.Fprintf(&b, "cluster        %s\n", healthCluster(a.stdout.Paint, r.Cluster))
+	}
 	fmt.Fprintf(&b, "connections    %s\n", healthConnections(r.Connections))
 	return b.String()
 }
@@ -94,10 +99,43 @@ func (a *app) healthBalancer(lb healthcheck.LoadBalancer) string {
 		}
 	}
 	text := strings.Join(parts, ", ")
+	if lb.TLS != nil && lb.TLS.OK {
+		text += "\n               https: certificate until " + lb.TLS.Detail["expires"]
+	}
 	for _, l := range lb.Listeners {
 		text += fmt.Sprintf("\n               %s %s %s", l.Name, l.Address, a.paintState(upOrDown(l.Up)))
 	}
 	return text
+}
+
+// healthCluster is what the supervisor says: "running, process 7, 4 nodes ready, each sees all others".
+func healthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster) string {
+	if c.Error != "" {
+		return paintState(paint, "unknown") + ", " + c.Error
+	}
+	parts := []string{paintState(paint, c.State), fmt.Sprintf("process %d", c.PID)}
+	count := make(map[string]int)
+	restarts, mesh := 0, 0
+	for _, n := range c.Nodes {
+		count[n.State]++
+		restarts += n.Restarts
+		if n.Mesh {
+			mesh++
+		}
+	}
+	for _, state := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%d %s", count[state], paintState(paint, state)))
+	}
+	if restarts > 0 {
+		parts = append(parts, fmt.Sprintf("%d restarts", restarts))
+	}
+	switch {
+	case c.Partitioned:
+		parts = append(parts, paint(term.Red, "partitioned"))
+	case mesh > 1:
+		parts = append(parts, "each sees all others")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func healthConnections(c healthcheck.Connections) string {
