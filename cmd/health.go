@@ -38,8 +38,12 @@ The exit code is the one of a monitoring plugin:
   2  down       no node is up, or clients get no answer
   3  unknown    it could not be found out; also wrong usage and configuration
 
-With --continuous it is the one of the last round, and with --wait too, which repeats the checks until
-all is healthy, prints the last round only, and gives up after --timeout.`,
+With --continuous it is the one of the last round; on a terminal this is a live view, which q or Ctrl-C
+ends. Every line of JSON has statistics of each node over the rounds so far, and text ends with them on
+the standard error.
+
+With --wait it is the one of the last round, too: the checks are repeated until all is healthy or
+--timeout is over, and the last round alone is printed.`,
 		Example: `  erlmcp health
   erlmcp health --json
   erlmcp health -o nagios
@@ -117,11 +121,31 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 	if o.continuous.on {
 		rounds = o.count
 	}
-	last, err := collector.Watch(ctx, interval, rounds, func(r healthcheck.Report) error {
-		return a.printHealth(o, r)
-	})
+	watch := func(ctx context.Context, show func(healthcheck.Report) error) (healthcheck.Report, error) {
+		return collector.Watch(ctx, interval, rounds, show)
+	}
+	if !o.continuous.on {
+		last, err := watch(ctx, func(r healthcheck.Report) error { return a.printHealth(o, r) })
+		if err != nil {
+			return err
+		}
+		return exitWith(last.Status.ExitCode())
+	}
+	var history healthcheck.History
+	var last healthcheck.Report
+	if o.format == "table" && a.stdout.Terminal() != nil {
+		last, err = a.watchLive(ctx, watch, &history, interval)
+	} else {
+		last, err = watch(ctx, func(r healthcheck.Report) error {
+			history.Add(&r)
+			return a.printHealth(o, r)
+		})
+	}
 	if err != nil {
 		return err
+	}
+	if o.format == "table" && history.Rounds > 0 {
+		fmt.Fprint(a.stderr, a.healthSummary(last, &history))
 	}
 	return exitWith(last.Status.ExitCode())
 }

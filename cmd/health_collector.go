@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -33,7 +34,23 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 			return balancerHealth(&stats), nil
 		},
 	}
+	supervisor := cluster.Connect(a.stateDir())
+	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
+		status, err := supervisor.Status(ctx)
+		switch {
+		case errors.Is(err, control.ErrNotRunning):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		return clusterHealth(&status), nil
+	}
 	listen := c.LB.Listen
+	for _, address := range []string{listen.Admin, listen.Health} {
+		if address != "" {
+			collector.Admin = append(collector.Admin, address)
+		}
+	}
 	for _, l := range []healthcheck.Listener{
 		{Name: "tcp", Address: listen.TCP}, {Name: "http", Address: listen.HTTP}, {Name: "https", Address: listen.HTTPS},
 	} {
@@ -44,19 +61,37 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 	return collector, nil
 }
 
+// clusterHealth takes from the supervisor's status what a report shows.
+func clusterHealth(s *cluster.Status) *healthcheck.Cluster {
+	c := &healthcheck.Cluster{State: string(s.State), PID: s.PID, Nodes: []healthcheck.ClusterNode{}}
+	for _, n := range s.Nodes {
+		node := healthcheck.ClusterNode{
+			Name: n.Name, State: string(n.State), Since: n.Since, Restarts: n.Restarts, Reason: n.Reason, Serves: n.State.Serves(),
+		}
+		if n.Distribution != nil {
+			node.Mesh, node.Sees = true, n.Distribution.Sees
+		}
+		c.Nodes = append(c.Nodes, node)
+	}
+	return c
+}
+
 // balancerHealth takes from the balancer's statistics what its health is judged by.
 func balancerHealth(s *proxy.Stats) *healthcheck.Balancer {
 	clients := int(s.Connections.Active)
 	b := &healthcheck.Balancer{
 		Engine: "builtin", PID: s.PID, State: s.State,
 		Clients: &clients, Capacity: s.Connections.Max,
+		Rate: &s.Rates.Connections,
 	}
 	for _, l := range s.Listeners {
 		b.Listeners = append(b.Listeners, healthcheck.Listener{Name: l.Name, Address: l.Address, Up: l.Up})
 	}
 	for _, n := range s.Nodes {
 		if !n.Leaving {
-			b.Nodes = append(b.Nodes, healthcheck.BalancerNode{Name: n.Name, State: n.State, Connections: int(n.Connections)})
+			b.Nodes = append(b.Nodes, healthcheck.BalancerNode{
+				Name: n.Name, State: n.State, Connections: int(n.Connections), Rate: &n.Rates.Connections,
+			})
 		}
 	}
 	return b

@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,9 @@ func (a *app) healthText(r healthcheck.Report) string {
 	}
 	b.WriteString("\n" + a.healthNodes(r.Nodes) + "\n")
 	fmt.Fprintf(&b, "load balancer  %s\n", a.healthBalancer(r.LoadBalancer))
+	if r.Cluster != nil {
+		fmt.Fprintf(&b, "cluster        %s\n", healthCluster(a.stdout.Paint, r.Cluster))
+	}
 	fmt.Fprintf(&b, "connections    %s\n", healthConnections(r.Connections))
 	return b.String()
 }
@@ -94,10 +99,43 @@ func (a *app) healthBalancer(lb healthcheck.LoadBalancer) string {
 		}
 	}
 	text := strings.Join(parts, ", ")
+	if lb.TLS != nil && lb.TLS.OK {
+		text += "\n               https: certificate until " + lb.TLS.Detail["expires"]
+	}
 	for _, l := range lb.Listeners {
 		text += fmt.Sprintf("\n               %s %s %s", l.Name, l.Address, a.paintState(upOrDown(l.Up)))
 	}
 	return text
+}
+
+// healthCluster is what the supervisor says: "running, process 7, 4 nodes ready, each sees all others".
+func healthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster) string {
+	if c.Error != "" {
+		return paintState(paint, "unknown") + ", " + c.Error
+	}
+	parts := []string{paintState(paint, c.State), fmt.Sprintf("process %d", c.PID)}
+	count := make(map[string]int)
+	restarts, mesh := 0, 0
+	for _, n := range c.Nodes {
+		count[n.State]++
+		restarts += n.Restarts
+		if n.Mesh {
+			mesh++
+		}
+	}
+	for _, state := range slices.Sorted(maps.Keys(count)) {
+		parts = append(parts, fmt.Sprintf("%d %s", count[state], paintState(paint, state)))
+	}
+	if restarts > 0 {
+		parts = append(parts, fmt.Sprintf("%d restarts", restarts))
+	}
+	switch {
+	case c.Partitioned:
+		parts = append(parts, paint(term.Red, "partitioned"))
+	case mesh > 1:
+		parts = append(parts, "each sees all others")
+	}
+	return strings.Join(parts, ", ")
 }
 
 func healthConnections(c healthcheck.Connections) string {
@@ -112,14 +150,16 @@ func healthConnections(c healthcheck.Connections) string {
 }
 
 // paintState paints a state by how good it is.
-func (a *app) paintState(state string) string {
+func (a *app) paintState(state string) string { return paintState(a.stdout.Paint, state) }
+
+func paintState(paint func(term.Style, string) string, state string) string {
 	switch state {
-	case "healthy", "up", "running":
-		return a.stdout.Paint(term.Green, state)
-	case "degraded", "draining", "maintenance", "unknown":
-		return a.stdout.Paint(term.Yellow, state)
-	case "down", "not running":
-		return a.stdout.Paint(term.Red, state)
+	case "healthy", "up", "running", "ready":
+		return paint(term.Green, state)
+	case "degraded", "draining", "maintenance", "unknown", "starting", "backoff":
+		return paint(term.Yellow, state)
+	case "down", "not running", "crashloop", "stopped":
+		return paint(term.Red, state)
 	}
 	return state
 }
@@ -143,4 +183,27 @@ func orUnknown(n *int) string {
 		return "?"
 	}
 	return fmt.Sprint(*n)
+}
+
+// healthSummary is what continuous checks have found out in all.
+func (a *app) healthSummary(r healthcheck.Report, h *healthcheck.History) string {
+	var b strings.Builder
+	lasted := r.Time.Sub(h.Begun).Round(time.Second)
+	fmt.Fprintf(&b, "%d rounds in %v, at the end %s\n", h.Rounds, lasted, paintState(a.stderr.Paint, string(r.Status)))
+	t := a.stderr.Table("NODE", "STATUS", "SINCE", ">AVAILABLE", ">FLAPS", ">MIN", ">AVG", ">MAX")
+	for _, n := range r.Nodes {
+		s := n.Statistics
+		row := []any{n.Name, paintState(a.stderr.Paint, n.Status), "-", "-", s.Flaps, "-", "-", "-"}
+		if s.Rounds > 0 {
+			row[2], row[3] = s.Since.Format(time.TimeOnly), fmt.Sprintf("%.4g%%", s.AvailabilityPercent)
+		}
+		if s.Answers > 0 {
+			for i, us := range []int64{s.MinimumUS, s.AverageUS, s.MaximumUS} {
+				row[5+i] = roundLatency(time.Duration(us) * time.Microsecond)
+			}
+		}
+		t.Row(row...)
+	}
+	b.WriteString(t.String())
+	return b.String()
 }

@@ -13,7 +13,7 @@ var groups = []struct {
 	commands []func(*app) *cobra.Command
 }{
 	{"Run", []func(*app) *cobra.Command{newUpCommand, newDownCommand, newClusterCommand, newLBCommand, newNodeCommand}},
-	{"Watch and prove", []func(*app) *cobra.Command{newHealthCommand, newLoadtestCommand}},
+	{"Watch and prove", []func(*app) *cobra.Command{newHealthCommand, newDoctorCommand, newLoadtestCommand}},
 	{"Set up", []func(*app) *cobra.Command{newConfigCommand, newCompletionCommand, newManCommand, newVersionCommand}},
 }
 

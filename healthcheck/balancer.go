@@ -17,7 +17,9 @@ type balancerFinding struct {
 	err       error     // why the one of this state directory did not answer
 	note      string    // who else is in its place
 	listeners []Listener
-	door      []Result // a request through the TCP listener; none when there is no such listener
+	again     func(context.Context) (*Balancer, error) // asks once more; nil when nobody can be asked
+	https     *Result                                  // a TLS handshake with the HTTPS listener; nil when there is none
+	door      []Result                                 // a request through the TCP listener; none when there is no such listener
 }
 
 // engines are the programs that are known to be balancers, by the name of their process.
@@ -33,11 +35,13 @@ func (c *Collector) findBalancer(ctx context.Context) balancerFinding {
 		cancel()
 	}
 	if f.err == nil && f.balancer != nil {
-		f.listeners = f.balancer.Listeners
+		f.listeners, f.again = f.balancer.Listeners, c.Balancer
 	} else {
 		f.balancer, f.listeners, f.note = c.findStranger(ctx)
+		f.again = c.interrogate(ctx, &f)
 	}
 	f.door = c.knock(ctx, f.listeners)
+	f.https = c.handshake(ctx, f.listeners)
 	if f.balancer == nil && succeeded(f.door) {
 		f.balancer = &Balancer{Engine: "unknown"} // whoever it is, it serves: HAProxy of another user, for one
 	}
@@ -71,6 +75,38 @@ func (c *Collector) findStranger(ctx context.Context) (b *Balancer, listeners []
 		}
 	}
 	return b, listeners, note
+}
+
+// interrogate asks a balancer of another kind for its statistics, and returns how to ask again.
+func (c *Collector) interrogate(ctx context.Context, f *balancerFinding) func(context.Context) (*Balancer, error) {
+	if f.balancer == nil || f.balancer.Engine == "builtin" {
+		return nil
+	}
+	found := *f.balancer
+	ask := func(ctx context.Context) (*Balancer, error) {
+		limited, cancel := context.WithTimeout(ctx, c.Spec.Timeout)
+		defer cancel()
+		b := found
+		err := c.askForeign(limited, &b)
+		return &b, err
+	}
+	told, err := ask(ctx)
+	if err != nil {
+		return nil // it balances all the same; only the numbers are missing
+	}
+	f.balancer = told
+	return ask
+}
+
+// handshake looks at the certificate that clients of the HTTPS listener get.
+func (c *Collector) handshake(ctx context.Context, listeners []Listener) *Result {
+	for _, l := range listeners {
+		if l.Name == "https" && l.Up {
+			r := probeTLS(ctx, Target{Address: dialable(l.Address), Timeout: c.Spec.Timeout})
+			return &r
+		}
+	}
+	return nil
 }
 
 // knock makes a request as a client would, where there is a door that is meant to be open.

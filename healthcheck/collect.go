@@ -21,6 +21,12 @@ type Collector struct {
 	// Balancer asks the balancer of this state directory. nil, nil means that none is running.
 	Balancer func(context.Context) (*Balancer, error)
 
+	// Admin are the addresses where another engine could tell its statistics, besides its usual one.
+	Admin []string
+
+	// Cluster asks the supervisor of the nodes. nil, nil means that none is running.
+	Cluster func(context.Context) (*Cluster, error)
+
 	// Count and Holder are sockdiag.Count and sockdiag.Listener when nil.
 	Count  func(context.Context, []netip.AddrPort) ([]int, error)
 	Holder func(netip.AddrPort) (pid int, process string, err error)
@@ -32,16 +38,18 @@ type Balancer struct {
 	PID       int
 	State     string // "running" or "draining"; "" when the engine does not tell
 	Listeners []Listener
-	Clients   *int // connections of clients; nil when the engine does not tell
-	Capacity  int  // most clients; 0 when the engine does not tell
+	Clients   *int     // connections of clients; nil when the engine does not tell
+	Capacity  int      // most clients; 0 when the engine does not tell
+	Rate      *float64 // new clients a second; nil when the engine does not tell
 	Nodes     []BalancerNode
 }
 
 // BalancerNode is a node as the balancer sees it.
 type BalancerNode struct {
 	Name        string
-	State       string // "up", "down", "draining" or "maintenance"
-	Connections int    // from the balancer to the node
+	State       string   // "up", "down", "draining" or "maintenance"
+	Connections int      // from the balancer to the node
+	Rate        *float64 // new connections a second; nil when the engine does not tell
 }
 
 // Collect makes one round. Every question is asked within Spec.Timeout, and nodes and balancer at the
@@ -56,10 +64,29 @@ func (c *Collector) Collect(ctx context.Context) Report {
 		wg.Go(func() { f.checks[i] = c.probeNode(ctx, n) })
 	}
 	wg.Go(func() { f.balancer = c.findBalancer(ctx) })
+	wg.Go(func() { f.cluster = c.askCluster(ctx) })
 	wg.Wait()
+	c.lookAgain(ctx, &f)
 
 	f.canceled = ctx.Err() != nil
 	return f.report()
+}
+
+// askCluster is nil when there is no supervisor.
+func (c *Collector) askCluster(ctx context.Context) *Cluster {
+	if c.Cluster == nil {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, c.Spec.Timeout)
+	defer cancel()
+	cluster, err := c.Cluster(limited)
+	if err != nil {
+		return &Cluster{State: "unknown", Nodes: []ClusterNode{}, Error: err.Error()}
+	}
+	if cluster != nil {
+		cluster.settle()
+	}
+	return cluster
 }
 
 // probeNode makes the checks that fit the node's transports.

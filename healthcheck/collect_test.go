@@ -60,7 +60,7 @@ func TestCollect(t *testing.T) {
 			return &Balancer{
 				Engine: "builtin", State: "running", Clients: &clients,
 				Listeners: []Listener{{"tcp", door, true}},
-				Nodes:     []BalancerNode{{"alive", "up", 3}, {"frozen", "down", 0}, {"gone", "down", 0}},
+				Nodes:     []BalancerNode{{Name: "alive", State: "up", Connections: 3}, {Name: "frozen", State: "down", Connections: 0}, {Name: "gone", State: "down", Connections: 0}},
 			}, nil
 		},
 	}

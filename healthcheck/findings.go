@@ -17,7 +17,9 @@ type findings struct {
 	counts   []map[string]int // by node and transport, nil where the kernel cannot tell
 	countErr error
 	balancer balancerFinding
-	canceled bool // the round was given up: nothing is certain
+	cluster  *Cluster
+	disagree []int // by node, see disagreement; nil when nothing was compared
+	canceled bool  // the round was given up: nothing is certain
 }
 
 func (f *findings) report() Report {
@@ -30,6 +32,7 @@ func (f *findings) report() Report {
 	for i := range f.nodes {
 		r.Nodes[i] = f.node(i)
 	}
+	r.Cluster = f.cluster
 	r.Connections = f.connections(r.Nodes)
 	r.Status, r.Reasons = f.verdict(&r)
 	return r
@@ -44,7 +47,8 @@ func (f *findings) loadBalancer() LoadBalancer {
 	}
 	if b := found.balancer; b != nil {
 		lb.Engine, lb.PID, lb.State, lb.Clients = b.Engine, b.PID, b.State, b.Clients
-		lb.Checks = found.door
+		lb.Rate = b.Rate
+		lb.Checks, lb.TLS = found.door, found.https
 	}
 	if found.err != nil {
 		lb.Error = found.err.Error()
@@ -62,7 +66,7 @@ func (f *findings) node(i int) NodeHealth {
 	}
 	seen := f.seenByBalancer(n.Name)
 	if seen != nil {
-		n.Balancer = seen.State
+		n.Balancer, n.ConnectRate, n.BalancerConnections = seen.State, seen.Rate, &seen.Connections
 	}
 	switch {
 	case f.counts[i] != nil:
@@ -129,7 +133,7 @@ func maxDeviation(nodes []NodeHealth) *int {
 	var serving []NodeHealth
 	total, weights := 0, 0
 	for _, n := range nodes {
-		if n.Status != NodeUp || n.Balancer != "" && n.Balancer != NodeUp {
+		if !n.serves() {
 			continue
 		}
 		if n.Connections == nil {

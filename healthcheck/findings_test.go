@@ -56,6 +56,7 @@ func TestReportJSON(t *testing.T) {
     "tcp": 48
    },
    "connections_source": "kernel",
+   "balancer_connections": 50,
    "checks": [
     {
      "kind": "tcp",
@@ -79,6 +80,7 @@ func TestReportJSON(t *testing.T) {
     "tcp": 52
    },
    "connections_source": "kernel",
+   "balancer_connections": 50,
    "checks": [
     {
      "kind": "tcp",
@@ -90,6 +92,7 @@ func TestReportJSON(t *testing.T) {
    ]
   }
  ],
+ "cluster": null,
  "connections": {
   "total": 102,
   "capacity": 2000,

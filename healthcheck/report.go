@@ -16,6 +16,7 @@ type Report struct {
 	Time         time.Time    `json:"time"`
 	LoadBalancer LoadBalancer `json:"load_balancer"`
 	Nodes        []NodeHealth `json:"nodes"`
+	Cluster      *Cluster     `json:"cluster"` // null when no supervisor runs
 	Connections  Connections  `json:"connections"`
 }
 
@@ -26,9 +27,11 @@ type LoadBalancer struct {
 	PID       int        `json:"pid,omitempty"`
 	State     string     `json:"state,omitempty"` // builtin: "running" or "draining"
 	Listeners []Listener `json:"listeners"`
-	Clients   *int       `json:"clients"`          // connections of clients
-	Checks    []Result   `json:"checks,omitempty"` // an MCP request through the TCP listener, as a client makes it
-	Error     string     `json:"error,omitempty"`  // why not more is known
+	Clients   *int       `json:"clients"`                // connections of clients
+	Rate      *float64   `json:"connect_rate,omitempty"` // new clients a second, where the balancer tells
+	Checks    []Result   `json:"checks,omitempty"`       // an MCP request through the TCP listener, as a client makes it
+	TLS       *Result    `json:"tls,omitempty"`          // the certificate of the HTTPS listener
+	Error     string     `json:"error,omitempty"`        // why not more is known
 }
 
 // Listener is an address the balancer serves clients at.
@@ -40,14 +43,17 @@ type Listener struct {
 
 // NodeHealth is what is known of one node.
 type NodeHealth struct {
-	Name        string         `json:"name"`
-	Status      string         `json:"status"`                   // "up" when every check succeeded, "down", or "unknown"
-	Balancer    string         `json:"balancer_state,omitempty"` // "up", "down", "draining" or "maintenance", as the balancer sees it
-	Weight      int            `json:"weight"`
-	Connections *int           `json:"connections"`                  // established, on all its ports
-	Ports       map[string]int `json:"ports,omitempty"`              // the same by transport: "tcp", "http", "sse"
-	Source      string         `json:"connections_source,omitempty"` // "kernel", or "balancer" for a node on another host
-	Checks      []Result       `json:"checks"`
+	Name                string         `json:"name"`
+	Status              string         `json:"status"`                   // "up" when every check succeeded, "down", or "unknown"
+	Balancer            string         `json:"balancer_state,omitempty"` // "up", "down", "draining" or "maintenance", as the balancer sees it
+	Weight              int            `json:"weight"`
+	Connections         *int           `json:"connections"`                    // established, on all its ports
+	Ports               map[string]int `json:"ports,omitempty"`                // the same by transport: "tcp", "http", "sse"
+	Source              string         `json:"connections_source,omitempty"`   // "kernel", or "balancer" for a node on another host
+	BalancerConnections *int           `json:"balancer_connections,omitempty"` // those the balancer counts
+	ConnectRate         *float64       `json:"connect_rate,omitempty"`         // new connections a second, where the balancer tells
+	Checks              []Result       `json:"checks"`
+	Statistics          *Statistics    `json:"statistics,omitempty"` // over the rounds so far, of continuous checks
 }
 
 // The values of NodeHealth.Status.

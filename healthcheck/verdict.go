@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // verdict judges a report that is otherwise complete.
@@ -26,6 +27,12 @@ func (f *findings) verdict(r *Report) (Status, []string) {
 		count[n.Status]++
 		minor = append(minor, nodeReasons(n)...)
 	}
+	for i, n := range f.disagree {
+		if n != 0 {
+			minor = append(minor, disagreementReason(r.Nodes[i].Name, n))
+		}
+	}
+	minor = append(minor, clusterReasons(r.Cluster)...)
 	lb := &r.LoadBalancer
 	switch {
 	case !lb.Running:
@@ -45,7 +52,7 @@ func (f *findings) verdict(r *Report) (Status, []string) {
 	case count[NodeUp] == 0:
 		grave = append(grave, "no node is up")
 	}
-	minor = append(balancerReasons(lb, f.balancer.err), minor...)
+	minor = slices.Concat(balancerReasons(lb, f.balancer.err), certificateReasons(lb.TLS, r.Time), minor)
 	reasons := slices.Concat(grave, minor)
 	switch {
 	case len(grave) > 0:
@@ -118,4 +125,21 @@ func failure(checks []Result) string {
 		texts[i] = strings.Join(kinds[text], ", ") + ": " + text
 	}
 	return strings.Join(texts, "; ")
+}
+
+// renewal is how long before its end a certificate should have been renewed.
+const renewal = 14 * 24 * time.Hour
+
+func certificateReasons(handshake *Result, now time.Time) []string {
+	switch {
+	case handshake == nil:
+		return nil
+	case !handshake.OK:
+		return []string{"https: " + handshake.Error}
+	}
+	expires, err := time.Parse(time.RFC3339, handshake.Detail["expires"])
+	if left := expires.Sub(now); err == nil && left < renewal {
+		return []string{fmt.Sprintf("https: the certificate expires %s, in %.0f days", expires.Format(time.DateOnly), left.Hours()/24)}
+	}
+	return nil
 }

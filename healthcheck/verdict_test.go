@@ -21,7 +21,7 @@ var (
 // serving is a round in which nothing is wrong.
 func serving() *findings {
 	clients := 100
-	states := []BalancerNode{{"erlmcp1", "up", 50}, {"erlmcp2", "up", 50}}
+	states := []BalancerNode{{Name: "erlmcp1", State: "up", Connections: 50}, {Name: "erlmcp2", State: "up", Connections: 50}}
 	return &findings{
 		nodes:    topology.Default(2),
 		capacity: 1000,

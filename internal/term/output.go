@@ -17,7 +17,7 @@ import (
 type Output struct {
 	mu     sync.Mutex
 	w      io.Writer
-	fd     int
+	file   *os.File // the terminal, nil when there is none
 	live   bool
 	color  bool
 	redraw int // lines below which the cursor stands, to be overwritten by the next drawing
@@ -26,9 +26,9 @@ type Output struct {
 // New looks at what w is. Colour needs a terminal that is not "dumb" and no NO_COLOR in the
 // environment (https://no-color.org); redrawn lines need a terminal.
 func New(w io.Writer) *Output {
-	o := &Output{w: w, fd: -1}
+	o := &Output{w: w}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		o.fd = int(f.Fd())
+		o.file = f
 		o.live = os.Getenv("TERM") != "dumb"
 		o.color = o.live && os.Getenv("NO_COLOR") == ""
 	}
@@ -50,10 +50,19 @@ func (o *Output) Color() bool { return o.color }
 // Live reports whether lines can be redrawn.
 func (o *Output) Live() bool { return o.live }
 
+// Terminal is the terminal itself, for programs that take it over; nil when there is none or it shows
+// lines only.
+func (o *Output) Terminal() *os.File {
+	if !o.live {
+		return nil
+	}
+	return o.file
+}
+
 // Size returns columns and rows of the terminal; 80 × 24 when there is none.
 func (o *Output) Size() (columns, rows int) {
-	if o.fd >= 0 {
-		if columns, rows, err := term.GetSize(o.fd); err == nil && columns > 0 && rows > 0 {
+	if o.file != nil {
+		if columns, rows, err := term.GetSize(int(o.file.Fd())); err == nil && columns > 0 && rows > 0 {
 			return columns, rows
 		}
 	}

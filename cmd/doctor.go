@@ -1,0 +1,126 @@
+package cmd
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/doctor"
+	"github.com/erlmcp/erlmcp/internal/term"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+func newDoctorCommand(a *app) *cobra.Command {
+	var format outputFormat
+	c := &cobra.Command{
+		Use:   "doctor [CONNECTIONS]",
+		Short: "Find what keeps this machine from holding many connections",
+		Long: `doctor looks at all that balancer, nodes and load test need on this machine to hold CONNECTIONS (by default
+those of the load test): descriptors, ports and addresses of clients, memory, limits of the kernel, of
+control groups and of the configuration, room for logs, the addresses to listen on, and tools. It
+changes nothing, and prints the command that fixes what it finds.
+
+Exit codes:
+
+  0  the plan can work; warnings do not count
+  1  it cannot
+  2  wrong usage or configuration`,
+		Example: `  erlmcp doctor
+  erlmcp doctor 500000
+  erlmcp doctor --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.doctor(args, format) },
+	}
+	format.addOutputFlags(c)
+	return c
+}
+
+// doctor prints what it has found.
+func (a *app) doctor(args []string, format outputFormat) error {
+	spec, err := a.loadtestSpec(args)
+	if err != nil {
+		return err
+	}
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	plan := doctorPlan(c, a.stateDir())
+	plan.Loadtest = spec
+	facts, err := doctor.Gather(&plan)
+	if err != nil {
+		return err
+	}
+	report := doctor.Examine(&plan, &facts)
+	if err := a.print(format, report, func() error { return a.printDoctor(&report) }); err != nil {
+		return err
+	}
+	if !report.OK {
+		return exitWith(exitFailure)
+	}
+	return nil
+}
+
+// doctorPlan is what the configuration asks of the machine.
+func doctorPlan(c *config.Config, stateDir string) doctor.Plan {
+	logs := c.Cluster.Logs
+	p := doctor.Plan{
+		MaxConnections: c.LB.MaxConnections, NodeCap: c.LB.NodeCap(), Nodes: len(c.LB.Nodes),
+		Erlang:    c.Cluster.Runtime == cluster.RuntimeErlang,
+		ICMP:      slices.Contains(c.Health.Kinds, "icmp"),
+		LogBytes:  int64(logs.MaxSize) * int64(logs.Keep+1) * int64(len(c.Cluster.Nodes)),
+		OneSource: c.LB.Source != proxy.SourceAuto && !strings.Contains(c.LB.Source, "/"),
+		StateDir:  stateDir,
+	}
+	listen := c.LB.Listen
+	for _, l := range []struct{ key, address string }{
+		{"tcp", listen.TCP}, {"http", listen.HTTP}, {"https", listen.HTTPS}, {"admin", listen.Admin}, {"health", listen.Health},
+	} {
+		if l.address != "" {
+			p.Listeners = append(p.Listeners, doctor.Listener{
+				Name: "lb.listen." + l.key, Address: l.address, Daemon: "lb",
+				Key: "ERLMCP_LB_LISTEN_" + strings.ToUpper(l.key),
+			})
+		}
+	}
+	for _, n := range c.Cluster.Nodes {
+		for _, port := range n.Ports() {
+			p.Listeners = append(p.Listeners, doctor.Listener{
+				Name: n.Name + " " + port.Transport, Address: port.Address, Daemon: "cluster",
+			})
+		}
+	}
+	return p
+}
+
+// printDoctor prints the findings, and below them, gravest first, what to do.
+func (a *app) printDoctor(r *doctor.Report) error {
+	styles := map[doctor.Level]term.Style{doctor.OK: term.Green, doctor.Info: term.Dim, doctor.Warning: term.Yellow, doctor.Problem: term.Red}
+	t := a.stdout.Table("CHECK", "RESULT", "FOUND", "NEEDED")
+	for _, f := range r.Findings {
+		t.Row(f.Name, a.stdout.Paint(styles[f.Level], string(f.Level)), f.Value, f.Need)
+	}
+	var b strings.Builder
+	b.WriteString(t.String() + "\n")
+	for _, level := range []doctor.Level{doctor.Problem, doctor.Warning} {
+		for _, f := range r.Findings {
+			if f.Level == level {
+				fmt.Fprintf(&b, "%s  %s: %s, needed: %s\n  %s\n", a.stdout.Paint(styles[level], string(level)), f.Name, f.Value, f.Need, f.Fix)
+			}
+		}
+	}
+	verdict := fmt.Sprintf("this machine can hold %d connections", r.Connections)
+	if !r.OK {
+		verdict = fmt.Sprintf("this machine cannot hold %d connections: %d to fix", r.Connections, r.Problems)
+	}
+	if r.Warnings > 0 {
+		verdict += fmt.Sprintf(" (warnings: %d)", r.Warnings)
+	}
+	b.WriteString(verdict + "\n")
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}

@@ -1,0 +1,252 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/term"
+)
+
+// text is the view: head, reasons, balancer, nodes, events and a line of keys, as many lines as fit.
+func (m *liveHealth) text() string {
+	head := m.head()
+	keys := m.paint(term.Dim, "q quit")
+	room := m.height - 1 // of the keys
+	lines := head[:min(len(head), max(room, 0))]
+	if left := room - len(lines); m.report != nil && left >= 3 {
+		lines = append(lines, m.eventLines(left)...)
+	}
+	for len(lines) < room {
+		lines = append(lines, "")
+	}
+	lines = append(lines, keys)
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(term.Cut(line, m.width), " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+const maxReasons = 4
+
+// head is all above the events.
+func (m *liveHealth) head() []string {
+	r := m.report
+	if r == nil {
+		return []string{m.paint(term.Bold, "erlmcp health"), "", "asking nodes and balancer ..."}
+	}
+	lines := []string{fmt.Sprintf("%s  %s  %s  %s", m.paint(term.Bold, "erlmcp health"), m.state(string(r.Status)),
+		r.Time.Format(time.DateTime), m.paint(term.Dim, fmt.Sprintf("round %d, every %v", m.rounds, m.interval)))}
+	for i, reason := range r.Reasons {
+		if i == maxReasons-1 && len(r.Reasons) > maxReasons {
+			lines = append(lines, fmt.Sprintf("  and %d more", len(r.Reasons)-i))
+			break
+		}
+		lines = append(lines, "  "+reason)
+	}
+	lines = append(lines, "", "balancer     "+m.balancer(&r.LoadBalancer))
+	if r.Cluster != nil {
+		lines = append(lines, "cluster      "+healthCluster(m.paint, r.Cluster))
+	}
+	lines = append(lines, "connections  "+healthConnections(r.Connections), "")
+	return append(lines, m.nodeLines()...)
+}
+
+// balancer is a line.
+func (m *liveHealth) balancer(lb *healthcheck.LoadBalancer) string {
+	if !lb.Running {
+		text := m.state("not running")
+		if lb.Error != "" {
+			text += ", " + lb.Error
+		}
+		return text
+	}
+	parts := []string{lb.Engine}
+	if lb.State != "" {
+		parts = append(parts, m.state(lb.State))
+	}
+	if lb.Clients != nil {
+		parts = append(parts, fmt.Sprintf("%d clients", *lb.Clients))
+	}
+	if lb.Rate != nil {
+		parts = append(parts, rate(*lb.Rate)+" new")
+	}
+	for _, c := range lb.Checks {
+		if c.OK {
+			parts = append(parts, fmt.Sprintf("answers in %v", roundLatency(c.Latency)))
+		} else {
+			parts = append(parts, m.paint(term.Red, c.Error))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// column is one of the table of nodes. Cells are cut to its width and those of numbers stand at the
+// right.
+type column struct {
+	title string
+	width int
+	right bool
+	from  int // columns of the window from which on there is room for it
+	cell  func(m *liveHealth, i int) string
+}
+
+// liveColumns leaves the bar, which takes what is left, to nodeLines.
+var liveColumns = []column{
+	{"NODE", 12, false, 0, func(m *liveHealth, i int) string { return m.report.Nodes[i].Name }},
+	{"STATE", 11, false, 0, func(m *liveHealth, i int) string { return m.state(nodeState(&m.report.Nodes[i])) }},
+	{"CONNS", 7, true, 0, func(m *liveHealth, i int) string { return orUnknown(m.report.Nodes[i].Connections) }},
+	{"TARGET", 7, true, 53, func(m *liveHealth, i int) string { return fmt.Sprintf("%.0f", m.report.Share(i)) }},
+	{"", 0, false, 70, nil}, // the bar
+	{"NEW/S", 7, true, 62, func(m *liveHealth, i int) string { return rateCell(m.report.Nodes[i].ConnectRate) }},
+	{"LATENCY", 8, true, 44, (*liveHealth).latencyCell},
+	{"", 16, false, 100, (*liveHealth).sparkCell},
+	{"AVAIL", 7, true, 80, (*liveHealth).availabilityCell},
+	{"FLAPS", 5, true, 110, func(m *liveHealth, i int) string { return fmt.Sprint(m.report.Nodes[i].Statistics.Flaps) }},
+}
+
+// nodeLines is the table of nodes, with the columns there is room for.
+func (m *liveHealth) nodeLines() []string {
+	var columns []column
+	bar := -1
+	left := m.width
+	for _, c := range liveColumns {
+		if m.width < c.from {
+			continue
+		}
+		if c.cell == nil {
+			bar = len(columns)
+		}
+		columns = append(columns, c)
+		left -= c.width + 2
+	}
+	if bar >= 0 {
+		columns[bar].width = min(max(left+2, 4), 48)
+		full := m.largest()
+		columns[bar].cell = func(m *liveHealth, i int) string { return m.bar(i, full, columns[bar].width) }
+	}
+	lines := make([]string, 0, 1+len(m.report.Nodes))
+	for i := -1; i < len(m.report.Nodes); i++ {
+		cells := make([]string, len(columns))
+		for j, c := range columns {
+			text := m.paint(term.Bold, c.title)
+			if i >= 0 {
+				text = c.cell(m, i)
+			}
+			if c.right {
+				cells[j] = term.PadLeft(text, c.width)
+			} else {
+				cells[j] = term.Pad(text, c.width)
+			}
+		}
+		lines = append(lines, strings.Join(cells, "  "))
+	}
+	return lines
+}
+
+// largest is what a full bar stands for: a tenth more than any node has or should have, so that the
+// marks of the targets have something beyond them.
+func (m *liveHealth) largest() float64 {
+	largest := 0.0
+	for i := range m.report.Nodes {
+		largest = max(largest, m.report.Share(i))
+		if n := m.report.Nodes[i].Connections; n != nil {
+			largest = max(largest, float64(*n))
+		}
+	}
+	return largest * 1.1
+}
+
+// bar shows the connections of a node and, as "│", its target.
+func (m *liveHealth) bar(i int, full float64, columns int) string {
+	value := 0.0
+	if n := m.report.Nodes[i].Connections; n != nil {
+		value = float64(*n)
+	}
+	cells := []rune(term.Bar(value, full, columns))
+	style := term.Green
+	if m.report.Nodes[i].Status != healthcheck.NodeUp {
+		style = term.Red
+	}
+	share := m.report.Share(i)
+	if share == 0 || full == 0 {
+		return m.paint(style, string(cells))
+	}
+	mark := min(int(share/full*float64(columns)+0.5), columns-1)
+	return m.paint(style, string(cells[:mark])) + m.paint(term.Bold, "│") + m.paint(style, string(cells[mark+1:]))
+}
+
+func (m *liveHealth) latencyCell(i int) string {
+	n := &m.report.Nodes[i]
+	if latency, ok := n.Latency(); ok {
+		return roundLatency(latency).String()
+	}
+	for _, c := range n.Checks {
+		if !c.OK {
+			return m.paint(term.Red, string(c.Cause))
+		}
+	}
+	return "-"
+}
+
+func (m *liveHealth) sparkCell(i int) string {
+	return m.paint(term.Cyan, term.Sparkline(m.latencies[m.report.Nodes[i].Name], 16))
+}
+
+func (m *liveHealth) availabilityCell(i int) string {
+	s := m.report.Nodes[i].Statistics
+	if s.Rounds == 0 {
+		return "-"
+	}
+	text := fmt.Sprintf("%.4g%%", s.AvailabilityPercent)
+	if s.AvailabilityPercent < 100 {
+		return m.paint(term.Yellow, text)
+	}
+	return text
+}
+
+// eventLines are the newest events, in no more than room lines.
+func (m *liveHealth) eventLines(room int) []string {
+	lines := []string{"", m.paint(term.Bold, "EVENTS")}
+	events := m.events[max(len(m.events)-(room-len(lines)), 0):]
+	if len(events) == 0 {
+		return append(lines, m.paint(term.Dim, "none since "+m.begun.Format(time.TimeOnly)))
+	}
+	for _, e := range events {
+		line := fmt.Sprintf("%s  %s  %s → %s", e.Time.Format(time.TimeOnly), term.Pad(e.Subject, 13), m.state(e.From), m.state(e.To))
+		if e.Reason != "" {
+			line += m.paint(term.Dim, "  "+e.Reason)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// state paints a state by how good it is.
+func (m *liveHealth) state(state string) string { return paintState(m.paint, state) }
+
+// nodeState is the node's own state, or that of the balancer for it where this says more.
+func nodeState(n *healthcheck.NodeHealth) string {
+	if n.Status == healthcheck.NodeUp && n.Balancer != "" {
+		return n.Balancer
+	}
+	return n.Status
+}
+
+func rateCell(perSecond *float64) string {
+	if perSecond == nil {
+		return "-"
+	}
+	return number(*perSecond)
+}
+
+func rate(perSecond float64) string { return number(perSecond) + "/s" }
+
+// number has three digits, and no exponent.
+func number(x float64) string {
+	if x >= 100 {
+		return fmt.Sprintf("%.0f", x)
+	}
+	return fmt.Sprintf("%.3g", x)
+}
