@@ -11,7 +11,7 @@ import (
 //
 //	unknown   the round was given up, there is nothing to judge, or no node could be asked
 //	down      no node is up, or the balancer runs but clients get no answer through it, and not
-//	          only because it has yet to notice that a node is down
+//	          only because it has yet to notice that a node is down, or serves as many as it may
 //	degraded  anything else is not as it should be
 //	healthy   nothing is
 func (f *findings) verdict(r *Report) (Status, []string) {
@@ -40,9 +40,12 @@ func (f *findings) verdict(r *Report) (Status, []string) {
 		grave = append(grave, "the load balancer takes no clients")
 	case !succeeded(lb.Checks):
 		text := "a client got no answer from the load balancer: " + failure(lb.Checks)
-		if slices.ContainsFunc(r.Nodes, unnoticed) {
+		switch {
+		case slices.ContainsFunc(r.Nodes, unnoticed):
 			minor = slices.Insert(minor, 0, text) // the next one will go elsewhere
-		} else {
+		case isFull(r):
+			minor = slices.Insert(minor, 0, fmt.Sprintf("the load balancer is full: it serves %d clients and turns others away", *lb.Clients))
+		default:
 			grave = append(grave, text)
 		}
 	}
@@ -61,6 +64,12 @@ func (f *findings) verdict(r *Report) (Status, []string) {
 		return StatusDegraded, reasons
 	}
 	return StatusHealthy, nil
+}
+
+// isFull reports that the balancer serves as many clients as it admits.
+func isFull(r *Report) bool {
+	clients := r.LoadBalancer.Clients
+	return clients != nil && r.Connections.Capacity > 0 && *clients >= r.Connections.Capacity
 }
 
 // unnoticed reports that the balancer still sends clients to a node that is down.

@@ -129,6 +129,19 @@ func TestVerdict(t *testing.T) {
 			},
 		},
 		{
+			"full", func(f *findings) {
+				f.balancer.balancer.Capacity = 100
+				f.balancer.door = []Result{{Kind: "mcp", Cause: CauseRefused, Error: "refused: the balancer is full"}}
+			},
+			StatusDegraded, []string{"the load balancer is full: it serves 100 clients and turns others away"},
+		},
+		{
+			"refuses with room left", func(f *findings) {
+				f.balancer.door = []Result{{Kind: "mcp", Cause: CauseRefused, Error: "refused: banned"}}
+			},
+			StatusDown, []string{"a client got no answer from the load balancer: mcp: refused: banned"},
+		},
+		{
 			"admin listener down", func(f *findings) {
 				f.balancer.listeners = append(f.balancer.listeners, Listener{"admin", "127.0.0.1:8404", false})
 			},
