@@ -69,6 +69,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		{"get", "GET /mcp HTTP/1.1\r\nHost: h\r\nAccept: */*\r\nCookie: a=b; SERVERID=AAAAAAAAAAAAAAAA\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2\r\n\r\nhi"},
 		{"post", "POST /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: SESSION\r\nMcp-Protocol-Version: 2025-11-25\r\nContent-Length: 8\r\n\r\n{\"id\":1}", "{\"id\":1}", reply + "Content-Length: 2\r\n\r\nhi"},
 		{"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "\r\n0\r\n\r\n", reply + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"},
+		{"zipped", "GET /mcp HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2000\r\n\r\n" + strings.Repeat("0123456789", 200)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := startWorker(t, []string{startEcho(t, test.end, test.response).address()}, unlimited)

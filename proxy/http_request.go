@@ -91,6 +91,7 @@ func (x *exchange) classify(r *http1.Request) {
 	x.replayable = r.Body == http1.NoBody && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
+	x.zips = acceptsGzip(r)
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
 	x.batches = string(r.Method) == "POST" && (version == nil || string(version) == mcp.Version20250326)
@@ -283,7 +284,7 @@ func (x *exchange) send(out []byte) {
 	}
 	switch {
 	case x.headed:
-		c.within(w.spec.Timeouts.Idle)
+		x.patience()
 	case x.complete:
 		c.within(w.spec.Timeouts.Response)
 	default:

@@ -115,6 +115,11 @@ type HTTP struct {
 	Routes []Route `yaml:"routes"`
 	// KeepaliveRequests is how many requests one connection of a client may carry; 0 is no limit.
 	KeepaliveRequests int `yaml:"keepalive_requests"`
+	// Gzip compresses responses of text for clients that take it, where the node has not.
+	Gzip bool `yaml:"gzip"`
+	// SSEKeepalive is how long an event stream may be silent before its client gets a comment, so that
+	// nothing between them takes the connection for dead; 0 is never. Such a stream is not idle.
+	SSEKeepalive time.Duration `yaml:"sse_keepalive"`
 }
 
 // Route says where requests go whose path is Prefix or lies under it.
@@ -204,6 +209,7 @@ func Default() Spec {
 		HTTP: HTTP{
 			Routes:            []Route{{Prefix: "/mcp/ws", To: RouteWebSocket}, {Prefix: "/mcp/sse", To: RouteSSE}},
 			KeepaliveRequests: 1000,
+			Gzip:              true,
 		},
 		Limits: Limits{
 			ConnectionsPerSecond: 100,

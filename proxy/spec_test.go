@@ -39,6 +39,7 @@ func TestValidate(t *testing.T) {
 		{"port range", func(s *Spec) { s.Listen.Health = ":65536" }, `lb.listen.health: "65536" is not a port (0 to 65535)`},
 		{"host name", func(s *Spec) { s.Listen.TCP = "example.org:8000" }, `lb.listen.tcp: "example.org" is not an IP address`},
 		{"http", func(s *Spec) { s.Listen.HTTP = ":8000" }, `lb.listen.http: :8000 is also listen.tcp`},
+		{"keep-alive", func(s *Spec) { s.HTTP.SSEKeepalive = time.Millisecond }, `lb.http.sse_keepalive: must be from 1s to 24h0m0s, is 1ms`},
 		{"route", func(s *Spec) { s.HTTP.Routes = []Route{{"mcp", RouteHTTP}} }, `lb.http.routes[0].prefix: "mcp" must be a path that begins with / and has no query`},
 		{"route with a query", func(s *Spec) { s.HTTP.Routes = []Route{{"/mcp?a", RouteHTTP}} }, `lb.http.routes[0].prefix: "/mcp?a" must be a path that begins with / and has no query`},
 		{"route twice", func(s *Spec) { s.HTTP.Routes = []Route{{"/a", RouteHTTP}, {"/a/", RouteSSE}} }, `lb.http.routes[1].prefix: "/a/" is already the prefix of [0]`},

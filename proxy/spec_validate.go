@@ -122,6 +122,9 @@ func (s *Spec) validateClients(p *problems) {
 
 func (s *Spec) validateHTTP(p *problems) {
 	between(p, "http.keepalive_requests", s.HTTP.KeepaliveRequests, 0, maxRate)
+	if s.HTTP.SSEKeepalive != 0 {
+		between(p, "http.sse_keepalive", s.HTTP.SSEKeepalive, time.Second, maxDuration)
+	}
 	if n := len(s.HTTP.Routes); n > maxRoutes {
 		p.add("http.routes", "must be at most %d, are %d", maxRoutes, n)
 	}

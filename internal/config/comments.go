@@ -53,6 +53,8 @@ var comments = map[string]string{
 	"lb.http":                          "What the listeners http and https have beyond the others.",
 	"lb.http.routes":                   "Paths and what is under them, to http, websocket or sse; all else is http.",
 	"lb.http.keepalive_requests":       "Requests one connection of a client may carry; 0 is no limit.",
+	"lb.http.gzip":                     "Compress responses of text that the node has not compressed, for clients that take it.",
+	"lb.http.sse_keepalive":            "Silence after which clients of event streams get a comment; such a stream is not idle. 0s is never.",
 	"lb.limits":                        "What one source may do; bursts are one second's worth.",
 	"lb.limits.connections_per_second": "New connections; 0 is no limit.",
 	"lb.limits.messages_per_second":    "Messages over all its connections; 0 is no limit.",
