@@ -37,6 +37,7 @@ type exchange struct {
 	interims uint8
 	place    eventPlace // of an event stream
 	cookie   int8       // the node that the client's cookie names
+	method   int8       // a number of mcp.MethodNumber, methodSought or methodNone
 	kind     kind
 	framing  http1.Framing // of the response towards the client
 

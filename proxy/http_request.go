@@ -94,6 +94,7 @@ func (x *exchange) classify(r *http1.Request) {
 	x.zips = acceptsGzip(r)
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
+	x.noteMethod(r)
 	x.batches = string(r.Method) == "POST" && (version == nil || string(version) == mcp.Version20250326)
 }
 
@@ -119,6 +120,9 @@ func (x *exchange) examine(r *http1.Request) denial {
 			if ok, wait := board.Charge(sources.MessageRate(c.source), now, limit.interval, limit.burst, 1); !ok {
 				return x.overRate(wait)
 			}
+		}
+		if wait, over := c.toolOver(x, r, now); over {
+			return x.overToolRate(wait)
 		}
 	}
 	x.admitted = true
@@ -210,6 +214,7 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 			return len(p)
 		}
 		consumed += n
+		x.countMethod(data)
 		if x.batches {
 			scanBody(&x.batch, data)
 		}
@@ -225,6 +230,7 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 	}
 	if x.in.Done() {
 		x.complete = true
+		x.countMethod(nil)
 		x.countBatch()
 		if x.resized {
 			out = append(out, http1.LastChunk...)

@@ -150,8 +150,16 @@ type Limits struct {
 	Action               Action `yaml:"action"`
 	MaxPerSource         int    `yaml:"max_per_source"` // connections at a time; 0 is no limit
 	Ban                  Ban    `yaml:"ban"`
+	// Tools bounds calls of single tools besides, over HTTP in the stateless era, at most 64 of them.
+	Tools []ToolLimit `yaml:"tools"`
 	// Exempt lists addresses and prefixes that no limit and no ban applies to.
 	Exempt []string `yaml:"exempt"`
+}
+
+// ToolLimit bounds how often one source may call a tool. Calls over it are answered with status 429.
+type ToolLimit struct {
+	Name      string `yaml:"name"` // as tools/call has it, case included
+	PerSecond int    `yaml:"per_second"`
 }
 
 // Action is what happens to a message over the rate.

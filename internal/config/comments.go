@@ -64,6 +64,7 @@ var comments = map[string]string{
 	"lb.limits.ban.violations":         "This many times within the window; 0 never bans.",
 	"lb.limits.ban.window":             "The time the violations are counted over.",
 	"lb.limits.ban.for":                "How long the source is shut out.",
+	"lb.limits.tools":                  "Calls of single tools, over HTTP in the protocol of 2026-07-28: {name: search, per_second: 5}.",
 	"lb.limits.exempt":                 "Addresses and prefixes without limits.",
 	"lb.source_table":                  "Sources remembered at a time, rounded up to a power of two.",
 	"lb.checks":                        "How nodes are watched.",
