@@ -273,6 +273,8 @@ func (c *httpClient) expired() {
 		c.again()
 	case c.state == exchanging:
 		c.x.expired()
+	case c.state == tunnelling && c.x != nil:
+		c.x.tunnelExpired()
 	default:
 		c.conn.Close()
 	}

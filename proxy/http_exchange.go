@@ -33,6 +33,8 @@ type exchange struct {
 
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
 	alive    int64           // of an event stream: when something passed last, or the client took a comment
+	frames   frameScanner    // of a tunnel, from the client
+	resumeAt int64           // of a tunnel: when its client may be read again, 0 = it may
 	zip      *zipper         // of the response's body; else nil
 	interims uint8
 	place    eventPlace // of an event stream
@@ -274,22 +276,6 @@ func (x *exchange) expired() {
 	}
 }
 
-// tunnelIn passes on what the client says after the upgrade.
-func (x *exchange) tunnelIn(p []byte) (consumed int) {
-	c, n := x.client, x.node
-	if n == nil {
-		return len(p)
-	}
-	x.backend.asked(c.w.loop.Now())
-	x.backend.flow.BytesIn.Add(uint64(len(p)))
-	n.conn.Send(p)
-	if n.conn.Pending() > 0 {
-		c.conn.Pause()
-	}
-	c.within(c.w.spec.Timeouts.Idle)
-	return len(p)
-}
-
 // tunnelOut passes on what the node says after the upgrade.
 func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	c := x.client
@@ -299,6 +285,6 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()
 	}
-	c.within(c.w.spec.Timeouts.Idle)
+	x.tunnelPatience()
 	return len(p)
 }
