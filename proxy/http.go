@@ -31,6 +31,7 @@ type frontend struct {
 	clients  *httpClient    // all of them, linked by next and prev
 	idle     int            // connections to nodes in the pools
 
+	zippers        zippers
 	spareClients   *httpClient // linked by next, like the others
 	spareExchanges *exchange
 	spareNodes     *httpNode
@@ -272,6 +273,8 @@ func (c *httpClient) expired() {
 		c.again()
 	case c.state == exchanging:
 		c.x.expired()
+	case c.state == tunnelling && c.x != nil:
+		c.x.tunnelExpired()
 	default:
 		c.conn.Close()
 	}

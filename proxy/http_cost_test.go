@@ -63,15 +63,22 @@ func turns(t testing.TB, b *bench, request string) func() {
 
 func unlimited(s *Spec) { s.Limits.MessagesPerSecond, s.HTTP.KeepaliveRequests = 1_000_000, 0 }
 
+func limitedTool(s *Spec) {
+	unlimited(s)
+	s.Limits.Tools = []ToolLimit{{"other", 1}, {"search", 1_000_000}}
+}
+
 func TestForwardingAllocatesNothing(t *testing.T) {
 	const reply = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: 0123456789abcdef\r\n"
 	for _, test := range []struct{ name, request, end, response string }{
 		{"get", "GET /mcp HTTP/1.1\r\nHost: h\r\nAccept: */*\r\nCookie: a=b; SERVERID=AAAAAAAAAAAAAAAA\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2\r\n\r\nhi"},
 		{"post", "POST /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: SESSION\r\nMcp-Protocol-Version: 2025-11-25\r\nContent-Length: 8\r\n\r\n{\"id\":1}", "{\"id\":1}", reply + "Content-Length: 2\r\n\r\nhi"},
 		{"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "\r\n0\r\n\r\n", reply + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"},
+		{"stateless", strings.Replace(call("2026-07-28", "=?base64?c2VhcmNo?="), "\r\n\r\n", "\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n", 1), "\"params\":{}}", reply + "Content-Length: 2\r\n\r\nhi"},
+		{"zipped", "GET /mcp HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2000\r\n\r\n" + strings.Repeat("0123456789", 200)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{startEcho(t, test.end, test.response).address()}, unlimited)
+			b := startWorker(t, []string{startEcho(t, test.end, test.response).address()}, limitedTool)
 			var session []byte
 			b.on(func() { session = b.http.ring.AppendSession(nil, []byte("0123456789abcdef"), 0) })
 			turn := turns(t, b, strings.Replace(test.request, "SESSION", string(session), 1))

@@ -32,8 +32,14 @@ type exchange struct {
 	seen  uint32 // how much of a response head was looked at in vain
 
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
+	alive    int64           // of an event stream: when something passed last, or the client took a comment
+	frames   frameScanner    // of a tunnel, from the client
+	resumeAt int64           // of a tunnel: when its client may be read again, 0 = it may
+	zip      *zipper         // of the response's body; else nil
 	interims uint8
-	cookie   int8 // the node that the client's cookie names
+	place    eventPlace // of an event stream
+	cookie   int8       // the node that the client's cookie names
+	method   int8       // a number of mcp.MethodNumber, methodSought or methodNone
 	kind     kind
 	framing  http1.Framing // of the response towards the client
 
@@ -49,6 +55,7 @@ type exchange struct {
 	admitted   bool // by the limits
 	resized    bool // the body is in chunks
 	batches    bool // the body may be a batch
+	zips       bool // the client takes gzip
 	complete   bool // all of it was sent
 
 	// The response.
@@ -57,6 +64,8 @@ type exchange struct {
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
 	tunnel    bool
+	events    bool // the response is an event stream that comments can be put into
+	afterCR   bool // of it
 }
 
 // maxInterims bounds the interim responses of a node to one request.
@@ -126,6 +135,9 @@ func (x *exchange) free() {
 	c := x.client
 	c.x = nil
 	c.discard += x.kept
+	if x.zip != nil {
+		c.w.http.zippers.put(x.zip)
+	}
 	*x = exchange{next: c.w.http.spareExchanges}
 	c.w.http.spareExchanges = x
 }
@@ -253,6 +265,8 @@ func (x *exchange) expired() {
 	switch {
 	case x.node == nil:
 		c.conn.Close()
+	case x.events:
+		x.silent()
 	case x.headed:
 		x.breakOff()
 	case !x.complete && !c.conn.Paused():
@@ -260,22 +274,6 @@ func (x *exchange) expired() {
 	default:
 		x.refuse(denialOf(board.ReasonNodeTimeout, 0))
 	}
-}
-
-// tunnelIn passes on what the client says after the upgrade.
-func (x *exchange) tunnelIn(p []byte) (consumed int) {
-	c, n := x.client, x.node
-	if n == nil {
-		return len(p)
-	}
-	x.backend.asked(c.w.loop.Now())
-	x.backend.flow.BytesIn.Add(uint64(len(p)))
-	n.conn.Send(p)
-	if n.conn.Pending() > 0 {
-		c.conn.Pause()
-	}
-	c.within(c.w.spec.Timeouts.Idle)
-	return len(p)
 }
 
 // tunnelOut passes on what the node says after the upgrade.
@@ -287,6 +285,6 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()
 	}
-	c.within(c.w.spec.Timeouts.Idle)
+	x.tunnelPatience()
 	return len(p)
 }

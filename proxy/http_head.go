@@ -104,6 +104,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	w := x.client.w
 	dst = appendStatus(dst, r)
+	vary := false
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch {
@@ -112,8 +113,16 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 			dst = append(append(dst, f.Name...), ": "...)
 			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot)
 			dst = append(dst, "\r\n"...)
+		case x.zip != nil:
+			dst = appendZippedField(dst, f, &vary)
 		default:
 			dst = appendField(dst, f.Name, f.Value)
+		}
+	}
+	if x.zip != nil {
+		dst = append(dst, "Content-Encoding: gzip\r\n"...)
+		if !vary {
+			dst = append(dst, "Vary: Accept-Encoding\r\n"...)
 		}
 	}
 	if w.spec.Sticky.HTTP == StickyCookie && x.wantsCookie() {

@@ -246,8 +246,12 @@ func (n *httpNode) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 
 // OnDrained lets the client speak on.
 func (n *httpNode) OnDrained(*reactor.Conn) {
-	if n.x != nil {
-		n.x.client.conn.Resume()
+	switch x := n.x; {
+	case x == nil:
+	case x.tunnel:
+		x.readTunnel()
+	default:
+		x.client.conn.Resume()
 	}
 }
 

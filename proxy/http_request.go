@@ -91,8 +91,10 @@ func (x *exchange) classify(r *http1.Request) {
 	x.replayable = r.Body == http1.NoBody && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
+	x.zips = acceptsGzip(r)
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
+	x.noteMethod(r)
 	x.batches = string(r.Method) == "POST" && (version == nil || string(version) == mcp.Version20250326)
 }
 
@@ -118,6 +120,9 @@ func (x *exchange) examine(r *http1.Request) denial {
 			if ok, wait := board.Charge(sources.MessageRate(c.source), now, limit.interval, limit.burst, 1); !ok {
 				return x.overRate(wait)
 			}
+		}
+		if wait, over := c.toolOver(x, r, now); over {
+			return x.overToolRate(wait)
 		}
 	}
 	x.admitted = true
@@ -209,6 +214,7 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 			return len(p)
 		}
 		consumed += n
+		x.countMethod(data)
 		if x.batches {
 			scanBody(&x.batch, data)
 		}
@@ -224,6 +230,7 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 	}
 	if x.in.Done() {
 		x.complete = true
+		x.countMethod(nil)
 		x.countBatch()
 		if x.resized {
 			out = append(out, http1.LastChunk...)
@@ -283,7 +290,7 @@ func (x *exchange) send(out []byte) {
 	}
 	switch {
 	case x.headed:
-		c.within(w.spec.Timeouts.Idle)
+		x.patience()
 	case x.complete:
 		c.within(w.spec.Timeouts.Response)
 	default:

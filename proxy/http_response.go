@@ -41,7 +41,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 				out = appendInterim(out, r)
 			}
 		default:
-			out = x.respond(out, r)
+			out = x.respond(out, r, p[consumed:])
 		}
 	}
 	if x.headed {
@@ -66,12 +66,12 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()
 	}
-	c.within(w.spec.Timeouts.Idle)
+	x.patience()
 	return consumed
 }
 
-// respond takes over the final head of a response and appends it.
-func (x *exchange) respond(out []byte, r *http1.Response) []byte {
+// respond takes over the final head of a response and appends it. rest is what has come behind it.
+func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	c, w, b := x.client, x.client.w, x.backend
 	x.count(r.Status)
 	b.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
@@ -92,19 +92,21 @@ func (x *exchange) respond(out []byte, r *http1.Response) []byte {
 		x.keep = false
 	}
 	x.out.Reset(r.Body, r.Length)
+	x.events = isEventStream(r)
 	if x.opensLegacyStream(r) {
 		x.filter = new(endpointFilter)
+	}
+	if x.mayZip(r, rest) {
+		if x.zip = w.http.zippers.take(); x.zip != nil {
+			x.framing = http1.Chunked
+		}
 	}
 	return x.appendResponse(out, r)
 }
 
 // opensLegacyStream reports whether the response begins with an endpoint that has to be tagged.
 func (x *exchange) opensLegacyStream(r *http1.Response) bool {
-	const events = "text/event-stream"
-	kind := r.Get("content-type")
-	return x.kind == legacySSE && r.Status == 200 && x.client.w.spec.Sticky.MCPSession && !x.stateless &&
-		len(kind) >= len(events) && same(kind[:len(events)], events) &&
-		r.Get("content-encoding") == nil && (r.Body == http1.Chunked || r.Body == http1.UntilClose)
+	return x.kind == legacySSE && r.Status == 200 && x.client.w.spec.Sticky.MCPSession && !x.stateless && x.events
 }
 
 func (x *exchange) count(status int) {
@@ -127,7 +129,15 @@ func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
 		if x.filter != nil {
 			data = x.filtered(data)
 		}
+		if x.zip != nil {
+			x.zip.write(data)
+			continue
+		}
+		x.follow(data)
 		out = x.frame(out, data)
+	}
+	if x.zip != nil { // what came in one read becomes one chunk: nothing is held back
+		out = x.frame(out, x.client.w.http.zippers.flush(x.zip, x.out.Done()))
 	}
 	if x.out.Done() {
 		out = x.frame(out, x.unheld())
@@ -166,6 +176,9 @@ func (x *exchange) unheld() []byte {
 // ended is the end of a response that goes on until its connection closes.
 func (x *exchange) ended() {
 	x.client.conn.Send(x.frame(nil, x.unheld()))
+	if x.zip != nil {
+		x.client.conn.Send(x.frame(nil, x.client.w.http.zippers.flush(x.zip, true)))
+	}
 	if x.framing == http1.Chunked {
 		x.client.conn.Send([]byte(http1.LastChunk))
 	}

@@ -14,6 +14,7 @@ type limits struct {
 	trusted    []netip.Prefix // whose PROXY header is believed
 	connection rate
 	message    rate
+	tools      []toolLimit
 	reject     bool // messages over the rate, instead of throttling
 	perSource  int
 	ban        Ban
@@ -40,6 +41,7 @@ func newLimits(s *Spec) limits {
 		trusted:    prefixes(s.ProxyProtocol.AcceptFrom),
 		connection: perSecond(s.Limits.ConnectionsPerSecond),
 		message:    perSecond(s.Limits.MessagesPerSecond),
+		tools:      newToolLimits(s.Limits.Tools),
 		reject:     s.Limits.Action == ActionReject,
 		perSource:  s.Limits.MaxPerSource,
 		ban:        s.Limits.Ban,

@@ -28,6 +28,7 @@ var (
 	descRefused     = describe("refused_connections_total", "Clients turned away, and HTTP requests not answered by a node.", "reason")
 	descRequests    = describe("http_requests_total", "HTTP requests of clients.")
 	descResponses   = describe("http_responses_total", "HTTP responses to clients, by the class of their status.", "class")
+	descMethods     = describe("http_requests_by_mcp_method_total", "HTTP POST requests forwarded, by their MCP method.", "method")
 	descThrottles   = describe("throttles_total", "Pauses of clients over the message rate.")
 	descThrottled   = describe("throttled_seconds_total", "Length of those pauses.")
 	descRejects     = describe("rejected_messages_total", "Messages answered with an error for being over the rate.")
@@ -84,6 +85,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	e.counter(descRequests, s.HTTP.Requests)
 	for i, n := range s.HTTP.Responses.each() {
 		e.counter(descResponses, n, statusClasses[i])
+	}
+	for method, n := range s.HTTP.Methods {
+		e.counter(descMethods, n, method)
 	}
 	e.counter(descThrottles, s.Throttles)
 	e.add(descThrottled, prometheus.CounterValue, s.ThrottledSeconds)

@@ -14,6 +14,7 @@ func TestMetricNames(t *testing.T) {
 		counts[3], counts[31] = 2, 1
 		return Stats{
 			Time:    time.Unix(1000, 0),
+			HTTP:    HTTPStats{Methods: map[string]uint64{"tools/call": 1, methodOther: 2}},
 			Workers: []WorkerStats{{Index: 0}, {Index: 1}},
 			Nodes: []NodeStats{
 				{Name: "a", Address: "127.0.0.1:1", connectTimes: counts},

@@ -115,6 +115,11 @@ type HTTP struct {
 	Routes []Route `yaml:"routes"`
 	// KeepaliveRequests is how many requests one connection of a client may carry; 0 is no limit.
 	KeepaliveRequests int `yaml:"keepalive_requests"`
+	// Gzip compresses responses of text for clients that take it, where the node has not.
+	Gzip bool `yaml:"gzip"`
+	// SSEKeepalive is how long an event stream may be silent before its client gets a comment, so that
+	// nothing between them takes the connection for dead; 0 is never. Such a stream is not idle.
+	SSEKeepalive time.Duration `yaml:"sse_keepalive"`
 }
 
 // Route says where requests go whose path is Prefix or lies under it.
@@ -145,8 +150,16 @@ type Limits struct {
 	Action               Action `yaml:"action"`
 	MaxPerSource         int    `yaml:"max_per_source"` // connections at a time; 0 is no limit
 	Ban                  Ban    `yaml:"ban"`
+	// Tools bounds calls of single tools besides, over HTTP in the stateless era, at most 64 of them.
+	Tools []ToolLimit `yaml:"tools"`
 	// Exempt lists addresses and prefixes that no limit and no ban applies to.
 	Exempt []string `yaml:"exempt"`
+}
+
+// ToolLimit bounds how often one source may call a tool. Calls over it are answered with status 429.
+type ToolLimit struct {
+	Name      string `yaml:"name"` // as tools/call has it, case included
+	PerSecond int    `yaml:"per_second"`
 }
 
 // Action is what happens to a message over the rate.
@@ -204,6 +217,7 @@ func Default() Spec {
 		HTTP: HTTP{
 			Routes:            []Route{{Prefix: "/mcp/ws", To: RouteWebSocket}, {Prefix: "/mcp/sse", To: RouteSSE}},
 			KeepaliveRequests: 1000,
+			Gzip:              true,
 		},
 		Limits: Limits{
 			ConnectionsPerSecond: 100,

@@ -39,6 +39,15 @@ func TestValidate(t *testing.T) {
 		{"port range", func(s *Spec) { s.Listen.Health = ":65536" }, `lb.listen.health: "65536" is not a port (0 to 65535)`},
 		{"host name", func(s *Spec) { s.Listen.TCP = "example.org:8000" }, `lb.listen.tcp: "example.org" is not an IP address`},
 		{"http", func(s *Spec) { s.Listen.HTTP = ":8000" }, `lb.listen.http: :8000 is also listen.tcp`},
+		{"keep-alive", func(s *Spec) { s.HTTP.SSEKeepalive = time.Millisecond }, `lb.http.sse_keepalive: must be from 1s to 24h0m0s, is 1ms`},
+		{"tool without a name", func(s *Spec) { s.Limits.Tools = []ToolLimit{{"", 5}} }, `lb.limits.tools[0].name: must be of 1 to 256 bytes, is of 0`},
+		{"tool without a rate", func(s *Spec) { s.Limits.Tools = []ToolLimit{{"a", 0}} }, `lb.limits.tools[0].per_second: must be from 1 to 1000000, is 0`},
+		{"tool twice", func(s *Spec) { s.Limits.Tools = []ToolLimit{{"a", 1}, {"a", 2}} }, `lb.limits.tools[1].name: "a" is already the name of [0]`},
+		{"tools", func(s *Spec) {
+			for i := range 65 {
+				s.Limits.Tools = append(s.Limits.Tools, ToolLimit{fmt.Sprint(i), 1})
+			}
+		}, `lb.limits.tools: must be at most 64, are 65`},
 		{"route", func(s *Spec) { s.HTTP.Routes = []Route{{"mcp", RouteHTTP}} }, `lb.http.routes[0].prefix: "mcp" must be a path that begins with / and has no query`},
 		{"route with a query", func(s *Spec) { s.HTTP.Routes = []Route{{"/mcp?a", RouteHTTP}} }, `lb.http.routes[0].prefix: "/mcp?a" must be a path that begins with / and has no query`},
 		{"route twice", func(s *Spec) { s.HTTP.Routes = []Route{{"/a", RouteHTTP}, {"/a/", RouteSSE}} }, `lb.http.routes[1].prefix: "/a/" is already the prefix of [0]`},
@@ -175,6 +184,7 @@ func TestNodeCap(t *testing.T) {
 func TestSpecSurvivesEncoding(t *testing.T) {
 	want := valid()
 	want.Limits.Exempt = []string{"::1"}
+	want.Limits.Tools = []ToolLimit{{"search", 5}}
 	want.Admin.Hosts = []string{"lb.example.org"}
 	want.ProxyProtocol.AcceptFrom = []string{"10.0.0.0/8"}
 	for name, codec := range map[string]struct {

@@ -26,6 +26,7 @@ const (
 	maxMessage     = units.GiB
 	maxDuration    = 24 * time.Hour
 	maxRoutes      = 64
+	maxToolLimits  = 64
 )
 
 // Validate reports everything that is wrong with s, one line a field, each beginning with the
@@ -122,6 +123,9 @@ func (s *Spec) validateClients(p *problems) {
 
 func (s *Spec) validateHTTP(p *problems) {
 	between(p, "http.keepalive_requests", s.HTTP.KeepaliveRequests, 0, maxRate)
+	if s.HTTP.SSEKeepalive != 0 {
+		between(p, "http.sse_keepalive", s.HTTP.SSEKeepalive, time.Second, maxDuration)
+	}
 	if n := len(s.HTTP.Routes); n > maxRoutes {
 		p.add("http.routes", "must be at most %d, are %d", maxRoutes, n)
 	}
@@ -163,6 +167,20 @@ func (s *Spec) validateLimits(p *problems) {
 	between(p, "limits.ban.violations", l.Ban.Violations, 0, maxRate)
 	between(p, "limits.ban.window", l.Ban.Window, time.Second, maxDuration)
 	between(p, "limits.ban.for", l.Ban.For, time.Second, maxDuration)
+	if n := len(l.Tools); n > maxToolLimits {
+		p.add("limits.tools", "must be at most %d, are %d", maxToolLimits, n)
+	}
+	for i, t := range l.Tools {
+		field := fmt.Sprintf("limits.tools[%d]", i)
+		if len(t.Name) == 0 || len(t.Name) > maxToolName {
+			p.add(field+".name", "must be of 1 to %d bytes, is of %d", maxToolName, len(t.Name))
+		}
+		same := func(other ToolLimit) bool { return other.Name == t.Name }
+		if first := slices.IndexFunc(l.Tools, same); first < i {
+			p.add(field+".name", "%q is already the name of [%d]", t.Name, first)
+		}
+		between(p, field+".per_second", t.PerSecond, 1, maxRate)
+	}
 	prefixList(p, "limits.exempt", l.Exempt)
 	between(p, "source_table", s.SourceTable, minSources, maxSources)
 }

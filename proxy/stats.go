@@ -131,6 +131,9 @@ type SourceStats struct {
 type HTTPStats struct {
 	Requests  uint64    `json:"requests"`
 	Responses Responses `json:"responses"` // the balancer's own refusals included
+	// Methods counts forwarded POST requests by MCP method, "other" included; those that never came
+	// are missing.
+	Methods map[string]uint64 `json:"methods"`
 }
 
 // Responses counts HTTP responses by the class of their status.

@@ -38,6 +38,7 @@ func (m *master) counts() Stats {
 	for w := range m.board.Layout().Workers { // of all rows: counters outlive the workers
 		s.addWorker(m.board.Worker(w))
 	}
+	s.HTTP.Methods = methodCounts(m.board)
 	s.Refused = refusedBy(func(r board.Reason) (n uint64) {
 		for w := range m.board.Layout().Workers {
 			n += m.board.Worker(w).Refused[r].Load()

@@ -2,9 +2,9 @@
 // shared mapping of fixed-size cells, made by the master and inherited by every
 // worker.
 //
-//	┌────────┬────────┬─────────────┬───────────────┬──────────────────────┬──────────────┐
-//	│ header │ Global │ Node × 64   │ Worker × W    │ Flow × W × 64        │ source table │
-//	└────────┴────────┴─────────────┴───────────────┴──────────────────────┴──────────────┘
+//	┌────────┬────────┬───────────┬────────────┬───────────────┬─────────────┬────────────────┬──────────────┐
+//	│ header │ Global │ Node × 64 │ Worker × W │ Flow × W × 64 │ Methods × W │ rates of tools │ source table │
+//	└────────┴────────┴───────────┴────────────┴───────────────┴─────────────┴────────────────┴──────────────┘
 //
 // Every cell starts on a cache line of its own and has exactly one kind of
 // writer, named in its doc comment; anybody reads it with atomic loads. There is
@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 )
 
 // Board is one mapping of the shared cells. Its methods may be called from any
@@ -33,6 +34,8 @@ type Board struct {
 	nodes   []Node
 	workers []Worker
 	flows   []Flow
+	methods []Methods
+	tools   []atomic.Int64 // see tools.go
 	sources Sources
 }
 
@@ -97,6 +100,8 @@ func overlay(mem []byte, l Layout, p plan) *Board {
 		nodes:   cells[Node](mem, p.nodes, MaxNodes),
 		workers: cells[Worker](mem, p.workers, l.Workers),
 		flows:   cells[Flow](mem, p.flows, l.Workers*MaxNodes),
+		methods: cells[Methods](mem, p.methods, l.Workers),
+		tools:   cells[atomic.Int64](mem, p.tools, toolRates),
 	}
 	b.sources.overlay(b, p)
 	return b

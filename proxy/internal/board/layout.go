@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -40,6 +41,7 @@ func (l Layout) normalize() (Layout, error) {
 // plan is where the regions of a board lie, in bytes from its start.
 type plan struct {
 	global, nodes, workers, flows    uintptr
+	methods, tools                   uintptr
 	cursor, index, slots, rows, size uintptr
 }
 
@@ -57,6 +59,8 @@ func (l Layout) plan() plan {
 	p.nodes = region(MaxNodes, unsafe.Sizeof(Node{}))
 	p.workers = region(l.Workers, unsafe.Sizeof(Worker{}))
 	p.flows = region(l.Workers*MaxNodes, unsafe.Sizeof(Flow{}))
+	p.methods = region(l.Workers, unsafe.Sizeof(Methods{}))
+	p.tools = region(toolRates, unsafe.Sizeof(atomic.Int64{}))
 	p.cursor = region(1, unsafe.Sizeof(cursor{}))
 	p.index = region(l.sets(), unsafe.Sizeof(set{}))
 	p.slots = region(l.Sources+l.buckets(), unsafe.Sizeof(slot{}))
@@ -83,7 +87,7 @@ type header struct {
 	_       [32]byte
 }
 
-const version = 2
+const version = 3
 
 var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
 
@@ -93,7 +97,7 @@ const fingerprint = uint32(unsafe.Sizeof(Global{})<<24 ^ unsafe.Sizeof(Node{})<<
 
 // Every cell fills whole cache lines.
 var _ = [1]struct{}{}[(unsafe.Sizeof(header{})|unsafe.Sizeof(Global{})|unsafe.Sizeof(Node{})|
-	unsafe.Sizeof(Worker{})|unsafe.Sizeof(Flow{})|unsafe.Sizeof(cursor{})|
+	unsafe.Sizeof(Worker{})|unsafe.Sizeof(Flow{})|unsafe.Sizeof(Methods{})|unsafe.Sizeof(cursor{})|
 	unsafe.Sizeof(set{})|unsafe.Sizeof(slot{}))%cacheLine]
 
 func headerOf(mem []byte) *header { return &cells[header](mem, 0, 1)[0] }

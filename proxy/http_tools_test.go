@@ -1,0 +1,156 @@
+package proxy
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// call is a tools/call of a revision.
+func call(version, tool string) string {
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}`
+	return fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h\r\nMCP-Protocol-Version: %s\r\nMcp-Method: tools/call\r\nMcp-Name: %s\r\nContent-Length: %d\r\n\r\n%s", version, tool, len(body), body)
+}
+
+func TestToolLimits(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
+		unlimited(s)
+		s.Limits.Tools = []ToolLimit{{"search", 2}, {"naïve", 1}}
+		s.Limits.Ban.Violations = 100
+	})
+	c := b.visit()
+	ask := func(request string) *reply {
+		t.Helper()
+		c.say(request)
+		resp, _ := c.answer("POST")
+		return resp
+	}
+	const stateless = mcp.Version20260728
+	for i := range 2 {
+		if resp := ask(call(stateless, "search")); resp.StatusCode != http.StatusOK {
+			t.Fatalf("call %d: %s", i, resp.Status)
+		}
+	}
+	c.say(call(stateless, "search"))
+	resp, body := c.answer("POST")
+	if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "1" || !strings.Contains(body, fmt.Sprint(mcp.CodeRateLimited)) || !strings.Contains(body, "this tool") {
+		t.Fatalf("over the rate: %s, %q", resp.Status, body)
+	}
+	encoded := func(name string) string { return "=?base64?" + base64.StdEncoding.EncodeToString([]byte(name)) + "?=" }
+	for _, test := range []struct {
+		name, request string
+		status        int
+	}{
+		{"encoded", call(stateless, encoded("search")), 429},
+		{"another tool", call(stateless, "find"), 200},
+		{"case counts", call(stateless, "Search"), 200},
+		{"another method", strings.Replace(call(stateless, "search"), "Mcp-Method: tools/call", "Mcp-Method: prompts/get", 1), 200},
+		{"not verified in this era", call(mcp.Version20251125, "search"), 200},
+		{"malformed", call(stateless, "=?base64?****?="), 200}, // the node refuses it
+		{"too long", call(stateless, encoded(strings.Repeat("x", 5000))), 200},
+		{"beyond ASCII", call(stateless, encoded("naïve")), 200},
+		{"beyond ASCII, again", call(stateless, encoded("naïve")), 429},
+	} {
+		if resp := ask(test.request); resp.StatusCode != test.status {
+			t.Errorf("%s: %s", test.name, resp.Status)
+		}
+	}
+	if n, m := b.cell.Rejects.Load(), b.refused(board.ReasonMessageRate); n != 3 || m != 3 {
+		t.Errorf("counted %d, %d", n, m)
+	}
+	var violations, messages uint64
+	b.on(func() { // another source is not concerned
+		violations = b.cell.Rejects.Load()
+		messages = b.cell.Messages.Load()
+		b.worker.http.clients.exempt = true
+	})
+	if messages != 9 {
+		t.Errorf("%d messages, %d violations", messages, violations)
+	}
+	if resp := ask(call(stateless, "search")); resp.StatusCode != http.StatusOK {
+		t.Errorf("exempt: %s", resp.Status)
+	}
+	other := b.dialTo(b.web, "127.0.0.9")
+	other.say(call(stateless, "search"))
+	if resp, _ := other.answer("POST"); resp.StatusCode != http.StatusOK {
+		t.Errorf("another source: %s", resp.Status)
+	}
+}
+
+func TestToolLimitsBan(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
+		unlimited(s)
+		s.Limits.Tools = []ToolLimit{{"search", 1}}
+		s.Limits.Ban.Violations = 2
+	})
+	c := b.visit()
+	for i, code := range []int{0, mcp.CodeRateLimited, mcp.CodeRateLimited, mcp.CodeBanned} {
+		c.say(call(mcp.Version20260728, "search"))
+		if i == 0 {
+			c.answer("POST")
+		} else if got := c.denied(429); got != code {
+			t.Errorf("call %d: %d, want %d", i, got, code)
+		}
+	}
+}
+
+func FuzzHeaderText(f *testing.F) {
+	f.Add([]byte("=?base64?c2VhcmNo?="))
+	f.Add([]byte("=?base64??="))
+	f.Add([]byte("=?base64?="))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		var room [maxToolName + 3]byte
+		got := headerText(room[:], value)
+		inner, ok := strings.CutPrefix(string(value), "=?base64?")
+		inner, end := strings.CutSuffix(inner, "?=")
+		if !ok || !end {
+			if string(got) != string(value) {
+				t.Fatalf("%q: %q", value, got)
+			}
+			return
+		}
+		want, err := base64.StdEncoding.DecodeString(inner)
+		if err != nil || base64.StdEncoding.DecodedLen(len(inner)) > len(room) {
+			want = nil
+		}
+		if string(got) != string(want) {
+			t.Fatalf("%q: %q, want %q", value, got, want)
+		}
+	})
+}
+
+func TestRequestsByMethod(t *testing.T) {
+	if len(mcp.ClientMethods) >= board.MaxMethods {
+		t.Fatalf("%d methods and others have %d counters", len(mcp.ClientMethods), board.MaxMethods)
+	}
+	b := startWorker(t, []string{startSite(t, hello)}, unlimited)
+	c := b.visit()
+	post := func(fields, body string) {
+		t.Helper()
+		c.say(fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n", fields, len(body)))
+		c.say(body)
+		if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status)
+		}
+	}
+	post("MCP-Protocol-Version: 2025-11-25\r\n", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)
+	post("MCP-Protocol-Version: 2025-11-25\r\n", `{"jsonrpc":"2.0","id":1,"result":{"method":"ping"}}`)
+	post("MCP-Protocol-Version: 2025-11-25\r\nMcp-Method: ping\r\n", `{"jsonrpc":"2.0","id":1,"method":"initialize"}`)
+	post("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n", `{"method":"ping"}`)
+	post("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: own/method\r\n", `{}`)
+	post("", "")
+	c.say("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{\"method\":\"ping\"}\r\n4\r\n    \r\n0\r\n\r\n")
+	c.answer("POST")
+	c.say(getRequest)
+	c.answer("GET")
+	want := map[string]uint64{"tools/list": 1, "initialize": 1, "tools/call": 1, "ping": 1, methodOther: 3}
+	if got := methodCounts(b.board); !maps.Equal(got, want) {
+		t.Errorf("counted %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// frameScanner counts the messages in a stream of WebSocket frames that arrives in arbitrary pieces
+// (RFC 6455 section 5.2). It keeps no payload. The zero value is ready.
+//
+//	┌─────────────────┬──────────────┬───────────────────┬──────────┬─────────┐
+//	│ FIN RSV opcode  │ MASK length  │ 0, 2 or 8 bytes   │ 0 or 4   │ payload │
+//	└─────────────────┴──────────────┴───────────────────┴──────────┴─────────┘
+//
+// A message ends with the payload of a data frame that has FIN. Control frames are none, and may lie
+// between the frames of one. What no server may accept, in a way that makes it unclear where the
+// frame ends or what it is, is not looked at any further: it is the node's to refuse.
+type frameScanner struct {
+	left    uint64 // bytes of payload to come
+	message uint64 // bytes of payload that the message has by now, announced ones included
+	head    [10]byte
+	have    uint8 // bytes of head
+	skip    uint8 // bytes of the mask to come
+	inside  bool  // in a frame, behind its length
+	last    bool  // the frame ends a message
+	lost    bool  // the stream is not looked at any more
+}
+
+const (
+	frameFin     = 0x80
+	frameOpcode  = 0x0f
+	frameControl = 0x08 // this bit of the opcode
+	frameMasked  = 0x80
+)
+
+// next reads p up to the end of the first message that ends in it. end reports whether the n bytes it
+// has read end one. Once the message under way is longer than limit, tooLong is true and what is left
+// of p is not to be read.
+func (s *frameScanner) next(p []byte, limit uint64) (n int, end, tooLong bool) {
+	for n < len(p) && !s.lost {
+		if !s.inside {
+			s.head[s.have] = p[n]
+			s.have++
+			n++
+			if s.begin(); s.lost {
+				break
+			}
+			if s.message > limit {
+				return n, false, true
+			}
+		} else if s.skip > 0 {
+			k := min(int(s.skip), len(p)-n)
+			s.skip -= uint8(k)
+			n += k
+		} else {
+			k := int(min(s.left, uint64(len(p)-n)))
+			s.left -= uint64(k)
+			n += k
+		}
+		if s.inside && s.skip == 0 && s.left == 0 {
+			s.inside, s.have = false, 0
+			if s.last {
+				s.message = 0
+				return n, true, false
+			}
+		}
+	}
+	if s.lost {
+		n = len(p)
+	}
+	return n, false, false
+}
+
+// begin begins a frame if its head is whole but for the mask.
+func (s *frameScanner) begin() {
+	if s.have < 2 {
+		return
+	}
+	length := uint64(s.head[1] &^ frameMasked)
+	switch {
+	case length == 126 && s.have < 4, length == 127 && s.have < 10:
+		return
+	case length == 126:
+		length = uint64(s.head[2])<<8 | uint64(s.head[3])
+	case length == 127:
+		length = 0
+		for _, c := range s.head[2:] {
+			length = length<<8 | uint64(c)
+		}
+	}
+	opcode, fin := s.head[0]&frameOpcode, s.head[0]&frameFin != 0
+	control := opcode&frameControl != 0
+	switch {
+	case length>>63 != 0, control && (length > 125 || !fin), opcode > 2 && opcode < 8, opcode > 10:
+		s.lost = true
+		return
+	}
+	s.inside, s.left = true, length
+	s.skip = s.head[1] & frameMasked >> 5 // 4 or 0
+	s.last = fin && !control
+	if !control {
+		s.message += length
+	}
+}
+
+// tunnelIn passes on what the client says after the upgrade. Its messages are counted and held to the
+// source's rate: over it the client is not read until the source conforms, whatever lb.limits.action
+// says, for a frame can neither be dropped nor answered without the node's knowledge.
+func (x *exchange) tunnelIn(p []byte) (consumed int) {
+	c, n, w := x.client, x.node, x.client.w
+	if n == nil {
+		return len(p)
+	}
+	now := w.loop.Now()
+	limit := w.limits.message
+	limited := !c.exempt && !limit.unlimited()
+	messages := 0
+	var wait time.Duration
+	for consumed < len(p) && wait == 0 {
+		k, end, tooLong := x.frames.next(p[consumed:], uint64(w.maxMessage))
+		consumed += k
+		if tooLong {
+			w.cell.Refused[board.ReasonTooLarge].Add(1)
+			x.breakTunnel()
+			return len(p)
+		}
+		if end {
+			messages++
+			if limited {
+				wait = board.ChargeAnyway(w.board.Sources().MessageRate(c.source), now, limit.interval, limit.burst, 1)
+			}
+		}
+	}
+	w.cell.Messages.Add(uint64(messages))
+	x.backend.flow.Messages.Add(uint64(messages))
+	x.backend.flow.BytesIn.Add(uint64(consumed))
+	x.backend.asked(now)
+	n.conn.Send(p[:consumed])
+	if wait > 0 {
+		w.cell.Throttles.Add(1)
+		w.cell.ThrottledNs.Add(uint64(wait))
+		x.resumeAt = now + int64(wait)
+	}
+	if wait > 0 || n.conn.Pending() > 0 {
+		c.conn.Pause()
+	}
+	x.tunnelPatience()
+	return consumed
+}
+
+// breakTunnel ends both connections.
+func (x *exchange) breakTunnel() {
+	c := x.client
+	x.dropNode()
+	c.conn.CloseAfterFlush()
+}
+
+// tunnelPatience begins anew, as something has passed through the tunnel. While the client is
+// throttled it is not idle.
+func (x *exchange) tunnelPatience() {
+	c, w := x.client, x.client.w
+	if x.resumeAt != 0 {
+		c.within(max(time.Duration(x.resumeAt-w.loop.Now()), time.Nanosecond))
+		return
+	}
+	c.within(w.spec.Timeouts.Idle)
+}
+
+// readTunnel reads the client on, unless it has to wait for its rate or its node.
+func (x *exchange) readTunnel() {
+	if x.resumeAt == 0 && x.node.conn.Pending() == 0 {
+		x.client.conn.Resume()
+	}
+}
+
+// tunnelExpired ends a tunnel in which nothing happens, or a throttle.
+func (x *exchange) tunnelExpired() {
+	if x.resumeAt == 0 || x.node == nil {
+		x.client.conn.Close()
+		return
+	}
+	x.resumeAt = 0
+	x.readTunnel()
+	x.tunnelPatience()
+}
