@@ -20,14 +20,15 @@ func TestMain(m *testing.M) {
 
 func TestCellsFillCacheLines(t *testing.T) {
 	for name, got := range map[string][2]uintptr{
-		"header": {unsafe.Sizeof(header{}), 64},
-		"Global": {unsafe.Sizeof(Global{}), 128},
-		"Node":   {unsafe.Sizeof(Node{}), 64},
-		"Worker": {unsafe.Sizeof(Worker{}), 256},
-		"Flow":   {unsafe.Sizeof(Flow{}), 704},
-		"cursor": {unsafe.Sizeof(cursor{}), 64},
-		"set":    {unsafe.Sizeof(set{}), 64},
-		"slot":   {unsafe.Sizeof(slot{}), 64},
+		"header":  {unsafe.Sizeof(header{}), 64},
+		"Global":  {unsafe.Sizeof(Global{}), 128},
+		"Node":    {unsafe.Sizeof(Node{}), 64},
+		"Worker":  {unsafe.Sizeof(Worker{}), 256},
+		"Flow":    {unsafe.Sizeof(Flow{}), 704},
+		"Methods": {unsafe.Sizeof(Methods{}), 320},
+		"cursor":  {unsafe.Sizeof(cursor{}), 64},
+		"set":     {unsafe.Sizeof(set{}), 64},
+		"slot":    {unsafe.Sizeof(slot{}), 64},
 	} {
 		if got[0] != got[1] {
 			t.Errorf("%s takes %d bytes, want %d", name, got[0], got[1])
@@ -48,6 +49,8 @@ func TestRegionsDoNotOverlap(t *testing.T) {
 			{"nodes", p.nodes, MaxNodes * unsafe.Sizeof(Node{})},
 			{"workers", p.workers, uintptr(l.Workers) * unsafe.Sizeof(Worker{})},
 			{"flows", p.flows, uintptr(l.Workers) * MaxNodes * unsafe.Sizeof(Flow{})},
+			{"methods", p.methods, uintptr(l.Workers) * unsafe.Sizeof(Methods{})},
+			{"tools", p.tools, toolRates * 8},
 			{"cursor", p.cursor, unsafe.Sizeof(cursor{})},
 			{"index", p.index, uintptr(2*l.Sources) * 4},
 			{"slots", p.slots, uintptr(l.Sources+l.Sources/4) * 64},
