@@ -48,15 +48,15 @@ have to be told to trust it. Files that exist are kept unless --force is given.`
 
 func (a *app) makeCert(o certOptions) error {
 	if !o.selfSigned {
-		return usageError{errors.New("lb cert makes self-signed certificates only: say --self-signed")}
+		return usagef("lb cert makes self-signed certificates only: say --self-signed")
 	}
 	if o.days < 1 || o.days > maxCertDays {
-		return usageError{fmt.Errorf("--days: must be from 1 to %d, is %d", maxCertDays, o.days)}
+		return usagef("--days: must be from 1 to %d, is %d", maxCertDays, o.days)
 	}
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	for _, h := range o.hosts {
 		if !isCertHost(h) {
-			return usageError{fmt.Errorf("--host: %q is neither a host name nor an IP address", h)}
+			return usagef("--host: %q is neither a host name nor an IP address", h)
 		}
 		if !slices.Contains(hosts, h) {
 			hosts = append(hosts, h)

@@ -57,7 +57,7 @@ const (
 	flagQueued                       // in the ready list
 	flagReoffer                      // Resume: offer the input in hand again
 	flagSurplus                      // the layer may hold input that came before it was attached
-	flagLayerEOF                     // the stream has ended within the layer, and OnEOF is due
+	flagLayerEOF                     // the stream has ended within the layer, and that is to be told
 )
 
 // ErrInUse is returned for a Conn whose OnClose has not been called yet.
@@ -343,7 +343,7 @@ func (c *Conn) read() {
 	for range maxReadsPerTurn {
 		c.reoffer()
 		if c.has(flagLayerEOF) && !c.has(flagPaused) && c.has(flagOpen) {
-			c.ended()
+			c.layerEnded()
 			return
 		}
 		if c.flags&wanted != wanted || c.has(unwanted) {

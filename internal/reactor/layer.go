@@ -22,7 +22,8 @@ type Layer interface {
 // layer is one word in Conn where the interface would be two.
 type layer struct {
 	Layer
-	spoken bool // CloseWrite was called
+	spoken bool  // CloseWrite was called
+	err    error // with flagLayerEOF: why the stream has ended
 }
 
 // AttachLayered is Attach for a socket that is spoken to through a layer. What
@@ -76,20 +77,21 @@ func (c *Conn) readLayered() bool {
 	if len(p) > 0 && c.has(flagOpen) {
 		c.offerOpened(p)
 	}
-	switch {
-	case !c.has(flagOpen):
-		return false
-	case err != nil:
-		c.fail(err)
-		return false
-	case (eof || last) && c.has(flagPaused):
-		c.flags |= flagLayerEOF // Resume tells
-		return false
-	case eof || last:
-		c.ended()
-		return false
+	if eof || last || err != nil {
+		// Told in the next round: the offer may have to be repeated first.
+		c.layer.err = err
+		c.flags |= flagLayerEOF
 	}
-	return true
+	return c.has(flagOpen)
+}
+
+// layerEnded tells the handler that the stream within the layer is over.
+func (c *Conn) layerEnded() {
+	if err := c.layer.err; err != nil {
+		c.fail(err)
+		return
+	}
+	c.ended()
 }
 
 // offerOpened offers p behind the input in hand.
