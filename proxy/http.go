@@ -83,6 +83,7 @@ type httpClient struct {
 	held       bool  // counted on the board
 	lingers    bool  // counted in worker.lingering
 	ended      bool  // its stream has ended
+	secure     bool  // came over TLS
 }
 
 type clientState uint8

@@ -91,7 +91,11 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 	}
 	dst = append(dst, "X-Forwarded-For: "...)
 	dst = c.addr.AppendTo(dst)
-	dst = append(dst, "\r\nX-Forwarded-Proto: http\r\n"...)
+	dst = append(dst, "\r\nX-Forwarded-Proto: http"...)
+	if c.secure {
+		dst = append(dst, 's')
+	}
+	dst = append(dst, "\r\n"...)
 	if r.Host != nil {
 		dst = append(dst, "X-Forwarded-Host: "...)
 		dst = append(dst, r.Host...)
@@ -128,7 +132,11 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	if w.spec.Sticky.HTTP == StickyCookie && x.wantsCookie() {
 		dst = append(dst, "Set-Cookie: "+cookieName+"="...)
 		dst = w.http.ring.AppendCookie(dst, x.backend.slot)
-		dst = append(dst, "; Path=/; HttpOnly; SameSite=Lax\r\n"...)
+		dst = append(dst, "; Path=/; HttpOnly; SameSite=Lax"...)
+		if x.client.secure {
+			dst = append(dst, "; Secure"...)
+		}
+		dst = append(dst, "\r\n"...)
 	}
 	if x.framing == http1.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)

@@ -68,6 +68,8 @@ type effective struct {
 	spec     Spec
 	capacity capacity
 	key      []byte // see WorkerSpec
+
+	certificate *certificate // nil without an https listener
 }
 
 // Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
@@ -113,6 +115,10 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
+	pair, err := loadCertificate(&s)
+	if err != nil {
+		return err
+	}
 	generation, err := newGeneration(s.Listen, capacity.workers, nil)
 	if err != nil {
 		return err
@@ -123,7 +129,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.onClose(doors.undo)
-	if err := m.openBoard(s, capacity, key); err != nil {
+	if err := m.openBoard(s, capacity, key, pair); err != nil {
 		return err
 	}
 	if err := m.checkNodes(ctx, s); err != nil {
@@ -139,12 +145,13 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err := instance.Serve(m.controlHandler()); err != nil {
 		return err
 	}
+	m.background.Go(m.watchCertificate)
 	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
 	return nil
 }
 
 // openBoard makes the board and what writes to it.
-func (m *master) openBoard(s Spec, c capacity, key []byte) error {
+func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) error {
 	// As many rows again for the workers of a changed listener, while the first ones drain.
 	b, err := board.Create(board.Layout{Workers: 2 * c.workers, Sources: s.SourceTable})
 	if err != nil {
@@ -152,7 +159,7 @@ func (m *master) openBoard(s Spec, c capacity, key []byte) error {
 	}
 	// It is never unmapped: whoever asks for statistics in the last moment reads it.
 	m.board = b
-	m.enforce(s, c, key)
+	m.enforce(s, c, key, pair)
 	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell() }}
 	m.fleet = &fleet{
 		board:   b,
@@ -167,8 +174,9 @@ func (m *master) openBoard(s Spec, c capacity, key []byte) error {
 }
 
 // enforce puts a configuration into force, except for what is in other processes.
-func (m *master) enforce(s Spec, c capacity, key []byte) {
-	m.now.Store(&effective{s, c, key})
+func (m *master) enforce(s Spec, c capacity, key []byte, pair *certificate) {
+	pair.doubt(m.log, m.now.Load())
+	m.now.Store(&effective{s, c, key, pair})
 	m.board.Global().SourceTTLNs.Store(int64(max(s.Sticky.TTL, s.Limits.Ban.Window)))
 }
 
@@ -189,9 +197,13 @@ func (m *master) checkNodes(ctx context.Context, s Spec) error {
 // workerSpec is what the worker with that row of the board is told.
 func (m *master) workerSpec(row int) WorkerSpec {
 	now := m.now.Load()
-	return WorkerSpec{
+	s := WorkerSpec{
 		Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker, Key: now.key,
 	}
+	if now.certificate != nil {
+		s.Certificate, s.CertificateKey = now.certificate.cert, now.certificate.key
+	}
+	return s
 }
 
 // record begins to record what goes on. It returns how to end that.

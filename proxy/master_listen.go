@@ -22,7 +22,7 @@ type entrance struct {
 
 // entrances lists the addresses of l that workers accept clients on; empty ones are off.
 func (l *Listen) entrances() []entrance {
-	all := []entrance{{name: fileTCP, address: l.TCP}, {name: fileHTTP, address: l.HTTP}}
+	all := []entrance{{name: fileTCP, address: l.TCP}, {name: fileHTTP, address: l.HTTP}, {name: fileHTTPS, address: l.HTTPS}}
 	return slices.DeleteFunc(all, func(e entrance) bool { return e.address == "" })
 }
 

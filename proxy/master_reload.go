@@ -61,6 +61,10 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	if err != nil {
 		return r, err
 	}
+	pair, err := loadCertificate(&next)
+	if err != nil {
+		return r, err
+	}
 	addresses, err := resolve(m.serving, next.Nodes)
 	if err != nil {
 		return r, err
@@ -85,7 +89,7 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 		}
 		return r, err
 	}
-	m.enforce(next, capacity, key)
+	m.enforce(next, capacity, key, pair)
 	m.fleet.respec()
 	m.members.decided(m.serving, next.Checks.Timeout+time.Second)
 	m.members.dismiss() // now that others can take their clients

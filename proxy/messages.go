@@ -19,8 +19,9 @@ const (
 const (
 	fileBoard = "board"
 	// This worker's own listeners, called as in Listen.
-	fileTCP  = "tcp"
-	fileHTTP = "http"
+	fileTCP   = "tcp"
+	fileHTTP  = "http"
+	fileHTTPS = "https"
 )
 
 // WorkerSpec is all a worker needs to know beyond the board.
@@ -31,6 +32,9 @@ type WorkerSpec struct {
 	// MaxConnections is how many clients this worker may hold: a bound of its descriptor limit.
 	MaxConnections int
 	Key            []byte // of the tags that name nodes in sessions and cookies; secret
+	// Certificate and CertificateKey are of the https listener, in PEM; empty without it. The key is secret.
+	Certificate    []byte `json:",omitempty"`
+	CertificateKey []byte `json:",omitempty"`
 	Reload         bool   // replaces an earlier WorkerSpec
 }
 

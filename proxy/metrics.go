@@ -23,6 +23,7 @@ var (
 	descStart       = describe("start_time_seconds", "When the balancer started, in seconds since 1970.")
 	descDraining    = describe("draining", "1 while the balancer takes no new clients.")
 	descReloadOK    = describe("config_last_reload_successful", "1 if the last reload, if any, put a configuration into force.")
+	descNotAfter    = describe("certificate_not_after_seconds", "When the certificate of the https listener expires, in seconds since 1970.")
 	descActive      = describe("connections", "Clients connected.")
 	descMax         = describe("connections_max", "Clients that may be connected at a time.")
 	descRefused     = describe("refused_connections_total", "Clients turned away, and HTTP requests not answered by a node.", "reason")
@@ -79,6 +80,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(descStart, float64(s.Time.UnixNano())/1e9-s.UptimeSeconds)
 	e.gauge(descDraining, one(s.State == StateDraining))
 	e.gauge(descReloadOK, one(s.Reload == nil || s.Reload.OK))
+	if s.Certificate != nil {
+		e.gauge(descNotAfter, float64(s.Certificate.NotAfter.Unix()))
+	}
 	e.gauge(descActive, float64(s.Connections.Active))
 	e.gauge(descMax, float64(s.Connections.Max))
 	s.Refused.each(func(reason string, n uint64) { e.counter(descRefused, n, reason) })

@@ -60,7 +60,7 @@ func TestValidate(t *testing.T) {
 		}, `lb.http.routes: must be at most 64, are 65`},
 		{"keepalive requests", func(s *Spec) { s.HTTP.KeepaliveRequests = -1 }, `lb.http.keepalive_requests: must be from 0 to 1000000, is -1`},
 		{"response", func(s *Spec) { s.Timeouts.Response = -1 }, `lb.timeouts.response: must be from 0s to 24h0m0s, is -1ns`},
-		{"https", func(s *Spec) { s.Listen.HTTPS = ":8443" }, `lb.listen.https: not available yet in this version; leave it empty`},
+		{"https", func(s *Spec) { s.Listen.HTTPS = ":8443" }, `lb.listen.https: needs lb.tls.cert and lb.tls.key (erlmcp lb cert --self-signed makes a pair for development)`},
 		{"same port", func(s *Spec) { s.Listen.Health = "127.0.0.1:8000" }, `lb.listen.health: 127.0.0.1:8000 is also listen.tcp`},
 		{"node's port", func(s *Spec) { s.Listen.TCP = ":9003" }, `lb.listen.tcp: :9003 is also the address of node erlmcp3`},
 		{"admin host", func(s *Spec) { s.Admin.Hosts = []string{"lb.example.org", "lb:8404"} }, `lb.admin.hosts[1]: "lb:8404" is not a host name (like lb.example.org, without a port)`},

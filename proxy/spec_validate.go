@@ -53,9 +53,8 @@ func (s *Spec) validateListen(p *problems) {
 			continue
 		}
 		field := "listen." + l.name
-		if l.name == "https" {
-			p.add(field, "not available yet in this version; leave it empty")
-			continue
+		if l.name == "https" && s.TLS.Cert == "" && s.TLS.Key == "" {
+			p.add(field, "needs lb.tls.cert and lb.tls.key (erlmcp lb cert --self-signed makes a pair for development)")
 		}
 		at, err := parseListen(l.address)
 		if err != nil {

@@ -20,7 +20,9 @@ type Stats struct {
 	UptimeSeconds float64         `json:"uptime_s"`
 	State         string          `json:"state"` // StateRunning, StateDraining
 	Listeners     []ListenerStats `json:"listeners"`
-	Connections   struct {
+	// Certificate is the one of the https listener; nil without that listener.
+	Certificate *CertificateStats `json:"certificate,omitempty"`
+	Connections struct {
 		Active int64  `json:"active"`
 		Max    int    `json:"max"`
 		Total  uint64 `json:"total"` // accepted, refused ones included
@@ -169,6 +171,8 @@ type RefusedStats struct {
 	BadReply    uint64 `json:"bad_reply"`    // the node's answer is not HTTP
 	NodeLost    uint64 `json:"node_lost"`    // the node closed the connection instead
 	NodeTimeout uint64 `json:"node_timeout"`
+
+	Handshake uint64 `json:"handshake"` // clients with whom TLS could not be agreed on
 }
 
 // refusedBy counts by reason.
@@ -179,6 +183,7 @@ func refusedBy(count func(board.Reason) uint64) RefusedStats {
 		MessageRate: count(board.ReasonMessageRate), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
 		Slow: count(board.ReasonSlow), SessionGone: count(board.ReasonSessionGone), BadReply: count(board.ReasonBadReply),
 		NodeLost: count(board.ReasonNodeLost), NodeTimeout: count(board.ReasonNodeTimeout),
+		Handshake: count(board.ReasonHandshake),
 	}
 }
 
@@ -190,6 +195,7 @@ func (r *RefusedStats) each(f func(reason string, n uint64)) {
 		board.ReasonMessageRate: r.MessageRate, board.ReasonBadRequest: r.BadRequest, board.ReasonTooLarge: r.TooLarge,
 		board.ReasonSlow: r.Slow, board.ReasonSessionGone: r.SessionGone, board.ReasonBadReply: r.BadReply,
 		board.ReasonNodeLost: r.NodeLost, board.ReasonNodeTimeout: r.NodeTimeout,
+		board.ReasonHandshake: r.Handshake,
 	} {
 		f(reason.String(), n)
 	}

@@ -24,6 +24,7 @@ func (m *master) stats() Stats {
 	}
 	s.Sources = sourceStats(m.board)
 	s.Reload = m.lastReload.Load()
+	s.Certificate = now.certificate.stats()
 	s.Connections.Max = now.spec.MaxConnections
 	s.Workers = m.fleet.stats(now.capacity.perWorker)
 	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)

@@ -40,6 +40,7 @@ type worker struct {
 	listeners []*reactor.Listener
 	spare     *pair // free pairs, linked by next
 	http      frontend
+	tls       tlsEnd
 	open      int // clients that hold a descriptor, counted as active or not
 	lingering int // the refused ones of them
 	draining  bool
@@ -97,7 +98,7 @@ func inherit(child *prefork.Child, logger *log.Logger) (*worker, error) {
 	}
 	file.Close() // the mapping stays
 	listeners := make(map[string]int)
-	for _, name := range []string{fileTCP, fileHTTP} {
+	for _, name := range []string{fileTCP, fileHTTP, fileHTTPS} {
 		if fd, ok := child.FD(name); ok {
 			listeners[name] = fd
 		}
@@ -129,8 +130,11 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 	}
 	for name, fd := range listeners {
 		acceptor := reactor.Acceptor(w)
-		if name == fileHTTP {
+		switch name {
+		case fileHTTP:
 			acceptor = (*httpAcceptor)(w)
+		case fileHTTPS:
+			acceptor = (*httpsAcceptor)(w)
 		}
 		l, err := loop.Listen(fd, acceptor)
 		if err != nil {
@@ -211,7 +215,7 @@ func (w *worker) apply(s WorkerSpec) error {
 		}
 	}
 	w.syncNodes()
-	return w.http.apply(&s)
+	return errors.Join(w.http.apply(&s), w.tls.apply(&s))
 }
 
 // syncNodes closes what was connected to nodes that have gone down.
@@ -284,6 +288,7 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.cell.LoopLagNs.Store(max(0, now-w.beatDue))
 	w.beatDue = now + int64(heartbeat)
 	w.loop.Schedule(&w.beat, heartbeat, w)
+	w.tls.rotate(time.Now())
 	w.lookForSilence()
 	w.fade()
 	w.expireNodes()

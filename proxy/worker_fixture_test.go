@@ -27,6 +27,7 @@ type bench struct {
 	t       testing.TB
 	address string // of the TCP frontend
 	web     string // of the HTTP frontend
+	secure  string // of the HTTPS frontend
 	reports chan Suspect
 	kinds   chan string
 	done    chan error
@@ -78,7 +79,9 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	listeners := make(map[string]int)
 	listeners[fileTCP], b.address = listenFD(t)
 	listeners[fileHTTP], b.web = listenFD(t)
-	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey)}, shared, listeners, b, log.New(io.Discard))
+	listeners[fileHTTPS], b.secure = listenFD(t)
+	pair := testPair()
+	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey), Certificate: pair.cert, CertificateKey: pair.key}, shared, listeners, b, log.New(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
+// defaultHTTPS is where TLS is spoken once there is a certificate.
+const defaultHTTPS = ":8443"
+
 // fill gives sections what they take from others where nothing is said, and makes paths absolute.
 func (c *Config) fill() {
 	for _, p := range c.paths() {
@@ -21,6 +24,10 @@ func (c *Config) fill() {
 	if len(c.LB.Nodes) == 0 {
 		c.LB.Nodes = c.Cluster.Nodes
 		c.origins["lb.nodes"] = Origin{Name: "cluster.nodes"}
+	}
+	if c.LB.TLS.Cert != "" && c.LB.Listen.HTTPS == "" {
+		c.LB.Listen.HTTPS = defaultHTTPS
+		c.origins["lb.listen.https"] = Origin{Name: "lb.tls.cert"}
 	}
 	if c.Cluster.NodeMaxConnections == 0 {
 		c.Cluster.NodeMaxConnections = c.LB.NodeCap()

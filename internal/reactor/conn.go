@@ -33,6 +33,7 @@ type Handler interface {
 type Conn struct {
 	loop    *Loop
 	handler Handler
+	layer   *layer  // nil: what is sent and offered is what is on the wire
 	in      *buffer // input not consumed
 	out     *buffer // output not written
 	fd      int32
@@ -55,6 +56,8 @@ const (
 	flagClosing                      // CloseAfterFlush
 	flagQueued                       // in the ready list
 	flagReoffer                      // Resume: offer the input in hand again
+	flagSurplus                      // the layer may hold input that came before it was attached
+	flagLayerEOF                     // the stream has ended within the layer, and that is to be told
 )
 
 // ErrInUse is returned for a Conn whose OnClose has not been called yet.
@@ -114,7 +117,23 @@ func (c *Conn) Pending() int {
 // Send writes p now, as far as the kernel takes it, and keeps a copy of the
 // rest. After Close, CloseWrite or a failure it does nothing: OnClose tells.
 func (c *Conn) Send(p []byte) {
-	if !c.has(flagOpen) || c.has(flagEnding|flagEnded|flagClosing) || len(p) == 0 {
+	if c.layer != nil {
+		if len(p) > 0 && c.takes() {
+			c.layer.Seal(p)
+		}
+		return
+	}
+	c.sendRaw(p)
+}
+
+// takes reports whether Send does anything.
+func (c *Conn) takes() bool {
+	return c.has(flagOpen) && !c.has(flagEnding|flagEnded|flagClosing)
+}
+
+// sendRaw is Send without a layer.
+func (c *Conn) sendRaw(p []byte) {
+	if !c.takes() || len(p) == 0 {
 		return
 	}
 	if c.out == nil && c.has(flagWritable) {
@@ -150,6 +169,7 @@ func (c *Conn) CloseWrite() {
 	if !c.has(flagOpen) || c.has(flagEnding|flagEnded) {
 		return
 	}
+	c.lastWords()
 	c.flags |= flagEnding
 	if c.out == nil && !c.has(flagConnecting) {
 		c.end()
@@ -160,6 +180,7 @@ func (c *Conn) CloseWrite() {
 // read; if some is waiting, the kernel may reset the connection and the peer
 // may lose the last output. Where that matters, CloseWrite and await OnEOF.
 func (c *Conn) CloseAfterFlush() {
+	c.lastWords()
 	c.flags |= flagClosing | flagPaused
 	if c.out == nil {
 		c.Close()
@@ -321,6 +342,10 @@ func (c *Conn) read() {
 	const wanted, unwanted = flagOpen | flagReadable, flagPaused | flagEOF | flagConnecting
 	for range maxReadsPerTurn {
 		c.reoffer()
+		if c.has(flagLayerEOF) && !c.has(flagPaused) && c.has(flagOpen) {
+			c.layerEnded()
+			return
+		}
 		if c.flags&wanted != wanted || c.has(unwanted) {
 			return
 		}
@@ -344,6 +369,9 @@ func (c *Conn) reoffer() {
 // readOnce does one read and offers what it brought. It returns false when
 // there is nothing more to read now.
 func (c *Conn) readOnce() bool {
+	if c.layer != nil {
+		return c.readLayered()
+	}
 	into := c.loop.scratch
 	if c.in != nil {
 		c.in = c.loop.pool.reserve(c.in, max(minRead, len(c.in.bytes())))
@@ -360,11 +388,7 @@ func (c *Conn) readOnce() bool {
 		c.fail(err)
 		return false
 	case n == 0:
-		c.flags |= flagEOF
-		c.handler.OnEOF(c)
-		if c.has(flagEnded) {
-			c.fail(nil) // both streams are over
-		}
+		c.ended()
 		return false
 	}
 	if n < len(into) && !c.has(flagHangup) {
@@ -381,6 +405,15 @@ func (c *Conn) readOnce() bool {
 		c.in.data = append(c.in.data, p[used:]...)
 	}
 	return true
+}
+
+// ended takes the end of the peer's stream.
+func (c *Conn) ended() {
+	c.flags = c.flags&^flagLayerEOF | flagEOF
+	c.handler.OnEOF(c)
+	if c.has(flagEnded) {
+		c.fail(nil) // both streams are over
+	}
 }
 
 // minRead is the least room a read into kept input is given.

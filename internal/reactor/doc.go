@@ -16,6 +16,9 @@
 // (Conn.Pause) while b has something Pending, and goes on (Conn.Resume) in
 // OnDrained. At most one read, Options.ScratchBytes, is then in hand.
 //
+// A Layer (AttachLayered) turns what is on the wire into what the handler sees,
+// and back: TLS. It holds no buffer of the loop's either.
+//
 // A closed descriptor is given back to the kernel at the end of the turn, so a
 // number seen in one batch of events always means the same connection.
 package reactor

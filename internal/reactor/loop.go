@@ -20,6 +20,7 @@ type Loop struct {
 	wheel   wheel
 	pool    pool
 	scratch []byte
+	opened  []byte // what a layer made of scratch
 	now     int64
 
 	conns     []*Conn     // by descriptor

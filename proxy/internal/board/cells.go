@@ -88,6 +88,8 @@ const (
 	ReasonNodeLost    // the node closed the connection instead of answering
 	ReasonNodeTimeout // the node did not answer in time
 
+	ReasonHandshake // TLS could not be agreed on
+
 	Reasons // how many there are
 )
 
@@ -121,6 +123,8 @@ func (r Reason) String() string {
 		return "node_lost"
 	case ReasonNodeTimeout:
 		return "node_timeout"
+	case ReasonHandshake:
+		return "handshake"
 	}
 	return "unknown"
 }
@@ -145,7 +149,7 @@ type Worker struct {
 	Messages    atomic.Uint64 // from clients
 	Requests    atomic.Uint64 // over HTTP
 	Responses   [StatusClasses]atomic.Uint64
-	_           [4*cacheLine - 240]byte
+	_           [4*cacheLine - 248]byte
 }
 
 // StatusClasses is the number of classes of HTTP statuses: class 2 counts those

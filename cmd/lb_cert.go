@@ -1,0 +1,129 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+// certOptions are the flags of "lb cert".
+type certOptions struct {
+	selfSigned, force bool
+	hosts             []string
+	out               string
+	days              int
+}
+
+// maxCertDays is ten years.
+const maxCertDays = 3653
+
+func newLBCertCommand(a *app) *cobra.Command {
+	var o certOptions
+	cmd := &cobra.Command{
+		Use:   "cert --self-signed [flags]",
+		Short: "Make a certificate for development",
+		Long: `Make a self-signed certificate and its key for the https listener, and print what to put into the
+configuration. It is for localhost, 127.0.0.1, ::1 and the hosts given, and for development only: clients
+have to be told to trust it. Files that exist are kept unless --force is given.`,
+		Example: `  erlmcp lb cert --self-signed --host mcp.test
+  curl --cacert lb.crt https://localhost:8443/mcp`,
+		RunE: func(*cobra.Command, []string) error { return a.makeCert(o) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.selfSigned, "self-signed", false, "sign the certificate with its own key (the only kind there is)")
+	f.StringSliceVar(&o.hosts, "host", nil, "further `NAME` or IP address it is for; may be repeated")
+	f.StringVar(&o.out, "out", ".", "`DIR` for lb.crt and lb.key")
+	f.IntVar(&o.days, "days", 365, "how many days it is valid")
+	f.BoolVar(&o.force, "force", false, "overwrite files that exist")
+	return cmd
+}
+
+func (a *app) makeCert(o certOptions) error {
+	if !o.selfSigned {
+		return usagef("lb cert makes self-signed certificates only: say --self-signed")
+	}
+	if o.days < 1 || o.days > maxCertDays {
+		return usagef("--days: must be from 1 to %d, is %d", maxCertDays, o.days)
+	}
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	for _, h := range o.hosts {
+		if !isCertHost(h) {
+			return usagef("--host: %q is neither a host name nor an IP address", h)
+		}
+		if !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	dir, err := filepath.Abs(o.out)
+	if err != nil {
+		return err
+	}
+	certFile, keyFile := filepath.Join(dir, "lb.crt"), filepath.Join(dir, "lb.key")
+	if !o.force {
+		for _, name := range []string{certFile, keyFile} {
+			if _, err := os.Lstat(name); err == nil {
+				return hinted(fmt.Errorf("%s exists", name), "--force overwrites it; --out DIR puts the files elsewhere")
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	cert, key, err := proxy.SelfSigned(hosts, o.days)
+	if err != nil {
+		return fmt.Errorf("make a certificate: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := writeWhole(keyFile, key, 0o600); err != nil {
+		return err
+	}
+	if err := writeWhole(certFile, cert, 0o644); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "lb:\n  tls:\n    cert: %q\n    key: %q\n", certFile, keyFile)
+	a.notef("certificate for %v, valid for %d days: put the lines above into erlmcp.yaml, then erlmcp lb reload", hosts, o.days)
+	return err
+}
+
+// isCertHost reports whether a certificate can be for h; a wildcard is one label in front.
+func isCertHost(h string) bool {
+	if net.ParseIP(h) != nil {
+		return true
+	}
+	if len(h) > 2 && h[:2] == "*." {
+		h = h[2:]
+	}
+	if h == "" || len(h) > 253 || h[0] == '.' || h[0] == '-' {
+		return false
+	}
+	for _, r := range h {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// writeWhole replaces a file at once: nobody reads half of it, or what an older file's mode allows.
+func writeWhole(name string, data []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone when renamed
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode), f.Close())
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return os.Rename(f.Name(), name)
+}

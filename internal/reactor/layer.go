@@ -1,0 +1,109 @@
+package reactor
+
+import "golang.org/x/sys/unix"
+
+// A Layer stands between a socket and its handler. It belongs to one Conn and
+// is called on its loop. What it has for the peer it gives to Conn.SendSealed,
+// from within any of its methods.
+type Layer interface {
+	// Open appends to dst what the bytes of the wire hold for the handler, all
+	// of it, and keeps what is incomplete. sealed is valid during the call; the
+	// first one of a connection is empty and asks for what came before. last
+	// says that the wire has ended, which is an error within something that is
+	// incomplete. eof is the peer's end of stream. What was opened before an
+	// error is offered.
+	Open(dst, sealed []byte, last bool) (opened []byte, eof bool, err error)
+	// Seal sends p.
+	Seal(p []byte)
+	// CloseWrite sends the end of our stream, once.
+	CloseWrite()
+}
+
+// layer is one word in Conn where the interface would be two.
+type layer struct {
+	Layer
+	spoken bool  // CloseWrite was called
+	err    error // with flagLayerEOF: why the stream has ended
+}
+
+// AttachLayered is Attach for a socket that is spoken to through a layer. What
+// the layer has in hand is offered soon, and not within the call.
+func (l *Loop) AttachLayered(c *Conn, fd int, h Handler, between Layer) error {
+	if err := l.begin(c, fd, h, flagOpen|flagWritable|flagReadable|flagSurplus); err != nil {
+		return err
+	}
+	c.layer = &layer{Layer: between}
+	c.enqueue()
+	return nil
+}
+
+// SendSealed is Send for a Layer: p goes onto the wire as it is.
+func (c *Conn) SendSealed(p []byte) { c.sendRaw(p) }
+
+// lastWords ends our stream within the layer.
+func (c *Conn) lastWords() {
+	if c.layer != nil && !c.layer.spoken && c.takes() {
+		c.layer.spoken = true
+		c.layer.CloseWrite()
+	}
+}
+
+// readLayered is readOnce through the layer.
+func (c *Conn) readLayered() bool {
+	var sealed []byte
+	last := false
+	if c.has(flagSurplus) {
+		c.flags &^= flagSurplus
+	} else {
+		n, err := rawRead(int(c.fd), c.loop.scratch)
+		switch {
+		case err == unix.EINTR:
+			return true
+		case err == unix.EAGAIN:
+			c.flags &^= flagReadable
+			return false
+		case err != nil:
+			c.fail(err)
+			return false
+		}
+		last = n == 0
+		if n < len(c.loop.scratch) && !c.has(flagHangup) {
+			c.flags &^= flagReadable // of the socket; everything read is opened now
+		}
+		sealed = c.loop.scratch[:n]
+	}
+	p, eof, err := c.layer.Open(c.loop.opened[:0], sealed, last)
+	c.loop.opened = p[:0]
+	if len(p) > 0 && c.has(flagOpen) {
+		c.offerOpened(p)
+	}
+	if eof || last || err != nil {
+		// Told in the next round: the offer may have to be repeated first.
+		c.layer.err = err
+		c.flags |= flagLayerEOF
+	}
+	return c.has(flagOpen)
+}
+
+// layerEnded tells the handler that the stream within the layer is over.
+func (c *Conn) layerEnded() {
+	if err := c.layer.err; err != nil {
+		c.fail(err)
+		return
+	}
+	c.ended()
+}
+
+// offerOpened offers p behind the input in hand.
+func (c *Conn) offerOpened(p []byte) {
+	if c.in != nil {
+		c.in = c.loop.pool.reserve(c.in, len(p))
+		c.in.data = append(c.in.data, p...)
+		c.offer()
+		return
+	}
+	if used := c.handler.OnData(c, p); used < len(p) && c.has(flagOpen) {
+		c.in = c.loop.pool.get(len(p) - used)
+		c.in.data = append(c.in.data, p[used:]...)
+	}
+}

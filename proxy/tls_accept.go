@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// The way in over TLS: accept ─▶ banned? ─▶ handshake, off the loop ─▶ admit, as over HTTP.
+//
+// From then on the client is an httpClient like others, with a layer below.
+
+const (
+	// maxHandshakes bounds the handshakes of a worker that are under way: each has a goroutine and some
+	// 30 KB.
+	maxHandshakes = 1024
+	// handshakeTime is how long one may take, the PROXY header before it included.
+	handshakeTime = 10 * time.Second
+	// lateRequest is how long a client that was let in while the worker drains has to ask something.
+	lateRequest = 2 * time.Second
+)
+
+// httpsAcceptor takes newcomers of the HTTPS listener.
+type httpsAcceptor worker
+
+// OnAccept begins the handshake with a newcomer.
+func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
+	w := (*worker)(a)
+	w.cell.Accepted.Add(1)
+	greets := contains(w.limits.trusted, peer.Addr())
+	switch {
+	case !greets && w.banned(peer.Addr()):
+		w.turnAwayUnheard(fd, board.ReasonBan)
+	case w.tls.shaking >= maxHandshakes || w.tls.config == nil:
+		w.turnAwayUnheard(fd, board.ReasonWorkerFull)
+	default:
+		w.open++
+		w.tls.shaking++
+		h := &handshake{peer: peer, addr: peer.Addr(), greets: greets, out: &w.tls.out}
+		config, patience := w.tls.config, handshakeTime
+		if t := w.spec.Timeouts.Request; t > 0 {
+			patience = min(patience, t)
+		}
+		go func() {
+			h.run(fd, config, patience)
+			w.loop.Post(func() { w.shaken(h) })
+		}()
+	}
+}
+
+// OnAcceptError reports that newcomers have to wait in the kernel's queue.
+func (a *httpsAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
+
+func (w *worker) banned(addr netip.Addr) bool {
+	now, sources := w.loop.Now(), w.board.Sources()
+	return !contains(w.limits.exempt, addr) && sources.BannedUntil(sources.Find(addr, now)) > now
+}
+
+// turnAwayUnheard closes a connection that is not worth a handshake.
+func (w *worker) turnAwayUnheard(fd int, reason board.Reason) {
+	w.cell.Refused[reason].Add(1)
+	_ = unix.Close(fd)
+}
+
+// shaken takes the outcome of a handshake.
+func (w *worker) shaken(h *handshake) {
+	w.tls.shaking--
+	if h.err == nil {
+		c := w.takeClient()
+		c.secure = true
+		layer := &tlsLayer{conn: &c.conn, tls: h.tls, wire: h.wire}
+		if h.err = w.loop.AttachLayered(&c.conn, h.fd, c, layer); h.err == nil {
+			c.admit(h.addr)
+			if w.draining && c.state == reading {
+				c.within(lateRequest)
+			}
+			return
+		}
+		w.putClient(c)
+	}
+	w.open--
+	w.cell.Refused[board.ReasonHandshake].Add(1)
+	if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
+		w.tls.complaint = now
+		w.log.Debug("TLS handshake", "client", h.peer, "err", h.err)
+	}
+	w.endIfDrained()
+}
+
+// handshake is one under way. It belongs to its goroutine until that posts it.
+type handshake struct {
+	peer   netip.AddrPort
+	greets bool // begins with a PROXY header
+	out    *[]byte
+
+	// The outcome.
+	addr netip.Addr // of the client
+	fd   int
+	tls  *tls.Conn
+	wire *tlsWire
+	err  error
+}
+
+// run shakes hands over the socket. Its descriptor is another one afterwards, or closed.
+func (h *handshake) run(fd int, config *tls.Config, patience time.Duration) {
+	file := os.NewFile(uintptr(fd), "client") // non-blocking, so it waits in the runtime's poller
+	defer file.Close()
+	if h.err = file.SetDeadline(time.Now().Add(patience)); h.err != nil {
+		return
+	}
+	if h.greets {
+		if h.err = h.greeted(file); h.err != nil {
+			return
+		}
+	}
+	h.wire = &tlsWire{file: file, out: h.out}
+	h.tls = tls.Server(h.wire, config)
+	if h.err = h.tls.Handshake(); h.err != nil {
+		var plain tls.RecordHeaderError
+		if errors.As(h.err, &plain) && plain.Conn != nil && speaksHTTP(plain.RecordHeader) {
+			_, _ = io.WriteString(file, plainAnswer)
+		}
+		return
+	}
+	h.wire.file = nil
+	h.fd, h.err = duplicate(file)
+}
+
+// plainAnswer is for those who have the port right and the scheme wrong.
+const plainAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 27\r\n\r\nthis port speaks TLS: https"
+
+// speaksHTTP reports whether a client has begun with the method of a request.
+func speaksHTTP(header [5]byte) bool {
+	switch string(header[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH":
+		return true
+	}
+	return false
+}
+
+// duplicate returns a further descriptor of the file, which the runtime's poller does not know.
+func duplicate(file *os.File) (fd int, err error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var failed error
+	err = raw.Control(func(of uintptr) { fd, failed = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(err, failed)
+}
+
+// greeted reads the PROXY header of a trusted peer, and nothing behind it.
+func (h *handshake) greeted(r io.Reader) error {
+	var room [maxProxyHeader]byte
+	if _, err := io.ReadFull(r, room[:proxyPrefix]); err != nil {
+		return fmt.Errorf("PROXY header: %w", err)
+	}
+	n := proxyPrefix + int(binary.BigEndian.Uint16(room[proxyPrefix-2:]))
+	if n <= len(room) {
+		if _, err := io.ReadFull(r, room[proxyPrefix:n]); err != nil {
+			return fmt.Errorf("PROXY header: %w", err)
+		}
+	}
+	header, _, err := parseProxyHeader(room[:min(n, len(room))])
+	if err == nil && !header.local {
+		h.addr = header.source.Addr()
+	}
+	return err
+}

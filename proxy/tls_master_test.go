@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// writePair puts a fresh certificate into dir as a link to a directory of its own, at once, as
+// Kubernetes and certbot do.
+func writePair(t testing.TB, dir, host string) *certificate {
+	t.Helper()
+	cert, key, err := SelfSigned([]string{host, "localhost"}, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := os.MkdirTemp(dir, "pair")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "next")
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(fresh, "lb.crt"), cert, 0o644), os.WriteFile(filepath.Join(fresh, "lb.key"), key, 0o600),
+		os.Symlink(fresh, link), os.Rename(link, filepath.Join(dir, "live")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &certificate{cert: cert, key: key}
+}
+
+// withTLS has https listened on, with the pair in dir.
+func withTLS(dir string, change func(*Spec)) func(*Spec) {
+	return func(s *Spec) {
+		s.Listen.HTTPS = "127.0.0.1:0"
+		s.TLS = TLS{Cert: filepath.Join(dir, "live", "lb.crt"), Key: filepath.Join(dir, "live", "lb.key")}
+		s.Limits.MessagesPerSecond = 0
+		if change != nil {
+			change(s)
+		}
+	}
+}
+
+// servedTo is the subject that a new client is shown.
+func (b *balancer) servedTo(config *tls.Config) string {
+	b.t.Helper()
+	conn, err := tls.Dial("tcp", b.address("https"), config)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer conn.Close()
+	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+}
+
+// A certificate is replaced under 200 WebSockets and a loop of requests, by itself and by a reload, and
+// nobody notices.
+func TestCertificateReplacedUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	first := writePair(t, dir, "first.test")
+	b := serve(t, startNodes(t, 1), withSites(t, withTLS(dir, func(s *Spec) {
+		s.Workers = 2
+		site := startSite(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/mcp/ws" {
+				echoWebSocket(w, r)
+				return
+			}
+			fmt.Fprint(w, "hi")
+		})
+		s.Nodes[0].HTTP, _ = strconv.Atoi(site[strings.LastIndexByte(site, ':')+1:])
+	})))
+	second, third := writePairAside(t), writePairAside(t)
+	pairs := []*certificate{first, second, third}
+	browser := secureBrowser(t, pairs...)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	var sockets []*websocket.Conn
+	for range 200 {
+		sockets = append(sockets, dialWebSocket(t, ctx, browser, b.address("https")))
+	}
+	var requests, failures atomic.Int64
+	stop := make(chan struct{})
+	var looping sync.WaitGroup
+	address := b.address("https")
+	looping.Go(func() {
+		fresh := &http.Client{Transport: &http.Transport{TLSClientConfig: trusting(pairs...), DisableKeepAlives: true}}
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			client := browser
+			if i%4 == 0 {
+				client = fresh
+			}
+			resp, err := client.Get("https://" + address + "/")
+			if err != nil {
+				t.Error(err)
+				failures.Add(1)
+				continue
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || string(body) != "hi" {
+				t.Errorf("%q, %v", body, err)
+				failures.Add(1)
+			}
+			requests.Add(1)
+		}
+	})
+	if s := b.stats(); s.Certificate == nil || !strings.Contains(s.Certificate.Subject, "CN=first.test") || strings.Join(s.Certificate.Names, " ") != "first.test localhost" {
+		t.Errorf("certificate in the statistics: %+v", s.Certificate)
+	}
+	// A half-written pair keeps the old one, and is told once.
+	live, _ := filepath.EvalSymlinks(filepath.Join(dir, "live"))
+	overwrite(t, filepath.Join(live, "lb.key"), second.key)
+	b.eventually("the complaint", func(*Stats) bool { return strings.Contains(b.log.String(), "cannot be served") })
+	if got := b.servedTo(trusting(pairs...)); got != "first.test" {
+		t.Errorf("with half a pair %s is served", got)
+	}
+	overwrite(t, filepath.Join(live, "lb.crt"), second.cert)
+	b.eventually("the second certificate", func(*Stats) bool { return b.servedTo(trusting(pairs...)) == "aside.test" })
+	before := requests.Load()
+	// Swapped as a whole, and reloaded before anybody looks.
+	overwriteLinked(t, dir, third)
+	b.reloaded(func(*Spec) {})
+	b.eventually("requests under the third certificate", func(s *Stats) bool {
+		return requests.Load() > before+10 && s.Certificate.NotAfter.Equal(leafOf(t, third).NotAfter)
+	})
+	close(stop)
+	looping.Wait()
+	for i, ws := range sockets {
+		pingWebSocket(t, ctx, ws, strconv.Itoa(i))
+	}
+	if n := strings.Count(b.log.String(), "cannot be served"); n != 1 || failures.Load() != 0 {
+		t.Errorf("%d complaints, %d failures", n, failures.Load())
+	}
+	_, metrics := b.get("admin", "/metrics")
+	if want := "erlmcp_lb_certificate_not_after_seconds "; !strings.Contains(metrics, want) {
+		t.Errorf("/metrics lacks %s", want)
+	}
+	t.Logf("%d requests, %d sockets", requests.Load(), len(sockets))
+}
+
+func writePairAside(t testing.TB) *certificate {
+	t.Helper()
+	return writePair(t, t.TempDir(), "aside.test")
+}
+
+func leafOf(t testing.TB, p *certificate) *CertificateStats {
+	t.Helper()
+	if err := p.parse(TLS{}); err != nil {
+		t.Fatal(err)
+	}
+	return p.stats()
+}
+
+func overwrite(t testing.TB, name string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// overwriteLinked swaps the link to the pair.
+func overwriteLinked(t testing.TB, dir string, p *certificate) {
+	t.Helper()
+	fresh, next := filepath.Join(dir, "fresh"), filepath.Join(dir, "next")
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, filepath.Join(fresh, "lb.crt"), p.cert)
+	overwrite(t, filepath.Join(fresh, "lb.key"), p.key)
+	if err := os.Symlink(fresh, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, filepath.Join(dir, "live")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCertificateThatCannotBeServed(t *testing.T) {
+	dir := t.TempDir()
+	good, other := writePair(t, dir, "a.test"), writePairAside(t)
+	files := TLS{Cert: filepath.Join(dir, "live", "lb.crt"), Key: filepath.Join(dir, "live", "lb.key")}
+	s := Spec{Listen: Listen{HTTPS: ":8443"}, TLS: files}
+	if p, err := loadCertificate(&s); err != nil || p.exposed || p.leaf.Subject.CommonName != "a.test" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	for name, change := range map[string]func(){
+		"private key does not match": func() { overwrite(t, files.Key, other.key) },
+		"failed to find any PEM":     func() { overwrite(t, files.Key, good.key[:20]) },
+		"no such file":               func() { os.Remove(files.Cert) },
+	} {
+		overwrite(t, files.Cert, good.cert)
+		overwrite(t, files.Key, good.key)
+		change()
+		if _, err := loadCertificate(&s); err == nil || !strings.Contains(err.Error(), name) || !strings.HasPrefix(err.Error(), "lb.tls") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,363 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// testPair is a certificate for localhost.
+var testPair = sync.OnceValue(func() *certificate {
+	cert, key, err := SelfSigned([]string{"localhost", "127.0.0.1"}, 30)
+	if err != nil {
+		panic(err)
+	}
+	return &certificate{cert: cert, key: key}
+})
+
+// trusting is what a client needs to know.
+func trusting(pairs ...*certificate) *tls.Config {
+	roots := x509.NewCertPool()
+	for _, p := range pairs {
+		roots.AppendCertsFromPEM(p.cert)
+	}
+	return &tls.Config{RootCAs: roots, ServerName: "localhost"}
+}
+
+// secureBrowser is an HTTP client that trusts the test's certificates.
+func secureBrowser(t testing.TB, pairs ...*certificate) *http.Client {
+	transport := &http.Transport{TLSClientConfig: trusting(pairs...), MaxIdleConnsPerHost: 100}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
+}
+
+// secureDial connects a client that speaks raw within TLS.
+func (b *bench) secureDial(config *tls.Config) *tls.Conn {
+	b.t.Helper()
+	raw := b.dialTo(b.secure, "")
+	conn := tls.Client(raw.TCPConn, config)
+	if err := conn.Handshake(); err != nil {
+		b.t.Fatal(err)
+	}
+	return conn
+}
+
+func TestTLSRequest(t *testing.T) {
+	site := startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("X-Forwarded-Proto"))
+	})
+	b := startWorker(t, []string{site}, nil)
+	browser := secureBrowser(t, testPair())
+	for range 3 {
+		resp, err := browser.Get("https://" + b.secure + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != "https" || resp.TLS.NegotiatedProtocol != "http/1.1" && resp.TLS.NegotiatedProtocol != "" {
+			t.Errorf("got %q over %q", body, resp.TLS.NegotiatedProtocol)
+		}
+		if c := resp.Header.Get("Set-Cookie"); !strings.HasSuffix(c, "; Secure") {
+			t.Errorf("cookie %q", c)
+		}
+	}
+	if n := b.cell.Accepted.Load(); n != 1 {
+		t.Errorf("%d connections for kept-alive requests", n)
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		config := trusting(testPair())
+		config.MinVersion, config.MaxVersion, config.NextProtos = version, version, []string{"h2", "http/1.1"}
+		conn := b.secureDial(config)
+		// Two in one record, and a third one byte by byte, the last with an end behind it.
+		request := "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+		_, _ = io.WriteString(conn, request+request)
+		for i := range request {
+			_, _ = io.WriteString(conn, request[i:i+1])
+		}
+		_ = conn.CloseWrite()
+		r := bufio.NewReader(conn)
+		for range 3 {
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "https" {
+				t.Fatalf("%q, %v", body, err)
+			}
+		}
+		if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
+			t.Errorf("instead of the end: %q, %v", rest, err)
+		}
+		if s := conn.ConnectionState(); s.NegotiatedProtocol != "http/1.1" || s.Version != version {
+			t.Errorf("negotiated %q, %x", s.NegotiatedProtocol, s.Version)
+		}
+	}
+}
+
+// Bodies larger than all buffers, both ways, read late.
+func TestTLSBigBodies(t *testing.T) {
+	const size = 16 << 20
+	site := startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		sum := sha256.New()
+		time.Sleep(20 * time.Millisecond) // lets the client run into the end of all buffers
+		if _, err := io.Copy(sum, r.Body); err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("X-Sum", fmt.Sprintf("%x", sum.Sum(nil)))
+		_, _ = w.Write(bytes.Repeat([]byte("0123456789abcdef"), size/16))
+	})
+	b := startWorker(t, []string{site}, func(s *Spec) { s.MaxMessage = 2 * size })
+	body := bytes.Repeat([]byte("fedcba9876543210"), size/16)
+	resp, err := secureBrowser(t, testPair()).Post("https://"+b.secure+"/", "text/plain", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if sum := fmt.Sprintf("%x", sha256.Sum256(body)); resp.Header.Get("X-Sum") != sum {
+		t.Errorf("the node got another body")
+	}
+	time.Sleep(20 * time.Millisecond) // as above
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Equal(got, bytes.Repeat([]byte("0123456789abcdef"), size/16)) {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+}
+
+func TestTLSStreams(t *testing.T) {
+	next := make(chan string)
+	site := startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/mcp/ws" {
+			echoWebSocket(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		for text := range next {
+			fmt.Fprintf(w, "data: %s\n\n", text)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	b := startWorker(t, []string{site}, nil)
+	browser := secureBrowser(t, testPair())
+	go func() { next <- "0" }()
+	resp, err := browser.Get("https://" + b.secure + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	events := bufio.NewReader(resp.Body)
+	for i := range 3 {
+		if i > 0 {
+			next <- fmt.Sprint(i)
+		}
+		line, err := events.ReadString('\n')
+		if want := fmt.Sprintf("data: %d\n", i); err != nil || line != want {
+			t.Fatalf("event %q, %v, want %q", line, err, want)
+		}
+		_, _ = events.ReadString('\n')
+	}
+	close(next)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ws := dialWebSocket(t, ctx, browser, b.secure)
+	for _, size := range []int{1, 1000, 100_000} {
+		pingWebSocket(t, ctx, ws, strings.Repeat("x", size))
+	}
+	_ = ws.Close(websocket.StatusNormalClosure, "")
+}
+
+func echoWebSocket(w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	c.SetReadLimit(1 << 20)
+	for {
+		kind, p, err := c.Read(context.Background())
+		if err != nil || c.Write(context.Background(), kind, p) != nil {
+			return
+		}
+	}
+}
+
+func dialWebSocket(t testing.TB, ctx context.Context, browser *http.Client, address string) *websocket.Conn {
+	t.Helper()
+	timeless := *browser
+	timeless.Timeout = 0
+	ws, _, err := websocket.Dial(ctx, "wss://"+address+"/mcp/ws", &websocket.DialOptions{HTTPClient: &timeless})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws.SetReadLimit(1 << 20)
+	t.Cleanup(func() { _ = ws.CloseNow() })
+	return ws
+}
+
+func pingWebSocket(t testing.TB, ctx context.Context, ws *websocket.Conn, text string) {
+	t.Helper()
+	if err := ws.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := ws.Read(ctx); err != nil || string(got) != text {
+		t.Fatalf("echoed %d bytes of %d, %v", len(got), len(text), err)
+	}
+}
+
+// A session begun with one worker goes on with another one.
+func TestTLSResumption(t *testing.T) {
+	site := startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hi") })
+	first, second := startWorker(t, []string{site}, nil), startWorker(t, []string{site}, nil)
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		config := trusting(testPair())
+		config.MaxVersion, config.ClientSessionCache = version, tls.NewLRUClientSessionCache(4)
+		for i, b := range []*bench{first, second, first} {
+			conn := b.secureDial(config)
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			if got, err := io.ReadAll(conn); err != nil || !bytes.HasSuffix(got, []byte("hi")) {
+				t.Fatalf("%q, %v", got, err)
+			}
+			if resumed := conn.ConnectionState().DidResume; resumed != (i > 0) {
+				t.Errorf("version %x, connection %d: resumed %v", version, i, resumed)
+			}
+		}
+	}
+}
+
+func TestTicketKeysOfTwoDays(t *testing.T) {
+	secret := make([]byte, 32)
+	if ticketKey(secret, 1) != ticketKey(secret, 1) || ticketKey(secret, 1) == ticketKey(secret, 2) || ticketKey([]byte("other"), 1) == ticketKey(secret, 1) {
+		t.Error("keys of days")
+	}
+}
+
+// Who cannot agree on TLS is let go, counted, and leaves nothing behind.
+func TestTLSRefused(t *testing.T) {
+	site := startSite(t, func(w http.ResponseWriter, _ *http.Request) {})
+	b := startWorker(t, []string{site}, func(s *Spec) { s.Timeouts.Request = 200 * time.Millisecond })
+	failed := uint64(0)
+	counted := func(what string) {
+		t.Helper()
+		failed++
+		b.eventually(what, func() bool {
+			done := make(chan int, 1)
+			b.loop.Post(func() { done <- b.open })
+			return b.refused(board.ReasonHandshake) == failed && <-done == 0
+		})
+	}
+	old := trusting(testPair())
+	old.MinVersion, old.MaxVersion = tls.VersionTLS11, tls.VersionTLS11
+	raw := b.dialTo(b.secure, "")
+	if err := tls.Client(raw.TCPConn, old).Handshake(); err == nil || !strings.Contains(err.Error(), "protocol version") {
+		t.Errorf("TLS 1.1: %v", err)
+	}
+	counted("TLS 1.1")
+
+	raw = b.dialTo(b.secure, "")
+	raw.say("\x01\x02\x03 garbage, and more of it\r\n\r\n")
+	if n, err := raw.Read(make([]byte, 100)); err == nil && n > 7 {
+		t.Errorf("garbage is answered with %d bytes", n)
+	}
+	counted("garbage")
+
+	raw = b.dialTo(b.secure, "")
+	raw.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	if got, _ := io.ReadAll(raw); !strings.HasPrefix(string(got), "HTTP/1.1 400 ") {
+		t.Errorf("plain HTTP is answered with %q", got)
+	}
+	counted("plain HTTP")
+
+	raw = b.dialTo(b.secure, "")
+	raw.say("\x16\x03\x01")
+	if _, err := raw.Read(make([]byte, 1)); err == nil {
+		t.Error("a slow client is served")
+	}
+	counted("slow")
+
+	raw = b.dialTo(b.secure, "")
+	raw.say("\x16\x03\x01")
+	raw.Close()
+	counted("gone")
+	if n := b.cell.Accepted.Load(); n != failed {
+		t.Errorf("%d accepted", n)
+	}
+}
+
+// Limits are told within TLS; bans before it.
+func TestTLSLimits(t *testing.T) {
+	site := startSite(t, func(http.ResponseWriter, *http.Request) {})
+	b := startWorker(t, []string{site}, func(s *Spec) { s.Limits.MaxPerSource = 1 })
+	hold := b.secureDial(trusting(testPair()))
+	defer hold.Close()
+	b.eventually("the first client", func() bool { return b.cell.Active.Load() == 1 })
+	resp, err := secureBrowser(t, testPair()).Get("https://" + b.secure + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("got %s", resp.Status)
+	}
+	b.on(func() {
+		sources, now := b.board.Sources(), b.loop.Now()
+		sources.Ban(sources.Find(netip.MustParseAddr("127.0.0.1"), now), now+int64(time.Minute))
+	})
+	raw := b.dialTo(b.secure, "")
+	if err := tls.Client(raw.TCPConn, trusting(testPair())).Handshake(); err == nil {
+		t.Error("a banned client shakes hands")
+	}
+	if b.refused(board.ReasonBan) != 1 {
+		t.Error("the ban is not counted")
+	}
+}
+
+func TestTLSBehindPROXY(t *testing.T) {
+	site := startSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-For")) })
+	b := startWorker(t, []string{site}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
+	raw := b.dialTo(b.secure, "")
+	raw.say(string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))))
+	conn := tls.Client(raw.TCPConn, trusting(testPair()))
+	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	got, readErr := io.ReadAll(conn)
+	if !bytes.HasSuffix(got, []byte("192.0.2.7")) {
+		t.Errorf("%q, %v", got, errors.Join(err, readErr))
+	}
+}
+
+// Draining waits for handshakes.
+func TestTLSDrain(t *testing.T) {
+	site := startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hi") })
+	b := startWorker(t, []string{site}, nil)
+	raw := b.dialTo(b.secure, "")
+	b.eventually("the handshake to begin", func() bool { return b.cell.Accepted.Load() == 1 })
+	b.on(func() { b.drain(20 * time.Second) })
+	conn := tls.Client(raw.TCPConn, trusting(testPair()))
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	if got, err := io.ReadAll(conn); err != nil || !bytes.HasSuffix(got, []byte("hi")) {
+		t.Errorf("%q, %v", got, err)
+	}
+	select {
+	case err := <-b.done:
+		b.done <- err
+	case <-time.After(10 * time.Second):
+		t.Error("does not end")
+	}
+}
+
+var _ net.Error = wouldBlock{}
