@@ -63,6 +63,17 @@ func dump(ctx context.Context, states uint32, servers []netip.AddrPort, each fun
 
 	program := compileFilter(servers)
 	buf := make([]byte, receiveBytes)
+	told := false
+	whole := appendWholeRequest(nil, states, program)
+	if _, err := f.Write(whole); err != nil {
+		return err
+	}
+	err = receive(ctx, f, buf, func(s socket) { told = true; each(s) })
+	var refused unix.Errno
+	if told || !errors.As(err, &refused) {
+		return err
+	}
+	// An imitation of Linux may not know the older request.
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		if _, err := f.Write(appendRequest(nil, family, states, program)); err != nil {
 			return err

@@ -3,7 +3,10 @@ package sockdiag
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
@@ -153,4 +156,51 @@ func BenchmarkCount(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/pairs, "ns/match")
+}
+
+// TestRequestsAgree asks the kernel in both ways for the same sockets.
+func TestRequestsAgree(t *testing.T) {
+	four, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer four.Close()
+	servers := []netip.AddrPort{netip.MustParseAddrPort(four.Addr().String())}
+	if six, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		defer six.Close()
+		servers = append(servers, netip.MustParseAddrPort(six.Addr().String()))
+	}
+	for _, s := range servers {
+		for range 3 {
+			c, err := net.Dial("tcp", s.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+	}
+	ask := func(requests ...[]byte) map[netip.AddrPort]int {
+		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), "sock_diag")
+		defer f.Close()
+		seen := make(map[netip.AddrPort]int)
+		for _, r := range requests {
+			if _, err := f.Write(r); err != nil {
+				t.Fatal(err)
+			}
+			if err := receive(t.Context(), f, make([]byte, receiveBytes), func(s socket) { seen[s.local]++ }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return seen
+	}
+	program := compileFilter(servers)
+	whole := ask(appendWholeRequest(nil, 1<<stateEstab, program))
+	parts := ask(appendRequest(nil, unix.AF_INET, 1<<stateEstab, program), appendRequest(nil, unix.AF_INET6, 1<<stateEstab, program))
+	if !maps.Equal(whole, parts) || len(whole) != len(servers) || whole[servers[0]] != 3 {
+		t.Errorf("at once %v, by family %v", whole, parts)
+	}
 }
