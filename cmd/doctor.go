@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/doctor"
 	"github.com/erlmcp/erlmcp/internal/config"
-	"github.com/erlmcp/erlmcp/internal/doctor"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/proxy"
 )
