@@ -9,8 +9,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
-	"github.com/erlmcp/erlmcp/internal/doctor"
 	"github.com/erlmcp/erlmcp/internal/term"
+	"github.com/erlmcp/erlmcp/loadtest/doctor"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 

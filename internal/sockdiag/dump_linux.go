@@ -61,10 +61,28 @@ func dump(ctx context.Context, states uint32, servers []netip.AddrPort, each fun
 	defer f.Close()
 	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })()
 
-	if _, err := f.Write(appendRequest(nil, states, compileFilter(servers))); err != nil {
+	program := compileFilter(servers)
+	buf := make([]byte, receiveBytes)
+	told := false
+	whole := appendWholeRequest(nil, states, program)
+	if _, err := f.Write(whole); err != nil {
 		return err
 	}
-	return unsupported(receive(ctx, f, make([]byte, receiveBytes), each))
+	err = receive(ctx, f, buf, func(s socket) { told = true; each(s) })
+	var refused unix.Errno
+	if told || !errors.As(err, &refused) {
+		return err
+	}
+	// An imitation of Linux may not know the older request.
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		if _, err := f.Write(appendRequest(nil, family, states, program)); err != nil {
+			return err
+		}
+		if err := receive(ctx, f, buf, each); err != nil {
+			return unsupported(err)
+		}
+	}
+	return nil
 }
 
 // receive reads one dump to its end.

@@ -3,7 +3,10 @@ package sockdiag
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
@@ -40,9 +43,9 @@ func TestParse(t *testing.T) {
 	a4, a6 := netip.MustParseAddrPort("127.0.0.1:9001"), netip.MustParseAddrPort("[::1]:9002")
 	shutdown := attribute(8, 0)
 	b := slices.Concat(
-		message(getSockets, diag(unix.AF_INET, stateEstab, a4, 7, shutdown...)...),
+		message(unix.SOCK_DIAG_BY_FAMILY, diag(unix.AF_INET, stateEstab, a4, 7, shutdown...)...),
 		message(unix.NLMSG_NOOP, 1, 2, 3),
-		message(getSockets, diag(unix.AF_INET6, stateListen, a6, 8, append(shutdown, attribute(attrOnly6, 1)...)...)...),
+		message(unix.SOCK_DIAG_BY_FAMILY, diag(unix.AF_INET6, stateListen, a6, 8, append(shutdown, attribute(attrOnly6, 1)...)...)...),
 		message(unix.NLMSG_DONE, 0, 0, 0, 0),
 	)
 	var got []socket
@@ -69,8 +72,8 @@ func TestParseErrors(t *testing.T) {
 		{"half a header", message(unix.NLMSG_NOOP)[:7], errMalformed},
 		{"length too small", make([]byte, headerSize), errMalformed},
 		{"length too big", message(unix.NLMSG_NOOP, 1, 2, 3, 4)[:headerSize+2], errMalformed},
-		{"short socket", message(getSockets, 1, 2, 3), errMalformed},
-		{"strange family", message(getSockets, diag(77, stateEstab, a4, 1)...), errMalformed},
+		{"short socket", message(unix.SOCK_DIAG_BY_FAMILY, 1, 2, 3), errMalformed},
+		{"strange family", message(unix.SOCK_DIAG_BY_FAMILY, diag(77, stateEstab, a4, 1)...), errMalformed},
 	} {
 		if _, err := parse(c.b, func(socket) {}); !errors.Is(err, c.want) {
 			t.Errorf("%s: error %v, want %v", c.name, err, c.want)
@@ -80,7 +83,7 @@ func TestParseErrors(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	a4 := netip.MustParseAddrPort("127.0.0.1:9001")
-	f.Add(message(getSockets, diag(unix.AF_INET6, stateListen, a4, 7, attribute(attrOnly6, 1)...)...))
+	f.Add(message(unix.SOCK_DIAG_BY_FAMILY, diag(unix.AF_INET6, stateListen, a4, 7, attribute(attrOnly6, 1)...)...))
 	f.Add(message(unix.NLMSG_DONE))
 	f.Add(message(unix.NLMSG_ERROR, 0xff, 0xff, 0xff, 0xff))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -153,4 +156,51 @@ func BenchmarkCount(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/pairs, "ns/match")
+}
+
+// TestRequestsAgree asks the kernel in both ways for the same sockets.
+func TestRequestsAgree(t *testing.T) {
+	four, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer four.Close()
+	servers := []netip.AddrPort{netip.MustParseAddrPort(four.Addr().String())}
+	if six, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		defer six.Close()
+		servers = append(servers, netip.MustParseAddrPort(six.Addr().String()))
+	}
+	for _, s := range servers {
+		for range 3 {
+			c, err := net.Dial("tcp", s.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+	}
+	ask := func(requests ...[]byte) map[netip.AddrPort]int {
+		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), "sock_diag")
+		defer f.Close()
+		seen := make(map[netip.AddrPort]int)
+		for _, r := range requests {
+			if _, err := f.Write(r); err != nil {
+				t.Fatal(err)
+			}
+			if err := receive(t.Context(), f, make([]byte, receiveBytes), func(s socket) { seen[s.local]++ }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return seen
+	}
+	program := compileFilter(servers)
+	whole := ask(appendWholeRequest(nil, 1<<stateEstab, program))
+	parts := ask(appendRequest(nil, unix.AF_INET, 1<<stateEstab, program), appendRequest(nil, unix.AF_INET6, 1<<stateEstab, program))
+	if !maps.Equal(whole, parts) || len(whole) != len(servers) || whole[servers[0]] != 3 {
+		t.Errorf("at once %v, by family %v", whole, parts)
+	}
 }
