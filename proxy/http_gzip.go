@@ -195,7 +195,7 @@ func appendZippedField(dst []byte, f *http1.Field, vary *bool) []byte {
 // acceptsGzip reports whether a request's client takes gzip, and does not rather have the body as it
 // is (RFC 9110 section 12.5.3).
 func acceptsGzip(r *http1.Request) bool {
-	gzip, star, identity := -1, -1, -1
+	zipped, star, identity := -1, -1, -1
 	if r.Get("accept-encoding") == nil {
 		return false
 	}
@@ -207,7 +207,7 @@ func acceptsGzip(r *http1.Request) bool {
 				name, params, _ := bytes.Cut(coding, []byte(";"))
 				switch name = bytes.TrimSpace(name); {
 				case same(name, "gzip"), same(name, "x-gzip"):
-					gzip = max(gzip, quality(params))
+					zipped = max(zipped, quality(params))
 				case same(name, "*"):
 					star = max(star, quality(params))
 				case same(name, "identity"):
@@ -216,10 +216,10 @@ func acceptsGzip(r *http1.Request) bool {
 			}
 		}
 	}
-	if gzip < 0 {
-		gzip = star
+	if zipped < 0 {
+		zipped = star
 	}
-	return gzip > 0 && gzip >= identity
+	return zipped > 0 && zipped >= identity
 }
 
 // quality is the weight in the parameters of a coding, in thousandths (RFC 9110 section 12.4.2); 0 if
