@@ -31,6 +31,7 @@ type exchange struct {
 	kept  uint32 // length of the request while it stays in the client's input, to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
+	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
 	interims uint8
 	cookie   int8 // the node that the client's cookie names
@@ -77,6 +78,7 @@ func (w *worker) takeExchange(c *httpClient) *exchange {
 // hold counts x as a connection of b.
 func (x *exchange) hold(b *backend) {
 	x.backend = b
+	x.access.at(b)
 	b.flow.Active.Add(1)
 	x.prev, x.next = nil, b.exchanges
 	if x.next != nil {
@@ -125,6 +127,7 @@ func (x *exchange) end() {
 func (x *exchange) free() {
 	c := x.client
 	c.x = nil
+	c.w.access.end(c.w, x.access, frontendHTTP)
 	c.discard += x.kept
 	*x = exchange{next: c.w.http.spareExchanges}
 	c.w.http.spareExchanges = x
@@ -155,6 +158,7 @@ func (x *exchange) refuse(no denial) {
 	c := x.client
 	if x.headed {
 		c.w.cell.Refused[no.reason].Add(1)
+		x.access.refused(no.reason)
 		x.breakOff()
 		return
 	}
@@ -203,6 +207,7 @@ func (x *exchange) lost(reason board.Reason) {
 		c.conn.CloseAfterFlush()
 	case x.headed:
 		c.w.cell.Refused[reason].Add(1)
+		x.access.refused(reason)
 		x.breakOff()
 	case x.kept > 0 && n.used:
 		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
@@ -224,6 +229,7 @@ func (x *exchange) elsewhere() {
 // retry reads the request anew, and chooses a node again.
 func (x *exchange) retry() {
 	x.backend.flow.Retries.Add(1)
+	x.access.again()
 	x.dropNode()
 	x.kept, x.seen, x.complete = 0, 0, false
 	x.client.state = reading
@@ -270,6 +276,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	}
 	x.backend.asked(c.w.loop.Now())
 	x.backend.flow.BytesIn.Add(uint64(len(p)))
+	x.access.received(len(p))
 	n.conn.Send(p)
 	if n.conn.Pending() > 0 {
 		c.conn.Pause()
@@ -283,6 +290,7 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	c := x.client
 	x.backend.answered()
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
+	x.access.sent(len(p))
 	c.conn.Send(p)
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()

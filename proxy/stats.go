@@ -33,9 +33,11 @@ type Stats struct {
 	HTTP    HTTPStats     `json:"http"`
 	// Throttles counts pauses of clients over the message rate, Rejects messages answered with
 	// "rate limited".
-	Throttles        uint64       `json:"throttles"`
-	ThrottledSeconds float64      `json:"throttled_s"`
-	Rejects          uint64       `json:"rejects"`
+	Throttles        uint64  `json:"throttles"`
+	ThrottledSeconds float64 `json:"throttled_s"`
+	Rejects          uint64  `json:"rejects"`
+	// AccessLogDropped counts lines of the access log that were lost: its file took no more.
+	AccessLogDropped uint64       `json:"access_log_dropped"`
 	Reload           *ReloadStats `json:"reload,omitempty"` // the last one; nil before the first
 }
 

@@ -60,6 +60,7 @@ func (s *Stats) addWorker(c *board.Worker) {
 	s.Throttles += c.Throttles.Load()
 	s.ThrottledSeconds += time.Duration(c.ThrottledNs.Load()).Seconds()
 	s.Rejects += c.Rejects.Load()
+	s.AccessLogDropped += c.AccessLogDropped.Load()
 }
 
 func sourceStats(b *board.Board) SourceStats {

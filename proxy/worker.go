@@ -48,7 +48,8 @@ type worker struct {
 	beatDue   int64          // when beat should fire, to tell how late the loop is
 	inspector *mcp.Inspector // spare, see takeInspector
 	scratch   []byte         // for answers
-	complaint int64          // when complain last logged something, 0 = never
+	access    access
+	complaint int64 // when complain last logged something, 0 = never
 }
 
 // Worker plays the role of a worker process until the master ends it or is
@@ -72,7 +73,9 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	// cheaper than letting it double.
 	debug.SetGCPercent(25)
 	prefork.Shed()
-	return w.loop.Run()
+	err = w.loop.Run()
+	w.access.close(w)
+	return err
 }
 
 // reporter takes messages for the master; it is a prefork.Child.
@@ -211,6 +214,7 @@ func (w *worker) apply(s WorkerSpec) error {
 		}
 	}
 	w.syncNodes()
+	w.access.apply(w)
 	return w.http.apply(&s)
 }
 
@@ -284,6 +288,7 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.cell.LoopLagNs.Store(max(0, now-w.beatDue))
 	w.beatDue = now + int64(heartbeat)
 	w.loop.Schedule(&w.beat, heartbeat, w)
+	w.access.flush()
 	w.lookForSilence()
 	w.fade()
 	w.expireNodes()

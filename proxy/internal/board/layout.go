@@ -83,7 +83,7 @@ type header struct {
 	_       [32]byte
 }
 
-const version = 2
+const version = 3
 
 var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
 
