@@ -98,7 +98,7 @@ type NodeStats struct {
 	Displaced      uint64     `json:"displaced"` // clients cut off when it went down
 	Requests       uint64     `json:"requests"`  // over HTTP
 	Responses      Responses  `json:"responses"`
-	Latency        Latency    `json:"latency"` // from an HTTP request to the head of its response
+	Latency        Latency    `json:"latency"` // from an HTTP request to the head of its response, over the last minute
 	StateChanges   uint64     `json:"state_changes"`
 	Rates          Rates      `json:"rates"`
 	Connect        Latency    `json:"connect"` // time to connect to it, over the last minute
