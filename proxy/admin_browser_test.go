@@ -143,7 +143,7 @@ func TestPageIsLive(t *testing.T) {
 	b := serve(t, startNodes(t, 2), func(s *Spec) { s.Sticky.TCP = StickyNone })
 	p := browse(t, b)
 	p.eventually(`document.querySelectorAll("#node-table tbody tr").length`, "2")
-	p.eventually(`document.querySelectorAll("#charts .uplot canvas").length`, "4")
+	p.eventually(`document.querySelectorAll("#charts .uplot canvas").length`, "6")
 	p.eventually(`document.querySelectorAll("#worker-table tbody tr").length`, fmt.Sprint(len(b.stats().Workers)))
 	p.eventually(`document.querySelectorAll("#listener-table tbody tr").length`, "3")
 	p.eventually(`document.getElementById("live").textContent`, "live")

@@ -65,6 +65,11 @@ func (m *master) csvRows(s *Stats) []csvRow {
 	spec := &m.now.Load().spec
 	all, _ := m.recorder.peaks(nil)
 	rows := []csvRow{frontendRow(s, all)}
+	for _, name := range []string{fileHTTP} {
+		if slices.ContainsFunc(s.Listeners, func(l ListenerStats) bool { return l.Name == name }) {
+			rows = append(rows, httpFrontendRow(name, s, all))
+		}
+	}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		_, peak := m.recorder.peaks(n)
@@ -89,6 +94,20 @@ func frontendRow(s *Stats, p peak) csvRow {
 	return row
 }
 
+// httpFrontendRow counts requests. Connections are counted in the row of TCP, those over HTTP too.
+func httpFrontendRow(name string, s *Stats, p peak) csvRow {
+	row := csvRow{"pxname": name, "svname": "FRONTEND", "status": "OPEN", "mode": "http"}
+	if s.State == StateDraining {
+		row["status"] = "STOP"
+	}
+	row.process(csvFrontend, 4, 0)
+	row.rate("req_rate", "req_rate_max", s.Rates.Requests, p.requests)
+	row.requests(s.HTTP.Requests, s.HTTP.Responses)
+	row.count("ereq", s.Refused.BadRequest+s.Refused.TooLarge+s.Refused.Slow)
+	row.count("dreq", s.Refused.MessageRate)
+	return row
+}
+
 func serverRow(n *NodeStats, now time.Time, sid int, checks *Checks, p peak) csvRow {
 	row := csvRow{"pxname": "nodes", "svname": n.Name, "mode": "tcp", "addr": n.Address, "bck": "0"}
 	row["status"] = map[string]string{NodeUp: "UP", NodeDown: "DOWN", NodeDraining: "DRAIN", NodeMaintenance: "MAINT"}[n.State]
@@ -97,7 +116,8 @@ func serverRow(n *NodeStats, now time.Time, sid int, checks *Checks, p peak) csv
 	row.rate("rate", "rate_max", n.Rates.Connections, p.rate)
 	row.traffic(*n)
 	row.upstream(*n)
-	row.times(n.Connect)
+	row.times(n.Connect, n.Latency)
+	row.requests(n.Requests, n.Responses)
 	row.count("weight", uint64(math.Ceil(n.Weight)))
 	row.count("uweight", uint64(n.FullWeight))
 	row.count("act", uint64(one(n.State == NodeUp)))
@@ -134,6 +154,7 @@ func backendRow(s *Stats, spec *Spec, p peak) csvRow {
 	row.rate("rate", "rate_max", s.Rates.Connections-s.Rates.Refused, p.rate)
 	row.traffic(total)
 	row.upstream(total)
+	row.requests(total.Requests, total.Responses)
 	row.count("weight", weight)
 	row.count("act", up)
 	return row
@@ -150,6 +171,8 @@ func sumNodes(s *Stats) (sum NodeStats) {
 		sum.ConnectErrors += n.ConnectErrors
 		sum.Resets += n.Resets
 		sum.Retries += n.Retries
+		sum.Requests += n.Requests
+		sum.Responses.add(n.Responses)
 	}
 	return sum
 }
@@ -194,10 +217,33 @@ func (r csvRow) upstream(n NodeStats) {
 }
 
 // times is in ms.
-func (r csvRow) times(connect Latency) {
+func (r csvRow) times(connect, answer Latency) {
 	if connect.Count > 0 {
 		r.count("ctime", uint64(math.Round(connect.Mean/1000)))
 	}
+	if answer.Count > 0 {
+		r.count("rtime", uint64(math.Round(answer.Mean/1000)))
+	}
+}
+
+// requests is what there is of HTTP; where there is none the columns stay empty, as in mode tcp.
+func (r csvRow) requests(total uint64, responses Responses) {
+	if total == 0 && r["mode"] != "http" {
+		return
+	}
+	r.count("req_tot", total)
+	for i, n := range responses.each() {
+		r.count("hrsp_"+statusClasses[i], n)
+	}
+	r.count("hrsp_other", 0)
+}
+
+func (r *Responses) add(o Responses) {
+	r.Informational += o.Informational
+	r.Successful += o.Successful
+	r.Redirection += o.Redirection
+	r.ClientError += o.ClientError
+	r.ServerError += o.ServerError
 }
 
 // checkCode names the result of a check as HAProxy does.

@@ -31,6 +31,7 @@ type exchange struct {
 	kept  uint32 // length of the request while it stays in the client's input, to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
+	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
 	alive    int64           // of an event stream: when something passed last, or the client took a comment
 	frames   frameScanner    // of a tunnel, from the client
@@ -86,6 +87,7 @@ func (w *worker) takeExchange(c *httpClient) *exchange {
 // hold counts x as a connection of b.
 func (x *exchange) hold(b *backend) {
 	x.backend = b
+	x.access.at(b)
 	b.flow.Active.Add(1)
 	x.prev, x.next = nil, b.exchanges
 	if x.next != nil {
@@ -134,6 +136,7 @@ func (x *exchange) end() {
 func (x *exchange) free() {
 	c := x.client
 	c.x = nil
+	c.w.access.end(c.w, x.access, c.frontend())
 	c.discard += x.kept
 	if x.zip != nil {
 		c.w.http.zippers.put(x.zip)
@@ -167,6 +170,7 @@ func (x *exchange) refuse(no denial) {
 	c := x.client
 	if x.headed {
 		c.w.cell.Refused[no.reason].Add(1)
+		x.access.refused(no.reason)
 		x.breakOff()
 		return
 	}
@@ -215,6 +219,7 @@ func (x *exchange) lost(reason board.Reason) {
 		c.conn.CloseAfterFlush()
 	case x.headed:
 		c.w.cell.Refused[reason].Add(1)
+		x.access.refused(reason)
 		x.breakOff()
 	case x.kept > 0 && n.used:
 		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
@@ -236,6 +241,7 @@ func (x *exchange) elsewhere() {
 // retry reads the request anew, and chooses a node again.
 func (x *exchange) retry() {
 	x.backend.flow.Retries.Add(1)
+	x.access.again()
 	x.dropNode()
 	x.kept, x.seen, x.complete = 0, 0, false
 	x.client.state = reading
@@ -281,6 +287,7 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	c := x.client
 	x.backend.answered()
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
+	x.access.sent(len(p))
 	c.conn.Send(p)
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()

@@ -105,4 +105,5 @@ func (c *httpClient) say(r denial, keep, bare bool) {
 	out := r.append(w.scratch[:0], keep, bare)
 	w.scratch = out[:0]
 	c.conn.Send(out)
+	c.logDenial(r, len(out))
 }

@@ -59,6 +59,7 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 	if x == nil {
 		x = w.takeExchange(c)
 		x.classify(r)
+		x.access = w.access.beginHTTP(w, c.addr, r)
 		c.served++
 		w.cell.Requests.Add(1)
 	}
@@ -277,6 +278,7 @@ func (x *exchange) countBatch() {
 func (x *exchange) send(out []byte) {
 	c, w, n := x.client, x.client.w, x.node
 	x.backend.flow.BytesIn.Add(uint64(len(out)))
+	x.access.received(len(out))
 	x.backend.asked(w.loop.Now())
 	n.conn.Send(out)
 	switch {

@@ -51,6 +51,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		}
 	}
 	x.backend.flow.BytesOut.Add(uint64(consumed))
+	x.access.sent(consumed)
 	w.scratch = out[:0]
 	c.conn.Send(out)
 	if !x.headed {
@@ -111,6 +112,7 @@ func (x *exchange) opensLegacyStream(r *http1.Response) bool {
 
 func (x *exchange) count(status int) {
 	class := status / 100
+	x.access.answered(status, x.client.w.loop.Now())
 	x.backend.flow.Responses[class].Add(1)
 	x.client.w.cell.Responses[class].Add(1)
 }

@@ -135,6 +135,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	w.cell.Messages.Add(uint64(messages))
 	x.backend.flow.Messages.Add(uint64(messages))
 	x.backend.flow.BytesIn.Add(uint64(consumed))
+	x.access.received(consumed)
 	x.backend.asked(now)
 	n.conn.Send(p[:consumed])
 	if wait > 0 {

@@ -23,12 +23,13 @@ type pair struct {
 	timer  reactor.Timer
 	w      *worker
 
-	next, prev *pair    // among the pairs of its backend; next also among the spare ones
-	backend    *backend // nil unless connecting or relaying
-	extra      *extra   // nil for most
-	lastActive int64    // when a byte last passed; begin of connecting before that
-	resumeAt   int64    // end of throttling, 0 if not throttled
-	tried      uint64   // nodes that failed this client, a bit per slot
+	next, prev *pair        // among the pairs of its backend; next also among the spare ones
+	backend    *backend     // nil unless connecting or relaying
+	extra      *extra       // nil for most
+	access     *accessEntry // nil while there is no access log
+	lastActive int64        // when a byte last passed; begin of connecting before that
+	resumeAt   int64        // end of throttling, 0 if not throttled
+	tried      uint64       // nodes that failed this client, a bit per slot
 	source     board.SlotID
 	meter      meter
 	state      pairState
@@ -105,6 +106,7 @@ func (p *pair) hold(b *backend) {
 		w.board.Sources().Enter(w.index, p.source)
 	}
 	p.backend = b
+	p.access.at(b)
 	b.flow.Active.Add(1)
 	p.prev, p.next = nil, b.pairs
 	if p.next != nil {
@@ -161,6 +163,7 @@ func (p *pair) gone() {
 		w.lingering--
 	}
 	p.release()
+	w.access.end(w, p.access, frontendTCP)
 	*p = pair{w: w, next: w.spare}
 	w.spare = p
 	w.endIfDrained()
@@ -196,6 +199,7 @@ const maxLingering = 128
 // refuse turns a client away.
 func (p *pair) refuse(reason board.Reason, wait time.Duration) {
 	p.w.cell.Refused[reason].Add(1)
+	p.access.refused(reason)
 	p.dismiss(appendRefusal(nil, reason, wait))
 }
 

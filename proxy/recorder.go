@@ -25,6 +25,8 @@ type point struct {
 	connections        int64
 	connects, messages float64 // per second
 	connectP99         float64 // µs; 0 when there was none for a while
+	requests           float64 // per second, over HTTP
+	answerP99          float64 // as connectP99
 }
 
 // moment is one second of all nodes.
@@ -37,8 +39,10 @@ type moment struct {
 type track struct {
 	last    NodeStats
 	connect [][]uint64 // histograms, the last connectWindow+1
+	answers [][]uint64 // likewise
 	rates   Rates
 	latency Latency
+	answer  Latency
 	peak    peak
 }
 
@@ -46,6 +50,7 @@ type track struct {
 type peak struct {
 	connections int64
 	rate        float64 // new connections a second
+	requests    float64 // HTTP requests a second
 }
 
 func (p *peak) see(connections int64, rate float64) {
@@ -107,14 +112,20 @@ func (r *recorder) record(s Stats) {
 		t.follow(n, elapsed)
 		r.rates.add(t.rates)
 		tracks[n.key()] = t
-		now.points[n.key()] = point{n.Connections, t.rates.Connections, t.rates.Messages, t.latency.P99}
+		now.points[n.key()] = point{
+			n.Connections, t.rates.Connections, t.rates.Messages, t.latency.P99, t.rates.Requests, t.answer.P99,
+		}
 	}
 	r.tracks = tracks
 	if !first {
 		r.rates.Connections = growth(r.last.Connections.Total, s.Connections.Total, elapsed)
+		r.rates.Requests = growth(r.last.HTTP.Requests, s.HTTP.Requests, elapsed)
+		r.rates.ClientErrors = growth(r.last.HTTP.Responses.ClientError, s.HTTP.Responses.ClientError, elapsed)
+		r.rates.ServerErrors = growth(r.last.HTTP.Responses.ServerError, s.HTTP.Responses.ServerError, elapsed)
 		r.rates.Refused = growth(r.last.Refused.Total(), s.Refused.Total(), elapsed)
 	}
 	r.peak.see(s.Connections.Active, r.rates.Connections)
+	r.peak.requests = max(r.peak.requests, r.rates.Requests)
 	r.last = s
 	r.moments = append(r.moments, now)
 	if len(r.moments) > recordKept {
@@ -129,11 +140,18 @@ func (t *track) follow(n *NodeStats, elapsed time.Duration) {
 	t.rates = ratesBetween(&t.last, n, elapsed)
 	t.peak.see(n.Connections, t.rates.Connections)
 	t.last = *n
-	t.connect = append(t.connect, n.connectTimes)
-	if len(t.connect) > connectWindow+1 {
-		t.connect = slices.Delete(t.connect, 0, 1)
-	}
+	t.connect = keep(t.connect, n.connectTimes)
 	t.latency = latencySince(t.connect[0], n.connectTimes)
+	t.answers = keep(t.answers, n.answerTimes)
+	t.answer = latencySince(t.answers[0], n.answerTimes)
+}
+
+// keep appends a histogram to those of the last connectWindow moments and the one before.
+func keep(list [][]uint64, h []uint64) [][]uint64 {
+	if list = append(list, h); len(list) > connectWindow+1 {
+		list = slices.Delete(list, 0, 1)
+	}
+	return list
 }
 
 // add adds what a node does to the whole. New connections are counted where clients arrive.
@@ -152,6 +170,7 @@ func (r *recorder) fill(s *Stats) {
 	for i := range s.Nodes {
 		if t := r.tracks[s.Nodes[i].key()]; t != nil {
 			s.Nodes[i].Rates, s.Nodes[i].Connect = t.rates, t.latency
+			s.Nodes[i].Latency = t.answer
 		}
 	}
 }

@@ -14,6 +14,8 @@ type nodeHistory struct {
 	Connects    []*float64 `json:"connections_per_s"`
 	Messages    []*float64 `json:"messages_per_s"`
 	ConnectP99  []*float64 `json:"connect_p99_us"`
+	Requests    []*float64 `json:"requests_per_s"`
+	AnswerP99   []*float64 `json:"answer_p99_us"`
 }
 
 // history returns what is kept of the nodes that there are now.
@@ -43,14 +45,20 @@ func (h *nodeHistory) append(p point, there bool) {
 		h.Connects = append(h.Connects, nil)
 		h.Messages = append(h.Messages, nil)
 		h.ConnectP99 = append(h.ConnectP99, nil)
+		h.Requests = append(h.Requests, nil)
+		h.AnswerP99 = append(h.AnswerP99, nil)
 		return
 	}
-	var p99 *float64
-	if p.connectP99 > 0 {
-		p99 = &p.connectP99
+	measured := func(v *float64) *float64 {
+		if *v > 0 {
+			return v
+		}
+		return nil
 	}
 	h.Connections = append(h.Connections, &p.connections)
 	h.Connects = append(h.Connects, &p.connects)
 	h.Messages = append(h.Messages, &p.messages)
-	h.ConnectP99 = append(h.ConnectP99, p99)
+	h.ConnectP99 = append(h.ConnectP99, measured(&p.connectP99))
+	h.Requests = append(h.Requests, &p.requests)
+	h.AnswerP99 = append(h.AnswerP99, measured(&p.answerP99))
 }

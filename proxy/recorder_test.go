@@ -68,7 +68,7 @@ func TestRates(t *testing.T) {
 	if l := s.Nodes[0].Connect; l.Count != 50 || l.P50 != 192 {
 		t.Errorf("connect times are %+v", l)
 	}
-	if all, node := r.peaks(&s.Nodes[0]); all != (peak{50, 21}) || node != (peak{25, 10}) {
+	if all, node := r.peaks(&s.Nodes[0]); all != (peak{connections: 50, rate: 21}) || node != (peak{connections: 25, rate: 10}) {
 		t.Errorf("peaks are %+v, %+v", all, node)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // The relay copies both ways and holds at most one read's worth in each: while
@@ -45,6 +46,7 @@ func (p *pair) passOn(data []byte) (consumed int) {
 	if v.forward > 0 {
 		b.asked(p.lastActive)
 		b.flow.BytesIn.Add(uint64(v.forward))
+		p.access.received(v.forward)
 		p.node.Send(data[:v.forward])
 	}
 	if v.messages > 0 {
@@ -55,6 +57,7 @@ func (p *pair) passOn(data []byte) (consumed int) {
 		p.answer(v.answer)
 	}
 	if v.tooLong {
+		p.access.refused(board.ReasonTooLarge)
 		p.dismiss(mcp.AppendError(nil, nil, mcp.CodeInvalidRequest, "message longer than "+w.spec.MaxMessage.String()))
 		return len(data)
 	}
@@ -147,6 +150,7 @@ func (n *nodeEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
 	if b := p.backend; b != nil {
 		b.answered()
 		b.flow.BytesOut.Add(uint64(len(data)))
+		p.access.sent(len(data))
 	}
 	p.toClient(data)
 	if p.client.Pending() > 0 {

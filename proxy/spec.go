@@ -53,6 +53,7 @@ type Spec struct {
 	// i-th address), SourceAuto, or empty for the kernel's choice.
 	Source        string        `yaml:"source"`
 	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
+	AccessLog     AccessLog     `yaml:"access_log"`
 }
 
 // SourceAuto as Spec.Source gives every worker a loopback address of its own towards loopback
@@ -205,6 +206,12 @@ type Timeouts struct {
 type ProxyProtocol struct {
 	AcceptFrom []string `yaml:"accept_from"` // addresses and prefixes of trusted peers
 	Send       bool     `yaml:"send"`        // to the nodes, over TCP
+}
+
+// AccessLog is about finished requests and connections, one line of JSON each.
+type AccessLog struct {
+	// File is appended to; "-" is the standard output, empty is off.
+	File string `yaml:"file"`
 }
 
 // Default returns the Spec of a configuration that says nothing. It has no nodes.

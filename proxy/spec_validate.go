@@ -121,6 +121,9 @@ func (s *Spec) validateClients(p *problems) {
 }
 
 func (s *Spec) validateHTTP(p *problems) {
+	if file := s.AccessLog.File; strings.HasSuffix(file, "/") || strings.ContainsRune(file, 0) {
+		p.add("access_log.file", "must name a file, is %q", file)
+	}
 	between(p, "http.keepalive_requests", s.HTTP.KeepaliveRequests, 0, maxRate)
 	if s.HTTP.SSEKeepalive != 0 {
 		between(p, "http.sse_keepalive", s.HTTP.SSEKeepalive, time.Second, maxDuration)

@@ -35,9 +35,11 @@ type Stats struct {
 	HTTP    HTTPStats     `json:"http"`
 	// Throttles counts pauses of clients over the message rate, Rejects messages answered with
 	// "rate limited".
-	Throttles        uint64       `json:"throttles"`
-	ThrottledSeconds float64      `json:"throttled_s"`
-	Rejects          uint64       `json:"rejects"`
+	Throttles        uint64  `json:"throttles"`
+	ThrottledSeconds float64 `json:"throttled_s"`
+	Rejects          uint64  `json:"rejects"`
+	// AccessLogDropped counts lines of the access log that were lost: its file took no more.
+	AccessLogDropped uint64       `json:"access_log_dropped"`
 	Reload           *ReloadStats `json:"reload,omitempty"` // the last one; nil before the first
 }
 
@@ -98,7 +100,7 @@ type NodeStats struct {
 	Displaced      uint64     `json:"displaced"` // clients cut off when it went down
 	Requests       uint64     `json:"requests"`  // over HTTP
 	Responses      Responses  `json:"responses"`
-	Latency        Latency    `json:"latency"` // from an HTTP request to the head of its response
+	Latency        Latency    `json:"latency"` // from an HTTP request to the head of its response, over the last minute
 	StateChanges   uint64     `json:"state_changes"`
 	Rates          Rates      `json:"rates"`
 	Connect        Latency    `json:"connect"` // time to connect to it, over the last minute

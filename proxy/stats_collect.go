@@ -62,6 +62,7 @@ func (s *Stats) addWorker(c *board.Worker) {
 	s.Throttles += c.Throttles.Load()
 	s.ThrottledSeconds += time.Duration(c.ThrottledNs.Load()).Seconds()
 	s.Rejects += c.Rejects.Load()
+	s.AccessLogDropped += c.AccessLogDropped.Load()
 }
 
 func sourceStats(b *board.Board) SourceStats {
@@ -204,6 +205,5 @@ func (m *member) stats(b *board.Board) NodeStats {
 		s.connectTimes[i] = flow.Connect[i] - m.before.Connect[i]
 		s.answerTimes[i] = flow.Answer[i] - m.before.Answer[i]
 	}
-	s.Latency = latencySince(nil, s.answerTimes)
 	return s
 }

@@ -47,6 +47,7 @@ func (w *worker) OnAcceptError(err error) {
 func (w *worker) admit(p *pair, addr netip.Addr) {
 	now := w.loop.Now()
 	p.source = w.board.Sources().Find(addr, now)
+	p.access = w.access.begin(addr, now)
 	p.meter.exempt = contains(w.limits.exempt, addr)
 	if reason, wait, ok := w.mayEnter(p.source, p.meter.exempt, now); !ok {
 		p.refuse(reason, wait)
@@ -184,6 +185,7 @@ func (w *worker) connectFailed(p *pair, err error) {
 // elsewhere gives up on p's node before a byte was exchanged with it.
 func (w *worker) elsewhere(p *pair) {
 	p.backend.flow.Retries.Add(1)
+	p.access.again()
 	p.tried |= 1 << p.backend.slot
 	p.leave()
 	if p.ends > 1 {

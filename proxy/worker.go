@@ -49,7 +49,8 @@ type worker struct {
 	beatDue   int64          // when beat should fire, to tell how late the loop is
 	inspector *mcp.Inspector // spare, see takeInspector
 	scratch   []byte         // for answers
-	complaint int64          // when complain last logged something, 0 = never
+	access    access
+	complaint int64 // when complain last logged something, 0 = never
 }
 
 // Worker plays the role of a worker process until the master ends it or is
@@ -73,7 +74,9 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	// cheaper than letting it double.
 	debug.SetGCPercent(25)
 	prefork.Shed()
-	return w.loop.Run()
+	err = w.loop.Run()
+	w.access.close(w)
+	return err
 }
 
 // reporter takes messages for the master; it is a prefork.Child.
@@ -215,6 +218,7 @@ func (w *worker) apply(s WorkerSpec) error {
 		}
 	}
 	w.syncNodes()
+	w.access.apply(w)
 	return errors.Join(w.http.apply(&s), w.tls.apply(&s))
 }
 
@@ -289,6 +293,7 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.beatDue = now + int64(heartbeat)
 	w.loop.Schedule(&w.beat, heartbeat, w)
 	w.tls.rotate(time.Now())
+	w.access.flush()
 	w.lookForSilence()
 	w.fade()
 	w.expireNodes()

@@ -91,6 +91,7 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 		if err := <-b.done; err != nil {
 			t.Error(err)
 		}
+		b.access.close(b.worker)
 		if n := shared.Active(); n != 0 {
 			t.Errorf("%d connections are still counted", n)
 		}

@@ -84,6 +84,8 @@ var comments = map[string]string{
 	"lb.timeouts.drain":                "For connections to end by themselves when the balancer stops.",
 	"lb.max_message":                   "The longest message a client may send.",
 	"lb.source":                        "Where connections to nodes come from: auto, an address, a prefix, or \"\" for the kernel's choice.",
+	"lb.access_log":                    "Finished requests and connections, one line of JSON each.",
+	"lb.access_log.file":               "Appended to; \"-\" is the standard output, \"\" is off. Reopened at reload, and when it was renamed.",
 	"lb.proxy_protocol":                "PROXY protocol version 2: the client's address across balancers.",
 	"lb.proxy_protocol.accept_from":    "Addresses and prefixes of balancers that are believed.",
 	"lb.proxy_protocol.send":           "Send it to the nodes, on TCP; over HTTP they are told by X-Forwarded-For.",

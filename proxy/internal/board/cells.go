@@ -149,7 +149,8 @@ type Worker struct {
 	Messages    atomic.Uint64 // from clients
 	Requests    atomic.Uint64 // over HTTP
 	Responses   [StatusClasses]atomic.Uint64
-	_           [4*cacheLine - 248]byte
+	// Lines of the access log that were lost; also added to by the goroutine that writes them.
+	AccessLogDropped atomic.Uint64
 }
 
 // StatusClasses is the number of classes of HTTP statuses: class 2 counts those

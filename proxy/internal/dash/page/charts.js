@@ -12,6 +12,8 @@ const quantities = [
   { title: "Connections", unit: "", field: "connections", of: (n) => n.connections, print: count },
   { title: "New connections", unit: "per second", field: "connections_per_s", of: (n) => n.rates.connections_per_s, print: rate },
   { title: "Messages", unit: "per second", field: "messages_per_s", of: (n) => n.rates.messages_per_s, print: rate },
+  { title: "HTTP requests", unit: "per second", field: "requests_per_s", of: (n) => n.rates.requests_per_s, print: rate },
+  { title: "HTTP answer time, p99", unit: "over a minute", field: "answer_p99_us", of: (n) => n.latency.p99_us || null, print: micros, log: true },
   { title: "Connect time, p99", unit: "over a minute", field: "connect_p99_us", of: (n) => n.connect.p99_us || null, print: micros, log: true },
 ];
 

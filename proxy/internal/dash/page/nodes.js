@@ -97,6 +97,29 @@ function actionCell(cell) {
   };
 }
 
+/** requestsCell tells of HTTP: how many a second, and which of them fail. */
+function requestsCell(cell) {
+  const { main, sub } = twoLines(cell);
+  return (n) => {
+    say(main, rate(n.rates.requests_per_s));
+    const parts = [[n.rates.client_errors_per_s, "4xx/s"], [n.rates.server_errors_per_s, "5xx/s"]];
+    say(sub, parts.filter(([k]) => k > 0).map(([k, what]) => `${rate(k)}\u00a0${what}`).join(", "));
+    mark(main, "class", n.rates.server_errors_per_s > 0 ? "bad" : "");
+    const r = n.responses;
+    mark(cell, "title", `${count(n.requests)} since the start; ${count(r["2xx"])} 2xx, ${count(r["3xx"])} 3xx, ${count(r["4xx"])} 4xx, ${count(r["5xx"])} 5xx`);
+  };
+}
+
+/** answerCell is the median time to the head of an answer, and the 99th percentile below. */
+function answerCell(cell) {
+  const { main, sub } = twoLines(cell);
+  return (n) => {
+    const known = n.latency.count > 0;
+    say(main, known ? micros(n.latency.p50_us) : none);
+    say(sub, known ? `p99 ${micros(n.latency.p99_us)}` : "");
+  };
+}
+
 const quantile = (q) => text((n) => (n.connect.count > 0 ? micros(n.connect[q]) : none));
 
 /** nodeTable returns what shows a snapshot. */
@@ -107,6 +130,8 @@ export function nodeTable(table) {
     { label: "Connections", kind: "num", cell: connectionsCell },
     { label: "New/s", kind: "num", cell: text((n) => rate(n.rates.connections_per_s)) },
     { label: "Messages/s", kind: "num", cell: text((n) => rate(n.rates.messages_per_s)) },
+    { label: "HTTP/s", kind: "num", cell: requestsCell },
+    { label: "Answer p50", kind: "num", cell: answerCell },
     { label: "In/s", kind: "num", cell: text((n) => bytes(n.rates.bytes_in_per_s)) },
     { label: "Out/s", kind: "num", cell: text((n) => bytes(n.rates.bytes_out_per_s)) },
     { label: "Connect p50", kind: "num", cell: quantile("p50_us") },

@@ -25,6 +25,8 @@ export function totals(list) {
       ["Nodes up", up, { small: `of ${s.nodes.length}`, bad: s.nodes.some((n) => n.state === "down" && !n.leaving) }],
       ["New clients", rate(s.rates.connections_per_s), { small: "/s" }],
       ["Messages", rate(s.rates.messages_per_s), { small: "/s" }],
+      ["HTTP requests", rate(s.rates.requests_per_s), { small: "/s" }],
+      ["HTTP 5xx", rate(s.rates.server_errors_per_s), { small: "/s", bad: s.rates.server_errors_per_s > 0 }],
       ["In", bytes(s.rates.bytes_in_per_s), { small: "/s" }],
       ["Out", bytes(s.rates.bytes_out_per_s), { small: "/s" }],
       ["Errors", rate(s.rates.errors_per_s), { small: "/s", bad: s.rates.errors_per_s > 0 }],
@@ -33,6 +35,18 @@ export function totals(list) {
     ]);
   };
 }
+
+/** Why single HTTP requests were refused: shown once it has happened. */
+const requestReasons = [
+  ["message_rate", "HTTP: over the rate"],
+  ["bad_request", "HTTP: malformed"],
+  ["too_large", "HTTP: too large"],
+  ["slow", "HTTP: too slow"],
+  ["session_gone", "HTTP: session gone"],
+  ["bad_reply", "HTTP: bad answer"],
+  ["node_lost", "HTTP: node lost"],
+  ["node_timeout", "HTTP: no answer"],
+];
 
 /** limits returns what shows who was turned away or slowed down. */
 export function limits(list) {
@@ -44,8 +58,10 @@ export function limits(list) {
     ["Full", count(s.refused.full)],
     ["No node up", count(s.refused.no_node)],
     ["Worker full", count(s.refused.worker_full)],
+    ...requestReasons.filter(([reason]) => s.refused[reason] > 0).map(([reason, label]) => [label, count(s.refused[reason])]),
     ["Throttled", count(s.throttles), { small: s.throttled_s >= 1 ? `for ${duration(s.throttled_s)}` : "" }],
     ["Messages rejected", count(s.rejects)],
+    ...(s.access_log_dropped > 0 ? [["Log lines dropped", count(s.access_log_dropped), { bad: true }]] : []),
     ["Addresses known", count(s.sources.tracked), { small: `of ${count(s.sources.capacity)}` }],
   ]);
 }

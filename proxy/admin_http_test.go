@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// webStats is what a balancer with a node counts that has answered n requests, a tenth of them with 500.
+func webStats(at time.Time, n uint64) Stats {
+	times := make([]uint64, board.ConnectBuckets)
+	times[11] = n // 1 to 2 ms
+	responses := Responses{Successful: n - n/10, ServerError: n / 10}
+	return Stats{
+		Time: at,
+		HTTP: HTTPStats{Requests: n, Responses: responses},
+		Nodes: []NodeStats{{
+			Name: "a", Address: "127.0.0.1:1", Requests: n, Responses: responses,
+			connectTimes: make([]uint64, board.ConnectBuckets), answerTimes: times,
+		}},
+		Refused: RefusedStats{NodeTimeout: 7}, AccessLogDropped: 5,
+		Listeners: []ListenerStats{{Name: fileHTTP}},
+	}
+}
+
+func TestRecorderOfHTTP(t *testing.T) {
+	r, at := newRecorder(), time.Unix(1000, 0)
+	for i := range uint64(5) {
+		r.record(webStats(at.Add(time.Duration(i)*time.Second), 100*i))
+	}
+	s := webStats(at, 400)
+	r.fill(&s)
+	n := &s.Nodes[0]
+	for name, rates := range map[string]Rates{"all": s.Rates, "node": n.Rates} {
+		if rates.Requests != 100 || rates.ServerErrors != 10 || rates.ClientErrors != 0 {
+			t.Errorf("%s: %+v", name, rates)
+		}
+	}
+	if n.Latency.Count != 400 || n.Latency.P50 < 1024 || n.Latency.P99 > 2048 {
+		t.Errorf("answer times %+v", n.Latency)
+	}
+	h := r.history().Nodes[0]
+	if *h.Requests[4] != 100 || h.AnswerP99[0] != nil || *h.AnswerP99[4] != n.Latency.P99 {
+		t.Errorf("history of requests %v, answers %v", h.Requests, h.AnswerP99)
+	}
+}
+
+func TestCSVOfHTTP(t *testing.T) {
+	s := webStats(time.Unix(1000, 0), 100)
+	s.Rates.Requests = 3
+	s.Nodes[0].Latency = Latency{Count: 1, Mean: 2400}
+	spec := Default()
+	for name, c := range map[string]struct{ row, want csvRow }{
+		"frontend": {httpFrontendRow(fileHTTP, &s, peak{requests: 8}), csvRow{"pxname": "http", "req_rate": "3", "req_rate_max": "8", "req_tot": "100", "hrsp_2xx": "90", "hrsp_5xx": "10"}},
+		"server":   {serverRow(&s.Nodes[0], s.Time, 1, &spec.Checks, peak{}), csvRow{"req_tot": "100", "hrsp_5xx": "10", "hrsp_other": "0", "rtime": "2"}},
+		"backend":  {backendRow(&s, &spec, peak{}), csvRow{"req_tot": "100", "hrsp_2xx": "90"}},
+	} {
+		for column, want := range c.want {
+			if got := c.row[column]; got != want {
+				t.Errorf("%s: %s is %q, want %q", name, column, got, want)
+			}
+		}
+		for column := range c.row {
+			if !slices.Contains(csvColumns, column) {
+				t.Errorf("%s: no column %s", name, column)
+			}
+		}
+	}
+}
+
+// The text of /metrics is read by the parser of those who scrape it.
+func TestMetricsText(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(&collector{stats: func() Stats { return webStats(time.Unix(1000, 0), 100) }})
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counter := func(name string, labels map[string]string) float64 {
+		t.Helper()
+	metrics:
+		for _, m := range families["erlmcp_lb_"+name].GetMetric() {
+			for _, l := range m.GetLabel() {
+				if want, ok := labels[l.GetName()]; ok && want != l.GetValue() {
+					continue metrics
+				}
+			}
+			return m.GetCounter().GetValue()
+		}
+		t.Errorf("no %s of %v", name, labels)
+		return 0
+	}
+	for _, c := range []struct {
+		name   string
+		labels map[string]string
+		want   float64
+	}{
+		{"http_requests_total", nil, 100},
+		{"http_responses_total", map[string]string{"class": "5xx"}, 10},
+		{"node_http_responses_total", map[string]string{"class": "2xx", "node": "a"}, 90},
+		{"refused_connections_total", map[string]string{"reason": "node_timeout"}, 7},
+		{"access_log_dropped_lines_total", nil, 5},
+	} {
+		if got := counter(c.name, c.labels); got != c.want {
+			t.Errorf("%s of %v is %v, want %v", c.name, c.labels, got, c.want)
+		}
+	}
+	f := families["erlmcp_lb_node_http_response_seconds"]
+	if f == nil {
+		t.Fatal("no histogram of answer times")
+	}
+	h := f.GetMetric()[0].GetHistogram()
+	for _, b := range h.GetBucket() {
+		want := uint64(0)
+		if b.GetUpperBound() >= 2.048e-3 {
+			want = 100
+		}
+		if b.GetCumulativeCount() != want {
+			t.Errorf("%d within %v s, want %d", b.GetCumulativeCount(), b.GetUpperBound(), want)
+		}
+	}
+	if h.GetSampleCount() != 100 {
+		t.Errorf("%d samples", h.GetSampleCount())
+	}
+}
