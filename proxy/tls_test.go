@@ -361,3 +361,44 @@ func TestTLSDrain(t *testing.T) {
 }
 
 var _ net.Error = wouldBlock{}
+
+// Handshakes that succeed, fail or are left give every descriptor back.
+func TestTLSLeavesNoDescriptors(t *testing.T) {
+	site := startSite(t, func(w http.ResponseWriter, _ *http.Request) {})
+	b := startWorker(t, []string{site}, func(s *Spec) { s.Limits.ConnectionsPerSecond = 0 })
+	visit := func(i int) {
+		raw := b.dialTo(b.secure, "")
+		defer raw.Close()
+		switch i % 3 {
+		case 0:
+			conn := tls.Client(raw.TCPConn, trusting(testPair()))
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			if got, err := io.ReadAll(conn); err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 200 ")) {
+				t.Errorf("%q, %v", got, err)
+			}
+		case 1:
+			raw.say("garbage")
+		}
+	}
+	idle := func() (gone bool) {
+		b.on(func() { gone = b.open == 0 })
+		return gone
+	}
+	visit(0)
+	b.eventually("the first to be gone", idle)
+	before := openFiles(t)
+	var visits sync.WaitGroup
+	for i := range 90 {
+		visits.Go(func() { visit(i) })
+	}
+	visits.Wait()
+	b.eventually("all to be gone", idle)
+	b.eventually("their descriptors to be given back", func() bool {
+		b.on(func() {
+			for slot := range b.backends {
+				b.backends[slot].forget() // pooled connections to the node
+			}
+		})
+		return openFiles(t) <= before
+	})
+}
