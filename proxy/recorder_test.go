@@ -121,7 +121,8 @@ func TestHistory(t *testing.T) {
 	text, err := json.Marshal(comes)
 	if want := `{"name":"comes","address":"127.0.0.1:2","connections":[null,null,null,null,null,null,0,0,0,0,0],` +
 		`"connections_per_s":[null,null,null,null,null,null,0,0,0,0,0],"messages_per_s":[null,null,null,null,null,null,0,0,0,0,0],` +
-		`"connect_p99_us":[null,null,null,null,null,null,null,null,null,null,null]}`; err != nil || string(text) != want {
+		`"connect_p99_us":[null,null,null,null,null,null,null,null,null,null,null],"requests_per_s":[null,null,null,null,null,null,0,0,0,0,0],` +
+		`"answer_p99_us":[null,null,null,null,null,null,null,null,null,null,null]}`; err != nil || string(text) != want {
 		t.Errorf("as JSON: %s, %v", text, err)
 	}
 }
