@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // logFile is a node's log: PATH, and PATH.1 (the newest) … PATH.KEEP for what came before. It is
@@ -99,11 +101,20 @@ func (f *logFile) begin() {
 	f.recent = f.recent[:0]
 }
 
-// ending returns the last lines of this life, indented, without a newline at the end.
+// printable keeps a node from steering the terminal that its last words are shown on.
+func printable(r rune) rune {
+	if r == '\n' || r == '\t' || unicode.IsPrint(r) && r != utf8.RuneError {
+		return r
+	}
+	return '·'
+}
+
+// ending returns the last lines of this life, indented, without a newline at the end; what cannot be
+// printed is a dot.
 func (f *logFile) ending() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	text := strings.TrimSpace(string(f.recent))
+	text := strings.TrimSpace(strings.Map(printable, string(f.recent)))
 	if text == "" {
 		return ""
 	}

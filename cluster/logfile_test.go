@@ -204,3 +204,11 @@ func TestEndingWithEmptyLines(t *testing.T) {
 		t.Errorf("ends with %q", got)
 	}
 }
+
+func TestEndingOfBinary(t *testing.T) {
+	f := testLog(t, minLogSize, 1)
+	f.write([]byte("a\x1b[2Jb\tc\x00\xffé\n"))
+	if got, want := f.ending(), "  a·[2Jb\tc··é"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -91,7 +91,9 @@ func (m *machine) obeyStop(reply chan<- error) {
 		Message: m.node.Name + " was stopped before it was ready",
 	})
 	switch m.status.State {
-	case StateStopped, StateHeld, StateBackoff, StateCrashLoop:
+	case StateStopped: // the reason stays
+		reply <- nil
+	case StateHeld, StateBackoff, StateCrashLoop:
 		m.setDue(0)
 		m.enter(StateStopped, "")
 		reply <- nil

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -35,6 +38,7 @@ type chaos struct {
 	rand *rand.Rand
 	env  []string
 	mark string
+	dir  string // of its state
 	lb   *proxy.Client
 	addr string
 
@@ -63,9 +67,11 @@ func TestChaos(t *testing.T) {
 			c.must("up")
 			c.strikeUnderLoad()
 		}
+		c.statesAreTrue()
 		c.must("up")
 		c.await("health", func() bool { return c.command("health").Run() == nil })
 		c.nothingTwice()
+		c.statesAreTrue()
 	}
 	c.must("down")
 	c.nothingIsLeft()
@@ -76,7 +82,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chaos{T: t, rand: rand.New(rand.NewPCG(seed, 0)), mark: chaosMark + "=" + dir, lb: proxy.Connect(dir)}
+	c := &chaos{T: t, rand: rand.New(rand.NewPCG(seed, 0)), mark: chaosMark + "=" + dir, dir: dir, lb: proxy.Connect(dir)}
 	t.Cleanup(func() {
 		for _, p := range c.processes() {
 			_ = syscall.Kill(p.pid, syscall.SIGKILL)
@@ -240,6 +246,59 @@ func (c *chaos) nothingTwice() {
 func (c *chaos) nothingIsLeft() {
 	c.Helper()
 	c.await("the end of all processes", func() bool { return len(c.processes()) == 0 })
+	for _, name := range []string{"cluster", "lb"} {
+		if pid, running := control.Running(c.dir, name); running {
+			c.Fatalf("%s: the lock of %s is held, by pid %d, though nothing runs", c.where, name, pid)
+		}
+	}
+}
+
+// statesAreTrue requires that what the supervisor says of itself and of its nodes becomes what the
+// kernel says of them. There may be no supervisor.
+func (c *chaos) statesAreTrue() {
+	c.Helper()
+	var lie string
+	so := func() bool {
+		s, err := cluster.Connect(c.dir).Status(c.Context())
+		switch {
+		case errors.Is(err, control.ErrNotRunning):
+			lie = "nothing runs"
+			return !slices.ContainsFunc(c.processes(), func(p chaosProcess) bool {
+				return strings.Contains(p.args, "cluster supervise") || strings.Contains(p.args, "node serve")
+			})
+		case err != nil:
+			lie = err.Error()
+			return false
+		}
+		lie = fmt.Sprintf("%+v", s)
+		return c.statusIsTrue(s)
+	}
+	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.Fatalf("%s: the status is %s; running: %v", c.where, lie, c.processes())
+		}
+	}
+}
+
+// statusIsTrue reports whether each node has the process that is said to be its own, and no other.
+func (c *chaos) statusIsTrue(s cluster.Status) bool {
+	all := c.processes()
+	if !slices.ContainsFunc(all, func(p chaosProcess) bool { return p.pid == s.PID && strings.Contains(p.args, "cluster supervise") }) {
+		return false
+	}
+	for _, n := range s.Nodes {
+		pids := []int{}
+		for _, p := range all {
+			if strings.Contains(p.args+" ", "node serve --name "+n.Name+" ") {
+				pids = append(pids, p.pid)
+			}
+		}
+		switch {
+		case n.PID == 0 && len(pids) > 0, n.PID != 0 && !slices.Equal(pids, []int{n.PID}), n.State.Serves() && n.PID == 0:
+			return false
+		}
+	}
+	return true
 }
 
 func (c *chaos) await(what string, so func() bool) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -35,6 +36,7 @@ func TestMain(m *testing.M) {
 //	exitcode N erlmcp ARGS…   run erlmcp and require its exit code, for codes other than 0 and 1
 //	freeports NAME…           put a free TCP port of 127.0.0.1 into each variable
 //
+// and the condition [mounts], which holds where a script may mount file systems in a namespace of its own,
 // and whatever a script starts in the background it must stop: the script fails when its state
 // directory still has a daemon at the end.
 func TestScripts(t *testing.T) {
@@ -64,9 +66,18 @@ func TestScripts(t *testing.T) {
 			"exitcode":  scriptExitCode,
 			"freeports": scriptFreePorts,
 		},
+		Condition:           scriptCondition,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// scriptCondition knows the conditions of scripts beyond testscript's own.
+func scriptCondition(name string) (bool, error) {
+	if name != "mounts" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp").Run() == nil, nil
 }
 
 // scriptExitCode is the script command "exitcode N PROGRAM ARGS…".
