@@ -75,8 +75,8 @@ func (m *liveHealth) take(r liveRound) {
 		if latency, ok := n.Latency(); ok {
 			seconds = latency.Seconds()
 		}
-		values := append(m.latencies[n.Name], seconds)
-		m.latencies[n.Name] = values[max(len(values)-liveLatencies, 0):]
+		values := m.latencies[n.Name]
+		m.latencies[n.Name] = append(values[max(len(values)-liveLatencies+1, 0):], seconds)
 	}
 }
 

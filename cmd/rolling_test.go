@@ -147,8 +147,11 @@ func (l *rollingLoad) post() error {
 	}
 	defer reply.Body.Close()
 	body, err := io.ReadAll(reply.Body)
-	if err != nil || reply.StatusCode != http.StatusOK {
-		return fmt.Errorf("request: %s: %s, %v", reply.Status, body, err)
+	if err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	if reply.StatusCode != http.StatusOK {
+		return fmt.Errorf("request: %s: %s", reply.Status, body)
 	}
 	l.posts.Add(1)
 	return nil

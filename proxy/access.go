@@ -169,7 +169,8 @@ func (c *httpClient) frontend() string {
 // logDenial notes an answer of the balancer itself. One without a request that could be read is a
 // line of its own.
 func (c *httpClient) logDenial(r denial, length int) {
-	w, e := c.w, (*accessEntry)(nil)
+	w := c.w
+	var e *accessEntry
 	if c.x != nil {
 		e = c.x.access
 	} else {

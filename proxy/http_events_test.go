@@ -130,6 +130,7 @@ func TestKeptAliveStreamsAreNotIdle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer resp.Body.Close()
 			if test.alive {
 				want := test.said + strings.Repeat(keepaliveComment, 12) // three times as long as the timeout
 				got := make([]byte, len(want))

@@ -148,7 +148,7 @@ func startSocketEcho(t testing.TB) (address string) {
 
 func (b *bench) socket(ctx context.Context) *websocket.Conn {
 	b.t.Helper()
-	c, _, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", nil)
+	c, _, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", nil) //nolint:bodyclose // it is the socket's
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -79,12 +80,12 @@ func (l *tlsLayer) Open(dst, sealed []byte, last bool) (opened []byte, eof bool,
 		dst = slices.Grow(dst, maxRecord)
 		n, err := l.tls.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
-		switch err {
-		case nil:
-		case errWouldBlock:
+		switch {
+		case err == nil:
+		case errors.Is(err, errWouldBlock):
 			l.wire.in = nil
 			return dst, false, nil
-		case io.EOF:
+		case errors.Is(err, io.EOF):
 			return dst, true, nil
 		default:
 			return dst, false, err

@@ -88,7 +88,7 @@ func TestCertificateReplacedUnderLoad(t *testing.T) {
 	defer cancel()
 	var sockets []*websocket.Conn
 	for range 200 {
-		sockets = append(sockets, dialWebSocket(t, ctx, browser, b.address("https")))
+		sockets = append(sockets, dialWebSocket(ctx, t, browser, b.address("https")))
 	}
 	var requests, failures atomic.Int64
 	stop := make(chan struct{})
@@ -143,7 +143,7 @@ func TestCertificateReplacedUnderLoad(t *testing.T) {
 	close(stop)
 	looping.Wait()
 	for i, ws := range sockets {
-		pingWebSocket(t, ctx, ws, strconv.Itoa(i))
+		pingWebSocket(ctx, t, ws, strconv.Itoa(i))
 	}
 	if n := strings.Count(b.log.String(), "cannot be served"); n != 1 || failures.Load() != 0 {
 		t.Errorf("%d complaints, %d failures", n, failures.Load())

@@ -99,7 +99,9 @@ func TestTLSRequest(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "https" {
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || string(body) != "https" {
 				t.Fatalf("%q, %v", body, err)
 			}
 		}
@@ -176,9 +178,9 @@ func TestTLSStreams(t *testing.T) {
 	close(next)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	ws := dialWebSocket(t, ctx, browser, b.secure)
+	ws := dialWebSocket(ctx, t, browser, b.secure)
 	for _, size := range []int{1, 1000, 100_000} {
-		pingWebSocket(t, ctx, ws, strings.Repeat("x", size))
+		pingWebSocket(ctx, t, ws, strings.Repeat("x", size))
 	}
 	_ = ws.Close(websocket.StatusNormalClosure, "")
 }
@@ -197,11 +199,11 @@ func echoWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func dialWebSocket(t testing.TB, ctx context.Context, browser *http.Client, address string) *websocket.Conn {
+func dialWebSocket(ctx context.Context, t testing.TB, browser *http.Client, address string) *websocket.Conn {
 	t.Helper()
 	timeless := *browser
 	timeless.Timeout = 0
-	ws, _, err := websocket.Dial(ctx, "wss://"+address+"/mcp/ws", &websocket.DialOptions{HTTPClient: &timeless})
+	ws, _, err := websocket.Dial(ctx, "wss://"+address+"/mcp/ws", &websocket.DialOptions{HTTPClient: &timeless}) //nolint:bodyclose // it is the socket's
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +212,7 @@ func dialWebSocket(t testing.TB, ctx context.Context, browser *http.Client, addr
 	return ws
 }
 
-func pingWebSocket(t testing.TB, ctx context.Context, ws *websocket.Conn, text string) {
+func pingWebSocket(ctx context.Context, t testing.TB, ws *websocket.Conn, text string) {
 	t.Helper()
 	if err := ws.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 		t.Fatal(err)
@@ -242,7 +244,7 @@ func TestTLSResumption(t *testing.T) {
 
 func TestTicketKeysOfTwoDays(t *testing.T) {
 	secret := make([]byte, 32)
-	if ticketKey(secret, 1) != ticketKey(secret, 1) || ticketKey(secret, 1) == ticketKey(secret, 2) || ticketKey([]byte("other"), 1) == ticketKey(secret, 1) {
+	if again := ticketKey(bytes.Clone(secret), 1); ticketKey(secret, 1) != again || ticketKey(secret, 1) == ticketKey(secret, 2) || ticketKey([]byte("other"), 1) == ticketKey(secret, 1) {
 		t.Error("keys of days")
 	}
 }

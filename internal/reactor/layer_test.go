@@ -191,7 +191,9 @@ func TestLayeredEndWaitsForResume(t *testing.T) {
 	if got, err := unsealed(peer); err != nil || string(got) != "bye" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	receive(t, "close", r.closed)
+	if err := receive(t, "close", r.closed); err != nil {
+		t.Errorf("closed with %v", err)
+	}
 }
 
 // The end of the wire is an end between two records and an error within one; so is a bad record, but

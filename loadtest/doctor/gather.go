@@ -126,7 +126,7 @@ func free(dir string) (int64, error) {
 			if err := unix.Statfs(dir, &s); err != nil {
 				return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
 			}
-			return int64(s.Bavail) * int64(s.Bsize), nil
+			return int64(s.Bavail * uint64(s.Bsize)), nil
 		case !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir):
 			return 0, err
 		}
