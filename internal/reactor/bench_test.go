@@ -89,7 +89,7 @@ func TestKeptBytesDoNotAllocate(t *testing.T) {
 }
 
 func TestIdleConnectionIsSmall(t *testing.T) {
-	if size := unsafe.Sizeof(Conn{}); size > 56 {
+	if size := unsafe.Sizeof(Conn{}); size > 48 {
 		t.Errorf("a Conn takes %d bytes", size)
 	}
 	if size := unsafe.Sizeof(Timer{}); size > 48 {

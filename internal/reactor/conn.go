@@ -33,7 +33,6 @@ type Handler interface {
 type Conn struct {
 	loop    *Loop
 	handler Handler
-	layer   *layer  // nil: what is sent and offered is what is on the wire
 	in      *buffer // input not consumed
 	out     *buffer // output not written
 	fd      int32
@@ -56,6 +55,7 @@ const (
 	flagClosing                      // CloseAfterFlush
 	flagQueued                       // in the ready list
 	flagReoffer                      // Resume: offer the input in hand again
+	flagLayered                      // there is a Layer between socket and handler: in loop.layers
 	flagSurplus                      // the layer may hold input that came before it was attached
 	flagLayerEOF                     // the stream has ended within the layer, and that is to be told
 )
@@ -117,9 +117,9 @@ func (c *Conn) Pending() int {
 // Send writes p now, as far as the kernel takes it, and keeps a copy of the
 // rest. After Close, CloseWrite or a failure it does nothing: OnClose tells.
 func (c *Conn) Send(p []byte) {
-	if c.layer != nil {
+	if c.has(flagLayered) {
 		if len(p) > 0 && c.takes() {
-			c.layer.Seal(p)
+			c.layer().Seal(p)
 		}
 		return
 	}
@@ -369,7 +369,7 @@ func (c *Conn) reoffer() {
 // readOnce does one read and offers what it brought. It returns false when
 // there is nothing more to read now.
 func (c *Conn) readOnce() bool {
-	if c.layer != nil {
+	if c.has(flagLayered) {
 		return c.readLayered()
 	}
 	into := c.loop.scratch

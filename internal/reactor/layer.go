@@ -19,7 +19,8 @@ type Layer interface {
 	CloseWrite()
 }
 
-// layer is one word in Conn where the interface would be two.
+// layer is what a layered connection has beyond others. It is kept by the loop, so that connections
+// without one, of which there may be very many, pay nothing for it.
 type layer struct {
 	Layer
 	spoken bool  // CloseWrite was called
@@ -29,22 +30,28 @@ type layer struct {
 // AttachLayered is Attach for a socket that is spoken to through a layer. What
 // the layer has in hand is offered soon, and not within the call.
 func (l *Loop) AttachLayered(c *Conn, fd int, h Handler, between Layer) error {
-	if err := l.begin(c, fd, h, flagOpen|flagWritable|flagReadable|flagSurplus); err != nil {
+	if err := l.begin(c, fd, h, flagOpen|flagWritable|flagReadable|flagLayered|flagSurplus); err != nil {
 		return err
 	}
-	c.layer = &layer{Layer: between}
+	l.layers[c.fd] = &layer{Layer: between}
 	c.enqueue()
 	return nil
 }
+
+// layer is only there while flagLayered is.
+func (c *Conn) layer() *layer { return c.loop.layers[c.fd] }
 
 // SendSealed is Send for a Layer: p goes onto the wire as it is.
 func (c *Conn) SendSealed(p []byte) { c.sendRaw(p) }
 
 // lastWords ends our stream within the layer.
 func (c *Conn) lastWords() {
-	if c.layer != nil && !c.layer.spoken && c.takes() {
-		c.layer.spoken = true
-		c.layer.CloseWrite()
+	if !c.has(flagLayered) || !c.takes() {
+		return
+	}
+	if l := c.layer(); !l.spoken {
+		l.spoken = true
+		l.CloseWrite()
 	}
 }
 
@@ -72,14 +79,15 @@ func (c *Conn) readLayered() bool {
 		}
 		sealed = c.loop.scratch[:n]
 	}
-	p, eof, err := c.layer.Open(c.loop.opened[:0], sealed, last)
+	l := c.layer()
+	p, eof, err := l.Open(c.loop.opened[:0], sealed, last)
 	c.loop.opened = p[:0]
 	if len(p) > 0 && c.has(flagOpen) {
 		c.offerOpened(p)
 	}
 	if eof || last || err != nil {
 		// Told in the next round: the offer may have to be repeated first.
-		c.layer.err = err
+		l.err = err
 		c.flags |= flagLayerEOF
 	}
 	return c.has(flagOpen)
@@ -87,7 +95,7 @@ func (c *Conn) readLayered() bool {
 
 // layerEnded tells the handler that the stream within the layer is over.
 func (c *Conn) layerEnded() {
-	if err := c.layer.err; err != nil {
+	if err := c.layer().err; err != nil {
 		c.fail(err)
 		return
 	}

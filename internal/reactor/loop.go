@@ -23,10 +23,11 @@ type Loop struct {
 	opened  []byte // what a layer made of scratch
 	now     int64
 
-	conns     []*Conn     // by descriptor
-	listeners []*Listener // few
-	ready     []*Conn     // have something to do without a new event
-	spare     []*Conn     // the ready list of the turn before, to be filled again
+	conns     []*Conn          // by descriptor
+	layers    map[int32]*layer // likewise
+	listeners []*Listener      // few
+	ready     []*Conn          // have something to do without a new event
+	spare     []*Conn          // the ready list of the turn before, to be filled again
 	dying     []dying
 
 	mu      sync.Mutex
@@ -58,7 +59,7 @@ func NewLoop(o Options) (*Loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Loop{poller: p, scratch: make([]byte, o.ScratchBytes), now: mono.Now()}
+	l := &Loop{poller: p, scratch: make([]byte, o.ScratchBytes), layers: make(map[int32]*layer), now: mono.Now()}
 	l.wheel.now = l.now / tick
 	return l, nil
 }
@@ -194,6 +195,9 @@ func (l *Loop) bury() {
 		c, err := l.dying[i].conn, l.dying[i].err
 		l.dying[i] = dying{}
 		l.conns[c.fd] = nil
+		if c.has(flagLayered) {
+			delete(l.layers, c.fd)
+		}
 		closeFD(int(c.fd))
 		h := c.handler
 		c.flags = 0
