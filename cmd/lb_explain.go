@@ -14,28 +14,52 @@ import (
 
 func newLBExplainCommand(a *app) *cobra.Command {
 	var format outputFormat
+	var session, cookie string
 	cmd := &cobra.Command{
-		Use:   "explain ADDRESS [--json]",
+		Use:   "explain CLIENT | --session ID | --cookie VALUE [--json]",
 		Short: "Show what would happen to a client, and why",
 		Long: `Show whether a client that connected now from this address would be let in, which node it would go
-to, and why: bans, limits, stickiness and the balance algorithm. It changes nothing.`,
-		Args: cobra.ExactArgs(1),
+to, and why: bans, limits, stickiness and the balance algorithm; and the same for an HTTP request of it.
+
+With --session or --cookie, show which node the Mcp-Session-Id or the SERVERID cookie of a client names,
+and what would become of a request with it.
+
+It changes nothing.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("session") || cmd.Flags().Changed("cookie") {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			e, err := proxy.Connect(a.stateDir()).Explain(cmd.Context(), args[0])
+			client := proxy.Connect(a.stateDir())
+			if len(args) == 0 {
+				kind, value := proxy.TagSession, session
+				if cmd.Flags().Changed("cookie") {
+					kind, value = proxy.TagCookie, strings.TrimPrefix(cookie, "SERVERID=")
+				}
+				e, err := client.ExplainTag(cmd.Context(), kind, value)
+				if err != nil {
+					return startHint(err)
+				}
+				return a.print(format, e, func() error { a.printTag(&e); return nil })
+			}
+			e, err := client.Explain(cmd.Context(), args[0])
 			if err != nil {
 				return startHint(err)
 			}
 			return a.print(format, e, func() error { return a.printExplanation(&e) })
 		},
 	}
+	cmd.Flags().StringVar(&session, "session", "", "the Mcp-Session-Id of a client")
+	cmd.Flags().StringVar(&cookie, "cookie", "", "the value of a client's SERVERID cookie")
+	cmd.MarkFlagsMutuallyExclusive("session", "cookie")
 	format.addOutputFlags(cmd)
 	return cmd
 }
 
 func (a *app) printExplanation(e *proxy.Explanation) error {
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(a.stdout, "%-12s %s\n", name, fmt.Sprintf(format, args...))
-	}
+	row := a.explanationRow
 	row("client", "%s", e.Source)
 	if e.Accepted {
 		row("verdict", "%s, goes to %s", a.stdout.Paint(term.Green, "accepted"), strings.Join(e.Nodes, " or "))
@@ -48,12 +72,43 @@ func (a *app) printExplanation(e *proxy.Explanation) error {
 	row("connections", "%d held, %s", e.Connections, rateText(e.Connection))
 	row("messages", "%s", rateText(e.Message))
 	row("sticky", "%s", orDash(e.Sticky))
+	if h := e.HTTP; h != nil {
+		if h.Accepted {
+			row("http", "%s, goes to %s", a.stdout.Paint(term.Green, "accepted"), strings.Join(h.Nodes, " or "))
+		} else {
+			row("http", "%s (%s)", a.stdout.Paint(term.Red, "refused"), h.Reason)
+		}
+		row("because", "%s", h.Why)
+		row("decided by", "%s", strings.Join(h.Order, ", else "))
+	}
 	fmt.Fprintln(a.stdout)
 	t := a.stdout.Table("NODE", ">CLIENTS", ">EXPECTED", ">MAX", ">WEIGHT", "EXCLUDED")
 	for _, c := range e.Choices {
 		t.Row(c.Name, c.Connections, c.Pledged, c.Max, strconv.FormatFloat(c.Weight, 'g', 3, 64), c.Excluded)
 	}
 	return t.Flush()
+}
+
+func (a *app) explanationRow(name, format string, args ...any) {
+	fmt.Fprintf(a.stdout, "%-12s %s\n", name, fmt.Sprintf(format, args...))
+}
+
+func (a *app) printTag(e *proxy.TagExplanation) {
+	row := a.explanationRow
+	node := orDash(e.Node)
+	if e.State != "" {
+		node += " (" + e.State + ")"
+	}
+	row("names", "%s", node)
+	switch {
+	case e.Kept:
+		row("verdict", "%s, goes to %s", a.stdout.Paint(term.Green, "accepted"), e.Node)
+	case e.Status != 0:
+		row("verdict", "%s with status %d", a.stdout.Paint(term.Red, "refused"), e.Status)
+	default:
+		row("verdict", "goes where a request without the %s goes", e.Kind)
+	}
+	row("because", "%s", e.Why)
 }
 
 func rateText(r proxy.RateState) string {

@@ -127,7 +127,7 @@ func (a *access) beginHTTP(w *worker, client netip.Addr, r *http1.Request) *acce
 	}
 	b := e.request
 	b = accesslog.AppendString(append(b, `,"method":`...), r.Method, accessWord)
-	b = accesslog.AppendString(append(b, `,"path":`...), r.Path, accessPath)
+	b = accesslog.AppendString(append(b, `,"path":`...), w.http.loggedPath(r), accessPath)
 	b = strconv.AppendBool(append(b, `,"session":`...), r.Get("mcp-session-id") != nil)
 	b = appendMember(b, `,"version":`, r.Get("mcp-protocol-version"), accessWord)
 	b = appendMember(b, `,"mcp_method":`, r.Get("mcp-method"), accessName)
@@ -135,6 +135,23 @@ func (a *access) beginHTTP(w *worker, client netip.Addr, r *http1.Request) *acce
 	b = appendMember(b, `,"user_agent":`, r.Get("user-agent"), accessAgent)
 	e.request = b
 	return e
+}
+
+// loggedPath is what of a path may be known: of an endpoint of a legacy event stream, which may have its
+// session id anywhere, only the prefix of its route. Where a node named an endpoint outside of the
+// routes of such streams, its tag tells.
+func (f *frontend) loggedPath(r *http1.Request) []byte {
+	route := f.routeOf(r.Path)
+	if route == nil || route.kind != legacySSE {
+		if _, _, tagged := f.ring.Endpoint(*endOfTarget(r)); !tagged {
+			return r.Path
+		}
+	}
+	shown := 1 // the slash
+	if route != nil {
+		shown = max(shown, len(route.prefix))
+	}
+	return r.Path[:min(shown, len(r.Path))]
 }
 
 // appendMember appends a member, unless there is no value.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/accesslog"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -99,6 +100,43 @@ func TestAccessLogOfHTTP(t *testing.T) {
 	text, _ := os.ReadFile(path)
 	if bytes.Contains(text, []byte("secret")) || bytes.Contains(text, []byte("nobody-may-know")) {
 		t.Errorf("a secret in the log: %s", text)
+	}
+}
+
+// Whatever a node puts where into the endpoint of a legacy event stream, its session id stays unknown.
+func TestLoggedPath(t *testing.T) {
+	ring, err := affinity.New(make([]byte, affinity.MinKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring.SetNodes([]string{"n0"})
+	tagged := func(uri string) string { return string(ring.AppendEndpoint(nil, []byte(uri), 0)) }
+	f := frontend{ring: ring, routes: newRoutes([]Route{{"/mcp/sse", RouteSSE}, {"/app", RouteHTTP}})}
+	for _, c := range []struct{ target, want string }{
+		{"/mcp/sse", "/mcp/sse"},
+		{"/mcp/sse/", "/mcp/sse"},
+		{"/mcp/sse?session=secret", "/mcp/sse"},
+		{"/mcp/sse/secret", "/mcp/sse"}, // not tagged: lb.sticky.mcp_session is off
+		{tagged("/mcp/sse/secret"), "/mcp/sse"},
+		{tagged("/mcp/sse/secret/post"), "/mcp/sse"},
+		{tagged("/mcp/sse/secret?a=b"), "/mcp/sse"},
+		{tagged("/messages/secret"), "/"},
+		{tagged("/messages/secret/"), "/"},
+		{tagged("/messages/secret/post"), "/"},
+		{tagged("/messages/?session=secret"), "/"},
+		{tagged("/secret"), "/"},
+		{tagged("/app/secret"), "/app"},
+		{"/messages/public", "/messages/public"},
+		{"/app/a~b", "/app/a~b"},
+		{"*", "*"},
+	} {
+		r := http1.Request{Path: []byte(c.target)}
+		if path, query, ok := strings.Cut(c.target, "?"); ok {
+			r.Path, r.Query = []byte(path), []byte(query)
+		}
+		if got := string(f.loggedPath(&r)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.target, got, c.want)
+		}
 	}
 }
 

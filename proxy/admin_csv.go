@@ -60,16 +60,12 @@ func (m *master) serveCSV(w http.ResponseWriter, _ *http.Request) {
 	out.Flush()
 }
 
-// csvRows are the frontend "tcp", the servers of the backend "nodes", and that backend.
+// csvRows are the frontends, the servers of the backend "nodes", and that backend.
 func (m *master) csvRows(s *Stats) []csvRow {
 	spec := &m.now.Load().spec
 	all, _ := m.recorder.peaks(nil)
 	rows := []csvRow{frontendRow(s, all)}
-	for _, name := range []string{fileHTTP} {
-		if slices.ContainsFunc(s.Listeners, func(l ListenerStats) bool { return l.Name == name }) {
-			rows = append(rows, httpFrontendRow(name, s, all))
-		}
-	}
+	rows = append(rows, webFrontendRows(s, all)...)
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		_, peak := m.recorder.peaks(n)
@@ -94,18 +90,37 @@ func frontendRow(s *Stats, p peak) csvRow {
 	return row
 }
 
-// httpFrontendRow counts requests. Connections are counted in the row of TCP, those over HTTP too.
-func httpFrontendRow(name string, s *Stats, p peak) csvRow {
-	row := csvRow{"pxname": name, "svname": "FRONTEND", "status": "OPEN", "mode": "http"}
-	if s.State == StateDraining {
-		row["status"] = "STOP"
+// webFrontendRows are the frontends "http" and "https", as far as they listen. Requests are counted
+// without regard to how they came, so that they are in one row only: that of "http" if both listen.
+func webFrontendRows(s *Stats, p peak) (rows []csvRow) {
+	counted := false
+	for i, name := range []string{fileHTTP, fileHTTPS} {
+		if !slices.ContainsFunc(s.Listeners, func(l ListenerStats) bool { return l.Name == name }) {
+			continue
+		}
+		row := csvRow{"pxname": name, "svname": "FRONTEND", "status": "OPEN", "mode": "http"}
+		if s.State == StateDraining {
+			row["status"] = "STOP"
+		}
+		row.process(csvFrontend, 4+i, 0)
+		if !counted {
+			counted = true
+			row.requestsOf(s, p)
+		}
+		if name == fileHTTPS {
+			row.count("ssl_failed_handshake", s.Refused.Handshake)
+		}
+		rows = append(rows, row)
 	}
-	row.process(csvFrontend, 4, 0)
-	row.rate("req_rate", "req_rate_max", s.Rates.Requests, p.requests)
-	row.requests(s.HTTP.Requests, s.HTTP.Responses)
-	row.count("ereq", s.Refused.BadRequest+s.Refused.TooLarge+s.Refused.Slow)
-	row.count("dreq", s.Refused.MessageRate)
-	return row
+	return rows
+}
+
+// requestsOf counts requests. Connections are counted in the row of TCP, those over HTTP too.
+func (r csvRow) requestsOf(s *Stats, p peak) {
+	r.rate("req_rate", "req_rate_max", s.Rates.Requests, p.requests)
+	r.requests(s.HTTP.Requests, s.HTTP.Responses)
+	r.count("ereq", s.Refused.BadRequest+s.Refused.TooLarge+s.Refused.Slow)
+	r.count("dreq", s.Refused.MessageRate)
 }
 
 func serverRow(n *NodeStats, now time.Time, sid int, checks *Checks, p peak) csvRow {

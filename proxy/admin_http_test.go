@@ -60,7 +60,7 @@ func TestCSVOfHTTP(t *testing.T) {
 	s.Nodes[0].Latency = Latency{Count: 1, Mean: 2400}
 	spec := Default()
 	for name, c := range map[string]struct{ row, want csvRow }{
-		"frontend": {httpFrontendRow(fileHTTP, &s, peak{requests: 8}), csvRow{"pxname": "http", "req_rate": "3", "req_rate_max": "8", "req_tot": "100", "hrsp_2xx": "90", "hrsp_5xx": "10"}},
+		"frontend": {webFrontendRows(&s, peak{requests: 8})[0], csvRow{"pxname": "http", "req_rate": "3", "req_rate_max": "8", "req_tot": "100", "hrsp_2xx": "90", "hrsp_5xx": "10"}},
 		"server":   {serverRow(&s.Nodes[0], s.Time, 1, &spec.Checks, peak{}), csvRow{"req_tot": "100", "hrsp_5xx": "10", "hrsp_other": "0", "rtime": "2"}},
 		"backend":  {backendRow(&s, &spec, peak{}), csvRow{"req_tot": "100", "hrsp_2xx": "90"}},
 	} {
@@ -133,5 +133,28 @@ func TestMetricsText(t *testing.T) {
 	}
 	if h.GetSampleCount() != 100 {
 		t.Errorf("%d samples", h.GetSampleCount())
+	}
+}
+
+// Requests are counted in one row, whatever listens.
+func TestCSVOfListeners(t *testing.T) {
+	for _, c := range []struct{ listeners, rows []string }{
+		{[]string{fileTCP}, nil},
+		{[]string{fileTCP, fileHTTP}, []string{"http 100 "}},
+		{[]string{fileTCP, fileHTTPS}, []string{"https 100 6"}},
+		{[]string{fileTCP, fileHTTP, fileHTTPS}, []string{"http 100 ", "https  6"}},
+	} {
+		s := webStats(time.Unix(1000, 0), 100)
+		s.Refused.Handshake, s.Listeners = 6, nil
+		for _, name := range c.listeners {
+			s.Listeners = append(s.Listeners, ListenerStats{Name: name})
+		}
+		var rows []string
+		for _, row := range webFrontendRows(&s, peak{}) {
+			rows = append(rows, row["pxname"]+" "+row["req_tot"]+" "+row["ssl_failed_handshake"])
+		}
+		if !slices.Equal(rows, c.rows) {
+			t.Errorf("%v: rows %q, want %q", c.listeners, rows, c.rows)
+		}
 	}
 }

@@ -92,6 +92,12 @@ func (c *Client) Explain(ctx context.Context, client string) (e Explanation, err
 	return e, err
 }
 
+// ExplainTag says which node a session id (TagSession) or cookie value (TagCookie) of a client names.
+func (c *Client) ExplainTag(ctx context.Context, kind, value string) (e TagExplanation, err error) {
+	err = c.control.Do(ctx, http.MethodPost, pathTag, tagRequest{kind, value}, &e)
+	return e, err
+}
+
 // Reload has the balancer read its configuration again. On an error it goes on with the old one.
 func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
 	err = c.control.Do(ctx, http.MethodPost, pathReload, nil, &r)

@@ -19,6 +19,7 @@ const (
 	pathBans    = "/v1/bans"
 	pathUnban   = "/v1/unban"
 	pathExplain = "/v1/explain"
+	pathTag     = "/v1/explain/tag"
 	pathToken   = "/v1/token"
 )
 
@@ -77,6 +78,13 @@ func (m *master) controlHandler() http.Handler {
 			addr = source.Addr() // any of its addresses
 		}
 		return m.explain(addr.Unmap(), source), nil
+	})
+	handle("POST", pathTag, func(r *http.Request) (any, error) {
+		var q tagRequest
+		if err := control.Read(r, &q); err != nil {
+			return nil, err
+		}
+		return m.explainTag(q)
 	})
 	return mux
 }

@@ -28,6 +28,8 @@ type Explanation struct {
 	Connection  RateState    `json:"connection_rate"`
 	Message     RateState    `json:"message_rate"`
 	Choices     []NodeChoice `json:"choices"`
+
+	HTTP *HTTPExplanation `json:"http,omitempty"` // nil without an HTTP listener
 }
 
 // RateState is where a source stands with one of its rates.
@@ -65,14 +67,25 @@ func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
 	if spec.Sticky.TCP != StickySource {
 		bound = board.NoNode
 	}
-	switch active := m.board.Active(); {
-	case e.refusedByLimits(&limits):
-	case active >= int64(spec.MaxConnections):
-		e.refuse(board.ReasonFull, "all %d places are taken (lb.max_connections)", spec.MaxConnections)
-	default:
-		e.choose(m, spec.Balance, addr, bound)
+	if spec.Listen.HTTP != "" || spec.Listen.HTTPS != "" {
+		e.HTTP = m.explainHTTP(&spec, &limits, e, addr)
+	}
+	if e.enter(m, &spec, &limits) {
+		e.choose(m, spec.Balance, addr, bound, 0)
 	}
 	return e
+}
+
+// enter does what worker.mayEnter does.
+func (e *Explanation) enter(m *master, spec *Spec, l *limits) bool {
+	if e.refusedByLimits(l) {
+		return false
+	}
+	if m.board.Active() >= int64(spec.MaxConnections) {
+		e.refuse(board.ReasonFull, "all %d places are taken (lb.max_connections)", spec.MaxConnections)
+		return false
+	}
+	return true
 }
 
 // recall fills in what is known of a source, and returns the node it stays with.
@@ -119,14 +132,15 @@ func (e *Explanation) refuse(r board.Reason, why string, args ...any) {
 	e.Reason, e.Why = r.String(), fmt.Sprintf(why, args...)
 }
 
-// choose does what worker.choose does for a source that stays with the node in slot bound.
-func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound int) {
+// choose does what worker.choose does for a source that stays with the node in slot bound. Slots in
+// without, a bit for each, are left out.
+func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound int, without uint64) {
 	var backends [board.MaxNodes]*backend
 	for _, s := range m.members.slots() {
 		backends[s.Slot] = newBackend(m.board, 0, s)
 	}
 	p := picker{balance: balance}
-	list, full := p.candidates(m.board, &backends, 0)
+	list, full := p.candidates(m.board, &backends, without)
 	if bound != board.NoNode && backends[bound] != nil {
 		e.Sticky = backends[bound].name
 	}

@@ -49,11 +49,19 @@ func newRoutes(list []Route) []route {
 
 // kindOf is where requests for path go.
 func (f *frontend) kindOf(path []byte) kind {
+	if r := f.routeOf(path); r != nil {
+		return r.kind
+	}
+	return plainHTTP
+}
+
+// routeOf finds the route of path, nil if there is none.
+func (f *frontend) routeOf(path []byte) *route {
 	for i := range f.routes {
 		r := &f.routes[i]
 		if bytes.HasPrefix(path, r.prefix) && (len(path) == len(r.prefix) || path[len(r.prefix)] == '/') {
-			return r.kind
+			return r
 		}
 	}
-	return plainHTTP
+	return nil
 }

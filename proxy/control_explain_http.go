@@ -1,0 +1,170 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// HTTPExplanation is what would happen to an HTTP request of a client on a new connection.
+type HTTPExplanation struct {
+	Accepted bool   `json:"accepted"`
+	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
+	// Nodes is where a request without session and cookie would go: one, or any of several.
+	Nodes []string `json:"nodes"`
+	Why   string   `json:"why"`
+	// Order is what decides about a request's node: the first of them that the request has.
+	Order []string `json:"order"`
+}
+
+// explainHTTP goes the way of httpClient.examine and worker.route, behind that of a connection.
+func (m *master) explainHTTP(spec *Spec, limits *limits, e Explanation, addr netip.Addr) *HTTPExplanation {
+	h := &HTTPExplanation{Order: requestOrder(spec)}
+	if e.enter(m, spec, limits) {
+		waits := e.Message.WaitMs > 0 && !e.Exempt
+		if waits && spec.Limits.Action != ActionThrottle {
+			e.refuse(board.ReasonMessageRate, "it sends too often (lb.limits.messages_per_second: %d)", e.Message.PerSecond)
+		} else {
+			e.choose(m, spec.Balance, addr, board.NoNode, m.withoutHTTP())
+			if waits && e.Accepted {
+				e.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.messages_per_second: %d)", e.Message.WaitMs, e.Message.PerSecond)
+			}
+		}
+	}
+	h.Accepted, h.Reason, h.Nodes, h.Why = e.Accepted, e.Reason, e.Nodes, e.Why
+	return h
+}
+
+// requestOrder is the order in which worker.route looks for a node.
+func requestOrder(spec *Spec) []string {
+	var order []string
+	if spec.Sticky.MCPSession {
+		order = append(order, "session (Mcp-Session-Id)", "legacy event stream (the URI to post to)")
+	}
+	if spec.Sticky.HTTP == StickyCookie {
+		order = append(order, "cookie ("+cookieName+")")
+	}
+	if spec.Sticky.TCP == StickySource {
+		order = append(order, "source (WebSockets and legacy event streams only)")
+	}
+	return append(order, "balance ("+string(spec.Balance)+")")
+}
+
+// withoutHTTP has a bit for each slot whose node has no HTTP port.
+func (m *master) withoutHTTP() (slots uint64) {
+	for _, s := range m.members.slots() {
+		if s.Node.HTTP == 0 {
+			slots |= 1 << s.Slot
+		}
+	}
+	return slots
+}
+
+// What a tag is part of.
+const (
+	TagSession = "session"
+	TagCookie  = "cookie"
+)
+
+// TagExplanation is which node a session id or cookie names, and what would become of a request with
+// it.
+type TagExplanation struct {
+	Kind   string `json:"kind"`   // TagSession, TagCookie
+	Tagged bool   `json:"tagged"` // it looks like one that a balancer made
+	Node   string `json:"node,omitempty"`
+	State  string `json:"state,omitempty"` // of the node
+	// Kept is whether the request goes to that node. If not, one with a session is answered with Status,
+	// unless that is 0: it then goes where one without would go.
+	Kept   bool   `json:"kept"`
+	Status int    `json:"status,omitempty"`
+	Why    string `json:"why"`
+}
+
+// tagRequest asks about a tagged value.
+type tagRequest struct {
+	Kind  string `json:"kind"`
+	Value string `json:"value"`
+}
+
+// explainTag goes the way of worker.pinnedTo and worker.cookieNode. The key stays here.
+func (m *master) explainTag(q tagRequest) (TagExplanation, error) {
+	now := m.now.Load()
+	e := TagExplanation{Kind: q.Kind}
+	ring, err := affinity.New(now.key)
+	if err != nil {
+		return e, err
+	}
+	slots, names := m.members.slots(), make([]string, board.MaxNodes)
+	for _, s := range slots {
+		names[s.Slot] = s.Node.Name
+	}
+	ring.SetNodes(names)
+	slot := affinity.Unknown
+	switch q.Kind {
+	case TagSession:
+		_, slot, e.Tagged = ring.Session([]byte(q.Value))
+		if !now.spec.Sticky.MCPSession {
+			e.Why = "sessions are not looked at (lb.sticky.mcp_session: false)"
+		}
+	case TagCookie:
+		slot, e.Tagged = ring.Cookie([]byte(q.Value))
+		if now.spec.Sticky.HTTP != StickyCookie {
+			e.Why = fmt.Sprintf("cookies are not looked at (lb.sticky.http: %s)", now.spec.Sticky.HTTP)
+		}
+	default:
+		return e, refusal("kind", "%q is neither %s nor %s", q.Kind, TagSession, TagCookie)
+	}
+	ignored := e.Why != ""
+	i := slices.IndexFunc(slots, func(s NodeSlot) bool { return s.Slot == slot })
+	switch {
+	case ignored && i < 0:
+	case !e.Tagged:
+		e.Why = "it has no tag: no balancer has made it"
+	case i < 0:
+		e.lost("no present node has its tag: the node was removed, the key is another one, or it was altered")
+	default:
+		e.Node = slots[i].Node.Name
+		e.judge(m, slots[i], ignored)
+	}
+	return e, nil
+}
+
+// judge decides as worker.serves and worker.atCap do.
+func (e *TagExplanation) judge(m *master, s NodeSlot, ignored bool) {
+	stats := Stats{Nodes: m.members.stats()}
+	n := stats.Node(e.Node)
+	if n == nil { // removed meanwhile
+		return
+	}
+	e.State = n.State
+	switch {
+	case ignored:
+	case n.State == NodeDown:
+		e.lost("its node is down")
+	case s.Node.HTTP == 0:
+		e.lost("its node has no HTTP port")
+	case n.MaxConnections > 0 && n.Connections >= n.MaxConnections:
+		e.lost("its node is at its cap (lb.node_max_connections)")
+		if e.Kind == TagSession {
+			e.Status = statusOf(board.ReasonFull)
+		}
+	case n.State == NodeUp:
+		e.Kept, e.Why = true, "its node is up"
+	default:
+		e.Kept, e.Why = true, "its node takes no new clients ("+n.State+"), but keeps those it has"
+	}
+}
+
+// lost is for a value whose node cannot be had.
+func (e *TagExplanation) lost(why string) {
+	e.Why = why
+	if e.Kind == TagSession {
+		e.Status = statusOf(board.ReasonSessionGone)
+	}
+}
+
+// statusOf is the status of a refusal.
+func statusOf(r board.Reason) int { return denialOf(r, 0).status }

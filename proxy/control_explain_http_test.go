@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+func TestExplainHTTP(t *testing.T) {
+	b := serve(t, startNodes(t, 2), withSites(t, func(s *Spec) { s.Limits.MessagesPerSecond = 5 }))
+	told := func(want string) {
+		t.Helper()
+		e, err := b.Explain(t.Context(), "127.0.0.1")
+		if err != nil || e.HTTP == nil {
+			t.Fatal(e, err)
+		}
+		if got := fmt.Sprintf("%v %s %v: %s", e.HTTP.Accepted, e.HTTP.Reason, e.HTTP.Nodes, e.HTTP.Why); got != want {
+			t.Errorf("\ngot  %s\nwant %s", got, want)
+		}
+	}
+	told("true  [n0 n1]: fewest connections for its weight (lb.balance: leastconn)")
+	e, err := b.Explain(t.Context(), "127.0.0.1")
+	if want := "session (Mcp-Session-Id), legacy event stream (the URI to post to), cookie (SERVERID), " +
+		"source (WebSockets and legacy event streams only), balance (leastconn)"; err != nil || strings.Join(e.HTTP.Order, ", ") != want {
+		t.Errorf("order %q, %v", e.HTTP.Order, err)
+	}
+	if _, err := b.Drain(t.Context(), "n1"); err != nil {
+		t.Fatal(err)
+	}
+	told("true  [n0]: fewest connections for its weight (lb.balance: leastconn)")
+	if _, err := b.Ban(t.Context(), "127.0.0.1", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if e, err = b.Explain(t.Context(), "127.0.0.1"); err != nil || e.HTTP.Accepted || e.HTTP.Reason != board.ReasonBan.String() || e.HTTP.Why != e.Why {
+		t.Errorf("banned: %+v, %v", e.HTTP, err)
+	}
+	b.reloaded(func(s *Spec) { s.Sticky.MCPSession, s.Sticky.HTTP, s.Sticky.TCP = false, StickyNone, StickyNone })
+	if e, err = b.Explain(t.Context(), "127.0.0.1"); err != nil || !slices.Equal(e.HTTP.Order, []string{"balance (leastconn)"}) {
+		t.Errorf("order %q, %v", e.HTTP.Order, err)
+	}
+}
+
+func TestExplainWithoutHTTP(t *testing.T) {
+	b := serve(t, startNodes(t, 1), func(s *Spec) { s.Listen.HTTP, s.Listen.HTTPS = "", "" })
+	if e, err := b.Explain(t.Context(), "127.0.0.1"); err != nil || e.HTTP != nil {
+		t.Errorf("%+v, %v", e.HTTP, err)
+	}
+}
+
+// A cookie as the balancer gives it, and a session as it would, name the node that the balancer goes to.
+func TestExplainTag(t *testing.T) {
+	b := serve(t, startNodes(t, 2), withSites(t, nil))
+	key, err := affinity.LoadKey(b.dir + "/" + keyName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := affinity.New(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring.SetNodes([]string{"n0", "n1", "gone"})
+	cookie := func(node int) string { return string(ring.AppendCookie(nil, node)) }
+	session := func(node int) string { return string(ring.AppendSession(nil, []byte("id"), node)) }
+	told := func(kind, value, want string) {
+		t.Helper()
+		e, err := b.ExplainTag(t.Context(), kind, value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%v %s %s %v %d: %s", e.Tagged, e.Node, e.State, e.Kept, e.Status, e.Why); got != want {
+			t.Errorf("%s %s\ngot  %s\nwant %s", kind, value, got, want)
+		}
+	}
+	const nobody = "no present node has its tag: the node was removed, the key is another one, or it was altered"
+	told(TagCookie, cookie(1), "true n1 up true 0: its node is up")
+	told(TagSession, session(0), "true n0 up true 0: its node is up")
+	told(TagCookie, cookie(2), "true   false 0: "+nobody)
+	told(TagSession, session(2), "true   false 404: "+nobody)
+	told(TagSession, "x"+session(0), "true   false 404: "+nobody)
+	told(TagSession, "plain", "false   false 0: it has no tag: no balancer has made it")
+	told(TagCookie, "", "false   false 0: it has no tag: no balancer has made it")
+	if _, err := b.ExplainTag(t.Context(), "endpoint", "x"); err == nil {
+		t.Error("another kind is answered")
+	}
+	if _, err := b.Drain(t.Context(), "n0"); err != nil {
+		t.Fatal(err)
+	}
+	told(TagSession, session(0), "true n0 draining true 0: its node takes no new clients (draining), but keeps those it has")
+	b.reloaded(func(s *Spec) { s.Sticky.MCPSession, s.Sticky.HTTP = false, StickyNone })
+	told(TagSession, session(1), "true n1 up false 0: sessions are not looked at (lb.sticky.mcp_session: false)")
+	told(TagCookie, "x", "false   false 0: cookies are not looked at (lb.sticky.http: none)")
+}
