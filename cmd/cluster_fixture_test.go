@@ -32,7 +32,7 @@ func startCluster(t *testing.T, n int) *clusterFixture {
 	c.env = append(os.Environ(), "ERLMCP_STATE_DIR="+dir, "XDG_CONFIG_HOME="+dir,
 		"ERLMCP_CLUSTER_NODES=["+strings.Join(nodes, ", ")+"]", "ERLMCP_LB_LISTEN_TCP=127.0.0.1:"+ports[3*n], "ERLMCP_LB_LISTEN_HTTP="+front,
 		"ERLMCP_LB_LISTEN_ADMIN=", "ERLMCP_LB_LISTEN_HEALTH=", "ERLMCP_LB_MAX_CONNECTIONS=1000", "ERLMCP_LB_STICKY_TCP=none",
-		"ERLMCP_LB_BALANCE=roundrobin", "ERLMCP_LB_LIMITS_CONNECTIONS_PER_SECOND=0")
+		"ERLMCP_LB_BALANCE=roundrobin", "ERLMCP_LB_LIMITS_CONNECTIONS_PER_SECOND=0", "ERLMCP_LB_LIMITS_MESSAGES_PER_SECOND=0")
 	c.run("up")
 	t.Cleanup(func() { c.run("down") })
 	return c
