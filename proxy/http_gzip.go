@@ -65,8 +65,10 @@ func (zs *zippers) take() *zipper {
 	return z
 }
 
+// put takes a compressor back. What it has given of a body that broke off is nobody's.
 func (zs *zippers) put(z *zipper) {
 	zs.used--
+	zs.out.data = zs.out.data[:0]
 	if zs.spares < maxSpareZippers {
 		z.dirty = false
 		z.next, zs.spare = zs.spare, z

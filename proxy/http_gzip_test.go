@@ -267,3 +267,25 @@ func TestZippedBodyCutShort(t *testing.T) {
 		}
 	})
 }
+
+// What a compressor has given of a body that broke off does not get into the next one.
+func TestBrokenBodyLeavesNothing(t *testing.T) {
+	var zs zippers
+	random := make([]byte, 1<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random) // never fails
+	z := zs.take()
+	z.write(random)
+	if len(zs.out.data) == 0 {
+		t.Fatal("the compressor has given nothing yet")
+	}
+	zs.put(z)
+	z = zs.take()
+	z.write([]byte("next"))
+	r, err := gzip.NewReader(bytes.NewReader(zs.flush(z, true)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || string(got) != "next" {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
