@@ -15,6 +15,8 @@ const (
 	rollingPause = 100 * time.Millisecond
 	// balancerPatience is how long the balancer may take to see that a node is ready, or has ended.
 	balancerPatience = 30 * time.Second
+	// requestPatience is how long requests may take that are under way when draining ends.
+	requestPatience = 10 * time.Second
 )
 
 // roll restarts the named nodes, or all, one after the other: drained at the balancer if one runs, and
@@ -73,11 +75,12 @@ func (a *app) rollOne(ctx context.Context, name string, drainTimeout time.Durati
 	if !balanced {
 		return nil
 	}
-	return a.awaitState(ctx, name, proxy.NodeUp)
+	return a.awaitCheck(ctx, name, true)
 }
 
-// drainNode has the balancer, if one runs and knows the node, give it no new clients, and waits until
-// those it has are gone, or for the time given.
+// drainNode has the balancer, if one runs and knows the node, give it no new clients, waits until those
+// it has are gone, or for the time given, and then has it take nothing more: clients of sessions begin
+// new ones, and what is under way comes to its end.
 func (a *app) drainNode(ctx context.Context, name string, timeout time.Duration) (balanced bool, err error) {
 	balancer := proxy.Connect(a.stateDir())
 	s, err := balancer.Stats(ctx)
@@ -93,25 +96,28 @@ func (a *app) drainNode(ctx context.Context, name string, timeout time.Duration)
 	if err := cluster.Connect(a.stateDir()).DrainNodes(ctx, []string{name}); err != nil && !isCode(err, "node_not_running") {
 		return true, err
 	}
-	deadline := time.Now().Add(timeout)
-	for {
-		s, err := balancer.Stats(ctx)
-		if err != nil {
-			return true, err
-		}
-		n := s.Node(name)
-		if n == nil || n.Connections == 0 {
-			return true, nil
-		}
-		if time.Now().After(deadline) {
-			a.notef("%s is stopped with %s left", name, count(int(n.Connections), "client"))
-			return true, nil
-		}
+	n, err := a.awaitNode(ctx, name, timeout, func(n *proxy.NodeStats) bool {
 		_ = a.stderr.Drawf("%s drains: %s left", name, count(int(n.Connections), "client"))
-		if err := pause(ctx, rollingPause); err != nil {
-			return true, err
-		}
+		return n.Connections == 0
+	})
+	if err != nil || n == nil {
+		return true, err
 	}
+	if _, err := balancer.Disable(ctx, name); err != nil {
+		return true, err
+	}
+	if err := pause(ctx, rollingPause); err != nil { // a worker may have chosen it just before
+		return true, err
+	}
+	n, err = a.awaitNode(ctx, name, requestPatience, func(n *proxy.NodeStats) bool { return n.Pending == 0 })
+	switch {
+	case err != nil || n == nil || n.Connections == 0:
+	case n.Pending > 0:
+		a.notef("%s is stopped with %s left, %s unanswered", name, count(int(n.Connections), "client"), count(int(n.Pending), "request"))
+	default:
+		a.notef("%s is stopped with %s left", name, count(int(n.Connections), "client"))
+	}
+	return true, err
 }
 
 // enableNode takes drainNode back, even when the command has been interrupted.
@@ -142,33 +148,40 @@ func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Dura
 	}
 	for name, balanced := range drained {
 		if err == nil && balanced {
-			err = a.awaitState(ctx, name, proxy.NodeMaintenance)
+			err = a.awaitCheck(ctx, name, false)
 		}
 		err = errors.Join(err, a.enableNode(name, balanced))
 	}
 	return err
 }
 
-// awaitState returns when a node is in that state at the balancer, or no longer known there.
-func (a *app) awaitState(ctx context.Context, name, state string) error {
-	deadline := time.Now().Add(balancerPatience)
+// awaitCheck returns when the balancer has found a node up, or down, or does not know it any more.
+func (a *app) awaitCheck(ctx context.Context, name string, up bool) error {
+	n, err := a.awaitNode(ctx, name, balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
+	if err == nil && n != nil && n.Check.Up != up {
+		err = fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, name, n.State)
+	}
+	return err
+}
+
+// awaitNode asks the balancer about a node until done, or for as long as patience lasts, and returns
+// the last it was told: nil if there is no balancer, or none that knows the node.
+func (a *app) awaitNode(ctx context.Context, name string, patience time.Duration, done func(*proxy.NodeStats) bool) (*proxy.NodeStats, error) {
+	deadline := time.Now().Add(patience)
 	for {
 		s, err := proxy.Connect(a.stateDir()).Stats(ctx)
 		if errors.Is(err, control.ErrNotRunning) {
-			return nil
+			return nil, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		n := s.Node(name)
-		if n == nil || n.State == state {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("after %v the balancer still has %s %s, not %s", balancerPatience, name, n.State, state)
+		if n == nil || done(n) || time.Now().After(deadline) {
+			return n, nil
 		}
 		if err := pause(ctx, rollingPause); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }

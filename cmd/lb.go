@@ -23,7 +23,8 @@ runs. There is one per state directory.`,
 	cmd.AddCommand(
 		newLBServeCommand(a), newLBStartCommand(a), newLBStopCommand(a), newLBStatusCommand(a),
 		newLBReloadCommand(a), newLBCheckCommand(a), newLBUnitCommand(a),
-		newLBDrainCommand(a), newLBEnableCommand(a), newLBBanCommand(a), newLBExplainCommand(a), newLBTokenCommand(a), newLBCertCommand(a),
+		newLBDrainCommand(a), newLBDisableCommand(a), newLBEnableCommand(a),
+		newLBBanCommand(a), newLBExplainCommand(a), newLBTokenCommand(a), newLBCertCommand(a),
 		newLBWorkerCommand(a),
 	)
 	return cmd

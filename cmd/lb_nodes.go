@@ -15,8 +15,8 @@ func newLBDrainCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain NODE [--wait]",
 		Short: "Give a node no new clients",
-		Long: `Give a node no new clients, until "lb enable". Those it has stay; new connections of theirs go
-elsewhere. A drained node that goes down counts as in maintenance.`,
+		Long: `Give a node no new clients, until "lb enable". Those it has stay, and MCP sessions; new connections
+over TCP go elsewhere. A drained node that goes down counts as in maintenance.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,6 +33,27 @@ elsewhere. A drained node that goes down counts as in maintenance.`,
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when it has no clients left")
 	return cmd
+}
+
+func newLBDisableCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "disable NODE",
+		Short: "Give a node nothing more, not even requests of its sessions",
+		Long: `Give a node nothing more, until "lb enable": put it into maintenance. What is under way comes to its
+end: requests are answered, connections over TCP, event streams and WebSockets stay until one side
+closes them. A request of an MCP session that lives on the node gets 404, so that its client begins a
+new one, on another node. To lose fewer, first "lb drain --wait".`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := proxy.Connect(a.stateDir()).Disable(cmd.Context(), args[0])
+			if err != nil {
+				return startHint(err)
+			}
+			a.notef("%s is disabled: %s and %s left", n.Name, count(int(n.Connections), "connection"), count(int(n.Pending), "request"))
+			return nil
+		},
+	}
 }
 
 // awaitEmpty waits until a node has no clients and says so.
@@ -67,7 +88,7 @@ func (a *app) awaitEmpty(ctx context.Context, n proxy.NodeStats) error {
 func newLBEnableCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "enable NODE",
-		Short:             "Give a drained node clients again",
+		Short:             "Give a drained or disabled node clients again",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -20,8 +20,9 @@ func (m *master) adminAPI() http.Handler {
 		})
 	}
 	handle("/api/token", func(*http.Request) (any, error) { return nil, nil }) // it is right, or this is not reached
-	handle("/api/nodes/{name}/drain", func(r *http.Request) (any, error) { return m.setDrained(r.PathValue("name"), true) })
-	handle("/api/nodes/{name}/enable", func(r *http.Request) (any, error) { return m.setDrained(r.PathValue("name"), false) })
+	for verb, to := range map[string]adminState{"drain": adminDrained, "disable": adminDisabled, "enable": adminReady} {
+		handle("/api/nodes/{name}/"+verb, func(r *http.Request) (any, error) { return m.administer(r.PathValue("name"), to) })
+	}
 	handle("/api/unban", func(r *http.Request) (any, error) {
 		_, source, err := readSource(r)
 		if err != nil {

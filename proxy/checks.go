@@ -19,7 +19,7 @@ type watch struct {
 	probe     func(context.Context) healthcheck.Result // takes no longer than checks.Timeout
 	weight    int                                      // in units
 	slowStart time.Duration
-	draining  bool // takes no new clients while it is up
+	admin     adminState
 }
 
 // order is a new watch, and a channel that is closed once it is in force.
@@ -255,9 +255,12 @@ func (w *watcher) turn(why string) {
 func (w *watcher) publish() {
 	state := board.Down
 	switch {
-	case w.health.up && w.watch.draining:
+	case !w.health.up:
+	case w.watch.admin == adminDisabled:
+		state = board.Maintenance
+	case w.watch.admin == adminDrained:
 		state = board.Draining
-	case w.health.up:
+	default:
 		state = board.Up
 	}
 	before := board.State(w.board.Node(w.slot).State.Load())

@@ -278,7 +278,7 @@ func TestDrainAndEnable(t *testing.T) {
 		after(time.Second)
 		enabled = c.watch
 		drained := enabled
-		drained.draining = true
+		drained.admin = adminDrained
 		generation := c.generation()
 		c.order(drained)
 		c.wants(t, board.Draining)

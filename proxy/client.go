@@ -58,7 +58,13 @@ func (c *Client) Drain(ctx context.Context, node string) (s NodeStats, err error
 	return s, err
 }
 
-// Enable puts a drained node back into service.
+// Disable gives a node nothing more, not even requests of sessions it has. What is under way may end.
+func (c *Client) Disable(ctx context.Context, node string) (s NodeStats, err error) {
+	err = c.control.Do(ctx, http.MethodPost, nodePath(pathDisable, node), nil, &s)
+	return s, err
+}
+
+// Enable puts a drained or disabled node back into service.
 func (c *Client) Enable(ctx context.Context, node string) (s NodeStats, err error) {
 	err = c.control.Do(ctx, http.MethodPost, nodePath(pathEnable, node), nil, &s)
 	return s, err

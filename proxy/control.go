@@ -15,6 +15,7 @@ const (
 	pathReload  = "/v1/reload"
 	pathStop    = "/v1/stop"
 	pathDrain   = "/v1/nodes/{name}/drain"
+	pathDisable = "/v1/nodes/{name}/disable"
 	pathEnable  = "/v1/nodes/{name}/enable"
 	pathBans    = "/v1/bans"
 	pathUnban   = "/v1/unban"
@@ -51,8 +52,9 @@ func (m *master) controlHandler() http.Handler {
 	handle("GET", pathToken, func(*http.Request) (any, error) { return m.token, nil })
 	handle("POST", pathReload, func(*http.Request) (any, error) { return m.reload() })
 	handle("POST", pathStop, m.requestStop)
-	handle("POST", pathDrain, func(r *http.Request) (any, error) { return m.setDrained(r.PathValue("name"), true) })
-	handle("POST", pathEnable, func(r *http.Request) (any, error) { return m.setDrained(r.PathValue("name"), false) })
+	for path, to := range map[string]adminState{pathDrain: adminDrained, pathDisable: adminDisabled, pathEnable: adminReady} {
+		handle("POST", path, func(r *http.Request) (any, error) { return m.administer(r.PathValue("name"), to) })
+	}
 	handle("GET", pathBans, func(*http.Request) (any, error) { return m.bans(), nil })
 	handle("POST", pathBans, func(r *http.Request) (any, error) {
 		q, source, err := readSource(r)
@@ -102,8 +104,8 @@ func (m *master) requestStop(r *http.Request) (any, error) {
 	}
 }
 
-func (m *master) setDrained(name string, drained bool) (any, error) {
-	if err := m.members.drain(name, drained); err != nil {
+func (m *master) administer(name string, to adminState) (any, error) {
+	if err := m.members.administer(name, to); err != nil {
 		return nil, &control.Error{Status: http.StatusNotFound, Code: "node", Message: err.Error(), Exit: 2}
 	}
 	s := Stats{Nodes: m.members.stats()}

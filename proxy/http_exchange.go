@@ -51,6 +51,7 @@ type exchange struct {
 	replayable bool // may be sent twice
 	upgrade    bool // to a WebSocket
 	stateless  bool // of the stateless era: any node will do
+	listens    bool // for what may never come
 	session    bool // has the tag of a session
 	endpoint   bool // has the tag of a legacy event stream
 	admitted   bool // by the limits
@@ -62,6 +63,7 @@ type exchange struct {
 	// The response.
 	fresh     bool // no connection out of the pool: one was stale
 	cut       bool // a node has closed the connection instead of answering
+	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
 	tunnel    bool
@@ -89,6 +91,8 @@ func (x *exchange) hold(b *backend) {
 	x.backend = b
 	x.access.at(b)
 	b.flow.Active.Add(1)
+	b.flow.Pending.Add(1)
+	x.pending = true
 	x.prev, x.next = nil, b.exchanges
 	if x.next != nil {
 		x.next.prev = x
@@ -102,6 +106,7 @@ func (x *exchange) leave() {
 	if b == nil {
 		return
 	}
+	x.settle()
 	x.backend = nil
 	b.flow.Active.Add(-1)
 	if x.prev != nil {
@@ -115,6 +120,15 @@ func (x *exchange) leave() {
 	x.next, x.prev = nil, nil
 	if b.exchanges == nil && b.pairs == nil {
 		b.askedAt = 0 // nobody awaits an answer any more
+	}
+}
+
+// settle says that nobody has to wait for the end of the response: it has come, or is a stream that ends
+// when one of both wishes.
+func (x *exchange) settle() {
+	if x.pending {
+		x.pending = false
+		x.backend.flow.Pending.Add(-1)
 	}
 }
 

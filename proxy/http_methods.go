@@ -33,6 +33,7 @@ func (x *exchange) noteMethod(r *http1.Request) {
 	if x.stateless {
 		if m := r.Get("mcp-method"); m != nil {
 			x.method = int8(mcp.MethodNumber(m))
+			x.listens = string(m) == mcp.MethodListen
 		}
 	}
 }

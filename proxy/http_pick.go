@@ -104,7 +104,8 @@ func endOfTarget(r requestHead) *[]byte {
 	return &r.Path
 }
 
-// sessionNode is the node of a session, draining or not. The session ends with it.
+// sessionNode is the node of a session, draining or not. The session ends with it, or when an operator
+// has disabled it.
 func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
 	if !w.serves(x, slot) {
 		return nil, board.ReasonSessionGone
@@ -121,7 +122,7 @@ func (w *worker) serves(x *exchange, slot int) bool {
 		return false
 	}
 	switch board.State(w.backends[slot].cell.State.Load()) {
-	case board.Up, board.Draining, board.Maintenance:
+	case board.Up, board.Draining:
 		return true
 	}
 	return false

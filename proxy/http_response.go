@@ -94,6 +94,9 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	}
 	x.out.Reset(r.Body, r.Length)
 	x.events = isEventStream(r)
+	if x.events && (x.replayable || x.listens) {
+		x.settle()
+	}
 	if x.opensLegacyStream(r) {
 		x.filter = new(endpointFilter)
 	}
@@ -201,6 +204,7 @@ func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (
 	x.count(r.Status)
 	x.backend.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
 	x.headed, x.tunnel = true, true
+	x.settle()
 	c.state = tunnelling
 	out = x.appendResponse(out, r)
 	w.scratch = out[:0]

@@ -16,12 +16,25 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
+// adminState is what an operator lets a node do while it is up, from all to nothing.
+type adminState int
+
+const (
+	adminReady    adminState = iota
+	adminDrained             // no new clients
+	adminDisabled            // nothing new, not even for clients that it has
+)
+
+func (s adminState) String() string {
+	return [...]string{adminReady: "ready", adminDrained: "drained", adminDisabled: "disabled"}[s]
+}
+
 // member is a node that has a slot of the board.
 type member struct {
 	slot    int
 	node    topology.Node
 	address netip.AddrPort
-	drained bool // by an operator
+	admin   adminState
 	leaving bool // no longer in the spec: its slot is freed with its last connection
 	watcher *watcher
 	stop    context.CancelFunc // of the watcher
@@ -41,13 +54,17 @@ func (m *member) watch(s *Spec) watch {
 	if s.Checks.Kind == "http" {
 		address = netip.AddrPortFrom(address.Addr(), uint16(m.node.HTTP))
 	}
+	admin := m.admin
+	if m.leaving {
+		admin = max(admin, adminDrained)
+	}
 	target := healthcheck.Target{Address: address.String(), Timeout: s.Checks.Timeout}
 	return watch{
 		checks:    s.Checks,
 		probe:     func(ctx context.Context) healthcheck.Result { return probe(ctx, target) },
 		weight:    m.weight(),
 		slowStart: s.SlowStart,
-		draining:  m.drained || m.leaving,
+		admin:     admin,
 	}
 }
 
@@ -102,7 +119,7 @@ func (ms *members) apply(s Spec, addresses []netip.AddrPort, boot bool) error {
 		}
 		list[i] = &member{address: addresses[i]}
 		if same := findMember(gone, n.Name); same != nil {
-			list[i].drained = same.drained
+			list[i].admin = same.admin
 		}
 	}
 	if n := len(list) + len(gone); n > board.MaxNodes {
@@ -162,18 +179,18 @@ func (ms *members) sweep() (freed bool) {
 	return freed
 }
 
-// drain takes a node out of service for new clients, or puts it back.
-func (ms *members) drain(name string, drained bool) error {
+// administer takes a node out of service, or puts it back.
+func (ms *members) administer(name string, to adminState) error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if _, err := topology.Find(ms.spec.Nodes, name); err != nil {
 		return err
 	}
 	m := findMember(ms.list, name)
-	if m.drained != drained {
-		m.drained = drained
+	if m.admin != to {
+		m.admin = to
 		m.watcher.order(m.watch(&ms.spec))
-		ms.log.Info("node by order", "node", name, "drained", drained)
+		ms.log.Info("node by order", "node", name, "is", to)
 	}
 	return nil
 }

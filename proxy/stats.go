@@ -70,7 +70,7 @@ type WorkerStats struct {
 	LoopLagUs int64  `json:"loop_lag_us"` // how late its loop last woke, or by now is
 }
 
-// The states of a node. A drained node that is down is in maintenance.
+// The states of a node. One that an operator has disabled is in maintenance, and a drained one that is down.
 const (
 	NodeUp          = "up"
 	NodeDown        = "down"
@@ -88,6 +88,7 @@ type NodeStats struct {
 	Weight         float64    `json:"weight"`      // of this moment, slow start included
 	FullWeight     float64    `json:"full_weight"` // as configured
 	Connections    int64      `json:"connections"`
+	Pending        int64      `json:"pending"` // HTTP requests under way; streams that end when a side wishes are not
 	MaxConnections int64      `json:"max_connections"`
 	Pledged        int64      `json:"pledged"`   // connections that clients new to it are expected to add
 	Total          uint64     `json:"total"`     // connections
@@ -114,6 +115,7 @@ type NodeStats struct {
 type CheckStats struct {
 	Kind      string            `json:"kind"`
 	OK        bool              `json:"ok"`
+	Up        bool              `json:"up"`         // what the checks have decided, whatever an operator wants
 	LatencyUs int64             `json:"latency_us"` // of the last check that succeeded
 	Cause     healthcheck.Cause `json:"cause,omitempty"`
 	Error     string            `json:"error,omitempty"`

@@ -158,6 +158,7 @@ func (m *member) stats(b *board.Board) NodeStats {
 	cell, flow := b.Node(m.slot), b.NodeTotals(m.slot)
 	_, pledged := b.NodeLoad(m.slot)
 	check := m.watcher.status.Load()
+	up := board.State(cell.State.Load()) != board.Down
 	s := NodeStats{
 		Name:           m.node.Name,
 		Address:        m.node.TCPAddress(),
@@ -167,6 +168,7 @@ func (m *member) stats(b *board.Board) NodeStats {
 		Weight:         float64(cell.Weight.Load()) / weightUnit,
 		FullWeight:     float64(m.weight()),
 		Connections:    flow.Active,
+		Pending:        flow.Pending,
 		MaxConnections: cell.MaxConns.Load(),
 		Pledged:        pledged,
 		Total:          flow.Total - m.before.Total,
@@ -181,6 +183,7 @@ func (m *member) stats(b *board.Board) NodeStats {
 		Check: CheckStats{
 			Kind:       check.result.Kind,
 			OK:         check.result.OK,
+			Up:         up,
 			LatencyUs:  time.Duration(cell.CheckLatencyNs.Load()).Microseconds(),
 			Cause:      check.result.Cause,
 			Error:      check.result.Error,
@@ -198,7 +201,7 @@ func (m *member) stats(b *board.Board) NodeStats {
 		connectTimes: make([]uint64, board.ConnectBuckets),
 		answerTimes:  make([]uint64, board.ConnectBuckets),
 	}
-	if m.drained && s.State == NodeDown {
+	if m.admin != adminReady && !up {
 		s.State = NodeMaintenance
 	}
 	for i := range s.connectTimes {

@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
 )
 
 // calls counts what has been asked over HTTP and is not answered: requests that carry a message, and, because
@@ -47,7 +49,7 @@ func (c *calls) quiet() <-chan struct{} {
 // a stream without end.
 func (c *calls) count(next sdk.MethodHandler) sdk.MethodHandler {
 	return func(ctx context.Context, method string, r sdk.Request) (sdk.Result, error) {
-		if method != "subscriptions/listen" {
+		if method != mcp.MethodListen {
 			c.begin()
 			defer c.end()
 		}

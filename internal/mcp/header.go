@@ -32,6 +32,7 @@ const (
 	MethodInitialized = "notifications/initialized"
 	MethodPing        = "ping" // session era
 	MethodDiscover    = "server/discover"
+	MethodListen      = "subscriptions/listen"
 	MethodListTools   = "tools/list"
 	MethodCallTool    = "tools/call"
 )

@@ -5,7 +5,7 @@ package mcp
 var ClientMethods = []string{
 	MethodInitialize, MethodPing, MethodDiscover, MethodListTools, MethodCallTool,
 	"resources/list", "resources/templates/list", "resources/read", "resources/subscribe", "resources/unsubscribe",
-	"prompts/list", "prompts/get", "completion/complete", "logging/setLevel", "subscriptions/listen",
+	"prompts/list", "prompts/get", "completion/complete", "logging/setLevel", MethodListen,
 	"tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update",
 	MethodInitialized, "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed", "notifications/tasks/status",
 }

@@ -26,8 +26,8 @@ const DefaultSourceTTL = 30 * time.Minute
 // State is what the master says of a node.
 type State uint32
 
-// States of a node. Only Up takes new clients. Draining keeps the connections it
-// has; so does Maintenance, which is Draining by an operator's word.
+// States of a node. Only Up takes new clients. Draining keeps the connections and sessions it has;
+// Maintenance only lets come to an end what is under way.
 const (
 	Absent State = iota // the slot is not used
 	Down
@@ -163,6 +163,7 @@ const StatusClasses = 6
 type Flow struct {
 	// Gauges.
 	Active  atomic.Int64 // connections held
+	Pending atomic.Int64 // HTTP requests that await the end of their answer
 	Pledged atomic.Int64 // connections expected of sources bound lately: see Board.NodeLoad
 
 	Total         atomic.Uint64 // connections that reached the node
@@ -178,7 +179,7 @@ type Flow struct {
 	Requests      atomic.Uint64                 // sent to the node over HTTP
 	Responses     [StatusClasses]atomic.Uint64  // of the node
 	Answer        [ConnectBuckets]atomic.Uint64 // times from a request to the head of its response
-	_             [cacheLine - 16]byte
+	_             [cacheLine - 24]byte
 }
 
 // ConnectBuckets is the number of buckets of the histograms of times: bucket i counts those of at least 2^(i-1) and less than 2^i µs; bucket 0 those

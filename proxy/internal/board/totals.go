@@ -31,6 +31,7 @@ func (b *Board) ClearWorker(w int) {
 	b.sources.clear(w, mono.Now())
 	for i := range MaxNodes {
 		b.Flow(w, i).Active.Store(0)
+		b.Flow(w, i).Pending.Store(0)
 		b.Flow(w, i).Pledged.Store(0)
 	}
 	c := b.Worker(w)
@@ -74,7 +75,7 @@ func (b *Board) NodeLoad(i int) (active, pledged int64) {
 // FlowTotals is the sum of a node's flows over all workers, the living and the
 // dead. Fields are those of Flow.
 type FlowTotals struct {
-	Active                      int64
+	Active, Pending             int64
 	Total                       uint64
 	BytesIn, BytesOut, Messages uint64
 	ConnectErrors, Resets       uint64
@@ -92,6 +93,7 @@ func (b *Board) NodeTotals(i int) FlowTotals {
 	for w := range b.workers {
 		f := b.Flow(w, i)
 		t.Active += f.Active.Load()
+		t.Pending += f.Pending.Load()
 		t.Total += f.Total.Load()
 		t.BytesIn += f.BytesIn.Load()
 		t.BytesOut += f.BytesOut.Load()
