@@ -230,9 +230,10 @@ are now. With NODE: stop and start these nodes one by one, each ready before the
 with the configuration the cluster runs with.
 
 With --rolling: all nodes, or these, one by one, and never while another one is out. The balancer, if
-one runs, gives a node no new clients; it is stopped when it has none left or after --drain-timeout,
-and the next one's turn comes when the balancer has found it again. A node that does not come back
-ends it.`,
+one runs, gives a node no new clients. When it has none left, or after --drain-timeout, it gets nothing
+more: requests of its sessions are answered 404, so that their clients begin new ones elsewhere, and
+those under way have ten seconds. Then it is stopped. The next one's turn comes when the balancer has
+found it again. A node that does not come back ends it.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {

@@ -144,6 +144,8 @@ func (e *TagExplanation) judge(m *master, s NodeSlot, ignored bool) {
 	case ignored:
 	case n.State == NodeDown:
 		e.lost("its node is down")
+	case n.State == NodeMaintenance:
+		e.lost("its node is in maintenance")
 	case s.Node.HTTP == 0:
 		e.lost("its node has no HTTP port")
 	case n.MaxConnections > 0 && n.Connections >= n.MaxConnections:
@@ -154,7 +156,7 @@ func (e *TagExplanation) judge(m *master, s NodeSlot, ignored bool) {
 	case n.State == NodeUp:
 		e.Kept, e.Why = true, "its node is up"
 	default:
-		e.Kept, e.Why = true, "its node takes no new clients ("+n.State+"), but keeps those it has"
+		e.Kept, e.Why = true, "its node takes no new clients, but keeps those it has"
 	}
 }
 

@@ -90,7 +90,11 @@ func TestExplainTag(t *testing.T) {
 	if _, err := b.Drain(t.Context(), "n0"); err != nil {
 		t.Fatal(err)
 	}
-	told(TagSession, session(0), "true n0 draining true 0: its node takes no new clients (draining), but keeps those it has")
+	told(TagSession, session(0), "true n0 draining true 0: its node takes no new clients, but keeps those it has")
+	if _, err := b.Disable(t.Context(), "n0"); err != nil {
+		t.Fatal(err)
+	}
+	told(TagSession, session(0), "true n0 maintenance false 404: its node is in maintenance")
 	b.reloaded(func(s *Spec) { s.Sticky.MCPSession, s.Sticky.HTTP = false, StickyNone })
 	told(TagSession, session(1), "true n1 up false 0: sessions are not looked at (lb.sticky.mcp_session: false)")
 	told(TagCookie, "x", "false   false 0: cookies are not looked at (lb.sticky.http: none)")

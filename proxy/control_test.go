@@ -54,6 +54,34 @@ func TestEnableANode(t *testing.T) {
 	}
 }
 
+func TestDisableANode(t *testing.T) {
+	nodes := startNodes(t, 2)
+	b := serve(t, nodes, nil)
+	c := b.dial()
+	name := c.ask("hello")
+	n, err := b.Disable(t.Context(), name)
+	if err != nil || n.State != NodeMaintenance || !n.Check.Up || n.Connections != 1 {
+		t.Fatalf("disabled: %+v, %v", n, err)
+	}
+	if got := c.ask("still here"); got != name {
+		t.Errorf("answered by %q", got)
+	}
+	if got := b.dial().ask("hello"); got == name {
+		t.Error("a newcomer went to the disabled node")
+	}
+	if n, err = b.Drain(t.Context(), name); err != nil || n.State != NodeDraining {
+		t.Errorf("drained: %+v, %v", n, err)
+	}
+	if n, err = b.Disable(t.Context(), name); err != nil || n.State != NodeMaintenance {
+		t.Errorf("disabled: %+v, %v", n, err)
+	}
+	nodes[name[1]-'0'].stop()
+	b.eventually("to be found down", func(s *Stats) bool { n := s.Node(name); return n.State == NodeMaintenance && !n.Check.Up })
+	if n, err = b.Enable(t.Context(), name); err != nil || n.State != NodeDown {
+		t.Errorf("enabled while down: %+v, %v", n, err)
+	}
+}
+
 func TestUnknownNode(t *testing.T) {
 	b := serve(t, startNodes(t, 1), nil)
 	want := (&topology.UnknownError{Name: "n/1", Nodes: []string{"n0"}}).Error()

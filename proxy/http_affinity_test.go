@@ -95,6 +95,74 @@ func TestSessionsStay(t *testing.T) {
 	}
 }
 
+// A node in maintenance gets no more requests, not even of sessions and cookies that name it, and ends
+// those it has. A stream is not waited for.
+func TestMaintenanceLetsRequestsEnd(t *testing.T) {
+	release := make(chan bool)
+	began := make(chan string)
+	site := func(name string) string {
+		return startSite(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == "GET" || r.Header.Get("Mcp-Method") == mcp.MethodListen {
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, "data: 1\n\n")
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+				return
+			}
+			if r.Header.Get("Slow") != "" {
+				began <- name
+				<-release
+			}
+			fmt.Fprint(w, name)
+		})
+	}
+	b := startWorker(t, []string{site("n0"), site("n1")}, func(s *Spec) { s.Sticky.HTTP = StickyCookie })
+	var session, cookie string
+	b.on(func() {
+		session = string(b.http.ring.AppendSession(nil, []byte("x"), 0))
+		cookie = string(b.http.ring.AppendCookie(nil, 0))
+	})
+	open := func(request string) *client {
+		c := b.visit()
+		c.say(request + " HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: " + session + "\r\n")
+		return c
+	}
+	stream := open("GET /mcp")
+	stream.say("\r\n")
+	subscription := open("POST /mcp")
+	subscription.say("Content-Length: 0\r\nMcp-Method: subscriptions/listen\r\nMCP-Protocol-Version: 2026-07-28\r\n\r\n")
+	for _, c := range []*client{stream, subscription} {
+		for c.hear() != "data: 1" {
+		}
+	}
+	slow := open("POST /mcp")
+	slow.say("Slow: yes\r\nContent-Length: 0\r\n\r\n")
+	if name := <-began; name != "n0" {
+		t.Fatalf("the session is on %s", name)
+	}
+	pending := func() int64 { return b.board.NodeTotals(0).Pending + b.board.NodeTotals(1).Pending }
+	b.eventually("one request pending", func() bool { return pending() == 1 })
+
+	b.board.SetNodeState(0, board.Maintenance, time.Now())
+	late := open("POST /mcp")
+	late.say("Content-Length: 0\r\n\r\n")
+	late.denied(404)
+	if _, got := b.send("POST", "/mcp", "Cookie: SERVERID="+cookie); got[0] != "n1" {
+		t.Errorf("a cookie of the node in maintenance led to %v", got)
+	}
+	if n := pending(); n != 1 {
+		t.Errorf("%d requests pending", n)
+	}
+	close(release)
+	if _, body := slow.answer("POST"); body != "n0" {
+		t.Errorf("the request under way was answered %q", body)
+	}
+	b.eventually("no request pending", func() bool { return pending() == 0 })
+	if n := b.board.NodeTotals(0).Active; n == 0 {
+		t.Error("the streams did not stay")
+	}
+}
+
 // A node that refuses connections has lost its sessions, whatever the checks say by now.
 func TestSessionOfADeadNode(t *testing.T) {
 	dead := startNode(t, "", nil)
