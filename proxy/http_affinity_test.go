@@ -102,7 +102,7 @@ func TestMaintenanceLetsRequestsEnd(t *testing.T) {
 	began := make(chan string)
 	site := func(name string) string {
 		return startSite(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == "GET" || r.Header.Get("Mcp-Method") == mcp.MethodListen {
+			if r.Method == http.MethodGet || r.Header.Get("Mcp-Method") == mcp.MethodListen {
 				w.Header().Set("Content-Type", "text/event-stream")
 				_, _ = io.WriteString(w, "data: 1\n\n")
 				_ = http.NewResponseController(w).Flush()
