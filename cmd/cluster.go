@@ -160,18 +160,16 @@ func newClusterStopCommand(a *app) *cobra.Command {
 		Long: `Stop the nodes gracefully, the last one first: each finishes what it was asked and has ten seconds
 before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.
 
-With NODE, the balancer, if one runs, gives these nodes no new clients first, and waits for those they
-have, at most for --drain-timeout.`,
+The balancer, if one runs, gives the nodes no new clients first, and waits for those they have, at most
+for --drain-timeout. Then requests of sessions are answered 404, and requests under way have ten
+seconds.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			if len(names) == 0 {
-				return a.stopCluster(cmd.Context(), nil)
-			}
 			return a.stopDrained(cmd.Context(), names, drainTimeout)
 		},
 	}
-	addDrainTimeout(cmd, &drainTimeout, "with NODE: ")
+	addDrainTimeout(cmd, &drainTimeout, "")
 	return cmd
 }
 

@@ -64,111 +64,130 @@ func (a *app) othersServe(ctx context.Context, name string) error {
 
 // rollOne restarts one node. Whatever comes of it, the balancer gives it clients again when it is up.
 func (a *app) rollOne(ctx context.Context, name string, drainTimeout time.Duration) error {
-	balanced, err := a.drainNode(ctx, name, drainTimeout)
-	if err != nil {
-		return errors.Join(err, a.enableNode(name, balanced))
+	balanced, err := a.drain(ctx, []string{name}, drainTimeout)
+	if err == nil {
+		err = cluster.Connect(a.stateDir()).RestartNodes(ctx, []string{name})
 	}
-	err = cluster.Connect(a.stateDir()).RestartNodes(ctx, []string{name})
-	if err := errors.Join(err, a.enableNode(name, balanced)); err != nil {
+	if err := errors.Join(err, a.enable(balanced)); err != nil {
 		return err
 	}
-	if !balanced {
-		return nil
-	}
-	return a.awaitCheck(ctx, name, true)
+	return a.awaitCheck(ctx, balanced, true)
 }
 
-// drainNode has the balancer, if one runs and knows the node, give it no new clients, waits until those
-// it has are gone, or for the time given, and then has it take nothing more: clients of sessions begin
-// new ones, and what is under way comes to its end.
-func (a *app) drainNode(ctx context.Context, name string, timeout time.Duration) (balanced bool, err error) {
-	balancer := proxy.Connect(a.stateDir())
-	s, err := balancer.Stats(ctx)
-	if errors.Is(err, control.ErrNotRunning) || err == nil && s.Node(name) == nil {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if _, err := balancer.Drain(ctx, name); err != nil {
-		return false, err
-	}
-	if err := cluster.Connect(a.stateDir()).DrainNodes(ctx, []string{name}); err != nil && !isCode(err, "node_not_running") {
-		return true, err
-	}
-	n, err := a.awaitNode(ctx, name, timeout, func(n *proxy.NodeStats) bool {
-		_ = a.stderr.Drawf("%s drains: %s left", name, count(int(n.Connections), "client"))
-		return n.Connections == 0
-	})
-	if err != nil || n == nil {
-		return true, err
-	}
-	if _, err := balancer.Disable(ctx, name); err != nil {
-		return true, err
-	}
-	if err := pause(ctx, rollingPause); err != nil { // a worker may have chosen it just before
-		return true, err
-	}
-	n, err = a.awaitNode(ctx, name, requestPatience, func(n *proxy.NodeStats) bool { return n.Pending == 0 })
-	switch {
-	case err != nil || n == nil || n.Connections == 0:
-	case n.Pending > 0:
-		a.notef("%s is stopped with %s left, %s unanswered", name, count(int(n.Connections), "client"), count(int(n.Pending), "request"))
-	default:
-		a.notef("%s is stopped with %s left", name, count(int(n.Connections), "client"))
-	}
-	return true, err
-}
-
-// enableNode takes drainNode back, even when the command has been interrupted.
-func (a *app) enableNode(name string, balanced bool) error {
-	if !balanced {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
-	defer cancel()
-	_, err := proxy.Connect(a.stateDir()).Enable(ctx, name)
-	if resumed := cluster.Connect(a.stateDir()).ResumeNodes(ctx, []string{name}); !errors.Is(resumed, control.ErrNotRunning) {
-		err = errors.Join(err, resumed)
-	}
-	return err
-}
-
-// stopDrained stops nodes without new clients. The balancer gives them clients again when they are back.
+// stopDrained stops nodes, or with no names the cluster, without new clients. The balancer gives them
+// clients again when they are back.
 func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Duration) error {
-	drained := map[string]bool{} // whether the balancer knows it
-	var err error
-	for _, name := range names {
-		if drained[name], err = a.drainNode(ctx, name, timeout); err != nil {
-			break
+	draining := names
+	if len(names) == 0 {
+		s, err := cluster.Connect(a.stateDir()).Status(ctx)
+		if err != nil && !errors.Is(err, control.ErrNotRunning) {
+			return err
+		}
+		for _, n := range s.Nodes {
+			draining = append(draining, n.Name)
 		}
 	}
+	balanced, err := a.drain(ctx, draining, timeout)
 	if err == nil {
 		err = a.stopCluster(ctx, names)
 	}
-	for name, balanced := range drained {
-		if err == nil && balanced {
-			err = a.awaitCheck(ctx, name, false)
+	if err == nil {
+		err = a.awaitCheck(ctx, balanced, false)
+	}
+	return errors.Join(err, a.enable(balanced))
+}
+
+// drain has the balancer, if one runs, give these nodes no new clients, waits until those they have are
+// gone, or for the time given, and then has it give them nothing more: clients of sessions begin new
+// ones, and what is under way comes to its end. It returns the nodes that the balancer knows, and that
+// are to be enabled again, whatever the error.
+func (a *app) drain(ctx context.Context, names []string, timeout time.Duration) (balanced []string, err error) {
+	balancer := proxy.Connect(a.stateDir())
+	s, err := balancer.Stats(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if s.Node(name) == nil {
+			continue
 		}
-		err = errors.Join(err, a.enableNode(name, balanced))
+		balanced = append(balanced, name)
+		if _, err := balancer.Drain(ctx, name); err != nil {
+			return balanced, err
+		}
+		if err := cluster.Connect(a.stateDir()).DrainNodes(ctx, []string{name}); err != nil && !isCode(err, "node_not_running") {
+			return balanced, err
+		}
+	}
+	_, err = a.awaitNodes(ctx, balanced, timeout, func(n *proxy.NodeStats) bool {
+		_ = a.stderr.Drawf("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
+		return n.Connections == 0
+	})
+	if err != nil {
+		return balanced, err
+	}
+	for _, name := range balanced {
+		if _, err := balancer.Disable(ctx, name); err != nil {
+			return balanced, err
+		}
+	}
+	return balanced, a.awaitRequests(ctx, balanced)
+}
+
+// awaitRequests waits until disabled nodes have answered what was under way, and says which clients
+// they have left then.
+func (a *app) awaitRequests(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	if err := pause(ctx, rollingPause); err != nil { // a worker may have chosen one of them just before
+		return err
+	}
+	if _, err := a.awaitNodes(ctx, names, requestPatience, func(n *proxy.NodeStats) bool { return n.Pending == 0 }); err != nil {
+		return err
+	}
+	left, err := a.awaitNodes(ctx, names, 0, func(n *proxy.NodeStats) bool { return n.Connections == 0 })
+	for _, n := range left {
+		text := fmt.Sprintf("%s is stopped with %s left", n.Name, count(int(n.Connections), "client"))
+		if n.Pending > 0 {
+			text += fmt.Sprintf(", %s unanswered", count(int(n.Pending), "request"))
+		}
+		a.notef("%s", text)
 	}
 	return err
 }
 
-// awaitCheck returns when the balancer has found a node up, or down, or does not know it any more.
-func (a *app) awaitCheck(ctx context.Context, name string, up bool) error {
-	n, err := a.awaitNode(ctx, name, balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
-	if err == nil && n != nil && n.Check.Up != up {
-		err = fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, name, n.State)
+// enable takes drain back, even when the command has been interrupted.
+func (a *app) enable(balanced []string) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	for _, name := range balanced {
+		if _, e := proxy.Connect(a.stateDir()).Enable(ctx, name); !errors.Is(e, control.ErrNotRunning) {
+			err = errors.Join(err, e)
+		}
+		if e := cluster.Connect(a.stateDir()).ResumeNodes(ctx, []string{name}); !errors.Is(e, control.ErrNotRunning) {
+			err = errors.Join(err, e)
+		}
 	}
 	return err
 }
 
-// awaitNode asks the balancer about a node until done, or for as long as patience lasts, and returns
-// the last it was told: nil if there is no balancer, or none that knows the node.
-func (a *app) awaitNode(ctx context.Context, name string, patience time.Duration, done func(*proxy.NodeStats) bool) (*proxy.NodeStats, error) {
-	deadline := time.Now().Add(patience)
-	for {
+// awaitCheck returns when the balancer has found these nodes up, or down, or does not know them any more.
+func (a *app) awaitCheck(ctx context.Context, names []string, up bool) error {
+	wrong, err := a.awaitNodes(ctx, names, balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
+	for _, n := range wrong {
+		err = errors.Join(err, fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, n.Name, n.State))
+	}
+	return err
+}
+
+// awaitNodes asks the balancer about nodes until each is done, for as long as patience lasts, and returns
+// those that are not. A node that the balancer does not know is done, and all are if none runs.
+func (a *app) awaitNodes(ctx context.Context, names []string, patience time.Duration, done func(*proxy.NodeStats) bool) (left []*proxy.NodeStats, err error) {
+	for deadline := time.Now().Add(patience); len(names) > 0; {
 		s, err := proxy.Connect(a.stateDir()).Stats(ctx)
 		if errors.Is(err, control.ErrNotRunning) {
 			return nil, nil
@@ -176,14 +195,20 @@ func (a *app) awaitNode(ctx context.Context, name string, patience time.Duration
 		if err != nil {
 			return nil, err
 		}
-		n := s.Node(name)
-		if n == nil || done(n) || time.Now().After(deadline) {
-			return n, nil
+		left = left[:0]
+		for _, name := range names {
+			if n := s.Node(name); n != nil && !done(n) {
+				left = append(left, n)
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) {
+			break
 		}
 		if err := pause(ctx, rollingPause); err != nil {
 			return nil, err
 		}
 	}
+	return left, nil
 }
 
 // isCode reports whether err is a refusal of that kind.

@@ -116,20 +116,12 @@ func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time
 			return err
 		}
 	}
-	drained := map[string]bool{} // whether the balancer knows it
-	for _, name := range names {
-		if drained[name], err = a.drainNode(ctx, name, drainTimeout); err != nil {
-			break
-		}
-	}
+	balanced, err := a.drain(ctx, names, drainTimeout)
 	if err == nil {
 		err = client.RemoveNodes(ctx, names)
 	}
 	if err != nil { // they stay, or some of them
-		for name, balanced := range drained {
-			err = errors.Join(err, a.enableNode(name, balanced))
-		}
-		return err
+		return errors.Join(err, a.enable(balanced))
 	}
 	a.notef("removed %s", strings.Join(names, ", "))
 	return a.tellBalancer(ctx)
