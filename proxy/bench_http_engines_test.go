@@ -1,17 +1,14 @@
 package proxy
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	stdlog "log"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"os/exec"
 	"os/signal"
 	"runtime"
@@ -25,103 +22,6 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
-
-// site is a node that answers every request at once.
-type site struct{ http, check int } // ports on 127.0.0.1
-
-func (s site) address() string { return fmt.Sprintf("127.0.0.1:%d", s.http) }
-
-// startSites runs four sites in one process until the benchmark ends.
-func startSites(t testing.TB) []site {
-	sites := make([]site, 4)
-	cmd := playRole("sites", strconv.Itoa(2*len(sites)))
-	cmd.Stderr = os.Stderr
-	port := func() int {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		file, err := ln.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		return ln.Addr().(*net.TCPAddr).Port
-	}
-	for i := range sites {
-		sites[i] = site{http: port(), check: port()}
-	}
-	err := cmd.Start()
-	for _, file := range cmd.ExtraFiles {
-		file.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return sites
-}
-
-// benchSites serves the listeners that were passed on.
-func benchSites(args []string) error {
-	n, err := strconv.Atoi(args[0])
-	if err != nil {
-		return err
-	}
-	failed := make(chan error)
-	for i := range n {
-		ln, err := net.FileListener(os.NewFile(uintptr(3+i), "listener"))
-		if err != nil {
-			return err
-		}
-		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":12345,"result":{"content":[{"type":"text","text":"hello from %d"}]}}`, i)
-		answer := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		go func() {
-			for {
-				c, err := ln.Accept()
-				if err != nil {
-					failed <- err
-					return
-				}
-				go func() { defer c.Close(); _ = answerAll(c, answer) }()
-			}
-		}()
-	}
-	return <-failed
-}
-
-// answerAll answers requests with bodies of a stated length.
-func answerAll(c net.Conn, answer []byte) error {
-	r := bufio.NewReader(c)
-	for {
-		length := 0
-		for {
-			line, err := r.ReadSlice('\n')
-			if err != nil {
-				return err
-			}
-			if len(line) <= len("\r\n") {
-				break
-			}
-			const name = "content-length:"
-			if len(line) > len(name) && strings.EqualFold(string(line[:len(name)]), name) {
-				if length, err = strconv.Atoi(strings.TrimSpace(string(line[len(name):]))); err != nil {
-					return err
-				}
-			}
-		}
-		if _, err := r.Discard(length); err != nil {
-			return err
-		}
-		if _, err := c.Write(answer); err != nil {
-			return err
-		}
-	}
-}
 
 // balancerEngine is the whole balancer: a master and its workers.
 func balancerEngine(t testing.TB, sites []site) *engine {
