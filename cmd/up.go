@@ -82,18 +82,28 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 	return func(ctx context.Context) error { return a.stopCluster(ctx, started) }, nil
 }
 
-// bringUpBalancer starts the balancer unless there is one; undo stops it.
+// bringUpBalancer starts the balancer unless there is one; undo stops it. One that has just been started
+// by somebody else, or is about to end, does not answer yet, or not any more.
 func (a *app) bringUpBalancer(ctx context.Context) (undo func(context.Context) error, err error) {
-	s, err := proxy.Connect(a.stateDir()).Stats(ctx)
-	switch {
-	case err == nil:
-		a.notef("already running: lb (pid %d)", s.PID)
-		return nil, nil
-	case !errors.Is(err, control.ErrNotRunning):
-		return nil, err
+	for deadline := time.Now().Add(balancerPatience); ; {
+		s, err := proxy.Connect(a.stateDir()).Stats(ctx)
+		switch {
+		case err == nil:
+			a.notef("already running: lb (pid %d)", s.PID)
+			return nil, nil
+		case !errors.Is(err, control.ErrNotRunning):
+			return nil, err
+		}
+		err = a.startBalancer(ctx, nil)
+		if err == nil {
+			return func(ctx context.Context) error { return a.stopBalancer(ctx, false) }, nil
+		}
+		_, there := control.Running(a.stateDir(), "lb")
+		if another := there || errors.Is(err, control.ErrRunning); !another || time.Now().After(deadline) {
+			return nil, err
+		}
+		if err := pause(ctx, rollingPause); err != nil {
+			return nil, err
+		}
 	}
-	if err := a.startBalancer(ctx, nil); err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error { return a.stopBalancer(ctx, false) }, nil
 }
