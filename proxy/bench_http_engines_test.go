@@ -24,20 +24,34 @@ import (
 )
 
 // balancerEngine is the whole balancer: a master and its workers.
-func balancerEngine(t testing.TB, sites []site) *engine {
+func balancerEngine(t testing.TB, sites []site, secure *TLS) *engine {
 	address := freeAddress(t)
-	args := []string{stateDir(t), address}
+	args := []string{stateDir(t), address, pemFile(secure)}
 	for _, s := range sites {
 		args = append(args, strconv.Itoa(s.http), strconv.Itoa(s.check))
 	}
-	return &engine{name: "erlmcp", cookies: true, address: address, command: func() *exec.Cmd { return playRole("balancer", args...) }}
+	return &engine{name: "erlmcp", cookies: true, address: address, secure: secure != nil, command: func() *exec.Cmd { return playRole("balancer", args...) }}
 }
 
-// benchBalancer is the role of the master: DIR ADDRESS, then the ports of each site.
+// noFile stands for a file that is not there in the arguments of a role, which may not be empty.
+const noFile = "-"
+
+func pemFile(secure *TLS) string {
+	if secure == nil {
+		return noFile
+	}
+	return secure.Cert
+}
+
+// benchBalancer is the role of the master: DIR ADDRESS PEM, then the ports of each site.
 func benchBalancer(args []string) error {
 	spec := Default()
 	spec.Listen = Listen{TCP: "127.0.0.1:0", HTTP: args[1]}
-	for ports := args[2:]; len(ports) > 0; ports = ports[2:] {
+	if pair := args[2]; pair != noFile {
+		spec.Listen.HTTP, spec.Listen.HTTPS = "", args[1]
+		spec.TLS = TLS{Cert: pair, Key: pair}
+	}
+	for ports := args[3:]; len(ports) > 0; ports = ports[2:] {
 		n := topology.Node{Name: fmt.Sprintf("n%d", len(spec.Nodes)), Host: "127.0.0.1"}
 		var errs [2]error
 		n.HTTP, errs[0] = strconv.Atoi(ports[0])
@@ -61,19 +75,19 @@ func benchBalancer(args []string) error {
 }
 
 // reverseProxyEngine is what the standard library has.
-func reverseProxyEngine(t testing.TB, sites []site) *engine {
+func reverseProxyEngine(t testing.TB, sites []site, secure *TLS) *engine {
 	address := freeAddress(t)
-	args := []string{address}
+	args := []string{address, pemFile(secure)}
 	for _, s := range sites {
 		args = append(args, s.address())
 	}
-	return &engine{name: "ReverseProxy", address: address, command: func() *exec.Cmd { return playRole("reverseproxy", args...) }}
+	return &engine{name: "ReverseProxy", address: address, secure: secure != nil, command: func() *exec.Cmd { return playRole("reverseproxy", args...) }}
 }
 
-// benchReverseProxy is its role: ADDRESS, then those of the sites, which it takes in turn.
+// benchReverseProxy is its role: ADDRESS PEM, then those of the sites, which it takes in turn.
 func benchReverseProxy(args []string) error {
 	var targets []*url.URL
-	for _, host := range args[1:] {
+	for _, host := range args[2:] {
 		targets = append(targets, &url.URL{Scheme: "http", Host: host})
 	}
 	var turn atomic.Uint64
@@ -86,16 +100,24 @@ func benchReverseProxy(args []string) error {
 		Transport: &http.Transport{MaxIdleConnsPerHost: 1_000},
 		ErrorLog:  quiet, // wrk ends its connections in the midst of requests
 	}
-	return (&http.Server{Addr: args[0], Handler: proxy, ErrorLog: quiet}).ListenAndServe()
+	// HTTP/1.1 as the others, which wrk speaks.
+	server := &http.Server{Addr: args[0], Handler: proxy, ErrorLog: quiet}
+	if pair := args[1]; pair != noFile {
+		return server.ListenAndServeTLS(pair, pair)
+	}
+	return server.ListenAndServe()
 }
 
-func haproxyHTTPEngine(t testing.TB, sites []site) *engine {
+func haproxyHTTPEngine(t testing.TB, sites []site, secure *TLS) *engine {
 	path, err := exec.LookPath("haproxy")
 	if err != nil {
 		t.Log("haproxy is not installed: left out")
 		return nil
 	}
-	address := freeAddress(t)
+	address, bind := freeAddress(t), ""
+	if secure != nil {
+		bind = " ssl crt " + secure.Cert
+	}
 	var servers strings.Builder
 	for i, s := range sites {
 		fmt.Fprintf(&servers, "  server n%d %s cookie n%d\n", i, s.address(), i)
@@ -111,7 +133,7 @@ defaults
   timeout client 300s
   timeout server 300s
 frontend clients
-  bind %s
+  bind %s%s
   stick-table type ip size 128k expire 30m store conn_rate(1s),conn_cur,http_req_rate(1s)
   tcp-request connection track-sc0 src
   http-request deny deny_status 429 if { sc_http_req_rate(0) gt 1000000 }
@@ -119,17 +141,21 @@ frontend clients
 backend nodes
   balance leastconn
   cookie SERVERID insert indirect nocache httponly
-%s`, runtime.NumCPU(), address, &servers))
-	return &engine{name: "haproxy", cookies: true, address: address, command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
+%s`, runtime.NumCPU(), address, bind, &servers))
+	return &engine{name: "haproxy", cookies: true, address: address, secure: secure != nil, command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
 }
 
-func nginxHTTPEngine(t testing.TB, sites []site) *engine {
+func nginxHTTPEngine(t testing.TB, sites []site, secure *TLS) *engine {
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		t.Log("nginx is not installed: left out")
 		return nil
 	}
 	address, dir := freeAddress(t), t.TempDir()
+	listen := address + ";"
+	if secure != nil {
+		listen = fmt.Sprintf("%s ssl;\n    ssl_certificate %s;\n    ssl_certificate_key %s;", address, secure.Cert, secure.Key)
+	}
 	var servers, temporary strings.Builder
 	for _, s := range sites {
 		fmt.Fprintf(&servers, "    server %s;\n", s.address())
@@ -151,7 +177,7 @@ http {
     keepalive_requests 1000000000;
   }
   server {
-    listen %s;
+    listen %s
     keepalive_requests 1000000000;
     location / {
       limit_req zone=rates burst=1000000 nodelay;
@@ -163,6 +189,6 @@ http {
     }
   }
 }
-`, runtime.NumCPU(), dir, &temporary, &servers, address))
-	return &engine{name: "nginx", address: address, command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
+`, runtime.NumCPU(), dir, &temporary, &servers, listen))
+	return &engine{name: "nginx", address: address, secure: secure != nil, command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
 }

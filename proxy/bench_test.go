@@ -78,6 +78,7 @@ type engine struct {
 	address string
 	command func() *exec.Cmd
 	cookies bool // whether it sets them
+	secure  bool // over TLS
 
 	process *exec.Cmd // of this round
 
