@@ -21,7 +21,7 @@ func newLBStatusCommand(a *app) *cobra.Command {
 		Use:   "status [--json]",
 		Short: "Show what the balancer does",
 		Long: `Show the balancer, its nodes and its clients. The exit code is 0 when it serves and no node is down,
-else 1. A node in maintenance (drained, then down) is meant to be.`,
+else 1. A node in maintenance (disabled, or drained and then down) is meant to be.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
 			defer cancel()

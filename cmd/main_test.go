@@ -63,8 +63,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode":  scriptExitCode,
-			"freeports": scriptFreePorts,
+			"exitcode":     scriptExitCode,
+			"freeports":    scriptFreePorts,
+			"signaldaemon": scriptSignalDaemon,
 		},
 		Condition:           scriptCondition,
 		RequireExplicitExec: true,
@@ -96,6 +97,19 @@ func scriptExitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
+}
+
+// scriptSignalDaemon is the script command "signaldaemon STOP|CONT|KILL lb|cluster".
+func scriptSignalDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]syscall.Signal{"STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT, "KILL": syscall.SIGKILL}
+	if neg || len(args) != 2 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signaldaemon STOP|CONT|KILL lb|cluster")
+	}
+	pid, running := control.Running(ts.Getenv("ERLMCP_STATE_DIR"), args[1])
+	if !running {
+		ts.Fatalf("%s does not run", args[1])
+	}
+	ts.Check(syscall.Kill(pid, signals[args[0]]))
 }
 
 // scriptFreePorts is the script command "freeports NAME…". All ports are held until all are found, so

@@ -102,7 +102,7 @@ func (a *app) bringUpBalancer(ctx context.Context) (undo func(context.Context) e
 		if another := there || errors.Is(err, control.ErrRunning); !another || time.Now().After(deadline) {
 			return nil, err
 		}
-		if err := pause(ctx, rollingPause); err != nil {
+		if err := pause(ctx, askPause); err != nil {
 			return nil, err
 		}
 	}

@@ -1,0 +1,198 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+const (
+	askPause = 100 * time.Millisecond // between two questions to the balancer
+	// balancerPatience is how long the balancer may take to see that a node is ready, or has ended.
+	balancerPatience = 30 * time.Second
+	// requestPatience is how long requests may take that are under way when draining ends.
+	requestPatience = 10 * time.Second
+)
+
+// stopDrained stops nodes, or with no names the cluster, without new clients. The balancer gives them
+// clients again when they are back.
+func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Duration) error {
+	draining := names
+	if len(names) == 0 {
+		draining = a.nodesThatServe(ctx)
+	}
+	balanced, err := a.drain(ctx, draining, timeout)
+	drained := err == nil
+	if !drained && ctx.Err() == nil { // to stop matters more
+		a.notef("stopping without draining: %v", err)
+		err = nil
+	}
+	if err == nil {
+		err = a.stopCluster(ctx, names)
+	}
+	if err == nil && drained {
+		err = a.awaitCheck(ctx, balanced, false)
+	}
+	return errors.Join(err, a.enable(balanced))
+}
+
+// nodesThatServe lists those of the supervisor; none if it does not answer, which is not the time to care.
+func (a *app) nodesThatServe(ctx context.Context) (names []string) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	s, err := cluster.Connect(a.stateDir()).Status(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, n := range s.Nodes {
+		if n.State.Serves() {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// drain has the balancer, if one runs, give these nodes no new clients, waits until those they have are
+// gone, or for the time given, and then has it give them nothing more: clients of sessions begin new
+// ones, and what is under way comes to its end. It returns the nodes that the balancer knows, and that
+// are to be enabled again, whatever the error.
+func (a *app) drain(ctx context.Context, names []string, timeout time.Duration) (balanced []string, err error) {
+	balancer := proxy.Connect(a.stateDir())
+	s, err := a.balancerStats(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if s.Node(name) == nil {
+			continue
+		}
+		balanced = append(balanced, name)
+		if err := a.order(ctx, balancer.Drain, name); err != nil {
+			return balanced, err
+		}
+		if err := a.announceDrain(ctx, name); err != nil {
+			return balanced, err
+		}
+	}
+	_, err = a.awaitNodes(ctx, balanced, timeout, func(n *proxy.NodeStats) bool {
+		_ = a.stderr.Drawf("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
+		return n.Connections == 0
+	})
+	if err != nil {
+		return balanced, err
+	}
+	for _, name := range balanced {
+		if err := a.order(ctx, balancer.Disable, name); err != nil {
+			return balanced, err
+		}
+	}
+	return balanced, a.awaitRequests(ctx, balanced)
+}
+
+// awaitRequests waits until disabled nodes have answered what was under way, and says which clients
+// they have left then.
+func (a *app) awaitRequests(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	if err := pause(ctx, askPause); err != nil { // a worker may have chosen one of them just before
+		return err
+	}
+	if _, err := a.awaitNodes(ctx, names, requestPatience, func(n *proxy.NodeStats) bool { return n.Pending == 0 }); err != nil {
+		return err
+	}
+	left, err := a.awaitNodes(ctx, names, 0, func(n *proxy.NodeStats) bool { return n.Connections == 0 })
+	for _, n := range left {
+		text := fmt.Sprintf("%s is stopped with %s left", n.Name, count(int(n.Connections), "client"))
+		if n.Pending > 0 {
+			text += fmt.Sprintf(", %s unanswered", count(int(n.Pending), "request"))
+		}
+		a.notef("%s", text)
+	}
+	return err
+}
+
+// enable takes drain back, even when the command has been interrupted.
+func (a *app) enable(balanced []string) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*statusTimeout)
+	defer cancel()
+	for _, name := range balanced {
+		if e := a.order(ctx, proxy.Connect(a.stateDir()).Enable, name); !errors.Is(e, control.ErrNotRunning) {
+			err = errors.Join(err, e)
+		}
+		if e := cluster.Connect(a.stateDir()).ResumeNodes(ctx, []string{name}); !errors.Is(e, control.ErrNotRunning) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// awaitCheck returns when the balancer has found these nodes up, or down, or does not know them any more.
+func (a *app) awaitCheck(ctx context.Context, names []string, up bool) error {
+	wrong, err := a.awaitNodes(ctx, names, balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
+	for _, n := range wrong {
+		err = errors.Join(err, fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, n.Name, n.State))
+	}
+	return err
+}
+
+// awaitNodes asks the balancer about nodes until each is done, for as long as patience lasts, and returns
+// those that are not. A node that the balancer does not know is done, and all are if none runs.
+func (a *app) awaitNodes(ctx context.Context, names []string, patience time.Duration, done func(*proxy.NodeStats) bool) (left []*proxy.NodeStats, err error) {
+	for deadline := time.Now().Add(patience); len(names) > 0; {
+		s, err := a.balancerStats(ctx)
+		if errors.Is(err, control.ErrNotRunning) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		left = left[:0]
+		for _, name := range names {
+			if n := s.Node(name); n != nil && !done(n) {
+				left = append(left, n)
+			}
+		}
+		if len(left) == 0 || time.Now().After(deadline) {
+			break
+		}
+		if err := pause(ctx, askPause); err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// announceDrain has the supervisor show what happens.
+func (a *app) announceDrain(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	err := cluster.Connect(a.stateDir()).DrainNodes(ctx, []string{name})
+	if isCode(err, "node_not_running") {
+		return nil
+	}
+	return err
+}
+
+// order has the balancer, which must answer soon, do something with a node.
+func (a *app) order(ctx context.Context, do func(context.Context, string) (proxy.NodeStats, error), name string) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	_, err := do(ctx, name)
+	return err
+}
+
+// balancerStats asks the balancer, which must answer soon.
+func (a *app) balancerStats(ctx context.Context) (proxy.Stats, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return proxy.Connect(a.stateDir()).Stats(ctx)
+}
