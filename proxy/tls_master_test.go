@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,15 +55,21 @@ func withTLS(dir string, change func(*Spec)) func(*Spec) {
 	}
 }
 
-// servedTo is the subject that a new client is shown.
-func (b *balancer) servedTo(config *tls.Config) string {
+// shown is the certificate that a new client is shown.
+func (b *balancer) shown(config *tls.Config) *x509.Certificate {
 	b.t.Helper()
 	conn, err := tls.Dial("tcp", b.address("https"), config)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	defer conn.Close()
-	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+	return conn.ConnectionState().PeerCertificates[0]
+}
+
+// servedTo is the subject of that certificate.
+func (b *balancer) servedTo(config *tls.Config) string {
+	b.t.Helper()
+	return b.shown(config).Subject.CommonName
 }
 
 // A certificate is replaced under 200 WebSockets and a loop of requests, by itself and by a reload, and
