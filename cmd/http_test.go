@@ -2,10 +2,9 @@ package cmd
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,79 +13,67 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// TestHTTPThroughTheBalancer has MCP clients of both eras speak to real nodes through the HTTP
-// frontend.
+// TestHTTPThroughTheBalancer has MCP clients of both eras speak to real nodes through the HTTP frontend, with
+// and without TLS.
 func TestHTTPThroughTheBalancer(t *testing.T) {
-	dir, err := os.MkdirTemp("", "erlmcp") // short: the path of a unix socket must fit
+	c := startCluster(t, 4)
+	c.overEach(t, func(t *testing.T, via entrance) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		web := via.browser(t)
+		t.Run("sessions", func(t *testing.T) { goSessions(ctx, t, via.base, web) })
+		t.Run("WebSocket", func(t *testing.T) { webSocketPing(ctx, t, via.base, web) })
+		t.Run("curl", func(t *testing.T) { curlSession(t, via) })
+		t.Run("gone", func(t *testing.T) { goneSession(ctx, t, c, via.base, web) })
+		t.Run("revived", func(t *testing.T) { revivedSessions(ctx, t, c, via.base, web) })
+	})
+}
+
+// connectGo connects a client of the Go SDK that speaks version.
+func connectGo(ctx context.Context, t *testing.T, over sdk.Transport, version string) *sdk.ClientSession {
+	t.Helper()
+	client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil)
+	session, err := client.Connect(ctx, over, &sdk.ClientSessionOptions{ProtocolVersion: version})
+	if err != nil {
+		t.Fatalf("%s: %v", version, err)
+	}
+	if got := session.InitializeResult().ProtocolVersion; got != version {
+		t.Errorf("speaks %s, want %s", got, version)
+	}
+	return session
+}
+
+// whoami asks for the node. It is made anew for each call: the SDK notes the era in it.
+func whoami() *sdk.CallToolParams { return &sdk.CallToolParams{Name: "whoami"} }
+
+// nodeOf is the node that has answered whoami.
+func nodeOf(result *sdk.CallToolResult) string { return result.Content[0].(*sdk.TextContent).Text }
+
+func askNode(ctx context.Context, t *testing.T, s *sdk.ClientSession) string {
+	t.Helper()
+	result, err := s.CallTool(ctx, whoami())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	ports := freePorts(t, 14)
-	front := "127.0.0.1:" + ports[13]
-	var nodes []string
-	names := []string{"a", "b", "c", "d"}
-	for i, name := range names {
-		nodes = append(nodes, fmt.Sprintf("{name: %s, host: 127.0.0.1, tcp: %s, http: %s, sse: %s}", name, ports[3*i], ports[3*i+1], ports[3*i+2]))
-	}
-	run := func(args ...string) {
-		t.Helper()
-		cmd := exec.Command("erlmcp", args...)
-		cmd.Env = append(os.Environ(), "ERLMCP_STATE_DIR="+dir, "XDG_CONFIG_HOME="+dir,
-			"ERLMCP_CLUSTER_NODES=["+strings.Join(nodes, ", ")+"]", "ERLMCP_LB_LISTEN_TCP=127.0.0.1:"+ports[12], "ERLMCP_LB_LISTEN_HTTP="+front,
-			"ERLMCP_LB_LISTEN_ADMIN=", "ERLMCP_LB_LISTEN_HEALTH=", "ERLMCP_LB_MAX_CONNECTIONS=1000", "ERLMCP_LB_STICKY_TCP=none",
-			"ERLMCP_LB_LIMITS_MESSAGES_PER_SECOND=0", "ERLMCP_LB_LIMITS_CONNECTIONS_PER_SECOND=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-	}
-	run("up")
-	t.Cleanup(func() { run("down") })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	web := &http.Client{Transport: transport}
-	streamable := &sdk.StreamableClientTransport{Endpoint: "http://" + front + "/mcp", HTTPClient: web}
-	connect := func(over sdk.Transport, version string) *sdk.ClientSession {
-		t.Helper()
-		client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil)
-		session, err := client.Connect(ctx, over, &sdk.ClientSessionOptions{ProtocolVersion: version})
-		if err != nil {
-			t.Fatalf("%s: %v", version, err)
-		}
-		if got := session.InitializeResult().ProtocolVersion; got != version {
-			t.Errorf("speaks %s, want %s", got, version)
-		}
-		return session
-	}
-	whoami := func(s *sdk.ClientSession) string {
-		t.Helper()
-		result, err := s.CallTool(ctx, &sdk.CallToolParams{Name: "whoami"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := result.Content[0].(*sdk.TextContent).Text
-		for _, node := range names {
-			if strings.Contains(text, `"`+node+`"`) || text == node {
-				return node
-			}
-		}
-		t.Fatalf("%q names no node", text)
-		return ""
-	}
+	return nodeOf(result)
+}
+
+// goSessions has the Go SDK hold sessions over every transport and in both eras: each stays on a node.
+func goSessions(ctx context.Context, t *testing.T, base string, web *http.Client) {
+	streamable := &sdk.StreamableClientTransport{Endpoint: base + "/mcp", HTTPClient: web}
 	for version, over := range map[string]sdk.Transport{
 		mcp.Version20251125: streamable,
 		mcp.Version20260728: streamable,
-		mcp.Version20241105: &sdk.SSEClientTransport{Endpoint: "http://" + front + "/mcp/sse", HTTPClient: web},
+		mcp.Version20241105: &sdk.SSEClientTransport{Endpoint: base + "/mcp/sse", HTTPClient: web},
 	} {
 		for range 3 {
-			session := connect(over, version)
-			home := whoami(session)
+			session := connectGo(ctx, t, over, version)
+			home := askNode(ctx, t, session)
 			for range 5 {
-				if at := whoami(session); at != home && version != mcp.Version20260728 {
+				if at := askNode(ctx, t, session); at != home && version != mcp.Version20260728 {
 					t.Errorf("%s: a session of %s came to %s", version, home, at)
 				}
 				tools, err := session.ListTools(ctx, nil)
@@ -99,7 +86,10 @@ func TestHTTPThroughTheBalancer(t *testing.T) {
 			}
 		}
 	}
-	ws, _, err := websocket.Dial(ctx, "ws://"+front+"/mcp/ws", &websocket.DialOptions{HTTPClient: web, Subprotocols: []string{"mcp"}}) //nolint:bodyclose // there is none
+}
+
+func webSocketPing(ctx context.Context, t *testing.T, base string, web *http.Client) {
+	ws, _, err := websocket.Dial(ctx, base+"/mcp/ws", &websocket.DialOptions{HTTPClient: web, Subprotocols: []string{"mcp"}}) //nolint:bodyclose // there is none
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,20 +100,23 @@ func TestHTTPThroughTheBalancer(t *testing.T) {
 	if _, reply, err := ws.Read(ctx); err != nil || !strings.Contains(string(reply), `"id":1`) {
 		t.Errorf("%s, %v", reply, err)
 	}
+}
 
-	curlSession(t, "http://"+front)
-
-	// The session ends with its node; the client begins anew on another one.
-	session := connect(streamable, mcp.Version20251125)
-	node := whoami(session)
-	run("cluster", "stop", node)
-	if _, err := session.ListTools(ctx, nil); err == nil {
-		t.Error("the session outlives its node")
+// goneSession kills the node of a session: the client is told so, and a new session is on another one.
+func goneSession(ctx context.Context, t *testing.T, c *clusterFixture, base string, web *http.Client) {
+	streamable := &sdk.StreamableClientTransport{Endpoint: base + "/mcp", HTTPClient: web}
+	session := connectGo(ctx, t, streamable, mcp.Version20251125)
+	node := askNode(ctx, t, session)
+	c.run("cluster", "kill", "--hold", node)
+	defer c.restart(node)
+	c.await(node, proxy.NodeDown)
+	if _, err := session.ListTools(ctx, nil); !isGone(err) {
+		t.Errorf("the session whose node is dead: %v, want %v", err, sdk.ErrSessionMissing)
 	}
 	_ = session.Close()
-	session = connect(streamable, mcp.Version20251125)
-	if again := whoami(session); again == node {
-		t.Errorf("the new session is on %s, which is stopped", again)
+	session = connectGo(ctx, t, streamable, mcp.Version20251125)
+	if again := askNode(ctx, t, session); again == node {
+		t.Errorf("the new session is on %s, which is dead", again)
 	}
 	if err := session.Close(); err != nil {
 		t.Error(err)
@@ -131,17 +124,22 @@ func TestHTTPThroughTheBalancer(t *testing.T) {
 }
 
 // curlSession has curl open a session and call a tool in it.
-func curlSession(t *testing.T, base string) {
-	t.Helper()
+func curlSession(t *testing.T, via entrance) {
 	curl, err := exec.LookPath("curl")
 	if err != nil {
-		t.Log("curl is not installed: left out")
-		return
+		t.Skip("curl is not installed")
+	}
+	var trust []string
+	if via.ca != "" {
+		trust = []string{"--cacert", via.ca}
+		if err := exec.CommandContext(t.Context(), curl, "--silent", via.base+"/mcp").Run(); err == nil {
+			t.Error("curl trusts a certificate that it was not told to trust")
+		}
 	}
 	ask := func(body string, args ...string) string {
 		t.Helper()
-		args = append(args, "--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--include", base+"/mcp",
-			"--header", "Content-Type: application/json", "--header", "Accept: application/json, text/event-stream", "--data", body)
+		args = slices.Concat(trust, args, []string{"--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--include", via.base + "/mcp",
+			"--header", "Content-Type: application/json", "--header", "Accept: application/json, text/event-stream", "--data", body})
 		out, err := exec.CommandContext(t.Context(), curl, args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("curl: %v\n%s", err, out)

@@ -43,14 +43,23 @@ func loadCertificate(s *Spec) (*certificate, error) {
 	return p, nil
 }
 
-// readCertificate reads the files without looking into them.
+// readTries is how often the pair is read until both files are of the same one.
+const readTries = 3
+
+// readCertificate reads the files without looking into them. When they are swapped meanwhile, by a link to
+// their directory for example, it reads them again.
 func readCertificate(t TLS) (p *certificate, err error) {
-	p = new(certificate)
-	if p.cert, err = os.ReadFile(t.Cert); err != nil {
-		return nil, &StartError{fmt.Errorf("lb.tls.cert: %w", err), certificateAdvice}
-	}
-	if p.key, err = os.ReadFile(t.Key); err != nil {
-		return nil, &StartError{fmt.Errorf("lb.tls.key: %w", err), certificateAdvice}
+	for range readTries {
+		p = new(certificate)
+		if p.cert, err = os.ReadFile(t.Cert); err != nil {
+			return nil, &StartError{fmt.Errorf("lb.tls.cert: %w", err), certificateAdvice}
+		}
+		if p.key, err = os.ReadFile(t.Key); err != nil {
+			return nil, &StartError{fmt.Errorf("lb.tls.key: %w", err), certificateAdvice}
+		}
+		if again, err := os.ReadFile(t.Cert); err == nil && bytes.Equal(again, p.cert) {
+			break
+		}
 	}
 	if info, err := os.Stat(t.Key); err == nil {
 		p.exposed = info.Mode().Perm()&0o007 != 0
@@ -66,6 +75,29 @@ func (p *certificate) parse(t TLS) error {
 	}
 	if err != nil {
 		return &StartError{fmt.Errorf("lb.tls: %s with key %s: %w", t.Cert, t.Key, err), certificateAdvice}
+	}
+	return nil
+}
+
+// refused says why clients refuse the certificate at that time, nil if they need not.
+func (p *certificate) refused(now time.Time) error {
+	switch {
+	case now.After(p.leaf.NotAfter):
+		return fmt.Errorf("it has expired at %v", p.leaf.NotAfter)
+	case now.Before(p.leaf.NotBefore):
+		return fmt.Errorf("it is not valid before %v", p.leaf.NotBefore)
+	}
+	return nil
+}
+
+// mayReplace is an error when clients would refuse p and do not refuse the pair in service. Both may be nil.
+func (p *certificate) mayReplace(old *certificate, t TLS) error {
+	now := time.Now()
+	if p == nil || old == nil || p.same(old) || old.refused(now) != nil {
+		return nil
+	}
+	if err := p.refused(now); err != nil {
+		return &StartError{fmt.Errorf("lb.tls: %s: %w", t.Cert, err), fmt.Sprintf("put a pair there that is valid now; the one in service ends at %v", old.leaf.NotAfter)}
 	}
 	return nil
 }
@@ -102,7 +134,7 @@ func (p *certificate) doubt(logger *log.Logger, old *effective) {
 		logger.Warn("the certificate expires soon", "not_after", p.leaf.NotAfter)
 	}
 	if time.Now().Before(p.leaf.NotBefore) {
-		logger.Warn("the certificate is not valid yet", "not_before", p.leaf.NotBefore)
+		logger.Warn("the certificate is not valid yet: clients will refuse it", "not_before", p.leaf.NotBefore)
 	}
 	if p.exposed {
 		logger.Warn("everybody on this machine may read the key of the certificate: chmod o= it")

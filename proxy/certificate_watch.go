@@ -22,7 +22,7 @@ func (m *master) watchCertificate() {
 }
 
 // lookAtCertificate replaces the certificate if its files have changed. A pair that is none is left to
-// the next look: it may be half written. It returns what is wrong with it, which is logged when it
+// the next look: it may be half written. So is one that is not valid now, as long as the old one is. It returns what is wrong with it, which is logged when it
 // differs from complaint.
 func (m *master) lookAtCertificate(complaint string) string {
 	m.reloading.Lock()
@@ -37,6 +37,9 @@ func (m *master) lookAtCertificate(complaint string) string {
 	}
 	if err == nil {
 		err = p.parse(now.spec.TLS)
+	}
+	if err == nil {
+		err = p.mayReplace(now.certificate, now.spec.TLS)
 	}
 	if err != nil {
 		if err.Error() != complaint {

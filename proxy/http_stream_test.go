@@ -17,26 +17,30 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// serveSites runs real workers in front of HTTP nodes, and returns the URL of the frontend.
-func serveSites(t *testing.T, sites []string) (base string) {
+// overEachListener runs real workers in front of HTTP nodes, and a test over the plain listener and over the
+// one with TLS. web verifies the certificate.
+func overEachListener(t *testing.T, sites []string, test func(t *testing.T, base string, web *http.Client)) {
 	t.Helper()
-	b := serve(t, startNodes(t, len(sites)), func(s *Spec) {
+	dir := t.TempDir()
+	pair := writePair(t, dir, "127.0.0.1")
+	b := serve(t, startNodes(t, len(sites)), withTLS(dir, func(s *Spec) {
 		s.Listen.HTTP = "127.0.0.1:0"
 		s.Balance = BalanceRoundRobin
-		s.Limits.MessagesPerSecond = 0
 		for i, at := range sites {
 			_, port, _ := net.SplitHostPort(at)
 			s.Nodes[i].HTTP, _ = strconv.Atoi(port)
 		}
-	})
+	}))
 	for i := range sites {
 		b.eventuallyState(fmt.Sprintf("n%d", i), NodeUp)
 	}
-	return "http://" + b.address("http")
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) { test(t, scheme+"://"+b.address(scheme), secureBrowser(t, pair)) })
+	}
 }
 
 // A node writes an event only when the client has the one before: nothing waits for more to come. The
-// times are logged, not judged.
+// times from a node's writing to the first byte at the client are logged, not judged.
 func TestEventsArriveOneByOne(t *testing.T) {
 	const events = 50
 	had, wrote := make(chan struct{}), make(chan time.Time, 1)
@@ -57,61 +61,67 @@ func TestEventsArriveOneByOne(t *testing.T) {
 	for range 4 {
 		sites = append(sites, startSite(t, site))
 	}
-	base := serveSites(t, sites)
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	var took []time.Duration
-	for range len(sites) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/mcp", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := (&http.Client{Transport: transport}).Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := bufio.NewReader(resp.Body)
-		for i := range events {
-			first, err := r.ReadString('\n')
-			if err != nil || first != fmt.Sprintf("id: %d\n", i) {
-				t.Fatalf("event %d: %q, %v", i, first, err)
+	overEachListener(t, sites, func(t *testing.T, base string, web *http.Client) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		var took []time.Duration
+		seen := map[string]bool{}
+		for len(seen) < len(sites) {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/mcp", nil)
+			if err != nil {
+				t.Fatal(err)
 			}
-			took = append(took, time.Since(<-wrote))
-			for range 2 {
-				if _, err := r.ReadString('\n'); err != nil {
-					t.Fatal(err)
+			resp, err := web.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[resp.Header.Get("X-Served-By")] = true
+			r := bufio.NewReader(resp.Body)
+			for i := range events {
+				first, err := r.ReadByte()
+				took = append(took, time.Since(<-wrote))
+				rest := make([]byte, len(fmt.Sprintf("d: %d\ndata: {}\n\n", i)))
+				if err == nil {
+					_, err = io.ReadFull(r, rest)
 				}
+				if got := string(first) + string(rest); err != nil || got != fmt.Sprintf("id: %d\ndata: {}\n\n", i) {
+					t.Fatalf("event %d: %q, %v", i, got, err)
+				}
+				had <- struct{}{}
 			}
-			had <- struct{}{}
+			resp.Body.Close()
 		}
-		resp.Body.Close()
-	}
-	slices.Sort(took)
-	t.Logf("%d events: median %v, p99 %v, longest %v", len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+		slices.Sort(took)
+		t.Logf("%d events of %d nodes: median %v, p99 %v, longest %v", len(took), len(seen), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+	})
 }
 
 // A stream is resumed on the node that has its events, and ones that were read are not sent again.
 func TestResumeReachesTheNode(t *testing.T) {
 	var sites []string
 	for i := range 4 {
-		server := sdk.NewServer(&sdk.Implementation{Name: "test", Version: "1"}, nil)
-		sdk.AddTool(server, &sdk.Tool{Name: "tell"}, func(ctx context.Context, req *sdk.CallToolRequest, _ struct{}) (*sdk.CallToolResult, any, error) {
-			for n := range 3 {
-				if err := req.Session.NotifyProgress(ctx, &sdk.ProgressNotificationParams{ProgressToken: "p", Progress: float64(n + 1)}); err != nil {
-					return nil, nil, err
-				}
-			}
-			return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: fmt.Sprintf("n%d", i)}}}, nil, nil
-		})
-		handler := sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return server },
-			&sdk.StreamableHTTPOptions{DisableLocalhostProtection: true, EventStore: sdk.NewMemoryEventStore(nil)})
-		sites = append(sites, startSite(t, handler.ServeHTTP))
+		sites = append(sites, startSite(t, teller(fmt.Sprintf("n%d", i)).ServeHTTP))
 	}
-	base := serveSites(t, sites)
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
+	overEachListener(t, sites, resumed)
+}
+
+// teller is a node that keeps its events. Its tool tells three times how far it is, and then the name.
+func teller(name string) http.Handler {
+	server := sdk.NewServer(&sdk.Implementation{Name: "test", Version: "1"}, nil)
+	sdk.AddTool(server, &sdk.Tool{Name: "tell"}, func(ctx context.Context, req *sdk.CallToolRequest, _ struct{}) (*sdk.CallToolResult, any, error) {
+		for n := range 3 {
+			if err := req.Session.NotifyProgress(ctx, &sdk.ProgressNotificationParams{ProgressToken: "p", Progress: float64(n + 1)}); err != nil {
+				return nil, nil, err
+			}
+		}
+		return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: name}}}, nil, nil
+	})
+	return sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return server },
+		&sdk.StreamableHTTPOptions{DisableLocalhostProtection: true, EventStore: sdk.NewMemoryEventStore(nil)})
+}
+
+// resumed reads streams, and resumes each behind its second event.
+func resumed(t *testing.T, base string, web *http.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	ask := func(method, session, last, body string) *http.Response {
@@ -128,7 +138,7 @@ func TestResumeReachesTheNode(t *testing.T) {
 				req.Header.Set(name, value)
 			}
 		}
-		resp, err := (&http.Client{Transport: transport}).Do(req)
+		resp, err := web.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -65,6 +65,9 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	if err != nil {
 		return r, err
 	}
+	if err := pair.mayReplace(old.certificate, next.TLS); err != nil {
+		return r, err
+	}
 	addresses, err := resolve(m.serving, next.Nodes)
 	if err != nil {
 		return r, err

@@ -4,9 +4,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -25,7 +28,8 @@ var (
 
 // TestReloadUnderLoad reloads again and again, with every kind of change that workers take over, while wrk
 // asks over 64 kept connections and WebSockets are open: no request fails, no WebSocket ends, and each still
-// reaches its node.
+// reaches its node. Over TLS the certificate is replaced as well, in every way there is, and who comes then
+// sees the new one.
 //
 //	go test ./proxy -run TestReloadUnderLoad -v -reload.sockets 1000 -reload.time 10s
 func TestReloadUnderLoad(t *testing.T) {
@@ -33,6 +37,12 @@ func TestReloadUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Skip("wrk is not installed")
 	}
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) { reloadedUnderLoad(t, wrk, scheme) })
+	}
+}
+
+func reloadedUnderLoad(t *testing.T, wrk, scheme string) {
 	var nodes []topology.Node
 	for i := range 4 {
 		echo := startNode(t, "", nil)
@@ -42,25 +52,26 @@ func TestReloadUnderLoad(t *testing.T) {
 		n.HTTP, _ = strconv.Atoi(port)
 		nodes = append(nodes, n)
 	}
-	b := serve(t, nil, func(s *Spec) {
+	dir := t.TempDir()
+	pair := writePair(t, dir, "127.0.0.1")
+	b := serve(t, nil, withTLS(dir, func(s *Spec) {
 		s.Nodes = nodes
 		s.Listen.HTTP = "127.0.0.1:0"
 		s.Workers = 2
 		s.MaxConnections = 4000
 		s.HTTP.KeepaliveRequests = 0
 		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond, s.Limits.MaxPerSource = 0, 0, 0
-	})
+	}))
 	for _, n := range nodes {
 		b.eventuallyState(n.Name, NodeUp)
 	}
-	web := b.address("http")
-	ctx, cancel := context.WithTimeout(t.Context(), *reloadTime+time.Minute)
+	base := scheme + "://" + b.address(scheme)
+	ctx, cancel := context.WithTimeout(t.Context(), *reloadTime+2*time.Minute)
 	defer cancel()
+	browser := secureBrowser(t, pair)
 	sockets := make([]*websocket.Conn, *reloadSockets)
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
 	for i := range sockets {
-		c, _, err := websocket.Dial(ctx, "ws://"+web+"/mcp/ws", &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}}) //nolint:bodyclose // there is none
+		c, _, err := websocket.Dial(ctx, base+"/mcp/ws", &websocket.DialOptions{HTTPClient: browser}) //nolint:bodyclose // there is none
 		if err != nil {
 			t.Fatalf("WebSocket %d: %v", i, err)
 		}
@@ -92,13 +103,18 @@ func TestReloadUnderLoad(t *testing.T) {
 	ended := make(chan result, 1)
 	seconds := max(1, int(reloadTime.Seconds()))
 	go func() {
-		output, err := exec.CommandContext(ctx, wrk, "-t", "2", "-c", "64", "-d", strconv.Itoa(seconds), "--timeout", "10", "--latency", "http://"+web+"/mcp").CombinedOutput()
+		output, err := exec.CommandContext(ctx, wrk, "-t", "2", "-c", "64", "-d", strconv.Itoa(seconds), "--timeout", "10", "--latency", base+"/mcp").CombinedOutput()
 		ended <- result{output, err}
 	}()
 	b.eventually("wrk to ask", func(s *Stats) bool { return s.HTTP.Requests > uint64(len(sockets))+100 })
-	reloads := 0
+	reloads, swaps := 0, 0
 	var r result
-	for running := true; running; {
+	for running := true; running || swaps < 2*len(replacements) && scheme == "https"; {
+		if scheme == "https" {
+			// Every other certificate is left to be found.
+			pair = b.replaced(dir, pair, replacements[swaps/2%len(replacements)], swaps%2 == 0)
+			swaps++
+		}
 		b.reloaded(func(s *Spec) {
 			s.Timeouts.Idle = time.Duration(10+reloads%2) * time.Minute
 			s.MaxConnections = 4000 + reloads%2
@@ -110,10 +126,12 @@ func TestReloadUnderLoad(t *testing.T) {
 		})
 		reloads++
 		speak(fmt.Sprintf("after reload %d", reloads))
-		select {
-		case r = <-ended:
-			running = false
-		default:
+		if running {
+			select {
+			case r = <-ended:
+				running = false
+			default:
+			}
 		}
 	}
 	if r.err != nil {
@@ -125,11 +143,51 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	speak("after")
 	s := b.stats()
-	if s.HTTP.Responses.ServerError != 0 || s.HTTP.Responses.ClientError != 0 {
-		t.Errorf("responses are %+v", s.HTTP.Responses)
+	// wrk connects once before it begins, to see whether it can, and speaks no TLS there.
+	if s.HTTP.Responses.ServerError != 0 || s.HTTP.Responses.ClientError != 0 || s.Refused.Handshake > 1 {
+		t.Errorf("responses are %+v, %d handshakes failed", s.HTTP.Responses, s.Refused.Handshake)
 	}
-	t.Logf("%d reloads during %d requests (%.0f/s, p99 %v) without an error, and %d WebSockets open throughout",
-		reloads, report.requests, report.rate, report.p99, len(sockets))
+	t.Logf("%d reloads and %d new certificates during %d requests (%.0f/s, p99 %v) without an error, and %d WebSockets open throughout",
+		reloads, swaps, report.requests, report.rate, report.p99, len(sockets))
+}
+
+// replacements are the ways in which a new certificate comes to where the balancer reads it.
+var replacements = []func(t testing.TB, dir, host string) *certificate{writePair, rewritePair}
+
+// rewritePair puts a fresh certificate into the place of the one in dir, file by file.
+func rewritePair(t testing.TB, dir, host string) *certificate {
+	t.Helper()
+	p := writePair(t, t.TempDir(), host)
+	for name, data := range map[string][]byte{"lb.key": p.key, "lb.crt": p.cert} {
+		next := filepath.Join(dir, "next")
+		overwrite(t, next, data)
+		if err := os.Rename(next, filepath.Join(dir, "live", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// replaced puts another certificate into the place of old, and requires that new clients see it: at once when
+// it is reloaded, else when it has been found.
+func (b *balancer) replaced(dir string, old *certificate, replace func(t testing.TB, dir, host string) *certificate, reload bool) (fresh *certificate) {
+	b.t.Helper()
+	fresh = replace(b.t, dir, "127.0.0.1")
+	if err := fresh.parse(TLS{}); err != nil {
+		b.t.Fatal(err)
+	}
+	served := func() *big.Int { return b.shown(trusting(old, fresh)).SerialNumber }
+	if reload {
+		b.reloaded(func(*Spec) {})
+	} else {
+		b.eventually("the new certificate", func(*Stats) bool { return served().Cmp(fresh.leaf.SerialNumber) == 0 })
+	}
+	for range 8 { // whichever worker takes them
+		if got := served(); reload && got.Cmp(fresh.leaf.SerialNumber) != 0 {
+			b.t.Errorf("a new client sees certificate %x, want %x", got, fresh.leaf.SerialNumber)
+		}
+	}
+	return fresh
 }
 
 // echoSockets is a node that answers requests, and says on a WebSocket what it hears.

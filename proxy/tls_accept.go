@@ -25,6 +25,9 @@ const (
 	maxHandshakes = 1024
 	// handshakeTime is how long one may take, the PROXY header before it included.
 	handshakeTime = 10 * time.Second
+	// hurriedHandshake is how long one may take that begins when half of maxHandshakes are under way: who is
+	// not in earnest then soon makes room.
+	hurriedHandshake = time.Second
 	// lateRequest is how long a client that was let in while the worker drains has to ask something.
 	lateRequest = 2 * time.Second
 )
@@ -46,10 +49,7 @@ func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 		w.open++
 		w.tls.shaking++
 		h := &handshake{peer: peer, addr: peer.Addr(), greets: greets, out: &w.tls.out}
-		config, patience := w.tls.config, handshakeTime
-		if t := w.spec.Timeouts.Request; t > 0 {
-			patience = min(patience, t)
-		}
+		config, patience := w.tls.config, w.handshakePatience()
 		go func() {
 			h.run(fd, config, patience)
 			w.loop.Post(func() { w.shaken(h) })
@@ -59,6 +59,18 @@ func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 
 // OnAcceptError reports that newcomers have to wait in the kernel's queue.
 func (a *httpsAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
+
+// handshakePatience is how long a handshake that begins now may take.
+func (w *worker) handshakePatience() time.Duration {
+	patience := handshakeTime
+	if w.tls.shaking > maxHandshakes/2 {
+		patience = hurriedHandshake
+	}
+	if t := w.spec.Timeouts.Request; t > 0 {
+		patience = min(patience, t)
+	}
+	return patience
+}
 
 func (w *worker) banned(addr netip.Addr) bool {
 	now, sources := w.loop.Now(), w.board.Sources()
@@ -89,11 +101,22 @@ func (w *worker) shaken(h *handshake) {
 	}
 	w.open--
 	w.cell.Refused[board.ReasonHandshake].Add(1)
+	w.chargeFailed(h)
 	if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
 		w.tls.complaint = now
 		w.log.Debug("TLS handshake", "client", h.peer, "err", h.err)
 	}
 	w.endIfDrained()
+}
+
+// chargeFailed has a failed handshake count as a connection of its source: who finishes none would otherwise
+// be bound by no rate. A trusted peer is not charged for clients that it has not named.
+func (w *worker) chargeFailed(h *handshake) {
+	if h.greets && h.addr == h.peer.Addr() || contains(w.limits.exempt, h.addr) {
+		return
+	}
+	sources, now := w.board.Sources(), w.loop.Now()
+	_, _, _ = w.limits.admit(sources, sources.Find(h.addr, now), now) // it is let go either way
 }
 
 // handshake is one under way. It belongs to its goroutine until that posts it.

@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,15 +57,21 @@ func withTLS(dir string, change func(*Spec)) func(*Spec) {
 	}
 }
 
-// servedTo is the subject that a new client is shown.
-func (b *balancer) servedTo(config *tls.Config) string {
+// shown is the certificate that a new client is shown.
+func (b *balancer) shown(config *tls.Config) *x509.Certificate {
 	b.t.Helper()
 	conn, err := tls.Dial("tcp", b.address("https"), config)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	defer conn.Close()
-	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
+	return conn.ConnectionState().PeerCertificates[0]
+}
+
+// servedTo is the subject of that certificate.
+func (b *balancer) servedTo(config *tls.Config) string {
+	b.t.Helper()
+	return b.shown(config).Subject.CommonName
 }
 
 // A certificate is replaced under 200 WebSockets and a loop of requests, by itself and by a reload, and
@@ -210,6 +219,129 @@ func TestCertificateThatCannotBeServed(t *testing.T) {
 		change()
 		if _, err := loadCertificate(&s); err == nil || !strings.Contains(err.Error(), name) || !strings.HasPrefix(err.Error(), "lb.tls") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A hangup has another pair of files put into force, which no look at the old ones would find.
+func TestHangupReplacesTheCertificate(t *testing.T) {
+	dir := t.TempDir()
+	first := writePair(t, dir, "first.test")
+	b := serve(t, startNodes(t, 1), withSites(t, withTLS(dir, nil)))
+	hold, err := tls.Dial("tcp", b.address("https"), trusting(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	other := t.TempDir()
+	second := writePair(t, other, "second.test")
+	b.edit(func(s *Spec) { withTLS(other, nil)(s) })
+	b.signals <- syscall.SIGHUP
+	b.eventually("the reload", func(s *Stats) bool { return s.Reload != nil && s.Reload.OK })
+	if got := b.servedTo(trusting(second)); got != "second.test" {
+		t.Errorf("%s is served", got)
+	}
+	if _, err := io.WriteString(hold, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Error(err)
+	}
+	if got, err := io.ReadAll(hold); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200 ") {
+		t.Errorf("a connection from before: %q, %v", got, err)
+	}
+}
+
+// expiredPair puts a certificate that has expired into dir.
+func expiredPair(t testing.TB, dir string) {
+	t.Helper()
+	cert, key, err := SelfSigned([]string{"expired.test", "localhost"}, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	overwriteLinked(t, dir, &certificate{cert: cert, key: key})
+}
+
+// A certificate that clients would refuse does not replace one that they take, and is told once.
+func TestExpiredCertificateReplacesNone(t *testing.T) {
+	dir := t.TempDir()
+	good := writePair(t, dir, "good.test")
+	b := serve(t, startNodes(t, 1), withSites(t, withTLS(dir, nil)))
+	expiredPair(t, dir)
+	b.eventually("the complaint", func(*Stats) bool { return strings.Contains(b.log.String(), "it has expired") })
+	if _, err := b.Reload(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "lb.tls: ") || !strings.Contains(err.Error(), "it has expired") {
+		t.Errorf("reloaded with it: %v", err)
+	}
+	if got := b.servedTo(trusting(good)); got != "good.test" {
+		t.Errorf("%s is served", got)
+	}
+	next := writePair(t, dir, "next.test")
+	b.eventually("the next certificate", func(*Stats) bool { return b.servedTo(trusting(good, next)) == "next.test" })
+	if n := strings.Count(b.log.String(), "cannot be served, the old one stays"); n != 1 {
+		t.Errorf("%d complaints:\n%s", n, b.log)
+	}
+}
+
+// Who has no other is served with it, and warned.
+func TestExpiredCertificateAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	expiredPair(t, dir)
+	b := serve(t, startNodes(t, 1), withSites(t, withTLS(dir, nil)))
+	if got := b.servedTo(&tls.Config{InsecureSkipVerify: true}); got != "expired.test" { //nolint:gosec // none would take it
+		t.Errorf("%s is served", got)
+	}
+	if !strings.Contains(b.log.String(), "the certificate has expired") {
+		t.Errorf("no warning in\n%s", b.log)
+	}
+}
+
+func TestMayReplace(t *testing.T) {
+	now := time.Now()
+	made := func(name string, from, to time.Duration) *certificate {
+		return &certificate{cert: []byte(name), leaf: &x509.Certificate{NotBefore: now.Add(from), NotAfter: now.Add(to)}}
+	}
+	good, better := made("good", -time.Hour, time.Hour), made("better", -time.Hour, 2*time.Hour)
+	expired, early := made("expired", -2*time.Hour, -time.Hour), made("early", time.Hour, 2*time.Hour)
+	for _, test := range []struct {
+		name     string
+		old, new *certificate
+		want     string
+	}{
+		{"the first", nil, good, ""},
+		{"the first has expired", nil, expired, ""},
+		{"none any more", good, nil, ""},
+		{"another", good, better, ""},
+		{"the same", good, good, ""},
+		{"expired", good, expired, "lb.tls: lb.crt: it has expired"},
+		{"too early", good, early, "lb.tls: lb.crt: it is not valid before"},
+		{"expired for expired", expired, made("too", -3*time.Hour, -2*time.Hour), ""},
+		{"early for expired", expired, early, ""},
+		{"good for early", early, good, ""},
+	} {
+		err := test.new.mayReplace(test.old, TLS{Cert: "lb.crt"})
+		if (err == nil) != (test.want == "") || err != nil && !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// However a swap of the pair falls together with reading it, one pair is read.
+func TestCertificateIsReadWhole(t *testing.T) {
+	dir := t.TempDir()
+	writePair(t, dir, "a.test")
+	a, _ := filepath.EvalSymlinks(filepath.Join(dir, "live"))
+	writePair(t, dir, "b.test")
+	b, _ := filepath.EvalSymlinks(filepath.Join(dir, "live"))
+	s := Default()
+	withTLS(dir, nil)(&s)
+	for i := range 1000 {
+		swapped := make(chan error)
+		go func() {
+			next := filepath.Join(dir, "next")
+			swapped <- errors.Join(os.Symlink([]string{a, b}[i%2], next), os.Rename(next, filepath.Join(dir, "live")))
+		}()
+		if _, err := loadCertificate(&s); err != nil {
+			t.Errorf("swap %d: %v", i, err)
+		}
+		if err := <-swapped; err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -329,6 +329,73 @@ func TestTLSLimits(t *testing.T) {
 	}
 }
 
+// Failed handshakes are connections of their source: too many of them are violations, and end in a ban.
+func TestTLSFailuresAreLimited(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
+		s.Limits.ConnectionsPerSecond = 1
+		s.Limits.Ban.Violations = 3
+		s.Limits.Exempt = []string{"127.0.0.9"}
+		s.ProxyProtocol.AcceptFrom = []string{"127.0.0.8"}
+	})
+	fail := func(from, said string) {
+		t.Helper()
+		before := b.refused(board.ReasonHandshake)
+		raw := b.dialTo(b.secure, from)
+		raw.say(said)
+		raw.Close()
+		b.eventually("the failure", func() bool { return b.refused(board.ReasonHandshake) == before+1 })
+	}
+	banned := func(addr string) (until bool) {
+		b.on(func() { until = b.banned(netip.MustParseAddr(addr)) })
+		return until
+	}
+	named := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))) + "garbage"
+	for range 4 { // one is within the rate
+		if banned("127.0.0.1") || banned("192.0.2.7") {
+			t.Error("banned too early")
+		}
+		fail("", "garbage")
+		fail("127.0.0.9", "garbage")
+		fail("127.0.0.8", "neither TLS nor a PROXY header")
+		fail("127.0.0.8", named)
+	}
+	for addr, want := range map[string]bool{"127.0.0.1": true, "192.0.2.7": true, "127.0.0.8": false, "127.0.0.9": false} {
+		if got := banned(addr); got != want {
+			t.Errorf("%s is banned: %v, want %v", addr, got, want)
+		}
+	}
+	raw := b.dialTo(b.secure, "")
+	if _, err := raw.Read(make([]byte, 1)); err == nil || b.refused(board.ReasonBan) != 1 {
+		t.Errorf("after the ban: %v, %d refused", err, b.refused(board.ReasonBan))
+	}
+}
+
+// The more handshakes are under way, the sooner one has to be done.
+func TestHandshakePatience(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, nil)
+	for _, test := range []struct {
+		shaking       int
+		request, want time.Duration
+	}{
+		{1, 30 * time.Second, handshakeTime},
+		{1, 3 * time.Second, 3 * time.Second},
+		{1, 0, handshakeTime},
+		{maxHandshakes / 2, 30 * time.Second, handshakeTime},
+		{maxHandshakes/2 + 1, 30 * time.Second, hurriedHandshake},
+		{maxHandshakes, 0, hurriedHandshake},
+		{maxHandshakes, time.Millisecond, time.Millisecond},
+	} {
+		b.on(func() {
+			b.spec.Timeouts.Request = test.request
+			b.tls.shaking += test.shaking
+			if got := b.handshakePatience(); got != test.want {
+				t.Errorf("%d under way, requests have %v: %v, want %v", test.shaking, test.request, got, test.want)
+			}
+			b.tls.shaking -= test.shaking
+		})
+	}
+}
+
 func TestTLSBehindPROXY(t *testing.T) {
 	site := startSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-For")) })
 	b := startWorker(t, []string{site}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
