@@ -57,6 +57,7 @@ type exchange struct {
 	resized    bool // the body is in chunks
 	batches    bool // the body may be a batch
 	zips       bool // the client takes gzip
+	weak       bool // it has a body with a weak tag and asks whether that is still good
 	complete   bool // all of it was sent
 
 	// The response.
@@ -65,6 +66,8 @@ type exchange struct {
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
 	tunnel    bool
+	varies    bool // another client may get the body in another coding
+	zipped    bool // the client gets it, or the head it has, compressed
 	events    bool // the response is an event stream that comments can be put into
 	afterCR   bool // of it
 }
