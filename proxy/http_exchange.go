@@ -197,9 +197,7 @@ func (x *exchange) breakOff() {
 		c.conn.Abort() // an orderly end would be the end of the body
 		return
 	}
-	c.state = parting
-	c.within(partTime)
-	c.conn.CloseAfterFlush()
+	c.flushOut()
 }
 
 // forgetRequest lets go of a request that cannot be sent again any more.
@@ -219,7 +217,7 @@ func (x *exchange) lost(reason board.Reason) {
 		x.elsewhere()
 	case x.tunnel:
 		x.dropNode()
-		c.conn.CloseAfterFlush()
+		c.flushOut()
 	case x.headed:
 		c.w.cell.Refused[reason].Add(1)
 		x.access.refused(reason)
