@@ -32,6 +32,7 @@ type app struct {
 
 	flags struct {
 		config, stateDir    string
+		directory           string // what relative paths begin at; "" is the working directory
 		logLevel, logFormat string
 		noColor             bool
 	}
@@ -172,7 +173,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 }
 
 func (a *app) configOptions() config.Options {
-	o := config.Options{File: a.flags.config, Env: os.Environ()}
+	o := config.Options{File: a.flags.config, Dir: a.flags.directory, Env: os.Environ()}
 	for _, b := range a.bound {
 		if b.flag.Changed {
 			o.Flags = append(o.Flags, config.Flag{Path: b.path, Value: flagText(b.flag.Value), Name: "--" + b.flag.Name})
@@ -192,7 +193,16 @@ func flagText(v pflag.Value) string {
 // globalArgs are the global flags for a copy of this program in the background, whose working
 // directory is another one.
 func (a *app) globalArgs() ([]string, error) {
-	args := []string{"--state-dir", a.stateDir(), "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat}
+	directory := a.flags.directory
+	if directory == "" {
+		var err error
+		if directory, err = os.Getwd(); err != nil {
+			return nil, fmt.Errorf("working directory: %w", err)
+		}
+	}
+	args := []string{
+		"--state-dir", a.stateDir(), "--directory", directory, "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat,
+	}
 	c, err := a.config()
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -19,7 +20,8 @@ func newLBExplainCommand(a *app) *cobra.Command {
 		Use:   "explain CLIENT | --session ID | --cookie VALUE [--json]",
 		Short: "Show what would happen to a client, and why",
 		Long: `Show whether a client that connected now from this address would be let in, which node it would go
-to, and why: bans, limits, stickiness and the balance algorithm; and the same for an HTTP request of it.
+to, and why: bans, limits, stickiness and the balance algorithm; and the same for an HTTP request of it,
+with the rates that bind its requests and its calls of single tools.
 
 With --session or --cookie, show which node the Mcp-Session-Id or the SERVERID cookie of a client names,
 and what would become of a request with it.
@@ -80,6 +82,10 @@ func (a *app) printExplanation(e *proxy.Explanation) error {
 		}
 		row("because", "%s", h.Why)
 		row("decided by", "%s", strings.Join(h.Order, ", else "))
+		row("requests", "%s", requestRateText(h.Message))
+		for _, tool := range h.Tools {
+			row("tool", "%s: %s, more are rejected (MCP %s only)", tool.Name, rateText(tool.RateState), mcp.Version20260728)
+		}
 	}
 	fmt.Fprintln(a.stdout)
 	t := a.stdout.Table("NODE", ">CLIENTS", ">EXPECTED", ">MAX", ">WEIGHT", "EXCLUDED")
@@ -119,6 +125,17 @@ func rateText(r proxy.RateState) string {
 		return fmt.Sprintf("%d per second, the next one in %v", r.PerSecond, time.Duration(r.WaitMs*float64(time.Millisecond)).Round(time.Millisecond))
 	}
 	return fmt.Sprintf("%d per second, the next one now", r.PerSecond)
+}
+
+// requestRateText is a rate and what becomes of requests over it.
+func requestRateText(m proxy.MessageState) string {
+	switch m.Action {
+	case proxy.ActionThrottle:
+		return rateText(m.RateState) + ", more have to wait"
+	case proxy.ActionReject:
+		return rateText(m.RateState) + ", more are rejected"
+	}
+	return rateText(m.RateState)
 }
 
 func yesNo(b bool) string {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +23,7 @@ type foreground struct {
 	*proxy.Client
 	t      *testing.T
 	cmd    *exec.Cmd
+	stdout *bytes.Buffer // to be read when it has ended, as stderr
 	stderr *bytes.Buffer
 	dir    string
 	config string
@@ -76,9 +78,9 @@ func (f *foreground) configure(nodePort, maxConnections int) {
 // start runs the balancer and returns when it answers.
 func (f *foreground) start() {
 	f.t.Helper()
-	f.stderr = &bytes.Buffer{}
+	f.stdout, f.stderr = &bytes.Buffer{}, &bytes.Buffer{}
 	f.cmd = exec.Command("erlmcp", "--config", f.config, "--state-dir", f.dir, "lb", "serve")
-	f.cmd.Stderr = f.stderr
+	f.cmd.Stdout, f.cmd.Stderr = f.stdout, f.stderr
 	if err := f.cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
@@ -172,6 +174,28 @@ func TestServeDrainsOnSIGTERM(t *testing.T) {
 	c.Close()
 	if code := f.ends(); code != 0 {
 		t.Errorf("exit code %d: %s", code, f.stderr)
+	}
+}
+
+func TestAccessLogOnStandardOutput(t *testing.T) {
+	t.Setenv("ERLMCP_LB_ACCESS_LOG_FILE", "-")
+	f := serveLB(t)
+	f.client().Close()
+	f.signal(syscall.SIGTERM)
+	if code := f.ends(); code != 0 {
+		t.Errorf("exit code %d: %s", code, f.stderr)
+	}
+	var line struct {
+		Frontend string
+		Node     string
+		BytesIn  int `json:"bytes_in"`
+	}
+	d := json.NewDecoder(f.stdout)
+	if err := d.Decode(&line); err != nil || line.Frontend != "tcp" || line.Node != "n" || line.BytesIn != len("hello\n") {
+		t.Errorf("line %+v, %v", line, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		t.Errorf("behind the line: %v", err)
 	}
 }
 

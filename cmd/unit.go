@@ -100,10 +100,14 @@ func newClusterUnitCommand(a *app) *cobra.Command {
 
 func newLBUnitCommand(a *app) *cobra.Command {
 	return a.newUnitCommand("erlmcp-lb.service", func(c *config.Config) unit {
-		return unit{
+		u := unit{
 			Description: "erlmcp load balancer", Reload: true, Ports: true, NoNewCode: true,
 			StopTimeout: int(c.LB.Timeouts.Drain.Seconds()) + 30,
 		}
+		if file := c.LB.AccessLog.File; filepath.IsAbs(file) {
+			u.Writable = []string{unitWord(filepath.Dir(file))}
+		}
+		return u
 	}, "lb", "serve")
 }
 

@@ -195,6 +195,33 @@ func TestLongestAccessLine(t *testing.T) {
 	}
 }
 
+// Whatever a client sends becomes one line of JSON.
+func FuzzAccessLine(f *testing.F) {
+	for _, head := range []string{
+		"GET /a\"b\\c?q HTTP/1.1\r\nHost: h\r\nUser-Agent: \xff\xfe\t\"\r\nMcp-Name: =?base64?Cg==?=\r\n\r\n",
+		"POST /mcp HTTP/1.1\r\nHost: h\r\nMcp-Method: \xe2\x80\xa8\r\nMcp-Protocol-Version: \x80\r\n\r\n",
+	} {
+		f.Add([]byte(head))
+	}
+	b := startWorker(f, nil, func(s *Spec) { s.AccessLog.File = os.DevNull })
+	addr := netip.MustParseAddr("127.0.0.1")
+	f.Fuzz(func(t *testing.T, head []byte) {
+		var r http1.Request
+		if n, err := r.Parse(head); err != nil || n == 0 {
+			return
+		}
+		var line []byte
+		b.on(func() {
+			e := b.access.beginHTTP(b.worker, addr, &r)
+			line = e.append(nil, frontendHTTP, b.loop.Now())
+			b.access.end(b.worker, e, frontendHTTP)
+		})
+		if len(line) > accesslog.MaxLine || !json.Valid(line) || bytes.IndexByte(line, '\n') != len(line)-1 {
+			t.Fatalf("%d bytes: %q", len(line), line)
+		}
+	})
+}
+
 func TestAccessLogDoesNotAllocate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	b := startWorker(t, nil, func(s *Spec) { s.AccessLog.File = path })

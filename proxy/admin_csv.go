@@ -169,13 +169,14 @@ func backendRow(s *Stats, spec *Spec, p peak) csvRow {
 	row.rate("rate", "rate_max", s.Rates.Connections-s.Rates.Refused, p.rate)
 	row.traffic(total)
 	row.upstream(total)
+	row.times(total.Connect, total.Latency)
 	row.requests(total.Requests, total.Responses)
 	row.count("weight", weight)
 	row.count("act", up)
 	return row
 }
 
-// sumNodes adds up what the nodes count.
+// sumNodes adds up what the nodes count. Of times there are the means only.
 func sumNodes(s *Stats) (sum NodeStats) {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
@@ -188,6 +189,7 @@ func sumNodes(s *Stats) (sum NodeStats) {
 		sum.Retries += n.Retries
 		sum.Requests += n.Requests
 		sum.Responses.add(n.Responses)
+		sum.Connect, sum.Latency = sum.Connect.plus(n.Connect), sum.Latency.plus(n.Latency)
 	}
 	return sum
 }
@@ -231,7 +233,10 @@ func (r csvRow) upstream(n NodeStats) {
 	r.count("lbtot", n.Total)
 }
 
-// times is in ms.
+// times are means in ms, estimated from histograms whose buckets double in width, over the last minute;
+// HAProxy's are over the last 1024 connections or requests. ctime is of new connections to nodes only,
+// for both TCP and HTTP, and rtime of HTTP requests, up to the head of the response. What is not
+// measured stays empty: qtime, as there is no queue; ttime, the whole time of sessions; and the maxima.
 func (r csvRow) times(connect, answer Latency) {
 	if connect.Count > 0 {
 		r.count("ctime", uint64(math.Round(connect.Mean/1000)))

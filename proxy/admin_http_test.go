@@ -58,11 +58,15 @@ func TestCSVOfHTTP(t *testing.T) {
 	s := webStats(time.Unix(1000, 0), 100)
 	s.Rates.Requests = 3
 	s.Nodes[0].Latency = Latency{Count: 1, Mean: 2400}
+	second := s.Nodes[0]
+	second.Responses, second.Requests = Responses{}, 0
+	second.Latency, second.Connect = Latency{Count: 3, Mean: 10_000}, Latency{Count: 1, Mean: 3000}
+	s.Nodes = append(s.Nodes, second)
 	spec := Default()
 	for name, c := range map[string]struct{ row, want csvRow }{
 		"frontend": {webFrontendRows(&s, peak{requests: 8})[0], csvRow{"pxname": "http", "req_rate": "3", "req_rate_max": "8", "req_tot": "100", "hrsp_2xx": "90", "hrsp_5xx": "10"}},
-		"server":   {serverRow(&s.Nodes[0], s.Time, 1, &spec.Checks, peak{}), csvRow{"req_tot": "100", "hrsp_5xx": "10", "hrsp_other": "0", "rtime": "2"}},
-		"backend":  {backendRow(&s, &spec, peak{}), csvRow{"req_tot": "100", "hrsp_2xx": "90"}},
+		"server":   {serverRow(&s.Nodes[0], s.Time, 1, &spec.Checks, peak{}), csvRow{"req_tot": "100", "hrsp_5xx": "10", "hrsp_other": "0", "rtime": "2", "ctime": "", "qtime": "", "ttime": ""}},
+		"backend":  {backendRow(&s, &spec, peak{}), csvRow{"req_tot": "100", "hrsp_2xx": "90", "rtime": "8", "ctime": "3", "qtime": "", "ttime": ""}},
 	} {
 		for column, want := range c.want {
 			if got := c.row[column]; got != want {

@@ -181,11 +181,27 @@ func TestAdminRefusals(t *testing.T) {
 	}
 }
 
+// Connections of every listener are handled, whatever becomes of their requests.
 func TestNginxStatus(t *testing.T) {
-	b := serve(t, startNodes(t, 1), nil)
-	b.dial().ask("hello")
-	b.eventually("its message", func(s *Stats) bool { return s.Nodes[0].Messages == 1 })
-	want := "Active connections: 1 \nserver accepts handled requests\n 1 1 1 \nReading: 0 Writing: 0 Waiting: 1 \n"
+	b := serve(t, startNodes(t, 1), withSites(t, nil))
+	for range 2 {
+		b.dial().ask("hello")
+	}
+	for range 3 {
+		b.fetch("/")
+	}
+	c, err := net.Dial("tcp", b.address("http"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "nonsense\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("what was asked", func(s *Stats) bool {
+		return s.Nodes[0].Messages == 5 && s.Refused.BadRequest == 1 && s.Connections.Active == 2
+	})
+	want := "Active connections: 2 \nserver accepts handled requests\n 6 6 5 \nReading: 0 Writing: 0 Waiting: 2 \n"
 	for _, listener := range []string{"admin", "health"} {
 		if status, body := b.get(listener, "/nginx_status"); status != 200 || body != want {
 			t.Errorf("%s: %d, %q", listener, status, body)

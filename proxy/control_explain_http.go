@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -18,11 +19,30 @@ type HTTPExplanation struct {
 	Why   string   `json:"why"`
 	// Order is what decides about a request's node: the first of them that the request has.
 	Order []string `json:"order"`
+	// Message and Tools are the rates that bind its requests; a client that is exempt has none.
+	Message MessageState `json:"message_rate"`
+	Tools   []ToolState  `json:"tools,omitempty"`
+}
+
+// MessageState is where a source stands with the message rate over HTTP.
+type MessageState struct {
+	RateState
+	Action Action `json:"action,omitempty"` // with a request over it; "" without a limit
+}
+
+// ToolState is where a source stands with the rate of a tool, which binds calls of the stateless era
+// besides. Those over it are always rejected.
+type ToolState struct {
+	Name string `json:"name"`
+	RateState
 }
 
 // explainHTTP goes the way of httpClient.examine and worker.route, behind that of a connection.
 func (m *master) explainHTTP(spec *Spec, limits *limits, e Explanation, addr netip.Addr) *HTTPExplanation {
 	h := &HTTPExplanation{Order: requestOrder(spec)}
+	if !e.Exempt {
+		h.Message, h.Tools = messageState(spec, e.Message), m.toolStates(spec, limits, addr)
+	}
 	if e.enter(m, spec, limits) {
 		waits := e.Message.WaitMs > 0 && !e.Exempt
 		if waits && spec.Limits.Action != ActionThrottle {
@@ -36,6 +56,30 @@ func (m *master) explainHTTP(spec *Spec, limits *limits, e Explanation, addr net
 	}
 	h.Accepted, h.Reason, h.Nodes, h.Why = e.Accepted, e.Reason, e.Nodes, e.Why
 	return h
+}
+
+// messageState is what examine makes of a rate.
+func messageState(spec *Spec, r RateState) MessageState {
+	s := MessageState{RateState: r}
+	switch {
+	case r.PerSecond == 0:
+	case spec.Limits.Action == ActionThrottle:
+		s.Action = ActionThrottle
+	default:
+		s.Action = ActionReject
+	}
+	return s
+}
+
+// toolStates goes the way of httpClient.toolOver for each tool.
+func (m *master) toolStates(spec *Spec, limits *limits, addr netip.Addr) (list []ToolState) {
+	now := mono.Now()
+	for i, t := range spec.Limits.Tools {
+		l := &limits.tools[i]
+		wait := waitMs(l.rate, m.board.ToolRate(addr, l.hash), now)
+		list = append(list, ToolState{t.Name, RateState{PerSecond: t.PerSecond, WaitMs: wait}})
+	}
+	return list
 }
 
 // requestOrder is the order in which worker.route looks for a node.

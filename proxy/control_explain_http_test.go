@@ -1,12 +1,15 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -98,4 +101,58 @@ func TestExplainTag(t *testing.T) {
 	b.reloaded(func(s *Spec) { s.Sticky.MCPSession, s.Sticky.HTTP = false, StickyNone })
 	told(TagSession, session(1), "true n1 up false 0: sessions are not looked at (lb.sticky.mcp_session: false)")
 	told(TagCookie, "x", "false   false 0: cookies are not looked at (lb.sticky.http: none)")
+}
+
+// An explanation has the rates that bind the client's requests, and uses none of them up.
+func TestExplainRatesOfRequests(t *testing.T) {
+	b := serve(t, startNodes(t, 1), withSites(t, func(s *Spec) {
+		s.Limits.MessagesPerSecond = 1000
+		s.Limits.Tools = []ToolLimit{{"search", 1}, {"find", 5}}
+		s.Limits.Exempt = []string{"192.0.2.0/24"}
+	}))
+	explain := func(client string) *HTTPExplanation {
+		t.Helper()
+		e, err := b.Explain(t.Context(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.HTTP
+	}
+	for range 10 {
+		for _, tool := range explain("127.0.0.1").Tools {
+			if tool.WaitMs != 0 {
+				t.Fatalf("nobody has called anything: %+v", tool)
+			}
+		}
+	}
+	conn, err := net.Dial("tcp", b.address("http"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := client{t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+	var tools []ToolState
+	b.eventually("a call that would have to wait", func(*Stats) bool {
+		c.say(call(mcp.Version20260728, "search"))
+		c.answer("POST")
+		tools = explain("127.0.0.1").Tools
+		return tools[0].WaitMs > 0
+	})
+	tools[0].WaitMs = 0
+	if want := []ToolState{{"search", RateState{PerSecond: 1}}, {"find", RateState{PerSecond: 5}}}; !slices.Equal(tools, want) {
+		t.Errorf("tools %+v, want %+v", tools, want)
+	}
+	if h := explain("127.0.0.1"); h.Message != (MessageState{RateState{PerSecond: 1000}, ActionReject}) {
+		t.Errorf("messages %+v", h.Message)
+	}
+	if h := explain("127.0.0.9"); h.Tools[0].WaitMs != 0 {
+		t.Errorf("another client waits: %+v", h.Tools)
+	}
+	if h := explain("192.0.2.1"); h.Tools != nil || h.Message != (MessageState{}) {
+		t.Errorf("an exempt client has %+v, %+v", h.Tools, h.Message)
+	}
+	b.reloaded(func(s *Spec) { s.Limits.Action = ActionThrottle })
+	if h := explain("127.0.0.1"); h.Message.Action != ActionThrottle {
+		t.Errorf("messages %+v", h.Message)
+	}
 }

@@ -207,10 +207,17 @@ func (c *httpClient) linger() {
 		c.w.lingering++
 	}
 	if c.w.lingering > maxLingering {
-		c.conn.CloseAfterFlush()
+		c.flushOut()
 		return
 	}
 	c.within(lingerTime)
+}
+
+// flushOut ends the connection behind what was sent, without regard to what the client still says.
+func (c *httpClient) flushOut() {
+	c.state = parting
+	c.within(partTime)
+	c.conn.CloseAfterFlush()
 }
 
 // rest waits for the next request.
@@ -358,8 +365,12 @@ func (c *httpClient) OnDrained(*reactor.Conn) {
 	if c.x != nil && c.x.node != nil {
 		c.x.node.conn.Resume()
 	}
-	if c.state == reading {
+	switch c.state {
+	case reading:
 		c.again()
+	case parting: // it has its answer
+		c.release()
+		c.linger()
 	}
 }
 
@@ -395,10 +406,16 @@ func (c *httpClient) OnClose(*reactor.Conn, error) {
 	w.endIfDrained()
 }
 
-// closeIdle closes clients that have asked nothing.
+// closeIdle closes clients that have asked nothing; who has not taken the last answer yet gets it.
 func (w *worker) closeIdle() {
 	for c := w.http.clients; c != nil; c = c.next {
-		if c.state == awaitingGreeting || c.state == reading && c.x == nil && c.left == 0 {
+		switch {
+		case c.state == awaitingGreeting:
+			c.conn.Close()
+		case c.state != reading || c.x != nil || c.left != 0:
+		case c.conn.Pending() > 0:
+			c.part()
+		default:
 			c.conn.Close()
 		}
 	}

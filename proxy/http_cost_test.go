@@ -76,6 +76,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		{"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "\r\n0\r\n\r\n", reply + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"},
 		{"stateless", strings.Replace(call("2026-07-28", "=?base64?c2VhcmNo?="), "\r\n\r\n", "\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n", 1), "\"params\":{}}", reply + "Content-Length: 2\r\n\r\nhi"},
 		{"zipped", "GET /mcp HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2000\r\n\r\n" + strings.Repeat("0123456789", 200)},
+		{"varies", "GET /mcp HTTP/1.1\r\nHost: h\r\nIf-None-Match: W/\"1\"\r\n\r\n", "\r\n\r\n", reply + "Vary: Origin\r\nETag: \"2\"\r\nContent-Length: 2000\r\n\r\n" + strings.Repeat("0123456789", 200)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := startWorker(t, []string{startEcho(t, test.end, test.response).address()}, limitedTool)

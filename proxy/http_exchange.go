@@ -58,6 +58,7 @@ type exchange struct {
 	resized    bool // the body is in chunks
 	batches    bool // the body may be a batch
 	zips       bool // the client takes gzip
+	weak       bool // it has a body with a weak tag and asks whether that is still good
 	complete   bool // all of it was sent
 
 	// The response.
@@ -67,6 +68,8 @@ type exchange struct {
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
 	tunnel    bool
+	varies    bool // another client may get the body in another coding
+	zipped    bool // the client gets it, or the head it has, compressed
 	events    bool // the response is an event stream that comments can be put into
 	afterCR   bool // of it
 }
@@ -208,9 +211,7 @@ func (x *exchange) breakOff() {
 		c.conn.Abort() // an orderly end would be the end of the body
 		return
 	}
-	c.state = parting
-	c.within(partTime)
-	c.conn.CloseAfterFlush()
+	c.flushOut()
 }
 
 // forgetRequest lets go of a request that cannot be sent again any more.
@@ -230,7 +231,7 @@ func (x *exchange) lost(reason board.Reason) {
 		x.elsewhere()
 	case x.tunnel:
 		x.dropNode()
-		c.conn.CloseAfterFlush()
+		c.flushOut()
 	case x.headed:
 		c.w.cell.Refused[reason].Add(1)
 		x.access.refused(reason)

@@ -360,3 +360,25 @@ func TestDrainWithHTTPClients(t *testing.T) {
 		t.Errorf("the worker said %q", kind)
 	}
 }
+
+// A worker that drains lets a client take the last of its answer, and waits no longer for it.
+func TestDrainWithAnAnswerNotTaken(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, hello)}, nil)
+	c := b.visit()
+	c.say(getRequest)
+	c.answer("GET")
+	rest := make([]byte, 32<<20) // more than the kernel takes
+	b.on(func() {
+		b.http.clients.conn.Send(rest) // as if the answer had been so long
+		if b.http.clients.conn.Pending() == 0 {
+			t.Error("the kernel has taken everything")
+		}
+		b.drain(time.Hour)
+	})
+	if n, err := io.Copy(io.Discard, c.r); err != nil || n != int64(len(rest)) {
+		t.Errorf("%d bytes of %d, %v", n, len(rest), err)
+	}
+	if kind := <-b.kinds; kind != messageDrained { // although the client stays
+		t.Errorf("the worker said %q", kind)
+	}
+}

@@ -101,22 +101,23 @@ func (zs *zippers) flush(z *zipper, last bool) []byte {
 	return data
 }
 
-// mayZip reports whether the body of a response is to be compressed. rest is what has come of it: a
-// short one that is all there is stays as it is. One that is still under way is compressed at once,
-// for it would have to be held back until its length is known.
-func (x *exchange) mayZip(r *http1.Response, rest []byte) bool {
-	if !x.zips || x.bare || x.old || !x.client.w.spec.HTTP.Gzip || x.events {
+// variesByCoding reports whether the body of a response, or the one of its selected representation,
+// depends on Accept-Encoding: some client gets it compressed, whatever this one accepts. What never is
+// compressed does not vary: what is not text or is encoded already, must not be transformed, has a
+// digest, or says that it is short.
+func (x *exchange) variesByCoding(r *http1.Response) bool {
+	if !x.client.w.spec.HTTP.Gzip || x.events || r.Status == 204 {
 		return false
 	}
-	if r.Status == 204 || r.Status == 206 || r.Status == 304 || r.Body == http1.NoBody || r.Body == http1.Sized && r.Length < minZipped {
-		return false
+	if x.revalidated(r) {
+		return true
 	}
-	if !isCompressible(r.Get("content-type")) {
+	if saysShort(r) || !isCompressible(r.Get("content-type")) {
 		return false
 	}
 	for i := range r.Fields {
 		switch f := &r.Fields[i]; {
-		case same(f.Name, "content-encoding"), same(f.Name, "content-range"):
+		case same(f.Name, "content-encoding"):
 			return false
 		case same(f.Name, "digest"), same(f.Name, "content-digest"), same(f.Name, "repr-digest"), same(f.Name, "content-md5"):
 			return false // it would not fit any more
@@ -124,7 +125,38 @@ func (x *exchange) mayZip(r *http1.Response, rest []byte) bool {
 			return false
 		}
 	}
-	return r.Body == http1.Sized || !endsShort(x.out, rest)
+	return true
+}
+
+// revalidated reports whether a client is told that the compressed body it has is still good: it has
+// shown a weak tag, and the node's is strong.
+func (x *exchange) revalidated(r *http1.Response) bool {
+	return x.weak && r.Status == 304 && isStrong(r.Get("etag"))
+}
+
+func isStrong(tag []byte) bool { return len(tag) > 0 && tag[0] == '"' }
+
+// saysShort reports whether the body is announced to be not worth compressing. The length of what a
+// HEAD asks about stands in the field only.
+func saysShort(r *http1.Response) bool {
+	if r.Body == http1.Sized {
+		return r.Length < minZipped
+	}
+	length := r.Get("content-length")
+	return r.Body == http1.NoBody && length != nil && (len(length) < 4 || len(length) == 4 && string(length) < "1024")
+}
+
+// getsZipped reports whether the client gets a body that varies compressed. rest is what has come of
+// it: a short one that is all there is stays as it is. One that is still under way is compressed at
+// once, for it would have to be held back until its length is known.
+func (x *exchange) getsZipped(r *http1.Response, rest []byte) bool {
+	switch {
+	case !x.zips, x.old, r.Status == 206, r.Status == 304, r.Get("content-range") != nil:
+		return false
+	case x.bare:
+		return true // the same head as for GET (RFC 9110 section 9.3.2)
+	}
+	return r.Body == http1.Sized || r.Body != http1.NoBody && !endsShort(x.out, rest)
 }
 
 // endsShort reports whether a body that begins with p ends in it, before it is worth compressing.
@@ -170,28 +202,40 @@ func isCompressible(kind []byte) bool {
 	return false
 }
 
-// appendZippedField appends a field of a response whose body is compressed. vary says whether the
-// client has been told by now that another request may get another body.
-func appendZippedField(dst []byte, f *http1.Field, vary *bool) []byte {
+// saysVary reports whether a response tells by itself that Accept-Encoding matters.
+func saysVary(r *http1.Response) bool {
+	for i := range r.Fields {
+		if f := &r.Fields[i]; same(f.Name, "vary") && !r.Hop(i) && (hasToken(f.Value, "accept-encoding") || hasToken(f.Value, "*")) {
+			return true
+		}
+	}
+	return false
+}
+
+// appendVariantField appends a field of a response that varies. told says whether the client has been
+// told by now that another Accept-Encoding may get another body (RFC 9110 section 12.5.5).
+func (x *exchange) appendVariantField(dst []byte, f *http1.Field, weak bool, told *bool) []byte {
 	switch {
-	case same(f.Name, "content-length"), same(f.Name, "accept-ranges"):
+	case x.zipped && (same(f.Name, "content-length") || same(f.Name, "accept-ranges")):
 		return dst
-	case same(f.Name, "etag") && len(f.Value) > 0 && f.Value[0] == '"':
+	case weak && same(f.Name, "etag") && isStrong(f.Value):
+		// The tag of other bytes: it stands for the same content only.
 		dst = append(append(dst, f.Name...), ": W/"...)
 		return append(append(dst, f.Value...), "\r\n"...)
-	case same(f.Name, "vary") && !*vary:
-		*vary = true
-		dst = appendField(dst, f.Name, f.Value)
-		if hasToken(f.Value, "accept-encoding") || hasToken(f.Value, "*") {
-			return dst
-		}
-		dst = dst[:len(dst)-len("\r\n")]
+	case same(f.Name, "vary") && !*told:
+		*told = true
+		dst = append(append(dst, f.Name...), ": "...)
 		if len(f.Value) > 0 {
-			dst = append(dst, ", "...)
+			dst = append(append(dst, f.Value...), ", "...)
 		}
 		return append(dst, "Accept-Encoding\r\n"...)
 	}
 	return appendField(dst, f.Name, f.Value)
+}
+
+// showsWeakTag reports whether a request asks if a body with a weak tag is still good.
+func showsWeakTag(r *http1.Request) bool {
+	return bytes.Contains(r.Get("if-none-match"), []byte("W/"))
 }
 
 // acceptsGzip reports whether a request's client takes gzip, and does not rather have the body as it

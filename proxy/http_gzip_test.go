@@ -154,17 +154,25 @@ func TestWhatIsZipped(t *testing.T) {
 		{"error", get, "500 Oops\r\nContent-Type: application/json\r\n", true, "Accept-Encoding"},
 		{"vary", get, "200 OK\r\nContent-Type: text/plain\r\nVary: Origin\r\n", true, "Origin, Accept-Encoding"},
 		{"varies", get, "200 OK\r\nContent-Type: text/plain\r\nVary: Origin, accept-encoding\r\n", true, "Origin, accept-encoding"},
-		{"not asked for", getRequest, "200 OK\r\nContent-Type: text/plain\r\n", false, ""},
-		{"refused", "GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip;q=0\r\n\r\n", "200 OK\r\nContent-Type: text/plain\r\n", false, ""},
-		{"old", "GET / HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n", "200 OK\r\nContent-Type: text/plain\r\n", false, ""},
+		{"varies in a second field", get, "200 OK\r\nContent-Type: text/plain\r\nVary: Origin\r\nVary: Accept-Encoding\r\n", true, "Origin|Accept-Encoding"},
+		{"varies by all", get, "200 OK\r\nContent-Type: text/plain\r\nVary: *\r\n", true, "*"},
+		{"empty vary", get, "200 OK\r\nContent-Type: text/plain\r\nVary:\r\n", true, "Accept-Encoding"},
+		{"two varies", get, "200 OK\r\nContent-Type: text/plain\r\nVary: Origin\r\nVary: Cookie\r\n", true, "Origin, Accept-Encoding|Cookie"},
+		{"not asked for", getRequest, "200 OK\r\nContent-Type: text/plain\r\n", false, "Accept-Encoding"},
+		{"not asked for, vary", getRequest, "200 OK\r\nContent-Type: text/plain\r\nVary: Origin\r\n", false, "Origin, Accept-Encoding"},
+		{"not asked for, varies", getRequest, "200 OK\r\nContent-Type: text/plain\r\nVary: Accept-Encoding\r\n", false, "Accept-Encoding"},
+		{"not asked for, varies by all", getRequest, "200 OK\r\nContent-Type: text/plain\r\nVary: *\r\n", false, "*"},
+		{"refused", "GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip;q=0\r\n\r\n", "200 OK\r\nContent-Type: text/plain\r\n", false, "Accept-Encoding"},
+		{"old", "GET / HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n", "200 OK\r\nContent-Type: text/plain\r\n", false, "Accept-Encoding"},
 		{"picture", get, "200 OK\r\nContent-Type: image/png\r\n", false, ""},
 		{"events", get, "200 OK\r\nContent-Type: text/event-stream\r\n", false, ""},
 		{"untyped", get, "200 OK\r\n", false, ""},
-		{"part", get, "206 Partial Content\r\nContent-Type: text/plain\r\n", false, ""},
+		{"part", get, "206 Partial Content\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-9/99\r\n", false, "Accept-Encoding"},
+		{"no part", get, "416 Range Not Satisfiable\r\nContent-Type: text/plain\r\nContent-Range: bytes */99\r\n", false, "Accept-Encoding"},
 		{"encoded", get, "200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: br\r\n", false, ""},
 		{"not to be touched", get, "200 OK\r\nContent-Type: text/plain\r\nCache-Control: public, no-transform\r\n", false, ""},
 		{"digest", get, "200 OK\r\nContent-Type: text/plain\r\nContent-Digest: sha-256=:x:\r\n", false, ""},
-		{"short", get, short, false, ""},
+		{"short", get, short, false, "Accept-Encoding"}, // had it come in pieces, it would be compressed
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			answer, want := test.answer, body
@@ -177,7 +185,7 @@ func TestWhatIsZipped(t *testing.T) {
 			c := b.visit()
 			c.say(test.asked)
 			resp, got := c.answer("GET")
-			if zipped := resp.Header.Get("Content-Encoding") == "gzip"; zipped != test.zipped || resp.Header.Get("Vary") != test.vary {
+			if zipped := resp.Header.Get("Content-Encoding") == "gzip"; zipped != test.zipped || strings.Join(resp.Header["Vary"], "|") != test.vary {
 				t.Errorf("zipped: %v, %v", zipped, resp.Header)
 			}
 			if test.zipped {
@@ -201,8 +209,17 @@ func TestWhatIsZipped(t *testing.T) {
 		b := startWorker(t, []string{startScript(t, answer).address()}, func(s *Spec) { s.HTTP.Gzip = false })
 		c := b.visit()
 		c.say(get)
-		if _, got := c.answer("GET"); got != body {
-			t.Errorf("%q", got)
+		if resp, got := c.answer("GET"); got != body || resp.Header["Vary"] != nil {
+			t.Errorf("%q, %v", got, resp.Header)
+		}
+	})
+	t.Run("announced as short", func(t *testing.T) {
+		answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
+		b := startWorker(t, []string{startScript(t, answer).address()}, nil)
+		c := b.visit()
+		c.say(get)
+		if resp, got := c.answer("GET"); got != "hello" || resp.Header["Vary"] != nil {
+			t.Errorf("%q, %v", got, resp.Header)
 		}
 	})
 	t.Run("too many at a time", func(t *testing.T) {
@@ -211,10 +228,50 @@ func TestWhatIsZipped(t *testing.T) {
 		b.on(func() { b.http.zippers.used = maxZippers })
 		c := b.visit()
 		c.say(get)
-		if _, got := c.answer("GET"); got != body {
-			t.Errorf("%q", got)
+		if resp, got := c.answer("GET"); got != body || resp.Header.Get("Vary") != "Accept-Encoding" {
+			t.Errorf("%q, %v", got, resp.Header)
 		}
 	})
+}
+
+// A tag tells the compressed body from the other one: it is weak whenever the client has, or would get,
+// the compressed one, and untouched otherwise.
+func TestTagsOfCodings(t *testing.T) {
+	const (
+		text   = "Content-Type: text/plain\r\nContent-Length: 2100\r\nAccept-Ranges: bytes\r\n"
+		strong = "ETag: \"1\"\r\n"
+		weak   = "ETag: W/\"1\"\r\n"
+	)
+	for _, test := range []struct{ name, method, asked, answer, tag, vary, coding, length string }{
+		{"compressed", "GET", "Accept-Encoding: gzip\r\n", "200 OK\r\n" + text + strong, `W/"1"`, "Accept-Encoding", "gzip", ""},
+		{"weak before", "GET", "Accept-Encoding: gzip\r\n", "200 OK\r\n" + text + weak, `W/"1"`, "Accept-Encoding", "gzip", ""},
+		{"as it is", "GET", "", "200 OK\r\n" + text + strong, `"1"`, "Accept-Encoding", "", "2100"},
+		{"head", "HEAD", "Accept-Encoding: gzip\r\n", "200 OK\r\n" + text + strong, `W/"1"`, "Accept-Encoding", "gzip", ""},
+		{"head as it is", "HEAD", "", "200 OK\r\n" + text + strong, `"1"`, "Accept-Encoding", "", "2100"},
+		{"head of a short one", "HEAD", "Accept-Encoding: gzip\r\n", "200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1023\r\n" + strong, `"1"`, "", "", "1023"},
+		{"has the compressed one", "GET", "Accept-Encoding: gzip\r\nIf-None-Match: \"0\", W/\"1\"\r\n", "304 Not Modified\r\n" + strong, `W/"1"`, "Accept-Encoding", "", ""},
+		{"has the other one", "GET", "Accept-Encoding: gzip\r\nIf-None-Match: \"1\"\r\n", "304 Not Modified\r\n" + strong, `"1"`, "", "", ""},
+		{"has a weak one of the node's", "GET", "Accept-Encoding: gzip\r\nIf-None-Match: W/\"1\"\r\n", "304 Not Modified\r\n" + weak, `W/"1"`, "", "", ""},
+		{"not modified text", "GET", "Accept-Encoding: gzip\r\nIf-None-Match: \"1\"\r\n", "304 Not Modified\r\nContent-Type: text/plain\r\n" + strong, `"1"`, "Accept-Encoding", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			answer := "HTTP/1.1 " + test.answer + "\r\n"
+			if test.method == "GET" && strings.Contains(answer, "2100") {
+				answer += strings.Repeat("hello, ", 300)
+			}
+			b := startWorker(t, []string{startScript(t, answer).address()}, nil)
+			c := b.visit()
+			c.say(test.method + " / HTTP/1.1\r\nHost: h\r\n" + test.asked + "\r\n")
+			resp, _ := c.answer(test.method)
+			h := resp.Header
+			if h.Get("ETag") != test.tag || strings.Join(h["Vary"], "|") != test.vary || h.Get("Content-Encoding") != test.coding || h.Get("Content-Length") != test.length {
+				t.Errorf("%v", h)
+			}
+			if ranges := h.Get("Accept-Ranges") != ""; ranges && test.coding != "" {
+				t.Error("parts of the compressed body are offered")
+			}
+		})
+	}
 }
 
 // A piece of a body reaches the client before the next is sent.

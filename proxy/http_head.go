@@ -108,7 +108,8 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	w := x.client.w
 	dst = appendStatus(dst, r)
-	vary := false
+	told := !x.varies || saysVary(r)
+	weak := x.zipped || x.revalidated(r)
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch {
@@ -117,17 +118,17 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 			dst = append(append(dst, f.Name...), ": "...)
 			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot)
 			dst = append(dst, "\r\n"...)
-		case x.zip != nil:
-			dst = appendZippedField(dst, f, &vary)
+		case x.varies:
+			dst = x.appendVariantField(dst, f, weak, &told)
 		default:
 			dst = appendField(dst, f.Name, f.Value)
 		}
 	}
-	if x.zip != nil {
+	if x.zipped {
 		dst = append(dst, "Content-Encoding: gzip\r\n"...)
-		if !vary {
-			dst = append(dst, "Vary: Accept-Encoding\r\n"...)
-		}
+	}
+	if !told {
+		dst = append(dst, "Vary: Accept-Encoding\r\n"...)
 	}
 	if w.spec.Sticky.HTTP == StickyCookie && x.wantsCookie() {
 		dst = append(dst, "Set-Cookie: "+cookieName+"="...)

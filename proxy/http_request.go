@@ -92,7 +92,7 @@ func (x *exchange) classify(r *http1.Request) {
 	x.replayable = r.Body == http1.NoBody && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
-	x.zips = acceptsGzip(r)
+	x.zips, x.weak = acceptsGzip(r), showsWeakTag(r)
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
 	x.noteMethod(r)

@@ -100,10 +100,14 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	if x.opensLegacyStream(r) {
 		x.filter = new(endpointFilter)
 	}
-	if x.mayZip(r, rest) {
-		if x.zip = w.http.zippers.take(); x.zip != nil {
-			x.framing = http1.Chunked
-		}
+	x.varies = x.variesByCoding(r)
+	x.zipped = x.varies && x.getsZipped(r, rest)
+	if x.zipped && !x.bare {
+		x.zip = w.http.zippers.take()
+		x.zipped = x.zip != nil
+	}
+	if x.zip != nil {
+		x.framing = http1.Chunked
 	}
 	return x.appendResponse(out, r)
 }

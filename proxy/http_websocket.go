@@ -154,7 +154,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 func (x *exchange) breakTunnel() {
 	c := x.client
 	x.dropNode()
-	c.conn.CloseAfterFlush()
+	c.flushOut()
 }
 
 // tunnelPatience begins anew, as something has passed through the tunnel. While the client is

@@ -33,6 +33,15 @@ func latencySince(before, now []uint64) Latency {
 	return l
 }
 
+// plus is the count and mean of both together, without percentiles.
+func (l Latency) plus(o Latency) Latency {
+	sum := Latency{Count: l.Count + o.Count}
+	if sum.Count > 0 {
+		sum.Mean = (l.Mean*float64(l.Count) + o.Mean*float64(o.Count)) / float64(sum.Count)
+	}
+	return sum
+}
+
 // quantile finds the bucket that holds the q-th part of total and goes as far into it as needed.
 func quantile(counts []uint64, total uint64, q float64) float64 {
 	rank := q * float64(total)

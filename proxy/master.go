@@ -165,7 +165,6 @@ func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) er
 		board:   b,
 		log:     m.log,
 		args:    m.o.Worker,
-		output:  os.Stderr,
 		spec:    m.workerSpec,
 		suspect: m.members.suspect,
 		rows:    make([]row, b.Layout().Workers),

@@ -87,7 +87,6 @@ type fleet struct {
 	board   *board.Board
 	log     *log.Logger
 	args    []string // of a worker process
-	output  *os.File // standard streams of the workers
 	spec    func(row int) WorkerSpec
 	suspect func(Suspect)
 
@@ -115,8 +114,8 @@ func (f *fleet) start(ctx context.Context, g *generation) error {
 		Hello:     func(i int) (string, any) { return messageSpec, f.spec(g.rows[i]) },
 		OnMessage: func(i int, m prefork.Message) { f.hear(g, i, m) },
 		OnExit:    func(i, pid int, err error) { f.lost(g, i, pid, err) },
-		Stdout:    f.output,
-		Stderr:    f.output,
+		Stdout:    os.Stdout, // for the access log
+		Stderr:    os.Stderr,
 		Log:       f.log,
 	})
 	if err != nil {

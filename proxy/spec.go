@@ -14,6 +14,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/units"
+	"github.com/erlmcp/erlmcp/proxy/internal/accesslog"
 )
 
 // Spec says what the balancer does: the section "lb" of erlmcp.yaml. Decode it over Default, so
@@ -210,9 +211,12 @@ type ProxyProtocol struct {
 
 // AccessLog is about finished requests and connections, one line of JSON each.
 type AccessLog struct {
-	// File is appended to; "-" is the standard output, empty is off.
+	// File is appended to; StandardOutput is that of the balancer, empty is off.
 	File string `yaml:"file"`
 }
+
+// StandardOutput is the AccessLog.File that is no file.
+const StandardOutput = accesslog.Standard
 
 // Default returns the Spec of a configuration that says nothing. It has no nodes.
 func Default() Spec {

@@ -28,6 +28,7 @@ type Config struct {
 	Warnings []string // environment variables that look like keys and are none
 
 	origins map[string]Origin // of each leaf that is not a default
+	dir     string            // Options.Dir
 }
 
 // Default is the configuration of an empty file, before sections take values from each other.

@@ -25,6 +25,7 @@ const maxFile = 1 << 20
 // Options says where a configuration comes from.
 type Options struct {
 	File  string   // the file asked for by --config; "" looks for ./erlmcp.yaml
+	Dir   string   // what relative paths begin at that stand in no file; "" is the working directory
 	Env   []string // KEY=value, as os.Environ returns it
 	Flags []Flag
 }
@@ -45,6 +46,7 @@ func Load(o Options) (*Config, error) {
 		o.File = env["ERLMCP_CONFIG"]
 	}
 	c := Default()
+	c.dir = o.Dir
 	c.origins = make(map[string]Origin)
 	var p problems
 
@@ -56,6 +58,9 @@ func Load(o Options) (*Config, error) {
 	name := o.File
 	if name == "" {
 		name = FileName
+	}
+	if o.Dir != "" && !filepath.IsAbs(name) {
+		name = filepath.Join(o.Dir, name)
 	}
 	switch found, err := c.readFile(name, &p); {
 	case err == nil:

@@ -208,6 +208,44 @@ func TestSectionsTakeFromEachOther(t *testing.T) {
 	}
 }
 
+// No path stays relative: what stands in a file begins at that file, all else at Options.Dir.
+func TestPaths(t *testing.T) {
+	env, _ := sandbox(t)
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir("conf", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "conf/"+FileName, "lb:\n  tls: {cert: a.crt, key: /b.key}\n  access_log: {file: log/a.log}\n")
+	o := Options{Env: append(env, "ERLMCP_LB_STICKY_KEY_FILE=key"), Flags: []Flag{{Path: "cluster.logs.dir", Value: "../logs", Name: "--logs"}}}
+	for _, test := range []struct{ dir, file, base string }{
+		{"", "conf/" + FileName, dir},
+		{filepath.Join(dir, "conf"), "", filepath.Join(dir, "conf")},
+		{"/elsewhere", filepath.Join(dir, "conf", FileName), "/elsewhere"},
+	} {
+		o.Dir, o.File = test.dir, test.file
+		c := load(t, o)
+		for got, want := range map[string]string{
+			c.File:              filepath.Join(dir, "conf", FileName),
+			c.LB.TLS.Cert:       filepath.Join(dir, "conf", "a.crt"),
+			c.LB.TLS.Key:        "/b.key",
+			c.LB.AccessLog.File: filepath.Join(dir, "conf", "log", "a.log"),
+			c.LB.Sticky.KeyFile: filepath.Join(test.base, "key"),
+			c.Cluster.Logs.Dir:  filepath.Join(filepath.Dir(test.base), "logs"),
+		} {
+			if got != want {
+				t.Errorf("from %q: %s, want %s", test.dir, got, want)
+			}
+		}
+	}
+	o.Env = append(o.Env, "ERLMCP_LB_ACCESS_LOG_FILE=-")
+	if got := load(t, o).LB.AccessLog.File; got != "-" {
+		t.Errorf("the standard output is %q", got)
+	}
+}
+
 func TestScalars(t *testing.T) {
 	env, _ := sandbox(t)
 	write(t, FileName, `

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 // defaultHTTPS is where TLS is spoken once there is a certificate.
@@ -60,7 +61,7 @@ type pathKey struct {
 }
 
 func (c *Config) paths() []pathKey {
-	return []pathKey{
+	list := []pathKey{
 		{"cluster.erlang.root", &c.Cluster.Erlang.Root},
 		{"cluster.erlang.cookie_file", &c.Cluster.Erlang.CookieFile},
 		{"cluster.command.dir", &c.Cluster.Command.Dir},
@@ -69,12 +70,16 @@ func (c *Config) paths() []pathKey {
 		{"lb.tls.cert", &c.LB.TLS.Cert},
 		{"lb.tls.key", &c.LB.TLS.Key},
 	}
+	if c.LB.AccessLog.File != proxy.StandardOutput {
+		list = append(list, pathKey{"lb.access_log.file", &c.LB.AccessLog.File})
+	}
+	return list
 }
 
 // directory is what the relative path at key is relative to: the directory of the file it stands in, or
-// else the working directory. Daemons have another one, so no path stays relative.
+// else Options.Dir. Daemons have another working directory, so no path stays relative.
 func (c *Config) directory(key string) string {
-	dir := "."
+	dir := c.dir
 	if o := c.origins[key]; o.Line > 0 {
 		dir = filepath.Dir(o.Name)
 	}

@@ -23,7 +23,7 @@ const MaxLine = 4096
 const (
 	bufferSize = 64 << 10
 	lookEvery  = time.Second // for a file that was renamed or removed
-	closeTime  = 2 * time.Second
+	closeTime  = time.Second // less than the master's drainGrace
 	// Standard is the path of the standard output.
 	Standard = "-"
 )
