@@ -16,6 +16,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -216,6 +217,9 @@ func (s *supervisor) takeDown() {
 
 func (s *supervisor) status() Status {
 	nodes, _ := s.register.snapshot()
+	for i := range nodes {
+		nodes[i].Since = mono.Retell(nodes[i].Since)
+	}
 	for _, m := range s.all() {
 		for i := range nodes {
 			if nodes[i].Name == m.node.Name {
@@ -225,7 +229,7 @@ func (s *supervisor) status() Status {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Schema: Schema, PID: os.Getpid(), State: s.phase, Nodes: nodes}
+	return Status{Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Nodes: nodes}
 }
 
 // pick returns the machines of nodes by name, in the order of the cluster; no names means all.
