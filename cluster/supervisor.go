@@ -64,7 +64,8 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 		patience = crashPatience
 		endOrphans([]string{clusterMark(o.StateDir)}, new(groups)) // nodes are stopped, not adopted
 	}
-	if err := s.startPatiently(ctx, o.Names, patience); err != nil {
+	defer context.AfterFunc(ctx, s.shutdown)() // at once, so that nobody starts what is about to be stopped
+	if _, err := s.bringUp(ctx, o.Names, patience); err != nil {
 		s.takeDown()
 		return err
 	}
@@ -250,20 +251,31 @@ func (s *supervisor) pick(names []string) ([]*machine, error) {
 // start starts what does not run of the named nodes and waits until all are ready. On the first
 // failure, or when ctx or the cluster ends, what it started is stopped again.
 func (s *supervisor) start(ctx context.Context, names []string) error {
-	return s.startPatiently(ctx, names, 0)
+	fresh, err := s.bringUp(ctx, names, 0)
+	if err != nil {
+		for _, m := range slices.Backward(fresh) {
+			_ = m.ask(context.Background(), order{verb: stop})
+		}
+	}
+	return err
 }
 
-// startPatiently waits that long for ports that are in use.
-func (s *supervisor) startPatiently(ctx context.Context, names []string, patience time.Duration) error {
+// bringUp starts what does not run of the named nodes and waits until all are ready, one fails, or ctx
+// or the cluster ends. It waits as long as patience for ports that are in use. fresh is what it has
+// started, ready or not.
+func (s *supervisor) bringUp(ctx context.Context, names []string, patience time.Duration) (fresh []*machine, err error) {
 	picked, err := s.pick(names)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if s.ending() {
+		return nil, errStopping
 	}
 	ctx, cancel := s.whileOpen(ctx)
 	defer cancel(nil)
 	results, fresh, err := s.begin(ctx, picked, patience)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	group, waiting := errgroup.WithContext(ctx)
 	for _, result := range results {
@@ -271,12 +283,8 @@ func (s *supervisor) startPatiently(ctx context.Context, names []string, patienc
 	}
 	if err = group.Wait(); err == nil {
 		s.surveyor.survey(ctx)
-		return nil
 	}
-	for _, m := range slices.Backward(fresh) {
-		_ = m.ask(context.Background(), order{verb: stop})
-	}
-	return err
+	return fresh, err
 }
 
 // begin gives the order to start. fresh are the nodes that did not run, nor were about to.
@@ -380,14 +388,24 @@ var signals = map[Signal]syscall.Signal{
 	SignalCont: syscall.SIGCONT,
 }
 
-// whileOpen returns a context that also ends, with errStopping as its cause, when the cluster's end
+// ending reports whether the cluster's end has been asked for.
+func (s *supervisor) ending() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// whileOpen returns a context that also ends, with errStopped as its cause, when the cluster's end
 // is asked for.
 func (s *supervisor) whileOpen(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
 		case <-s.closing:
-			cancel(errStopping)
+			cancel(errStopped)
 		case <-ctx.Done():
 		}
 	}()

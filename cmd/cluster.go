@@ -103,12 +103,13 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	if err := a.stderr.Erase(); err != nil {
 		return err
 	}
+	after, _ := cluster.Connect(a.stateDir()).Status(ctx) // it is up, even if it is stopped again just now
 	if len(names) == 0 {
 		names = topology.Names(c.Cluster.Nodes)
 	}
 	var started, ran []string
 	for _, name := range names {
-		if servesIn(before, name) {
+		if pid := servesIn(before, name); pid != 0 && pid == servesIn(after, name) {
 			ran = append(ran, name)
 		} else {
 			started = append(started, name)
@@ -123,13 +124,14 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	return nil
 }
 
-func servesIn(s cluster.Status, name string) bool {
+// servesIn is the pid of a node, 0 if it does not serve.
+func servesIn(s cluster.Status, name string) int {
 	for _, n := range s.Nodes {
-		if n.Name == name {
-			return n.State.Serves()
+		if n.Name == name && n.State.Serves() {
+			return n.PID
 		}
 	}
-	return false
+	return 0
 }
 
 // nodeProgress draws which nodes are ready while work goes on.
