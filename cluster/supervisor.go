@@ -271,18 +271,25 @@ func (s *supervisor) bringUp(ctx context.Context, names []string, patience time.
 	if s.ending() {
 		return nil, errStopping
 	}
-	ctx, cancel := s.whileOpen(ctx)
+	open, cancel := s.whileOpen(ctx)
 	defer cancel(nil)
-	results, fresh, err := s.begin(ctx, picked, patience)
+	results, fresh, err := s.begin(open, picked, patience)
 	if err != nil {
 		return nil, err
 	}
-	group, waiting := errgroup.WithContext(ctx)
+	group, waiting := errgroup.WithContext(open)
 	for _, result := range results {
 		group.Go(func() error { return await(waiting, result) })
 	}
-	if err = group.Wait(); err == nil {
-		s.surveyor.survey(ctx)
+	err = group.Wait()
+	var failed *StartError
+	switch {
+	case err == nil:
+		s.surveyor.survey(open)
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case s.ending() && !errors.As(err, &failed): // a node may have been told before this was
+		err = errStopped
 	}
 	return fresh, err
 }

@@ -207,6 +207,16 @@ func TestInterruptDuringStart(t *testing.T) {
 		c.nothingIsLeft()
 	}
 
+	// A service manager's order to end is no failure.
+	service := c.begin("cluster", "supervise")
+	c.awaitNode(1, cluster.StateStarting)
+	c.signal(service, syscall.SIGTERM)
+	<-service.ended
+	if code := service.ProcessState.ExitCode(); code != 143 || strings.Contains(service.said(), "erlmcp: ") {
+		t.Errorf("the supervisor ended with %d: %s", code, service.said())
+	}
+	c.nothingIsLeft()
+
 	c.allow("go")
 	c.must("cluster", "start", "a")
 	c.forbid("go")
