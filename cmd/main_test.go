@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"erlmcp":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"stubborn": stubborn,
+		"flood":    flood,
+		"counter":  counter,
 	})
 }
 
