@@ -36,7 +36,9 @@ func newClusterStartCommand(a *app) *cobra.Command {
 		Use:   "start [NODE...] [--nodes N]",
 		Short: "Start all nodes, or these",
 		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
-as they are. When a node fails, or on Ctrl-C, what was started is taken down again.
+as they are. When a node fails, or on Ctrl-C, what was started is taken down again. A start that comes
+while the cluster is being stopped waits for that; a stop ends a start. What a supervisor that was
+killed has left behind is ended first, not taken over.
 
 With --nodes, the cluster has that many: the first ones of cluster.nodes, or more on the ports after
 the last one's. One that runs grows or shrinks, and the balancer follows.`,
