@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 // TestMain lets the test binary stand in for erlmcp: scripts, daemons and workers all execute it
@@ -37,6 +39,7 @@ func TestMain(m *testing.M) {
 //
 //	exitcode N erlmcp ARGS…   run erlmcp and require its exit code, for codes other than 0 and 1
 //	freeports NAME…           put a free TCP port of 127.0.0.1 into each variable
+//	certificate DIR DAYS      put a self-signed certificate, lb.crt and lb.key, that ends in so many days into a directory
 //
 // and the condition [mounts], which holds where a script may mount file systems in a namespace of its own,
 // and whatever a script starts in the background it must stop: the script fails when its state
@@ -65,8 +68,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode":  scriptExitCode,
-			"freeports": scriptFreePorts,
+			"certificate": scriptCertificate,
+			"exitcode":    scriptExitCode,
+			"freeports":   scriptFreePorts,
 		},
 		Condition:           scriptCondition,
 		RequireExplicitExec: true,
@@ -97,6 +101,27 @@ func scriptExitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// scriptCertificate is the script command "certificate DIR DAYS". Files are replaced at once, the key first.
+func scriptCertificate(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: certificate dir days")
+	}
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	cert, key, err := proxy.SelfSigned([]string{"localhost", "127.0.0.1"}, days)
+	ts.Check(err)
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	for _, file := range []struct {
+		name string
+		pem  []byte
+	}{{"lb.key", key}, {"lb.crt", cert}} {
+		path := filepath.Join(dir, file.name)
+		ts.Check(os.WriteFile(path+".new", file.pem, 0o600))
+		ts.Check(os.Rename(path+".new", path))
 	}
 }
 
