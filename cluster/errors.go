@@ -24,9 +24,16 @@ func (e *StartError) Error() string {
 	return text
 }
 
+// errStopping refuses what comes after the cluster's end has been asked for.
 var errStopping = &control.Error{
 	Status: http.StatusConflict, Code: codeStopping,
 	Message: "the cluster is being stopped", Advice: "wait until it has ended, then start it again",
+}
+
+// errStopped is the error of a start that had begun before that.
+var errStopped = &control.Error{
+	Status:  http.StatusConflict,
+	Message: "the cluster was stopped before its nodes were ready",
 }
 
 func signalName(s syscall.Signal) string { return unix.SignalName(s) }

@@ -220,7 +220,7 @@ func (m *machine) end() {
 		m.process, m.ended = nil, nil
 		m.enter(StateStopped, "killed with the supervisor")
 	}
-	m.tell(&m.starters, errStopping)
+	m.tell(&m.starters, errStopped)
 	m.tell(&m.stoppers, nil)
 }
 

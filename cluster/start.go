@@ -25,12 +25,16 @@ type Options struct {
 
 	Progress func(NodeStatus)    // told, from one goroutine, each node's status and its changes; may be nil
 	Note     func(remark string) // told what is odd but no error; may be nil
+
+	waits bool // has said that it waits for a supervisor to end
 }
 
 const (
 	startPause = 20 * time.Millisecond
 	// supervisorPatience exceeds what a supervisor takes to start its nodes or to give up.
 	supervisorPatience = 2 * time.Minute
+	// killPatience exceeds what a supervisor takes to kill a node that does not end when it is told to.
+	killPatience = 5 * time.Second
 )
 
 // Start starts the cluster in the background, or what is missing of a cluster that runs, and
@@ -124,6 +128,8 @@ func (o *Options) launch(ctx context.Context) error {
 		Input:   spec,
 		LogFile: SupervisorLog(o.StateDir),
 		Timeout: supervisorPatience,
+		// It stops its nodes one by one. Were it killed before, their children would be left.
+		Grace: time.Duration(1+len(o.Spec.Nodes)) * (defaultPace.stopGrace + killPatience),
 	})
 	return err
 }
@@ -142,10 +148,22 @@ func (o *Options) join(ctx context.Context) error {
 		err = client.StartNodes(ctx, o.Names)
 	}
 	var refusal *control.Error
-	if errors.Is(err, control.ErrNotRunning) || errors.As(err, &refusal) && refusal.Code == codeStopping {
-		return errAgain // not up yet, or on its way out
+	switch {
+	case errors.Is(err, control.ErrNotRunning): // not up yet, or gone
+		return errAgain
+	case errors.As(err, &refusal) && refusal.Code == codeStopping:
+		o.awaitEnd()
+		return errAgain
 	}
 	return err
+}
+
+// awaitEnd says, once, that the start has to wait until the cluster's last supervisor has ended.
+func (o *Options) awaitEnd() {
+	if o.Note != nil && !o.waits {
+		o.Note("the cluster is being stopped; it is started when that is done")
+	}
+	o.waits = true
 }
 
 // normal makes specs equal that mean the same.

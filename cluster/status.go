@@ -48,7 +48,8 @@ func (s State) down() bool { return s == StateStopped || s == StateHeld }
 // Status is what a supervisor knows, as printed by `cluster status --json`.
 type Status struct {
 	Schema string       `json:"schema"`
-	PID    int          `json:"pid"` // of the supervisor; 0 when there is none
+	PID    int          `json:"pid"`           // of the supervisor; 0 when there is none
+	Time   time.Time    `json:"time,omitzero"` // when this was so, by the supervisor's clock
 	State  Phase        `json:"state"`
 	Nodes  []NodeStatus `json:"nodes"`
 }
@@ -58,7 +59,7 @@ type NodeStatus struct {
 	Name     string    `json:"name"`
 	State    State     `json:"state"`
 	PID      int       `json:"pid,omitempty"`  // of the leader of its process group; 0 when it does not run
-	Since    time.Time `json:"since,omitzero"` // when the state was entered
+	Since    time.Time `json:"since,omitzero"` // when the state was entered, by the clock as it is now
 	Restarts int       `json:"restarts"`       // starts that nobody asked for
 	Reason   string    `json:"reason,omitempty"`
 

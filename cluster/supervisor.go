@@ -16,6 +16,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -63,7 +64,8 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 		patience = crashPatience
 		endOrphans([]string{clusterMark(o.StateDir)}, new(groups)) // nodes are stopped, not adopted
 	}
-	if err := s.startPatiently(ctx, o.Names, patience); err != nil {
+	defer context.AfterFunc(ctx, s.shutdown)() // at once, so that nobody starts what is about to be stopped
+	if _, err := s.bringUp(ctx, o.Names, patience); err != nil {
 		s.takeDown()
 		return err
 	}
@@ -216,6 +218,9 @@ func (s *supervisor) takeDown() {
 
 func (s *supervisor) status() Status {
 	nodes, _ := s.register.snapshot()
+	for i := range nodes {
+		nodes[i].Since = mono.Retell(nodes[i].Since)
+	}
 	for _, m := range s.all() {
 		for i := range nodes {
 			if nodes[i].Name == m.node.Name {
@@ -225,7 +230,7 @@ func (s *supervisor) status() Status {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Schema: Schema, PID: os.Getpid(), State: s.phase, Nodes: nodes}
+	return Status{Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Nodes: nodes}
 }
 
 // pick returns the machines of nodes by name, in the order of the cluster; no names means all.
@@ -246,33 +251,47 @@ func (s *supervisor) pick(names []string) ([]*machine, error) {
 // start starts what does not run of the named nodes and waits until all are ready. On the first
 // failure, or when ctx or the cluster ends, what it started is stopped again.
 func (s *supervisor) start(ctx context.Context, names []string) error {
-	return s.startPatiently(ctx, names, 0)
+	fresh, err := s.bringUp(ctx, names, 0)
+	if err != nil {
+		for _, m := range slices.Backward(fresh) {
+			_ = m.ask(context.Background(), order{verb: stop})
+		}
+	}
+	return err
 }
 
-// startPatiently waits that long for ports that are in use.
-func (s *supervisor) startPatiently(ctx context.Context, names []string, patience time.Duration) error {
+// bringUp starts what does not run of the named nodes and waits until all are ready, one fails, or ctx
+// or the cluster ends. It waits as long as patience for ports that are in use. fresh is what it has
+// started, ready or not.
+func (s *supervisor) bringUp(ctx context.Context, names []string, patience time.Duration) (fresh []*machine, err error) {
 	picked, err := s.pick(names)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ctx, cancel := s.whileOpen(ctx)
+	if s.ending() {
+		return nil, errStopping
+	}
+	open, cancel := s.whileOpen(ctx)
 	defer cancel(nil)
-	results, fresh, err := s.begin(ctx, picked, patience)
+	results, fresh, err := s.begin(open, picked, patience)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	group, waiting := errgroup.WithContext(ctx)
+	group, waiting := errgroup.WithContext(open)
 	for _, result := range results {
 		group.Go(func() error { return await(waiting, result) })
 	}
-	if err = group.Wait(); err == nil {
-		s.surveyor.survey(ctx)
-		return nil
+	err = group.Wait()
+	var failed *StartError
+	switch {
+	case err == nil:
+		s.surveyor.survey(open)
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case s.ending() && !errors.As(err, &failed): // a node may have been told before this was
+		err = errStopped
 	}
-	for _, m := range slices.Backward(fresh) {
-		_ = m.ask(context.Background(), order{verb: stop})
-	}
-	return err
+	return fresh, err
 }
 
 // begin gives the order to start. fresh are the nodes that did not run, nor were about to.
@@ -376,14 +395,24 @@ var signals = map[Signal]syscall.Signal{
 	SignalCont: syscall.SIGCONT,
 }
 
-// whileOpen returns a context that also ends, with errStopping as its cause, when the cluster's end
+// ending reports whether the cluster's end has been asked for.
+func (s *supervisor) ending() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// whileOpen returns a context that also ends, with errStopped as its cause, when the cluster's end
 // is asked for.
 func (s *supervisor) whileOpen(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {
 		case <-s.closing:
-			cancel(errStopping)
+			cancel(errStopped)
 		case <-ctx.Done():
 		}
 	}()

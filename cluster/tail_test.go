@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -94,18 +95,20 @@ func TestTailFollowsRotation(t *testing.T) {
 
 func TestTailBeginsWithAMissingLogAndEndsWithTheContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	time.AfterFunc(10*time.Millisecond, func() { _ = os.WriteFile(path, []byte("one\ntwo"), 0o600) })
-	var got []string
-	err := Tail(ctx, []NodeLog{{"a", path}}, 10, true, func(_ string, line []byte) error {
-		got = append(got, string(line))
-		cancel()
-		return nil
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		time.AfterFunc(tailPause/2, func() { _ = os.WriteFile(path, []byte("one\ntwo"), 0o600) })
+		var got []string
+		err := Tail(ctx, []NodeLog{{"a", path}}, 10, true, func(_ string, line []byte) error {
+			got = append(got, string(line))
+			cancel()
+			return nil
+		})
+		if err != nil || !slices.Equal(got, []string{"one", "two"}) {
+			t.Errorf("got %q, %v", got, err)
+		}
 	})
-	if err != nil || !slices.Equal(got, []string{"one", "two"}) {
-		t.Errorf("got %q, %v", got, err)
-	}
 }
 
 func TestTailTruncatedLog(t *testing.T) {

@@ -36,7 +36,9 @@ func newClusterStartCommand(a *app) *cobra.Command {
 		Use:   "start [NODE...] [--nodes N]",
 		Short: "Start all nodes, or these",
 		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
-as they are. When a node fails, or on Ctrl-C, what was started is taken down again.
+as they are. When a node fails, or on Ctrl-C, what was started is taken down again. A start that comes
+while the cluster is being stopped waits for that; a stop ends a start. What a supervisor that was
+killed has left behind is ended first, not taken over.
 
 With --nodes, the cluster has that many: the first ones of cluster.nodes, or more on the ports after
 the last one's. One that runs grows or shrinks, and the balancer follows.`,
@@ -103,12 +105,13 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	if err := a.stderr.Erase(); err != nil {
 		return err
 	}
+	after, _ := cluster.Connect(a.stateDir()).Status(ctx) // it is up, even if it is stopped again just now
 	if len(names) == 0 {
 		names = topology.Names(c.Cluster.Nodes)
 	}
 	var started, ran []string
 	for _, name := range names {
-		if servesIn(before, name) {
+		if pid := servesIn(before, name); pid != 0 && pid == servesIn(after, name) {
 			ran = append(ran, name)
 		} else {
 			started = append(started, name)
@@ -123,13 +126,14 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	return nil
 }
 
-func servesIn(s cluster.Status, name string) bool {
+// servesIn is the pid of a node, 0 if it does not serve.
+func servesIn(s cluster.Status, name string) int {
 	for _, n := range s.Nodes {
-		if n.Name == name {
-			return n.State.Serves()
+		if n.Name == name && n.State.Serves() {
+			return n.PID
 		}
 	}
-	return false
+	return 0
 }
 
 // nodeProgress draws which nodes are ready while work goes on.

@@ -77,7 +77,7 @@ func (a *app) printClusterStatus(s cluster.Status) error {
 			pid = fmt.Sprint(n.PID)
 		}
 		if !n.Since.IsZero() {
-			age = shortDuration(time.Since(n.Since))
+			age = shortDuration(s.Time.Sub(n.Since))
 		}
 		row := []any{
 			n.Name, a.stdout.Paint(stateStyle(n.State), string(n.State)), pid, age, n.Restarts,

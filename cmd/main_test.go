@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 // TestMain lets the test binary stand in for erlmcp: scripts, daemons and workers all execute it
@@ -26,6 +28,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"erlmcp":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"stubborn": stubborn,
+		"flood":    flood,
+		"counter":  counter,
 	})
 }
 
@@ -35,6 +39,7 @@ func TestMain(m *testing.M) {
 //
 //	exitcode N erlmcp ARGS…   run erlmcp and require its exit code, for codes other than 0 and 1
 //	freeports NAME…           put a free TCP port of 127.0.0.1 into each variable
+//	certificate DIR DAYS      put a self-signed certificate, lb.crt and lb.key, that ends in so many days into a directory
 //
 // and the condition [mounts], which holds where a script may mount file systems in a namespace of its own,
 // and whatever a script starts in the background it must stop: the script fails when its state
@@ -63,6 +68,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"certificate":  scriptCertificate,
 			"exitcode":     scriptExitCode,
 			"freeports":    scriptFreePorts,
 			"signaldaemon": scriptSignalDaemon,
@@ -110,6 +116,27 @@ func scriptSignalDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s does not run", args[1])
 	}
 	ts.Check(syscall.Kill(pid, signals[args[0]]))
+}
+
+// scriptCertificate is the script command "certificate DIR DAYS". Files are replaced at once, the key first.
+func scriptCertificate(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: certificate dir days")
+	}
+	days, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	cert, key, err := proxy.SelfSigned([]string{"localhost", "127.0.0.1"}, days)
+	ts.Check(err)
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o700))
+	for _, file := range []struct {
+		name string
+		pem  []byte
+	}{{"lb.key", key}, {"lb.crt", cert}} {
+		path := filepath.Join(dir, file.name)
+		ts.Check(os.WriteFile(path+".new", file.pem, 0o600))
+		ts.Check(os.Rename(path+".new", path))
+	}
 }
 
 // scriptFreePorts is the script command "freeports NAME…". All ports are held until all are found, so

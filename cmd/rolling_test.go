@@ -75,15 +75,11 @@ func TestRollingRestart(t *testing.T) {
 		clients.Go(func() { l.session(ctx) })
 		clients.Go(func() { l.line(ctx) })
 	}
-	for l.posts.Load() == 0 || l.calls.Load() == 0 || l.lines.Load() == 0 {
-		if time.Sleep(10 * time.Millisecond); t.Context().Err() != nil {
-			break
-		}
-	}
+	l.await(1)
 	begin := time.Now()
 	run("cluster", "restart", "--rolling", "--drain-timeout", "1s")
 	took := time.Since(begin)
-	time.Sleep(500 * time.Millisecond) // of load on the nodes that are back
+	l.await(10 * int64(*rollingClients)) // on the nodes that are back
 	stop()
 	clients.Wait()
 	l.failures.Range(func(text, _ any) bool { t.Error(text); return true })
@@ -115,6 +111,20 @@ func TestRollingRestart(t *testing.T) {
 	for name, n := range restarted {
 		if n != 2 {
 			t.Errorf("%s became ready %d times", name, n)
+		}
+	}
+}
+
+// await has so many more answers come to clients of each kind.
+func (l *rollingLoad) await(answers int64) {
+	l.Helper()
+	counters := []*atomic.Int64{&l.posts, &l.calls, &l.lines}
+	for _, c := range counters {
+		want := c.Load() + answers
+		for deadline := time.Now().Add(time.Minute); c.Load() < want; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				l.Fatalf("clients got %d requests, %d calls and %d lines answered", l.posts.Load(), l.calls.Load(), l.lines.Load())
+			}
 		}
 	}
 }

@@ -60,19 +60,19 @@ func (a *app) bringUp(ctx context.Context) (takeDown func(context.Context) error
 func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) error, err error) {
 	client := cluster.Connect(a.stateDir())
 	before, err := client.Status(ctx)
-	running := !errors.Is(err, control.ErrNotRunning)
-	if running && err != nil {
+	if err != nil && !errors.Is(err, control.ErrNotRunning) {
 		return nil, err
 	}
 	if err := a.startCluster(ctx, nil); err != nil {
 		return nil, err
 	}
-	if !running {
+	after, err := client.Status(ctx)
+	if before.PID == 0 || err == nil && after.PID != before.PID {
 		return func(ctx context.Context) error { return a.stopCluster(ctx, nil) }, nil
 	}
 	var started []string
 	for _, name := range a.loaded.NodeNames() {
-		if !servesIn(before, name) {
+		if servesIn(before, name) == 0 {
 			started = append(started, name)
 		}
 	}

@@ -106,6 +106,7 @@ func TestCertificateReasons(t *testing.T) {
 		{nil, "[]"},
 		{until(90 * 24 * time.Hour), "[]"},
 		{until(5 * 24 * time.Hour), "[https: the certificate expires 2026-03-06, in 5 days]"},
+		{until(30 * time.Hour), "[https: the certificate expires 2026-03-02, in 30 hours]"},
 		{&Result{Error: "certificate expired 2026-02-01"}, "[https: certificate expired 2026-02-01]"},
 	} {
 		if got := fmt.Sprint(certificateReasons(c.handshake, now)); got != c.want {

@@ -320,7 +320,11 @@ func TestProbeObeysContext(t *testing.T) {
 	}
 
 	ctx, cancel = context.WithCancel(context.Background())
-	time.AfterFunc(50*time.Millisecond, cancel)
+	addr = peer(t, func(c *net.TCPConn) {
+		_, _ = c.Read(make([]byte, 1)) // the question
+		cancel()
+		silent(c)
+	})
 	r = probeMCP(ctx, Target{Address: addr, Timeout: time.Hour})
 	if r.Cause != CauseCanceled || r.Error != "check canceled" || r.Conclusive() {
 		t.Errorf("cancel during the reply: %+v", r)

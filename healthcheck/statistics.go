@@ -4,6 +4,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
 )
 
 // Statistics sum up what the rounds so far have found out about a node. Rounds in which nothing could
@@ -107,6 +109,7 @@ func (h *History) count(n *NodeHealth, at time.Time) *Statistics {
 		s.AverageUS = (s.sum / time.Duration(s.Answers)).Microseconds()
 	}
 	copied := s.Statistics
+	copied.Since = mono.Retell(s.Since)
 	return &copied
 }
 

@@ -136,6 +136,14 @@ func failure(checks []Result) string {
 	return strings.Join(texts, "; ")
 }
 
+// remaining is a time in whole days, or in hours if it is less than two days.
+func remaining(left time.Duration) string {
+	if left < 48*time.Hour {
+		return fmt.Sprintf("%.0f hours", left.Hours())
+	}
+	return fmt.Sprintf("%.0f days", left.Hours()/24)
+}
+
 // renewal is how long before its end a certificate should have been renewed.
 const renewal = 14 * 24 * time.Hour
 
@@ -148,7 +156,7 @@ func certificateReasons(handshake *Result, now time.Time) []string {
 	}
 	expires, err := time.Parse(time.RFC3339, handshake.Detail["expires"])
 	if left := expires.Sub(now); err == nil && left < renewal {
-		return []string{fmt.Sprintf("https: the certificate expires %s, in %.0f days", expires.Format(time.DateOnly), left.Hours()/24)}
+		return []string{fmt.Sprintf("https: the certificate expires %s, in %s", expires.Format(time.DateOnly), remaining(left))}
 	}
 	return nil
 }

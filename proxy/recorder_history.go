@@ -1,5 +1,7 @@
 package proxy
 
+import "github.com/erlmcp/erlmcp/internal/mono"
+
 // history is the last minutes, one column of numbers a node and quantity. Columns are as long as
 // Times; a null is a second in which there was no such node, or nothing to measure.
 type history struct {
@@ -24,7 +26,7 @@ func (r *recorder) history() history {
 	defer r.mu.Unlock()
 	h := history{Times: make([]int64, len(r.moments)), Nodes: []nodeHistory{}}
 	for i, m := range r.moments {
-		h.Times[i] = m.at.UnixMilli()
+		h.Times[i] = mono.Retell(m.at).UnixMilli()
 	}
 	for i := range r.last.Nodes {
 		n := &r.last.Nodes[i]

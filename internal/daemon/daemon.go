@@ -6,6 +6,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,11 +29,12 @@ type Options struct {
 	Input   []byte        // what the daemon reads from its standard input; nil is /dev/null
 	LogFile string        // standard output and error are appended here; lies in a state directory
 	Timeout time.Duration // until ready; 0 is a minute
+	Grace   time.Duration // between SIGTERM and SIGKILL for a daemon that is not wanted any more; 0 is 15 s
 }
 
 const (
 	defaultTimeout = time.Minute
-	stopGrace      = 15 * time.Second // between SIGTERM and SIGKILL for a daemon that is not wanted any more
+	defaultGrace   = 15 * time.Second
 	quotedLines    = 10
 )
 
@@ -94,12 +96,12 @@ func Start(ctx context.Context, o Options) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("start daemon: %w", err)
 	}
-	p := process{cmd.Process, make(chan struct{})}
+	p := process{cmd.Process, cmp.Or(o.Grace, defaultGrace), make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // reaps it, also long after Start
 		close(p.ended)
 	}()
-	if err := p.await(ctx, reports, o.Timeout); err != nil {
+	if err := p.await(ctx, reports, cmp.Or(o.Timeout, defaultTimeout)); err != nil {
 		var silent *Error
 		if errors.As(err, &silent) && silent.Message == "" {
 			silent.Message = fmt.Sprintf("%s (pid %d) died before it was ready: %s", cmd.Args[0], p.Pid, cmd.ProcessState)
@@ -140,15 +142,13 @@ func command(o Options) (*exec.Cmd, error) {
 
 type process struct {
 	*os.Process
+	grace time.Duration // see Options
 	ended chan struct{} // closed when it is reaped
 }
 
 // await returns nil when the daemon is ready; otherwise the daemon has ended. An *Error without a
 // message means that it died without a word.
 func (p process) await(ctx context.Context, reports io.Reader, timeout time.Duration) error {
-	if timeout == 0 {
-		timeout = defaultTimeout
-	}
 	said := make(chan report, 1)
 	go func() {
 		var r report
@@ -178,7 +178,7 @@ func (p process) stop() {
 	_ = p.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
-	case <-time.After(stopGrace):
+	case <-time.After(p.grace):
 		_ = p.Kill()
 		<-p.ended
 	}

@@ -21,9 +21,30 @@ var (
 // Now returns the monotonic clock in nanoseconds.
 func Now() int64 { return base + int64(time.Since(start)) }
 
-// Time converts an instant of Now to wall-clock time, as far as the wall clock
-// has not been set since.
-func Time(ns int64) time.Time { return time.Now().Add(time.Duration(ns - Now())) }
+// At converts a result of time.Now to the scale of Now.
+func At(t time.Time) int64 { return base + int64(t.Sub(start)) }
+
+// Time converts an instant of Now to a time by the wall clock as it is now.
+func Time(ns int64) time.Time { return Retell(start.Add(time.Duration(ns - base))) }
+
+// setting is how far the wall clock must have departed from the monotonic one
+// for Retell to heed it: below that, a time is told the same whenever it is told.
+const setting = 100 * time.Millisecond
+
+// Retell returns the instant t by the wall clock as it is now, which may have
+// been set since t was a result of time.Now. A t without a monotonic reading, or
+// zero, stays as it is.
+func Retell(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	now := time.Now()
+	told := now.Add(t.Sub(now))
+	if told.Round(0).Sub(t.Round(0)).Abs() < setting {
+		return t
+	}
+	return told
+}
 
 func read() int64 {
 	var ts unix.Timespec

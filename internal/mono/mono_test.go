@@ -23,3 +23,19 @@ func TestTimeRoundTrip(t *testing.T) {
 		t.Fatalf("Time is off by %v", d)
 	}
 }
+
+func TestAtIsNow(t *testing.T) {
+	before := Now()
+	at := At(time.Now())
+	if after := Now(); at < before || at > after {
+		t.Errorf("At(now) = %d, Now is %d…%d", at, before, after)
+	}
+}
+
+func TestRetellLeavesWhatNeedsNoCorrection(t *testing.T) {
+	for _, at := range []time.Time{{}, time.Now(), time.Now().Add(-time.Hour), time.Unix(1, 0)} {
+		if got := Retell(at); !got.Equal(at) {
+			t.Errorf("%v is retold as %v", at, got)
+		}
+	}
+}

@@ -61,7 +61,7 @@ type Node struct {
 	MaxConns       atomic.Int64 // connections it may hold; 0 = no limit
 	CheckLatencyNs atomic.Int64 // of the last active check that succeeded
 	StateChanges   atomic.Uint64
-	SinceUnixNs    atomic.Int64 // when State last changed, wall clock
+	SinceNs        atomic.Int64 // when State last changed, monotonic
 	_              [cacheLine - 48]byte
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 )
 
-// SetNodeState moves node slot i to state s as of at and tells the workers by
+// SetNodeState moves node slot i to state s as of at, a result of time.Now, and tells the workers by
 // Global.Epoch. A move to Down or Absent also moves the node's Generation, after
 // the state: a worker that sees the new generation never picks the node as Up.
 // For the master; saying what already holds changes nothing.
@@ -19,7 +19,7 @@ func (b *Board) SetNodeState(i int, s State, at time.Time) {
 	if s == Down || s == Absent {
 		n.Generation.Add(1)
 	}
-	n.SinceUnixNs.Store(at.UnixNano())
+	n.SinceNs.Store(mono.At(at))
 	n.StateChanges.Add(1)
 	b.global.Epoch.Add(1)
 }

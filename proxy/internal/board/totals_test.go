@@ -3,12 +3,14 @@ package board
 import (
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
 )
 
 func TestSetNodeState(t *testing.T) {
 	b := newBoard(t, Layout{Workers: 1, Sources: 64})
 	n := b.Node(5)
-	at := time.Unix(1000, 7)
+	at := time.Now()
 	for i, step := range []struct {
 		to         State
 		generation uint32
@@ -26,8 +28,8 @@ func TestSetNodeState(t *testing.T) {
 			t.Fatalf("step %d: epoch %d, want %d", i, b.Global().Epoch.Load(), step.changes)
 		}
 	}
-	if got := n.SinceUnixNs.Load(); got != at.UnixNano()+9 {
-		t.Fatalf("since %d, want %d", got, at.UnixNano()+9)
+	if got, want := n.SinceNs.Load(), mono.At(at)+9; got != want {
+		t.Fatalf("since %d, want %d", got, want)
 	}
 }
 
