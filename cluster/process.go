@@ -44,11 +44,29 @@ func (g *groups) add(start func() (pid int, err error)) (pid int, err error) {
 	return pid, err
 }
 
-// remove forgets a group whose leader has been reaped.
-func (g *groups) remove(pid int) {
+// reap reaps a leader that has ended and, as they end, the members of its group that are this
+// process's children, and returns the leader's status. With the last of them the number becomes free:
+// the lock keeps a new leader from getting it while it still stands for the old group.
+func (g *groups) reap(leader int) (status syscall.WaitStatus) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.known, pid)
+	_, _ = syscall.Wait4(leader, &status, 0, nil)
+	for !reapMembers(leader) {
+		g.mu.Unlock()
+		awaitMember(leader)
+		g.mu.Lock()
+	}
+	delete(g.known, leader)
+	return status
+}
+
+// reapMembers reaps who has ended, and reports whether nobody is left.
+func reapMembers(group int) bool {
+	for {
+		if pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil); pid <= 0 {
+			return err == syscall.ECHILD
+		}
+	}
 }
 
 // hold calls do while no group comes or goes.
@@ -92,12 +110,18 @@ func (l *launcher) close() {
 }
 
 // process is one life of a node: a process that leads a group, and what it starts.
+//
+// No signal can reach a stranger that has got the number of a process that ended. A pidfd, where the
+// kernel has them, never comes to mean another process. And whatever is sent is sent before the leader
+// is reaped, see dead: until then the kernel gives neither its pid nor, as the same number, its group to
+// anybody else. Nobody but bury reaps it.
 type process struct {
-	pid   int // also of the group
-	ended chan syscall.WaitStatus
+	pid    int // also of the group
+	handle handle
+	ended  chan syscall.WaitStatus
 
-	mu   sync.Mutex
-	dead bool // about to be reaped: the pid may soon be another's
+	mu   sync.Mutex // held while a signal is sent
+	dead bool       // about to be reaped
 }
 
 // pipeGrace is how long, after all processes of a node ended, output is waited for that a
@@ -113,33 +137,31 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
 	env, lifeline := l.lifeline.Child()
+	proc := &process{ended: make(chan syscall.WaitStatus, 1)}
 	attr := &syscall.ProcAttr{
 		Dir:   cmp.Or(p.Dir, "/"),
 		Env:   environment(os.Environ(), append(slices.Clone(p.Env), env, l.mark, p.mark()), p.Unset),
 		Files: []uintptr{l.null.Fd(), theirs.Fd(), theirs.Fd(), lifeline.Fd()},
-		Sys:   groupAttr(),
+		Sys:   groupAttr(&proc.handle),
 	}
-	started := make(chan int)
+	started := make(chan struct{})
 	l.jobs <- func() {
-		var pid int
-		pid, err = l.groups.add(func() (int, error) { return syscall.ForkExec(p.Path, p.Args, attr) })
-		started <- pid
+		defer close(started)
+		proc.pid, err = l.groups.add(func() (int, error) { return syscall.ForkExec(p.Path, p.Args, attr) })
 	}
-	pid := <-started
+	<-started
 	theirs.Close()
 	if err != nil {
 		out.Close()
 		return nil, fmt.Errorf("%s: %w", p.Path, err)
 	}
-	proc := &process{pid: pid, ended: make(chan syscall.WaitStatus, 1)}
 	pumped := make(chan struct{})
 	go func() {
 		defer close(pumped)
 		pump(out, log)
 	}()
 	go func() {
-		status := proc.bury()
-		l.groups.remove(pid)
+		status := proc.bury(&l.groups)
 		endOrphans([]string{l.mark, p.mark()}, &l.groups)
 		_ = out.SetReadDeadline(time.Now().Add(pipeGrace))
 		<-pumped
@@ -150,41 +172,30 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 }
 
 // signal sends sig to the process.
-func (p *process) signal(sig syscall.Signal) error { return p.send(p.pid, sig) }
+func (p *process) signal(sig syscall.Signal) error { return p.send(sig, false) }
 
 // signalGroup sends sig to the process and everything it has started.
-func (p *process) signalGroup(sig syscall.Signal) error { return p.send(-p.pid, sig) }
+func (p *process) signalGroup(sig syscall.Signal) error { return p.send(sig, true) }
 
-func (p *process) send(to int, sig syscall.Signal) error {
+func (p *process) send(sig syscall.Signal, group bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead {
 		return os.ErrProcessDone
 	}
-	return syscall.Kill(to, sig)
+	return p.handle.signal(p.pid, sig, group)
 }
 
 // bury waits for the end of the process, kills what it leaves behind in its group, reaps them all,
 // and returns the process's own status.
-func (p *process) bury() (status syscall.WaitStatus) {
+func (p *process) bury(g *groups) syscall.WaitStatus {
 	awaitDeath(p.pid)
 	p.mu.Lock()
 	p.dead = true
+	_ = p.handle.signal(p.pid, syscall.SIGKILL, true)
+	p.handle.close()
 	p.mu.Unlock()
-	// Until the leader is reaped, its pid can be no other process's, nor the group's number another
-	// group's.
-	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
-	for {
-		var ws syscall.WaitStatus
-		pid, err := syscall.Wait4(-p.pid, &ws, 0, nil)
-		switch {
-		case err == syscall.EINTR:
-		case err != nil: // ECHILD: nobody is left
-			return status
-		case pid == p.pid:
-			status = ws
-		}
-	}
+	return g.reap(p.pid)
 }
 
 // describe says in words how a process ended.
