@@ -50,11 +50,37 @@ func (p procEntry) kill() {
 	_ = pidfd.Signal(p.pid, syscall.SIGKILL, func() bool { return pidfd.Began(p.pid) == p.began })
 }
 
-// reap reaps a process that has become this one's child because its parent ended, and that has ended
-// as well. What this program starts otherwise has its name, or is in its group, and is waited for by
-// others.
+// endAdopted kills what has become this process's child because its parent ended, and is not shared
+// with others. No node runs any more. It returns when they are gone, or after some rounds.
+func endAdopted() {
+	for range orphanRounds {
+		found := false
+		for _, p := range processes() {
+			switch {
+			case !p.adopted() || p.shared():
+			case p.dead:
+				p.reap()
+			default:
+				found = true
+				p.kill()
+			}
+		}
+		if !found {
+			return
+		}
+		time.Sleep(orphanPause)
+	}
+}
+
+// adopted reports whether the process has become this one's child because its parent ended. What this
+// program starts otherwise has its name, or is in its group, and is waited for by others.
+func (p procEntry) adopted() bool {
+	return p.parent == os.Getpid() && p.group != syscall.Getpgrp() && p.name != ownName()
+}
+
+// reap reaps a process that was adopted and has ended.
 func (p procEntry) reap() {
-	if p.parent == os.Getpid() && p.group != syscall.Getpgrp() && p.name != ownName() {
+	if p.adopted() {
 		_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
 	}
 }

@@ -20,6 +20,7 @@ type launcher struct {
 	lifeline *daemon.Lifeline
 	null     *os.File
 	mark     string // in the environment of everything it starts
+	cage     *cage  // nil: a node is held together by its process group
 
 	groups groups // of what runs
 }
@@ -80,7 +81,8 @@ func (g *groups) hold(do func(known map[int]bool)) {
 // parents.
 func clusterMark(stateDir string) string { return "ERLMCP_SUPERVISED_BY=" + stateDir }
 
-func newLauncher(mark string) (*launcher, error) {
+// newLauncher returns a launcher that owns the cage.
+func newLauncher(mark string, cage *cage) (*launcher, error) {
 	lifeline, err := daemon.NewLifeline()
 	if err != nil {
 		return nil, err
@@ -91,7 +93,7 @@ func newLauncher(mark string) (*launcher, error) {
 		return nil, err
 	}
 	l := &launcher{
-		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark,
+		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark, cage: cage,
 	}
 	go func() {
 		runtime.LockOSThread()
@@ -107,6 +109,15 @@ func (l *launcher) close() {
 	close(l.jobs)
 	l.lifeline.Close()
 	l.null.Close()
+	l.cage.close()
+}
+
+// containment is what holds nodes together.
+func (l *launcher) containment() Containment {
+	if l.cage != nil {
+		return ContainCgroup
+	}
+	return ContainProcessGroup
 }
 
 // process is one life of a node: a process that leads a group, and what it starts.
@@ -128,12 +139,17 @@ type process struct {
 // descendant outside of the group may still hold open.
 const pipeGrace = 500 * time.Millisecond
 
-// launch executes p in a process group of its own, with its output going to log. When the process
-// has ended, the rest of its group is killed, and what has left the group, and when all are reaped and
-// the log has everything, ended receives the status.
+// launch executes p in a process group of its own, and in a cgroup if there is a cage, with its output
+// going to log. When the process has ended, the rest of its group and cgroup is killed, and what has left
+// the group, and when all are reaped and the log has everything, ended receives the status.
 func (l *launcher) launch(p Program, log *logFile) (*process, error) {
+	cell, err := l.cage.cell(p.Node)
+	if err != nil {
+		return nil, err
+	}
 	out, theirs, err := os.Pipe()
 	if err != nil {
+		cell.clear()
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
 	env, lifeline := l.lifeline.Child()
@@ -144,6 +160,7 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 		Files: []uintptr{l.null.Fd(), theirs.Fd(), theirs.Fd(), lifeline.Fd()},
 		Sys:   groupAttr(&proc.handle),
 	}
+	cell.admit(attr.Sys)
 	started := make(chan struct{})
 	l.jobs <- func() {
 		defer close(started)
@@ -153,6 +170,7 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	theirs.Close()
 	if err != nil {
 		out.Close()
+		cell.clear()
 		return nil, fmt.Errorf("%s: %w", p.Path, err)
 	}
 	pumped := make(chan struct{})
@@ -162,6 +180,7 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	}()
 	go func() {
 		status := proc.bury(&l.groups)
+		cell.clear()
 		endOrphans([]string{l.mark, p.mark()}, &l.groups)
 		_ = out.SetReadDeadline(time.Now().Add(pipeGrace))
 		<-pumped
