@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,7 @@ func (h *handle) signal(pid int, sig syscall.Signal, group bool) error {
 	if h.fd >= 0 {
 		err = unix.PidfdSendSignal(h.fd, sig, nil, flags)
 	}
-	if err == nil || err == unix.ESRCH {
+	if err == nil || errors.Is(err, unix.ESRCH) {
 		return err
 	}
 	return syscall.Kill(number, sig)

@@ -95,11 +95,11 @@ func TestHandleIsNoPid(t *testing.T) {
 		t.Fatalf("status %v, %v", status, err)
 	}
 	stranger := successor(t, pid)
-	if err := h.signal(pid, syscall.SIGKILL, false); err != syscall.ESRCH {
+	if err := h.signal(pid, syscall.SIGKILL, false); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("signal to a process that was reaped: %v", err)
 	}
 	if group {
-		if err := h.signal(pid, syscall.SIGKILL, true); err != syscall.ESRCH {
+		if err := h.signal(pid, syscall.SIGKILL, true); !errors.Is(err, syscall.ESRCH) {
 			t.Errorf("signal to its group: %v", err)
 		}
 	}
