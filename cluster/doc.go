@@ -6,9 +6,9 @@
 //	Supervise  is the supervisor's own process
 //	Tail       prints the nodes' logs
 //
-// There is one supervisor per state directory. It starts each node in a process group of its own,
-// waits for an MCP reply, starts it again when it dies, keeps its log, and takes it down. Nodes do
-// not outlive their supervisor, however it ends.
+// There is one supervisor per state directory. It starts each node in a process group of its own, and
+// in a cgroup where these are delegated to it, waits for an MCP reply, starts it again when it dies,
+// keeps its log, and takes it down. Nodes do not outlive their supervisor, however it ends.
 //
 // # Life of a node
 //

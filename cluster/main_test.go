@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 			os.Exit(playNode(os.Args[3:]))
 		case "node worker":
 			playWorker(os.Args[3])
+		case "node fork":
+			os.Exit(playFork(os.Args[3]))
 		}
 	}
 	goleak.VerifyTestMain(m)
@@ -96,6 +98,12 @@ func playNode(args []string) int {
 			child := exec.Command("/proc/self/exe", "node", "worker", "127.0.0.1:"+os.Getenv("CLUSTER_TEST_CHILD_PORT"))
 			child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			_ = child.Start()
+		case "fork", "hide": // the same from a child that ends, and "hide" without its environment
+			child := exec.Command("/proc/self/exe", "node", "fork", "127.0.0.1:"+os.Getenv("CLUSTER_TEST_CHILD_PORT"))
+			if behaviour == "hide" {
+				child.Env = []string{}
+			}
+			_ = child.Run()
 		case "flood":
 			go func() {
 				for i := 0; ; i++ {
@@ -113,6 +121,16 @@ func playNode(args []string) int {
 	fmt.Println(n.Name, "serves")
 	<-term
 	fmt.Println(n.Name, "ends")
+	return 0
+}
+
+// playFork leaves a worker in a session of its own behind.
+func playFork(address string) int {
+	child := exec.Command("/proc/self/exe", "node", "worker", address)
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := child.Start(); err != nil {
+		return 1
+	}
 	return 0
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/pidfd"
 )
 
 const (
@@ -26,13 +28,13 @@ func endOrphans(marks []string, spare *groups) {
 		spare.hold(func(known map[int]bool) {
 			for _, p := range processes() {
 				switch {
-				case known[p.group] || p.pid == os.Getpid():
+				case known[p.group] || known[p.pid] || p.pid == os.Getpid():
 				case p.dead:
 					p.reap()
 				case p.shared():
 				case p.marked(marks):
 					found = true
-					_ = syscall.Kill(p.pid, syscall.SIGKILL)
+					p.kill()
 				}
 			}
 		})
@@ -43,11 +45,42 @@ func endOrphans(marks []string, spare *groups) {
 	}
 }
 
-// reap reaps a process that has become this one's child because its parent ended, and that has ended
-// as well. What this program starts otherwise has its name, or is in its group, and is waited for by
-// others.
+// kill kills the process, unless another has got its pid since it was read.
+func (p procEntry) kill() {
+	_ = pidfd.Signal(p.pid, syscall.SIGKILL, func() bool { return pidfd.Began(p.pid) == p.began })
+}
+
+// endAdopted kills what has become this process's child because its parent ended, and is not shared
+// with others. No node runs any more. It returns when they are gone, or after some rounds.
+func endAdopted() {
+	for range orphanRounds {
+		found := false
+		for _, p := range processes() {
+			switch {
+			case !p.adopted() || p.shared():
+			case p.dead:
+				p.reap()
+			default:
+				found = true
+				p.kill()
+			}
+		}
+		if !found {
+			return
+		}
+		time.Sleep(orphanPause)
+	}
+}
+
+// adopted reports whether the process has become this one's child because its parent ended. What this
+// program starts otherwise has its name, or is in its group, and is waited for by others.
+func (p procEntry) adopted() bool {
+	return p.parent == os.Getpid() && p.group != syscall.Getpgrp() && p.name != ownName()
+}
+
+// reap reaps a process that was adopted and has ended.
 func (p procEntry) reap() {
-	if p.parent == os.Getpid() && p.group != syscall.Getpgrp() && p.name != ownName() {
+	if p.adopted() {
 		_, _ = unix.Wait4(p.pid, nil, unix.WNOHANG, nil)
 	}
 }
@@ -56,7 +89,8 @@ func (p procEntry) reap() {
 type procEntry struct {
 	pid, parent, group int
 	name               string
-	dead               bool // not reaped yet
+	dead               bool   // not reaped yet
+	began              string // as pidfd.Began has it
 }
 
 // shared reports whether the process serves others too: all Erlang nodes of a machine have one epmd.
@@ -108,12 +142,12 @@ func readProcEntry(pid int) (procEntry, bool) {
 		return procEntry{}, false
 	}
 	rest := strings.Fields(string(text[end+1:]))
-	if len(rest) < 3 {
+	if len(rest) < 20 {
 		return procEntry{}, false
 	}
 	parent, _ := strconv.Atoi(rest[1])
 	group, _ := strconv.Atoi(rest[2])
-	return procEntry{pid, parent, group, string(text[open+1 : end]), rest[0] == "Z"}, true
+	return procEntry{pid, parent, group, string(text[open+1 : end]), rest[0] == "Z", rest[19]}, true
 }
 
 func ownName() string {

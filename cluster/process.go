@@ -20,6 +20,7 @@ type launcher struct {
 	lifeline *daemon.Lifeline
 	null     *os.File
 	mark     string // in the environment of everything it starts
+	cage     *cage  // nil: a node is held together by its process group
 
 	groups groups // of what runs
 }
@@ -44,11 +45,29 @@ func (g *groups) add(start func() (pid int, err error)) (pid int, err error) {
 	return pid, err
 }
 
-// remove forgets a group whose leader has been reaped.
-func (g *groups) remove(pid int) {
+// reap reaps a leader that has ended and, as they end, the members of its group that are this
+// process's children, and returns the leader's status. With the last of them the number becomes free:
+// the lock keeps a new leader from getting it while it still stands for the old group.
+func (g *groups) reap(leader int) (status syscall.WaitStatus) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.known, pid)
+	_, _ = syscall.Wait4(leader, &status, 0, nil)
+	for !reapMembers(leader) {
+		g.mu.Unlock()
+		awaitMember(leader)
+		g.mu.Lock()
+	}
+	delete(g.known, leader)
+	return status
+}
+
+// reapMembers reaps who has ended, and reports whether nobody is left.
+func reapMembers(group int) bool {
+	for {
+		if pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil); pid <= 0 {
+			return err == syscall.ECHILD
+		}
+	}
 }
 
 // hold calls do while no group comes or goes.
@@ -62,7 +81,8 @@ func (g *groups) hold(do func(known map[int]bool)) {
 // parents.
 func clusterMark(stateDir string) string { return "ERLMCP_SUPERVISED_BY=" + stateDir }
 
-func newLauncher(mark string) (*launcher, error) {
+// newLauncher returns a launcher that owns the cage.
+func newLauncher(mark string, cage *cage) (*launcher, error) {
 	lifeline, err := daemon.NewLifeline()
 	if err != nil {
 		return nil, err
@@ -73,7 +93,7 @@ func newLauncher(mark string) (*launcher, error) {
 		return nil, err
 	}
 	l := &launcher{
-		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark,
+		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark, cage: cage,
 	}
 	go func() {
 		runtime.LockOSThread()
@@ -89,57 +109,78 @@ func (l *launcher) close() {
 	close(l.jobs)
 	l.lifeline.Close()
 	l.null.Close()
+	l.cage.close()
+}
+
+// containment is what holds nodes together.
+func (l *launcher) containment() Containment {
+	if l.cage != nil {
+		return ContainCgroup
+	}
+	return ContainProcessGroup
 }
 
 // process is one life of a node: a process that leads a group, and what it starts.
+//
+// No signal can reach a stranger that has got the number of a process that ended. A pidfd, where the
+// kernel has them, never comes to mean another process. And whatever is sent is sent before the leader
+// is reaped, see dead: until then the kernel gives neither its pid nor, as the same number, its group to
+// anybody else. Nobody but bury reaps it.
 type process struct {
-	pid   int // also of the group
-	ended chan syscall.WaitStatus
+	pid    int // also of the group
+	handle handle
+	ended  chan syscall.WaitStatus
 
-	mu   sync.Mutex
-	dead bool // about to be reaped: the pid may soon be another's
+	mu   sync.Mutex // held while a signal is sent
+	dead bool       // about to be reaped
 }
 
 // pipeGrace is how long, after all processes of a node ended, output is waited for that a
 // descendant outside of the group may still hold open.
 const pipeGrace = 500 * time.Millisecond
 
-// launch executes p in a process group of its own, with its output going to log. When the process
-// has ended, the rest of its group is killed, and what has left the group, and when all are reaped and
-// the log has everything, ended receives the status.
+// launch executes p in a process group of its own, and in a cgroup if there is a cage, with its output
+// going to log. When the process has ended, the rest of its group and cgroup is killed, and what has left
+// the group, and when all are reaped and the log has everything, ended receives the status.
 func (l *launcher) launch(p Program, log *logFile) (*process, error) {
+	cell, err := l.cage.cell(p.Node)
+	if err != nil {
+		return nil, err
+	}
 	out, theirs, err := os.Pipe()
 	if err != nil {
+		cell.clear()
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
 	env, lifeline := l.lifeline.Child()
+	proc := &process{ended: make(chan syscall.WaitStatus, 1)}
 	attr := &syscall.ProcAttr{
 		Dir:   cmp.Or(p.Dir, "/"),
 		Env:   environment(os.Environ(), append(slices.Clone(p.Env), env, l.mark, p.mark()), p.Unset),
 		Files: []uintptr{l.null.Fd(), theirs.Fd(), theirs.Fd(), lifeline.Fd()},
-		Sys:   groupAttr(),
+		Sys:   groupAttr(&proc.handle),
 	}
-	started := make(chan int)
+	cell.admit(attr.Sys)
+	started := make(chan struct{})
 	l.jobs <- func() {
-		var pid int
-		pid, err = l.groups.add(func() (int, error) { return syscall.ForkExec(p.Path, p.Args, attr) })
-		started <- pid
+		defer close(started)
+		proc.pid, err = l.groups.add(func() (int, error) { return syscall.ForkExec(p.Path, p.Args, attr) })
 	}
-	pid := <-started
+	<-started
 	theirs.Close()
 	if err != nil {
 		out.Close()
+		cell.clear()
 		return nil, fmt.Errorf("%s: %w", p.Path, err)
 	}
-	proc := &process{pid: pid, ended: make(chan syscall.WaitStatus, 1)}
 	pumped := make(chan struct{})
 	go func() {
 		defer close(pumped)
 		pump(out, log)
 	}()
 	go func() {
-		status := proc.bury()
-		l.groups.remove(pid)
+		status := proc.bury(&l.groups)
+		cell.clear()
 		endOrphans([]string{l.mark, p.mark()}, &l.groups)
 		_ = out.SetReadDeadline(time.Now().Add(pipeGrace))
 		<-pumped
@@ -150,41 +191,30 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 }
 
 // signal sends sig to the process.
-func (p *process) signal(sig syscall.Signal) error { return p.send(p.pid, sig) }
+func (p *process) signal(sig syscall.Signal) error { return p.send(sig, false) }
 
 // signalGroup sends sig to the process and everything it has started.
-func (p *process) signalGroup(sig syscall.Signal) error { return p.send(-p.pid, sig) }
+func (p *process) signalGroup(sig syscall.Signal) error { return p.send(sig, true) }
 
-func (p *process) send(to int, sig syscall.Signal) error {
+func (p *process) send(sig syscall.Signal, group bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead {
 		return os.ErrProcessDone
 	}
-	return syscall.Kill(to, sig)
+	return p.handle.signal(p.pid, sig, group)
 }
 
 // bury waits for the end of the process, kills what it leaves behind in its group, reaps them all,
 // and returns the process's own status.
-func (p *process) bury() (status syscall.WaitStatus) {
+func (p *process) bury(g *groups) syscall.WaitStatus {
 	awaitDeath(p.pid)
 	p.mu.Lock()
 	p.dead = true
+	_ = p.handle.signal(p.pid, syscall.SIGKILL, true)
+	p.handle.close()
 	p.mu.Unlock()
-	// Until the leader is reaped, its pid can be no other process's, nor the group's number another
-	// group's.
-	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
-	for {
-		var ws syscall.WaitStatus
-		pid, err := syscall.Wait4(-p.pid, &ws, 0, nil)
-		switch {
-		case err == syscall.EINTR:
-		case err != nil: // ECHILD: nobody is left
-			return status
-		case pid == p.pid:
-			status = ws
-		}
-	}
+	return g.reap(p.pid)
 }
 
 // describe says in words how a process ended.

@@ -9,12 +9,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// handle is empty: a process has no name but its pid.
+type handle struct{}
+
 // groupAttr makes a child the leader of a new process group. That it does not outlive this process
 // is up to its lifeline.
-func groupAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+func groupAttr(*handle) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// signal sends to the leader, or to its group. The caller sees to it that the leader is not reaped
+// meanwhile.
+func (*handle) signal(pid int, sig syscall.Signal, group bool) error {
+	if group {
+		pid = -pid
+	}
+	return syscall.Kill(pid, sig)
+}
+
+func (*handle) close() {}
 
 // adoptOrphans does nothing: orphans go to process 1, which reaps them.
 func adoptOrphans() error { return nil }
+
+// awaitMember returns at once: nobody of a group is this process's child, except for its leader, which
+// has ended.
+func awaitMember(int) {}
 
 // awaitDeath returns when a child has ended, without reaping it.
 func awaitDeath(pid int) {

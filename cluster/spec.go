@@ -33,6 +33,8 @@ type Spec struct {
 
 	Liveness Liveness `yaml:"liveness" json:"liveness"`
 
+	Containment Containment `yaml:"containment" json:"containment"`
+
 	Erlang  Erlang  `yaml:"erlang" json:"erlang"`
 	Command Command `yaml:"command" json:"command"`
 	Logs    Logs    `yaml:"logs" json:"logs"`
@@ -56,12 +58,13 @@ const (
 // Default is four embedded nodes on this machine.
 func Default() Spec {
 	return Spec{
-		Runtime:  RuntimeEmbedded,
-		Nodes:    topology.Default(4),
-		Liveness: Liveness{Failures: 3},
-		Erlang:   Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
-		Command:  Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
-		Logs:     Logs{MaxSize: 64 * units.MiB, Keep: 5},
+		Runtime:     RuntimeEmbedded,
+		Nodes:       topology.Default(4),
+		Liveness:    Liveness{Failures: 3},
+		Containment: ContainAuto,
+		Erlang:      Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
+		Command:     Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
+		Logs:        Logs{MaxSize: 64 * units.MiB, Keep: 5},
 	}
 }
 
@@ -92,6 +95,7 @@ func (s *Spec) Validate() error {
 		add("node_max_connections", "%d is not within 0..%d", n, maxNodeMaxConnections)
 	}
 	s.Liveness.validate(add)
+	s.Containment.validate(add)
 	if s.Logs.MaxSize < minLogSize {
 		add("logs.max_size", "%v is less than %v", s.Logs.MaxSize, minLogSize)
 	}

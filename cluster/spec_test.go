@@ -16,6 +16,8 @@ func TestValidate(t *testing.T) {
 	}{
 		{"default", func(*Spec) {}, ""},
 		{"runtime", func(s *Spec) { s.Runtime = "docker" }, `cluster.runtime: "docker" is not one of embedded, erlang, command`},
+		{"containment", func(s *Spec) { s.Containment = "cgroups" },
+			`cluster.containment: "cgroups" is not one of auto, cgroup, process-group; did you mean cgroup?`},
 		{"erlang", func(s *Spec) { s.Runtime = RuntimeErlang }, ""},
 		{"no command", func(s *Spec) { s.Runtime = RuntimeCommand }, `cluster.command.argv: the runtime "command" needs a program to execute`},
 		{"command", func(s *Spec) {

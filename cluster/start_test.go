@@ -178,6 +178,27 @@ func TestKilledSupervisorOfFugitives(t *testing.T) {
 	}
 }
 
+// A daemon that has emptied its environment cannot be told from those of other nodes, but it is the
+// supervisor's child, and ends with it.
+func TestHiddenDaemonsEndWithTheCluster(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("orphans go to process 1")
+	}
+	port := freePorts(t, 1)[0]
+	t.Setenv(behaviourEnv, "erlmcp1=hide")
+	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
+	o := options(t, 1)
+	o.Spec.Containment = ContainProcessGroup
+	startCluster(t, o)
+	eventually(t, "daemon", func() bool { return listens(port) })
+	if err := Stop(t.Context(), o.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	if listens(port) {
+		t.Error("a daemon outlives the cluster")
+	}
+}
+
 func TestFrozenSupervisor(t *testing.T) {
 	o := options(t, 1)
 	s := startCluster(t, o)

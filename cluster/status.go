@@ -47,11 +47,12 @@ func (s State) down() bool { return s == StateStopped || s == StateHeld }
 
 // Status is what a supervisor knows, as printed by `cluster status --json`.
 type Status struct {
-	Schema string       `json:"schema"`
-	PID    int          `json:"pid"`           // of the supervisor; 0 when there is none
-	Time   time.Time    `json:"time,omitzero"` // when this was so, by the supervisor's clock
-	State  Phase        `json:"state"`
-	Nodes  []NodeStatus `json:"nodes"`
+	Schema      string       `json:"schema"`
+	PID         int          `json:"pid"`           // of the supervisor; 0 when there is none
+	Time        time.Time    `json:"time,omitzero"` // when this was so, by the supervisor's clock
+	State       Phase        `json:"state"`
+	Containment Containment  `json:"containment,omitempty"` // ContainCgroup or ContainProcessGroup, while there is a supervisor
+	Nodes       []NodeStatus `json:"nodes"`
 }
 
 // NodeStatus is one node's share of it.

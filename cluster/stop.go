@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
@@ -38,7 +39,8 @@ func Stop(ctx context.Context, stateDir string) error {
 		case !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, context.DeadlineExceeded):
 			return err
 		case time.Since(alive) >= signOfLife && pid != 0 && len(remedies) > 0:
-			if err := syscall.Kill(pid, remedies[0]); err != nil && !errors.Is(err, syscall.ESRCH) {
+			err := control.Signal(stateDir, daemonName, pid, remedies[0])
+			if err != nil && !errors.Is(err, os.ErrProcessDone) {
 				return fmt.Errorf("the supervisor (pid %d) does not answer: %w", pid, err)
 			}
 			remedies, alive = remedies[1:], time.Now()

@@ -133,8 +133,13 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if err := adoptOrphans(); err != nil {
 		o.Log.Warn("processes left by a node that died will not be waited for", "err", err)
 	}
-	launcher, err := newLauncher(clusterMark(o.StateDir))
+	cage, err := contain(spec.Containment, o.StateDir, o.Log)
 	if err != nil {
+		return nil, err
+	}
+	launcher, err := newLauncher(clusterMark(o.StateDir), cage)
+	if err != nil {
+		cage.close()
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -184,6 +189,7 @@ func (s *supervisor) close() {
 		<-m.over
 		m.output.close()
 	}
+	endAdopted()
 	s.launcher.close()
 }
 
@@ -230,7 +236,9 @@ func (s *supervisor) status() Status {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Nodes: nodes}
+	return Status{
+		Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Containment: s.launcher.containment(), Nodes: nodes,
+	}
 }
 
 // pick returns the machines of nodes by name, in the order of the cluster; no names means all.

@@ -401,6 +401,37 @@ func TestEscapedDescendants(t *testing.T) {
 	}
 }
 
+// So does a daemon: its parent has ended, so it is the supervisor's child.
+func TestDaemonsOfNodes(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("orphans go to process 1")
+	}
+	port := freePorts(t, 1)[0]
+	t.Setenv(behaviourEnv, "erlmcp1=fork")
+	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
+	spec := testSpec(t, 2)
+	spec.Containment = ContainProcessGroup
+	c := supervise(t, spec, SupervisorOptions{})
+	if s, err := c.Status(t.Context()); err != nil || s.Containment != ContainProcessGroup {
+		t.Errorf("containment is %q, %v", s.Containment, err)
+	}
+	serves := func() bool { return listens(port) }
+	eventually(t, "daemon", serves)
+	if err := c.StopNodes(t.Context(), []string{"erlmcp2"}); err != nil {
+		t.Fatal(err)
+	}
+	if !serves() {
+		t.Error("a daemon ended with a node that is not its own")
+	}
+	if err := c.Kill(t.Context(), "erlmcp1", SignalKill, true); err != nil {
+		t.Fatal(err)
+	}
+	awaitState(t, c, "erlmcp1", StateHeld)
+	if serves() {
+		t.Error("a daemon outlives its node")
+	}
+}
+
 func TestFloodingNode(t *testing.T) {
 	t.Setenv(behaviourEnv, "erlmcp1=flood")
 	spec := testSpec(t, 2)

@@ -24,6 +24,7 @@ type unit struct {
 	Needs       string // other units
 	Ports       bool   // may listen on ports below 1024
 	NoNewCode   bool   // makes no machine code at run time
+	Cgroups     bool   // makes cgroups; RestrictNamespaces would forbid clone3, which starts a process in one
 	Writable    []string
 	StopTimeout int // seconds
 }
@@ -44,6 +45,8 @@ ExecReload=/bin/kill -HUP $MAINPID{{end}}
 Restart=on-failure
 RestartSec=1
 KillMode=mixed
+{{- if .Cgroups}}
+Delegate=yes{{end}}
 TimeoutStartSec=150
 TimeoutStopSec={{.StopTimeout}}
 LimitNOFILE=1048576
@@ -64,7 +67,8 @@ ProtectHome=read-only
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectClock=yes
-ProtectControlGroups=yes
+{{- if not .Cgroups}}
+ProtectControlGroups=yes{{end}}
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
@@ -73,7 +77,8 @@ LockPersonality=yes
 {{- if .NoNewCode}}
 MemoryDenyWriteExecute=yes{{end}}
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
+{{- if not .Cgroups}}
+RestrictNamespaces=yes{{end}}
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
@@ -84,7 +89,10 @@ WantedBy=multi-user.target
 
 func newClusterUnitCommand(a *app) *cobra.Command {
 	return a.newUnitCommand("erlmcp-cluster.service", func(c *config.Config) unit {
-		u := unit{Description: "erlmcp cluster", StopTimeout: 120}
+		u := unit{
+			Description: "erlmcp cluster", StopTimeout: 120,
+			Cgroups: c.Cluster.Containment != cluster.ContainProcessGroup,
+		}
 		if c.Cluster.Runtime == cluster.RuntimeErlang {
 			u.Needs = "epmd.service" // else one would end with this service, which others may use
 		}

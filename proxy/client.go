@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -125,9 +126,9 @@ func (c *Client) StopNow(ctx context.Context) error {
 	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return err
 	}
-	// The holder of the lock lives, so the pid is its own.
 	if pid, ok := control.Running(c.dir, daemonName); ok && pid != 0 {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		err := control.Signal(c.dir, daemonName, pid, syscall.SIGKILL)
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("kill %s (pid %d): %w", daemonName, pid, err)
 		}
 	}

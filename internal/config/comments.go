@@ -9,6 +9,7 @@ var comments = map[string]string{
 	"cluster.liveness":             "Asks nodes that are ready whether they live, as when they start.",
 	"cluster.liveness.interval":    "Between two questions; 0s asks none, as a node under a debugger does not answer.",
 	"cluster.liveness.failures":    "Questions without an answer in a row that have a node killed and started again.",
+	"cluster.containment":          "What keeps a node and all it starts together: cgroup, process-group, or auto (cgroups where systemd has delegated them).",
 	"cluster.erlang":               "Nodes of the runtime erlang, named NAME@ADDRESS.",
 	"cluster.erlang.root":          "Directory of the rebar3 project, or of an unpacked release.",
 	"cluster.erlang.release":       "Name of the release, looked for in _build/*/rel; \"\" starts erl on the compiled project.",

@@ -13,10 +13,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/pidfd"
 )
 
 // holderDir makes this binary a daemon that holds the lock of that directory until it is killed.
@@ -311,5 +314,49 @@ func TestFrozenDaemon(t *testing.T) {
 	err = NewClient(dir, "test").Do(ctx, "GET", "/", nil, nil)
 	if !errors.Is(err, context.DeadlineExceeded) || err.Error() != "test does not answer: context deadline exceeded" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The file can still name who died without a word, when a stranger has its pid already.
+func TestSignalReachesTheHolderOnly(t *testing.T) {
+	dir := stateDir(t)
+	instance, err := Acquire(dir, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer instance.Close()
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	pid := cmd.Process.Pid
+	strangers := map[string]holder{
+		"another pid":                  {os.Getpid(), pidfd.Began(os.Getpid())},
+		"nobody":                       {},
+		"the same pid at another time": {pid, "1"},
+	}
+	if pidfd.Began(pid) == "" {
+		delete(strangers, "the same pid at another time")
+	}
+	for name, h := range strangers {
+		writeHolder(instance.lock, h)
+		if err := Signal(dir, "test", pid, syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	writeHolder(instance.lock, holder{pid, pidfd.Began(pid)})
+	if err := Signal(dir, "test", pid, syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait()
+	if got := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != syscall.SIGTERM {
+		t.Errorf("ended by %v", got)
+	}
+	if err := instance.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := Signal(dir, "test", os.Getpid(), syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("without a daemon: %v", err)
 	}
 }

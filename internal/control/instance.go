@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/pidfd"
 )
 
 // ErrRunning is what errors of [Acquire] satisfy when another process is the daemon.
@@ -75,9 +77,9 @@ func Acquire(dir, name string) (*Instance, error) {
 	for range acquireAttempts {
 		err = flock(lock, syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			previous := readPID(lock)
-			writePID(lock, os.Getpid())
-			return &Instance{socket: socket, lock: lock, crashed: previous != 0}, nil
+			previous := readHolder(lock)
+			writeHolder(lock, holder{os.Getpid(), pidfd.Began(os.Getpid())})
+			return &Instance{socket: socket, lock: lock, crashed: previous.pid != 0}, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			lock.Close()
@@ -85,7 +87,7 @@ func Acquire(dir, name string) (*Instance, error) {
 		}
 		time.Sleep(acquirePause)
 	}
-	pid := readPID(lock)
+	pid := readHolder(lock).pid
 	lock.Close()
 	return nil, &RunningError{Name: name, PID: pid}
 }
@@ -97,21 +99,36 @@ func (i *Instance) Crashed() bool { return i.crashed }
 // Close stops serving, waits a moment for requests in progress, removes the socket and frees the lock.
 func (i *Instance) Close() error {
 	i.stopServing()
-	writePID(i.lock, 0)
+	writeHolder(i.lock, holder{})
 	return i.lock.Close()
 }
 
 // Running reports whether the daemon name of dir lives, and its pid (0 when it cannot be told).
 func Running(dir, name string) (pid int, ok bool) {
+	holder, ok := holderOf(dir, name)
+	return holder.pid, ok
+}
+
+// Signal sends sig to the daemon name of dir, whose pid was that when it was asked for last. The error
+// is os.ErrProcessDone when that one has ended; whoever may have its pid by now gets nothing.
+func Signal(dir, name string, pid int, sig syscall.Signal) error {
+	return pidfd.Signal(pid, sig, func() bool {
+		holder, ok := holderOf(dir, name)
+		return ok && holder.pid == pid && (holder.began == "" || holder.began == pidfd.Began(pid))
+	})
+}
+
+// holderOf returns who holds the lock, and whether anybody does.
+func holderOf(dir, name string) (holder, bool) {
 	lock, err := os.OpenFile(lockPath(dir, name), os.O_RDWR, 0)
 	if err != nil {
-		return 0, false
+		return holder{}, false
 	}
 	defer lock.Close() // frees the lock if it was got
 	if err := flock(lock, syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
-		return 0, false
+		return holder{}, false
 	}
-	return readPID(lock), true
+	return readHolder(lock), true
 }
 
 func lockPath(dir, name string) string { return filepath.Join(dir, name+".lock") }
@@ -124,21 +141,29 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// readPID and writePID keep the pid of the lock's holder in the file, for people and for messages.
-// Failure to write it (a full disk) is no reason not to run. 0 is an empty file.
-func readPID(f *os.File) int {
-	var text [20]byte
-	n, _ := f.ReadAt(text[:], 0)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
-	if err != nil || pid < 0 {
-		return 0
-	}
-	return pid
+// holder is the process that the lock's file names. A crash leaves its name in the file until the next
+// holder has written its own, and by then the pid may be another process's; hence the time it began.
+type holder struct {
+	pid   int    // 0 when it cannot be told
+	began string // as pidfd.Began has it
 }
 
-func writePID(f *os.File, pid int) {
+// readHolder and writeHolder keep the lock's holder in the file, "PID BEGAN", for people and for messages
+// too. Failure to write it (a full disk) is no reason not to run. Nobody is an empty file.
+func readHolder(f *os.File) holder {
+	var text [64]byte
+	n, _ := f.ReadAt(text[:], 0)
+	number, began, _ := strings.Cut(strings.TrimSpace(string(text[:n])), " ")
+	pid, err := strconv.Atoi(number)
+	if err != nil || pid < 0 {
+		return holder{}
+	}
+	return holder{pid, began}
+}
+
+func writeHolder(f *os.File, h holder) {
 	_ = f.Truncate(0)
-	if pid != 0 {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(pid)+"\n"), 0)
+	if h.pid != 0 {
+		_, _ = f.WriteAt([]byte(strings.TrimSpace(fmt.Sprintln(h.pid, h.began))+"\n"), 0)
 	}
 }
