@@ -346,7 +346,10 @@ func TestTLSFailuresAreLimited(t *testing.T) {
 		b.eventually("the failure", func() bool { return b.refused(board.ReasonHandshake) == before+1 })
 	}
 	banned := func(addr string) (until bool) {
-		b.on(func() { until = b.banned(netip.MustParseAddr(addr)) })
+		b.on(func() {
+			sources, now := b.board.Sources(), b.loop.Now()
+			until = sources.BannedUntil(sources.Find(netip.MustParseAddr(addr), now)) > now
+		})
 		return until
 	}
 	named := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))) + "garbage"
