@@ -165,6 +165,22 @@ func TestPageIsLive(t *testing.T) {
 	p.silent()
 }
 
+// The clock of the balancer is set, five hours forward and then back: the charts go on, a second a point.
+func TestPageChartsWhenTheClockIsSet(t *testing.T) {
+	p := browse(t, serve(t, startNodes(t, 1), nil))
+	p.do(chromedp.Evaluate[chromedp.Void](`(async () => {
+		const { charts } = await import("/assets/page/charts.js");
+		const { nodes } = await (await fetch("/stats.json")).json();
+		const c = charts(document.createElement("div"));
+		const hours = 5 * 3600;
+		[[1000, 0], [1001, 1], [1002, 2], [1003 + hours, 3], [1004 + hours, 4], [1005, 5], [1006, 6]].forEach(([at, uptime_s]) =>
+			c.stats({ time: new Date(at * 1000).toISOString(), uptime_s, nodes }));
+		window.times = c.times().join(" ");
+	})(); undefined`))
+	p.eventually(`window.times`, "1000 1001 1002 1003 1004 1005 1006")
+	p.silent()
+}
+
 func TestPageCommands(t *testing.T) {
 	b := serve(t, startNodes(t, 2), nil)
 	if _, err := b.Ban(t.Context(), "192.0.2.1", time.Hour); err != nil {

@@ -99,6 +99,7 @@ class Chart {
 export function charts(parent) {
   const all = quantities.map((q) => new Chart(parent, q));
   let times = []; // seconds
+  let began = null; // when the balancer began, by the clock of its last snapshot
   let nodes = []; // {name, address, columns}: one column a quantity
   let drawn = "";
 
@@ -114,13 +115,18 @@ export function charts(parent) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawn = "\0"; draw(); });
 
   return {
+    times: () => times,
     history(h) {
       times = h.times.map((ms) => ms / 1000);
+      began = null;
       nodes = h.nodes.map((n) => ({ name: n.name, address: n.address, columns: quantities.map((q) => n[q.field]) }));
       draw();
     },
     stats(s) {
       const at = Date.parse(s.time) / 1000;
+      const set = began === null ? 0 : at - s.uptime_s - began; // how far the clock was set since
+      if (Math.abs(set) > 0.5) times = times.map((t) => t + set);
+      began = at - s.uptime_s;
       if (times.length > 0 && at - times[times.length - 1] < 0.5) return; // the history ends with it
       const before = new Map(nodes.map((n) => [nodeKey(n), n.columns]));
       const blank = () => quantities.map(() => new Array(times.length).fill(null));
