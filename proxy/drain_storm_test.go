@@ -188,7 +188,7 @@ func (s *storm) ends() {
 	select {
 	case err := <-s.done:
 		s.done <- err
-	case <-time.After(25 * time.Second):
+	case <-time.After(time.Minute):
 		s.on(func() {
 			s.t.Errorf("the worker does not end: %d open, %d of them counted, %d lingering, %d shaking hands", s.open, s.cell.Active.Load(), s.lingering, s.tls.shaking)
 			for c := s.http.clients; c != nil; c = c.next {
