@@ -377,34 +377,42 @@ func (c *Conn) readOnce() bool {
 		c.in = c.loop.pool.reserve(c.in, max(minRead, len(c.in.bytes())))
 		into = c.in.data[len(c.in.data):cap(c.in.data)]
 	}
-	n, err := rawRead(int(c.fd), into)
+	n, ok := c.receive(into)
 	switch {
-	case err == unix.EINTR:
-		return true
-	case err == unix.EAGAIN:
-		c.flags &^= flagReadable
-		return false
-	case err != nil:
-		c.fail(err)
+	case !ok:
 		return false
 	case n == 0:
 		c.ended()
 		return false
-	}
-	if n < len(into) && !c.has(flagHangup) {
-		c.flags &^= flagReadable // drained: whatever comes later is a new event
-	}
-	if c.in != nil {
+	case c.in != nil:
 		c.in.data = c.in.data[:len(c.in.data)+n]
 		c.offer()
-		return true
-	}
-	p := into[:n]
-	if used := c.handler.OnData(c, p); used < n && c.has(flagOpen) {
-		c.in = c.loop.pool.get(n - used)
-		c.in.data = append(c.in.data, p[used:]...)
+	default:
+		c.offerNew(into[:n])
 	}
 	return true
+}
+
+// receive reads from the socket into p. n is 0 at the end of the peer's stream; ok is false when there
+// is nothing to read now, or the connection has failed.
+func (c *Conn) receive(p []byte) (n int, ok bool) {
+	for {
+		n, err := rawRead(int(c.fd), p)
+		switch err {
+		case nil:
+			if n < len(p) && !c.has(flagHangup) {
+				c.flags &^= flagReadable // drained: whatever comes later is a new event
+			}
+			return n, true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			c.flags &^= flagReadable
+			return 0, false
+		default:
+			c.fail(err)
+			return 0, false
+		}
+	}
 }
 
 // ended takes the end of the peer's stream.
@@ -418,6 +426,14 @@ func (c *Conn) ended() {
 
 // minRead is the least room a read into kept input is given.
 const minRead = 4 << 10
+
+// offerNew gives the handler input that is not kept, and keeps what it leaves. No input may be in hand.
+func (c *Conn) offerNew(p []byte) {
+	if used := c.handler.OnData(c, p); used < len(p) && c.has(flagOpen) {
+		c.in = c.loop.pool.get(len(p) - used)
+		c.in.data = append(c.in.data, p[used:]...)
+	}
+}
 
 // offer gives the kept input to the handler.
 func (c *Conn) offer() {

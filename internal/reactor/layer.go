@@ -1,7 +1,5 @@
 package reactor
 
-import "golang.org/x/sys/unix"
-
 // A Layer stands between a socket and its handler. It belongs to one Conn and
 // is called on its loop. What it has for the peer it gives to Conn.SendSealed,
 // from within any of its methods.
@@ -62,21 +60,11 @@ func (c *Conn) readLayered() bool {
 	if c.has(flagSurplus) {
 		c.flags &^= flagSurplus
 	} else {
-		n, err := rawRead(int(c.fd), c.loop.scratch)
-		switch {
-		case err == unix.EINTR:
-			return true
-		case err == unix.EAGAIN:
-			c.flags &^= flagReadable
-			return false
-		case err != nil:
-			c.fail(err)
+		n, ok := c.receive(c.loop.scratch)
+		if !ok {
 			return false
 		}
 		last = n == 0
-		if n < len(c.loop.scratch) && !c.has(flagHangup) {
-			c.flags &^= flagReadable // of the socket; everything read is opened now
-		}
 		sealed = c.loop.scratch[:n]
 	}
 	l := c.layer()
@@ -110,8 +98,5 @@ func (c *Conn) offerOpened(p []byte) {
 		c.offer()
 		return
 	}
-	if used := c.handler.OnData(c, p); used < len(p) && c.has(flagOpen) {
-		c.in = c.loop.pool.get(len(p) - used)
-		c.in.data = append(c.in.data, p[used:]...)
-	}
+	c.offerNew(p)
 }
