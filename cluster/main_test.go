@@ -19,6 +19,7 @@ import (
 	"github.com/charmbracelet/log"
 	"go.uber.org/goleak"
 
+	"github.com/erlmcp/erlmcp/internal/freeport"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -196,17 +197,9 @@ func eventually(t *testing.T, what string, done func() bool) {
 // freePorts returns ports of the loopback address that nobody listens on.
 func freePorts(t *testing.T, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	held := make([]net.Listener, n) // all at once, so that no two are the same
-	for i := range ports {
-		var err error
-		if held[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-		ports[i] = held[i].Addr().(*net.TCPAddr).Port
-	}
-	for _, l := range held {
-		l.Close()
+	ports, err := freeport.Find(n)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return ports
 }

@@ -3,18 +3,17 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/freeport"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -139,20 +138,11 @@ func scriptCertificate(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// scriptFreePorts is the script command "freeports NAME…". All ports are held until all are found, so
-// that no two are the same.
+// scriptFreePorts is the script command "freeports NAME…".
 func scriptFreePorts(ts *testscript.TestScript, _ bool, names []string) {
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		held = append(held, l)
-		_, port, _ := strings.Cut(l.Addr().String(), ":")
-		ts.Setenv(name, port)
+	ports, err := freeport.Find(len(names))
+	ts.Check(err)
+	for i, name := range names {
+		ts.Setenv(name, strconv.Itoa(ports[i]))
 	}
 }

@@ -4,15 +4,17 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/freeport"
 )
 
 // TestNodeServe runs a node in the foreground, and another one on its ports.
@@ -56,21 +58,15 @@ func TestNodeServe(t *testing.T) {
 	}
 }
 
-// freePorts finds TCP ports of 127.0.0.1. All are held until the last is found: no two are the same.
+// freePorts finds TCP ports of 127.0.0.1.
 func freePorts(t *testing.T, n int) (ports []string) {
 	t.Helper()
-	var held []net.Listener
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, l)
-		_, port, _ := strings.Cut(l.Addr().String(), ":")
-		ports = append(ports, port)
+	found, err := freeport.Find(n)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, l := range held {
-		_ = l.Close()
+	for _, port := range found {
+		ports = append(ports, strconv.Itoa(port))
 	}
 	return ports
 }
