@@ -368,6 +368,8 @@ func (c *httpClient) OnDrained(*reactor.Conn) {
 func (c *httpClient) OnEOF(*reactor.Conn) {
 	c.ended = true
 	switch x := c.x; {
+	case c.state == parting:
+		// The connection closes with the end of ours, behind what the client has not taken yet.
 	case c.state == waiting, c.state == reading && (x != nil || c.left > c.discard && c.seen == 0):
 		// A request is in hand.
 	case c.state == reading && c.conn.Pending() > 0:

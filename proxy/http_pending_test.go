@@ -1,0 +1,86 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// visitSlowly connects an HTTP client with hardly any room between it and the worker, and has it answered
+// with a body that is complete for the worker while most of it waits for the client.
+func (b *bench) visitSlowly(request string, written chan struct{}) (c *client, of *httpClient) {
+	b.t.Helper()
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10) // before the window is told
+		})
+	}}
+	conn, err := d.Dial("tcp4", b.web)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	c = &client{b.t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+	b.eventually("the client to be admitted", func() bool {
+		b.on(func() { of = b.http.clients })
+		return of != nil
+	})
+	b.on(func() {
+		if err := unix.SetsockoptInt(of.conn.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<10); err != nil {
+			b.t.Error(err)
+		}
+	})
+	c.say(request)
+	<-written // the node has the request
+	b.on(func() {
+		written <- struct{}{}
+		<-written // all of the answer is in the kernel: the loop gets it with one read
+	})
+	b.eventually("the answer to wait for the client", func() (waits bool) {
+		b.on(func() { waits = of.x == nil && of.conn.Pending() > 0 })
+		return waits
+	})
+	return c, of
+}
+
+// startBulk runs a node whose answer is large, for visitSlowly.
+func startBulk(t testing.TB) (n *fakeNode, body string, written chan struct{}) {
+	body, written = strings.Repeat("0123456789abcdef", 50<<10/16), make(chan struct{})
+	n = startNode(t, "", func(c *net.TCPConn) {
+		if _, err := readHead(bufio.NewReader(c)); err != nil {
+			return
+		}
+		written <- struct{}{}
+		<-written
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		written <- struct{}{}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	return n, body, written
+}
+
+// A client that has nothing more to say while it takes its last answer gets all of it.
+func TestHalfClosedClientTakesItsLastAnswer(t *testing.T) {
+	n, body, written := startBulk(t)
+	b := startWorker(t, []string{n.address()}, nil)
+	c, of := b.visitSlowly("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", written)
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the worker to learn of it", func() (ended bool) {
+		b.on(func() { ended = of.ended || of.w == nil })
+		return ended
+	})
+	if _, got := c.answer("GET"); got != body {
+		t.Errorf("%d bytes of %d", len(got), len(body))
+	}
+	c.ended()
+}
