@@ -84,6 +84,7 @@ type httpClient struct {
 	lingers    bool  // counted in worker.lingering
 	ended      bool  // its stream has ended
 	secure     bool  // came over TLS
+	owed       bool  // has not taken all of its last answer, and is not idle
 }
 
 type clientState uint8
@@ -222,7 +223,11 @@ func (c *httpClient) rest() {
 		c.part()
 	default:
 		c.state, c.seen = reading, 0
-		c.within(w.spec.Timeouts.Keepalive)
+		if c.owed = c.conn.Pending() > 0; c.owed {
+			c.within(w.spec.Timeouts.Idle)
+		} else {
+			c.within(w.spec.Timeouts.Keepalive)
+		}
 		if more {
 			c.again()
 		}
@@ -359,6 +364,10 @@ func (c *httpClient) OnDrained(*reactor.Conn) {
 		c.x.node.conn.Resume()
 	}
 	if c.state == reading {
+		if c.owed {
+			c.owed = false
+			c.within(c.w.spec.Timeouts.Keepalive)
+		}
 		c.again()
 	}
 }

@@ -84,3 +84,17 @@ func TestHalfClosedClientTakesItsLastAnswer(t *testing.T) {
 	}
 	c.ended()
 }
+
+// A client is not idle while it takes its answer.
+func TestKeepaliveBeginsBehindTheAnswer(t *testing.T) {
+	n, body, written := startBulk(t)
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Timeouts.Keepalive = 50 * time.Millisecond })
+	c, _ := b.visitSlowly(getRequest, written)
+	began := time.Now()
+	b.eventually("the keep-alive timeout to pass several times", func() bool { return time.Since(began) > 200*time.Millisecond })
+	b.on(func() {}) // a turn of the loop, with its timers
+	if _, got := c.answer("GET"); got != body {
+		t.Errorf("%d bytes of %d", len(got), len(body))
+	}
+	c.ended()
+}
