@@ -269,7 +269,7 @@ func (c *Conn) onEvent(ev event) {
 		c.flags |= flagWritable
 		c.flush()
 	}
-	if ev.failed && c.has(flagPaused) {
+	if ev.failed && c.has(flagPaused|flagEOF) {
 		// Nobody reads, so nobody else would notice.
 		if err := socketError(int(c.fd)); err != nil {
 			c.fail(err)
