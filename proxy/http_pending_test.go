@@ -13,31 +13,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// visitSlowly connects an HTTP client with hardly any room between it and the worker, and has it answered
-// with a body that is complete for the worker while most of it waits for the client.
-func (b *bench) visitSlowly(request string, written chan struct{}) (c *client, of *httpClient) {
+// dialInto connects a client that takes hardly more than size bytes before they are read.
+func (b *bench) dialInto(address string, size int) *client {
 	b.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<10) // before the window is told
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, size) // before the window is told
 		})
 	}}
-	conn, err := d.Dial("tcp4", b.web)
+	conn, err := d.Dial("tcp4", address)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	c = &client{b.t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		b.t.Fatal(err)
+	}
+	return &client{b.t, conn.(*net.TCPConn), bufio.NewReader(conn)}
+}
+
+// narrow has the kernel take hardly more than size bytes for the only HTTP client, which it returns.
+func (b *bench) narrow(size int) (c *httpClient) {
+	b.t.Helper()
 	b.eventually("the client to be admitted", func() bool {
-		b.on(func() { of = b.http.clients })
-		return of != nil
+		b.on(func() { c = b.http.clients })
+		return c != nil
 	})
 	b.on(func() {
-		if err := unix.SetsockoptInt(of.conn.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<10); err != nil {
+		if err := unix.SetsockoptInt(c.conn.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF, size); err != nil {
 			b.t.Error(err)
 		}
 	})
+	return c
+}
+
+// visitSlowly connects an HTTP client with hardly any room between it and the worker, and has it answered
+// with a body that is complete for the worker while most of it waits for the client.
+func (b *bench) visitSlowly(request string, written chan struct{}) (c *client, of *httpClient) {
+	b.t.Helper()
+	c = b.dialInto(b.web, 4<<10)
+	of = b.narrow(4 << 10)
 	c.say(request)
 	<-written // the node has the request
 	b.on(func() {

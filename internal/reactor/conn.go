@@ -346,7 +346,7 @@ func (c *Conn) read() {
 			c.layerEnded()
 			return
 		}
-		if c.flags&wanted != wanted || c.has(unwanted) {
+		if c.flags&wanted != wanted || c.has(unwanted) || c.has(flagLayered) && c.Pending() > maxOwed {
 			return
 		}
 		if !c.readOnce() {
