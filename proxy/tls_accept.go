@@ -86,6 +86,8 @@ func (w *worker) shaken(h *handshake) {
 			return
 		}
 		w.putClient(c)
+	} else {
+		w.chargeHandshake(h)
 	}
 	w.open--
 	w.cell.Refused[board.ReasonHandshake].Add(1)
@@ -94,6 +96,16 @@ func (w *worker) shaken(h *handshake) {
 		w.log.Debug("TLS handshake", "client", h.peer, "err", h.err)
 	}
 	w.endIfDrained()
+}
+
+// chargeHandshake charges a source for a handshake that has failed, as for a connection: it has cost at
+// least as much. A trusted peer that said no client's address only looked whether somebody listens.
+func (w *worker) chargeHandshake(h *handshake) {
+	if contains(w.limits.exempt, h.addr) || h.greets && h.addr == h.peer.Addr() {
+		return
+	}
+	sources, now := w.board.Sources(), w.loop.Now()
+	_, _, _ = w.limits.admit(sources, sources.Find(h.addr, now), now)
 }
 
 // handshake is one under way. It belongs to its goroutine until that posts it.

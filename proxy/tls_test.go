@@ -329,6 +329,38 @@ func TestTLSLimits(t *testing.T) {
 	}
 }
 
+// Who lets handshakes fail is held to the rate of connections like others.
+func TestTLSFailuresAreLimited(t *testing.T) {
+	site := startSite(t, func(http.ResponseWriter, *http.Request) {})
+	b := startWorker(t, []string{site}, func(s *Spec) {
+		s.Limits.ConnectionsPerSecond = 1
+		s.Limits.Ban = Ban{Violations: 3, Window: time.Minute, For: time.Minute}
+		s.Limits.Exempt = []string{"127.0.0.3"}
+	})
+	fail := func(from string) {
+		raw := b.dialTo(b.secure, from)
+		raw.say("no TLS\r\n")
+		_, _ = io.Copy(io.Discard, raw)
+		raw.Close()
+	}
+	before := b.refused(board.ReasonHandshake)
+	for range 10 {
+		fail("127.0.0.3")
+	}
+	b.eventually("ten failures", func() bool { return b.refused(board.ReasonHandshake) == before+10 })
+	fail("127.0.0.3")
+	if n := b.refused(board.ReasonBan); n != 0 {
+		t.Errorf("an exempt source is banned")
+	}
+	b.eventually("a ban", func() bool {
+		fail("127.0.0.2")
+		return b.refused(board.ReasonBan) > 0
+	})
+	if n := b.refused(board.ReasonHandshake); n > 20 {
+		t.Errorf("%d handshakes failed before the ban", n)
+	}
+}
+
 func TestTLSBehindPROXY(t *testing.T) {
 	site := startSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-For")) })
 	b := startWorker(t, []string{site}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
