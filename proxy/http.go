@@ -107,7 +107,7 @@ func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	w := (*worker)(a)
 	c := w.takeClient()
 	if err := w.loop.Attach(&c.conn, fd, c); err != nil {
-		w.log.Error("accept", "client", peer, "err", err)
+		w.complain("accept", "client", peer, "err", err)
 		w.putClient(c)
 		return
 	}
