@@ -63,6 +63,7 @@ type exchange struct {
 	// The response.
 	fresh     bool // no connection out of the pool: one was stale
 	cut       bool // a node has closed the connection instead of answering
+	starved   bool // this machine lacked something to connect with
 	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on

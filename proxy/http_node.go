@@ -206,6 +206,7 @@ func (x *exchange) connectFailed(err error) {
 		pool.avoid = w.loop.Now() + int64(avoidTime)
 	}
 	if reason, ours := reasonOf(err); ours {
+		x.starved = true
 		w.complain("connect", "node", b.name, "address", pool.address, "err", err)
 	} else {
 		w.suspect(b, reason, false)
