@@ -230,8 +230,7 @@ func (x *exchange) lost(reason board.Reason) {
 	case !n.opened:
 		x.elsewhere()
 	case x.tunnel:
-		x.dropNode()
-		c.conn.CloseAfterFlush()
+		x.breakTunnel()
 	case x.headed:
 		c.w.cell.Refused[reason].Add(1)
 		x.access.refused(reason)

@@ -113,3 +113,33 @@ func TestKeepaliveBeginsBehindTheAnswer(t *testing.T) {
 	}
 	c.ended()
 }
+
+// A client has as long for what a tunnel still has for it as for the last of an answer, also where
+// nothing is idle.
+func TestTunnelEndsWithoutAnIdleTimeout(t *testing.T) {
+	cut := make(chan struct{})
+	n := startNode(t, "", func(c *net.TCPConn) {
+		if _, err := readHead(bufio.NewReader(c)); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		_, _ = c.Write(make([]byte, 50<<10))
+		<-cut
+		_ = c.SetLinger(0)
+	})
+	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Timeouts.Idle = 0 })
+	c := b.dialInto(b.web, 4<<10)
+	of := b.narrow(4 << 10)
+	c.say("GET /mcp/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	b.eventually("the tunnel to be full", func() (full bool) {
+		b.on(func() { full = of.conn.Pending() > 0 })
+		return full
+	})
+	close(cut)
+	b.eventually("the node to be lost", func() bool { return b.board.NodeActive(0) == 0 })
+	b.on(func() {
+		if left := of.due - b.loop.Now(); of.due == 0 || left > int64(partTime) || !of.timer.Pending() {
+			t.Errorf("the client is waited for until %d, %v from now", of.due, time.Duration(left))
+		}
+	})
+}
