@@ -256,6 +256,9 @@ func (x *exchange) elsewhere() {
 func (x *exchange) retry() {
 	x.backend.flow.Retries.Add(1)
 	x.access.again()
+	if x.node.opened {
+		x.began = 0 // what the node took for the request is not time to connect to another one
+	}
 	x.dropNode()
 	x.kept, x.seen, x.complete = 0, 0, false
 	x.client.state = reading
