@@ -84,6 +84,7 @@ type httpClient struct {
 	lingers    bool  // counted in worker.lingering
 	ended      bool  // its stream has ended
 	secure     bool  // came over TLS
+	owed       bool  // has not taken all of its last answer, and is not idle
 }
 
 type clientState uint8
@@ -106,7 +107,7 @@ func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	w := (*worker)(a)
 	c := w.takeClient()
 	if err := w.loop.Attach(&c.conn, fd, c); err != nil {
-		w.log.Error("accept", "client", peer, "err", err)
+		w.complain("accept", "client", peer, "err", err)
 		w.putClient(c)
 		return
 	}
@@ -229,7 +230,11 @@ func (c *httpClient) rest() {
 		c.part()
 	default:
 		c.state, c.seen = reading, 0
-		c.within(w.spec.Timeouts.Keepalive)
+		if c.owed = c.conn.Pending() > 0; c.owed {
+			c.within(w.spec.Timeouts.Idle)
+		} else {
+			c.within(w.spec.Timeouts.Keepalive)
+		}
 		if more {
 			c.again()
 		}
@@ -367,6 +372,10 @@ func (c *httpClient) OnDrained(*reactor.Conn) {
 	}
 	switch c.state {
 	case reading:
+		if c.owed {
+			c.owed = false
+			c.within(c.w.spec.Timeouts.Keepalive)
+		}
 		c.again()
 	case parting: // it has its answer
 		c.release()
@@ -379,6 +388,8 @@ func (c *httpClient) OnDrained(*reactor.Conn) {
 func (c *httpClient) OnEOF(*reactor.Conn) {
 	c.ended = true
 	switch x := c.x; {
+	case c.state == parting:
+		// The connection closes with the end of ours, behind what the client has not taken yet.
 	case c.state == waiting, c.state == reading && (x != nil || c.left > c.discard && c.seen == 0):
 		// A request is in hand.
 	case c.state == reading && c.conn.Pending() > 0:

@@ -175,6 +175,26 @@ func TestSessionOfADeadNode(t *testing.T) {
 	c.denied(404)
 }
 
+// A session is only over with its node: not when the node has lost one request, nor when this machine
+// cannot connect to it. Its client would throw it away.
+func TestSessionOutlivesALostRequest(t *testing.T) {
+	asking := func(b *bench) *client {
+		var id string
+		b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0)) })
+		c := b.visit()
+		c.say("GET /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: " + id + "\r\n\r\n")
+		return c
+	}
+	n := startScript(t, "")
+	b := startWorker(t, []string{n.address(), tellingSite(t, "n1")}, nil)
+	asking(b).denied(502)
+	if n := b.refused(board.ReasonNodeLost); n != 1 {
+		t.Errorf("counted %d", n)
+	}
+	b = startWorker(t, []string{n.address(), tellingSite(t, "n1")}, func(s *Spec) { s.Source = "192.0.2.1" }) // not ours
+	asking(b).denied(503)
+}
+
 func TestSessionsAreNotTouched(t *testing.T) {
 	b := startWorker(t, []string{tellingSite(t, "n0")}, func(s *Spec) { s.Sticky.MCPSession = false })
 	if resp, _ := b.send("POST", "/mcp"); resp.Header.Get("Mcp-Session-Id") != "session-of-n0" {

@@ -64,6 +64,7 @@ type exchange struct {
 	// The response.
 	fresh     bool // no connection out of the pool: one was stale
 	cut       bool // a node has closed the connection instead of answering
+	starved   bool // this machine lacked something to connect with
 	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
@@ -230,8 +231,7 @@ func (x *exchange) lost(reason board.Reason) {
 	case !n.opened:
 		x.elsewhere()
 	case x.tunnel:
-		x.dropNode()
-		c.flushOut()
+		x.breakTunnel()
 	case x.headed:
 		c.w.cell.Refused[reason].Add(1)
 		x.access.refused(reason)
@@ -257,6 +257,9 @@ func (x *exchange) elsewhere() {
 func (x *exchange) retry() {
 	x.backend.flow.Retries.Add(1)
 	x.access.again()
+	if x.node.opened {
+		x.began = 0 // what the node took for the request is not time to connect to another one
+	}
 	x.dropNode()
 	x.kept, x.seen, x.complete = 0, 0, false
 	x.client.state = reading

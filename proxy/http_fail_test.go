@@ -382,3 +382,29 @@ func TestDrainWithAnAnswerNotTaken(t *testing.T) {
 		t.Errorf("the worker said %q", kind)
 	}
 }
+
+// The time to connect begins when a node is wanted, not when one before it had the request.
+func TestConnectTimeOfAnotherNode(t *testing.T) {
+	const bucket = 20 // of connects that took at least 2¹⁹ µs
+	first := startNode(t, "", func(c *net.TCPConn) {
+		if _, err := readHead(bufio.NewReader(c)); err == nil {
+			<-time.After(time.Second) // has the request for that long, and then closes
+		}
+	})
+	b := startWorker(t, []string{first.address(), startSite(t, hello)}, func(s *Spec) { s.Balance = BalanceRoundRobin })
+	for range 2 { // one of them goes to the first node first
+		c := b.visit()
+		c.say(getRequest)
+		if resp, _ := c.answer("GET"); resp.StatusCode != http.StatusOK {
+			t.Fatal(resp.Status)
+		}
+	}
+	if n := b.board.NodeTotals(0).Retries; n != 1 {
+		t.Fatalf("%d retries", n)
+	}
+	for i, n := range b.board.NodeTotals(1).Connect {
+		if n > 0 && i >= bucket {
+			t.Errorf("%d connects in bucket %d", n, i)
+		}
+	}
+}

@@ -226,6 +226,7 @@ func TestWhatIsZipped(t *testing.T) {
 		answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" + sized + "\r\n" + body
 		b := startWorker(t, []string{startScript(t, answer).address()}, nil)
 		b.on(func() { b.http.zippers.used = maxZippers })
+		defer b.on(func() { b.http.zippers.used = 0 })
 		c := b.visit()
 		c.say(get)
 		if resp, got := c.answer("GET"); got != body || resp.Header.Get("Vary") != "Accept-Encoding" {

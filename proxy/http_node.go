@@ -206,7 +206,8 @@ func (x *exchange) connectFailed(err error) {
 		pool.avoid = w.loop.Now() + int64(avoidTime)
 	}
 	if reason, ours := reasonOf(err); ours {
-		w.log.Error("connect", "node", b.name, "address", pool.address, "err", err)
+		x.starved = true
+		w.complain("connect", "node", b.name, "address", pool.address, "err", err)
 	} else {
 		w.suspect(b, reason, false)
 	}

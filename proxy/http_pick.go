@@ -105,20 +105,31 @@ func endOfTarget(r requestHead) *[]byte {
 }
 
 // sessionNode is the node of a session, draining or not. The session ends with it, or when an operator
-// has disabled it.
+// has disabled it; but not with a request that the node has lost, or that this machine cannot bring to it.
 func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
-	if !w.serves(x, slot) {
+	switch {
+	case !w.alive(x, slot):
 		return nil, board.ReasonSessionGone
-	}
-	if w.atCap(slot) {
+	case x.hasTried(slot) && x.cut:
+		return nil, board.ReasonNodeLost
+	case x.hasTried(slot) && x.starved:
+		return nil, board.ReasonNoNode
+	case x.hasTried(slot):
+		return nil, board.ReasonSessionGone
+	case w.atCap(slot):
 		return nil, board.ReasonFull
 	}
 	return w.backends[slot], 0
 }
 
 // serves reports whether x can be brought to a node that it belongs to.
-func (w *worker) serves(x *exchange, slot int) bool {
-	if slot < 0 || w.backends[slot] == nil || x.tried&(1<<slot) != 0 || !w.backends[slot].pools[x.kind.port()].address.IsValid() {
+func (w *worker) serves(x *exchange, slot int) bool { return w.alive(x, slot) && !x.hasTried(slot) }
+
+func (x *exchange) hasTried(slot int) bool { return x.tried&(1<<slot) != 0 }
+
+// alive reports whether a node, as far as is known, serves clients that belong to it.
+func (w *worker) alive(x *exchange, slot int) bool {
+	if slot < 0 || w.backends[slot] == nil || !w.backends[slot].pools[x.kind.port()].address.IsValid() {
 		return false
 	}
 	switch board.State(w.backends[slot].cell.State.Load()) {

@@ -96,7 +96,7 @@ func (x *exchange) classify(r *http1.Request) {
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
 	x.noteMethod(r)
-	x.batches = string(r.Method) == "POST" && (version == nil || string(version) == mcp.Version20250326)
+	x.batches = string(r.Method) == "POST" && !x.stateless // whose nodes are obliged to refuse them
 }
 
 // examine decides whether a request may be forwarded, once. Over the message rate it may have to

@@ -150,7 +150,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	return consumed
 }
 
-// breakTunnel ends both connections.
+// breakTunnel ends both connections, the client's once it has taken what there is for it.
 func (x *exchange) breakTunnel() {
 	c := x.client
 	x.dropNode()

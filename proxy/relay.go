@@ -220,7 +220,7 @@ func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
 		}
 		return
 	}
-	if err != nil && p.backend != nil {
+	if err != nil && p.backend != nil && !p.nodeEOF { // after its own end it may reset who still speaks
 		p.backend.flow.Resets.Add(1)
 		p.w.suspect(p.backend, SuspectReset, true)
 	}

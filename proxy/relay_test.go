@@ -298,3 +298,28 @@ func TestLastWordsReachAClientWhoSpeaks(t *testing.T) {
 		t.Fatalf("%d bytes arrived of %d, %v", n, len(reply), err)
 	}
 }
+
+// A node that has ended its stream in order has not failed if a reset comes behind that.
+func TestResetBehindTheEndIsNoFailure(t *testing.T) {
+	cut := make(chan struct{})
+	n := startNode(t, "a", func(c *net.TCPConn) {
+		_, _ = bufio.NewReader(c).ReadString('\n')
+		_ = c.CloseWrite()
+		<-cut
+		_ = c.SetLinger(0)
+	})
+	b := startWorker(t, []string{n.address()}, nil)
+	c := b.dial("")
+	c.say("1\n")
+	if _, err := c.r.ReadByte(); err != io.EOF {
+		t.Fatal(err)
+	}
+	close(cut)
+	b.eventually("the node to be gone", func() bool { return b.board.NodeActive(0) == 0 })
+	if n := b.board.NodeTotals(0).Resets; n != 0 {
+		t.Errorf("%d resets", n)
+	}
+	if r := <-b.reports; r.Reason != SuspectClosed || r.Errors != 0 {
+		t.Errorf("reported %+v", r)
+	}
+}

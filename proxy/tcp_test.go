@@ -257,20 +257,34 @@ func TestRefusals(t *testing.T) {
 // What goes wrong with every client is not said for every client: the loop waits for the log.
 func TestComplaintsAreFew(t *testing.T) {
 	n := startNode(t, "a", nil)
-	b := startWorker(t, []string{n.address(), n.address()}, func(s *Spec) { s.Source = "192.0.2.1" }) // not ours
-	var lines syncBuffer
-	b.on(func() { b.log = log.New(&lines) })
-	start := time.Now()
-	for range 20 {
-		if code, _ := b.dial("").refusal(); code != -32018 {
-			t.Fatal(code)
-		}
-	}
-	most := 1 + int(time.Since(start)/complaintEvery)
-	if got := strings.Count(lines.String(), "\n"); got == 0 || got > most {
-		t.Errorf("%d lines, want 1 to %d:\n%s", got, most, lines.String())
-	}
-	if b.board.NodeTotals(0).ConnectErrors != 20 {
-		t.Errorf("counted %+v", b.board.NodeTotals(0))
+	for frontend, refused := range map[string]func(*bench){
+		"tcp": func(b *bench) {
+			if code, _ := b.dial("").refusal(); code != -32018 {
+				t.Fatal(code)
+			}
+		},
+		"http": func(b *bench) {
+			c := b.visit()
+			c.say(getRequest)
+			c.denied(503)
+			c.Close()
+		},
+	} {
+		t.Run(frontend, func(t *testing.T) {
+			b := startWorker(t, []string{n.address(), n.address()}, func(s *Spec) { s.Source = "192.0.2.1" }) // not ours
+			var lines syncBuffer
+			b.on(func() { b.log = log.New(&lines) })
+			start := time.Now()
+			for range 20 {
+				refused(b)
+			}
+			most := 1 + int(time.Since(start)/complaintEvery)
+			if got := strings.Count(lines.String(), "\n"); got == 0 || got > most {
+				t.Errorf("%d lines, want 1 to %d:\n%s", got, most, lines.String())
+			}
+			if n := b.board.NodeTotals(0).ConnectErrors + b.board.NodeTotals(1).ConnectErrors; n != 40 {
+				t.Errorf("%d attempts are counted", n)
+			}
+		})
 	}
 }

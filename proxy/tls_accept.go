@@ -98,10 +98,11 @@ func (w *worker) shaken(h *handshake) {
 			return
 		}
 		w.putClient(c)
+	} else {
+		w.chargeFailed(h)
 	}
 	w.open--
 	w.cell.Refused[board.ReasonHandshake].Add(1)
-	w.chargeFailed(h)
 	if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
 		w.tls.complaint = now
 		w.log.Debug("TLS handshake", "client", h.peer, "err", h.err)

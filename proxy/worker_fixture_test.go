@@ -95,9 +95,15 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 		if n := shared.Active(); n != 0 {
 			t.Errorf("%d connections are still counted", n)
 		}
+		if b.lingering != 0 || b.http.idle != 0 || b.http.zippers.used != 0 {
+			t.Errorf("%d clients linger, %d connections are idle, %d bodies are compressed", b.lingering, b.http.idle, b.http.zippers.used)
+		}
 		for i := range nodes {
 			if n := shared.NodeActive(i); n != 0 {
 				t.Errorf("%d connections are still counted to node %d", n, i)
+			}
+			if n := shared.NodeTotals(i).Pending; n != 0 {
+				t.Errorf("%d requests are still pending at node %d", n, i)
 			}
 		}
 		shared.Close()

@@ -269,7 +269,7 @@ func (c *Conn) onEvent(ev event) {
 		c.flags |= flagWritable
 		c.flush()
 	}
-	if ev.failed && c.has(flagPaused) {
+	if ev.failed && c.has(flagPaused|flagEOF) {
 		// Nobody reads, so nobody else would notice.
 		if err := socketError(int(c.fd)); err != nil {
 			c.fail(err)
@@ -346,7 +346,7 @@ func (c *Conn) read() {
 			c.layerEnded()
 			return
 		}
-		if c.flags&wanted != wanted || c.has(unwanted) {
+		if c.flags&wanted != wanted || c.has(unwanted) || c.has(flagLayered) && c.Pending() > maxOwed {
 			return
 		}
 		if !c.readOnce() {

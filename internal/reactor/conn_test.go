@@ -440,3 +440,19 @@ func TestResumeWithinOnData(t *testing.T) {
 	receive(t, "the end", r.eof)
 	on(l, r.Close)
 }
+
+// A peer that has ended its stream and then resets is noticed although nothing is to be read or written.
+func TestPeerResetBehindItsEnd(t *testing.T) {
+	l := startLoop(t)
+	r := newRecorder(func(_ *Conn, p []byte) int { return len(p) })
+	peer := attach(t, l, r)
+	if err := peer.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, "the end", r.eof)
+	_ = peer.SetLinger(0)
+	peer.Close()
+	if err := receive(t, "close", r.closed); err == nil {
+		t.Error("closed without an error")
+	}
+}

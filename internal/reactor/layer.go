@@ -25,6 +25,11 @@ type layer struct {
 	err    error // with flagLayerEOF: why the stream has ended
 }
 
+// maxOwed is how much output may wait for the peer of a layered connection before it is not read any
+// more, whether its handler wants input or not: a layer may answer by itself what it reads, and knows
+// nothing of back-pressure. A handler that knows of it keeps far less.
+const maxOwed = 256 << 10
+
 // AttachLayered is Attach for a socket that is spoken to through a layer. What
 // the layer has in hand is offered soon, and not within the call.
 func (l *Loop) AttachLayered(c *Conn, fd int, h Handler, between Layer) error {
