@@ -22,9 +22,14 @@ const (
 // stopDrained stops nodes, or with no names the cluster, without new clients. The balancer gives them
 // clients again when they are back.
 func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Duration) error {
-	draining := names
-	if len(names) == 0 {
-		draining = a.nodesThatServe(ctx)
+	var draining []string
+	if s, err := cluster.Connect(a.stateDir()).Status(ctx); err == nil { // else to stop them tells why
+		if s, err = s.Only(names); err != nil {
+			return err
+		}
+		for _, n := range s.Nodes {
+			draining = append(draining, n.Name)
+		}
 	}
 	balanced, err := a.drain(ctx, draining, timeout)
 	drained := err == nil
@@ -39,22 +44,6 @@ func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Dura
 		err = a.awaitCheck(ctx, balanced, false)
 	}
 	return errors.Join(err, a.enable(balanced))
-}
-
-// nodesThatServe lists those of the supervisor; none if it does not answer, which is not the time to care.
-func (a *app) nodesThatServe(ctx context.Context) (names []string) {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	s, err := cluster.Connect(a.stateDir()).Status(ctx)
-	if err != nil {
-		return nil
-	}
-	for _, n := range s.Nodes {
-		if n.State.Serves() {
-			names = append(names, n.Name)
-		}
-	}
-	return names
 }
 
 // drain has the balancer, if one runs, give these nodes no new clients, waits until those they have are
