@@ -59,7 +59,7 @@ func (a *app) rollOne(ctx context.Context, name string, drainTimeout time.Durati
 	if err == nil {
 		err = cluster.Connect(a.stateDir()).RestartNodes(ctx, []string{name})
 	}
-	if err := errors.Join(err, a.enable(balanced)); err != nil {
+	if err := errors.Join(err, a.restore(balanced)); err != nil {
 		return err
 	}
 	return a.awaitCheck(ctx, balanced, true)

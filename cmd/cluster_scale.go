@@ -121,7 +121,7 @@ func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time
 		err = client.RemoveNodes(ctx, names)
 	}
 	if err != nil { // they stay, or some of them
-		return errors.Join(err, a.enable(balanced))
+		return errors.Join(err, a.restore(balanced))
 	}
 	a.notef("removed %s", strings.Join(names, ", "))
 	return a.tellBalancer(ctx)
