@@ -233,7 +233,7 @@ one runs, gives a node no new clients. When it has none left, or after --drain-t
 more: requests of its sessions are answered 404, so that their clients begin new ones elsewhere, and
 those under way have ten seconds. Then it is stopped. The next one's turn comes when the balancer has
 found it again. A node that does not come back ends it. What "lb drain" and "lb disable" have taken out
-of service stays out.`,
+of service stays out, and counts as out.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
