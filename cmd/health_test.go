@@ -54,8 +54,15 @@ func TestHealthOutputClosed(t *testing.T) {
 	broken.CloseWithError(closed)
 	a := &app{stdout: term.New(w), stderr: term.New(io.Discard)}
 	a.flags.stateDir = t.TempDir()
-	if err := a.health(t.Context(), healthOptions{format: "table"}); !errors.Is(err, closed) {
-		t.Errorf("error %v", err)
+	for _, o := range []healthOptions{
+		{format: "table"},
+		{format: "json", continuous: continuousFlag{on: true}},
+		{format: "nagios", wait: true, timeout: time.Second},
+	} {
+		err := a.health(t.Context(), o)
+		if code := exitCode(err); !errors.Is(err, closed) || code != healthcheck.StatusUnknown.ExitCode() {
+			t.Errorf("%s: exit code %d, error %v", o.format, code, err)
+		}
 	}
 }
 
