@@ -363,18 +363,22 @@ func (s *supervisor) order(ctx context.Context, names []string, o order) error {
 	return nil
 }
 
-// restart stops and starts the named nodes one by one.
+// restart stops and starts the named nodes one by one. When ctx ends, the one that it is at comes back all
+// the same: nobody has asked for a node that stays down.
 func (s *supervisor) restart(ctx context.Context, names []string) error {
 	picked, err := s.pick(names)
 	if err != nil {
 		return err
 	}
 	for _, m := range picked {
-		one := []string{m.node.Name}
-		if err := s.stop(ctx, one); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		one, whole := []string{m.node.Name}, context.WithoutCancel(ctx)
+		if err := s.stop(whole, one); err != nil {
 			return err
 		}
-		if err := s.start(ctx, one); err != nil {
+		if err := s.start(whole, one); err != nil {
 			return err
 		}
 	}

@@ -325,6 +325,34 @@ func TestInterruptedStartOfNodes(t *testing.T) {
 	awaitState(t, c, "erlmcp1", StateReady)
 }
 
+// Whoever interrupts a restart leaves no node behind that is down.
+func TestInterruptedRestart(t *testing.T) {
+	t.Setenv(behaviourEnv, "erlmcp1=deaf") // stopping takes it as long as that may
+	p := quick
+	p.stopGrace = time.Second
+	c := supervise(t, testSpec(t, 2), SupervisorOptions{pace: p})
+	before := []int{node(t, c, "erlmcp1").PID, node(t, c, "erlmcp2").PID}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		awaitState(t, c, "erlmcp1", StateStopping)
+		cancel()
+	}()
+	if err := c.RestartNodes(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "erlmcp1 anew", func() bool {
+		n := node(t, c, "erlmcp1")
+		return n.State == StateReady && n.PID != before[0]
+	})
+	if err := c.RestartNodes(t.Context(), []string{"erlmcp1"}); err != nil { // time enough for erlmcp2's turn
+		t.Error(err)
+	}
+	if n := node(t, c, "erlmcp2"); n.State != StateReady || n.PID != before[1] {
+		t.Errorf("node is %+v", n)
+	}
+}
+
 func TestMuteNode(t *testing.T) {
 	t.Setenv(behaviourEnv, "erlmcp1=mute")
 	p := quick

@@ -229,13 +229,15 @@ func newClusterRestartCommand(a *app) *cobra.Command {
 		Short: "Restart the cluster, or these nodes one by one",
 		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they
 are now. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
-with the configuration the cluster runs with.
+with the configuration the cluster runs with. On Ctrl-C the node whose turn it is comes back, and the
+others stay as they are.
 
 With --rolling: all nodes, or these, one by one, and never while another one is out. The balancer, if
 one runs, gives a node no new clients. When it has none left, or after --drain-timeout, it gets nothing
 more: requests of its sessions are answered 404, so that their clients begin new ones elsewhere, and
 those under way have ten seconds. Then it is stopped. The next one's turn comes when the balancer has
-found it again. A node that does not come back ends it.`,
+found it again. A node that does not come back ends it. What "lb drain" and "lb disable" have taken out
+of service stays out, and counts as out.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {

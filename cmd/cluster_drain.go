@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
@@ -22,9 +23,14 @@ const (
 // stopDrained stops nodes, or with no names the cluster, without new clients. The balancer gives them
 // clients again when they are back.
 func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Duration) error {
-	draining := names
-	if len(names) == 0 {
-		draining = a.nodesThatServe(ctx)
+	var draining []string
+	if s, err := cluster.Connect(a.stateDir()).Status(ctx); err == nil { // else to stop them tells why
+		if s, err = s.Only(names); err != nil {
+			return err
+		}
+		for _, n := range s.Nodes {
+			draining = append(draining, n.Name)
+		}
 	}
 	balanced, err := a.drain(ctx, draining, timeout)
 	drained := err == nil
@@ -38,30 +44,28 @@ func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Dura
 	if err == nil && drained {
 		err = a.awaitCheck(ctx, balanced, false)
 	}
-	return errors.Join(err, a.enable(balanced))
+	return errors.Join(err, a.restore(balanced))
 }
 
-// nodesThatServe lists those of the supervisor; none if it does not answer, which is not the time to care.
-func (a *app) nodesThatServe(ctx context.Context) (names []string) {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	s, err := cluster.Connect(a.stateDir()).Status(ctx)
-	if err != nil {
-		return nil
-	}
-	for _, n := range s.Nodes {
-		if n.State.Serves() {
-			names = append(names, n.Name)
-		}
+// balancedNode is a node that drain has taken out of service.
+type balancedNode struct {
+	name  string
+	state string // at the balancer before, see restore
+}
+
+func balancedNames(nodes []balancedNode) []string {
+	names := make([]string, len(nodes))
+	for i, n := range nodes {
+		names[i] = n.name
 	}
 	return names
 }
 
 // drain has the balancer, if one runs, give these nodes no new clients, waits until those they have are
 // gone, or for the time given, and then has it give them nothing more: clients of sessions begin new
-// ones, and what is under way comes to its end. It returns the nodes that the balancer knows, and that
-// are to be enabled again, whatever the error.
-func (a *app) drain(ctx context.Context, names []string, timeout time.Duration) (balanced []string, err error) {
+// ones, and what is under way comes to its end. It returns the nodes that serve and that the balancer
+// knows, which are to be restored, whatever the error.
+func (a *app) drain(ctx context.Context, names []string, timeout time.Duration) (balanced []balancedNode, err error) {
 	balancer := proxy.Connect(a.stateDir())
 	s, err := a.balancerStats(ctx)
 	if errors.Is(err, control.ErrNotRunning) {
@@ -70,31 +74,46 @@ func (a *app) drain(ctx context.Context, names []string, timeout time.Duration) 
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
-		if s.Node(name) == nil {
+	nodes, err := cluster.Connect(a.stateDir()).Status(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes.Nodes {
+		seen := s.Node(n.Name)
+		if seen == nil || !n.State.Serves() || !slices.Contains(names, n.Name) {
 			continue
 		}
-		balanced = append(balanced, name)
-		if err := a.order(ctx, balancer.Drain, name); err != nil {
-			return balanced, err
+		before := seen.State
+		if n.State == cluster.StateDraining { // by a command like this one, not for an operator
+			before = proxy.NodeUp
 		}
-		if err := a.announceDrain(ctx, name); err != nil {
+		balanced = append(balanced, balancedNode{n.Name, before})
+		if before != proxy.NodeMaintenance { // which is more than draining
+			if err := a.order(ctx, balancer.Drain, n.Name); err != nil {
+				return balanced, err
+			}
+		}
+		if err := a.announceDrain(ctx, n.Name); err != nil {
 			return balanced, err
 		}
 	}
-	_, err = a.awaitNodes(ctx, balanced, timeout, func(n *proxy.NodeStats) bool {
+	draining := balancedNames(balanced)
+	_, err = a.awaitNodes(ctx, draining, timeout, func(n *proxy.NodeStats) bool {
 		_ = a.stderr.Drawf("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
 		return n.Connections == 0
 	})
 	if err != nil {
 		return balanced, err
 	}
-	for _, name := range balanced {
+	for _, name := range draining {
 		if err := a.order(ctx, balancer.Disable, name); err != nil {
 			return balanced, err
 		}
 	}
-	return balanced, a.awaitRequests(ctx, balanced)
+	return balanced, a.awaitRequests(ctx, draining)
 }
 
 // awaitRequests waits until disabled nodes have answered what was under way, and says which clients
@@ -120,15 +139,24 @@ func (a *app) awaitRequests(ctx context.Context, names []string) error {
 	return err
 }
 
-// enable takes drain back, even when the command has been interrupted.
-func (a *app) enable(balanced []string) (err error) {
+// restore takes drain back, even when the command has been interrupted: what an operator had drained or
+// disabled before stays so.
+func (a *app) restore(balanced []balancedNode) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*statusTimeout)
 	defer cancel()
-	for _, name := range balanced {
-		if e := a.order(ctx, proxy.Connect(a.stateDir()).Enable, name); !errors.Is(e, control.ErrNotRunning) {
+	balancer := proxy.Connect(a.stateDir())
+	for _, n := range balanced {
+		again := balancer.Enable
+		switch n.state {
+		case proxy.NodeDraining:
+			again = balancer.Drain
+		case proxy.NodeMaintenance:
+			again = balancer.Disable
+		}
+		if e := a.order(ctx, again, n.name); !errors.Is(e, control.ErrNotRunning) {
 			err = errors.Join(err, e)
 		}
-		if e := cluster.Connect(a.stateDir()).ResumeNodes(ctx, []string{name}); !errors.Is(e, control.ErrNotRunning) {
+		if e := cluster.Connect(a.stateDir()).ResumeNodes(ctx, []string{n.name}); !errors.Is(e, control.ErrNotRunning) {
 			err = errors.Join(err, e)
 		}
 	}
@@ -136,8 +164,8 @@ func (a *app) enable(balanced []string) (err error) {
 }
 
 // awaitCheck returns when the balancer has found these nodes up, or down, or does not know them any more.
-func (a *app) awaitCheck(ctx context.Context, names []string, up bool) error {
-	wrong, err := a.awaitNodes(ctx, names, balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
+func (a *app) awaitCheck(ctx context.Context, nodes []balancedNode, up bool) error {
+	wrong, err := a.awaitNodes(ctx, balancedNames(nodes), balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
 	for _, n := range wrong {
 		err = errors.Join(err, fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, n.Name, n.State))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 // roll restarts the named nodes, or all, one after the other: drained at the balancer if one runs, and
@@ -50,7 +51,30 @@ func (a *app) othersServe(ctx context.Context, name string) error {
 			return fmt.Errorf("%s cannot be taken out while %s is (%s)", name, n.Name, text)
 		}
 	}
-	return nil
+	return a.othersBalanced(ctx, name, s.Nodes)
+}
+
+// othersBalanced reports a node other than this one that the balancer, if one runs, gives no clients: because
+// it has found it down and does not find it again, or because an operator wants it so.
+func (a *app) othersBalanced(ctx context.Context, name string, nodes []cluster.NodeStatus) error {
+	var others []string
+	for _, n := range nodes {
+		if n.Name != name {
+			others = append(others, n.Name)
+		}
+	}
+	out, err := a.awaitNodes(ctx, others, balancerPatience, func(n *proxy.NodeStats) bool { return n.State != proxy.NodeDown })
+	if err == nil && len(out) == 0 {
+		out, err = a.awaitNodes(ctx, others, 0, func(n *proxy.NodeStats) bool { return n.State == proxy.NodeUp })
+	}
+	switch {
+	case err != nil || len(out) == 0:
+		return err
+	case out[0].State == proxy.NodeDown:
+		return fmt.Errorf("%s cannot be taken out while %s is (down at the balancer: %s)", name, out[0].Name, out[0].Check.Error)
+	}
+	return hinted(fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer)", name, out[0].Name, out[0].State),
+		"erlmcp lb enable %s", out[0].Name)
 }
 
 // rollOne restarts one node. Whatever comes of it, the balancer gives it clients again when it is up.
@@ -59,7 +83,7 @@ func (a *app) rollOne(ctx context.Context, name string, drainTimeout time.Durati
 	if err == nil {
 		err = cluster.Connect(a.stateDir()).RestartNodes(ctx, []string{name})
 	}
-	if err := errors.Join(err, a.enable(balanced)); err != nil {
+	if err := errors.Join(err, a.restore(balanced)); err != nil {
 		return err
 	}
 	return a.awaitCheck(ctx, balanced, true)

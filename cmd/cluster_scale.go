@@ -121,7 +121,7 @@ func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time
 		err = client.RemoveNodes(ctx, names)
 	}
 	if err != nil { // they stay, or some of them
-		return errors.Join(err, a.enable(balanced))
+		return errors.Join(err, a.restore(balanced))
 	}
 	a.notef("removed %s", strings.Join(names, ", "))
 	return a.tellBalancer(ctx)
@@ -155,10 +155,24 @@ func (a *app) resize(ctx context.Context, n int) error {
 // followCluster gives the balancer the nodes of the cluster that runs, when these are others than
 // configured and the balancer's configuration does not name its own.
 func (a *app) followCluster(ctx context.Context, c *config.Config) {
+	if nodes := a.runningNodes(ctx, c); nodes != nil {
+		c.LB.Nodes = nodes
+	}
+}
+
+// runningNodes are those that the balancer is to have by now: of the cluster that runs, when these are
+// others than configured. nil is told when the supervisor does not answer, and when the balancer's
+// configuration names its own.
+func (a *app) runningNodes(ctx context.Context, c *config.Config) []topology.Node {
 	if c.Origin("lb.nodes").Name != "cluster.nodes" {
-		return
+		return nil
 	}
-	if running, err := cluster.Connect(a.stateDir()).Spec(ctx); err == nil && running.Resized {
-		c.LB.Nodes = running.Nodes
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	switch {
+	case err == nil && running.Resized:
+		return running.Nodes
+	case err == nil || errors.Is(err, control.ErrNotRunning):
+		return c.Cluster.Nodes
 	}
+	return nil
 }

@@ -59,6 +59,10 @@ With --wait it is the one of the last round, too: the checks are repeated until 
 			return a.health(cmd.Context(), o)
 		},
 	}
+	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		a.running = true
+		return unknownHealth(hinted(a.prepare(c.Flags()), "erlmcp health --help"))
+	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		a.running = true // the exit code of wrong usage is this command's own
 		return unknownHealth(hinted(err, "erlmcp health --help"))
@@ -127,7 +131,7 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 	if !o.continuous.on {
 		last, err := watch(ctx, func(r healthcheck.Report) error { return a.printHealth(o, r) })
 		if err != nil {
-			return err
+			return unknownHealth(err)
 		}
 		return exitWith(last.Status.ExitCode())
 	}
@@ -142,7 +146,7 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 		})
 	}
 	if err != nil {
-		return err
+		return unknownHealth(err)
 	}
 	if o.format == "table" && history.Rounds > 0 {
 		fmt.Fprint(a.stderr, a.healthSummary(last, &history))
@@ -168,7 +172,7 @@ func (a *app) waitHealthy(ctx context.Context, c *healthcheck.Collector, o healt
 	})
 	if last.Schema != "" { // a round was finished
 		if err := a.printHealth(o, last); err != nil {
-			return err
+			return unknownHealth(err)
 		}
 	}
 	switch {

@@ -7,6 +7,7 @@ import (
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -17,11 +18,11 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.followCluster(context.Background(), c)
 	client := proxy.Connect(a.stateDir())
 	collector := &healthcheck.Collector{
 		Spec:     c.Health,
 		Nodes:    c.LB.Nodes,
+		Follow:   func(ctx context.Context) []topology.Node { return a.runningNodes(ctx, c) },
 		Capacity: c.LB.MaxConnections,
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)

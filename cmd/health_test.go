@@ -3,8 +3,10 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -52,9 +54,59 @@ func TestHealthOutputClosed(t *testing.T) {
 	broken.CloseWithError(closed)
 	a := &app{stdout: term.New(w), stderr: term.New(io.Discard)}
 	a.flags.stateDir = t.TempDir()
-	if err := a.health(t.Context(), healthOptions{format: "table"}); !errors.Is(err, closed) {
-		t.Errorf("error %v", err)
+	for _, o := range []healthOptions{
+		{format: "table"},
+		{format: "json", continuous: continuousFlag{on: true}},
+		{format: "nagios", wait: true, timeout: time.Second},
+	} {
+		err := a.health(t.Context(), o)
+		if code := exitCode(err); !errors.Is(err, closed) || code != healthcheck.StatusUnknown.ExitCode() {
+			t.Errorf("%s: exit code %d, error %v", o.format, code, err)
+		}
 	}
+}
+
+// TestHealthFollowsTheCluster adds and removes nodes while checks go on: what was removed is not down, and
+// what was added is asked.
+func TestHealthFollowsTheCluster(t *testing.T) {
+	c := startCluster(t, 2)
+	cmd := exec.CommandContext(t.Context(), "erlmcp", "health", "--continuous", "0.1", "--json")
+	cmd.Env = c.env
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	})
+	rounds := json.NewDecoder(stdout)
+	await := func(want string) {
+		t.Helper()
+		var text string
+		for range 300 {
+			var r healthcheck.Report
+			if err := rounds.Decode(&r); err != nil {
+				t.Fatal(err)
+			}
+			text = string(r.Status)
+			for _, n := range r.Nodes {
+				text += " " + n.Name
+			}
+			if text == want {
+				return
+			}
+		}
+		t.Fatalf("the last of 300 rounds is %q, not %q", text, want)
+	}
+	await("healthy n0 n1")
+	c.run("cluster", "remove", "n1", "--drain-timeout", "1s")
+	await("healthy n0")
+	c.run("cluster", "add", "west", "--tcp", freePorts(t, 1)[0], "--http", "0", "--sse", "0")
+	await("healthy n0 west")
 }
 
 func TestContinuousFlag(t *testing.T) {

@@ -18,6 +18,10 @@ type Collector struct {
 	Capacity int        // clients the balancer is configured for; its own word counts more
 	Listen   []Listener // where the balancer is configured to serve clients, to look who is there when it does not answer
 
+	// Follow tells which nodes there are by now, before each round of Watch; nil leaves Nodes as they are.
+	// It may be nil.
+	Follow func(context.Context) []topology.Node
+
 	// Balancer asks the balancer of this state directory. nil, nil means that none is running.
 	Balancer func(context.Context) (*Balancer, error)
 

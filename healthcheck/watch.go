@@ -13,6 +13,7 @@ func (c *Collector) Watch(ctx context.Context, interval time.Duration, rounds in
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for done := 1; ; done++ {
+		c.follow(ctx)
 		r := c.Collect(ctx)
 		if ctx.Err() != nil {
 			return last, nil
@@ -26,5 +27,17 @@ func (c *Collector) Watch(ctx context.Context, interval time.Duration, rounds in
 			return last, nil
 		case <-ticker.C:
 		}
+	}
+}
+
+// follow has the next round ask the nodes that there are then.
+func (c *Collector) follow(ctx context.Context) {
+	if c.Follow == nil {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, c.Spec.Timeout)
+	defer cancel()
+	if nodes := c.Follow(limited); nodes != nil {
+		c.Nodes = nodes
 	}
 }
