@@ -24,7 +24,7 @@ const (
 // clients again when they are back.
 func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Duration) error {
 	var draining []string
-	if s, err := cluster.Connect(a.stateDir()).Status(ctx); err == nil { // else to stop them tells why
+	if s, err := a.supervisorStatus(ctx); err == nil { // else to stop them tells why
 		if s, err = s.Only(names); err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (a *app) drain(ctx context.Context, names []string, timeout time.Duration) 
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := cluster.Connect(a.stateDir()).Status(ctx)
+	nodes, err := a.supervisorStatus(ctx)
 	if errors.Is(err, control.ErrNotRunning) {
 		return nil, nil
 	}
@@ -216,6 +216,13 @@ func (a *app) order(ctx context.Context, do func(context.Context, string) (proxy
 	defer cancel()
 	_, err := do(ctx, name)
 	return err
+}
+
+// supervisorStatus asks the supervisor, which must answer soon.
+func (a *app) supervisorStatus(ctx context.Context) (cluster.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return cluster.Connect(a.stateDir()).Status(ctx)
 }
 
 // balancerStats asks the balancer, which must answer soon.
