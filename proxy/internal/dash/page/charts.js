@@ -101,7 +101,7 @@ export function charts(parent) {
   let times = []; // seconds
   let began = null; // when the balancer began, by the clock of its last snapshot
   let nodes = []; // {name, address, columns}: one column a quantity
-  let drawn = "";
+  let drawn = null; // what is drawn: the keys of its nodes
 
   const draw = () => {
     const keys = nodes.map(nodeKey).join("\n");
@@ -112,7 +112,7 @@ export function charts(parent) {
     });
     drawn = keys;
   };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawn = "\0"; draw(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawn = null; draw(); });
 
   return {
     times: () => times,
