@@ -21,7 +21,7 @@ import (
 func TestHTTPThroughTheBalancer(t *testing.T) {
 	c := startCluster(t, 4)
 	c.overEach(t, func(t *testing.T, via entrance) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		web := via.browser(t)
 		t.Run("sessions", func(t *testing.T) { goSessions(ctx, t, via.base, web) })

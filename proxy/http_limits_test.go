@@ -55,7 +55,10 @@ func TestPatience(t *testing.T) {
 		c.ended()
 	})
 	t.Run("response", func(t *testing.T) {
-		b := startWorker(t, []string{startSite(t, stuck)}, quick)
+		b := startWorker(t, []string{startSite(t, stuck)}, func(s *Spec) {
+			quick(s)
+			s.Timeouts.Keepalive = time.Minute
+		})
 		c := b.visit()
 		for range 2 { // the connection goes on
 			c.say(postRequest)
