@@ -133,7 +133,9 @@ func TestRequestLimits(t *testing.T) {
 			if post("Mcp-Protocol-Version: " + version + "\r\n"); b.cell.Messages.Load() != before+6 {
 				t.Errorf("%d messages in %s", b.cell.Messages.Load()-before, version)
 			}
-			b.on(func() { b.board.Sources().MessageRate(b.board.Sources().Find(netip.MustParseAddr("127.0.0.1"), b.loop.Now())).Store(0) })
+			b.on(func() {
+				b.board.Sources().MessageRate(b.board.Sources().Find(netip.MustParseAddr("127.0.0.1"), b.loop.Now())).Store(0)
+			})
 		}
 		b.cell.Messages.Store(1)
 		if status := post(""); status != http.StatusOK || b.cell.Messages.Load() != 1+6 {
