@@ -239,14 +239,18 @@ func showsWeakTag(r *http1.Request) bool {
 }
 
 // acceptsGzip reports whether a request's client takes gzip, and does not rather have the body as it
-// is (RFC 9110 section 12.5.3).
+// is (RFC 9110 section 12.5.3; RFC 9111 section 5.2.1.6).
 func acceptsGzip(r *http1.Request) bool {
 	zipped, star, identity := -1, -1, -1
 	if r.Get("accept-encoding") == nil {
 		return false
 	}
 	for i := range r.Fields {
-		if f := &r.Fields[i]; same(f.Name, "accept-encoding") {
+		f := &r.Fields[i]
+		if same(f.Name, "cache-control") && hasToken(f.Value, "no-transform") {
+			return false
+		}
+		if same(f.Name, "accept-encoding") {
 			for list := f.Value; len(list) > 0; {
 				var coding []byte
 				coding, list, _ = bytes.Cut(list, []byte(","))

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -92,11 +93,8 @@ func TestKeyUpdatesThatNobodyTakes(t *testing.T) {
 		}
 		r.appendKeyUpdate(t)
 	}
-	sent := make(chan error, 1)
-	go func() {
-		_, err := raw.Write(r.out.Bytes())
-		sent <- err
-	}()
+	var sending sync.WaitGroup
+	sending.Go(func() { _, _ = raw.Write(r.out.Bytes()) })
 	// The worker has either read everything or does not read on.
 	var pending, before int
 	b.eventually("the worker to come to rest", func() (rests bool) {
@@ -112,5 +110,5 @@ func TestKeyUpdatesThatNobodyTakes(t *testing.T) {
 		t.Errorf("%d bytes wait for a client that takes none", pending)
 	}
 	raw.Close()
-	_ = <-sent // however it ended
+	sending.Wait()
 }
