@@ -46,17 +46,18 @@ func (a *app) bringUp(ctx context.Context) (takeDown func(context.Context) error
 	steps := []func(context.Context) (func(context.Context) error, error){a.bringUpCluster, a.bringUpBalancer}
 	for _, step := range steps {
 		undo, err := step(ctx)
-		if err != nil {
-			return nil, errors.Join(err, takeDown(ctx))
-		}
 		if undo != nil {
 			started = append(started, undo)
+		}
+		if err != nil {
+			return nil, errors.Join(err, takeDown(ctx))
 		}
 	}
 	return takeDown, nil
 }
 
-// bringUpCluster starts the nodes that do not serve; undo stops those.
+// bringUpCluster starts the nodes that do not serve, and has a balancer that runs find them; undo stops
+// those, and may be there with an error.
 func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) error, err error) {
 	client := cluster.Connect(a.stateDir())
 	before, err := client.Status(ctx)
@@ -67,9 +68,6 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 	if err := a.startCluster(ctx, nil); err != nil {
 		return nil, err
 	}
-	if !running {
-		return func(ctx context.Context) error { return a.stopCluster(ctx, nil) }, nil
-	}
 	var started []string
 	for _, name := range a.loaded.NodeNames() {
 		if !servesIn(before, name) {
@@ -79,7 +77,11 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 	if len(started) == 0 {
 		return nil, nil
 	}
-	return func(ctx context.Context) error { return a.stopCluster(ctx, started) }, nil
+	undo = func(ctx context.Context) error { return a.stopCluster(ctx, started) }
+	if !running {
+		undo = func(ctx context.Context) error { return a.stopCluster(ctx, nil) }
+	}
+	return undo, a.awaitCheck(ctx, started, true)
 }
 
 // bringUpBalancer starts the balancer unless there is one; undo stops it. One that has just been started
