@@ -116,21 +116,24 @@ func (f *follower) advance() (moved bool, err error) {
 }
 
 // place is the number of a file in the chain of rotated ones. One that is no longer in it comes
-// before the oldest.
+// before the oldest that was written after it.
 func (f *follower) place(mine os.FileInfo) int {
-	missing := 0
+	missing, later := 0, 0
 	for i := 0; ; i++ {
 		info, err := os.Stat(rotated(f.path, i))
 		switch {
 		case err != nil:
 			// One may be missing for a moment: each file is renamed in turn.
 			if missing++; missing == 2 {
-				return i - 1
+				return later
 			}
 		case os.SameFile(info, mine):
 			return i
 		default:
 			missing = 0
+			if !info.ModTime().Before(mine.ModTime()) {
+				later = i + 1
+			}
 		}
 	}
 }

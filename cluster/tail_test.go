@@ -129,3 +129,41 @@ func TestTailTruncatedLog(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
+
+// A log that somebody deletes is followed by the one made anew, not by what was rotated long before.
+func TestTailDeletedLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	for i, text := range []string{"3\n", "2\n", "1\n"} {
+		if err := os.WriteFile(rotated(path, i), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		written := time.Now().Add(-time.Duration(i) * time.Minute)
+		if err := os.Chtimes(rotated(path, i), written, written); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	f := newFollower(path, 1, func(line []byte) error {
+		got = append(got, string(line))
+		return nil
+	})
+	defer f.close()
+	poll := func() {
+		t.Helper()
+		if more, err := f.poll(tailShare); more || err != nil {
+			t.Fatal(more, err)
+		}
+	}
+	poll()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	poll()
+	if err := os.WriteFile(path, []byte("4\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	poll()
+	if !slices.Equal(got, []string{"3", "4"}) {
+		t.Errorf("got %q", got)
+	}
+}

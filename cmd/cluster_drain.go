@@ -42,7 +42,7 @@ func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Dura
 		err = a.stopCluster(ctx, names)
 	}
 	if err == nil && drained {
-		err = a.awaitCheck(ctx, balanced, false)
+		err = a.awaitCheck(ctx, balancedNames(balanced), false)
 	}
 	return errors.Join(err, a.restore(balanced))
 }
@@ -164,8 +164,8 @@ func (a *app) restore(balanced []balancedNode) (err error) {
 }
 
 // awaitCheck returns when the balancer has found these nodes up, or down, or does not know them any more.
-func (a *app) awaitCheck(ctx context.Context, nodes []balancedNode, up bool) error {
-	wrong, err := a.awaitNodes(ctx, balancedNames(nodes), balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
+func (a *app) awaitCheck(ctx context.Context, names []string, up bool) error {
+	wrong, err := a.awaitNodes(ctx, names, balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
 	for _, n := range wrong {
 		err = errors.Join(err, fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, n.Name, n.State))
 	}

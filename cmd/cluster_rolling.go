@@ -86,7 +86,7 @@ func (a *app) rollOne(ctx context.Context, name string, drainTimeout time.Durati
 	if err := errors.Join(err, a.restore(balanced)); err != nil {
 		return err
 	}
-	return a.awaitCheck(ctx, balanced, true)
+	return a.awaitCheck(ctx, balancedNames(balanced), true)
 }
 
 // isCode reports whether err is a refusal of that kind.

@@ -46,17 +46,18 @@ func (a *app) bringUp(ctx context.Context) (takeDown func(context.Context) error
 	steps := []func(context.Context) (func(context.Context) error, error){a.bringUpCluster, a.bringUpBalancer}
 	for _, step := range steps {
 		undo, err := step(ctx)
-		if err != nil {
-			return nil, errors.Join(err, takeDown(ctx))
-		}
 		if undo != nil {
 			started = append(started, undo)
+		}
+		if err != nil {
+			return nil, errors.Join(err, takeDown(ctx))
 		}
 	}
 	return takeDown, nil
 }
 
-// bringUpCluster starts the nodes that do not serve; undo stops those.
+// bringUpCluster starts the nodes that do not serve, and has a balancer that runs find them; undo stops
+// those, and may be there with an error.
 func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) error, err error) {
 	client := cluster.Connect(a.stateDir())
 	before, err := client.Status(ctx)
@@ -65,10 +66,6 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 	}
 	if err := a.startCluster(ctx, nil); err != nil {
 		return nil, err
-	}
-	after, err := client.Status(ctx)
-	if before.PID == 0 || err == nil && after.PID != before.PID {
-		return func(ctx context.Context) error { return a.stopCluster(ctx, nil) }, nil
 	}
 	var started []string
 	for _, name := range a.loaded.NodeNames() {
@@ -79,7 +76,12 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 	if len(started) == 0 {
 		return nil, nil
 	}
-	return func(ctx context.Context) error { return a.stopCluster(ctx, started) }, nil
+	stopping := started
+	if after, err := client.Status(ctx); before.PID == 0 || err == nil && after.PID != before.PID {
+		stopping = nil // all of it: the supervisor too is this command's
+	}
+	undo = func(ctx context.Context) error { return a.stopCluster(ctx, stopping) }
+	return undo, a.awaitCheck(ctx, started, true)
 }
 
 // bringUpBalancer starts the balancer unless there is one; undo stops it. One that has just been started
