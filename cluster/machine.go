@@ -38,6 +38,7 @@ type machine struct {
 	timer     *time.Timer               // one deadline per state: readiness, SIGKILL, or the next start
 	due       <-chan time.Time
 
+	frozen   string    // the reason of a node that is frozen on request
 	fate     string    // why the supervisor itself killed the process
 	next     next      // what follows the state stopping
 	proven   bool      // it was ready since it was last started on request, so it is to be kept alive
@@ -108,7 +109,7 @@ func (m *machine) run(ctx context.Context) {
 
 // execute starts the process.
 func (m *machine) execute() {
-	m.fate, m.readyAt = "", time.Time{}
+	m.frozen, m.fate, m.readyAt = "", "", time.Time{}
 	m.output.begin()
 	p, err := m.launch(m.program, m.output)
 	if err != nil {

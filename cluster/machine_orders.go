@@ -43,7 +43,7 @@ func (m *machine) obey(o order) {
 		o.reply <- m.obeyDrain()
 	case resume:
 		if m.status.State == StateDraining {
-			m.enter(StateReady, "")
+			m.enter(StateReady, m.frozen)
 		}
 		o.reply <- nil
 	}
@@ -118,8 +118,10 @@ func (m *machine) obeyKill(sig syscall.Signal, hold bool) error {
 	case syscall.SIGKILL:
 		m.awaitKilled(hold)
 	case syscall.SIGSTOP:
-		m.remark("frozen by SIGSTOP")
+		m.frozen = "frozen by SIGSTOP"
+		m.remark(m.frozen)
 	case syscall.SIGCONT:
+		m.frozen = ""
 		m.remark("")
 	}
 	return nil

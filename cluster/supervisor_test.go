@@ -221,6 +221,12 @@ func TestFreeze(t *testing.T) {
 	if n = node(t, c, "erlmcp1"); n.State != StateReady || n.Reason != "frozen by SIGSTOP" {
 		t.Errorf("frozen node is %+v", n)
 	}
+	if err := errors.Join(c.DrainNodes(t.Context(), nil), c.ResumeNodes(t.Context(), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if n = node(t, c, "erlmcp1"); n.State != StateReady || n.Reason != "frozen by SIGSTOP" {
+		t.Errorf("frozen node that was to be stopped is %+v", n)
+	}
 	eventually(t, "silence", func() bool { return !answers(n.TCP) })
 	if err := c.Kill(t.Context(), "erlmcp1", SignalCont, false); err != nil {
 		t.Fatal(err)

@@ -167,7 +167,11 @@ func (a *app) restore(balanced []balancedNode) (err error) {
 func (a *app) awaitCheck(ctx context.Context, names []string, up bool) error {
 	wrong, err := a.awaitNodes(ctx, names, balancerPatience, func(n *proxy.NodeStats) bool { return n.Check.Up == up })
 	for _, n := range wrong {
-		err = errors.Join(err, fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, n.Name, n.State))
+		text := n.State
+		if !n.Check.OK {
+			text += ": " + n.Check.Error
+		}
+		err = errors.Join(err, fmt.Errorf("after %v the balancer still has %s %s", balancerPatience, n.Name, text))
 	}
 	return err
 }
