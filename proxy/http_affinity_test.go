@@ -272,6 +272,8 @@ func TestEndpointIsTagged(t *testing.T) {
 	for _, test := range []struct{ name, stream, want string }{
 		{"usual", "event: endpoint\ndata: /sse?sessionid=1\n\nevent: message\ndata: {}\n\n", "event: endpoint\ndata: " + tag("/sse?sessionid=1") + "\n\nevent: message\ndata: {}\n\n"},
 		{"carriage returns", "event:endpoint\r\ndata:/sse\r\n\r\n", "event:endpoint\r\ndata:" + tag("/sse") + "\r\n\r\n"},
+		{"carriage returns alone", "event: endpoint\rdata: /sse\r\r", "event: endpoint\rdata: " + tag("/sse") + "\r\r"},
+		{"ends of all kinds", ":\r\n\n\rid: 1\r\r\nevent: endpoint\ndata: /sse\r\r\n", ":\r\n\n\rid: 1\r\r\nevent: endpoint\ndata: " + tag("/sse") + "\r\r\n"},
 		{"data first", "data: /sse\nid: 1\nevent: endpoint\n\n", "data: " + tag("/sse") + "\nid: 1\nevent: endpoint\n\n"},
 		{"comments before", ": hello\n\n\n:\nevent: endpoint\ndata: /a\n\n", ": hello\n\n\n:\nevent: endpoint\ndata: " + tag("/a") + "\n\n"},
 		{"only the first", "event: message\ndata: 1\n\nevent: endpoint\ndata: /a\n\n", "event: message\ndata: 1\n\nevent: endpoint\ndata: /a\n\n"},
@@ -287,6 +289,9 @@ func TestEndpointIsTagged(t *testing.T) {
 				n := min(step, len(rest))
 				got = f.next(got, rest[:n], ring, 1)
 				rest = rest[n:]
+			}
+			if held := len(f.held); held > 0 && test.name != "cut" {
+				t.Errorf("%s by %d: %d bytes are held back", test.name, step, held)
 			}
 			if got = f.flush(got); string(got) != test.want {
 				t.Errorf("%s by %d: %.100q, want %.100q", test.name, step, got, test.want)

@@ -30,23 +30,37 @@ func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, node int) [
 	}
 	f.held = append(f.held, data...)
 	for !f.done {
-		end := bytes.IndexByte(f.held[f.line:], '\n')
-		if end < 0 {
+		rest := f.held[f.line:]
+		size, next := cutLine(rest)
+		if next == 0 || size > 0 && next == len(rest) && rest[next-1] == '\r' { // an LF may belong to it
 			if len(f.held) > maxEndpointEvent {
 				return f.flush(dst)
 			}
 			return dst
 		}
-		if blank := len(bytes.TrimRight(f.held[f.line:f.line+end], "\r")) == 0; !blank {
-			f.line += end + 1
+		if size > 0 {
+			f.line += next
 			continue
 		}
-		event := f.held[:f.line+end+1]
+		event := f.held[:f.line+next]
 		dst, f.done = tagEndpoint(dst, event, ring, node)
 		f.held = f.held[len(event):]
 		f.line = 0
 	}
 	return f.flush(dst)
+}
+
+// cutLine returns the length of the line that p begins with, and where the next begins, 0 if p ends
+// before. Lines end in LF, CRLF or CR.
+func cutLine(p []byte) (size, next int) {
+	size = bytes.IndexAny(p, "\r\n")
+	switch {
+	case size < 0:
+		return 0, 0
+	case p[size] == '\r' && size+1 < len(p) && p[size+1] == '\n':
+		return size, size + 2
+	}
+	return size, size + 1
 }
 
 // flush appends what is held back and lets everything pass from now on.
@@ -61,8 +75,9 @@ func tagEndpoint(dst, event []byte, ring *affinity.Ring, node int) (out []byte, 
 	var isEndpoint bool
 	var uri []byte
 	data, at, start := 0, 0, 0 // data fields, where uri is, where the line is
-	for line := range bytes.Lines(event) {
-		text := bytes.TrimRight(line, "\r\n")
+	for start < len(event) {
+		size, next := cutLine(event[start:])
+		text := event[start : start+size]
 		name, value, _ := bytes.Cut(text, []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(name) {
@@ -72,7 +87,7 @@ func tagEndpoint(dst, event []byte, ring *affinity.Ring, node int) (out []byte, 
 			data++
 			uri, at = value, start+len(text)-len(value)
 		}
-		start += len(line)
+		start += next
 	}
 	if !isEndpoint || data != 1 || len(uri) == 0 {
 		return append(dst, event...), data > 0

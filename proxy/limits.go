@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"time"
 
@@ -46,6 +47,14 @@ func newLimits(s *Spec) limits {
 		perSource:  s.Limits.MaxPerSource,
 		ban:        s.Limits.Ban,
 	}
+}
+
+// atOnce is how many conform at once after a rest.
+func (r rate) atOnce() int {
+	if r.unlimited() {
+		return math.MaxInt
+	}
+	return int(r.burst / r.interval)
 }
 
 // prefixes parses addresses and prefixes that Validate has accepted.

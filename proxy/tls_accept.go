@@ -40,15 +40,22 @@ func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	w := (*worker)(a)
 	w.cell.Accepted.Add(1)
 	greets := contains(w.limits.trusted, peer.Addr())
+	limited := !greets && !contains(w.limits.exempt, peer.Addr())
+	now, sources := w.loop.Now(), w.board.Sources()
+	source := sources.Find(peer.Addr(), now)
 	switch {
-	case !greets && w.banned(peer.Addr()):
+	case limited && sources.BannedUntil(source) > now:
 		w.turnAwayUnheard(fd, board.ReasonBan)
+	case limited && w.limits.connection.atOnce() <= w.tls.bySource[source]:
+		w.limits.violation(sources, source, now)
+		w.turnAwayUnheard(fd, board.ReasonRate)
 	case w.tls.shaking >= maxHandshakes || w.tls.config == nil:
 		w.turnAwayUnheard(fd, board.ReasonWorkerFull)
 	default:
 		w.open++
 		w.tls.shaking++
-		h := &handshake{peer: peer, addr: peer.Addr(), greets: greets, out: &w.tls.out}
+		h := &handshake{peer: peer, addr: peer.Addr(), greets: greets, limited: limited, source: source, out: &w.tls.out}
+		w.tls.count(h, 1)
 		config, patience := w.tls.config, w.handshakePatience()
 		go func() {
 			h.run(fd, config, patience)
@@ -72,9 +79,18 @@ func (w *worker) handshakePatience() time.Duration {
 	return patience
 }
 
-func (w *worker) banned(addr netip.Addr) bool {
-	now, sources := w.loop.Now(), w.board.Sources()
-	return !contains(w.limits.exempt, addr) && sources.BannedUntil(sources.Find(addr, now)) > now
+// count keeps account of the handshakes of a source. It may have as many under way as connections it
+// may make at once: they hold a place each, and are admitted when they are over.
+func (e *tlsEnd) count(h *handshake, by int) {
+	if !h.limited {
+		return
+	}
+	if e.bySource == nil {
+		e.bySource = make(map[board.SlotID]int)
+	}
+	if e.bySource[h.source] += by; e.bySource[h.source] == 0 {
+		delete(e.bySource, h.source)
+	}
 }
 
 // turnAwayUnheard closes a connection that is not worth a handshake.
@@ -86,6 +102,7 @@ func (w *worker) turnAwayUnheard(fd int, reason board.Reason) {
 // shaken takes the outcome of a handshake.
 func (w *worker) shaken(h *handshake) {
 	w.tls.shaking--
+	w.tls.count(h, -1)
 	if h.err == nil {
 		c := w.takeClient()
 		c.secure = true
@@ -122,9 +139,11 @@ func (w *worker) chargeFailed(h *handshake) {
 
 // handshake is one under way. It belongs to its goroutine until that posts it.
 type handshake struct {
-	peer   netip.AddrPort
-	greets bool // begins with a PROXY header
-	out    *[]byte
+	peer    netip.AddrPort
+	greets  bool // begins with a PROXY header
+	limited bool // counted for source
+	source  board.SlotID
+	out     *[]byte
 
 	// The outcome.
 	addr netip.Addr // of the client

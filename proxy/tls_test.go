@@ -399,6 +399,36 @@ func TestHandshakePatience(t *testing.T) {
 	}
 }
 
+// One source cannot take all places for handshakes.
+func TestTLSHandshakesOfASource(t *testing.T) {
+	const rate, more = 5, 10
+	site := startSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hi") })
+	b := startWorker(t, []string{site}, func(s *Spec) { s.Limits.ConnectionsPerSecond = rate; s.Limits.Ban.Violations = 0 })
+	idle := make([]*client, rate+more)
+	for i := range idle {
+		idle[i] = b.dialTo(b.secure, "127.0.0.2")
+	}
+	b.eventually("the others to be refused", func() bool { return b.refused(board.ReasonRate) == more })
+	b.on(func() {
+		if b.tls.shaking != rate {
+			t.Errorf("%d handshakes are under way", b.tls.shaking)
+		}
+	})
+	raw := b.dialTo(b.secure, "127.0.0.3")
+	conn := tls.Client(raw.TCPConn, trusting(testPair()))
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+	if got, err := io.ReadAll(conn); err != nil || !bytes.HasSuffix(got, []byte("hi")) {
+		t.Errorf("another source gets %q, %v", got, err)
+	}
+	for _, c := range idle {
+		c.Close()
+	}
+	b.eventually("nothing to be counted", func() (none bool) {
+		b.on(func() { none = b.tls.shaking == 0 && len(b.tls.bySource) == 0 })
+		return none
+	})
+}
+
 func TestTLSBehindPROXY(t *testing.T) {
 	site := startSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-For")) })
 	b := startWorker(t, []string{site}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
