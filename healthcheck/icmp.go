@@ -32,6 +32,9 @@ func probeICMP(ctx context.Context, t Target) Result {
 		return a.result
 	}
 	for _, privileged := range []bool{false, true} {
+		if err = a.ctx.Err(); err != nil { // an echo may be faster than what watches the context
+			break
+		}
 		p := probing.New(addrs[0].String())
 		p.SetIPAddr(&addrs[0])
 		p.SetPrivileged(privileged)
