@@ -114,20 +114,20 @@ func healthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster
 		return paintState(paint, "unknown") + ", " + c.Error
 	}
 	parts := []string{paintState(paint, c.State), fmt.Sprintf("process %d", c.PID)}
-	count := make(map[string]int)
+	nodes := make(map[string]int) // by state
 	restarts, mesh := 0, 0
 	for _, n := range c.Nodes {
-		count[n.State]++
+		nodes[n.State]++
 		restarts += n.Restarts
 		if n.Mesh {
 			mesh++
 		}
 	}
-	for _, state := range slices.Sorted(maps.Keys(count)) {
-		parts = append(parts, fmt.Sprintf("%d %s", count[state], paintState(paint, state)))
+	for _, state := range slices.Sorted(maps.Keys(nodes)) {
+		parts = append(parts, fmt.Sprintf("%d %s", nodes[state], paintState(paint, state)))
 	}
 	if restarts > 0 {
-		parts = append(parts, fmt.Sprintf("%d restarts", restarts))
+		parts = append(parts, count(restarts, "restart"))
 	}
 	switch {
 	case c.Partitioned:

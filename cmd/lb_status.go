@@ -83,7 +83,7 @@ func (a *app) printBalancer(s *proxy.Stats) error {
 	row("requests", "%d over HTTP, answered %d with 2xx, %d with 4xx, %d with 5xx", h.Requests, h.Responses.Successful, h.Responses.ClientError, h.Responses.ServerError)
 	row("limited", "%d throttled, %d messages rejected", s.Throttles, s.Rejects)
 	row("sources", "%d of %d, %d banned", s.Sources.Tracked, s.Sources.Capacity, s.Sources.Banned)
-	row("workers", "%d, %d restarts", len(s.Workers), restarts)
+	row("workers", "%d, %s", len(s.Workers), count(int(restarts), "restart"))
 	if s.Reload != nil && !s.Reload.OK {
 		row("reload", "%s at %s", a.stdout.Paint(term.Red, "failed"), s.Reload.At.Format(time.DateTime))
 	}

@@ -165,7 +165,11 @@ func (q *requirements) host(s *Spec, f *facts, p *plan) {
 	}
 	if h.filesMax > 0 {
 		need := int64(s.Connections * files)
-		q.need("open_files", h.filesMax-h.filesUsed >= need, fmt.Sprintf("%d left on this machine", h.filesMax-h.filesUsed), fmt.Sprint(need),
+		left := fmt.Sprintf("%d left on this machine", h.filesMax-h.filesUsed)
+		if h.filesMax > 1<<40 { // systemd sets it to the largest number
+			left = "no limit of the machine"
+		}
+		q.need("open_files", h.filesMax-h.filesUsed >= need, left, fmt.Sprint(need),
 			"raise fs.file-max (sysctl)")
 	}
 	if h.conntrackMax > 0 {

@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 )
@@ -42,6 +43,17 @@ func TestPreflightOfTheReferenceMachine(t *testing.T) {
 	}
 	for _, q := range all {
 		if !q.OK || q.Fix != "" {
+			t.Errorf("%+v", q)
+		}
+	}
+}
+
+// A limit that is none is not told as a number.
+func TestNoLimitOfFiles(t *testing.T) {
+	s, f := Default(), goodFacts()
+	f.host.filesMax = math.MaxInt64
+	for _, q := range requirementsOf(&s, f) {
+		if q.Name == "open_files" && (!q.OK || q.Value != "no limit of the machine") {
 			t.Errorf("%+v", q)
 		}
 	}
