@@ -5,13 +5,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
@@ -193,6 +196,27 @@ func TestSessionOutlivesALostRequest(t *testing.T) {
 	}
 	b = startWorker(t, []string{n.address(), tellingSite(t, "n1")}, func(s *Spec) { s.Source = "192.0.2.1" }) // not ours
 	asking(b).denied(503)
+	b = startWorker(t, []string{crowded(t), tellingSite(t, "n1")}, func(s *Spec) { s.Timeouts.Connect = 50 * time.Millisecond })
+	asking(b).denied(504)
+}
+
+// crowded is a listener whose queue is full: the kernel answers no newcomer.
+func crowded(t *testing.T) (address string) {
+	if runtime.GOOS != "linux" {
+		t.Skip("other kernels refuse newcomers")
+	}
+	fd, address := listenFD(t)
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	for {
+		c, err := net.DialTimeout("tcp4", address, 200*time.Millisecond)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { c.Close() })
+	}
 }
 
 func TestSessionsAreNotTouched(t *testing.T) {

@@ -65,6 +65,7 @@ type exchange struct {
 	fresh     bool // no connection out of the pool: one was stale
 	cut       bool // a node has closed the connection instead of answering
 	starved   bool // this machine lacked something to connect with
+	unheard   bool // a node did not answer the connect in time
 	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
@@ -277,6 +278,7 @@ func (x *exchange) connectTimeout() {
 		return
 	}
 	x.connectFailed(unix.ETIMEDOUT)
+	x.unheard = true
 	if left <= 0 {
 		x.tried = ^uint64(0)
 	}

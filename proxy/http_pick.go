@@ -105,7 +105,8 @@ func endOfTarget(r requestHead) *[]byte {
 }
 
 // sessionNode is the node of a session, draining or not. The session ends with it, or when an operator
-// has disabled it; but not with a request that the node has lost, or that this machine cannot bring to it.
+// has disabled it; but not with a request that the node has lost, or that cannot be brought to it
+// while the checks say that it is well.
 func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
 	switch {
 	case !w.alive(x, slot):
@@ -114,6 +115,8 @@ func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
 		return nil, board.ReasonNodeLost
 	case x.hasTried(slot) && x.starved:
 		return nil, board.ReasonNoNode
+	case x.hasTried(slot) && x.unheard:
+		return nil, board.ReasonNodeTimeout
 	case x.hasTried(slot):
 		return nil, board.ReasonSessionGone
 	case w.atCap(slot):
