@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -24,12 +25,24 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GORACE") == "" {
 		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
-	testscript.Main(m, map[string]func(){
+	testscript.Main(unconfigured{m}, map[string]func(){
 		"erlmcp":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"stubborn": stubborn,
 		"flood":    flood,
 		"counter":  counter,
 	})
+}
+
+// unconfigured runs the tests without what the environment configures.
+type unconfigured struct{ testscript.TestingM }
+
+func (u unconfigured) Run() int {
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "ERLMCP_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	return u.TestingM.Run()
 }
 
 // TestScripts runs testdata/*.txtar, each in a directory and with a state directory of its own.

@@ -127,10 +127,12 @@ func cell(node, label string) string {
 	return fmt.Sprintf(`[...document.querySelectorAll("#node-table tbody tr")].find((r) => r.querySelector("th b").textContent === %q)?.querySelector('[data-label=%q] span').textContent`, node, label)
 }
 
-// press presses the button with that label.
+// press clicks a button when it does not wait for the outcome of an earlier click any more.
 func (p *browser) press(label string) {
 	p.t.Helper()
-	p.do(chromedp.Click(chromedp.CSS(fmt.Sprintf(`button[aria-label=%q]`, label))))
+	button := fmt.Sprintf(`button[aria-label=%q]`, label)
+	p.eventually(fmt.Sprintf("document.querySelector(%q)?.getAttribute('aria-disabled')", button), "null")
+	p.do(chromedp.Click(chromedp.CSS(button)))
 }
 
 const (
