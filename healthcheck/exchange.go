@@ -24,8 +24,8 @@ type exchange struct {
 	conn    io.ReadWriter
 	lines   *bufio.Reader
 	said    [5]byte // the first bytes received
-	total   int // bytes received
-	partial int // of them, those of a line that was not complete when a round trip failed
+	total   int     // bytes received
+	partial int     // of them, those of a line that was not complete when a round trip failed
 }
 
 func newExchange(conn io.ReadWriter) *exchange {

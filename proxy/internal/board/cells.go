@@ -212,9 +212,9 @@ type Flow struct {
 	BytesOut      atomic.Uint64 // node to client
 	Messages      atomic.Uint64 // client to node
 	ConnectErrors atomic.Uint64
-	Resets        atomic.Uint64 // established, then cut by the node
-	Retries       atomic.Uint64 // clients that went elsewhere because this node did not answer
-	Displaced     atomic.Uint64 // clients cut off because the node went down
+	Resets        atomic.Uint64             // established, then cut by the node
+	Retries       atomic.Uint64             // clients that went elsewhere because this node did not answer
+	Displaced     atomic.Uint64             // clients cut off because the node went down
 	LifeSigns     [Transports]atomic.Uint64 // times the node said something, or ended a stream after its client
 	Connect       [ConnectBuckets]atomic.Uint64
 	Requests      atomic.Uint64                 // sent to the node over HTTP
