@@ -20,6 +20,15 @@ type Result struct {
 	Detail map[string]string // what else the probe learned; see each probe
 }
 
+// Name tells the checks of a node apart: the kind, and for mcp also the transport where that is not lines,
+// "mcp-http".
+func (r Result) Name() string {
+	if r.Kind == "mcp" && r.Transport != "" && r.Transport != OverTCP {
+		return r.Kind + "-" + r.Transport
+	}
+	return r.Kind
+}
+
 // Cause sorts failures, for decisions and for metrics.
 type Cause string
 

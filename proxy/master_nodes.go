@@ -187,9 +187,6 @@ func (ms *members) dismiss() {
 func (ms *members) enterLocked(m *member) {
 	m.slot, _ = ms.board.TakeNode()
 	m.before = ms.board.NodeTotals(m.slot)
-	for t := range m.changesBefore {
-		m.changesBefore[t] = ms.board.Node(m.slot).Ports[t].StateChanges.Load()
-	}
 }
 
 // watchLocked has the transports of m watched that it serves and a listener needs, as the spec now says.
@@ -202,6 +199,7 @@ func (ms *members) watchLocked(m *member, boot bool) {
 			w.order(m.watch(&ms.spec, t))
 		case wanted:
 			ms.board.SetState(m.slot, t, board.Down, time.Now())
+			m.changesBefore[t] = ms.board.Node(m.slot).Ports[t].StateChanges.Load()
 			w = newWatcher(ms.board, m.slot, t, m.node.Name, m.watch(&ms.spec, t), !boot, ms.tell, ms.log)
 			m.watchers[t] = w
 			w.start()

@@ -188,7 +188,7 @@ type Checks struct {
 	// Kind is a probe of package healthcheck: "mcp" or "tcp" at each port of a node, or "http" at its HTTP
 	// port, for all of them.
 	Kind string `yaml:"kind"`
-	// Path is what kind "http" asks for. Kind "mcp" asks at the path of the node's MCP endpoint.
+	// Path is what kind "http" asks for, "" is /health. Kind "mcp" asks at the path of the node's MCP endpoint.
 	Path string `yaml:"path"`
 	// HeadersFile has header fields for checks over HTTP, "Name: value" one a line, as for a token. It is
 	// read before each check. Empty is none.

@@ -45,7 +45,7 @@ func (s *Spec) Validate() error {
 }
 
 func (s *Spec) validateListen(p *problems) {
-	if l := s.Listening(); l.entrances() == nil {
+	if l := s.Listening(); len(l.entrances()) == 0 {
 		if s.Listen == l {
 			p.add("listen", "one of tcp, http and https must be set, or nobody can connect")
 		} else {
@@ -189,7 +189,7 @@ func (s *Spec) validateChecks(p *problems) {
 			}
 		}
 	}
-	if !topology.IsPath(c.Path) {
+	if c.Path != "" && !topology.IsPath(c.Path) {
 		p.add("checks.path", "%q must be a path that begins with / and has no query", c.Path)
 	}
 	between(p, "checks.interval", c.Interval, 10*time.Millisecond, time.Hour)
