@@ -345,7 +345,8 @@ func (c *httpClient) read(p []byte) (consumed int) {
 func (c *httpClient) greeted(p []byte) (consumed int) {
 	h, n, err := parseProxyHeader(p)
 	if err != nil {
-		c.w.log.Warn("PROXY header", "err", err)
+		peer, _ := c.conn.RemoteAddr()
+		c.w.complain("PROXY header", "peer", peer, "err", err)
 		c.conn.Close()
 		return len(p)
 	}
