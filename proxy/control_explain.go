@@ -20,6 +20,11 @@ type Explanation struct {
 	Nodes []string `json:"nodes"`
 	Why   string   `json:"why"`
 
+	// TrustedProxy says that an HTTP request of the address counts for the client that it names, and
+	// ProxyProtocol that so does a connection.
+	TrustedProxy  bool `json:"trusted_proxy"`
+	ProxyProtocol bool `json:"proxy_protocol"`
+
 	Exempt      bool         `json:"exempt"` // from limits and bans
 	BannedUntil time.Time    `json:"banned_until,omitzero"`
 	Violations  int          `json:"violations"`
@@ -53,12 +58,14 @@ func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
 	spec := m.now.Load().spec
 	limits := newLimits(&spec)
 	e := Explanation{
-		Source:     sourceText(source),
-		Nodes:      []string{},
-		Exempt:     contains(limits.exempt, addr),
-		Connection: RateState{PerSecond: spec.Limits.ConnectionsPerSecond},
-		Message:    RateState{PerSecond: spec.Limits.MessagesPerSecond},
-		Choices:    choices(m.members.stats()),
+		Source:        sourceText(source),
+		Nodes:         []string{},
+		Exempt:        contains(limits.exempt, addr),
+		TrustedProxy:  contains(limits.proxies, addr),
+		ProxyProtocol: contains(limits.trusted, addr),
+		Connection:    RateState{PerSecond: spec.Limits.ConnectionsPerSecond},
+		Message:       RateState{PerSecond: spec.Limits.MessagesPerSecond},
+		Choices:       choices(m.members.stats()),
 	}
 	bound, sources := board.NoNode, m.board.Sources()
 	if id, ok := sources.Lookup(addr); ok {

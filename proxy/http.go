@@ -26,10 +26,12 @@ import (
 type frontend struct {
 	request  http1.Request  // the head being read
 	response http1.Response // likewise
+	belief   belief         // of the request
 	routes   []route
-	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
-	clients  *httpClient    // all of them, linked by next and prev
-	idle     int            // connections to nodes in the pools
+	hosts    [board.MaxNodes][ports]string // what a node gets as Host, by slot; "" is what the client said
+	ring     *affinity.Ring                // reads and writes the tags of nodes, by slot
+	clients  *httpClient                   // all of them, linked by next and prev
+	idle     int                           // connections to nodes in the pools
 
 	zippers        zippers
 	spareClients   *httpClient // linked by next, like the others
@@ -51,7 +53,28 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 		}
 	}
 	f.ring.SetNodes(names)
+	f.hosts = hostsOf(s)
 	return nil
+}
+
+// hostsOf is what Spec.HTTP.Host makes of each port of the nodes.
+func hostsOf(s *WorkerSpec) (hosts [board.MaxNodes][ports]string) {
+	name := s.Spec.HTTP.Host
+	if name == HostClient {
+		return hosts
+	}
+	for _, n := range s.Nodes {
+		h := &hosts[n.Slot]
+		if name != HostNode {
+			h[httpPort], h[ssePort] = name, name
+			continue
+		}
+		h[httpPort], h[ssePort] = n.Node.HTTPAddress(), n.Node.SSEAddress()
+		if n.Node.SSE == 0 {
+			h[ssePort] = h[httpPort]
+		}
+	}
+	return hosts
 }
 
 // httpClient is a client's connection.
@@ -68,23 +91,20 @@ type httpClient struct {
 	x     *exchange // nil between two requests
 
 	next, prev *httpClient
-	addr       netip.Addr
-	due        int64         // when patience ends, 0 = never
-	armed      int64         // when the timer fires: at due or before
-	wait       time.Duration // unwelcome: for how long to stay away
-	source     board.SlotID
-	left       uint32 // bytes of input in hand, not consumed
-	discard    uint32 // how many of them are of a request that is done with
-	seen       uint32 // how much of a head was looked at in vain
-	served     uint32 // requests
-	state      clientState
-	reason     uint8 // unwelcome: a board.Reason
-	exempt     bool  // from limits
-	held       bool  // counted on the board
-	lingers    bool  // counted in worker.lingering
-	ended      bool  // its stream has ended
-	secure     bool  // came over TLS
-	owed       bool  // has not taken all of its last answer, and is not idle
+	origin
+	due     int64         // when patience ends, 0 = never
+	armed   int64         // when the timer fires: at due or before
+	wait    time.Duration // unwelcome: for how long to stay away
+	left    uint32        // bytes of input in hand, not consumed
+	discard uint32        // how many of them are of a request that is done with
+	seen    uint32        // how much of a head was looked at in vain
+	served  uint32        // requests
+	state   clientState
+	reason  uint8 // unwelcome: a board.Reason
+	held    bool  // counted on the board
+	lingers bool  // counted in worker.lingering
+	ended   bool  // its stream has ended
+	owed    bool  // has not taken all of its last answer, and is not idle
 }
 
 type clientState uint8
