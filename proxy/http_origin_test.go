@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -435,5 +439,38 @@ func TestToolLimitsThroughAProxy(t *testing.T) {
 	}
 	if got := ask("192.0.2.8"); got != http.StatusOK {
 		t.Errorf("another client gets %d", got)
+	}
+}
+
+// A WebSocket through a proxy is throttled by the rate of its client.
+func TestSocketRateThroughAProxy(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	b := startWorker(t, []string{startSocketEcho(t)}, func(s *Spec) {
+		s.TrustedProxies, s.Limits.MessagesPerSecond = []string{"127.0.0.1"}, 20
+	})
+	for _, client := range []string{"", "192.0.2.7"} { // the proxy itself, and a client of it
+		header := make(http.Header)
+		if client != "" {
+			header.Set("X-Forwarded-For", client)
+		}
+		c, _, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // it is the socket's
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 40 {
+			if err := c.Write(ctx, websocket.MessageText, []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 40 {
+			if _, _, err := c.Read(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if throttled := b.cell.Throttles.Load() > 0; throttled != (client != "") {
+			t.Errorf("client %q is throttled: %v", client, throttled)
+		}
+		_ = c.CloseNow()
 	}
 }
