@@ -161,7 +161,7 @@ type Limits struct {
 	ConnectionsPerSecond int    `yaml:"connections_per_second"` // 0 is no limit
 	MessagesPerSecond    int    `yaml:"messages_per_second"`    // 0 is no limit
 	Action               Action `yaml:"action"`
-	MaxPerSource         int    `yaml:"max_per_source"` // connections at a time; 0 is no limit
+	MaxPerSource         int    `yaml:"max_per_source"` // connections, or requests through trusted proxies, at a time; 0 is no limit
 	Ban                  Ban    `yaml:"ban"`
 	// Tools bounds calls of single tools besides, over HTTP in the stateless era, at most 64 of them.
 	Tools []ToolLimit `yaml:"tools"`

@@ -62,7 +62,7 @@ var comments = map[string]string{
 	"lb.limits.connections_per_second": "New connections; 0 is no limit.",
 	"lb.limits.messages_per_second":    "Messages over all its connections; 0 is no limit.",
 	"lb.limits.action":                 "What happens to a message over the rate: throttle (read later), reject (answer with an error), \"\" is throttle on TCP and reject on HTTP.",
-	"lb.limits.max_per_source":         "Connections at a time; 0 is no limit.",
+	"lb.limits.max_per_source":         "Connections at a time, or requests through a trusted proxy; 0 is no limit.",
 	"lb.limits.ban":                    "Shut a source out that goes over its limits again and again.",
 	"lb.limits.ban.violations":         "This many times within the window; 0 never bans.",
 	"lb.limits.ban.window":             "The time the violations are counted over.",
