@@ -85,7 +85,10 @@ type belief struct {
 func (b *belief) read(r *http1.Request, proxies []netip.Prefix) {
 	*b = belief{chain: b.chain[:0]}
 	if r.Get("x-forwarded-for") != nil {
-		for l := (backwards{r: r, name: "x-forwarded-for"}); l.next() && b.passedBy(addressOf(l.element), proxies); {
+		for l := (backwards{r: r, name: "x-forwarded-for"}); l.next(); {
+			if !b.passedBy(addressOf(l.element), proxies) {
+				break
+			}
 		}
 	} else if r.Get("forwarded") != nil {
 		b.readForwarded(r, proxies)

@@ -126,35 +126,35 @@ func TestRequestAsTheNodeGetsIt(t *testing.T) {
 		}
 	})
 	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Sticky.HTTP = StickyNone })
-	const forwarded, real = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n", "X-Real-IP: 127.0.0.1\r\n\r\n"
+	const forwarded, address = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n", "X-Real-IP: 127.0.0.1\r\n\r\n"
 	for _, test := range []struct{ name, sent, want string }{
 		{
 			"plain", "GET /mcp?a=b HTTP/1.1\r\nHost: mcp.example:8080\r\nAccept: */*\r\nX-Custom:   spaced  \r\n\r\n",
-			"GET /mcp?a=b HTTP/1.1\r\nHost: mcp.example:8080\r\nAccept: */*\r\nX-Custom: spaced\r\n" + forwarded + "X-Forwarded-Host: mcp.example:8080\r\n" + real,
+			"GET /mcp?a=b HTTP/1.1\r\nHost: mcp.example:8080\r\nAccept: */*\r\nX-Custom: spaced\r\n" + forwarded + "X-Forwarded-Host: mcp.example:8080\r\n" + address,
 		},
 		{
 			"hop by hop", "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-Secret\r\nX-Secret: s\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + real,
+			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 		{
 			"forged origin", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-For: 10.9.8.7\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + real,
+			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 		{
 			"absolute", "GET http://other.example/x HTTP/1.1\r\nHost: h\r\n\r\n",
-			"GET /x HTTP/1.1\r\nHost: other.example\r\n" + forwarded + "X-Forwarded-Host: other.example\r\n" + real,
+			"GET /x HTTP/1.1\r\nHost: other.example\r\n" + forwarded + "X-Forwarded-Host: other.example\r\n" + address,
 		},
 		{
 			"h2c", "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + real,
+			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 		{
 			"old", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: " + n.address() + "\r\n" + forwarded + real,
+			"GET / HTTP/1.1\r\nHost: " + n.address() + "\r\n" + forwarded + address,
 		},
 		{
 			"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n0\r\nX-T: 1\r\n\r\n",
-			"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + real,
+			"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
