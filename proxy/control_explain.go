@@ -3,7 +3,6 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +15,7 @@ type Explanation struct {
 	Source   string `json:"source"` // what the client counts as: an IPv4 address or an IPv6 /64
 	Accepted bool   `json:"accepted"`
 	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
-	// Nodes is where it would go: one, or any of several that are equal.
+	// Nodes is where it would go: one, or any of several if chance decides.
 	Nodes []string `json:"nodes"`
 	Why   string   `json:"why"`
 
@@ -140,6 +139,7 @@ func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound 
 		backends[s.Slot] = newBackend(m.board, 0, s)
 	}
 	p := picker{balance: balance}
+	p.begin(m.board.Turns(), 0)
 	list, full := p.candidates(m.board, &backends, without)
 	if bound != board.NoNode && backends[bound] != nil {
 		e.Sticky = backends[bound].name
@@ -162,25 +162,22 @@ func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound 
 	}
 	switch balance {
 	case BalanceSource:
-		e.Nodes = []string{backends[p.pick(list, hashAddr(addr))].name}
+		e.Nodes = []string{backends[rendezvous(list, hashAddr(addr))].name}
 		e.Why = "by the hash of its address (lb.balance: source)"
-		return
-	case BalanceLeastConn:
-		e.Why = "fewest connections for its weight (lb.balance: leastconn)"
-		best := slices.MinFunc(list, func(a, b candidate) int {
-			if lighter(a, b) {
-				return -1
-			}
-			return 1
-		})
-		list = slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return lighter(best, c) })
-	case BalanceRoundRobin:
-		e.Why = "nodes take turns, in every worker for itself (lb.balance: roundrobin)"
 	case BalanceRandom2:
+		for _, c := range list {
+			e.Nodes = append(e.Nodes, name(c))
+		}
 		e.Why = "the less busy of two drawn at random (lb.balance: random2)"
+	case BalanceRoundRobin:
+		e.Why = "it is that node's turn, by weight (lb.balance: roundrobin)"
+	default:
+		e.Why = "fewest connections for its weight, equals in turn (lb.balance: leastconn)"
 	}
-	for _, c := range list {
-		e.Nodes = append(e.Nodes, name(c))
+	if len(e.Nodes) == 0 {
+		list = p.equals(list)
+		p.turns.read(list)
+		e.Nodes = []string{name(list[p.turns.due(list)])}
 	}
 }
 

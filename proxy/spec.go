@@ -90,8 +90,8 @@ type Balance string
 
 // The balancing algorithms. All of them honour weights and skip nodes at their cap.
 const (
-	BalanceLeastConn  Balance = "leastconn"  // the node with the fewest connections
-	BalanceRoundRobin Balance = "roundrobin" // each in turn
+	BalanceLeastConn  Balance = "leastconn"  // the node with the fewest connections for its weight, equals in turn
+	BalanceRoundRobin Balance = "roundrobin" // each in turn, by weight, over all workers
 	BalanceSource     Balance = "source"     // by rendezvous hash of the client's address
 	BalanceRandom2    Balance = "random2"    // the better of two drawn at random
 )

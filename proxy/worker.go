@@ -127,7 +127,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		cell:   b.Worker(s.Worker),
 		master: master,
 	}
-	w.picker.seed(b.Global().Seed + uint64(w.index))
+	w.picker.begin(b.Turns(), b.Global().Seed+uint64(w.index))
 	if err := w.apply(s); err != nil {
 		return nil, err
 	}
