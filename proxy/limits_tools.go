@@ -77,6 +77,6 @@ func headerText(room, value []byte) []byte {
 func (x *exchange) overToolRate(wait time.Duration) denial {
 	c, w := x.client, x.client.w
 	w.cell.Rejects.Add(1)
-	w.limits.violation(w.board.Sources(), c.source, w.loop.Now())
+	w.violation(c.source, w.loop.Now(), "calls of a tool")
 	return denial{reason: board.ReasonMessageRate, status: http.StatusTooManyRequests, text: "this tool is rate limited", wait: wait}
 }
