@@ -71,8 +71,19 @@ func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
 	}
 	if e.enter(m, &spec, &limits) {
 		e.choose(m, spec.Balance, addr, bound, 0)
+		if e.Accepted && e.Connection.WaitMs > 0 && !e.Exempt {
+			e.waits(e.Connection, "connections")
+		}
 	}
 	return e
+}
+
+// tooLong reports that what is over a rate would be held for longer than anything is.
+func tooLong(r RateState, l *limits) bool { return r.WaitMs > float64(l.patience.Milliseconds()) }
+
+// waits tells that a client is held first.
+func (e *Explanation) waits(r RateState, what string) {
+	e.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s_per_second: %d)", r.WaitMs, what, r.PerSecond)
 }
 
 // enter does what worker.mayEnter does.
@@ -119,7 +130,7 @@ func (e *Explanation) refusedByLimits(l *limits) bool {
 		e.refuse(board.ReasonBan, "it is banned until %s", e.BannedUntil.Format(time.TimeOnly))
 	case l.perSource > 0 && e.Connections >= l.perSource:
 		e.refuse(board.ReasonPerSource, "it has %d connections (lb.limits.max_per_source)", e.Connections)
-	case e.Connection.WaitMs > 0:
+	case tooLong(e.Connection, l):
 		e.refuse(board.ReasonRate, "it connects too often (lb.limits.connections_per_second: %d)", e.Connection.PerSecond)
 	default:
 		return false

@@ -142,7 +142,7 @@ func TestExplainRatesOfRequests(t *testing.T) {
 	if want := []ToolState{{"search", RateState{PerSecond: 1}}, {"find", RateState{PerSecond: 5}}}; !slices.Equal(tools, want) {
 		t.Errorf("tools %+v, want %+v", tools, want)
 	}
-	if h := explain("127.0.0.1"); h.Message != (MessageState{RateState{PerSecond: 1000}, ActionReject}) {
+	if h := explain("127.0.0.1"); h.Message != (MessageState{RateState{PerSecond: 1000}, ActionHold}) {
 		t.Errorf("messages %+v", h.Message)
 	}
 	if h := explain("127.0.0.9"); h.Tools[0].WaitMs != 0 {

@@ -176,6 +176,9 @@ const (
 	ActionReject   Action = "reject"   // answer it with JSON-RPC error -32019, on HTTP with status 429
 )
 
+// ActionHold is what MessageState says of ActionDefault over HTTP.
+const ActionHold Action = "hold"
+
 // Ban shuts the newcomers of a source out for a while after Violations within Window: refusals for being
 // over a rate, of which those within a tenth of a second are one. Who was let in before goes on.
 type Ban struct {
