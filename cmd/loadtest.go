@@ -137,6 +137,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 	log := a.log("loadtest")
 	report, err := loadtest.Run(ctx, s, loadtest.Options{
 		System:   loadtest.Live(a.stateDir(), s.Target, limits),
+		StateDir: a.stateDir(), StickyTTL: c.LB.Sticky.TTL,
 		Token:    takeEnv(loadtest.TokenVariable),
 		Version:  readVersion().Version,
 		Log:      log,
@@ -184,7 +185,7 @@ connections until the test is over. Both sides need the same secret in the envir
 %s.`, loadtest.TokenVariable),
 		Example: `  erlmcp loadtest agent --join nats://192.0.2.1:4222 --source-ips 198.51.100.0/24`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Log, o.Token = a.log("agent"), takeEnv(loadtest.TokenVariable)
+			o.Log, o.Token, o.StateDir = a.log("agent"), takeEnv(loadtest.TokenVariable), a.stateDir()
 			if o.Join == "" {
 				err := loadtest.Agent(cmd.Context(), o)
 				if errors.Is(err, prefork.ErrNotChild) {

@@ -20,7 +20,8 @@ type facts struct {
 	target      netip.AddrPort
 	targetError error // target cannot be resolved, reached, or asked
 	targetNode  string
-	sources     sourceRange // the common ones
+	sources     sourceRange // the common ones, those to take first at the beginning
+	usedBefore  int         // of those the plan takes, by load tests that a balancer may still remember
 	sourceError error       // connecting from them fails
 	host        hostFacts
 	seen        Observation

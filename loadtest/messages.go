@@ -27,7 +27,7 @@ type hello struct {
 }
 
 // protocolVersion changes with the messages of this file.
-const protocolVersion = "1"
+const protocolVersion = "2"
 
 type welcome struct {
 	Run   string `json:"run"`

@@ -130,6 +130,10 @@ func (q *requirements) sources(s *Spec, f *facts, p *plan, planError error) {
 		return
 	}
 	q.need("sources", true, fmt.Sprintf("%d (%s)", p.sources, p.shares[0].sources), fmt.Sprintf("%d connections each", p.perSource), "")
+	if f.usedBefore > 0 {
+		q.advise("source_reuse", false, fmt.Sprintf("%d of the addresses were used by an earlier load test", f.usedBefore),
+			"other ones: a sticky balancer keeps them where they were", "use a larger --source-ips, or wait for lb.sticky.ttl")
+	}
 	nodes := max(len(f.seen.serving()), 1)
 	grain := tolerance(s.TolerancePercent, float64(s.Connections)/float64(nodes))
 	q.advise("source_grain", p.perSource <= grain || nodes == 1, fmt.Sprintf("%d connections a source", p.perSource),

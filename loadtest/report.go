@@ -62,8 +62,13 @@ type PlanSummary struct {
 	Agents               int     `json:"agents"`
 	Sources              int     `json:"sources"`
 	ConnectionsPerSource int     `json:"connections_per_source"`
-	RampPerSecond        float64 `json:"ramp_per_second"`
-	PingsPerSecond       float64 `json:"pings_per_second"`
+	// SourceAddresses are those that agents of this machine connect from, "FIRST to LAST"; empty when the kernel
+	// chooses. SourcesUsedBefore of them were used by an earlier run that the balancer may remember.
+	SourceAddresses   string `json:"source_addresses,omitempty"`
+	SourcesUsedBefore int    `json:"sources_used_before,omitempty"`
+
+	RampPerSecond  float64 `json:"ramp_per_second"`
+	PingsPerSecond float64 `json:"pings_per_second"`
 }
 
 // PhaseTime is how long a phase took.

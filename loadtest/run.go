@@ -42,10 +42,14 @@ type Progress struct {
 
 // Options are what a run needs besides its Spec. Zero fields are fine.
 type Options struct {
-	System  System // nil: only the target is known
-	Token   string // for remote agents; empty: a random one
-	Version string
-	Log     *log.Logger
+	System System // nil: only the target is known
+	// StateDir is where runs remember which source addresses they have used; empty: nowhere. StickyTTL is how
+	// long the balancer remembers them.
+	StateDir  string
+	StickyTTL time.Duration
+	Token     string // for remote agents; empty: a random one
+	Version   string
+	Log       *log.Logger
 	// Progress is called from one goroutine, several times a second and at the end of each phase.
 	Progress func(Progress)
 }
@@ -64,7 +68,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 		o.Progress = func(Progress) {}
 	}
 	r := &run{
-		spec: s, system: o.System, log: o.Log, progress: o.Progress,
+		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: usedSourcesIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
 			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Started: time.Now(),
 			Nodes: []NodeResult{}, Preflight: []Requirement{}, // rather [] than null in JSON
@@ -97,6 +101,9 @@ type run struct {
 	progress func(Progress)
 	report   Report
 
+	used      usedSources
+	stickyTTL time.Duration
+
 	facts  facts
 	fault  Fault
 	plan   *plan
@@ -124,7 +131,11 @@ func (r *run) prepare(ctx context.Context) error {
 		for i := range offers {
 			offers[i] = offer{agent: localName(i), connections: r.spec.Connections}
 		}
+		f.sources = r.used.turn(f.sources)
 		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
+		if p != nil {
+			f.usedBefore = r.used.recent(f.sources.slice(0, p.common), r.stickyTTL)
+		}
 		r.report.Preflight = preflight(&r.spec, f, r.fault, p, planError)
 		for _, q := range r.report.Preflight {
 			if !q.OK && !q.Advisory {
@@ -164,6 +175,8 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 	}
 	go r.listen(ctx, fail)
 	defer r.sums()
+	r.noteSources()
+	defer r.noteSources()
 
 	baseline := baselineSourcesOf(&r.facts, r.plan)
 	steps := []struct {
@@ -216,8 +229,24 @@ func (r *run) assemble(ctx context.Context, local int) error {
 		Connections: p.connections, HoldS: seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
 		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
 	}
+	if p.common > 0 {
+		taken := f.sources.slice(0, p.common)
+		r.report.Plan.SourceAddresses, r.report.Plan.SourcesUsedBefore = taken.String(), r.used.recent(taken, r.stickyTTL)
+	}
 	r.report.Generator.Agents = len(p.shares)
 	return nil
+}
+
+// noteSources has the next run take other sources than this one, which is done twice: a run can be killed,
+// and a balancer remembers sources from when it saw them last.
+func (r *run) noteSources() {
+	taken := r.plan.common
+	if b := baselineSourcesOf(&r.facts, r.plan); b.First.IsValid() {
+		taken += b.Count
+	}
+	if err := r.used.note(r.facts.sources.slice(0, taken)); err != nil {
+		r.log.Warn("the next load test may use the same source addresses", "err", err)
+	}
 }
 
 // remotePatience is how long people have to start the agents of other machines.
@@ -292,8 +321,8 @@ func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
 
 // baselineSourcesOf are sources that the run does not use, if there are any.
 func baselineSourcesOf(f *facts, p *plan) sourceRange {
-	if free := f.sources.Count - p.sources; f.sources.First.IsValid() && free > 0 {
-		return f.sources.slice(f.sources.Count-min(free, baselineSources), f.sources.Count)
+	if free := f.sources.Count - p.common; f.sources.First.IsValid() && free > 0 {
+		return f.sources.slice(p.common, p.common+min(free, baselineSources))
 	}
 	return kernelsChoice
 }
