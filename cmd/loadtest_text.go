@@ -54,7 +54,7 @@ func (a *app) explainPreflight(e *loadtest.PreflightError) error {
 	}
 	if e.Unreachable {
 		q := failed[0]
-		return hinted(failf("no MCP server answers at the target: %s", q.Value), "%s", q.Fix)
+		return hinted(failf("%s", q.Value), "%s", q.Fix)
 	}
 	for _, q := range failed[:len(failed)-1] {
 		a.notef("%s: %s, needed: %s", q.Name, q.Value, q.Need)

@@ -100,12 +100,18 @@ func (q *requirements) advise(name string, ok bool, value, need, fix string) {
 }
 
 func (q *requirements) target(s *Spec, f *facts) {
-	value := "answered by " + f.targetNode
-	if f.targetError != nil {
-		value = f.targetError.Error()
+	if e := f.targetError; e != nil {
+		q.need("target", false, e.Error(), "MCP over newline-delimited TCP at "+s.Target, e.fix(&f.seen))
+		return
 	}
-	q.need("target", f.targetError == nil, value, "a node's answer through "+s.Target,
-		"start the system (erlmcp up), let the load test start it (--up), or name another --target")
+	if f.question.names() {
+		q.need("target", true, "answered by "+f.targetNode, "an answer through "+s.Target, "")
+		return
+	}
+	q.need("target", true, "answers "+string(f.question), "an answer through "+s.Target, "")
+	q.advise("node_names", false, "the answers name no node: "+f.nameless,
+		"nodes with the tool "+string(askWhoami)+", which gives their name",
+		"distribution, stickiness and failover are not judged, all else is")
 }
 
 func (q *requirements) agents(s *Spec, f *facts) {
@@ -251,6 +257,10 @@ func (q *requirements) fault(s *Spec, f *facts, fault Fault) {
 	}
 	q.need("fault_control", f.seen.CanBreak, value, "control of the nodes, for --failover "+string(fault),
 		"run the load test where the cluster runs, or leave it out (--failover none)")
+	if !f.question.names() {
+		q.need("failover_names", false, "the answers name no node", "nodes with the tool "+string(askWhoami)+", for --failover "+string(fault),
+			"leave it out (--failover none)")
+	}
 	if name := s.FailoverNode; name != "" && f.seen.CanBreak {
 		q.need("failover_node", slices.Contains(f.seen.serving(), name), "serving: "+strings.Join(f.seen.serving(), ", "), name,
 			"name a node that serves, or none (--failover-node)")

@@ -122,7 +122,7 @@ func (r *run) prepare(ctx context.Context) error {
 		f := &r.facts
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
-			if f.seen.CanBreak && len(f.seen.serving()) > 1 {
+			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.names() {
 				r.fault = FaultKill
 			}
 		}
@@ -131,6 +131,7 @@ func (r *run) prepare(ctx context.Context) error {
 		for i := range offers {
 			offers[i] = offer{agent: localName(i), connections: r.spec.Connections}
 		}
+		r.report.Nameless = f.nameless
 		f.sources = r.used.turn(f.sources)
 		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
 		if p != nil {
@@ -139,7 +140,7 @@ func (r *run) prepare(ctx context.Context) error {
 		r.report.Preflight = preflight(&r.spec, f, r.fault, p, planError)
 		for _, q := range r.report.Preflight {
 			if !q.OK && !q.Advisory {
-				return &PreflightError{r.report.Preflight, f.targetError != nil}
+				return &PreflightError{r.report.Preflight, f.targetError != nil && f.targetError.unreachable()}
 			}
 		}
 		return nil
@@ -189,7 +190,7 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, func(ctx context.Context) error { return r.hold(ctx, local) }},
-		{PhaseSticky, r.spec.StickySample == 0, stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
 		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0, stickyGauge,
@@ -311,7 +312,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 
 // measureBefore notes what the system is like without load.
 func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
-	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, from); err != nil {
+	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, r.facts.question, from); err != nil {
 		return err
 	}
 	r.memory = memoryAvailable()
