@@ -30,6 +30,7 @@ type Report struct {
 	DurationS float64   `json:"duration_s"`
 
 	Checks    []Check       `json:"checks"`
+	Advice    []string      `json:"advice,omitempty"` // what can be done about a verdict that is not a pass
 	Preflight []Requirement `json:"preflight"`
 	Plan      PlanSummary   `json:"plan"`
 	Phases    []PhaseTime   `json:"phases"`

@@ -90,6 +90,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	}
 	r.report.DurationS = seconds(time.Since(r.report.Started))
 	r.report.Checks, r.report.Verdict = judge(&s, &r.report)
+	r.report.Advice = advise(&r.report)
 	return &r.report, nil
 }
 
