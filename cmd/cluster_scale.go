@@ -190,11 +190,16 @@ func (a *app) runningNodes(ctx context.Context, c *config.Config) []topology.Nod
 // have started them elsewhere. It says what that changed, and returns those of the names that the balancer
 // has to find now: not the ones that its own configuration has at another place, of which it warns.
 func (a *app) haveBalancerFollow(ctx context.Context, names []string) (found []string, err error) {
-	r, err := proxy.Connect(a.stateDir()).Reload(ctx)
+	limited, cancel := context.WithTimeout(ctx, balancerPatience)
+	defer cancel()
+	r, err := proxy.Connect(a.stateDir()).Reload(limited)
 	if errors.Is(err, control.ErrNotRunning) {
 		return nil, nil
 	}
 	if err != nil {
+		if s, e := a.balancerStats(ctx); errors.Is(e, control.ErrNotRunning) || e == nil && s.State != proxy.StateRunning {
+			return nil, nil // it is about to end
+		}
 		return nil, hinted(fmt.Errorf("lb does not follow the nodes: %w", err), "erlmcp lb reload, when that is put right")
 	}
 	if len(r.Changed) > 0 {
