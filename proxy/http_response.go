@@ -67,6 +67,9 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()
 	}
+	if x.departNow() {
+		return len(p)
+	}
 	x.patience()
 	return consumed
 }
