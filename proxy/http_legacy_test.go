@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,10 +24,12 @@ import (
 // event of the given data, and answers what is posted there with its name on that stream. It takes
 // nothing that names no stream of its own.
 func startLegacy(t testing.TB, name, preamble, endpoint string) (address string) {
-	said := make(chan string, 8)
-	id := "of-" + name
+	var streams sync.Map // of chan string, by their ids
+	var last atomic.Int64
 	return startSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
+			id, said := fmt.Sprintf("%s-%d", name, last.Add(1)), make(chan string, 8)
+			streams.Store(id, said)
 			w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 			_, _ = io.WriteString(w, preamble+"event: endpoint\ndata: "+strings.NewReplacer("ID", id, "HOST", r.Host).Replace(endpoint)+"\n\n")
 			for {
@@ -38,11 +42,13 @@ func startLegacy(t testing.TB, name, preamble, endpoint string) (address string)
 				}
 			}
 		}
-		if !strings.HasSuffix(r.URL.RequestURI(), id) {
-			http.Error(w, "no such session: "+r.URL.RequestURI(), http.StatusNotFound)
+		uri := r.URL.RequestURI()
+		said, ok := streams.Load(uri[strings.LastIndexAny(uri, "=/")+1:])
+		if !ok {
+			http.Error(w, "no such session: "+uri, http.StatusNotFound)
 			return
 		}
-		said <- fmt.Sprintf(`{"from":%q}`, name)
+		said.(chan string) <- fmt.Sprintf(`{"from":%q}`, name)
 		w.WriteHeader(http.StatusAccepted)
 	})
 }
