@@ -76,6 +76,15 @@ func (b *bench) stream(method, version, say string) (body io.ReadCloser, c *clie
 	return resp.Body, c
 }
 
+// underWay waits until the node has so many connections and requests.
+func (b *bench) underWay(connections, requests uint64) {
+	b.t.Helper()
+	b.eventually("all to be at the node", func() bool {
+		t := b.board.NodeTotals(0)
+		return t.Total == connections && t.Requests == requests && t.Active == int64(connections)
+	})
+}
+
 // wantReason asserts why the lines of an access log say their requests ended, and that each was counted.
 func (b *bench) wantReason(path string, reason board.Reason, lines int) {
 	b.t.Helper()
@@ -312,7 +321,7 @@ func TestDrainCutsWhatIsLeft(t *testing.T) {
 	silent.say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
 	relay := b.dial("")
 	relay.say("x")
-	b.eventually("all to be at the node", func() bool { return b.board.NodeActive(0) == 5 && b.cell.Requests.Load() == 4 })
+	b.underWay(5, 4)
 	b.on(func() { b.drain(time.Millisecond) })
 	if rest, err := io.ReadAll(whole); err != nil || len(rest) > 0 {
 		t.Errorf("between events: %q, %v", rest, err)
@@ -339,7 +348,7 @@ func TestCutsByANodeThatGoesDown(t *testing.T) {
 	silent.say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
 	relay := b.dial("")
 	relay.say("x")
-	b.eventually("all to be at the node", func() bool { return b.board.NodeActive(0) == 4 && b.cell.Requests.Load() == 3 })
+	b.underWay(4, 3)
 	b.on(func() { b.board.SetNodeState(0, board.Down, time.Now()); b.syncNodes() })
 	if _, err := io.ReadAll(whole); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the stream looks whole: %v", err)
@@ -399,12 +408,12 @@ func TestCutsByClients(t *testing.T) {
 			_, half := b.stream("POST", "HTTP/1.1", halfEvent)
 			body := b.visit() // of which there is only a half
 			body.say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{")
-			b.eventually("the request to be at the node", func() bool { return b.board.NodeActive(0) == 3 })
+			b.underWay(3, 3)
 			leaving, lines := []*client{get, body}, 2
 			if name == "reset" { // one that only ends its stream may still want the rest
 				relay := b.dial("")
 				relay.say("x")
-				b.eventually("the relay", func() bool { return b.board.NodeActive(0) == 4 })
+				b.underWay(4, 3)
 				leaving, lines = append(leaving, half, relay), 4
 			}
 			for _, c := range leaving {

@@ -344,7 +344,7 @@ func FuzzEndpointFilter(f *testing.F) {
 		if len(stream) <= maxEndpointEvent && !bytes.Equal(one, two) {
 			t.Fatalf("%q and %q, cut at %d", one, two, at)
 		}
-		if len(one) > len(stream)+len("/~")+affinity.TagLen || len(one) < len(stream) && !bytes.Contains(stream, []byte("//")) && !bytes.Contains(stream, []byte("#")) {
+		if len(one) > len(stream)+len("/.~")+affinity.TagLen || len(one) < len(stream) && !bytes.Contains(stream, []byte("//")) && !bytes.Contains(stream, []byte("#")) {
 			t.Fatalf("%d bytes of %d", len(one), len(stream))
 		}
 	})

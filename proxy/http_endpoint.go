@@ -137,6 +137,8 @@ func hereURI(uri []byte) []byte {
 		return []byte("/")
 	case rest[end] == '?':
 		return append([]byte("/"), rest[end:]...)
+	case bytes.HasPrefix(rest[end:], []byte("//")): // no authority (section 4.2)
+		return append([]byte("/."), rest[end:]...)
 	}
 	return rest[end:]
 }

@@ -212,6 +212,9 @@ func FuzzHereURI(f *testing.F) {
 	} {
 		f.Add(uri)
 	}
+	if got := string(hereURI([]byte("http://h//x"))); got != "/.//x" {
+		f.Errorf("//x became %q", got)
+	}
 	base := &url.URL{Scheme: "http", Host: "balancer", Path: "/sse"}
 	f.Fuzz(func(t *testing.T, uri string) {
 		want, err := url.Parse(uri)
@@ -222,8 +225,8 @@ func FuzzHereURI(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q became %q: %v", uri, hereURI([]byte(uri)), err)
 		}
-		if want.Host == "" && want.Scheme != "" {
-			return // a URI of no server
+		if want.Host == "" && (want.Scheme != "" || strings.HasPrefix(uri, "//")) || strings.HasPrefix(want.Path, "//") {
+			return // a URI of no server, or one that the library reads in its own way
 		}
 		want.Scheme, want.Host, want.User, want.Fragment, want.RawFragment = base.Scheme, "", nil, "", ""
 		resolved := base.ResolveReference(&url.URL{Path: want.Path, RawPath: want.RawPath, RawQuery: want.RawQuery, ForceQuery: want.ForceQuery})
