@@ -267,7 +267,7 @@ func (c *httpClient) rest() {
 	default:
 		c.state, c.seen = reading, 0
 		if c.owed = c.conn.Pending() > 0; c.owed {
-			c.within(w.spec.Timeouts.Idle)
+			c.within(w.spec.Timeouts.Send)
 		} else {
 			c.within(w.spec.Timeouts.Keepalive)
 		}
@@ -408,8 +408,14 @@ func (c *httpClient) greeted(p []byte) (consumed int) {
 
 // OnDrained lets the node speak on, or the client ask on.
 func (c *httpClient) OnDrained(*reactor.Conn) {
-	if c.x != nil && c.x.node != nil {
-		c.x.node.conn.Resume()
+	if x := c.x; x != nil && x.node != nil {
+		x.node.conn.Resume()
+		switch {
+		case x.tunnel:
+			x.tunnelPatience()
+		case x.headed:
+			x.patience()
+		}
 	}
 	switch c.state {
 	case reading:
@@ -447,6 +453,7 @@ func (c *httpClient) OnClose(*reactor.Conn, error) {
 	w := c.w
 	w.open--
 	if c.x != nil {
+		c.x.left()
 		c.x.end()
 	}
 	w.loop.Cancel(&c.timer)
@@ -484,7 +491,7 @@ func (w *worker) displaceHTTP(from *port) {
 		if x.node.opened {
 			from.backend.flow.Displaced.Add(1)
 		}
-		x.lost(board.ReasonNodeLost)
+		x.lost(board.ReasonNodeDown)
 	}
 }
 

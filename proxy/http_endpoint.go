@@ -13,10 +13,10 @@ const maxEndpointEvent = 8 << 10
 // post (MCP 2024-11-05, Transports, HTTP with SSE):
 //
 //	event: endpoint
-//	data: /mcp/sse?sessionid=X  ─▶  data: /mcp/sse?sessionid=X~TAG
+//	data: /messages?sessionId=X  ─▶  data: /messages?sessionId=X~TAG
 //
-// It holds an event back until it is whole; comments in front pass. Anything unexpected passes as it
-// is.
+// It holds an event back until it is whole, or cannot be the one any more; comments in front pass.
+// Anything unexpected passes as it is.
 type endpointFilter struct {
 	held []byte
 	line int // where the current line of held begins
@@ -24,13 +24,16 @@ type endpointFilter struct {
 }
 
 // next appends to dst what of data, the next piece of the stream, can be sent.
-func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, node int) []byte {
+func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, at affinity.Place) []byte {
 	if f.done {
 		return append(dst, data...)
 	}
 	f.held = append(f.held, data...)
 	for !f.done {
 		rest := f.held[f.line:]
+		if holdsMessage(rest) {
+			return f.flush(dst)
+		}
 		size, next := cutLine(rest)
 		if next == 0 || size > 0 && next == len(rest) && rest[next-1] == '\r' { // an LF may belong to it
 			if len(f.held) > maxEndpointEvent {
@@ -39,15 +42,35 @@ func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, node int) [
 			return dst
 		}
 		if size > 0 {
+			if name, value := cutField(rest[:size]); string(name) == "event" && string(value) != "endpoint" {
+				return f.flush(dst)
+			}
 			f.line += next
 			continue
 		}
 		event := f.held[:f.line+next]
-		dst, f.done = tagEndpoint(dst, event, ring, node)
+		dst, f.done = tagEndpoint(dst, event, ring, at)
 		f.held = f.held[len(event):]
 		f.line = 0
 	}
 	return f.flush(dst)
+}
+
+// holds reports whether a part of an event is held back.
+func (f *endpointFilter) holds() bool { return f != nil && len(f.held) > 0 }
+
+// holdsMessage reports whether the line that p begins with is the data of a JSON-RPC message, which is
+// no URI.
+func holdsMessage(p []byte) bool {
+	value, ok := bytes.CutPrefix(p, []byte("data:"))
+	value = bytes.TrimPrefix(value, []byte(" "))
+	return ok && len(value) > 0 && (value[0] == '{' || value[0] == '[')
+}
+
+// cutField splits a line into the name of the field and its value.
+func cutField(line []byte) (name, value []byte) {
+	name, value, _ = bytes.Cut(line, []byte(":"))
+	return name, bytes.TrimPrefix(value, []byte(" "))
 }
 
 // cutLine returns the length of the line that p begins with, and where the next begins, 0 if p ends
@@ -71,15 +94,14 @@ func (f *endpointFilter) flush(dst []byte) []byte {
 }
 
 // tagEndpoint appends one event, tagged if it is the one. last is false for one that says nothing.
-func tagEndpoint(dst, event []byte, ring *affinity.Ring, node int) (out []byte, last bool) {
+func tagEndpoint(dst, event []byte, ring *affinity.Ring, place affinity.Place) (out []byte, last bool) {
 	var isEndpoint bool
 	var uri []byte
 	data, at, start := 0, 0, 0 // data fields, where uri is, where the line is
 	for start < len(event) {
 		size, next := cutLine(event[start:])
 		text := event[start : start+size]
-		name, value, _ := bytes.Cut(text, []byte(":"))
-		value = bytes.TrimPrefix(value, []byte(" "))
+		name, value := cutField(text)
 		switch string(name) {
 		case "event":
 			isEndpoint = string(value) == "endpoint"
@@ -93,6 +115,30 @@ func tagEndpoint(dst, event []byte, ring *affinity.Ring, node int) (out []byte, 
 		return append(dst, event...), data > 0
 	}
 	dst = append(dst, event[:at]...)
-	dst = ring.AppendEndpoint(dst, uri, node)
+	dst = ring.AppendEndpoint(dst, hereURI(uri), place)
 	return append(dst, event[at+len(uri):]...), true
+}
+
+// hereURI is uri without scheme, authority and fragment (RFC 3986 section 3): the client shall post to
+// where it is, whatever the node takes for its own address, and would refuse another origin.
+func hereURI(uri []byte) []byte {
+	uri, _, _ = bytes.Cut(uri, []byte("#"))
+	rest := uri
+	if scheme := bytes.IndexByte(uri, ':'); scheme > 0 && !bytes.ContainsAny(uri[:scheme], "/?") {
+		rest = uri[scheme+1:]
+	}
+	rest, ok := bytes.CutPrefix(rest, []byte("//"))
+	if !ok {
+		return uri // it names no authority
+	}
+	end := bytes.IndexAny(rest, "/?")
+	switch {
+	case end < 0:
+		return []byte("/")
+	case rest[end] == '?':
+		return append([]byte("/"), rest[end:]...)
+	case bytes.HasPrefix(rest[end:], []byte("//")): // no authority (section 4.2)
+		return append([]byte("/."), rest[end:]...)
+	}
+	return rest[end:]
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -64,25 +65,58 @@ func (x *exchange) follow(data []byte) {
 
 // patience begins anew, as something of the response, or of the request behind it, has passed.
 func (x *exchange) patience() {
-	c, w := x.client, x.client.w
-	wait := w.spec.Timeouts.Idle
-	if x.events {
-		x.alive = w.loop.Now()
-		if every := w.spec.HTTP.SSEKeepalive; every > 0 {
-			wait = every
-		}
+	c := x.client
+	if x.departs {
+		return
 	}
-	c.within(wait)
+	x.alive = c.w.loop.Now()
+	if c.w.draining && x.endless() {
+		x.depart()
+		return
+	}
+	limit, _ := x.limit()
+	c.within(sooner(limit, x.commentEvery()))
 }
 
-// silent goes on with an event stream in which nothing has passed for a while. One that can be kept
-// alive is, for as long as its client takes the comments: they do not show that the node lives, but
-// checks do. A stream in the middle of an event, or that the client does not take, is subject to the
-// idle timeout like any other response.
+// limit is for how long nothing may pass, and what it is then; 0 is for ever.
+func (x *exchange) limit() (time.Duration, board.Reason) {
+	c, t := x.client, &x.client.w.spec.Timeouts
+	switch {
+	case c.conn.Pending() > 0:
+		return sooner(t.Send, t.Idle), board.ReasonUntaken
+	case x.nodeEnded: // what holds this open is the client alone
+		return sooner(t.Keepalive, t.Idle), board.ReasonIdle
+	}
+	return t.Idle, board.ReasonIdle
+}
+
+// commentEvery is how often a silent event stream gets a comment; 0 is never.
+func (x *exchange) commentEvery() time.Duration {
+	if x.events {
+		return x.client.w.spec.HTTP.SSEKeepalive
+	}
+	return 0
+}
+
+// sooner is the shorter of two times, of which 0 is for ever.
+func sooner(a, b time.Duration) time.Duration {
+	if a <= 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// silent goes on with a response in which nothing has passed for a while. An event stream can be kept
+// alive for as long as its client takes the comments: they do not show that the node lives, but checks
+// do. One in the middle of an event, or that the client does not take, cannot.
 func (x *exchange) silent() {
 	c, w := x.client, x.client.w
-	now, every, idle := w.loop.Now(), w.spec.HTTP.SSEKeepalive, w.spec.Timeouts.Idle
-	if every > 0 && x.place == betweenEvents && c.conn.Pending() == 0 {
+	if x.departs {
+		x.departNow() // or when its event is whole
+		return
+	}
+	now, every := w.loop.Now(), x.commentEvery()
+	if every > 0 && x.place == betweenEvents && !x.filter.holds() && c.conn.Pending() == 0 {
 		x.alive = now
 		out := x.frame(w.scratch[:0], []byte(keepaliveComment))
 		w.scratch = out[:0]
@@ -90,17 +124,14 @@ func (x *exchange) silent() {
 		c.within(every)
 		return
 	}
-	if idle <= 0 {
+	limit, reason := x.limit()
+	left := time.Duration(x.alive + int64(limit) - now)
+	switch {
+	case limit <= 0:
 		c.within(every)
-		return
+	case left <= 0:
+		x.cutOff(reason)
+	default:
+		c.within(sooner(left, every))
 	}
-	left := time.Duration(x.alive + int64(idle) - now)
-	if left <= 0 {
-		x.breakOff()
-		return
-	}
-	if every > 0 {
-		left = min(left, every)
-	}
-	c.within(left)
 }

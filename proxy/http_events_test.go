@@ -88,7 +88,7 @@ func keptAlive(t *testing.T, version string) {
 		}
 	}
 	read(keepaliveComment + keepaliveComment) // in front of the first event
-	pieces <- "data: one\n"
+	pieces <- "data: {1}\n"
 	for first := make([]byte, 1); ; read(keepaliveComment[1:]) { // comments that were under way
 		if _, err := io.ReadFull(resp.Body, first); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func keptAlive(t *testing.T, version string) {
 			break
 		}
 	}
-	read("ata: one\n")
+	read("ata: {1}\n")
 	time.Sleep(60 * time.Millisecond) // long enough for a comment that must not come
 	pieces <- "\n"
 	read("\n" + keepaliveComment)
@@ -110,9 +110,9 @@ func TestKeptAliveStreamsAreNotIdle(t *testing.T) {
 		name, kind, said string
 		alive            bool
 	}{
-		{"events", "text/event-stream", "data: x\n\n", true},
-		{"half an event", "text/event-stream", "data: x\n", false},
-		{"text", "text/plain", "data: x\n\n", false},
+		{"events", "text/event-stream", "data: {}\n\n", true},
+		{"half an event", "text/event-stream", "data: {}\n", false},
+		{"text", "text/plain", "data: {}\n\n", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"net/http"
 	"time"
 
@@ -35,8 +36,9 @@ type exchange struct {
 
 	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
-	alive    int64           // of an event stream: when something passed last, or the client took a comment
+	alive    int64           // of a response: when something passed last, or the client took a comment
 	frames   frameScanner    // of a tunnel, from the client
+	heard    frameScanner    // likewise, from the node
 	resumeAt int64           // of a tunnel: when its client may be read again, 0 = it may
 	zip      *zipper         // of the response's body; else nil
 	interims uint8
@@ -74,10 +76,12 @@ type exchange struct {
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
 	tunnel    bool
+	nodeEnded bool // of a tunnel: nothing comes from the node any more
 	varies    bool // another client may get the body in another coding
 	zipped    bool // the client gets it, or the head it has, compressed
 	events    bool // the response is an event stream that comments can be put into
 	afterCR   bool // of it
+	departs   bool // it is to end between two events, once the client's patience is over
 }
 
 // maxInterims bounds the interim responses of a node to one request.
@@ -173,6 +177,9 @@ func (x *exchange) free() {
 // finish ends an exchange whose response is complete.
 func (x *exchange) finish() {
 	c, n := x.client, x.node
+	if c.ended && x.endless() {
+		c.w.countCut(x.access, board.ReasonClientGone) // and the node has ended the stream for that
+	}
 	x.leave()
 	x.node, n.x = nil, nil
 	if x.nodeKeeps && x.complete && !c.ended {
@@ -194,9 +201,7 @@ func (x *exchange) finish() {
 func (x *exchange) refuse(no denial) {
 	c := x.client
 	if x.headed {
-		c.w.cell.Refused[no.reason].Add(1)
-		x.access.refused(no.reason)
-		x.breakOff()
+		x.cutOff(no.reason)
 		return
 	}
 	x.dropNode()
@@ -237,12 +242,14 @@ func (x *exchange) lost(reason board.Reason) {
 	switch {
 	case !n.opened:
 		x.elsewhere()
-	case x.tunnel:
-		x.breakTunnel()
-	case x.headed:
-		c.w.cell.Refused[reason].Add(1)
-		x.access.refused(reason)
-		x.breakOff()
+	case x.tunnel && x.closing():
+		x.end()
+		c.part()
+	case x.tunnel, x.headed:
+		if c.ended && reason == board.ReasonNodeLost {
+			reason = board.ReasonClientGone // which the node was told, and has left too
+		}
+		x.cutOff(reason)
 	case x.kept > 0 && n.used:
 		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
 		x.retry()
@@ -297,10 +304,8 @@ func (x *exchange) expired() {
 	switch {
 	case x.node == nil:
 		c.conn.Close()
-	case x.events:
-		x.silent()
 	case x.headed:
-		x.breakOff()
+		x.silent()
 	case !x.complete && !c.conn.Paused():
 		x.refuse(denial{reason: board.ReasonSlow, status: http.StatusRequestTimeout, text: "the request body did not come in time"})
 	default:
@@ -314,6 +319,10 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	x.port.answered()
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
 	x.access.sent(len(p))
+	for scanned := 0; scanned < len(p); {
+		n, _, _ := x.heard.next(p[scanned:], math.MaxUint64)
+		scanned += n
+	}
 	c.conn.Send(p)
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()

@@ -144,7 +144,7 @@ func untagged(text []byte) []byte { return text[:len(text)-affinity.TagLen-1] }
 // wantsCookie reports whether the client shall come back to the node for no other reason than that it
 // was here.
 func (x *exchange) wantsCookie() bool {
-	return x.kind == plainHTTP && !x.stateless && !x.session && int(x.cookie) != x.backend.slot
+	return x.kind == plainHTTP && !x.stateless && !x.session && !x.endpoint && int(x.cookie) != x.backend.slot
 }
 
 // appendInterim appends the head of a response that another one follows.

@@ -264,7 +264,7 @@ func (n *httpNode) OnEOF(*reactor.Conn) {
 		n.pool.remove(n)
 		n.conn.Close()
 	case x.tunnel:
-		x.client.conn.CloseWrite() // both are closed once the client has ended too
+		x.tunnelEnded()
 	case x.headed && x.out.End() == nil:
 		x.ended()
 	default:

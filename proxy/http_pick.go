@@ -79,14 +79,23 @@ func (w *worker) pinnedTo(x *exchange, r requestHead) (slot int, ok bool) {
 	if string(r.Method) != "POST" {
 		return affinity.Unknown, false
 	}
-	_, slot, ok = ring.Endpoint(*endOfTarget(r))
-	if slot == affinity.Unknown && x.kind != legacySSE {
-		return slot, false // it only looks like a tag
-	}
-	if ok {
+	_, at, ok := ring.Endpoint(*endOfTarget(r))
+	switch {
+	case !ok:
+		return affinity.Unknown, false
+	case at.Node == affinity.Unknown:
+		x.endpoint = x.kind == legacySSE // elsewhere it only looks like a tag
+	case at.Plain:
+		x.endpoint, x.kind = true, plainHTTP
+	default:
 		x.endpoint, x.kind = true, legacySSE
 	}
-	return slot, ok
+	return at.Node, x.endpoint
+}
+
+// servedAt is where the node serves x.
+func (x *exchange) servedAt() affinity.Place {
+	return affinity.Place{Node: x.backend.slot, Plain: x.port.transport == board.HTTP}
 }
 
 // endOfTarget is where the tag of an endpoint is.

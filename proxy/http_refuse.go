@@ -40,6 +40,10 @@ func denialOf(reason board.Reason, wait time.Duration) denial {
 		r.status, r.text = http.StatusBadGateway, "the node answered with something that is not HTTP"
 	case board.ReasonNodeLost:
 		r.status, r.text = http.StatusBadGateway, "the node closed the connection before it answered"
+	case board.ReasonNodeDown:
+		r.status, r.text = http.StatusBadGateway, "the node went down before it answered"
+	case board.ReasonDrain:
+		r.status, r.text = http.StatusBadGateway, "the balancer stopped before the node answered"
 	case board.ReasonNodeTimeout:
 		r.status, r.text = http.StatusGatewayTimeout, "the node did not answer in time"
 	default:

@@ -90,7 +90,8 @@ func (x *exchange) classify(r *http1.Request) {
 	x.keep = r.KeepAlive
 	x.bare = string(r.Method) == "HEAD"
 	get := string(r.Method) == "GET"
-	x.replayable = r.Body == http1.NoBody && (get || x.bare || string(r.Method) == "OPTIONS")
+	empty := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length == 0
+	x.replayable = empty && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
 	x.zips, x.weak = acceptsGzip(r), showsWeakTag(r)

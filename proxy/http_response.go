@@ -67,6 +67,9 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()
 	}
+	if x.departNow() {
+		return len(p)
+	}
 	x.patience()
 	return consumed
 }
@@ -112,9 +115,10 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	return x.appendResponse(out, r)
 }
 
-// opensLegacyStream reports whether the response begins with an endpoint that has to be tagged.
+// opensLegacyStream reports whether the response may begin with an endpoint, which has to be tagged
+// then. Any path may lead to such a stream.
 func (x *exchange) opensLegacyStream(r *http1.Response) bool {
-	return x.kind == legacySSE && r.Status == 200 && x.client.w.spec.Sticky.MCPSession && !x.stateless && x.events
+	return x.events && x.replayable && !x.bare && r.Status == 200 && !x.stateless && !x.session && x.client.w.spec.Sticky.MCPSession
 }
 
 func (x *exchange) count(status int) {
@@ -167,7 +171,7 @@ func (x *exchange) frame(out, data []byte) []byte {
 
 // filtered is what can be sent of an event stream's beginning.
 func (x *exchange) filtered(data []byte) []byte {
-	data = x.filter.next(nil, data, x.client.w.http.ring, x.backend.slot)
+	data = x.filter.next(nil, data, x.client.w.http.ring, x.servedAt())
 	if x.filter.done {
 		x.filter = nil
 	}

@@ -113,6 +113,8 @@ func (c *client) ended() {
 
 func (b *bench) refused(r board.Reason) uint64 { return b.cell.Refused[r].Load() }
 
+func (b *bench) cuts(r board.Reason) uint64 { return b.cell.Cut[r].Load() }
+
 func TestRequestAsTheNodeGetsIt(t *testing.T) {
 	heads := make(chan string, 1)
 	n := startNode(t, "", func(c *net.TCPConn) {

@@ -25,12 +25,14 @@ type frameScanner struct {
 	inside  bool  // in a frame, behind its length
 	last    bool  // the frame ends a message
 	lost    bool  // the stream is not looked at any more
+	closing bool  // a Close frame has begun: nothing may follow it
 }
 
 const (
 	frameFin     = 0x80
 	frameOpcode  = 0x0f
 	frameControl = 0x08 // this bit of the opcode
+	frameClose   = 0x08 // the opcode
 	frameMasked  = 0x80
 )
 
@@ -72,6 +74,9 @@ func (s *frameScanner) next(p []byte, limit uint64) (n int, end, tooLong bool) {
 	return n, false, false
 }
 
+// between reports whether a frame can be put in.
+func (s *frameScanner) between() bool { return !s.lost && !s.inside && s.have == 0 }
+
 // begin begins a frame if its head is whole but for the mask.
 func (s *frameScanner) begin() {
 	if s.have < 2 {
@@ -97,6 +102,7 @@ func (s *frameScanner) begin() {
 		return
 	}
 	s.inside, s.left = true, length
+	s.closing = s.closing || opcode == frameClose
 	s.skip = s.head[1] & frameMasked >> 5 // 4 or 0
 	s.last = fin && !control
 	if !control {
@@ -121,8 +127,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 		k, end, tooLong := x.frames.next(p[consumed:], uint64(w.maxMessage))
 		consumed += k
 		if tooLong {
-			w.cell.Refused[board.ReasonTooLarge].Add(1)
-			x.breakTunnel()
+			x.cutOff(board.ReasonTooLarge)
 			return len(p)
 		}
 		if end {
@@ -150,13 +155,6 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	return consumed
 }
 
-// breakTunnel ends both connections, the client's once it has taken what there is for it.
-func (x *exchange) breakTunnel() {
-	c := x.client
-	x.dropNode()
-	c.flushOut()
-}
-
 // tunnelPatience begins anew, as something has passed through the tunnel. While the client is
 // throttled it is not idle.
 func (x *exchange) tunnelPatience() {
@@ -165,7 +163,24 @@ func (x *exchange) tunnelPatience() {
 		c.within(max(time.Duration(x.resumeAt-w.loop.Now()), time.Nanosecond))
 		return
 	}
-	c.within(w.spec.Timeouts.Idle)
+	x.alive = w.loop.Now()
+	limit, _ := x.limit()
+	c.within(limit)
+}
+
+// closing reports whether the tunnel comes to its end by itself.
+func (x *exchange) closing() bool { return x.nodeEnded || x.frames.closing || x.heard.closing }
+
+// tunnelEnded passes the end of the node's stream on: both connections are closed once the client has
+// ended its own too.
+func (x *exchange) tunnelEnded() {
+	c := x.client
+	if !c.ended && !x.closing() {
+		c.w.countCut(x.access, board.ReasonNodeLost)
+	}
+	x.nodeEnded = true
+	c.conn.CloseWrite()
+	x.tunnelPatience()
 }
 
 // readTunnel reads the client on, unless it has to wait for its rate or its node.
@@ -177,8 +192,8 @@ func (x *exchange) readTunnel() {
 
 // tunnelExpired ends a tunnel in which nothing happens, or a throttle.
 func (x *exchange) tunnelExpired() {
-	if x.resumeAt == 0 || x.node == nil {
-		x.client.conn.Close()
+	if x.resumeAt == 0 {
+		x.silent()
 		return
 	}
 	x.resumeAt = 0

@@ -17,7 +17,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // Labels: node and address name a node (a node that moved has two addresses for a while), worker is
-// the number of a worker process, reason one of those in RefusedStats.
+// the number of a worker process, reason one of those in RefusedStats or CutStats.
 var (
 	descInfo       = describe("info", "The balancer's version, value 1.", "version")
 	descStart      = describe("start_time_seconds", "When the balancer started, in seconds since 1970.")
@@ -27,6 +27,7 @@ var (
 	descActive     = describe("connections", "Clients connected.")
 	descMax        = describe("connections_max", "Clients that may be connected at a time.")
 	descRefused    = describe("refused_connections_total", "Clients turned away, and HTTP requests not answered by a node.", "reason")
+	descCut        = describe("cut_total", "Responses, event streams, WebSockets and TCP connections that ended before their end.", "reason")
 	descRequests   = describe("http_requests_total", "HTTP requests of clients.")
 	descResponses  = describe("http_responses_total", "HTTP responses to clients, by the class of their status.", "class")
 	descMethods    = describe("http_requests_by_mcp_method_total", "HTTP POST requests forwarded, by their MCP method.", "method")
@@ -90,6 +91,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(descActive, float64(s.Connections.Active))
 	e.gauge(descMax, float64(s.Connections.Max))
 	s.Refused.each(func(reason string, n uint64) { e.counter(descRefused, n, reason) })
+	s.Cut.each(func(reason string, n uint64) { e.counter(descCut, n, reason) })
 	e.counter(descRequests, s.HTTP.Requests)
 	for i, n := range s.HTTP.Responses.each() {
 		e.counter(descResponses, n, statusClasses[i])

@@ -36,6 +36,7 @@ type pair struct {
 	ends       uint8 // connections attached and not yet closed
 	nodeFull   bool  // the node takes no more: the client is not read
 	clientFull bool  // the client takes no more answers: likewise
+	spoken     bool  // the client has said something
 	midLine    bool  // the last byte passed to the client did not end a line
 	held       bool  // counted on the board
 	lingers    bool  // counted in worker.lingering
@@ -188,7 +189,7 @@ func (w *worker) displace(from *port) {
 			continue
 		}
 		b.flow.Displaced.Add(1)
-		p.close()
+		p.cutOff(board.ReasonNodeDown)
 	}
 }
 

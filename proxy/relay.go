@@ -33,7 +33,7 @@ func (p *pair) fromClient(data []byte) (consumed int) {
 	if p.backend == nil {
 		return len(data) // the node is done with this client
 	}
-	p.lastActive = p.w.loop.Now()
+	p.lastActive, p.spoken = p.w.loop.Now(), true
 	for consumed < len(data) && p.state == relaying && !p.client.Paused() {
 		consumed += p.passOn(data[consumed:])
 	}
@@ -57,7 +57,7 @@ func (p *pair) passOn(data []byte) (consumed int) {
 		p.answer(v.answer)
 	}
 	if v.tooLong {
-		p.access.refused(board.ReasonTooLarge)
+		w.countCut(p.access, board.ReasonTooLarge)
 		p.dismiss(mcp.AppendError(nil, nil, mcp.CodeInvalidRequest, "message longer than "+w.spec.MaxMessage.String()))
 		return len(data)
 	}
@@ -82,6 +82,7 @@ func (p *pair) answer(lines []byte) {
 	if p.waiting() || p.client.Pending() > 0 {
 		p.clientFull = true
 		p.client.Pause()
+		p.schedule()
 	}
 }
 
@@ -105,6 +106,7 @@ func (p *pair) readClient() {
 // OnDrained lets the node speak on, and the client too.
 func (c *clientEnd) OnDrained(*reactor.Conn) {
 	p := (*pair)(c)
+	p.lastActive = p.w.loop.Now()
 	p.node.Resume()
 	p.answered()
 }
@@ -124,7 +126,7 @@ func (c *clientEnd) OnEOF(*reactor.Conn) {
 	switch {
 	case p.state == dismissed || p.state == flushing: // closes by itself once it has everything
 	case p.state != relaying:
-		p.close()
+		p.cutOff(board.ReasonClientGone)
 	case p.nodeEOF:
 		p.close()
 	default:
@@ -133,8 +135,15 @@ func (c *clientEnd) OnEOF(*reactor.Conn) {
 }
 
 // OnClose ends the pair with its client.
-func (c *clientEnd) OnClose(_ *reactor.Conn, _ error) {
+func (c *clientEnd) OnClose(_ *reactor.Conn, err error) {
 	p := (*pair)(c)
+	switch {
+	case p.backend == nil || p.nodeEOF: // it is over already
+	case p.w.ending:
+		p.w.countCut(p.access, board.ReasonDrain)
+	case err != nil:
+		p.w.countCut(p.access, board.ReasonClientGone)
+	}
 	p.release()
 	p.node.Close()
 	p.gone()
@@ -155,6 +164,7 @@ func (n *nodeEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
 	p.toClient(data)
 	if p.client.Pending() > 0 {
 		p.node.Pause()
+		p.schedule()
 	}
 	return len(data)
 }
@@ -197,8 +207,13 @@ func (n *nodeEnd) OnEOF(*reactor.Conn) {
 			b.line().lives() // the kernel would not end this one for a frozen process
 		}
 		p.release()
-	} else if p.backend != nil {
-		p.w.suspect(p.backend.line(), SuspectClosed, false)
+	} else {
+		if p.backend != nil {
+			p.w.countCut(p.access, board.ReasonNodeLost)
+			p.w.suspect(p.backend.line(), SuspectClosed, false)
+		}
+		p.lastActive = p.w.loop.Now()
+		p.schedule()
 	}
 	p.client.CloseWrite()
 	if p.waiting() { // for the end of a line that will not come
@@ -222,6 +237,7 @@ func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
 	}
 	if err != nil && p.backend != nil && !p.nodeEOF { // after its own end it may reset who still speaks
 		p.backend.flow.Resets.Add(1)
+		p.w.countCut(p.access, board.ReasonNodeLost)
 		p.w.suspect(p.backend.line(), SuspectReset, true)
 	}
 	p.release()
@@ -241,19 +257,30 @@ func (p *pair) tick() {
 		p.lastActive = now // it was not the client who kept silent
 		p.readClient()
 	}
-	if idle := p.w.spec.Timeouts.Idle; idle > 0 && p.resumeAt == 0 && now-p.lastActive >= int64(idle) {
-		p.close()
+	if limit, reason := p.limit(); limit > 0 && p.resumeAt == 0 && now-p.lastActive >= int64(limit) {
+		p.cutOff(reason)
 		return
 	}
 	p.schedule()
 }
 
+// limit is for how long nothing may pass, and what it is then; 0 is for ever.
+func (p *pair) limit() (time.Duration, board.Reason) {
+	t := &p.w.spec.Timeouts
+	switch {
+	case p.client.Pending() > 0:
+		return sooner(t.Send, t.Idle), board.ReasonUntaken
+	case !p.spoken, p.nodeEOF: // nothing is under way, or the client alone holds it open
+		return sooner(t.Keepalive, t.Idle), board.ReasonIdle
+	}
+	return t.Idle, board.ReasonIdle
+}
+
 // schedule arms the relay's timer for what comes first.
 func (p *pair) schedule() {
-	switch idle := p.w.spec.Timeouts.Idle; {
-	case p.resumeAt != 0:
+	if p.resumeAt != 0 {
 		p.w.loop.Schedule(&p.timer, time.Duration(p.resumeAt-p.w.loop.Now()), p)
-	case idle > 0:
-		p.w.loop.Schedule(&p.timer, time.Duration(p.lastActive+int64(idle)-p.w.loop.Now()), p)
+	} else if limit, _ := p.limit(); limit > 0 {
+		p.w.loop.Schedule(&p.timer, time.Duration(p.lastActive+int64(limit)-p.w.loop.Now()), p)
 	}
 }

@@ -125,7 +125,8 @@ type HTTP struct {
 	// Gzip compresses responses of text for clients that take it, where the node has not.
 	Gzip bool `yaml:"gzip"`
 	// SSEKeepalive is how long an event stream may be silent before its client gets a comment, so that
-	// nothing between them takes the connection for dead; 0 is never. Such a stream is not idle.
+	// nothing between them takes the connection for dead; 0 is never. Such a stream is not idle while its
+	// client takes the comments.
 	SSEKeepalive time.Duration `yaml:"sse_keepalive"`
 	// Host is what the nodes get as Host: HostClient, HostNode, or anything else as it is.
 	Host string `yaml:"host"`
@@ -220,11 +221,18 @@ type Checks struct {
 }
 
 // Timeouts of clients' connections. 0 is no timeout, except for Connect.
+//
+// A call that is under way, a stream and a connection that has been used have none by default: they
+// live as long as their node and their client do. Checks tell of the node, the kernel of the client.
 type Timeouts struct {
-	Connect   time.Duration `yaml:"connect"`  // to reach any node
-	Idle      time.Duration `yaml:"idle"`     // without a byte in either direction
-	Request   time.Duration `yaml:"request"`  // HTTP request head, and between two parts of its body
-	Response  time.Duration `yaml:"response"` // HTTP response head, from the end of the request
+	Connect  time.Duration `yaml:"connect"`  // to reach any node
+	Idle     time.Duration `yaml:"idle"`     // without a byte in either direction: of a response, a stream, a WebSocket, a TCP connection
+	Request  time.Duration `yaml:"request"`  // HTTP request head, and between two parts of its body
+	Response time.Duration `yaml:"response"` // HTTP response head, from the end of the request
+	// Send is how long a client may take nothing of what is there for it, or acknowledge nothing.
+	Send time.Duration `yaml:"send"`
+	// Keepalive is how long a connection may wait for its next HTTP request, or for the first byte that a
+	// client says over TCP.
 	Keepalive time.Duration `yaml:"keepalive"`
 	Drain     time.Duration `yaml:"drain"` // for connections to end by themselves at stop; 0 waits for none
 }
@@ -252,10 +260,15 @@ func Default() Spec {
 		Balance:        BalanceLeastConn,
 		Sticky:         Sticky{TCP: StickySource, HTTP: StickyCookie, MCPSession: true, TTL: 30 * time.Minute},
 		HTTP: HTTP{
-			Routes:            []Route{{Prefix: "/mcp/ws", To: RouteWebSocket}, {Prefix: "/mcp/sse", To: RouteSSE}},
+			Routes: []Route{
+				{Prefix: "/mcp/ws", To: RouteWebSocket},
+				{Prefix: "/mcp/sse", To: RouteSSE},
+				{Prefix: "/sse", To: RouteSSE},
+			},
 			KeepaliveRequests: 1000,
 			Gzip:              true,
 			Host:              HostClient,
+			SSEKeepalive:      15 * time.Second,
 		},
 		Limits: Limits{
 			ConnectionsPerSecond: 100,
@@ -276,9 +289,8 @@ func Default() Spec {
 		SlowStart: time.Minute,
 		Timeouts: Timeouts{
 			Connect:   5 * time.Second,
-			Idle:      5 * time.Minute,
 			Request:   30 * time.Second,
-			Response:  5 * time.Minute,
+			Send:      5 * time.Minute,
 			Keepalive: 5 * time.Minute,
 			Drain:     30 * time.Second,
 		},

@@ -62,7 +62,7 @@ func TestValidate(t *testing.T) {
 			}
 		}, `lb.http.routes: must be at most 64, are 65`},
 		{"keepalive requests", func(s *Spec) { s.HTTP.KeepaliveRequests = -1 }, `lb.http.keepalive_requests: must be from 0 to 1000000, is -1`},
-		{"response", func(s *Spec) { s.Timeouts.Response = -1 }, `lb.timeouts.response: must be from 0s to 24h0m0s, is -1ns`},
+		{"response", func(s *Spec) { s.Timeouts.Response = -1 }, `lb.timeouts.response: must be from 0s to 8760h0m0s, is -1ns`},
 		{"https", func(s *Spec) { s.Listen.HTTPS = ":8443" }, `lb.listen.https: needs lb.tls.cert and lb.tls.key (erlmcp lb cert --self-signed makes a pair for development)`},
 		{"same port", func(s *Spec) { s.Listen.Health = "127.0.0.1:8000" }, `lb.listen.health: 127.0.0.1:8000 is also listen.tcp`},
 		{"node's port", func(s *Spec) { s.Listen.TCP = ":9003" }, `lb.listen.tcp: :9003 is also the address of node erlmcp3`},
@@ -83,7 +83,7 @@ func TestValidate(t *testing.T) {
 		{"sticky.ttl", func(s *Spec) { s.Sticky.TTL = 0 }, `lb.sticky.ttl: must be from 1s to 24h0m0s, is 0s`},
 		{"slow_start", func(s *Spec) { s.SlowStart = -time.Second }, `lb.slow_start: must be from 0s to 24h0m0s, is -1s`},
 		{"timeouts.connect", func(s *Spec) { s.Timeouts.Connect = 0 }, `lb.timeouts.connect: must be from 1ms to 24h0m0s, is 0s`},
-		{"timeouts.idle", func(s *Spec) { s.Timeouts.Idle = -1 }, `lb.timeouts.idle: must be from 0s to 24h0m0s, is -1ns`},
+		{"timeouts.idle", func(s *Spec) { s.Timeouts.Idle = -1 }, `lb.timeouts.idle: must be from 0s to 8760h0m0s, is -1ns`},
 		{"timeouts.request", func(s *Spec) { s.Timeouts.Request = -1 }, `lb.timeouts.request: must be from 0s to 24h0m0s, is -1ns`},
 		{"timeouts.keepalive", func(s *Spec) { s.Timeouts.Keepalive = -1 }, `lb.timeouts.keepalive: must be from 0s to 24h0m0s, is -1ns`},
 		{"timeouts.drain", func(s *Spec) { s.Timeouts.Drain = 48 * time.Hour }, `lb.timeouts.drain: must be from 0s to 24h0m0s, is 48h0m0s`},

@@ -26,6 +26,7 @@ const (
 	minMessage     = units.KiB
 	maxMessage     = units.GiB
 	maxDuration    = 24 * time.Hour
+	maxPatience    = 365 * 24 * time.Hour // with what is under way
 	maxRoutes      = 64
 	maxRoutePrefix = 256
 	maxToolLimits  = 64
@@ -114,9 +115,10 @@ func (s *Spec) validateClients(p *problems) {
 	between(p, "sticky.ttl", s.Sticky.TTL, time.Second, maxDuration)
 	between(p, "slow_start", s.SlowStart, 0, maxDuration)
 	between(p, "timeouts.connect", s.Timeouts.Connect, time.Millisecond, maxDuration)
-	between(p, "timeouts.idle", s.Timeouts.Idle, 0, maxDuration)
+	between(p, "timeouts.idle", s.Timeouts.Idle, 0, maxPatience)
 	between(p, "timeouts.request", s.Timeouts.Request, 0, maxDuration)
-	between(p, "timeouts.response", s.Timeouts.Response, 0, maxDuration)
+	between(p, "timeouts.response", s.Timeouts.Response, 0, maxPatience)
+	between(p, "timeouts.send", s.Timeouts.Send, 0, maxDuration)
 	between(p, "timeouts.keepalive", s.Timeouts.Keepalive, 0, maxDuration)
 	between(p, "timeouts.drain", s.Timeouts.Drain, 0, maxDuration)
 }

@@ -33,6 +33,7 @@ type Stats struct {
 	Nodes   []NodeStats   `json:"nodes"`
 	Sources SourceStats   `json:"sources"`
 	Refused RefusedStats  `json:"refused"`
+	Cut     CutStats      `json:"cut"`
 	HTTP    HTTPStats     `json:"http"`
 	// Throttles counts pauses of clients over the message rate, Rejects messages answered with
 	// "rate limited".
@@ -223,6 +224,9 @@ type RefusedStats struct {
 	NodeLost    uint64 `json:"node_lost"`    // the node closed the connection instead
 	NodeTimeout uint64 `json:"node_timeout"`
 
+	NodeDown uint64 `json:"node_down"` // the node was marked down before it answered
+	Drain    uint64 `json:"drain"`     // the balancer stopped before the node answered
+
 	Handshake uint64 `json:"handshake"` // clients with whom TLS could not be agreed on
 }
 
@@ -234,6 +238,7 @@ func refusedBy(count func(board.Reason) uint64) RefusedStats {
 		MessageRate: count(board.ReasonMessageRate), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
 		Slow: count(board.ReasonSlow), SessionGone: count(board.ReasonSessionGone), BadReply: count(board.ReasonBadReply),
 		NodeLost: count(board.ReasonNodeLost), NodeTimeout: count(board.ReasonNodeTimeout),
+		NodeDown: count(board.ReasonNodeDown), Drain: count(board.ReasonDrain),
 		Handshake: count(board.ReasonHandshake),
 	}
 }
@@ -246,7 +251,42 @@ func (r *RefusedStats) each(f func(reason string, n uint64)) {
 		board.ReasonMessageRate: r.MessageRate, board.ReasonBadRequest: r.BadRequest, board.ReasonTooLarge: r.TooLarge,
 		board.ReasonSlow: r.Slow, board.ReasonSessionGone: r.SessionGone, board.ReasonBadReply: r.BadReply,
 		board.ReasonNodeLost: r.NodeLost, board.ReasonNodeTimeout: r.NodeTimeout,
+		board.ReasonNodeDown: r.NodeDown, board.ReasonDrain: r.Drain,
 		board.ReasonHandshake: r.Handshake,
+	} {
+		f(reason.String(), n)
+	}
+}
+
+// CutStats counts what was under way and ended before its end, by reason: responses, event streams,
+// WebSockets and TCP connections.
+type CutStats struct {
+	Drain      uint64 `json:"drain"`       // the balancer stopped, or left the address
+	Idle       uint64 `json:"idle"`        // nothing passed for timeouts.idle
+	Untaken    uint64 `json:"untaken"`     // the client took nothing for timeouts.send
+	NodeDown   uint64 `json:"node_down"`   // the node was marked down
+	NodeLost   uint64 `json:"node_lost"`   // the node closed the connection, or it failed
+	BadReply   uint64 `json:"bad_reply"`   // the node went on with something that is not HTTP
+	ClientGone uint64 `json:"client_gone"` // the client left, or its connection failed
+	BadRequest uint64 `json:"bad_request"` // the client went on with something that is not HTTP
+	TooLarge   uint64 `json:"too_large"`   // a message or body is over max_message
+}
+
+// cutBy counts by reason.
+func cutBy(count func(board.Reason) uint64) CutStats {
+	return CutStats{
+		Drain: count(board.ReasonDrain), Idle: count(board.ReasonIdle), Untaken: count(board.ReasonUntaken),
+		NodeDown: count(board.ReasonNodeDown), NodeLost: count(board.ReasonNodeLost), BadReply: count(board.ReasonBadReply),
+		ClientGone: count(board.ReasonClientGone), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
+	}
+}
+
+// each calls f for every reason.
+func (c *CutStats) each(f func(reason string, n uint64)) {
+	for reason, n := range map[board.Reason]uint64{
+		board.ReasonDrain: c.Drain, board.ReasonIdle: c.Idle, board.ReasonUntaken: c.Untaken,
+		board.ReasonNodeDown: c.NodeDown, board.ReasonNodeLost: c.NodeLost, board.ReasonBadReply: c.BadReply,
+		board.ReasonClientGone: c.ClientGone, board.ReasonBadRequest: c.BadRequest, board.ReasonTooLarge: c.TooLarge,
 	} {
 		f(reason.String(), n)
 	}

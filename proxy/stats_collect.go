@@ -49,6 +49,12 @@ func (m *master) counts() Stats {
 		}
 		return n
 	})
+	s.Cut = cutBy(func(r board.Reason) (n uint64) {
+		for w := range m.board.Layout().Workers {
+			n += m.board.Worker(w).Cut[r].Load()
+		}
+		return n
+	})
 	return s
 }
 

@@ -44,7 +44,9 @@ type worker struct {
 	open      int // clients that hold a descriptor, counted as active or not
 	lingering int // the refused ones of them
 	draining  bool
+	departed  uint32        // endless streams that draining has ended, or is about to
 	deadline  reactor.Timer // of draining
+	ending    bool          // whoever is left has been cut, or is about to be
 	beat      reactor.Timer
 	beatDue   int64          // when beat should fire, to tell how late the loop is
 	inspector *mcp.Inspector // spare, see takeInspector
@@ -147,6 +149,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		if err != nil {
 			return nil, err
 		}
+		l.Patience(w.spec.Timeouts.Send)
 		w.listeners = append(w.listeners, l)
 	}
 	w.cell.PID.Store(int64(os.Getpid()))
@@ -170,7 +173,7 @@ func (w *worker) obey(child *prefork.Child) {
 			if !errors.Is(err, io.EOF) {
 				w.log.Error("lost the master", "err", err)
 			}
-			w.loop.Stop()
+			w.loop.Post(w.stop)
 			return
 		}
 		w.loop.Post(func() { w.handle(m) })
@@ -222,6 +225,9 @@ func (w *worker) apply(s WorkerSpec) error {
 		}
 	}
 	w.syncNodes()
+	for _, l := range w.listeners {
+		l.Patience(w.spec.Timeouts.Send)
+	}
 	w.access.apply(w)
 	return errors.Join(w.http.apply(&s), w.tls.apply(&s))
 }
@@ -247,8 +253,14 @@ func (w *worker) syncNodes() {
 func (w *worker) report(kind string, data any) {
 	if err := w.master.Send(kind, data); err != nil {
 		w.log.Error("lost the master", "err", err)
-		w.loop.Stop()
+		w.stop()
 	}
+}
+
+// stop ends the loop.
+func (w *worker) stop() {
+	w.ending = true
+	w.loop.Stop()
 }
 
 // complaintEvery is how often complain logs at most.
@@ -262,8 +274,8 @@ func (w *worker) complain(what string, keyvals ...any) {
 	}
 }
 
-// drain stops accepting and ends the loop when the last client has gone, or
-// after timeout.
+// drain stops accepting, ends what would never end by itself, and the loop when the last client has
+// gone. After timeout, what is left is cut.
 func (w *worker) drain(timeout time.Duration) {
 	if w.draining {
 		return
@@ -273,6 +285,7 @@ func (w *worker) drain(timeout time.Duration) {
 		l.Close()
 	}
 	w.closeIdle()
+	w.departAll()
 	w.loop.Schedule(&w.deadline, timeout, w)
 	w.endIfDrained()
 }
@@ -280,7 +293,7 @@ func (w *worker) drain(timeout time.Duration) {
 func (w *worker) endIfDrained() {
 	if w.draining && w.open == 0 {
 		w.report(messageDrained, nil)
-		w.loop.Stop()
+		w.stop()
 	}
 }
 
@@ -291,8 +304,15 @@ const heartbeat = 250 * time.Millisecond
 func (w *worker) OnTimer(t *reactor.Timer) {
 	now := mono.Now()
 	if t == &w.deadline {
-		w.report(messageDrained, nil)
-		w.loop.Stop()
+		if w.ending {
+			w.report(messageDrained, nil)
+			w.stop()
+			return
+		}
+		w.ending = true
+		w.cutAll()
+		w.loop.Schedule(&w.deadline, cutTime, w)
+		w.endIfDrained()
 		return
 	}
 	w.cell.HeartbeatNs.Store(now)

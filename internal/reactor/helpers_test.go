@@ -87,7 +87,9 @@ func tcpPair(t testing.TB) (int, *net.TCPConn) {
 // listenFD returns a listening descriptor and its address.
 func listenFD(t testing.TB) (int, netip.AddrPort) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // as the listeners of a balancer are
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

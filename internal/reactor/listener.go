@@ -11,7 +11,7 @@ import (
 // Acceptor is told of new connections, on the loop.
 type Acceptor interface {
 	// OnAccept hands over a connected, non-blocking socket: Attach it or close
-	// it. TCP_NODELAY is set. peer is the zero AddrPort for a local socket.
+	// it. TCP_NODELAY and SO_KEEPALIVE are set. peer is the zero AddrPort for a local socket.
 	OnAccept(fd int, peer netip.AddrPort)
 	// OnAcceptError reports a failure to accept, most often that descriptors
 	// or memory have run out. The listener then rests for acceptPause.
@@ -36,8 +36,9 @@ type Listener struct {
 // Listen accepts from a listening socket. The loop owns fd from here on; it is
 // closed when Listen fails.
 func (l *Loop) Listen(fd int, a Acceptor) (*Listener, error) {
-	// TCP_NODELAY is inherited by what is accepted; a local socket has none.
+	// What is accepted inherits these; a local socket has none of them.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = keepAlive(fd)
 	err := unix.SetNonblock(fd, true)
 	if err == nil {
 		err = l.poller.listen(fd)
@@ -49,6 +50,15 @@ func (l *Loop) Listen(fd int, a Acceptor) (*Listener, error) {
 	ln := &Listener{loop: l, acceptor: a, fd: fd}
 	l.listeners = append(l.listeners, ln)
 	return ln, nil
+}
+
+// Patience sets for how long who is accepted from now on may leave bytes, or the question whether it is
+// still there, without an acknowledgement: its connection fails then. 0 is what the kernel does by
+// itself. It does nothing where the kernel cannot.
+func (ln *Listener) Patience(d time.Duration) {
+	if ln.fd >= 0 {
+		setUserTimeout(ln.fd, d)
+	}
 }
 
 // Pause leaves newcomers in the kernel's queue until Resume.

@@ -15,6 +15,27 @@ func closeFD(fd int) {
 
 func shutdownWrite(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }
 
+// A connection on which nothing passes is asked after keepIdle whether its peer is still there, every
+// keepInterval, and fails after keepProbes questions without an answer. That also keeps it known to
+// whatever between both forgets silent connections.
+const (
+	keepIdle     = 60 // seconds
+	keepInterval = 15 // seconds
+	keepProbes   = 8
+)
+
+func keepAlive(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1); err != nil {
+		return os.NewSyscallError("setsockopt SO_KEEPALIVE", err)
+	}
+	for _, o := range [...]struct{ name, value int }{{tcpKeepIdle, keepIdle}, {unix.TCP_KEEPINTVL, keepInterval}, {unix.TCP_KEEPCNT, keepProbes}} {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, o.name, o.value); err != nil {
+			return os.NewSyscallError("setsockopt TCP_KEEP*", err)
+		}
+	}
+	return nil
+}
+
 func setLingerZero(fd int) {
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 }

@@ -5,12 +5,16 @@ package reactor
 import (
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 func rawRead(fd int, p []byte) (int, error)  { return unix.Read(fd, p) }
 func rawWrite(fd int, p []byte) (int, error) { return unix.Write(fd, p) }
+
+// setUserTimeout does nothing: there is no such option.
+func setUserTimeout(int, time.Duration) {}
 
 func accept(fd int) (int, netip.AddrPort, error) {
 	conn, sa, err := unix.Accept(fd)
@@ -49,6 +53,11 @@ func begin(fd int, to netip.AddrPort, from netip.Addr) error {
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return os.NewSyscallError("setsockopt TCP_NODELAY", err)
+	}
+	if !to.Addr().IsLoopback() {
+		if err := keepAlive(fd); err != nil {
+			return err
+		}
 	}
 	if from.IsValid() {
 		if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(from, 0))); err != nil {

@@ -2,8 +2,10 @@ package reactor
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -87,7 +89,7 @@ func connect(to netip.AddrPort, from netip.Addr) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if err := prepare(fd, from); err != nil {
+	if err := prepare(fd, to.Addr(), from); err != nil {
 		closeFD(fd)
 		return -1, err
 	}
@@ -101,9 +103,20 @@ func connect(to netip.AddrPort, from netip.Addr) (int, error) {
 	return fd, nil
 }
 
-func prepare(fd int, from netip.Addr) error {
+const tcpKeepIdle = unix.TCP_KEEPIDLE
+
+func setUserTimeout(fd int, d time.Duration) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(d.Milliseconds(), math.MaxInt32)))
+}
+
+func prepare(fd int, to, from netip.Addr) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return os.NewSyscallError("setsockopt TCP_NODELAY", err)
+	}
+	if !to.IsLoopback() {
+		if err := keepAlive(fd); err != nil {
+			return err
+		}
 	}
 	if !from.IsValid() {
 		return nil

@@ -31,6 +31,13 @@ const Separator = '~'
 // digits, - and _.
 const TagLen = 16
 
+// Place is where an endpoint is: a node, and which of its two ports for event streams. The zero port
+// is that of their own.
+type Place struct {
+	Node  int
+	Plain bool // the port of everything else
+}
+
 // Unknown is the node of a tag that no present node has: the node is gone, or
 // somebody made it up.
 const Unknown = -1
@@ -60,7 +67,7 @@ type Ring struct {
 type node struct {
 	session  cipher.Block
 	cookie   tag
-	endpoint tag
+	endpoint [2]tag // the second is that of the plain port
 }
 
 // Purposes. What a tag was made for is part of its MAC.
@@ -69,6 +76,7 @@ const (
 	forSession  = "session"
 	forCookie   = "cookie"
 	forEndpoint = "endpoint"
+	forPlain    = "plain endpoint"
 )
 
 // New makes a Ring without nodes. The key is secret, and at least MinKey bytes.
@@ -96,7 +104,7 @@ func (r *Ring) SetNodes(names []string) {
 		r.nodes[i] = node{
 			session:  session,
 			cookie:   tag(r.mac(forCookie, name)),
-			endpoint: tag(r.mac(forEndpoint, name)),
+			endpoint: [2]tag{tag(r.mac(forEndpoint, name)), tag(r.mac(forPlain, name))},
 		}
 	}
 }
@@ -167,28 +175,40 @@ func (r *Ring) Cookie(value []byte) (node int, ok bool) {
 // as the endpoint of an event stream. The tag becomes the end of the query or, if
 // there is none, of the path. It does not depend on the URI, which clients resolve
 // and normalise before they use it.
-func (r *Ring) AppendEndpoint(dst, uri []byte, node int) []byte {
+func (r *Ring) AppendEndpoint(dst, uri []byte, at Place) []byte {
 	dst = append(dst, uri...)
-	if !r.has(node) {
+	if !r.has(at.Node) {
 		return appendTag(dst, tag{})
 	}
-	return appendTag(dst, r.nodes[node].endpoint)
+	return appendTag(dst, r.nodes[at.Node].endpoint[at.port()])
 }
 
-// Endpoint finds the node of a request target and the target that the node knows,
+// Endpoint finds the place of a request target and the target that the node knows,
 // as [Ring.Session] does.
-func (r *Ring) Endpoint(tagged []byte) (target []byte, node int, ok bool) {
+func (r *Ring) Endpoint(tagged []byte) (target []byte, at Place, ok bool) {
 	target, want, ok := cut(tagged)
 	if !ok {
-		return nil, Unknown, false
+		return nil, Place{Node: Unknown}, false
 	}
-	node = Unknown
+	found := Unknown
 	for i := range r.nodes {
 		if r.has(i) {
-			node = choose(&r.nodes[i].endpoint, &want, i, node)
+			for port := range r.nodes[i].endpoint {
+				found = choose(&r.nodes[i].endpoint[port], &want, 2*i+port, found)
+			}
 		}
 	}
-	return target, node, true
+	if found == Unknown {
+		return target, Place{Node: Unknown}, true
+	}
+	return target, Place{Node: found / 2, Plain: found%2 != 0}, true
+}
+
+func (p Place) port() int {
+	if p.Plain {
+		return 1
+	}
+	return 0
 }
 
 // has reports whether there is such a node. An answer may come from one that was

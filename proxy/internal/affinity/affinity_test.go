@@ -46,7 +46,7 @@ func TestTagsStay(t *testing.T) {
 	for _, c := range [][2]string{
 		{string(r.AppendSession(nil, []byte("abc"), 1)), "abc~Kqi4Yq8EDrjWdfrK"},
 		{string(r.AppendCookie(nil, 1)), "lvcbI7BL6bFY75xl"},
-		{string(r.AppendEndpoint(nil, []byte("/sse?sessionid=1"), 1)), "/sse?sessionid=1~xMN6mdU9df6x8_og"},
+		{string(r.AppendEndpoint(nil, []byte("/sse?sessionid=1"), Place{Node: 1})), "/sse?sessionid=1~xMN6mdU9df6x8_og"},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s, want %s", c[0], c[1])
@@ -105,7 +105,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// purposes are the three pairs of functions.
+// purposes are the pairs of functions.
 var purposes = []struct {
 	name    string
 	carries bool // what is tagged
@@ -116,14 +116,28 @@ var purposes = []struct {
 		return r.AppendSession([]byte("kept "), id, node)
 	}, (*Ring).Session},
 	{"endpoints", true, func(r *Ring, id []byte, node int) []byte {
-		return r.AppendEndpoint([]byte("kept "), id, node)
-	}, (*Ring).Endpoint},
+		return r.AppendEndpoint([]byte("kept "), id, Place{Node: node})
+	}, endpointAt(false)},
+	{"endpoints at the plain port", true, func(r *Ring, id []byte, node int) []byte {
+		return r.AppendEndpoint([]byte("kept "), id, Place{Node: node, Plain: true})
+	}, endpointAt(true)},
 	{"cookies", false, func(r *Ring, _ []byte, node int) []byte {
 		return r.AppendCookie([]byte("kept "), node)
 	}, func(r *Ring, value []byte) ([]byte, int, bool) {
 		node, ok := r.Cookie(value)
 		return nil, node, ok
 	}},
+}
+
+// endpointAt finds the endpoints at one of the ports.
+func endpointAt(plain bool) func(r *Ring, tagged []byte) ([]byte, int, bool) {
+	return func(r *Ring, tagged []byte) ([]byte, int, bool) {
+		target, at, ok := r.Endpoint(tagged)
+		if at.Plain != plain {
+			return target, Unknown, ok
+		}
+		return target, at.Node, ok
+	}
 }
 
 func mustNew(t *rapid.T, key []byte) *Ring {
@@ -165,8 +179,8 @@ func TestWithoutTag(t *testing.T) {
 		"", "~", "8ac1f0c2-5a1e-4b7c-9d3e-2f6f0c1a7b55", "id~", "AAAAAAAAAAAAAAAA", "id-AAAAAAAAAAAAAAAA", "id~AAAAAAAAAAAAAAA",
 		"id~AAAAAAAAAAAAAAA=", "id~AAAAAAAAAAAAAAA+", "id~AAAAAAAAAAAAAA\r\n", "id~AAAAAAAAAAAAAAAAA", strings.Repeat("~", TagLen+1),
 	} {
-		for _, find := range []func([]byte) ([]byte, int, bool){r.Session, r.Endpoint} {
-			if id, node, ok := find([]byte(text)); id != nil || node != Unknown || ok {
+		for _, p := range purposes[:3] {
+			if id, node, ok := p.find(r, []byte(text)); id != nil || node != Unknown || ok {
 				t.Errorf("%q: %q at %d, %v, want no tag", text, id, node, ok)
 			}
 		}
@@ -220,9 +234,9 @@ func TestNothingIsAllocated(t *testing.T) {
 	id, buf := []byte("8ac1f0c2-5a1e-4b7c-9d3e-2f6f0c1a7b55"), make([]byte, 0, 256)
 	if allocs := testing.AllocsPerRun(100, func() {
 		_, session, _ := r.Session(r.AppendSession(buf, id, 60))
-		_, endpoint, _ := r.Endpoint(r.AppendEndpoint(buf, id, 60))
+		_, endpoint, _ := r.Endpoint(r.AppendEndpoint(buf, id, Place{60, true}))
 		cookie, _ := r.Cookie(r.AppendCookie(buf, 60))
-		if session != 60 || endpoint != 60 || cookie != 60 {
+		if session != 60 || endpoint != (Place{60, true}) || cookie != 60 {
 			t.Fatal(session, endpoint, cookie)
 		}
 	}); allocs != 0 {
@@ -236,14 +250,15 @@ func FuzzFind(f *testing.F) {
 	f.Add([]byte("id~AAAAAAAAAAAAAAAA"))
 	f.Add([]byte("AAAAAAAAAAAAAAAA"))
 	f.Add(r.AppendSession(nil, []byte("id"), 2))
-	f.Add(r.AppendEndpoint(nil, []byte("/sse?id=1"), 2))
+	f.Add(r.AppendEndpoint(nil, []byte("/sse?id=1"), Place{Node: 2}))
+	f.Add(r.AppendEndpoint(nil, []byte("/sse?id=1"), Place{Node: 2, Plain: true}))
 	f.Add(r.AppendCookie(nil, 2))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if id, node, ok := r.Session(p); node != Unknown && (!ok || !bytes.Equal(r.AppendSession(nil, id, node), p)) {
 			t.Errorf("session %q: %q at %d", p, id, node)
 		}
-		if uri, node, ok := r.Endpoint(p); node != Unknown && (!ok || !bytes.Equal(r.AppendEndpoint(nil, uri, node), p)) {
-			t.Errorf("endpoint %q: %q at %d", p, uri, node)
+		if uri, at, ok := r.Endpoint(p); at.Node != Unknown && (!ok || !bytes.Equal(r.AppendEndpoint(nil, uri, at), p)) {
+			t.Errorf("endpoint %q: %q at %v", p, uri, at)
 		}
 		if node, ok := r.Cookie(p); node != Unknown && (!ok || !bytes.Equal(r.AppendCookie(nil, node), p)) {
 			t.Errorf("cookie %q: %d", p, node)

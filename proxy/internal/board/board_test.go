@@ -23,7 +23,7 @@ func TestCellsFillCacheLines(t *testing.T) {
 		"header":  {unsafe.Sizeof(header{}), 64},
 		"Global":  {unsafe.Sizeof(Global{}), 128},
 		"Node":    {unsafe.Sizeof(Node{}), 192},
-		"Worker":  {unsafe.Sizeof(Worker{}), 256},
+		"Worker":  {unsafe.Sizeof(Worker{}), 512},
 		"Flow":    {unsafe.Sizeof(Flow{}), 704},
 		"Methods": {unsafe.Sizeof(Methods{}), 320},
 		"cursor":  {unsafe.Sizeof(cursor{}), 64},

@@ -114,7 +114,8 @@ type Turns struct {
 	Next  [MaxNodes]atomic.Int64 // when the node is due next
 }
 
-// Reason is why a client, or one of its requests, was refused.
+// Reason is why a client, or one of its requests, was refused, or why something under way was ended
+// before its end.
 type Reason int
 
 // Reasons. ReasonFull is the balancer or every node at its cap, ReasonWorkerFull
@@ -138,6 +139,13 @@ const (
 	ReasonNodeTimeout // the node did not answer in time
 
 	ReasonHandshake // TLS could not be agreed on
+
+	// Mostly of what was under way.
+	ReasonDrain      // the balancer stops, or leaves the address
+	ReasonIdle       // nothing passed for too long
+	ReasonUntaken    // the client took nothing of what was there for it
+	ReasonNodeDown   // the node was marked down
+	ReasonClientGone // the client left before the end, or its connection failed
 
 	Reasons // how many there are
 )
@@ -174,6 +182,16 @@ func (r Reason) String() string {
 		return "node_timeout"
 	case ReasonHandshake:
 		return "handshake"
+	case ReasonDrain:
+		return "drain"
+	case ReasonIdle:
+		return "idle"
+	case ReasonUntaken:
+		return "untaken"
+	case ReasonNodeDown:
+		return "node_down"
+	case ReasonClientGone:
+		return "client_gone"
 	}
 	return "unknown"
 }
@@ -200,6 +218,9 @@ type Worker struct {
 	Responses   [StatusClasses]atomic.Uint64
 	// Lines of the access log that were lost; also added to by the goroutine that writes them.
 	AccessLogDropped atomic.Uint64
+	// Answers, streams and connections that ended before their end.
+	Cut [Reasons]atomic.Uint64
+	_   [cacheLine - 8]byte
 }
 
 // StatusClasses is the number of classes of HTTP statuses: class 2 counts those

@@ -46,6 +46,21 @@ const requestReasons = [
   ["bad_reply", "HTTP: bad answer"],
   ["node_lost", "HTTP: node lost"],
   ["node_timeout", "HTTP: no answer"],
+  ["node_down", "HTTP: node went down"],
+  ["drain", "HTTP: balancer stopped"],
+];
+
+/** Why what was under way ended before its end: likewise. */
+const cutReasons = [
+  ["drain", "Cut: draining"],
+  ["idle", "Cut: idle"],
+  ["untaken", "Cut: client takes nothing"],
+  ["node_down", "Cut: node down"],
+  ["node_lost", "Cut: node lost"],
+  ["bad_reply", "Cut: bad answer"],
+  ["client_gone", "Cut: client gone"],
+  ["bad_request", "Cut: malformed"],
+  ["too_large", "Cut: too large"],
 ];
 
 /** limits returns what shows who was turned away or slowed down. */
@@ -59,6 +74,7 @@ export function limits(list) {
     ["No node up", count(s.refused.no_node)],
     ["Worker full", count(s.refused.worker_full)],
     ...requestReasons.filter(([reason]) => s.refused[reason] > 0).map(([reason, label]) => [label, count(s.refused[reason])]),
+    ...cutReasons.filter(([reason]) => s.cut[reason] > 0).map(([reason, label]) => [label, count(s.cut[reason])]),
     ["Throttled", count(s.throttles), { small: s.throttled_s >= 1 ? `for ${duration(s.throttled_s)}` : "" }],
     ["Messages rejected", count(s.rejects)],
     ...(s.access_log_dropped > 0 ? [["Log lines dropped", count(s.access_log_dropped), { bad: true }]] : []),

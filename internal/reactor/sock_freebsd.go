@@ -1,0 +1,5 @@
+package reactor
+
+import "golang.org/x/sys/unix"
+
+const tcpKeepIdle = unix.TCP_KEEPIDLE
