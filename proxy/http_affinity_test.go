@@ -89,11 +89,73 @@ func TestSessionsStay(t *testing.T) {
 	if _, got := b.send("POST", "/mcp", "Mcp-Session-Id: plain"); got[1] != "plain" {
 		t.Errorf("an id without a tag: %v", got)
 	}
-	// The stateless era knows no sessions: nothing is looked at or changed.
+	// The stateless era knows no sessions: what no node has given out is not looked at or changed.
+	for _, id := range []string{"plain", "x~AAAAAAAAAAAAAAAA"} {
+		served := map[string]bool{}
+		for range 4 {
+			resp, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+id, "MCP-Protocol-Version: 2026-07-28")
+			if served[got[0]] = true; got[1] != id || resp.Header.Get("Set-Cookie") != "" {
+				t.Errorf("stateless: %v, cookie %q", got, resp.Header.Get("Set-Cookie"))
+			}
+		}
+		if len(served) != 2 {
+			t.Errorf("stateless: all with %q went to %v", id, served)
+		}
+	}
+}
+
+// A node that gives out a session has one, and a request with its tag belongs to it, whatever revision
+// the client claims to speak: some send the same header with every request.
+func TestSessionsStayWhateverTheVersion(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, func(s *Spec) { s.Limits.MessagesPerSecond = 0 })
+	for _, version := range []string{"DRAFT-2025-v3", "DRAFT-2026-v1", "2026-07-28", "2099-01-01", "latest", ""} {
+		field := "MCP-Protocol-Version: " + version
+		for range 3 {
+			resp, got := b.send("POST", "/mcp", field)
+			node, id := got[0], resp.Header.Get("Mcp-Session-Id")
+			if !strings.HasPrefix(id, "session-of-"+node+string(affinity.Separator)) {
+				t.Fatalf("%q: the id of %s leaves as %q", version, node, id)
+			}
+			for _, method := range []string{"POST", "GET", "DELETE"} {
+				for range 3 {
+					resp, got := b.send(method, "/mcp", field, "Mcp-Session-Id: "+id)
+					if got[0] != node || got[1] != "session-of-"+node || resp.Header.Get("Set-Cookie") != "" {
+						t.Fatalf("%q: %s of session %s: %v, cookie %q", version, method, id, got, resp.Header.Get("Set-Cookie"))
+					}
+				}
+			}
+		}
+	}
+	var id string
+	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 1)) })
+	b.board.SetNodeState(1, board.Down, time.Now())
+	c := b.visit() // it is to begin anew
+	c.say("POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Session-Id: " + id + "\r\n\r\n{}")
+	c.denied(404)
+}
+
+// The same holds for a legacy stream: its endpoint is tagged, and who posts there comes to its node.
+func TestLegacyStreamsStayWhateverTheVersion(t *testing.T) {
+	site := func(name string) string {
+		return startSite(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				fmt.Fprintf(w, "%s|%s", name, r.URL.RequestURI())
+				return
+			}
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprintf(w, "event: endpoint\ndata: /mcp/sse?of=%s\n\n", name)
+		})
+	}
+	b := startWorker(t, []string{site("n0"), site("n1")}, func(s *Spec) { s.Sticky.TCP = StickyNone })
+	const field = "MCP-Protocol-Version: 2026-07-28"
 	for range 4 {
-		resp, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+seen["n1"], "MCP-Protocol-Version: 2026-07-28")
-		if got[1] != seen["n1"] || resp.Header.Get("Set-Cookie") != "" {
-			t.Errorf("stateless: %v, cookie %q", got, resp.Header.Get("Set-Cookie"))
+		_, stream := b.send("GET", "/mcp/sse", field)
+		uri := strings.TrimSpace(stream[0][strings.Index(stream[0], "/mcp"):])
+		name := strings.TrimPrefix(uri, "/mcp/sse?of=")[:2]
+		for range 3 {
+			if _, got := b.send("POST", uri, field); got[0] != name || got[1] != "/mcp/sse?of="+name {
+				t.Errorf("posted to %s: %v", uri, got)
+			}
 		}
 	}
 }

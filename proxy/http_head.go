@@ -114,7 +114,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		f := &r.Fields[i]
 		switch {
 		case r.Hop(i):
-		case same(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession && !x.stateless:
+		case same(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession:
 			dst = append(append(dst, f.Name...), ": "...)
 			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot)
 			dst = append(dst, "\r\n"...)

@@ -12,7 +12,8 @@ import (
 type requestHead = *http1.Request
 
 // route chooses the node of x: that of its MCP session, of its legacy event stream, of its cookie, of
-// its source, or whichever the balance says. Requests of the stateless era are balanced freely.
+// its source, or whichever the balance says. Requests of the stateless era are balanced freely; those with
+// a tag are not of it.
 // Without a node, reason says why.
 func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Reason) {
 	if !x.stateless {
@@ -94,6 +95,22 @@ func (w *worker) pinnedTo(x *exchange, r requestHead) (slot int, ok bool) {
 		x.endpoint, x.kind = true, legacySSE
 	}
 	return slot, ok
+}
+
+// isTagged reports whether a request has the tag of a present node: a node has given its client a session
+// or a stream then, and is looked for, whatever revision the request claims to be of.
+func (w *worker) isTagged(r requestHead) bool {
+	if !w.spec.Sticky.MCPSession {
+		return false
+	}
+	slot := affinity.Unknown
+	if id := r.Get("mcp-session-id"); id != nil {
+		_, slot, _ = w.http.ring.Session(id)
+	}
+	if slot == affinity.Unknown && string(r.Method) == "POST" {
+		_, slot, _ = w.http.ring.Endpoint(*endOfTarget(r))
+	}
+	return slot != affinity.Unknown
 }
 
 // endOfTarget is where the tag of an endpoint is.

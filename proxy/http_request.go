@@ -94,7 +94,7 @@ func (x *exchange) classify(r *http1.Request) {
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
 	x.zips, x.weak = acceptsGzip(r), showsWeakTag(r)
 	version := r.Get("mcp-protocol-version")
-	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
+	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra && !x.client.w.isTagged(r)
 	x.noteMethod(r)
 	x.batches = string(r.Method) == "POST" && !x.stateless // whose nodes are obliged to refuse them
 }

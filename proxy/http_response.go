@@ -114,7 +114,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 
 // opensLegacyStream reports whether the response begins with an endpoint that has to be tagged.
 func (x *exchange) opensLegacyStream(r *http1.Response) bool {
-	return x.kind == legacySSE && r.Status == 200 && x.client.w.spec.Sticky.MCPSession && !x.stateless && x.events
+	return x.kind == legacySSE && r.Status == 200 && x.client.w.spec.Sticky.MCPSession && x.events
 }
 
 func (x *exchange) count(status int) {
