@@ -383,8 +383,8 @@ func (c *httpClient) OnDrained(*reactor.Conn) {
 	}
 }
 
-// OnEOF passes the end of the client's stream on, behind its request: a node learns at once that the
-// client has gone, and can still answer one that only has nothing more to ask.
+// OnEOF is the end of the client's stream. Behind a whole request it only says that the client has nothing
+// more to ask.
 func (c *httpClient) OnEOF(*reactor.Conn) {
 	c.ended = true
 	switch x := c.x; {
@@ -396,8 +396,10 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 		c.part() // it has not taken its last answer yet
 	case x == nil || x.node == nil || !x.complete:
 		c.conn.Close()
-	default:
+	case x.tunnel:
 		x.node.conn.CloseWrite()
+	default:
+		x.halfClosed()
 	}
 }
 

@@ -33,14 +33,14 @@ type exchange struct {
 
 	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
+	due      int64           // when the head of the response has to be there, while ask stands before it; 0 = never
 	alive    int64           // of an event stream: when something passed last, or the client took a comment
 	frames   frameScanner    // of a tunnel, from the client
 	resumeAt int64           // of a tunnel: when its client may be read again, 0 = it may
 	zip      *zipper         // of the response's body; else nil
-	interims uint8
-	place    eventPlace // of an event stream
-	cookie   int8       // the node that the client's cookie names
-	method   int8       // a number of mcp.MethodNumber, methodSought or methodNone
+	place    eventPlace      // of an event stream
+	cookie   int8            // the node that the client's cookie names
+	method   int8            // a number of mcp.MethodNumber, methodSought or methodNone
 	kind     kind
 	framing  http1.Framing // of the response towards the client
 
@@ -60,6 +60,7 @@ type exchange struct {
 	zips       bool // the client takes gzip
 	weak       bool // it has a body with a weak tag and asks whether that is still good
 	complete   bool // all of it was sent
+	asks       bool // the timer is that of ask
 
 	// The response.
 	fresh     bool // no connection out of the pool: one was stale
@@ -68,6 +69,7 @@ type exchange struct {
 	unheard   bool // a node did not answer the connect in time
 	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
+	interim   bool // the node has sent an interim response
 	nodeKeeps bool // the node's connection goes on
 	tunnel    bool
 	varies    bool // another client may get the body in another coding
@@ -75,9 +77,6 @@ type exchange struct {
 	events    bool // the response is an event stream that comments can be put into
 	afterCR   bool // of it
 }
-
-// maxInterims bounds the interim responses of a node to one request.
-const maxInterims = 16
 
 func (w *worker) takeExchange(c *httpClient) *exchange {
 	x := w.http.spareExchanges
@@ -169,7 +168,7 @@ func (x *exchange) finish() {
 	c, n := x.client, x.node
 	x.leave()
 	x.node, n.x = nil, nil
-	if x.nodeKeeps && x.complete && !c.ended {
+	if x.nodeKeeps && x.complete {
 		n.conn.Resume()
 		n.pool.put(n)
 	} else {
@@ -291,6 +290,8 @@ func (x *exchange) expired() {
 	switch {
 	case x.node == nil:
 		c.conn.Close()
+	case x.asks:
+		x.ask()
 	case x.events:
 		x.silent()
 	case x.headed:

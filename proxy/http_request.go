@@ -285,8 +285,6 @@ func (x *exchange) send(out []byte) {
 	case !x.complete && c.ended:
 		c.conn.Close() // it will never be
 		return
-	case c.ended:
-		n.conn.CloseWrite()
 	case !x.complete && n.conn.Pending() > 0:
 		c.conn.Pause()
 	}
@@ -294,7 +292,7 @@ func (x *exchange) send(out []byte) {
 	case x.headed:
 		x.patience()
 	case x.complete:
-		c.within(w.spec.Timeouts.Response)
+		x.awaitHead()
 	default:
 		c.within(w.spec.Timeouts.Request)
 	}

@@ -33,10 +33,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		case r.Status == 101:
 			return x.switchProtocols(out, r, p[consumed:]) + consumed
 		case r.Status < 200:
-			if x.interims++; x.interims > maxInterims {
-				x.badReply()
-				return len(p)
-			}
+			x.interim = true
 			if !x.old {
 				out = appendInterim(out, r)
 			}
@@ -67,7 +64,13 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 {
 		x.node.conn.Pause()
 	}
-	x.patience()
+	switch {
+	case x.headed:
+		x.patience()
+	case x.interim && x.complete:
+		x.interim = false
+		x.awaitHead() // the node is at work: however many come, each is as good as a byte of an answer
+	}
 	return consumed
 }
 
@@ -76,7 +79,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	c, w, b := x.client, x.client.w, x.backend
 	x.count(r.Status)
 	b.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
-	x.headed = true
+	x.headed, x.asks = true, false
 	x.nodeKeeps = r.KeepAlive
 	limit := w.spec.HTTP.KeepaliveRequests
 	// A response that comes before the end of its request is the last one: what the client still

@@ -302,32 +302,6 @@ func TestPipeliningWithoutReading(t *testing.T) {
 	}
 }
 
-func TestHalfClosedClientIsAnswered(t *testing.T) {
-	release := make(chan struct{})
-	n := startNode(t, "", func(c *net.TCPConn) {
-		r := bufio.NewReader(c)
-		if _, err := readHead(r); err != nil {
-			return
-		}
-		if _, err := r.ReadByte(); err != io.EOF {
-			t.Errorf("the node does not learn of the end: %v", err)
-		}
-		<-release
-		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-	})
-	b := startWorker(t, []string{n.address()}, nil)
-	c := b.visit()
-	c.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-	if err := c.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	close(release)
-	if _, got := c.answer("GET"); got != "hi" {
-		t.Fatal(got)
-	}
-	c.ended()
-}
-
 func TestAbortReachesTheNode(t *testing.T) {
 	gone := make(chan struct{})
 	started := make(chan struct{})
