@@ -27,6 +27,7 @@ type frontend struct {
 	request  http1.Request  // the head being read
 	response http1.Response // likewise
 	routes   []route
+	cookie   []byte         // the cookie of Spec.Sticky, up to and with its equals sign
 	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
 	clients  *httpClient    // all of them, linked by next and prev
 	idle     int            // connections to nodes in the pools
@@ -40,6 +41,7 @@ type frontend struct {
 // apply takes over a specification.
 func (f *frontend) apply(s *WorkerSpec) (err error) {
 	f.routes = newRoutes(s.Spec.HTTP.Routes)
+	f.cookie = []byte(s.Spec.Sticky.Cookie + "=")
 	if f.ring, err = affinity.New(s.Key); err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type exchange struct {
 	bare       bool // HEAD
 	keep       bool // the client's connection goes on
 	replayable bool // may be sent twice
+	cacheable  bool // GET or HEAD
 	upgrade    bool // to a WebSocket
 	stateless  bool // of the stateless era: any node will do
 	listens    bool // for what may never come

@@ -89,6 +89,7 @@ func (x *exchange) classify(r *http1.Request) {
 	x.keep = r.KeepAlive
 	x.bare = string(r.Method) == "HEAD"
 	get := string(r.Method) == "GET"
+	x.cacheable = get || x.bare
 	x.replayable = r.Body == http1.NoBody && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
