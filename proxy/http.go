@@ -279,7 +279,7 @@ func (c *httpClient) OnTimer(*reactor.Timer) {
 func (c *httpClient) expired() {
 	switch {
 	case c.state == reading && c.seen > 0:
-		c.say(denial{reason: board.ReasonSlow, status: 408, text: "the request head did not come in time"}, false, false)
+		c.say(denial{reason: board.ReasonSlow, status: 408, text: "the request head did not come in time"}, nil, false, false)
 		c.part()
 	case c.state == waiting && c.x.node != nil:
 		c.x.connectTimeout()
@@ -331,7 +331,9 @@ func (c *httpClient) read(p []byte) (consumed int) {
 	case tunnelling:
 		return c.x.tunnelIn(p)
 	case unwelcome:
-		c.say(denialOf(board.Reason(c.reason), c.wait), false, false)
+		r := &c.w.http.request
+		_, _ = r.Parse(p) // as far as it has come
+		c.say(denialOf(board.Reason(c.reason), c.wait), originOf(r), false, false)
 		c.part()
 		return len(p)
 	default:

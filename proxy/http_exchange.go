@@ -31,6 +31,7 @@ type exchange struct {
 	kept  uint32 // length of the request while it stays in the client's input, to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
+	origin   []byte          // of the page that asks; its room is kept
 	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
 	due      int64           // when the head of the response has to be there, while ask stands before it; 0 = never
@@ -86,7 +87,7 @@ func (w *worker) takeExchange(c *httpClient) *exchange {
 	} else {
 		w.http.spareExchanges = x.next
 	}
-	*x = exchange{client: c}
+	*x = exchange{client: c, origin: x.origin[:0]}
 	c.x = x
 	return x
 }
@@ -160,7 +161,7 @@ func (x *exchange) free() {
 	if x.zip != nil {
 		c.w.http.zippers.put(x.zip)
 	}
-	*x = exchange{next: c.w.http.spareExchanges}
+	*x = exchange{next: c.w.http.spareExchanges, origin: x.origin[:0]}
 	c.w.http.spareExchanges = x
 }
 
@@ -196,7 +197,7 @@ func (x *exchange) refuse(no denial) {
 	x.dropNode()
 	x.forgetRequest()
 	keep := x.keep && !x.old && x.complete && !c.w.draining
-	c.say(no, keep, x.bare)
+	c.say(no, x.origin, keep, x.bare)
 	x.free()
 	if keep {
 		c.rest()

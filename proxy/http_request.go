@@ -21,7 +21,7 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 	n, err := r.Parse(p)
 	if err != nil {
 		w.cell.Requests.Add(1)
-		c.say(malformed(err), false, false)
+		c.say(malformed(err), originOf(r), false, false)
 		c.part()
 		return len(p)
 	}
@@ -85,6 +85,7 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 // classify notes what has to be known of a request when its head is gone.
 func (x *exchange) classify(r *http1.Request) {
 	x.kind = x.client.w.http.kindOf(r.Path)
+	x.origin = append(x.origin, originOf(r)...)
 	x.old = r.Minor == 0
 	x.keep = r.KeepAlive
 	x.bare = string(r.Method) == "HEAD"
@@ -162,7 +163,7 @@ func (x *exchange) decline(no denial, r *http1.Request, n int, p []byte) (consum
 	c, bare := x.client, x.bare
 	short := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length <= maxSwallowed && !r.ExpectContinue
 	keep := x.keep && !x.old && short && !c.w.draining
-	c.say(no, keep, bare)
+	c.say(no, x.origin, keep, bare)
 	if !keep {
 		x.end()
 		c.part()
