@@ -17,6 +17,9 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 || !worthParsing(p, c.seen) {
 		return 0 // OnDrained comes back to it: who does not take answers gets no more of them
 	}
+	if n := http1.EmptyLines(p); n > 0 {
+		return n // not a part of anything
+	}
 	r := &w.http.request
 	n, err := r.Parse(p)
 	if err != nil {
