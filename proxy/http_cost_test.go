@@ -80,6 +80,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := startWorker(t, []string{startEcho(t, test.end, test.response).address()}, limitedTool)
+			b.trustNodes()
 			var session []byte
 			b.on(func() { session = b.http.ring.AppendSession(nil, []byte("0123456789abcdef"), 0) })
 			turn := turns(t, b, strings.Replace(test.request, "SESSION", string(session), 1))

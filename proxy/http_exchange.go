@@ -28,7 +28,7 @@ type exchange struct {
 	began int64  // when a connection was first wanted
 	sent  int64  // when the head of the request was sent
 	tried uint64 // nodes that failed it, a bit per slot
-	kept  uint32 // length of the request while it stays in the client's input, to be sent again
+	kept  uint32 // length of the request while it stays in the client's input, perhaps to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
 	origin   []byte          // of the page that asks; its room is kept
@@ -226,6 +226,17 @@ func (x *exchange) forgetRequest() {
 	}
 }
 
+// answered does the same as the node begins to answer. Mostly there is no more in hand than the request.
+func (x *exchange) answered() {
+	c := x.client
+	if x.kept != c.left || c.discard > 0 || c.conn.Paused() {
+		x.forgetRequest()
+		return
+	}
+	c.conn.Drop(int(x.kept))
+	x.kept, c.left = 0, 0
+}
+
 // lost goes on without the node, which was there no more or is marked down.
 func (x *exchange) lost(reason board.Reason) {
 	c, n := x.client, x.node
@@ -238,10 +249,10 @@ func (x *exchange) lost(reason board.Reason) {
 		c.w.cell.Refused[reason].Add(1)
 		x.access.refused(reason)
 		x.breakOff()
-	case x.kept > 0 && n.used:
+	case x.kept > 0 && n.used && (x.replayable || n.untouched()):
 		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
 		x.retry()
-	case x.kept > 0:
+	case x.kept > 0 && x.replayable:
 		x.cut = true
 		x.elsewhere()
 	default:
@@ -263,7 +274,7 @@ func (x *exchange) retry() {
 		x.began = 0 // what the node took for the request is not time to connect to another one
 	}
 	x.dropNode()
-	x.kept, x.seen, x.complete = 0, 0, false
+	x.kept, x.seen, x.complete, x.asks = 0, 0, false, false
 	x.client.state = reading
 	x.client.again()
 }

@@ -173,6 +173,17 @@ func TestNodeDiesInMidResponse(t *testing.T) {
 	}
 }
 
+// trustNodes has all nodes known for keeping their connections.
+func (b *bench) trustNodes() {
+	b.on(func() {
+		for _, n := range b.backends {
+			if n != nil {
+				n.pools[httpPort].stays = 1 << 30
+			}
+		}
+	})
+}
+
 func TestStaleConnection(t *testing.T) {
 	start := func() (*bench, *atomic.Int64, chan struct{}) {
 		var connections atomic.Int64
@@ -208,6 +219,7 @@ func TestStaleConnection(t *testing.T) {
 	})
 	t.Run("POST is not", func(t *testing.T) {
 		b, connections, asked := start()
+		b.trustNodes()
 		c := b.visit()
 		c.say(postRequest)
 		if _, got := c.answer("POST"); got != "hi" {

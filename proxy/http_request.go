@@ -188,18 +188,40 @@ func (x *exchange) forward(r *http1.Request, n int, p []byte) (consumed int) {
 	c, w := x.client, x.client.w
 	x.in.Reset(r.Body, r.Length)
 	x.resized = r.Body == http1.Chunked
+	x.size, x.batch = 0, mcp.Scanner{}
 	x.sent = w.loop.Now()
+	x.node.before = x.node.said
 	c.state = exchanging
 	x.backend.flow.Requests.Add(1)
 	x.backend.flow.Messages.Add(1)
 	out := x.appendRequest(w.scratch[:0], r)
+	used := n
 	if x.replayable {
-		x.kept = uint32(n)
 		x.pass(out, nil)
+	} else {
+		used += x.pass(out, p[n:])
+	}
+	switch {
+	case x.node == nil: // it has been refused
+		return used
+	case x.node.conn.Broken(): // nothing was sent, nothing is lost
+		if x.node.used {
+			x.fresh = true
+			x.retry()
+		} else {
+			x.cut = true
+			x.elsewhere()
+		}
+		return 0
+	case x.replayable, x.complete && x.node.used && used <= maxKept:
+		x.kept = uint32(used)
 		return 0
 	}
-	return n + x.pass(out, p[n:])
+	return used
 }
+
+// maxKept is the longest request, in bytes, that is kept in case its node turns out not to have got it.
+const maxKept = 16 << 10
 
 // fromClient reads the body of the request.
 func (x *exchange) fromClient(p []byte) (consumed int) {
@@ -268,6 +290,7 @@ func scanBody(s *mcp.Scanner, data []byte) {
 // charged. They have been sent by now: it is the next request that has to wait.
 func (x *exchange) countBatch() {
 	more := x.batch.End() - 1
+	x.batches = false // should it be sent again, it was charged
 	if more <= 0 || x.node == nil {
 		return
 	}
@@ -286,6 +309,7 @@ func (x *exchange) send(out []byte) {
 	x.access.received(len(out))
 	x.backend.asked(w.loop.Now())
 	n.conn.Send(out)
+	n.said += uint64(len(out))
 	switch {
 	case !x.complete && c.ended:
 		c.conn.Close() // it will never be

@@ -28,7 +28,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		}
 		x.seen = 0
 		consumed += n
-		x.forgetRequest()
+		x.answered()
 		switch {
 		case r.Status == 101:
 			return x.switchProtocols(out, r, p[consumed:]) + consumed
@@ -51,10 +51,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 	x.access.sent(consumed)
 	w.scratch = out[:0]
 	c.conn.Send(out)
-	if !x.headed {
-		return consumed
-	}
-	if x.out.Done() {
+	if x.headed && x.out.Done() {
 		if consumed < len(p) {
 			x.nodeKeeps = false // it says more than it was asked for
 		}

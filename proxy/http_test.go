@@ -218,6 +218,7 @@ func TestBodiesBothWays(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(body)
 	})}, nil)
+	b.trustNodes()
 	web := b.browser()
 	for _, size := range []int{0, 1, 1000, 100_000, 3 << 20} {
 		for _, sized := range []bool{true, false} {
