@@ -23,7 +23,7 @@ func newLBExplainCommand(a *app) *cobra.Command {
 to, and why: bans, limits, stickiness and the balance algorithm; and the same for an HTTP request of it,
 with the rates that bind its requests and its calls of single tools.
 
-With --session or --cookie, show which node the Mcp-Session-Id or the SERVERID cookie of a client names,
+With --session or --cookie, show which node the Mcp-Session-Id or the cookie of a client names,
 and what would become of a request with it.
 
 Of a proxy in front it shows whether it is trusted: ask about the clients that it names then.
@@ -40,7 +40,7 @@ It changes nothing.`,
 			if len(args) == 0 {
 				kind, value := proxy.TagSession, session
 				if cmd.Flags().Changed("cookie") {
-					kind, value = proxy.TagCookie, strings.TrimPrefix(cookie, "SERVERID=")
+					kind, value = proxy.TagCookie, cookie[strings.IndexByte(cookie, '=')+1:] // with or without its name
 				}
 				e, err := client.ExplainTag(cmd.Context(), kind, value)
 				if err != nil {
@@ -56,7 +56,7 @@ It changes nothing.`,
 		},
 	}
 	cmd.Flags().StringVar(&session, "session", "", "the Mcp-Session-Id of a client")
-	cmd.Flags().StringVar(&cookie, "cookie", "", "the value of a client's SERVERID cookie")
+	cmd.Flags().StringVar(&cookie, "cookie", "", "the value of a client's cookie (lb.sticky.cookie)")
 	cmd.MarkFlagsMutuallyExclusive("session", "cookie")
 	format.addOutputFlags(cmd)
 	return cmd

@@ -91,7 +91,7 @@ func requestOrder(spec *Spec) []string {
 		order = append(order, "session (Mcp-Session-Id)", "legacy event stream (the URI to post to)")
 	}
 	if spec.Sticky.HTTP == StickyCookie {
-		order = append(order, "cookie ("+cookieName+")")
+		order = append(order, "cookie ("+spec.Sticky.Cookie+")")
 	}
 	if spec.Sticky.TCP == StickySource {
 		order = append(order, "source (WebSockets and legacy event streams only)")

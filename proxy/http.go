@@ -28,6 +28,7 @@ type frontend struct {
 	response http1.Response // likewise
 	belief   belief         // of the request
 	routes   []route
+	cookie   []byte         // the cookie of Spec.Sticky, up to and with its equals sign
 	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
 	clients  *httpClient    // all of them, linked by next and prev
 	idle     int            // connections to nodes in the pools
@@ -41,6 +42,7 @@ type frontend struct {
 // apply takes over a specification.
 func (f *frontend) apply(s *WorkerSpec) (err error) {
 	f.routes = newRoutes(s.Spec.HTTP.Routes)
+	f.cookie = []byte(s.Spec.Sticky.Cookie + "=")
 	if f.ring, err = affinity.New(s.Key); err != nil {
 		return err
 	}
@@ -313,7 +315,7 @@ func (c *httpClient) OnTimer(*reactor.Timer) {
 func (c *httpClient) expired() {
 	switch {
 	case c.state == reading && c.seen > 0:
-		c.say(denial{reason: board.ReasonSlow, status: 408, text: "the request head did not come in time"}, false, false)
+		c.say(denial{reason: board.ReasonSlow, status: 408, text: "the request head did not come in time"}, nil, false, false)
 		c.part()
 	case c.state == waiting && c.x.node != nil:
 		c.x.connectTimeout()
@@ -369,7 +371,9 @@ func (c *httpClient) read(p []byte) (consumed int) {
 	case tunnelling:
 		return c.x.tunnelIn(p)
 	case unwelcome:
-		c.say(c.w.denialTo(c.source, board.Reason(c.reason), c.wait), false, false)
+		r := &c.w.http.request
+		_, _ = r.Parse(p) // as far as it has come
+		c.say(c.w.denialTo(c.source, board.Reason(c.reason), c.wait), originOf(r), false, false)
 		c.part()
 		return len(p)
 	default:
@@ -430,8 +434,8 @@ func (c *httpClient) OnDrained(*reactor.Conn) {
 	}
 }
 
-// OnEOF passes the end of the client's stream on, behind its request: a node learns at once that the
-// client has gone, and can still answer one that only has nothing more to ask.
+// OnEOF is the end of the client's stream. Behind a whole request it only says that the client has nothing
+// more to ask.
 func (c *httpClient) OnEOF(*reactor.Conn) {
 	c.ended = true
 	switch x := c.x; {
@@ -443,8 +447,10 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 		c.part() // it has not taken its last answer yet
 	case x == nil || x.node == nil || !x.complete:
 		c.conn.Close()
-	default:
+	case x.tunnel:
 		x.node.conn.CloseWrite()
+	default:
+		x.halfClosed()
 	}
 }
 

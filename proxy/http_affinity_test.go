@@ -89,11 +89,74 @@ func TestSessionsStay(t *testing.T) {
 	if _, got := b.send("POST", "/mcp", "Mcp-Session-Id: plain"); got[1] != "plain" {
 		t.Errorf("an id without a tag: %v", got)
 	}
-	// The stateless era knows no sessions: nothing is looked at or changed.
+	// The stateless era knows no sessions: what no node has given out is not looked at or changed.
+	for _, id := range []string{"plain", "x~AAAAAAAAAAAAAAAA"} {
+		served := map[string]bool{}
+		for range 4 {
+			resp, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+id, "MCP-Protocol-Version: 2026-07-28")
+			if served[got[0]] = true; got[1] != id || resp.Header.Get("Set-Cookie") != "" {
+				t.Errorf("stateless: %v, cookie %q", got, resp.Header.Get("Set-Cookie"))
+			}
+		}
+		if len(served) != 2 {
+			t.Errorf("stateless: all with %q went to %v", id, served)
+		}
+	}
+}
+
+// A node that gives out a session has one, and a request with its tag belongs to it, whatever revision
+// the client claims to speak: some send the same header with every request.
+func TestSessionsStayWhateverTheVersion(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, func(s *Spec) { s.Limits.MessagesPerSecond, s.Limits.ConnectionsPerSecond = 0, 0 })
+	for _, version := range []string{"DRAFT-2025-v3", "DRAFT-2026-v1", "2026-07-28", "2099-01-01", "latest", ""} {
+		field := "MCP-Protocol-Version: " + version
+		for range 3 {
+			resp, got := b.send("POST", "/mcp", field)
+			node, id := got[0], resp.Header.Get("Mcp-Session-Id")
+			if !strings.HasPrefix(id, "session-of-"+node+string(affinity.Separator)) {
+				t.Fatalf("%q: the id of %s leaves as %q", version, node, id)
+			}
+			for _, method := range []string{"POST", "GET", "DELETE"} {
+				for range 3 {
+					resp, got := b.send(method, "/mcp", field, "Mcp-Session-Id: "+id)
+					if got[0] != node || got[1] != "session-of-"+node || resp.Header.Get("Set-Cookie") != "" {
+						t.Fatalf("%q: %s of session %s: %v, cookie %q", version, method, id, got, resp.Header.Get("Set-Cookie"))
+					}
+				}
+			}
+		}
+	}
+	var id string
+	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 1)) })
+	b.board.SetNodeState(1, board.Down, time.Now())
+	c := b.visit() // it is to begin anew
+	c.say("POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Session-Id: " + id + "\r\n\r\n{}")
+	c.denied(404)
+}
+
+// The same holds for a legacy stream: its endpoint is tagged, and who posts there comes to its node.
+func TestLegacyStreamsStayWhateverTheVersion(t *testing.T) {
+	site := func(name string) string {
+		return startSite(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				fmt.Fprintf(w, "%s|%s", name, r.URL.RequestURI())
+				return
+			}
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprintf(w, "event: endpoint\ndata: /mcp/sse?of=%s\n\n", name)
+			_ = http.NewResponseController(w).Flush()
+		})
+	}
+	b := startWorker(t, []string{site("n0"), site("n1")}, func(s *Spec) { s.Sticky.TCP = StickyNone })
+	const field = "MCP-Protocol-Version: 2026-07-28"
 	for range 4 {
-		resp, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+seen["n1"], "MCP-Protocol-Version: 2026-07-28")
-		if got[1] != seen["n1"] || resp.Header.Get("Set-Cookie") != "" {
-			t.Errorf("stateless: %v, cookie %q", got, resp.Header.Get("Set-Cookie"))
+		_, stream := b.send("GET", "/mcp/sse", field)
+		uri := strings.TrimSpace(stream[0][strings.Index(stream[0], "/mcp"):])
+		name := strings.TrimPrefix(uri, "/mcp/sse?of=")[:2]
+		for range 3 {
+			if _, got := b.send("POST", uri, field); got[0] != name || got[1] != "/mcp/sse?of="+name {
+				t.Errorf("posted to %s: %v", uri, got)
+			}
 		}
 	}
 }
@@ -153,9 +216,7 @@ func TestMaintenanceLetsRequestsEnd(t *testing.T) {
 	if _, got := b.send("POST", "/mcp", "Cookie: SERVERID="+cookie); got[0] != "n1" {
 		t.Errorf("a cookie of the node in maintenance led to %v", got)
 	}
-	if n := pending(); n != 1 {
-		t.Errorf("%d requests pending", n)
-	}
+	b.eventually("the slow request alone to be pending", func() bool { return pending() == 1 })
 	close(release)
 	if _, body := slow.answer("POST"); body != "n0" {
 		t.Errorf("the request under way was answered %q", body)
@@ -233,17 +294,17 @@ func TestCookie(t *testing.T) {
 	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, nil)
 	resp, got := b.send("GET", "/")
 	cookies := (&http.Response{Header: resp.Header}).Cookies()
-	if len(cookies) != 1 || cookies[0].Name != cookieName || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteLaxMode || cookies[0].Path != "/" {
+	if len(cookies) != 1 || cookies[0].Name != "SERVERID" || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteLaxMode || cookies[0].Path != "/" {
 		t.Fatalf("cookies %v", cookies)
 	}
-	node, cookie := got[0], "Cookie: a=b; "+cookieName+"="+cookies[0].Value+"; c=d"
+	node, cookie := got[0], "Cookie: a=b; SERVERID="+cookies[0].Value+"; c=d"
 	for range 4 {
 		resp, got := b.send("GET", "/", cookie)
 		if got[0] != node || got[2] != "a=b; c=d" || resp.Header.Get("Set-Cookie") != "" {
 			t.Fatalf("%v, want %s; cookie %q", got, node, resp.Header.Get("Set-Cookie"))
 		}
 	}
-	if _, got := b.send("GET", "/", "Cookie: "+cookieName+"="+cookies[0].Value); got[0] != node || got[2] != "" {
+	if _, got := b.send("GET", "/", "Cookie: SERVERID="+cookies[0].Value); got[0] != node || got[2] != "" {
 		t.Errorf("alone: %v", got)
 	}
 	for _, state := range []board.State{board.Draining, board.Down} {
@@ -255,8 +316,60 @@ func TestCookie(t *testing.T) {
 		}
 	}
 	for _, forged := range []string{"n0", "", strings.Repeat("A", affinity.TagLen)} {
-		if resp, _ := b.send("GET", "/", "Cookie: "+cookieName+"="+forged); resp.Header.Get("Set-Cookie") == "" {
+		if resp, _ := b.send("GET", "/", "Cookie: SERVERID="+forged); resp.Header.Get("Set-Cookie") == "" {
 			t.Errorf("%q passes for a cookie of ours", forged)
+		}
+	}
+}
+
+// Two balancers in a row have cookies of their own, and each leaves the other's alone.
+func TestCookieOfAnotherName(t *testing.T) {
+	const other = "edge"
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, func(s *Spec) { s.Sticky.Cookie = other })
+	resp, first := b.send("GET", "/", "Cookie: SERVERID=theirs")
+	cookies := (&http.Response{Header: resp.Header}).Cookies()
+	if len(cookies) != 1 || cookies[0].Name != other || first[2] != "SERVERID=theirs" {
+		t.Fatalf("cookies %v, the node got %v", cookies, first)
+	}
+	for range 4 {
+		resp, got := b.send("GET", "/", "Cookie: SERVERID=theirs; "+other+"="+cookies[0].Value)
+		if got[0] != first[0] || got[2] != "SERVERID=theirs" || resp.Header.Get("Set-Cookie") != "" {
+			t.Errorf("%v, want %s; cookie %q", got, first[0], resp.Header.Get("Set-Cookie"))
+		}
+	}
+}
+
+// No shared cache gets a cookie to give it to everybody.
+func TestCookieAndCaches(t *testing.T) {
+	for _, test := range []struct {
+		method, said string // what the node says of caching
+		cookie       bool
+		want         string // what the client is told of it
+	}{
+		{"GET", "", true, "private"},
+		{"HEAD", "", true, "private"},
+		{"POST", "", true, ""},
+		{"GET", "no-cache, no-transform", true, "no-cache, no-transform|private"},
+		{"POST", "no-cache", true, "no-cache"},
+		{"GET", "no-store", true, "no-store"},
+		{"GET", "Private, max-age=60", true, "Private, max-age=60"},
+		{"GET", `private="Set-Cookie"`, true, `private="Set-Cookie"|private`},
+		{"GET", "max-age=0, must-revalidate", true, "max-age=0, must-revalidate|private"},
+		{"GET", "public", false, "public"},
+		{"GET", "Public , immutable", false, "Public , immutable"},
+		{"GET", "max-age=60", false, "max-age=60"},
+		{"POST", "max-age=60", false, "max-age=60"},
+		{"GET", "s-maxage=60", false, "s-maxage=60"},
+		{"GET", "public, no-store", true, "public, no-store"},
+	} {
+		b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, _ *http.Request) {
+			if test.said != "" {
+				w.Header().Set("Cache-Control", test.said)
+			}
+		})}, nil)
+		resp, _ := b.send(test.method, "/")
+		if got := strings.Join(resp.Header.Values("Cache-Control"), "|"); got != test.want || (resp.Header.Get("Set-Cookie") != "") != test.cookie {
+			t.Errorf("%s with %q: %q, cookie %q", test.method, test.said, got, resp.Header.Get("Set-Cookie"))
 		}
 	}
 }
@@ -266,7 +379,7 @@ func TestOtherCookies(t *testing.T) {
 		"a=b": "Cookie: a=b\r\n", "SERVERID=x": "", "SERVERID=x; a=b": "Cookie: a=b\r\n", "a=b;SERVERID=x;;c": "Cookie: a=b; c\r\n",
 		"XSERVERID=x": "Cookie: XSERVERID=x\r\n", "": "", "a=SERVERID=x": "Cookie: a=SERVERID=x\r\n", "SERVERID=x; SERVERID=y": "",
 	} {
-		if got := string(appendOtherCookies(nil, []byte("Cookie"), []byte(field))); got != want {
+		if got := string(appendOtherCookies(nil, []byte("Cookie"), []byte(field), []byte("SERVERID="))); got != want {
 			t.Errorf("%q: %q, want %q", field, got, want)
 		}
 	}

@@ -87,6 +87,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 					s.TrustedProxies = []string{"127.0.0.1", "::1"}
 				}
 			})
+			b.trustNodes()
 			var session []byte
 			b.on(func() { session = b.http.ring.AppendSession(nil, []byte("0123456789abcdef"), 0) })
 			turn := turns(t, b, strings.Replace(test.request, "SESSION", string(session), 1))

@@ -31,20 +31,21 @@ type exchange struct {
 	began int64  // when a connection was first wanted
 	sent  int64  // when the head of the request was sent
 	tried uint64 // nodes that failed it, a bit per slot
-	kept  uint32 // length of the request while it stays in the client's input, to be sent again
+	kept  uint32 // length of the request while it stays in the client's input, perhaps to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
+	page     []byte          // origin of the page that asks; its room is kept
 	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
+	due      int64           // when the head of the response has to be there, while ask stands before it; 0 = never
 	alive    int64           // of a response: when something passed last, or the client took a comment
 	frames   frameScanner    // of a tunnel, from the client
 	heard    frameScanner    // likewise, from the node
 	resumeAt int64           // of a tunnel: when its client may be read again, 0 = it may
 	zip      *zipper         // of the response's body; else nil
-	interims uint8
-	place    eventPlace // of an event stream
-	cookie   int8       // the node that the client's cookie names
-	method   int8       // a number of mcp.MethodNumber, methodSought or methodNone
+	place    eventPlace      // of an event stream
+	cookie   int8            // the node that the client's cookie names
+	method   int8            // a number of mcp.MethodNumber, methodSought or methodNone
 	kind     kind
 	framing  http1.Framing // of the response towards the client
 
@@ -53,6 +54,7 @@ type exchange struct {
 	bare       bool // HEAD
 	keep       bool // the client's connection goes on
 	replayable bool // may be sent twice
+	cacheable  bool // GET or HEAD
 	upgrade    bool // to a WebSocket
 	stateless  bool // of the stateless era: any node will do
 	listens    bool // for what may never come
@@ -66,6 +68,7 @@ type exchange struct {
 	zips       bool // the client takes gzip
 	weak       bool // it has a body with a weak tag and asks whether that is still good
 	complete   bool // all of it was sent
+	asks       bool // the timer is that of ask
 
 	// The response.
 	fresh     bool // no connection out of the pool: one was stale
@@ -74,6 +77,7 @@ type exchange struct {
 	unheard   bool // a node did not answer the connect in time
 	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
+	interim   bool // the node has sent an interim response
 	nodeKeeps bool // the node's connection goes on
 	tunnel    bool
 	nodeEnded bool // of a tunnel: nothing comes from the node any more
@@ -84,9 +88,6 @@ type exchange struct {
 	departs   bool // it is to end between two events, once the client's patience is over
 }
 
-// maxInterims bounds the interim responses of a node to one request.
-const maxInterims = 16
-
 func (w *worker) takeExchange(c *httpClient) *exchange {
 	x := w.http.spareExchanges
 	if x == nil {
@@ -94,7 +95,7 @@ func (w *worker) takeExchange(c *httpClient) *exchange {
 	} else {
 		w.http.spareExchanges = x.next
 	}
-	*x = exchange{client: c}
+	*x = exchange{client: c, page: x.page[:0]}
 	c.x = x
 	return x
 }
@@ -170,7 +171,7 @@ func (x *exchange) free() {
 	if x.zip != nil {
 		c.w.http.zippers.put(x.zip)
 	}
-	*x = exchange{next: c.w.http.spareExchanges}
+	*x = exchange{next: c.w.http.spareExchanges, page: x.page[:0]}
 	c.w.http.spareExchanges = x
 }
 
@@ -182,7 +183,7 @@ func (x *exchange) finish() {
 	}
 	x.leave()
 	x.node, n.x = nil, nil
-	if x.nodeKeeps && x.complete && !c.ended {
+	if x.nodeKeeps && x.complete {
 		n.conn.Resume()
 		n.pool.put(n)
 	} else {
@@ -207,7 +208,7 @@ func (x *exchange) refuse(no denial) {
 	x.dropNode()
 	x.forgetRequest()
 	keep := x.keep && !x.old && x.complete && !c.w.draining
-	c.say(no, keep, x.bare)
+	c.say(no, x.page, keep, x.bare)
 	x.free()
 	if keep {
 		c.rest()
@@ -236,6 +237,17 @@ func (x *exchange) forgetRequest() {
 	}
 }
 
+// answered does the same as the node begins to answer. Mostly there is no more in hand than the request.
+func (x *exchange) answered() {
+	c := x.client
+	if x.kept != c.left || c.discard > 0 || c.conn.Paused() {
+		x.forgetRequest()
+		return
+	}
+	c.conn.Drop(int(x.kept))
+	x.kept, c.left = 0, 0
+}
+
 // lost goes on without the node, which was there no more or is marked down.
 func (x *exchange) lost(reason board.Reason) {
 	c, n := x.client, x.node
@@ -250,10 +262,10 @@ func (x *exchange) lost(reason board.Reason) {
 			reason = board.ReasonClientGone // which the node was told, and has left too
 		}
 		x.cutOff(reason)
-	case x.kept > 0 && n.used:
+	case x.kept > 0 && n.used && (x.replayable || n.untouched()):
 		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
 		x.retry()
-	case x.kept > 0:
+	case x.kept > 0 && x.replayable:
 		x.cut = true
 		x.elsewhere()
 	default:
@@ -275,7 +287,7 @@ func (x *exchange) retry() {
 		x.began = 0 // what the node took for the request is not time to connect to another one
 	}
 	x.dropNode()
-	x.kept, x.seen, x.complete = 0, 0, false
+	x.kept, x.seen, x.complete, x.asks = 0, 0, false, false
 	x.client.state = reading
 	x.client.again()
 }
@@ -304,6 +316,8 @@ func (x *exchange) expired() {
 	switch {
 	case x.node == nil:
 		c.conn.Close()
+	case x.asks:
+		x.ask()
 	case x.headed:
 		x.silent()
 	case !x.complete && !c.conn.Paused():

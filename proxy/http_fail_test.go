@@ -114,9 +114,9 @@ func TestUpgradeIsNotForcedOnAnybody(t *testing.T) {
 
 func TestNodeTalksGarbage(t *testing.T) {
 	for _, garbage := range []string{
-		"SSH-2.0-OpenSSH_9.2\r\n", "HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "HTTP/1.1 200 OK\nA: b\n\n",
+		"SSH-2.0-OpenSSH_9.2\r\n", "HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "HTTP/1.1 200 OK\nA: b\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 40<<10) + "\r\n\r\n",
-		strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100), "\x00\x01\x02", `{"jsonrpc":"2.0"}` + "\n",
+		"HTTP/1.1 103 Early Hints\r\n\r\nSSH-2.0-OpenSSH_9.2\r\n", "\x00\x01\x02", `{"jsonrpc":"2.0"}` + "\n",
 	} {
 		for _, asked := range []string{getRequest, postRequest} {
 			b := startWorker(t, []string{startScript(t, garbage, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").address()}, nil)
@@ -173,6 +173,17 @@ func TestNodeDiesInMidResponse(t *testing.T) {
 	}
 }
 
+// trustNodes has all nodes known for keeping their connections.
+func (b *bench) trustNodes() {
+	b.on(func() {
+		for _, n := range b.backends {
+			if n != nil {
+				n.pools[httpPort].stays = 1 << 30
+			}
+		}
+	})
+}
+
 func TestStaleConnection(t *testing.T) {
 	start := func() (*bench, *atomic.Int64, chan struct{}) {
 		var connections atomic.Int64
@@ -208,6 +219,7 @@ func TestStaleConnection(t *testing.T) {
 	})
 	t.Run("POST is not", func(t *testing.T) {
 		b, connections, asked := start()
+		b.trustNodes()
 		c := b.visit()
 		c.say(postRequest)
 		if _, got := c.answer("POST"); got != "hi" {

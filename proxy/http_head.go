@@ -67,7 +67,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 			}
 		case len("cookie"):
 			if same(f.Name, "cookie") && c.w.spec.Sticky.HTTP == StickyCookie {
-				dst = appendOtherCookies(dst, f.Name, f.Value)
+				dst = appendOtherCookies(dst, f.Name, f.Value, c.w.http.cookie)
 				continue
 			}
 		case len("mcp-session-id"):
@@ -97,7 +97,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		f := &r.Fields[i]
 		switch {
 		case r.Hop(i):
-		case same(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession && !x.stateless:
+		case same(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession:
 			dst = append(append(dst, f.Name...), ": "...)
 			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot)
 			dst = append(dst, "\r\n"...)
@@ -114,13 +114,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		dst = append(dst, "Vary: Accept-Encoding\r\n"...)
 	}
 	if w.spec.Sticky.HTTP == StickyCookie && x.wantsCookie() {
-		dst = append(dst, "Set-Cookie: "+cookieName+"="...)
-		dst = w.http.ring.AppendCookie(dst, x.backend.slot)
-		dst = append(dst, "; Path=/; HttpOnly; SameSite=Lax"...)
-		if x.secure {
-			dst = append(dst, "; Secure"...)
-		}
-		dst = append(dst, "\r\n"...)
+		dst = x.appendCookie(dst, r)
 	}
 	if x.framing == http1.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
@@ -145,6 +139,54 @@ func untagged(text []byte) []byte { return text[:len(text)-affinity.TagLen-1] }
 // was here.
 func (x *exchange) wantsCookie() bool {
 	return x.kind == plainHTTP && !x.stateless && !x.session && !x.endpoint && int(x.cookie) != x.backend.slot
+}
+
+// appendCookie appends the cookie that leads to the node, unless the response is meant for shared caches:
+// they would give one client's cookie to all. One that they may keep, as nothing is said about it, is kept
+// from them.
+func (x *exchange) appendCookie(dst []byte, r *http1.Response) []byte {
+	w := x.client.w
+	shared, private := caching(r)
+	if shared && !private {
+		return dst
+	}
+	if x.cacheable && !private {
+		dst = append(dst, "Cache-Control: private\r\n"...)
+	}
+	dst = append(append(dst, "Set-Cookie: "...), w.http.cookie...)
+	dst = w.http.ring.AppendCookie(dst, x.backend.slot)
+	dst = append(dst, "; Path=/; HttpOnly; SameSite=Lax"...)
+	if x.secure {
+		dst = append(dst, "; Secure"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// caching is what a response says to shared caches (RFC 9111 section 5.2.2): that they may keep it and give
+// it out unasked, or that they must not.
+func caching(r *http1.Response) (shared, private bool) {
+	if r.Get("cache-control") == nil {
+		return false, false
+	}
+	for i := range r.Fields {
+		if !same(r.Fields[i].Name, "cache-control") {
+			continue
+		}
+		for list := r.Fields[i].Value; len(list) > 0; {
+			var directive []byte
+			directive, list, _ = bytes.Cut(list, []byte(","))
+			name, value, _ := bytes.Cut(bytes.TrimSpace(directive), []byte("="))
+			switch name = bytes.TrimSpace(name); {
+			case same(name, "public"), same(name, "s-maxage"):
+				shared = true
+			case same(name, "max-age"):
+				shared = shared || len(bytes.Trim(value, "0\" ")) > 0
+			case same(name, "no-store"), same(name, "private") && value == nil:
+				private = true // with a value, it speaks of some fields only
+			}
+		}
+	}
+	return shared, private
 }
 
 // appendInterim appends the head of a response that another one follows.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
-
 )
 
 // startLegacy is a node that opens a stream of 2024-11-05 at each GET, with preamble and then an endpoint

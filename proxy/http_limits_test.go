@@ -271,7 +271,7 @@ func TestMalformedRequests(t *testing.T) {
 		status int
 	}{
 		{"GET / HTTP/1.1\r\n\r\n", 400},
-		{"GET / HTTP/1.1\nHost: h\n\n", 400},
+		{"GET / HTTP/1.1\nHost: h\r\n\r\n", 400},
 		{"GET / HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n", 400},
 		{"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 		{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},

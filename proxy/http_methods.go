@@ -30,10 +30,10 @@ func (x *exchange) noteMethod(r *http1.Request) {
 		return
 	}
 	x.method = methodSought
-	if x.stateless {
-		if m := r.Get("mcp-method"); m != nil {
+	if m := r.Get("mcp-method"); m != nil {
+		x.listens = string(m) == mcp.MethodListen
+		if x.stateless {
 			x.method = int8(mcp.MethodNumber(m))
-			x.listens = string(m) == mcp.MethodListen
 		}
 	}
 }

@@ -15,10 +15,14 @@ type httpNode struct {
 	pool       *nodePool
 	next, prev *httpNode // in the pool, older and newer; next also among the spare ones
 	since      int64     // in the pool: when it came
+	answers    uint32    // how many it has brought
+	said       uint64    // bytes sent
+	before     uint64    // of them before the request under way
 	epoch      uint32    // of its pool
 	opened     bool
 	used       bool // has been in the pool
 	pooled     bool
+	ended      bool // its stream has ended
 }
 
 // nodePool is the idle connections to a port. The newest is used first, so that those a
@@ -28,8 +32,9 @@ type nodePool struct {
 	size           int
 	epoch          uint32 // connections of an earlier one are not kept
 
-	failures int   // connects in a row
-	avoid    int64 // until when it is not the first choice
+	stays    uint32 // behind how many answers a connection is known to stay open
+	failures int    // connects in a row
+	avoid    int64  // until when it is not the first choice
 }
 
 const (
@@ -38,6 +43,11 @@ const (
 	// maxPooledFor is how long a connection may wait: less than the five seconds after which common
 	// servers close theirs, for a request may already be on its way then.
 	maxPooledFor = 4 * time.Second
+	// keptFor is how long a connection has to stay open behind an answer to be known to stay. Some nodes
+	// close it at once, behind each answer or so many, without a word.
+	keptFor = 100 * time.Millisecond
+	// manyAnswers is from how many on a node is believed to give twice as many as it has.
+	manyAnswers = 16
 	// avoidTime is for how long a port that refuses connections is not the first choice, while the
 	// node may be well otherwise.
 	avoidTime = time.Second
@@ -50,6 +60,7 @@ func (p *nodePool) put(n *httpNode) {
 		return
 	}
 	n.used, n.pooled, n.since = true, true, n.w.loop.Now()
+	n.answers++
 	n.prev, n.next = nil, p.newest
 	if p.newest != nil {
 		p.newest.prev = n
@@ -81,8 +92,41 @@ func (p *nodePool) remove(n *httpNode) {
 	n.w.http.idle--
 }
 
-// take returns the newest connection, or nil.
-func (p *nodePool) take() *httpNode {
+// take returns the newest connection that will do, or nil. For a request that cannot be sent twice, that is
+// none which the node may be closing by now.
+func (p *nodePool) take(now int64, twice bool) *httpNode {
+	if n := p.newest; n == nil || twice || p.trusts(n) {
+		return p.pop()
+	}
+	var found *httpNode
+	for n := p.newest; n != nil; n = n.next {
+		if now-n.since >= int64(keptFor) {
+			p.stays = max(p.stays, n.answers)
+		}
+		if found == nil && p.trusts(n) {
+			found = n
+		}
+	}
+	if found != nil {
+		p.remove(found)
+	}
+	return found
+}
+
+// trusts reports whether the node is known to keep a connection that has brought as many answers as n.
+func (p *nodePool) trusts(n *httpNode) bool {
+	return n.answers <= p.stays || p.stays >= manyAnswers && n.answers/2 < p.stays
+}
+
+// ended notes that the node has ended a connection, which is in the pool or was out of it for a request.
+func (p *nodePool) ended(n *httpNode) {
+	if n.used && n.w.loop.Now()-n.since < int64(keptFor) {
+		p.stays = min(p.stays, n.answers-1)
+	}
+	p.remove(n)
+}
+
+func (p *nodePool) pop() *httpNode {
 	n := p.newest
 	if n != nil {
 		p.remove(n)
@@ -93,7 +137,8 @@ func (p *nodePool) take() *httpNode {
 // empty closes what is in the pool, and what comes back to it of before.
 func (p *nodePool) empty() {
 	p.epoch++
-	for n := p.take(); n != nil; n = p.take() {
+	p.stays = 0
+	for n := p.pop(); n != nil; n = p.pop() {
 		n.conn.Close()
 	}
 }
@@ -160,7 +205,7 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 		pool := &to.pool
 		n := (*httpNode)(nil)
 		if !x.fresh {
-			n = pool.take()
+			n = pool.take(w.loop.Now(), x.replayable)
 		}
 		if n == nil {
 			n = w.takeNode()
@@ -233,7 +278,7 @@ func (n *httpNode) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 	x := n.x
 	switch {
 	case x == nil: // it was not asked: who knows what it would answer next
-		n.pool.remove(n)
+		n.pool.ended(n)
 		n.conn.Close()
 		return len(p)
 	case x.tunnel:
@@ -259,9 +304,10 @@ func (n *httpNode) OnDrained(*reactor.Conn) {
 // OnEOF is the end of the node's stream: of the response, of the pool's connection, or too early.
 func (n *httpNode) OnEOF(*reactor.Conn) {
 	x := n.x
+	n.ended = true
+	n.pool.ended(n)
 	switch {
 	case x == nil:
-		n.pool.remove(n)
 		n.conn.Close()
 	case x.tunnel:
 		x.tunnelEnded()
@@ -275,6 +321,9 @@ func (n *httpNode) OnEOF(*reactor.Conn) {
 // OnClose is the end of the connection.
 func (n *httpNode) OnClose(_ *reactor.Conn, err error) {
 	w := n.w
+	if err != nil {
+		n.pool.ended(n)
+	}
 	n.pool.remove(n)
 	if x := n.x; x != nil {
 		if !n.opened {
@@ -285,6 +334,17 @@ func (n *httpNode) OnClose(_ *reactor.Conn, err error) {
 		}
 	}
 	w.putNode(n)
+}
+
+// untouched reports whether the node has ended its stream before anything of the request under way had
+// reached its kernel: it cannot have begun with it. A reset proves nothing, whatever was acknowledged
+// before: it may be that of a process that has died over the request.
+func (n *httpNode) untouched() bool {
+	if !n.ended {
+		return false
+	}
+	acked, ok := n.conn.Acked()
+	return ok && acked <= n.before
 }
 
 // broke goes on after the node has ended the connection before its response.

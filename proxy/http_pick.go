@@ -12,7 +12,8 @@ import (
 type requestHead = *http1.Request
 
 // route chooses the node of x: that of its MCP session, of its legacy event stream, of its cookie, of
-// its source, or whichever the balance says. Requests of the stateless era are balanced freely.
+// its source, or whichever the balance says. Requests of the stateless era are balanced freely; those with
+// a tag are not of it.
 // Without a node, reason says why.
 func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Reason) {
 	if !x.stateless {
@@ -98,6 +99,23 @@ func (x *exchange) servedAt() affinity.Place {
 	return affinity.Place{Node: x.backend.slot, Plain: x.port.transport == board.HTTP}
 }
 
+// isTagged reports whether a request has the tag of a present node: a node has given its client a session
+// or a stream then, and is looked for, whatever revision the request claims to be of.
+func (w *worker) isTagged(r requestHead) bool {
+	if !w.spec.Sticky.MCPSession {
+		return false
+	}
+	slot := affinity.Unknown
+	if id := r.Get("mcp-session-id"); id != nil {
+		_, slot, _ = w.http.ring.Session(id)
+	}
+	if slot == affinity.Unknown && string(r.Method) == "POST" {
+		_, at, _ := w.http.ring.Endpoint(*endOfTarget(r))
+		slot = at.Node
+	}
+	return slot != affinity.Unknown
+}
+
 // endOfTarget is where the tag of an endpoint is.
 func endOfTarget(r requestHead) *[]byte {
 	if r.Query != nil {
@@ -146,9 +164,6 @@ func (w *worker) atCap(slot int) bool {
 	return limit > 0 && w.board.NodeActive(slot) >= limit
 }
 
-// cookieName is the cookie that names a client's node.
-const cookieName = "SERVERID"
-
 // cookieNode is the node that the client's cookie names, or nil: then it gets another one.
 func (w *worker) cookieNode(x *exchange, r requestHead) *backend {
 	x.cookie = affinity.Unknown
@@ -157,7 +172,7 @@ func (w *worker) cookieNode(x *exchange, r requestHead) *backend {
 	}
 	for i := range r.Fields {
 		if f := &r.Fields[i]; same(f.Name, "cookie") {
-			if value := cookieOf(f.Value); value != nil {
+			if value := cookieOf(f.Value, w.http.cookie); value != nil {
 				slot, _ := w.http.ring.Cookie(value)
 				if w.serves(x, slot) && !w.atCap(slot) {
 					x.cookie = int8(slot)
@@ -169,27 +184,27 @@ func (w *worker) cookieNode(x *exchange, r requestHead) *backend {
 	return nil
 }
 
-// cookieOf returns the value of our cookie in a Cookie field, or nil.
-func cookieOf(field []byte) (value []byte) {
+// cookieOf returns the value of our cookie, which begins with ours, in a Cookie field, or nil.
+func cookieOf(field, ours []byte) (value []byte) {
 	for len(field) > 0 {
 		var pair []byte
 		pair, field, _ = bytes.Cut(field, []byte(";"))
-		if value, ok := bytes.CutPrefix(bytes.TrimSpace(pair), []byte(cookieName+"=")); ok {
+		if value, ok := bytes.CutPrefix(bytes.TrimSpace(pair), ours); ok {
 			return value
 		}
 	}
 	return nil
 }
 
-// appendOtherCookies appends a Cookie field without our cookie, which is no business of the node;
-// nothing if no other is left.
-func appendOtherCookies(dst, name, value []byte) []byte {
+// appendOtherCookies appends a Cookie field without our cookie, which begins with ours and is no business
+// of the node; nothing if no other is left.
+func appendOtherCookies(dst, name, value, ours []byte) []byte {
 	start := len(dst)
 	for len(value) > 0 {
 		var pair []byte
 		pair, value, _ = bytes.Cut(value, []byte(";"))
 		pair = bytes.TrimSpace(pair)
-		if len(pair) == 0 || bytes.HasPrefix(pair, []byte(cookieName+"=")) {
+		if len(pair) == 0 || bytes.HasPrefix(pair, ours) {
 			continue
 		}
 		if len(dst) == start {

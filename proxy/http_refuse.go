@@ -87,8 +87,34 @@ func (r denial) retryAfter() int64 {
 	return 0
 }
 
-// append appends the response. bare leaves the body out, as HEAD asks.
-func (r denial) append(dst []byte, keep, bare bool) []byte {
+// maxOrigin bounds the Origin that is answered, in bytes.
+const maxOrigin = 256
+
+// originOf is the origin of the page that a request is from; nil if it is from none. Of a head that was
+// not read to its end it is what has come.
+func originOf(r requestHead) []byte {
+	if origin := r.Get("origin"); len(origin) <= maxOrigin {
+		return origin
+	}
+	return nil
+}
+
+// appendCORS lets a page read a refusal: without that, its script cannot tell a session that has to be
+// begun anew, or a moment to wait, from a network that is down. Every page may, with its user's
+// credentials or without: a refusal says nothing that the page could not find out by asking, and nothing
+// of a node. What the nodes answer is theirs to open to pages, and so are preflights: they are never
+// granted here.
+func appendCORS(dst, origin []byte) []byte {
+	if len(origin) == 0 {
+		return dst
+	}
+	dst = append(append(dst, "\r\nAccess-Control-Allow-Origin: "...), origin...)
+	return append(dst, "\r\nAccess-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: Retry-After\r\nVary: Origin"...)
+}
+
+// append appends the response to a request from a page of origin, or from none. bare leaves the body out,
+// as HEAD asks.
+func (r denial) append(dst, origin []byte, keep, bare bool) []byte {
 	var room [512]byte
 	var body []byte
 	if r.wait > 0 {
@@ -105,6 +131,7 @@ func (r denial) append(dst []byte, keep, bare bool) []byte {
 		dst = append(dst, "\r\nRetry-After: "...)
 		dst = strconv.AppendInt(dst, seconds, 10)
 	}
+	dst = appendCORS(dst, origin)
 	if !keep {
 		dst = append(dst, "\r\nConnection: close"...)
 	}
@@ -115,12 +142,12 @@ func (r denial) append(dst []byte, keep, bare bool) []byte {
 	return append(dst, body...)
 }
 
-// say sends a denial and counts it.
-func (c *httpClient) say(r denial, keep, bare bool) {
+// say sends a denial to a page of origin, or to whom it is from none, and counts it.
+func (c *httpClient) say(r denial, origin []byte, keep, bare bool) {
 	w := c.w
 	w.cell.Refused[r.reason].Add(1)
 	w.cell.Responses[r.status/100].Add(1)
-	out := r.append(w.scratch[:0], keep, bare)
+	out := r.append(w.scratch[:0], origin, keep, bare)
 	w.scratch = out[:0]
 	c.conn.Send(out)
 	c.logDenial(r, len(out))

@@ -17,11 +17,14 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 	if c.conn.Pending() > 0 || !worthParsing(p, c.seen) {
 		return 0 // OnDrained comes back to it: who does not take answers gets no more of them
 	}
+	if n := http1.EmptyLines(p); n > 0 {
+		return n // not a part of anything
+	}
 	r := &w.http.request
 	n, err := r.Parse(p)
 	if err != nil {
 		w.cell.Requests.Add(1)
-		c.say(malformed(err), false, false)
+		c.say(malformed(err), originOf(r), false, false)
 		c.part()
 		return len(p)
 	}
@@ -86,17 +89,19 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 // classify notes what has to be known of a request when its head is gone.
 func (x *exchange) classify(r *http1.Request) {
 	x.kind = x.client.w.http.kindOf(r.Path)
+	x.page = append(x.page, originOf(r)...)
 	x.old = r.Minor == 0
 	x.keep = r.KeepAlive
 	x.bare = string(r.Method) == "HEAD"
 	get := string(r.Method) == "GET"
+	x.cacheable = get || x.bare
 	empty := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length == 0
 	x.replayable = empty && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
 	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
 	x.zips, x.weak = acceptsGzip(r), showsWeakTag(r)
 	version := r.Get("mcp-protocol-version")
-	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra
+	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra && !x.client.w.isTagged(r)
 	x.noteMethod(r)
 	x.batches = string(r.Method) == "POST" && !x.stateless // whose nodes are obliged to refuse them
 }
@@ -177,7 +182,7 @@ func (x *exchange) decline(no denial, r *http1.Request, n int, p []byte) (consum
 	c, bare := x.client, x.bare
 	short := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length <= maxSwallowed && !r.ExpectContinue
 	keep := x.keep && !x.old && short && !c.w.draining
-	c.say(no, keep, bare)
+	c.say(no, x.page, keep, bare)
 	if !keep {
 		x.end()
 		c.part()
@@ -199,18 +204,40 @@ func (x *exchange) forward(r *http1.Request, n int, p []byte) (consumed int) {
 	c, w := x.client, x.client.w
 	x.in.Reset(r.Body, r.Length)
 	x.resized = r.Body == http1.Chunked
+	x.size, x.batch = 0, mcp.Scanner{}
 	x.sent = w.loop.Now()
+	x.node.before = x.node.said
 	c.state = exchanging
 	x.backend.flow.Requests.Add(1)
 	x.backend.flow.Messages.Add(1)
 	out := x.appendRequest(w.scratch[:0], r)
+	used := n
 	if x.replayable {
-		x.kept = uint32(n)
 		x.pass(out, nil)
+	} else {
+		used += x.pass(out, p[n:])
+	}
+	switch {
+	case x.node == nil: // it has been refused
+		return used
+	case x.node.conn.Broken(): // nothing was sent, nothing is lost
+		if x.node.used {
+			x.fresh = true
+			x.retry()
+		} else {
+			x.cut = true
+			x.elsewhere()
+		}
+		return 0
+	case x.replayable, x.complete && x.node.used && used <= maxKept:
+		x.kept = uint32(used)
 		return 0
 	}
-	return n + x.pass(out, p[n:])
+	return used
 }
+
+// maxKept is the longest request, in bytes, that is kept in case its node turns out not to have got it.
+const maxKept = 16 << 10
 
 // fromClient reads the body of the request.
 func (x *exchange) fromClient(p []byte) (consumed int) {
@@ -279,6 +306,7 @@ func scanBody(s *mcp.Scanner, data []byte) {
 // charged. They have been sent by now: it is the next request that has to wait.
 func (x *exchange) countBatch() {
 	more := x.batch.End() - 1
+	x.batches = false // should it be sent again, it was charged
 	if more <= 0 || x.node == nil {
 		return
 	}
@@ -297,12 +325,11 @@ func (x *exchange) send(out []byte) {
 	x.access.received(len(out))
 	x.port.asked(w.loop.Now())
 	n.conn.Send(out)
+	n.said += uint64(len(out))
 	switch {
 	case !x.complete && c.ended:
 		c.conn.Close() // it will never be
 		return
-	case c.ended:
-		n.conn.CloseWrite()
 	case !x.complete && n.conn.Pending() > 0:
 		c.conn.Pause()
 	}
@@ -310,7 +337,7 @@ func (x *exchange) send(out []byte) {
 	case x.headed:
 		x.patience()
 	case x.complete:
-		c.within(w.spec.Timeouts.Response)
+		x.awaitHead()
 	default:
 		c.within(w.spec.Timeouts.Request)
 	}

@@ -28,15 +28,12 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		}
 		x.seen = 0
 		consumed += n
-		x.forgetRequest()
+		x.answered()
 		switch {
 		case r.Status == 101:
 			return x.switchProtocols(out, r, p[consumed:]) + consumed
 		case r.Status < 200:
-			if x.interims++; x.interims > maxInterims {
-				x.badReply()
-				return len(p)
-			}
+			x.interim = true
 			if !x.old {
 				out = appendInterim(out, r)
 			}
@@ -54,10 +51,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 	x.access.sent(consumed)
 	w.scratch = out[:0]
 	c.conn.Send(out)
-	if !x.headed {
-		return consumed
-	}
-	if x.out.Done() {
+	if x.headed && x.out.Done() {
 		if consumed < len(p) {
 			x.nodeKeeps = false // it says more than it was asked for
 		}
@@ -70,7 +64,13 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 	if x.departNow() {
 		return len(p)
 	}
-	x.patience()
+	switch {
+	case x.headed:
+		x.patience()
+	case x.interim && x.complete:
+		x.interim = false
+		x.awaitHead() // the node is at work: however many come, each is as good as a byte of an answer
+	}
 	return consumed
 }
 
@@ -79,7 +79,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	c, w, b := x.client, x.client.w, x.backend
 	x.count(r.Status)
 	b.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
-	x.headed = true
+	x.headed, x.asks = true, false
 	x.nodeKeeps = r.KeepAlive
 	limit := w.spec.HTTP.KeepaliveRequests
 	// A response that comes before the end of its request is the last one: what the client still
@@ -118,7 +118,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 // opensLegacyStream reports whether the response may begin with an endpoint, which has to be tagged
 // then. Any path may lead to such a stream.
 func (x *exchange) opensLegacyStream(r *http1.Response) bool {
-	return x.events && x.replayable && !x.bare && r.Status == 200 && !x.stateless && !x.session && x.client.w.spec.Sticky.MCPSession
+	return x.events && x.replayable && !x.bare && r.Status == 200 && !x.session && x.client.w.spec.Sticky.MCPSession
 }
 
 func (x *exchange) count(status int) {

@@ -220,6 +220,7 @@ func TestBodiesBothWays(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = w.Write(body)
 	})}, nil)
+	b.trustNodes()
 	web := b.browser()
 	for _, size := range []int{0, 1, 1000, 100_000, 3 << 20} {
 		for _, sized := range []bool{true, false} {
@@ -302,32 +303,6 @@ func TestPipeliningWithoutReading(t *testing.T) {
 	if pending > 512<<10 {
 		t.Errorf("%d bytes wait for the client", pending)
 	}
-}
-
-func TestHalfClosedClientIsAnswered(t *testing.T) {
-	release := make(chan struct{})
-	n := startNode(t, "", func(c *net.TCPConn) {
-		r := bufio.NewReader(c)
-		if _, err := readHead(r); err != nil {
-			return
-		}
-		if _, err := r.ReadByte(); err != io.EOF {
-			t.Errorf("the node does not learn of the end: %v", err)
-		}
-		<-release
-		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-	})
-	b := startWorker(t, []string{n.address()}, nil)
-	c := b.visit()
-	c.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-	if err := c.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	close(release)
-	if _, got := c.answer("GET"); got != "hi" {
-		t.Fatal(got)
-	}
-	c.ended()
 }
 
 func TestAbortReachesTheNode(t *testing.T) {

@@ -105,6 +105,9 @@ const (
 type Sticky struct {
 	TCP  string `yaml:"tcp"`  // StickySource or StickyNone
 	HTTP string `yaml:"http"` // StickyCookie or StickyNone
+	// Cookie is the name of the cookie that names a client's node. Of several balancers in a row each
+	// needs one of its own.
+	Cookie string `yaml:"cookie"`
 	// MCPSession routes an MCP session to the node that opened it.
 	MCPSession bool `yaml:"mcp_session"`
 	// TTL is how long an idle client is remembered.
@@ -258,7 +261,7 @@ func Default() Spec {
 		Listen:         Listen{TCP: ":8000", HTTP: ":8080", Admin: "127.0.0.1:8404", Health: "127.0.0.1:8888"},
 		MaxConnections: 100_000,
 		Balance:        BalanceLeastConn,
-		Sticky:         Sticky{TCP: StickySource, HTTP: StickyCookie, MCPSession: true, TTL: 30 * time.Minute},
+		Sticky:         Sticky{TCP: StickySource, HTTP: StickyCookie, Cookie: "SERVERID", MCPSession: true, TTL: 30 * time.Minute},
 		HTTP: HTTP{
 			Routes: []Route{
 				{Prefix: "/mcp/ws", To: RouteWebSocket},

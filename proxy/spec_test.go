@@ -80,6 +80,8 @@ func TestValidate(t *testing.T) {
 		{"balance", func(s *Spec) { s.Balance = "leastcon" }, `lb.balance: must be one of leastconn, roundrobin, source, random2, is "leastcon"`},
 		{"sticky.tcp", func(s *Spec) { s.Sticky.TCP = "cookie" }, `lb.sticky.tcp: must be one of source, none, is "cookie"`},
 		{"sticky.http", func(s *Spec) { s.Sticky.HTTP = "source" }, `lb.sticky.http: must be one of cookie, none, is "source"`},
+		{"sticky.cookie", func(s *Spec) { s.Sticky.Cookie = "a=b" }, "lb.sticky.cookie: \"a=b\" must be the name of a cookie: at most 64 letters, digits or any of !#$%&'*+-.^_`|~"},
+		{"sticky.cookie empty", func(s *Spec) { s.Sticky.Cookie = "" }, "lb.sticky.cookie: \"\" must be the name of a cookie: at most 64 letters, digits or any of !#$%&'*+-.^_`|~"},
 		{"sticky.ttl", func(s *Spec) { s.Sticky.TTL = 0 }, `lb.sticky.ttl: must be from 1s to 24h0m0s, is 0s`},
 		{"slow_start", func(s *Spec) { s.SlowStart = -time.Second }, `lb.slow_start: must be from 0s to 24h0m0s, is -1s`},
 		{"timeouts.connect", func(s *Spec) { s.Timeouts.Connect = 0 }, `lb.timeouts.connect: must be from 1ms to 24h0m0s, is 0s`},

@@ -112,6 +112,9 @@ func (s *Spec) validateClients(p *problems) {
 	oneOf(p, "balance", s.Balance, BalanceLeastConn, BalanceRoundRobin, BalanceSource, BalanceRandom2)
 	oneOf(p, "sticky.tcp", s.Sticky.TCP, StickySource, StickyNone)
 	oneOf(p, "sticky.http", s.Sticky.HTTP, StickyCookie, StickyNone)
+	if !isCookieName(s.Sticky.Cookie) {
+		p.add("sticky.cookie", "%q must be the name of a cookie: at most %d letters, digits or any of !#$%%&'*+-.^_`|~", s.Sticky.Cookie, maxCookieName)
+	}
 	between(p, "sticky.ttl", s.Sticky.TTL, time.Second, maxDuration)
 	between(p, "slow_start", s.SlowStart, 0, maxDuration)
 	between(p, "timeouts.connect", s.Timeouts.Connect, time.Millisecond, maxDuration)
@@ -121,6 +124,20 @@ func (s *Spec) validateClients(p *problems) {
 	between(p, "timeouts.send", s.Timeouts.Send, 0, maxDuration)
 	between(p, "timeouts.keepalive", s.Timeouts.Keepalive, 0, maxDuration)
 	between(p, "timeouts.drain", s.Timeouts.Drain, 0, maxDuration)
+}
+
+// maxCookieName is the longest name of a cookie, in bytes.
+const maxCookieName = 64
+
+// isCookieName reports whether s is a token (RFC 6265 section 4.1.1, RFC 9110 section 5.6.2).
+func isCookieName(s string) bool {
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(s[i])) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxCookieName
 }
 
 func (s *Spec) validateHTTP(p *problems) {

@@ -50,6 +50,7 @@ var comments = map[string]string{
 	"lb.sticky":                        "What keeps a client on its node.",
 	"lb.sticky.tcp":                    "source or none.",
 	"lb.sticky.http":                   "cookie or none.",
+	"lb.sticky.cookie":                 "Name of that cookie; balancers in a row need different ones.",
 	"lb.sticky.mcp_session":            "Route an MCP session to the node that opened it.",
 	"lb.sticky.ttl":                    "How long an idle client is remembered.",
 	"lb.sticky.key_file":               "Secret by which sessions and cookies name their node; balancers may share one. \"\" makes one in the state directory.",

@@ -68,7 +68,10 @@ func TestVersions(t *testing.T) {
 			t.Errorf("%s is of the %v era", v, got)
 		}
 	}
-	for version, era := range map[string]string{"": "session", "2025-11-25": "session", "2026-07-28": "stateless", "2027-01-01": "stateless"} {
+	for version, era := range map[string]string{
+		"": "session", "2025-11-25": "session", "2026-07-28": "stateless", "2027-01-01": "stateless",
+		"DRAFT-2026-v1": "session", "draft": "session", "2026-07-28 ": "session", "2026/07/28": "session", "2026-0a-28": "session",
+	} {
 		if got := EraOf(version).String(); got != era {
 			t.Errorf("%q is of the %s era, want %s", version, got, era)
 		}

@@ -38,12 +38,27 @@ func (e Era) String() string {
 }
 
 // EraOf returns the era of a revision. Revisions are dates and compare as text;
-// one that is unknown, or none, is taken by its date.
+// one that is unknown is taken by its date. What is no date is of the session
+// era: nobody is obliged to anything by it.
 func EraOf(version string) Era {
-	if version >= Version20260728 {
+	if isDate(version) && version >= Version20260728 {
 		return StatelessEra
 	}
 	return SessionEra
+}
+
+// isDate reports whether s has the form of a date.
+func isDate(s string) bool {
+	const form = "0000-00-00"
+	if len(s) != len(form) {
+		return false
+	}
+	for i := range len(form) {
+		if digit := s[i] >= '0' && s[i] <= '9'; digit != (form[i] == '0') || !digit && s[i] != '-' {
+			return false
+		}
+	}
+	return true
 }
 
 // Known reports whether version is one of Versions.

@@ -150,6 +150,33 @@ func (c *Conn) sendRaw(p []byte) {
 	}
 }
 
+// Broken reports whether the connection is closed, or a write has failed. If that
+// is so after a Send before which nothing was Pending, nothing of it was taken.
+func (c *Conn) Broken() bool {
+	return !c.has(flagOpen) || c.has(flagEnded) && !c.has(flagEnding)
+}
+
+// Acked returns how much of what was sent on a dialled connection the peer's
+// kernel is known to have. ok is false where that cannot be found out.
+func (c *Conn) Acked() (bytes uint64, ok bool) {
+	if !c.has(flagOpen) || c.has(flagConnecting) {
+		return 0, false
+	}
+	return bytesAcked(int(c.fd))
+}
+
+// Drop drops the first n bytes of the input in hand, as if they had been consumed.
+// It must not be called from within OnData of the same connection.
+func (c *Conn) Drop(n int) {
+	if c.in == nil {
+		return
+	}
+	c.in.consume(min(n, len(c.in.bytes())))
+	if len(c.in.bytes()) == 0 {
+		c.release(&c.in)
+	}
+}
+
 // Pause stops reading. OnData and OnEOF are not called until Resume.
 func (c *Conn) Pause() { c.flags |= flagPaused }
 

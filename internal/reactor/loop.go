@@ -131,15 +131,15 @@ func (l *Loop) turn() error {
 		return err
 	}
 	l.now = mono.Now()
+	// Ends come first: what else happens in this turn must not use a connection that is known to be over.
 	for i := range n {
-		ev := l.poller.event(i)
-		if ev.fd < 0 {
-			continue
+		if ev := l.poller.event(i); ev.eof || ev.failed {
+			l.dispatch(ev)
 		}
-		if c := l.conn(ev.fd); c != nil {
-			c.onEvent(ev)
-		} else if ln := l.listener(ev.fd); ln != nil {
-			ln.accept()
+	}
+	for i := range n {
+		if ev := l.poller.event(i); !ev.eof && !ev.failed {
+			l.dispatch(ev)
 		}
 	}
 	l.runReady()
@@ -147,6 +147,17 @@ func (l *Loop) turn() error {
 	l.runPosted()
 	l.bury()
 	return nil
+}
+
+func (l *Loop) dispatch(ev event) {
+	if ev.fd < 0 {
+		return
+	}
+	if c := l.conn(ev.fd); c != nil {
+		c.onEvent(ev)
+	} else if ln := l.listener(ev.fd); ln != nil {
+		ln.accept()
+	}
 }
 
 // timeout is how long this turn may wait, in milliseconds; -1 is for ever.

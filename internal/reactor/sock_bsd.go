@@ -77,3 +77,5 @@ func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	}
 	return &unix.SockaddrInet6{Addr: addr.As16(), Port: int(a.Port())}
 }
+
+func bytesAcked(int) (n uint64, ok bool) { return 0, false }

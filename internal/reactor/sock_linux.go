@@ -134,3 +134,12 @@ func prepare(fd int, to, from netip.Addr) error {
 	}
 	return nil
 }
+
+// bytesAcked counts without the SYN, which the kernel counts.
+func bytesAcked(fd int) (n uint64, ok bool) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil || info.Bytes_acked == 0 {
+		return 0, false
+	}
+	return info.Bytes_acked - 1, true
+}

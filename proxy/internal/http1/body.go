@@ -26,7 +26,8 @@ type Body struct {
 type state uint8
 
 const (
-	inSize state = iota
+	inSize  state = iota
+	sizeEnd       // white space behind the size
 	inExtension
 	sizeLF
 	inData
@@ -124,7 +125,7 @@ func (b *Body) End() error {
 // changed nothing.
 func (b *Body) step(c byte) *Error {
 	switch b.state {
-	case inSize, inExtension, sizeLF:
+	case inSize, sizeEnd, inExtension, sizeLF:
 		return b.sizeLine(c)
 	case dataCR:
 		if c != '\r' {
@@ -144,9 +145,9 @@ func (b *Body) step(c byte) *Error {
 
 // sizeLine reads
 //
-//	chunk-size [ ";" extension ] CRLF
+//	chunk-size *WSP [ ";" extension ] CRLF
 //
-// White space around the size is refused: readers differ about it.
+// White space before the size is refused, as is something else than an extension behind it.
 func (b *Body) sizeLine(c byte) *Error {
 	digit := unhex(c)
 	switch {
@@ -169,17 +170,31 @@ func (b *Body) sizeLine(c byte) *Error {
 		return errSize
 	case c == '\r':
 		b.state = sizeLF
-	case b.state == inSize && c != ';':
+	case b.state == inSize && (c == ' ' || c == '\t'), b.state == sizeEnd && (c == ' ' || c == '\t'):
+		if err := b.countExtension(); err != nil {
+			return err
+		}
+		b.state = sizeEnd
+	case (b.state == inSize || b.state == sizeEnd) && c != ';':
 		return errSize
 	case class[c]&inValue == 0:
 		return errExtension
-	case b.extension == maxLineExtension || b.extensions == maxExtensions:
-		return errExtensions
 	default:
+		if err := b.countExtension(); err != nil {
+			return err
+		}
 		b.state = inExtension
-		b.extension++
-		b.extensions++
 	}
+	return nil
+}
+
+// countExtension counts a byte between the size of a chunk and the end of its line.
+func (b *Body) countExtension() *Error {
+	if b.extension == maxLineExtension || b.extensions == maxExtensions {
+		return errExtensions
+	}
+	b.extension++
+	b.extensions++
 	return nil
 }
 

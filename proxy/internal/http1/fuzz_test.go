@@ -26,7 +26,7 @@ func seeds(f *testing.F, add func(p []byte)) {
 		"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
 		"GET / HTTP/1.0\r\nConnection: keep-alive\r\nPragma: no-cache\r\n\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\r\n x\r\n\r\n", "GET / HTTP/1.1\r\nA_B: a\x00\r\n\r\n",
+		"GET / HTTP/1.1\nHost: a\n\n", "GET  /<b>?\"   HTTP/1.7\r\nHost: a:000080\r\nContent-Length: 00\r\nConnection: a;b\r\nExpect:\r\n\r\n", "\r\n\n\r", "GET / HTTP/1.1\r\nHost: a\r\n x\r\n\r\n", "GET / HTTP/1.1\r\nA_B: a\x00\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
 		"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nHTTP/1.1 ",
 		"HTTP/1.0 404 Not Found\r\nConnection: keep-alive\r\n\r\nuntil the end",
@@ -51,11 +51,11 @@ func FuzzRequest(f *testing.F) {
 func TestComposedRequests(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := compose(t, "line", []string{
-			"GET / HTTP/1.1\r\nHost: a\r\n", "POST /mcp?a HTTP/1.1\r\nHost: a:80\r\n", "POST /mcp HTTP/1.0\r\nHost: a\r\n",
+			"GET / HTTP/1.1\r\nHost: a\r\n", "GET  /\"<>  HTTP/1.5\r\nHost: a\r\n", "GET / HTTP/1.1\nHost: a\n", "POST /mcp?a HTTP/1.1\r\nHost: a:80\r\n", "POST /mcp HTTP/1.0\r\nHost: a\r\n",
 			"GET http://b/c?d HTTP/1.1\r\nHost: b\r\n", "PUT http://b HTTP/1.0\r\n", "OPTIONS * HTTP/1.1\r\nHost: [::]\r\n",
 		}, 1, 1)
 		p += compose(t, "fields", []string{
-			"Content-Length: 5\r\n", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "TRANSFER-ENCODING:CHUNKED\t\r\n",
+			"Content-Length: 5\r\n", "Content-Length: 0\r\n", "Content-Length: 005\r\n", "Transfer-Encoding: chunked\r\n", "TRANSFER-ENCODING:CHUNKED\t\r\n",
 			"Connection: close\r\n", "Connection: ,x , keep-alive,\r\n", "Connection: upgrade\r\n", "Upgrade: websocket\r\n",
 			"Expect: 100-continue\r\n", "X: y\r\n", "x:\r\n", "Keep-Alive: 5\r\n", "TE: trailers\r\n", "Trailer: X\r\n", "Pragma: no-cache\r\n",
 			"Mcp-Session-Id: 1\r\n", "Cookie: a=b\r\n", "Content_Length: 5\r\n", "Transfer-Encoding: identity\r\n", " folded\r\n", "bare: lf\n",
@@ -152,6 +152,12 @@ func sameForwarded(t failer, r *Request) {
 
 func sameInNetHTTP(t failer, r *Request, p []byte, n int) {
 	t.Helper()
+	line, rest, _ := bytes.Cut(p, []byte("\n"))
+	if bytes.Contains(line, []byte("  ")) || line[bytes.LastIndexByte(line, '.')+1] > '1' {
+		// net/http is stricter here. All else is read from what was sent.
+		usual := fmt.Appendf(nil, "%s %s HTTP/1.%d\r\n", r.Method, r.Target, r.Minor)
+		p, n = append(usual, rest...), n-len(line)-1+len(usual)
+	}
 	in := bufio.NewReaderSize(bytes.NewReader(p), 2*MaxHead)
 	req, err := http.ReadRequest(in)
 	if err != nil {
@@ -183,6 +189,11 @@ func sameFields(t failer, h *Head, theirs http.Header) {
 	}
 	if len(ours) != len(theirs) {
 		t.Fatalf("net/http has %q for %q", theirs, ours)
+	}
+	for i, length := range theirs["Content-Length"] {
+		if zeros := len(length) - len(strings.TrimLeft(length, "0")); zeros > 0 {
+			theirs["Content-Length"][i] = length[min(zeros, len(length)-1):]
+		}
 	}
 	for name, values := range ours {
 		if !slices.Equal(theirs[name], values) {
@@ -252,7 +263,7 @@ func FuzzResponse(f *testing.F) {
 		}
 		defer res.Body.Close()
 		want := strings.TrimLeft(string(r.Reason), " ")
-		if res.StatusCode != r.Status || res.ProtoMinor != r.Minor || strings.TrimLeft(strings.TrimPrefix(res.Status, fmt.Sprint(r.Status)), " ") != want {
+		if res.StatusCode != r.Status || min(res.ProtoMinor, 1) != r.Minor || strings.TrimLeft(strings.TrimPrefix(res.Status, fmt.Sprint(r.Status)), " ") != want {
 			t.Fatalf("net/http reads %s for %d %s", res.Status, r.Status, r.Reason)
 		}
 		if res.Close && r.KeepAlive {

@@ -16,6 +16,7 @@ type Head struct {
 	KeepAlive bool   // the sender keeps the connection open after this message
 	Upgrade   []byte // the value of Upgrade, if Connection names it
 
+	bare    bool // lines end in LF, without CR
 	store   [MaxFields]Field
 	known   [MaxFields]name
 	first   [len(names)]uint8 // 1 + index of the first field of that name
@@ -37,16 +38,16 @@ const maxOptions = 32
 var (
 	errHeadTooLong   = &Error{431, "the head is longer than 32 KiB"}
 	errTooManyFields = &Error{431, "the head has more than 100 fields"}
-	errBareLF        = &Error{400, "a line of the head ends in a bare LF"}
+	errBareLF        = &Error{400, "lines of the head end in a bare LF and in CRLF"}
 	errFolded        = &Error{400, "a line of the head begins with white space"}
 	errName          = &Error{400, "a field name is not a token followed by a colon"}
 	errImitation     = &Error{400, "a field name imitates another one with underscores"}
 	errValue         = &Error{400, "a field value has a control character"}
 	errRepeated      = &Error{400, "a field that may come once came twice"}
 	errLength        = &Error{400, "Content-Length is not a plain decimal number"}
-	errOptions       = &Error{400, "Connection is not a list of at most 32 tokens"}
+	errOptions       = &Error{400, "Connection names more than 32 options"}
 	errDrops         = &Error{400, "Connection names a field that is not its own"}
-	errTrailer       = &Error{400, "Trailer is not a list of names that may come in a trailer section"}
+	errTrailer       = &Error{400, "Trailer announces what may not come in a trailer section"}
 	errLengths       = &Error{400, "Content-Length and Transfer-Encoding contradict each other"}
 	errOldChunks     = &Error{400, "HTTP/1.0 has no Transfer-Encoding"}
 	errCodings       = &Error{400, "Transfer-Encoding is malformed or does not end in chunked"}
@@ -93,14 +94,14 @@ func (h *Head) drop(i int) { h.hops[i/64] |= 1 << (i % 64) }
 func (h *Head) reset() {
 	h.Minor, h.Fields, h.Body, h.Length, h.KeepAlive, h.Upgrade = 0, h.store[:0], NoBody, 0, false, nil
 	clear(h.first[:])
-	h.hops, h.options = [2]uint64{}, 0
+	h.hops, h.options, h.bare = [2]uint64{}, 0, false
 }
 
 // parseFields reads the field lines from p[at:] on. It returns the length of the
 // head, or 0 if p ends within it.
 func (h *Head) parseFields(p []byte, at int) (int, *Error) {
 	for {
-		line, next, err := nextLine(p, at)
+		line, next, err := h.nextLine(p, at)
 		if next == 0 || err != nil {
 			return 0, err
 		}
@@ -114,16 +115,28 @@ func (h *Head) parseFields(p []byte, at int) (int, *Error) {
 	}
 }
 
+// firstLine is the line that p begins with. All others have to end as it does: to a reader who knows of
+// CRLF only, a head without any has not even one line, but a bare LF among CRLFs is part of a value.
+func (h *Head) firstLine(p []byte) (line []byte, next int, err *Error) {
+	end := bytes.IndexByte(p, '\n')
+	h.bare = end == 0 || end > 0 && p[end-1] != '\r'
+	return h.nextLine(p, 0)
+}
+
 // nextLine is the line of p that begins at. next is 0 if it does not end in p.
-func nextLine(p []byte, at int) (line []byte, next int, err *Error) {
+func (h *Head) nextLine(p []byte, at int) (line []byte, next int, err *Error) {
 	end := bytes.IndexByte(p[at:], '\n')
-	switch {
-	case end < 0:
+	if end < 0 {
 		return nil, 0, nil
-	case end == 0 || p[at+end-1] != '\r':
-		return nil, 0, errBareLF
 	}
-	return p[at : at+end-1], at + end + 1, nil
+	line, next = p[at:at+end], at+end+1
+	switch bare := end == 0 || line[end-1] != '\r'; {
+	case bare != h.bare:
+		return nil, 0, errBareLF
+	case !bare:
+		line = line[:end-1]
+	}
+	return line, next, nil
 }
 
 func (h *Head) add(line []byte) *Error {
@@ -187,8 +200,11 @@ func (h *Head) parseOptions() *Error {
 			if option, list = element(list); len(option) == 0 {
 				continue
 			}
-			if count++; count > maxOptions || span(option, inToken) < len(option) {
+			if count++; count > maxOptions {
 				return errOptions
+			}
+			if span(option, inToken) < len(option) {
+				continue // it names nothing
 			}
 			if err := h.option(option); err != nil {
 				return err
@@ -234,7 +250,7 @@ func (h *Head) parseTrailer() *Error {
 			if field, list = element(list); len(field) == 0 {
 				continue
 			}
-			if n := known(field); n == contentLength || n == transferEncoding || n == trailer || span(field, inToken) < len(field) {
+			if n := known(field); n == contentLength || n == transferEncoding || n == trailer {
 				return errTrailer
 			}
 		}
@@ -257,7 +273,11 @@ func (h *Head) parseLengths() *Error {
 		return parseCodings(h.Fields[coding-1].Value)
 	}
 	if size != 0 {
-		n, ok := parseLength(h.Fields[size-1].Value)
+		f := &h.Fields[size-1]
+		for len(f.Value) > 1 && f.Value[0] == '0' {
+			f.Value = f.Value[1:] // some take what follows for octal
+		}
+		n, ok := parseLength(f.Value)
 		if !ok {
 			return errLength
 		}
@@ -266,10 +286,9 @@ func (h *Head) parseLengths() *Error {
 	return nil
 }
 
-// parseLength reads a Content-Length. Leading zeros are refused, because some
-// readers take them for octal.
+// parseLength reads a Content-Length without leading zeros.
 func parseLength(v []byte) (n int64, ok bool) {
-	if len(v) == 0 || len(v) > 1 && v[0] == '0' {
+	if len(v) == 0 {
 		return 0, false
 	}
 	for _, c := range v {

@@ -32,7 +32,7 @@ func decode(b *Body, p []byte, size int) (data []byte, used int, err error) {
 func meaning(t *testing.T, p []byte) string {
 	t.Helper()
 	var said []string
-	for len(p) > 0 {
+	for p = p[EmptyLines(p):]; len(p) > 0; p = p[EmptyLines(p):] {
 		var r Request
 		n, err := r.Parse(p)
 		if err != nil {

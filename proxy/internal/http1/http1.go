@@ -2,9 +2,15 @@
 // gateway: pure functions over bytes, without sockets and without allocation.
 //
 // It is strict. A message that two readers could understand in two ways is
-// refused, whatever usually works: what passes has one meaning, and net/http
-// reads it in the same way. A refused message leaves its connection in an
-// unknown state; answer with the status of the [Error] and close.
+// refused, whatever usually works: what passes has one meaning, and is handed on
+// in the usual form. A refused message leaves its connection in an unknown state;
+// answer with the status of the [Error] and close.
+//
+// Of what senders should not do, this has one meaning and passes: empty lines
+// before a request, more than one space between the parts of its first line, heads
+// all of whose lines end in a bare LF, later versions of HTTP/1, lengths and ports
+// with leading zeros, quotation marks and angle brackets in a target, white space
+// behind the size of a chunk, and what is no token in Connection and Trailer.
 package http1
 
 import "bytes"
@@ -81,12 +87,10 @@ var class = func() (t [256]uint8) {
 	for _, c := range "!#$%&'*+-.^_`|~" {
 		t[c] |= inToken
 	}
-	for _, c := range "-._~" {
+	for _, c := range "-._~!$&'()*+;=" { // no comma: X-Forwarded-Host would be a list
 		t[c] |= inHost
 	}
-	for _, c := range `#"<>` {
-		t[c] &^= inPath | inQuery
-	}
+	t['#'] &^= inPath | inQuery
 	// Browsers send the last of these in queries. In a path, the backslash is a
 	// slash to some servers.
 	for _, c := range `%?\` {

@@ -37,7 +37,7 @@ var names = [...]struct {
 	{"host", single | endToEnd},
 	{"trailer", hop},
 	{"transfer-encoding", hop | single | exact},
-	{"upgrade", hop | single},
+	{"upgrade", hop},
 
 	{"accept", endToEnd},
 	{"accept-encoding", endToEnd},

@@ -13,13 +13,13 @@ func TestRefusedRequests(t *testing.T) {
 		status     int
 	}{
 		// The request line.
-		{"empty line first", "\r\n" + get + "\r\n", 400},
+		{"empty line first", "\r\n" + get + "\r\n", 400}, // whoever reads skips it
 		{"TLS", "\x16\x03\x01\x02\x00", 400},
 		{"white space first", " " + get + "\r\n", 400},
 		{"no version", "GET /\r\n\r\n", 400},
 		{"no target", "GET HTTP/1.1\r\n\r\n", 400},
 		{"empty target", "GET  HTTP/1.1\r\nHost: a\r\n\r\n", 400},
-		{"two spaces", "GET /  HTTP/1.1\r\nHost: a\r\n\r\n", 400},
+		{"spaces and no version", "GET /  \r\nHost: a\r\n\r\n", 400},
 		{"space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"tab for space", "GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", 400},
 		{"space at the end", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400},
@@ -43,7 +43,6 @@ func TestRefusedRequests(t *testing.T) {
 		{"odd version", "GET / HTTP/1,1\r\nHost: a\r\n\r\n", 400},
 		{"version of letters", "GET / HTTP/1.x\r\nHost: a\r\n\r\n", 400},
 		{"0.9", "GET / HTTP/0.9\r\n\r\n", 505},
-		{"1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505},
 		{"2.0", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
 
 		// The target's form.
@@ -74,7 +73,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"Host with an escape", "GET / HTTP/1.1\r\nHost: a%00\r\n\r\n", 400},
 		{"Host with white space", "GET / HTTP/1.1\r\nHost: a\tb\r\n\r\n", 400},
 		{"port too large", "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400},
-		{"port too long", "GET / HTTP/1.1\r\nHost: a:000080\r\n\r\n", 400},
+		{"port too long", "GET / HTTP/1.1\r\nHost: a:100080\r\n\r\n", 400},
 		{"two ports", "GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n", 400},
 		{"IPv6 without brackets", "GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", 400},
 		{"IPv6 not closed", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400},
@@ -103,23 +102,21 @@ func TestRefusedRequests(t *testing.T) {
 		{"bare CR in a value", get + "X: a\rb\r\n\r\n", 400},
 		{"two CR behind a value", get + "X: a\r\r\n\r\n", 400},
 		{"bare LF behind a value", get + "X: a\n\r\n", 400},
+		{"bare LF, then CRLF", "GET / HTTP/1.1\nHost: a\nX: a\r\n\n", 400},
+		{"bare LF, CRLF at the end", "GET / HTTP/1.1\nHost: a\n\r\n", 400},
 		{"bare LF at the end", get + "X: a\r\n\n", 400},
 		{"bare CR at the end", get + "X: a\r\n\rX\r\n\r\n", 400},
 		{"too many fields", get + strings.Repeat("X: a\r\n", MaxFields) + "\r\n", 431},
 		{"too long", get + "X: " + strings.Repeat("a", MaxHead), 431},
 
 		// Connection.
-		{"option not a token", get + "Connection: close;x\r\n\r\n", 400},
-		{"quoted option", get + "Connection: \"close\"\r\n\r\n", 400},
 		{"too many options", get + "Connection: " + strings.Repeat("a,", maxOptions+1) + "\r\n\r\n", 400},
 		{"drops the length", post + "Connection: Content-Length\r\nContent-Length: 1\r\n\r\n", 400},
 		{"drops Host", get + "Connection: close, host\r\n\r\n", 400},
 		{"drops the session", get + "Connection: Mcp-Session-Id\r\n\r\n", 400},
 		{"drops who asks", get + "Connection: X-Forwarded-For\r\n\r\n", 400},
 		{"drops in the second", get + "Connection: a\r\nConnection: cookie\r\n\r\n", 400},
-		{"two upgrades", get + "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n", 400},
 		{"trailer with a length", post + "Trailer: a, Content-Length\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-		{"trailer not a token", post + "Trailer: a b\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 
 		// Length.
 		{"empty length", post + "Content-Length:\r\n\r\n", 400},
@@ -128,7 +125,6 @@ func TestRefusedRequests(t *testing.T) {
 		{"hexadecimal", post + "Content-Length: 0x1\r\n\r\n", 400},
 		{"fraction", post + "Content-Length: 1.0\r\n\r\n", 400},
 		{"exponent", post + "Content-Length: 1e1\r\n\r\n", 400},
-		{"leading zero", post + "Content-Length: 010\r\n\r\n", 400},
 		{"grouped", post + "Content-Length: 1_0\r\n\r\n", 400},
 		{"two numbers", post + "Content-Length: 1 0\r\n\r\n", 400},
 		{"list", post + "Content-Length: 1, 1\r\n\r\n", 400},
@@ -145,7 +141,6 @@ func TestRefusedRequests(t *testing.T) {
 		// Expect.
 		{"another expectation", post + "Expect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417},
 		{"list of expectations", post + "Expect: 100-continue, x\r\nContent-Length: 1\r\n\r\n", 417},
-		{"empty expectation", get + "Expect:\r\n\r\n", 417},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var r Request
@@ -217,8 +212,10 @@ func TestSmuggling(t *testing.T) {
 		{"chunk size negative", chunked("-1\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
 		{"chunk size empty", chunked("\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
 		{"chunk size behind a space", chunked(" 1\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
-		{"chunk size before a space", chunked("1 \r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
-		{"chunk size before a tab", chunked("1\t;x\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
+		{"chunk size before a space", chunked("1 \r\na\r\n0 \r\n\r\n") + next, "POST /a a {a} | GET /admin b {}"},
+		{"chunk size before a space and a digit", chunked("1 1\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
+		{"chunk size before a tab", chunked("1\t\r\na\r\n0\t\r\n\r\n") + next, "POST /a a {a} | GET /admin b {}"},
+		{"chunk size before a tab and a digit", chunked("1\t1\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
 		{"chunk size before NUL", chunked("1\x00\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
 		{"chunk size grouped", chunked("1_0\r\na\r\n0\r\n\r\n"), "POST /a a {} | 400"},
 		{"chunk size of 2^63", chunked("8000000000000000\r\n"), "POST /a a {} | 400"},
@@ -263,7 +260,11 @@ func TestSmuggling(t *testing.T) {
 		{"two expectations", post + "Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", "400"},
 		{"0.CL by Expect", "GET /a HTTP/1.1\r\nHost: a\r\nExpect: \t100-continue\r\nContent-Length: 32\r\n\r\n" + next + next, "GET /a a {" + next + "} | GET /admin b {}"},
 		{"pipelined", next + next, "GET /admin b {} | GET /admin b {}"},
-		{"pipelined behind a CRLF", next + "\r\n" + next, "GET /admin b {} | 400"},
+		{"pipelined behind empty lines", next + "\r\n\n\r\n" + next, "GET /admin b {} | GET /admin b {}"},
+		{"pipelined behind a bare CR", next + "\r" + next, "GET /admin b {} | 400"},
+		{"body behind bare LFs", strings.ReplaceAll(post, "\r\n", "\n") + "Content-Length: 2\n\nhi" + next, "POST /a a {hi} | GET /admin b {}"},
+		{"CL behind a bare CRLF", strings.ReplaceAll(post, "\r\n", "\n") + "X: a\r\nContent-Length: 5\n\n12345", "400"},
+		{"CL with zeros", post + "Content-Length: 002\r\n\r\nhi" + next, "POST /a a {hi} | GET /admin b {}"},
 		{"pipelined behind text", post + "Content-Length: 1\r\n\r\nab" + next, "POST /a a {a} | bGET /admin b {}"},
 		{"pipelined, cut", next + next[:20], "GET /admin b {} | …"},
 		{"body cut", post + "Content-Length: 9\r\n\r\n1234", "POST /a a {1234}…"},

@@ -28,7 +28,7 @@ type Request struct {
 var (
 	errLineTooLong = &Error{414, "the request line is longer than 8 KiB"}
 	errLine        = &Error{400, "the request line is not a method, a target and a version"}
-	errVersion     = &Error{505, "the version is neither HTTP/1.1 nor HTTP/1.0"}
+	errVersion     = &Error{505, "the version is not of HTTP/1"}
 	errHost        = &Error{400, "Host is not a name or address with an optional port"}
 	errNoHost      = &Error{400, "an HTTP/1.1 request needs a Host"}
 	errExpect      = &Error{417, "the only expectation that can be met is 100-continue"}
@@ -69,13 +69,32 @@ func (r *Request) parse(p []byte) (int, *Error) {
 	return n, r.parseExpect()
 }
 
+// EmptyLines is the length of the empty lines at the start of p, which some senders
+// let follow a body. They are to be skipped before a request (RFC 9112 section 2.2).
+func EmptyLines(p []byte) (n int) {
+	for n < len(p) {
+		switch {
+		case p[n] == '\n':
+			n++
+		case p[n] == '\r' && n+1 < len(p) && p[n+1] == '\n':
+			n += 2
+		default:
+			return n
+		}
+	}
+	return n
+}
+
 // parseLine reads the request line. It returns its length, or 0 if it does not
 // end in p.
 func (r *Request) parseLine(p []byte) (int, *Error) {
+	if len(p) == 1 && p[0] == '\r' {
+		return 0, nil // an empty line, perhaps
+	}
 	if len(p) > 0 && class[p[0]]&inToken == 0 {
 		return 0, errLine // TLS, most likely: do not wait for the end of a line
 	}
-	line, next, err := nextLine(p[:min(len(p), MaxRequestLine+2)], 0)
+	line, next, err := r.firstLine(p[:min(len(p), MaxRequestLine+2)])
 	if next == 0 || err != nil {
 		if err == nil && len(p) >= MaxRequestLine+2 {
 			err = errLineTooLong
@@ -86,11 +105,11 @@ func (r *Request) parseLine(p []byte) (int, *Error) {
 	if i == len(line) || line[i] != ' ' {
 		return 0, errLine
 	}
-	method, line := line[:i], line[i+1:]
+	method, line := line[:i], skipSpaces(line[i+1:])
 	if i = bytes.IndexByte(line, ' '); i <= 0 {
 		return 0, errLine
 	}
-	target, version := line[:i], line[i+1:]
+	target, version := line[:i], skipSpaces(line[i+1:])
 	if r.Minor, err = parseVersion(version); err != nil {
 		return 0, err
 	}
@@ -102,10 +121,17 @@ func parseVersion(v []byte) (minor int, err *Error) {
 	if len(v) != 8 || string(v[:5]) != "HTTP/" || class[v[5]]&inNumber == 0 || v[6] != '.' || class[v[7]]&inNumber == 0 {
 		return 0, errLine
 	}
-	if v[5] != '1' || v[7] > '1' {
+	if v[5] != '1' {
 		return 0, errVersion
 	}
-	return int(v[7] - '0'), nil
+	return min(int(v[7]-'0'), 1), nil // what comes after 1.1 is to be read like it (RFC 9110 section 2.5)
+}
+
+func skipSpaces(p []byte) []byte {
+	for len(p) > 0 && p[0] == ' ' {
+		p = p[1:]
+	}
+	return p
 }
 
 // parseHost finds out whom the request is for. The authority of the target
@@ -136,7 +162,11 @@ func (r *Request) parseExpect() *Error {
 	if i == 0 {
 		return nil
 	}
-	if !fold(r.Fields[i-1].Value, "100-continue") {
+	switch v := r.Fields[i-1].Value; {
+	case len(v) == 0:
+		r.drop(int(i - 1)) // nothing is expected
+		return nil
+	case !fold(v, "100-continue"):
 		return errExpect
 	}
 	r.ExpectContinue = r.Minor > 0 && (r.Body == Chunked || r.Length > 0)

@@ -51,7 +51,7 @@ func (r *Response) parseLine(p []byte) (int, *Error) {
 	if len(p) > 0 && p[0] != 'H' {
 		return 0, errStatusLine
 	}
-	line, next, err := nextLine(p, 0)
+	line, next, err := r.firstLine(p)
 	if next == 0 || err != nil {
 		return 0, err
 	}

@@ -113,6 +113,9 @@ func IsAuthority(a []byte) bool {
 // isPort allows none after the colon, as RFC 3986 does.
 func isPort(p []byte) bool {
 	n := 0
+	for len(p) > 1 && p[0] == '0' {
+		p = p[1:]
+	}
 	for _, c := range p {
 		if class[c]&inNumber == 0 || len(p) > 5 {
 			return false
