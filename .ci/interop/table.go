@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"text/tabwriter"
+)
+
+// A row is what one client has seen of one server.
+type row struct {
+	server   server
+	client   string
+	outcomes [2]map[string]string // by step; straight and through the balancer
+	errs     [2]error
+}
+
+type table struct{ rows []*row }
+
+var ways = [2]string{"straight", "through"}
+
+func (t *table) add(server server, client string, way int, outcomes map[string]string, err error) {
+	for _, r := range t.rows {
+		if r.server.name == server.name && r.client == client {
+			r.outcomes[way], r.errs[way] = outcomes, err
+			return
+		}
+	}
+	r := &row{server: server, client: client}
+	r.outcomes[way], r.errs[way] = outcomes, err
+	t.rows = append(t.rows, r)
+}
+
+// cell is the judgement on one step.
+type cell struct {
+	offered           bool
+	straight, through string
+	right             bool   // as it must be straight at a node, and the same through the balancer
+	explanation       string // why it is not
+}
+
+func (r *row) cell(name string) cell {
+	straight, ok := r.outcomes[0][name]
+	through, okThrough := r.outcomes[1][name]
+	c := cell{offered: ok || okThrough || r.failed(name), straight: straight, through: through}
+	for _, step := range r.server.steps {
+		if step.Name == name {
+			c.right = straight == through && ok && regexp.MustCompile(step.want).MatchString(straight)
+		}
+	}
+	if !c.right {
+		c.explanation = explain(r.server.name, r.client, name, straight, through)
+	}
+	return c
+}
+
+// failed tells whether a step has no outcome since the client failed before.
+func (r *row) failed(name string) bool {
+	if r.errs[0] == nil && r.errs[1] == nil {
+		return false
+	}
+	for _, step := range r.server.chosenSteps() {
+		if step.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// print prints a line for each server and client, and below the table what is not the same or, of all, what was seen.
+func (t *table) print(w io.Writer, all bool) {
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(tab, "\nserver\tclient\t%s\n", strings.Join(stepNames, "\t"))
+	var notes []string
+	for _, r := range t.rows {
+		fmt.Fprintf(tab, "%s\t%s", r.server.name, r.client)
+		for _, name := range stepNames {
+			c := r.cell(name)
+			mark := "-"
+			if c.offered {
+				mark = "same"
+			}
+			if c.offered && !c.right {
+				mark = fmt.Sprintf("[%d]", len(notes)+1)
+				why := c.explanation
+				if why == "" {
+					why = "UNEXPLAINED"
+				}
+				notes = append(notes, fmt.Sprintf("%s, %s, %s: %s\n      straight: %.300s\n      through:  %.300s", r.server.name, r.client, name, why, c.straight, c.through))
+			}
+			fmt.Fprintf(tab, "\t%s", mark)
+		}
+		fmt.Fprintln(tab)
+	}
+	tab.Flush()
+	fmt.Fprintln(w, "\nsame: the same outcome straight at a node and through the balancer; -: not offered, neither way")
+	for i, note := range notes {
+		fmt.Fprintf(w, "[%d] %s\n", i+1, note)
+	}
+	for _, r := range t.rows {
+		for way, err := range r.errs {
+			if err != nil {
+				fmt.Fprintf(w, "%s, %s, %s: %v\n", r.server.name, r.client, ways[way], err)
+			}
+		}
+		for _, name := range stepNames {
+			if c := r.cell(name); all && c.offered {
+				fmt.Fprintf(w, "%s, %s, %s: %q | %q\n", r.server.name, r.client, name, c.straight, c.through)
+			}
+		}
+	}
+}
+
+func (t *table) unexplained() (n int) {
+	for _, r := range t.rows {
+		for _, name := range stepNames {
+			if c := r.cell(name); c.offered && !c.right && c.explanation == "" {
+				n++
+			}
+		}
+	}
+	return n
+}
