@@ -102,7 +102,7 @@ func inspector(ctx context.Context, p plan) (map[string]string, error) {
 func inspect(ctx context.Context, p plan, into any, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 25*time.Second+*silent)
 	defer cancel()
-	argv := []string{"node_modules/.bin/mcp-inspector", "--cli", p.URL, "--transport", p.Transport, "--format", "json"}
+	argv := []string{"node_modules/.bin/mcp-inspector", "--cli", p.URL, "--transport", p.Transport}
 	out, err := output(ctx, append(argv, args...)...)
 	if err != nil {
 		return err

@@ -2,7 +2,7 @@
 // same steps straight at a node and through the balancer. It prints a table of server, client and step, and exits
 // with 1 when a step ends differently through the balancer and nothing explains it.
 //
-//	interop -dir DIR [-erlmcp PROGRAM] [-servers NAME,…] [-clients NAME,…] [-steps NAME,…] [-silent 330s] [-v]
+//	interop -dir DIR [-erlmcp PROGRAM] [-servers NAME,…] [-clients NAME,…] [-steps NAME,…] [-silent 330s] [-together] [-v]
 //
 // DIR has what package.json asks for, the files of js, and the other commands of this module in bin; .ci/servers
 // makes one.
@@ -21,16 +21,19 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 var (
-	dir     = flag.String("dir", "", "`directory` with the servers and clients")
-	erlmcp  = flag.String("erlmcp", "erlmcp", "the `program`")
-	only    = flag.String("servers", "", "only these `names`, separated by commas")
-	onlyBy  = flag.String("clients", "", "only these `names`")
-	onlyDo  = flag.String("steps", "", "only these `names`")
-	silent  = flag.Duration("silent", 4*time.Second, "how long the step silent gives no sign of life")
-	verbose = flag.Bool("v", false, "print every outcome")
+	dir      = flag.String("dir", "", "`directory` with the servers and clients")
+	erlmcp   = flag.String("erlmcp", "erlmcp", "the `program`")
+	only     = flag.String("servers", "", "only these `names`, separated by commas")
+	onlyBy   = flag.String("clients", "", "only these `names`")
+	onlyDo   = flag.String("steps", "", "only these `names`")
+	silent   = flag.Duration("silent", 4*time.Second, "how long the step silent gives no sign of life")
+	together = flag.Bool("together", false, "try all servers at the same time")
+	verbose  = flag.Bool("v", false, "print every outcome")
 )
 
 func main() {
@@ -58,12 +61,21 @@ func run(ctx context.Context) error {
 	}
 	var table table
 	for _, server := range servers(file) {
-		if !chosen(*only, server.name) {
-			continue
+		if chosen(*only, server.name) {
+			table.add(server)
 		}
-		if err := table.try(ctx, server); err != nil {
-			return fmt.Errorf("%s: %w", server.name, err)
-		}
+	}
+	limit := 1
+	if *together {
+		limit = len(table.parts)
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(limit)
+	for _, part := range table.parts {
+		group.Go(func() error { return part.try(groupCtx) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	table.print(os.Stdout, *verbose)
 	if n := table.unexplained(); n > 0 {
@@ -77,32 +89,24 @@ func chosen(names, name string) bool {
 	return names == "" || slices.Contains(strings.Split(names, ","), name)
 }
 
-// try starts four nodes of a server and the balancer, and adds what the clients report.
-func (t *table) try(ctx context.Context, server server) error {
+// try starts four nodes of a server and the balancer, and takes down what the clients see.
+func (p *part) try(ctx context.Context) error {
 	begin := time.Now()
-	s, err := up(ctx, server)
+	s, err := up(ctx, p.server)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", p.server.name, err)
 	}
 	defer s.down()
 	healthy := time.Since(begin)
 
-	var mu sync.Mutex
 	var all sync.WaitGroup
-	for _, client := range clients {
-		if !chosen(*onlyBy, client.name) {
-			continue
-		}
+	for _, row := range p.rows {
 		for way, url := range []string{s.straight, s.through} {
-			all.Go(func() {
-				outcomes, err := client.do(ctx, plan{URL: url, Transport: server.transport, Steps: server.chosenSteps()})
-				mu.Lock()
-				defer mu.Unlock()
-				t.add(server, client.name, way, outcomes, err)
-			})
+			plan := plan{URL: url, Transport: p.server.transport, Steps: p.server.chosenSteps()}
+			all.Go(func() { row.outcomes[way], row.errs[way] = row.client.do(ctx, plan) })
 		}
 	}
 	all.Wait()
-	fmt.Printf("%-22s healthy after %.1f s, tried in %.1f s\n", server.name, healthy.Seconds(), (time.Since(begin) - healthy).Seconds())
+	fmt.Printf("%-22s healthy after %.1f s, tried in %.1f s\n", p.server.name, healthy.Seconds(), (time.Since(begin) - healthy).Seconds())
 	return ctx.Err()
 }

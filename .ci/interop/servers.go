@@ -78,7 +78,7 @@ func ours(deletion string) []step {
 		{Name: "subscription", Tool: "touch", URI: "test://watched", want: "^updated test://watched$"},
 		{Name: "cancellation", Tool: "work", Arguments: work(15, 50), Witness: "cancelled", want: "^cancelled, seen by the server$"},
 		{Name: "deletion", want: "^" + deletion + "$"},
-		{Name: "resumption", Tool: "work", Arguments: work(1, 5), want: "^200, (done|context canceled)$"}, // mcp-go cancels what nobody hears
+		{Name: "resumption", Tool: "work", Arguments: work(2.5, 5), want: "^200, (done|context canceled)$"}, // mcp-go cancels what nobody hears
 		{Name: "parallel", Tool: "echo", Argument: "text", want: "^50 of 50$"},
 		{Name: "big", Tool: "big", Arguments: map[string]any{"bytes": 5_000_000}, want: "^5000000 characters"},
 		{Name: "silent", Tool: "work", Arguments: work(silent.Seconds(), 1), want: "^done$"},
@@ -101,7 +101,8 @@ func everything(file string) []step {
 		{Name: "subscription", Tool: "toggle-subscriber-updates", URI: "demo://resource/static/document/features.md", want: "^updated demo:"},
 		{Name: "cancellation", Tool: long, Arguments: work(15, 50), want: "^cancelled$"},
 		{Name: "deletion", want: "^200, then 400$"},
-		{Name: "resumption", Tool: long, Arguments: work(1, 5), want: "^200, Long running operation completed"},
+		// Ends before the clients come back, after a second: on a stream that was resumed, this server sends no more.
+		{Name: "resumption", Tool: long, Arguments: work(0.5, 5), want: "^200, Long running operation completed"},
 		{Name: "parallel", Tool: "echo", Argument: "message", want: "^50 of 50$"},
 		{Name: "big", Tool: "gzip-file-as-resource", Arguments: map[string]any{"data": file, "outputType": "resource"}, want: "^[0-9]{7} characters"},
 		{Name: "silent", Tool: long, Arguments: work(silent.Seconds(), 1), want: "^Long running operation completed"},

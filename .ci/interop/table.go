@@ -8,28 +8,41 @@ import (
 	"text/tabwriter"
 )
 
-// A row is what one client has seen of one server.
+// table is all that was seen.
+type table struct{ parts []*part }
+
+// part is what all clients have seen of one server.
+type part struct {
+	server server
+	rows   []*row
+}
+
+// row is what one client has seen of it.
 type row struct {
 	server   server
-	client   string
+	client   client
 	outcomes [2]map[string]string // by step; straight and through the balancer
 	errs     [2]error
 }
 
-type table struct{ rows []*row }
-
 var ways = [2]string{"straight", "through"}
 
-func (t *table) add(server server, client string, way int, outcomes map[string]string, err error) {
-	for _, r := range t.rows {
-		if r.server.name == server.name && r.client == client {
-			r.outcomes[way], r.errs[way] = outcomes, err
-			return
+// add adds a server, with nothing seen of it yet.
+func (t *table) add(server server) {
+	part := &part{server: server}
+	for _, client := range clients {
+		if chosen(*onlyBy, client.name) {
+			part.rows = append(part.rows, &row{server: server, client: client})
 		}
 	}
-	r := &row{server: server, client: client}
-	r.outcomes[way], r.errs[way] = outcomes, err
-	t.rows = append(t.rows, r)
+	t.parts = append(t.parts, part)
+}
+
+func (t *table) rows() (rows []*row) {
+	for _, part := range t.parts {
+		rows = append(rows, part.rows...)
+	}
+	return rows
 }
 
 // cell is the judgement on one step.
@@ -50,7 +63,7 @@ func (r *row) cell(name string) cell {
 		}
 	}
 	if !c.right {
-		c.explanation = explain(r.server.name, r.client, name, straight, through)
+		c.explanation = explain(r.server.name, r.client.name, name, straight, through)
 	}
 	return c
 }
@@ -73,8 +86,8 @@ func (t *table) print(w io.Writer, all bool) {
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tab, "\nserver\tclient\t%s\n", strings.Join(stepNames, "\t"))
 	var notes []string
-	for _, r := range t.rows {
-		fmt.Fprintf(tab, "%s\t%s", r.server.name, r.client)
+	for _, r := range t.rows() {
+		fmt.Fprintf(tab, "%s\t%s", r.server.name, r.client.name)
 		for _, name := range stepNames {
 			c := r.cell(name)
 			mark := "-"
@@ -87,7 +100,7 @@ func (t *table) print(w io.Writer, all bool) {
 				if why == "" {
 					why = "UNEXPLAINED"
 				}
-				notes = append(notes, fmt.Sprintf("%s, %s, %s: %s\n      straight: %.300s\n      through:  %.300s", r.server.name, r.client, name, why, c.straight, c.through))
+				notes = append(notes, fmt.Sprintf("%s, %s, %s: %s\n      straight: %.300s\n      through:  %.300s", r.server.name, r.client.name, name, why, c.straight, c.through))
 			}
 			fmt.Fprintf(tab, "\t%s", mark)
 		}
@@ -98,22 +111,22 @@ func (t *table) print(w io.Writer, all bool) {
 	for i, note := range notes {
 		fmt.Fprintf(w, "[%d] %s\n", i+1, note)
 	}
-	for _, r := range t.rows {
+	for _, r := range t.rows() {
 		for way, err := range r.errs {
 			if err != nil {
-				fmt.Fprintf(w, "%s, %s, %s: %v\n", r.server.name, r.client, ways[way], err)
+				fmt.Fprintf(w, "%s, %s, %s: %v\n", r.server.name, r.client.name, ways[way], err)
 			}
 		}
 		for _, name := range stepNames {
 			if c := r.cell(name); all && c.offered {
-				fmt.Fprintf(w, "%s, %s, %s: %q | %q\n", r.server.name, r.client, name, c.straight, c.through)
+				fmt.Fprintf(w, "%s, %s, %s: %.80q | %.80q\n", r.server.name, r.client.name, name, c.straight, c.through)
 			}
 		}
 	}
 }
 
 func (t *table) unexplained() (n int) {
-	for _, r := range t.rows {
+	for _, r := range t.rows() {
 		for _, name := range stepNames {
 			if c := r.cell(name); c.offered && !c.right && c.explanation == "" {
 				n++
