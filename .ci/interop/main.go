@@ -2,7 +2,7 @@
 // same steps straight at a node and through the balancer. It prints a table of server, client and step, and exits
 // with 1 when a step ends differently through the balancer and nothing explains it.
 //
-//	interop -dir DIR [-erlmcp PROGRAM] [-servers NAME,…] [-clients NAME,…] [-steps NAME,…] [-silent 330s] [-together] [-v]
+//	interop -dir DIR [-erlmcp PROGRAM] [-servers NAME,…] [-clients NAME,…] [-steps NAME,…] [-silent 330s] [-at-a-time 8] [-v]
 //
 // DIR has what package.json asks for, the files of js, and the other commands of this module in bin; .ci/servers
 // makes one.
@@ -26,14 +26,14 @@ import (
 )
 
 var (
-	dir      = flag.String("dir", "", "`directory` with the servers and clients")
-	erlmcp   = flag.String("erlmcp", "erlmcp", "the `program`")
-	only     = flag.String("servers", "", "only these `names`, separated by commas")
-	onlyBy   = flag.String("clients", "", "only these `names`")
-	onlyDo   = flag.String("steps", "", "only these `names`")
-	silent   = flag.Duration("silent", 4*time.Second, "how long the step silent gives no sign of life")
-	together = flag.Bool("together", false, "try all servers at the same time")
-	verbose  = flag.Bool("v", false, "print every outcome")
+	dir     = flag.String("dir", "", "`directory` with the servers and clients")
+	erlmcp  = flag.String("erlmcp", "erlmcp", "the `program`")
+	only    = flag.String("servers", "", "only these `names`, separated by commas")
+	onlyBy  = flag.String("clients", "", "only these `names`")
+	onlyDo  = flag.String("steps", "", "only these `names`")
+	silent  = flag.Duration("silent", 4*time.Second, "how long the step silent gives no sign of life")
+	atATime = flag.Int("at-a-time", 2, "this many servers")
+	verbose = flag.Bool("v", false, "print every outcome")
 )
 
 func main() {
@@ -65,12 +65,8 @@ func run(ctx context.Context) error {
 			table.add(server)
 		}
 	}
-	limit := 1
-	if *together {
-		limit = len(table.parts)
-	}
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(limit)
+	group.SetLimit(*atATime)
 	for _, part := range table.parts {
 		group.Go(func() error { return part.try(groupCtx) })
 	}

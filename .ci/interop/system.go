@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -51,7 +53,8 @@ func up(ctx context.Context, server server) (*system, error) {
 		straight: "http://127.0.0.1:" + ports[3] + server.path,
 		through:  "http://127.0.0.1:" + lb[0] + server.path,
 		args:     []string{"--config", config, "--state-dir", stateDir},
-		env: append(os.Environ(),
+		env: append(ownEnviron(),
+			"XDG_CONFIG_HOME="+*dir,
 			"ERLMCP_LB_LISTEN_HTTP=127.0.0.1:"+lb[0],
 			"ERLMCP_LB_LISTEN_ADMIN=127.0.0.1:"+lb[1],
 			"ERLMCP_LB_LISTEN_HEALTH=127.0.0.1:"+lb[2]),
@@ -70,6 +73,11 @@ func up(ctx context.Context, server server) (*system, error) {
 		}
 	}
 	return s, nil
+}
+
+// ownEnviron is the environment without what configures erlmcp.
+func ownEnviron() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "ERLMCP_") })
 }
 
 func (s *system) run(ctx context.Context, args ...string) ([]byte, error) {
