@@ -40,7 +40,7 @@ func program(argv ...string) func(context.Context, plan) (map[string]string, err
 		if err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(len(p.Steps))*25*time.Second+*silent)
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(len(p.Steps))*25*time.Second+2**silent)
 		defer cancel()
 		out, err := output(ctx, append(slices.Clone(argv), string(data))...)
 		outcomes := map[string]string{}
@@ -80,7 +80,12 @@ func inspector(ctx context.Context, p plan) (map[string]string, error) {
 		switch step.Name {
 		case "list":
 			outcome, err = inspectTools(ctx, p)
-		case "call", "progress", "silent":
+		case "silent":
+			if *silent > 50*time.Second {
+				continue // it gives up after a minute by itself
+			}
+			fallthrough
+		case "call", "progress":
 			outcome, err = inspectCall(ctx, p, step)
 		case "big":
 			outcome, err = inspectCall(ctx, p, step)

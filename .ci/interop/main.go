@@ -31,7 +31,7 @@ var (
 	only    = flag.String("servers", "", "only these `names`, separated by commas")
 	onlyBy  = flag.String("clients", "", "only these `names`")
 	onlyDo  = flag.String("steps", "", "only these `names`")
-	silent  = flag.Duration("silent", 4*time.Second, "how long the step silent gives no sign of life")
+	silent  = flag.Duration("silent", 4*time.Second, "how long nothing is said in the steps silent and idle")
 	atATime = flag.Int("at-a-time", 2, "this many servers")
 	verbose = flag.Bool("v", false, "print every outcome")
 )

@@ -22,6 +22,7 @@ type step struct {
 	Arguments map[string]any `json:"arguments,omitempty"`
 	Argument  string         `json:"argument,omitempty"` // of tool, takes the text of one of 50 calls
 	URI       string         `json:"uri,omitempty"`      // of the resource that tool changes
+	Wait      float64        `json:"wait,omitempty"`     // seconds before tool is called
 	Witness   string         `json:"witness,omitempty"`  // tool that knows which calls were cancelled
 
 	want string // regular expression: what the outcome straight at a node must match
@@ -40,7 +41,7 @@ func (s *server) chosenSteps() []step {
 // stepNames are the columns of the table.
 var stepNames = []string{
 	"list", "call", "progress", "sampling", "elicitation", "roots", "subscription",
-	"cancellation", "deletion", "resumption", "parallel", "big", "silent",
+	"cancellation", "deletion", "resumption", "parallel", "big", "silent", "idle",
 }
 
 // servers are all that are tried. A step that is not in the plan of a server is not offered by it. File is the URL
@@ -82,6 +83,7 @@ func ours(deletion string) []step {
 		{Name: "parallel", Tool: "echo", Argument: "text", want: "^50 of 50$"},
 		{Name: "big", Tool: "big", Arguments: map[string]any{"bytes": 5_000_000}, want: "^5000000 characters"},
 		{Name: "silent", Tool: "work", Arguments: work(silent.Seconds(), 1), want: "^done$"},
+		{Name: "idle", Wait: silent.Seconds(), Tool: "touch", URI: "test://watched", want: "^updated test://watched$"},
 	}
 }
 
@@ -106,6 +108,7 @@ func everything(file string) []step {
 		{Name: "parallel", Tool: "echo", Argument: "message", want: "^50 of 50$"},
 		{Name: "big", Tool: "gzip-file-as-resource", Arguments: map[string]any{"data": file, "outputType": "resource"}, want: "^[0-9]{7} characters"},
 		{Name: "silent", Tool: long, Arguments: work(silent.Seconds(), 1), want: "^Long running operation completed"},
+		{Name: "idle", Wait: silent.Seconds(), Tool: "toggle-subscriber-updates", URI: "demo://resource/static/document/features.md", want: "^updated demo:"},
 	}
 }
 

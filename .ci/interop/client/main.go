@@ -37,7 +37,8 @@ type step struct {
 	Arguments map[string]any
 	Argument  string // that takes the text of a call
 	URI       string
-	Witness   string // tool that knows what was cancelled
+	Wait      float64 // seconds before the tool is called
+	Witness   string  // tool that knows what was cancelled
 }
 
 func main() {
@@ -77,8 +78,11 @@ func (p *plan) do(step step) (string, error) {
 // plainStep calls a tool without further ado.
 func plainStep(tool string) step { return step{Tool: tool} }
 
-// seconds is how long the server works on the step.
+// seconds is how long the server works on the step, or the client waits in it.
 func seconds(step step) time.Duration {
+	if step.Wait > 0 {
+		return time.Duration(step.Wait * float64(time.Second))
+	}
 	for _, name := range []string{"seconds", "duration"} {
 		if n, ok := step.Arguments[name].(float64); ok {
 			return time.Duration(n * float64(time.Second))
@@ -166,6 +170,23 @@ func plainCall(ctx context.Context, s *session, step step) (string, error) {
 	return s.call(ctx, step, nil)
 }
 
+// update waits for the update of a resource that a call has caused.
+func update(ctx context.Context, s *session, step step) (string, error) {
+	if err := s.Subscribe(ctx, &mcp.SubscribeParams{URI: step.URI}); err != nil {
+		return "", err
+	}
+	time.Sleep(seconds(step))
+	if _, err := s.call(ctx, step, nil); err != nil {
+		return "", err
+	}
+	select {
+	case uri := <-s.updated:
+		return "updated " + uri, nil
+	case <-ctx.Done():
+		return "", errors.New("no update")
+	}
+}
+
 var steps = map[string]func(context.Context, *session, step) (string, error){
 	"list": func(ctx context.Context, s *session, _ step) (string, error) {
 		var names []string
@@ -178,11 +199,13 @@ var steps = map[string]func(context.Context, *session, step) (string, error){
 		slices.Sort(names)
 		return strings.Join(names, " "), nil
 	},
-	"call":        plainCall,
-	"sampling":    plainCall,
-	"elicitation": plainCall,
-	"roots":       plainCall,
-	"silent":      plainCall,
+	"call":         plainCall,
+	"sampling":     plainCall,
+	"elicitation":  plainCall,
+	"roots":        plainCall,
+	"silent":       plainCall,
+	"subscription": update,
+	"idle":         update,
 	"progress": func(ctx context.Context, s *session, step step) (string, error) {
 		done, err := s.call(ctx, step, nil)
 		if err != nil {
@@ -198,20 +221,6 @@ var steps = map[string]func(context.Context, *session, step) (string, error){
 			}
 		}
 		return strings.Join(append(seen, done), " "), nil
-	},
-	"subscription": func(ctx context.Context, s *session, step step) (string, error) {
-		if err := s.Subscribe(ctx, &mcp.SubscribeParams{URI: step.URI}); err != nil {
-			return "", err
-		}
-		if _, err := s.call(ctx, step, nil); err != nil {
-			return "", err
-		}
-		select {
-		case uri := <-s.updated:
-			return "updated " + uri, nil
-		case <-ctx.Done():
-			return "", errors.New("no update")
-		}
 	},
 	"cancellation": func(ctx context.Context, s *session, step step) (string, error) {
 		callCtx, cancel := context.WithCancel(ctx)

@@ -11,7 +11,10 @@ import {
   ListRootsRequestSchema,
   ResourceUpdatedNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
+import { Agent, setGlobalDispatcher } from "undici";
+import { sleep } from "./sleep.mjs";
 
+setGlobalDispatcher(new Agent({ headersTimeout: 0, bodyTimeout: 0 })); // else fetch gives up by itself after 300 s of silence
 const plan = JSON.parse(process.argv[2]);
 const patience = 20_000;
 
@@ -81,6 +84,17 @@ function text(result) {
 
 const plainCall = (s, step) => s.call(step);
 
+async function update({ client, call }, step) {
+  let resolve;
+  const updated = new Promise((r) => (resolve = r));
+  client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => resolve(params.uri));
+  await client.subscribeResource({ uri: step.uri });
+  await sleep((step.wait ?? 0) * 1000);
+  await call(step);
+  const late = sleep(patience).then(() => Promise.reject(new Error("no update")));
+  return `updated ${await Promise.race([updated, late])}`;
+}
+
 const steps = {
   list: async ({ client }) => (await client.listTools()).tools.map((t) => t.name).sort().join(" "),
   call: plainCall,
@@ -93,15 +107,8 @@ const steps = {
     const done = await call(step, { onprogress });
     return seen.replace("5/5 ", "") + done; // the last one may come with the answer, and then the client drops it
   },
-  async subscription({ client, call }, step) {
-    const updated = new Promise((resolve, reject) => {
-      client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => resolve(params.uri));
-      setTimeout(() => reject(new Error("no update")), patience).unref();
-    });
-    await client.subscribeResource({ uri: step.uri });
-    await call(step);
-    return `updated ${await updated}`;
-  },
+  subscription: update,
+  idle: update,
   async cancellation({ call }, step) {
     const key = randomUUID();
     const abort = new AbortController();
@@ -113,7 +120,7 @@ const steps = {
     if (!step.witness) return "cancelled";
     for (let i = 0; i < 100; i++) {
       if ((await call({ tool: step.witness, arguments: { key } })) === "true") return "cancelled, seen by the server";
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
     }
     return "cancelled, not seen by the server";
   },
