@@ -33,9 +33,9 @@ func (a *app) healthNodes(nodes []healthcheck.NodeHealth) string {
 	seen := make(map[string]bool)
 	for _, n := range nodes {
 		for _, c := range n.Checks {
-			if !seen[c.Kind] {
-				seen[c.Kind] = true
-				kinds = append(kinds, c.Kind)
+			if name := c.Name(); !seen[name] {
+				seen[name] = true
+				kinds = append(kinds, name)
 			}
 		}
 	}
@@ -58,7 +58,7 @@ func (a *app) healthNodes(nodes []healthcheck.NodeHealth) string {
 func (a *app) checkCell(checks []healthcheck.Result, kind string) string {
 	for _, c := range checks {
 		switch {
-		case c.Kind != kind:
+		case c.Name() != kind:
 		case c.OK:
 			return roundLatency(c.Latency).String()
 		default:

@@ -19,7 +19,7 @@ type balancerFinding struct {
 	listeners []Listener
 	again     func(context.Context) (*Balancer, error) // asks once more; nil when nobody can be asked
 	https     *Result                                  // a TLS handshake with the HTTPS listener; nil when there is none
-	door      []Result                                 // a request through the TCP listener; none when there is no such listener
+	door      []Result                                 // a request through each listener; none when there is no such listener
 }
 
 // engines are the programs that are known to be balancers, by the name of their process.
@@ -109,19 +109,23 @@ func (c *Collector) handshake(ctx context.Context, listeners []Listener) *Result
 	return nil
 }
 
-// knock makes a request as a client would, where there is a door that is meant to be open.
-func (c *Collector) knock(ctx context.Context, listeners []Listener) []Result {
+// knock makes a request as a client would at each door that is meant to be open: by lines, and by HTTP.
+func (c *Collector) knock(ctx context.Context, listeners []Listener) (results []Result) {
 	for _, l := range listeners {
-		if l.Name != "tcp" || !l.Up {
+		if !l.Up || l.Name != OverTCP && l.Name != OverHTTP {
 			continue
 		}
-		r := probeMCP(ctx, Target{Address: dialable(l.Address), Timeout: c.Spec.Timeout})
-		if refusal := r.Detail["refusal"]; refusal != "" { // alive is not enough here
-			r = Result{Kind: r.Kind, Cause: CauseRefused, Error: "refused: " + refusal}
+		target := Target{Address: dialable(l.Address), Timeout: c.Spec.Timeout, Transport: l.Name}
+		if len(c.Nodes) > 0 {
+			target.Path = c.Nodes[0].MCPPath() // what the balancer passes on
 		}
-		return []Result{r}
+		r := probeMCP(ctx, target)
+		if refusal := r.Detail["refusal"]; refusal != "" { // alive is not enough here
+			r = Result{Kind: r.Kind, Transport: r.Transport, Cause: CauseRefused, Error: "refused: " + refusal}
+		}
+		results = append(results, r)
 	}
-	return nil
+	return results
 }
 
 // dialable turns an address to listen on into one to connect to.

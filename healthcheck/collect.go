@@ -3,6 +3,7 @@ package healthcheck
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,30 +96,60 @@ func (c *Collector) askCluster(ctx context.Context) *Cluster {
 
 // probeNode makes the checks that fit the node's transports.
 func (c *Collector) probeNode(ctx context.Context, n topology.Node) []Result {
-	return Run(ctx, nodeChecks(n, &c.Spec))
+	return Run(ctx, c.nodeChecks(n))
 }
 
-// nodeChecks leaves out the checks of transports the node does not serve. Where none is left, or tcp
-// is wanted of a node without that transport, it is asked whether it accepts connections where it does
-// serve.
-func nodeChecks(n topology.Node, s *Spec) []Check {
-	anywhere := n.TCPAddress()
-	if ports := n.Ports(); anywhere == "" && len(ports) > 0 {
-		anywhere = ports[0].Address
+// nodeChecks are those of the transports that the node serves and the balancer needs: mcp over each of them,
+// tcp where lines are served or else at the first port, http and tls at the port for HTTP. Where none is
+// left, the node is asked whether it accepts connections.
+func (c *Collector) nodeChecks(n topology.Node) []Check {
+	var ports []topology.Port
+	for _, p := range n.Ports() {
+		if c.needs(p.Transport) {
+			ports = append(ports, p)
+		}
 	}
-	address := map[string]string{
-		"icmp": n.Host, "tcp": anywhere, "mcp": n.TCPAddress(), "http": n.HTTPAddress(), "tls": n.HTTPAddress(),
+	if len(ports) == 0 {
+		ports = n.Ports()
 	}
 	var checks []Check
-	for _, kind := range s.Kinds {
-		if address[kind] != "" {
-			checks = append(checks, Check{kind, Target{Address: address[kind], Timeout: s.Timeout}})
+	for _, kind := range c.Spec.Kinds {
+		switch kind {
+		case "icmp":
+			checks = append(checks, Check{kind, Target{Address: n.Host, Timeout: c.Spec.Timeout}})
+		case "tcp":
+			checks = append(checks, c.check(kind, n, ports[0]))
+		case "mcp":
+			for _, p := range ports {
+				checks = append(checks, c.check(kind, n, p))
+			}
+		default:
+			if web := n.HTTPAddress(); web != "" {
+				checks = append(checks, c.check(kind, n, topology.Port{Transport: OverHTTP, Address: web}))
+			}
 		}
 	}
 	if len(checks) == 0 {
-		checks = []Check{{"tcp", Target{Address: anywhere, Timeout: s.Timeout}}}
+		checks = []Check{c.check("tcp", n, ports[0])}
 	}
 	return checks
+}
+
+// check is one of a kind at a port of n.
+func (c *Collector) check(kind string, n topology.Node, p topology.Port) Check {
+	target := Target{Address: p.Address, Timeout: c.Spec.Timeout, Transport: p.Transport}
+	if kind == "mcp" {
+		target.Path = n.MCPPath()
+	}
+	return Check{kind, target}
+}
+
+// needs reports whether the balancer has a listener whose clients are served over a transport; one that is
+// not known has all.
+func (c *Collector) needs(transport string) bool {
+	return len(c.Listen) == 0 || slices.ContainsFunc(c.Listen, func(l Listener) bool {
+		return (l.Name == OverTCP) == (transport == OverTCP)
+	})
 }
 
 func (c *Collector) count(ctx context.Context, servers []netip.AddrPort) ([]int, error) {

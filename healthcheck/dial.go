@@ -28,7 +28,7 @@ func begin(ctx context.Context, kind string, t Target) *attempt {
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline).Round(time.Millisecond))
 	}
-	a := &attempt{limit: max(limit, 0), result: Result{Kind: kind}}
+	a := &attempt{limit: max(limit, 0), result: Result{Kind: kind, Transport: t.Transport}}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	a.ctx, a.end = ctx, cancel
 	return a
@@ -68,11 +68,11 @@ func (a *attempt) dial(address string) (conn net.Conn) {
 }
 
 func (a *attempt) succeed(latency time.Duration) {
-	a.result.OK, a.result.Latency = true, latency
+	a.result = Result{Kind: a.result.Kind, Transport: a.result.Transport, OK: true, Latency: latency}
 }
 
 func (a *attempt) fail(cause Cause, format string, args ...any) {
-	a.result = Result{Kind: a.result.Kind, Cause: cause, Error: fmt.Sprintf(format, args...)}
+	a.result = Result{Kind: a.result.Kind, Transport: a.result.Transport, Cause: cause, Error: fmt.Sprintf(format, args...)}
 }
 
 // expired fails the attempt because its context ended: by its limit, which the text names by %v, or

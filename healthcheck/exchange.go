@@ -23,8 +23,9 @@ func (e *garbageError) Error() string { return e.text }
 type exchange struct {
 	conn    io.ReadWriter
 	lines   *bufio.Reader
-	total   int // bytes received
-	partial int // of them, those of a line that was not complete when a round trip failed
+	said    [5]byte // the first bytes received
+	total   int     // bytes received
+	partial int     // of them, those of a line that was not complete when a round trip failed
 }
 
 func newExchange(conn io.ReadWriter) *exchange {
@@ -40,6 +41,9 @@ func (e *exchange) roundTrip(id uint64, request []byte) (*mcp.Reply, error) {
 	_, writeErr := e.conn.Write(request)
 	for {
 		line, err := e.lines.ReadBytes('\n')
+		if e.total == 0 {
+			copy(e.said[:], line)
+		}
 		e.partial = len(line)
 		e.total += len(line)
 		complete := err == nil || err == io.EOF && len(line) > 0
@@ -51,11 +55,25 @@ func (e *exchange) roundTrip(id uint64, request []byte) (*mcp.Reply, error) {
 		case !complete:
 			return nil, err
 		}
+		if other := e.foreign(); other != "" {
+			return nil, &garbageError{"speaks " + other + ", not newline-delimited JSON-RPC"}
+		}
 		reply, mine, parseErr := parseReply(line, id)
 		if parseErr != nil || mine {
 			return reply, parseErr
 		}
 	}
+}
+
+// foreign names the protocol that the server speaks instead of lines, "" where it cannot be told.
+func (e *exchange) foreign() string {
+	switch {
+	case string(e.said[:]) == "HTTP/":
+		return "HTTP"
+	case (e.said[0] == tlsAlert || e.said[0] == tlsHandshake) && e.said[1] == tlsMajor:
+		return "TLS"
+	}
+	return ""
 }
 
 // parseReply reads one line a server sent. mine is false for what may come before the reply: empty

@@ -30,7 +30,7 @@ func (r *Report) Nagios() string {
 		}
 		for _, c := range n.Checks {
 			if c.OK {
-				data = append(data, fmt.Sprintf("%s=%.6fs;;;0", nagiosLabel(n.Name, c.Kind), c.Latency.Seconds()))
+				data = append(data, fmt.Sprintf("%s=%.6fs;;;0", nagiosLabel(n.Name, c.Name()), c.Latency.Seconds()))
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func (r *Report) Prometheus() string {
 func (r *Report) eachCheck(do func(labels string, c *Result)) {
 	for _, n := range r.Nodes {
 		for i := range n.Checks {
-			do(label("node", n.Name)+","+label("kind", n.Checks[i].Kind), &n.Checks[i])
+			do(label("node", n.Name)+","+label("kind", n.Checks[i].Name()), &n.Checks[i])
 		}
 	}
 }

@@ -97,10 +97,20 @@ func nodeStatus(checks []Result) string {
 	switch {
 	case succeeded(checks):
 		return NodeUp
-	case slices.ContainsFunc(checks, func(r Result) bool { return !r.OK && r.Conclusive() }):
-		return NodeDown
+	case !slices.ContainsFunc(checks, func(r Result) bool { return !r.OK && r.Conclusive() }):
+		return NodeUnknown
 	}
-	return NodeUnknown
+	for _, transport := range []string{OverTCP, OverHTTP, OverSSE} {
+		if upOver(checks, transport) {
+			return NodeDegraded
+		}
+	}
+	return NodeDown
+}
+
+// upOver reports that there were checks of a transport and all of them succeeded.
+func upOver(checks []Result, transport string) bool {
+	return succeeded(slices.DeleteFunc(slices.Clone(checks), func(r Result) bool { return r.Transport != transport }))
 }
 
 // succeeded reports that there were checks and all of them succeeded.

@@ -10,14 +10,22 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
 
-// probeMCP asks for server/discover, which every server of the stateless era has, and where that
+// probeMCP asks over the transport of the target.
+func probeMCP(ctx context.Context, t Target) Result {
+	if t.Transport == OverHTTP || t.Transport == OverSSE {
+		return probeMCPByHTTP(ctx, t)
+	}
+	return probeMCPByLine(ctx, t)
+}
+
+// probeMCPByLine asks for server/discover, which every server of the stateless era has, and where that
 // method does not exist for a ping, which servers of the session era answer without a session. It
 // never sends initialize, which would leave a session behind.
 //
 // Any well-formed JSON-RPC reply proves life, an error too. A reply without id is an error from a
 // server that could not or would not read the request: it lives, and Detail["refusal"] says what
 // it said. Detail["method"] is the request that was answered and Detail["era"] the era this tells.
-func probeMCP(ctx context.Context, t Target) Result {
+func probeMCPByLine(ctx context.Context, t Target) Result {
 	a := begin(ctx, "mcp", t)
 	defer func() { a.end() }()
 	conn := a.dial(t.Address)
@@ -45,6 +53,8 @@ func (a *attempt) ask(e *exchange, id uint64, method string, request []byte) *mc
 	switch {
 	case errors.As(err, &garbage):
 		a.fail(CauseProtocol, "%v", garbage)
+	case e.foreign() != "":
+		a.fail(CauseProtocol, "speaks %s, not newline-delimited JSON-RPC", e.foreign())
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		a.failed(err)
 	case e.partial > 0:

@@ -8,8 +8,10 @@ package healthcheck
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +25,21 @@ const DefaultTimeout = 2 * time.Second
 type Target struct {
 	Address string        // host:port
 	Timeout time.Duration // for the whole probe; 0 means DefaultTimeout. The context's deadline holds as well
+
+	// Transport is what is served there: OverHTTP and OverSSE make kind mcp ask by HTTP, all else by lines.
+	Transport string
+	Path      string      // of the request over HTTP; "" is the default of the kind
+	Host      string      // what the request calls the server, "" is Address
+	Header    http.Header // sent with the request over HTTP besides
+	TLS       *tls.Config // nil is plain; kind tls has its own
 }
+
+// Values of Target.Transport and Result.Transport, as in topology.Port.
+const (
+	OverTCP  = "tcp"
+	OverHTTP = "http"
+	OverSSE  = "sse"
+)
 
 // Probe asks a server once. It returns within the target's timeout and the context's deadline, and
 // is safe for concurrent use.
@@ -42,8 +58,8 @@ var probes = map[string]Probe{
 //
 //	icmp  the host answers an echo request; says nothing about the server
 //	tcp   the server accepts a connection (a frozen process still does: its kernel accepts)
-//	mcp   the server also answers an MCP request, as newline-delimited JSON-RPC
-//	http  the server answers GET /health with success
+//	mcp   the server also answers an MCP request, as newline-delimited JSON-RPC or by HTTP
+//	http  the server answers GET /health, or another path, with success
 //	tls   the server makes a TLS handshake, with a certificate that is valid now
 func Lookup(kind string) (Probe, error) {
 	if p, ok := probes[kind]; ok {
@@ -73,6 +89,7 @@ func Run(ctx context.Context, checks []Check) []Result {
 				return
 			}
 			results[i] = probe(ctx, c.Target)
+			results[i].Transport = c.Target.Transport
 		})
 	}
 	wg.Wait()

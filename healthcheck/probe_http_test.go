@@ -121,24 +121,70 @@ func TestProbeICMP(t *testing.T) {
 }
 
 func TestNodeChecks(t *testing.T) {
-	s := Spec{Kinds: []string{"icmp", "tcp", "mcp", "http", "tls"}}
-	only := Spec{Kinds: []string{"mcp"}}
+	all, only := []string{"icmp", "tcp", "mcp", "http", "tls"}, []string{"mcp"}
+	both, lines, web := []Listener{{Name: "tcp"}, {Name: "http"}}, []Listener{{Name: "tcp"}}, []Listener{{Name: "https"}}
 	for _, c := range []struct {
-		node topology.Node
-		spec *Spec
-		want string
+		node   topology.Node
+		kinds  []string
+		listen []Listener
+		want   string
 	}{
-		{topology.Node{Host: "h", TCP: 1, HTTP: 2}, &s, "icmp h, tcp h:1, mcp h:1, http h:2, tls h:2"},
-		{topology.Node{Host: "h", TCP: 1}, &s, "icmp h, tcp h:1, mcp h:1"},
-		{topology.Node{Host: "h", HTTP: 2}, &s, "icmp h, tcp h:2, http h:2, tls h:2"},
-		{topology.Node{Host: "h", SSE: 3}, &only, "tcp h:3"},
+		{topology.Node{Host: "h", TCP: 1, HTTP: 2}, all, nil, "icmp h, tcp h:1, mcp h:1, mcp-http h:2, http h:2, tls h:2"},
+		{topology.Node{Host: "h", TCP: 1, HTTP: 2, SSE: 3}, only, both, "mcp h:1, mcp-http h:2, mcp-sse h:3"},
+		{topology.Node{Host: "h", TCP: 1, HTTP: 2, SSE: 3}, only, lines, "mcp h:1"},
+		{topology.Node{Host: "h", TCP: 1, HTTP: 2}, only, web, "mcp-http h:2"},
+		{topology.Node{Host: "h", TCP: 1}, all, nil, "icmp h, tcp h:1, mcp h:1"},
+		{topology.Node{Host: "h", HTTP: 2}, all, nil, "icmp h, tcp h:2, mcp-http h:2, http h:2, tls h:2"},
+		{topology.Node{Host: "h", SSE: 3}, only, nil, "mcp-sse h:3"},
+		{topology.Node{Host: "h", SSE: 3}, []string{"tls"}, nil, "tcp h:3"},
+		{topology.Node{Host: "h", TCP: 1}, only, web, "mcp h:1"},
 	} {
+		collector := Collector{Spec: Spec{Kinds: c.kinds}, Listen: c.listen}
 		var got []string
-		for _, check := range nodeChecks(c.node, c.spec) {
-			got = append(got, check.Kind+" "+check.Target.Address)
+		for _, check := range collector.nodeChecks(c.node) {
+			r := Result{Kind: check.Kind, Transport: check.Target.Transport}
+			got = append(got, r.Name()+" "+check.Target.Address)
 		}
 		if text := strings.Join(got, ", "); text != c.want {
 			t.Errorf("%+v: %s, want %s", c.node, text, c.want)
+		}
+	}
+}
+
+func TestUpOverOneTransport(t *testing.T) {
+	ok := func(kind, transport string) Result { return Result{Kind: kind, Transport: transport, OK: true} }
+	down := func(transport string) Result {
+		return Result{Kind: "mcp", Transport: transport, Cause: CauseRefused, Error: "connection refused"}
+	}
+	node := func(name, balancer string, checks ...Result) NodeHealth {
+		return NodeHealth{Name: name, Balancer: balancer, Checks: checks, Status: nodeStatus(checks)}
+	}
+	for _, c := range []struct {
+		name   string
+		nodes  []NodeHealth
+		status Status
+		why    string
+	}{
+		{"all up", []NodeHealth{node("a", "up", ok("mcp", "tcp"), ok("mcp", "http"))}, StatusHealthy, ""},
+		{
+			"one node down over HTTP", []NodeHealth{node("a", "degraded", ok("mcp", "tcp"), down("http")), node("b", "up", ok("mcp", "tcp"), ok("mcp", "http"))},
+			StatusDegraded, "a is degraded (mcp-http: connection refused)",
+		},
+		{
+			"not noticed", []NodeHealth{node("a", "up", ok("mcp", "tcp"), down("http")), node("b", "up", ok("mcp", "tcp"), ok("mcp", "http"))},
+			StatusDegraded, "a is degraded, which the load balancer has not noticed yet (mcp-http: connection refused)",
+		},
+		{"nobody over HTTP", []NodeHealth{node("a", "degraded", ok("mcp", "tcp"), down("http"))}, StatusDown, "no node is up over http"},
+		{"nobody over TCP", []NodeHealth{node("a", "degraded", down("tcp"), ok("mcp", "http"))}, StatusDown, "no node is up over tcp"},
+		{"HTTP alone", []NodeHealth{node("a", "up", ok("tcp", "http"), ok("mcp", "http"))}, StatusHealthy, ""},
+		{"SSE alone", []NodeHealth{node("a", "up", ok("mcp", "sse"))}, StatusHealthy, ""},
+		{"SSE beside HTTP", []NodeHealth{node("a", "degraded", ok("mcp", "http"), down("sse"))}, StatusDegraded, "a is degraded (mcp-sse: connection refused)"},
+		{"down", []NodeHealth{node("a", "down", down("tcp"), down("http"))}, StatusDown, "no node is up"},
+	} {
+		r := Report{Nodes: c.nodes, LoadBalancer: LoadBalancer{Running: true, State: "running", Checks: []Result{ok("mcp", "tcp")}}}
+		status, reasons := (&findings{}).verdict(&r)
+		if status != c.status || c.why != "" && (len(reasons) == 0 || reasons[0] != c.why) {
+			t.Errorf("%s: %s, %q", c.name, status, reasons)
 		}
 	}
 }

@@ -198,7 +198,7 @@ func TestProbes(t *testing.T) {
 		{
 			"HTTP server", "mcp",
 			answering(func(string) string { return "HTTP/1.1 400 Bad Request\r" }),
-			CauseProtocol, `not JSON-RPC: "HTTP/1.1 400 Bad Request" (not JSON)`, "map[]",
+			CauseProtocol, "speaks HTTP, not newline-delimited JSON-RPC", "map[]",
 		},
 		{
 			"long garbage", "mcp",

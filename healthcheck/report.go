@@ -29,7 +29,7 @@ type LoadBalancer struct {
 	Listeners []Listener `json:"listeners"`
 	Clients   *int       `json:"clients"`                // connections of clients
 	Rate      *float64   `json:"connect_rate,omitempty"` // new clients a second, where the balancer tells
-	Checks    []Result   `json:"checks,omitempty"`       // an MCP request through the TCP listener, as a client makes it
+	Checks    []Result   `json:"checks,omitempty"`       // an MCP request through each listener, as a client makes it
 	TLS       *Result    `json:"tls,omitempty"`          // the certificate of the HTTPS listener
 	Error     string     `json:"error,omitempty"`        // why not more is known
 }
@@ -44,8 +44,8 @@ type Listener struct {
 // NodeHealth is what is known of one node.
 type NodeHealth struct {
 	Name                string         `json:"name"`
-	Status              string         `json:"status"`                   // "up" when every check succeeded, "down", or "unknown"
-	Balancer            string         `json:"balancer_state,omitempty"` // "up", "down", "draining" or "maintenance", as the balancer sees it
+	Status              string         `json:"status"`                   // "up" when every check succeeded, "degraded" when that is true of one of several transports, "down", or "unknown"
+	Balancer            string         `json:"balancer_state,omitempty"` // "up", "degraded", "down", "draining" or "maintenance", as the balancer sees it
 	Weight              int            `json:"weight"`
 	Connections         *int           `json:"connections"`                    // established, on all its ports
 	Ports               map[string]int `json:"ports,omitempty"`                // the same by transport: "tcp", "http", "sse"
@@ -58,9 +58,10 @@ type NodeHealth struct {
 
 // The values of NodeHealth.Status.
 const (
-	NodeUp      = "up"
-	NodeDown    = "down"
-	NodeUnknown = "unknown"
+	NodeUp       = "up"
+	NodeDegraded = "degraded" // serves clients, but not over all its transports
+	NodeDown     = "down"
+	NodeUnknown  = "unknown"
 )
 
 // Connections sums up the nodes.

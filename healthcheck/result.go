@@ -7,8 +7,9 @@ import (
 
 // Result is what one probe found.
 type Result struct {
-	Kind string
-	OK   bool
+	Kind      string
+	Transport string // of the target, where one was named
+	OK        bool
 
 	// Latency is from the first byte sent to the end of the reply, or for kinds tcp and tls the time of
 	// the handshake. 0 when there was no reply.
@@ -17,6 +18,15 @@ type Result struct {
 	Cause  Cause             // "" when OK
 	Error  string            // what went wrong, for people; "" when OK
 	Detail map[string]string // what else the probe learned; see each probe
+}
+
+// Name tells the checks of a node apart: the kind, and for mcp also the transport where that is not lines,
+// "mcp-http".
+func (r Result) Name() string {
+	if r.Kind == "mcp" && r.Transport != "" && r.Transport != OverTCP {
+		return r.Kind + "-" + r.Transport
+	}
+	return r.Kind
 }
 
 // Cause sorts failures, for decisions and for metrics.
@@ -43,6 +53,7 @@ func (r Result) Conclusive() bool { return r.Cause != CauseLocal && r.Cause != C
 // jsonResult is the form of a Result in JSON.
 type jsonResult struct {
 	Kind      string            `json:"kind"`
+	Transport string            `json:"transport,omitempty"`
 	OK        bool              `json:"ok"`
 	LatencyUS int64             `json:"latency_us"`
 	Cause     Cause             `json:"cause,omitempty"`
@@ -52,7 +63,7 @@ type jsonResult struct {
 
 // MarshalJSON writes the latency as whole microseconds, "latency_us".
 func (r Result) MarshalJSON() ([]byte, error) {
-	return json.Marshal(jsonResult{r.Kind, r.OK, r.Latency.Microseconds(), r.Cause, r.Error, r.Detail})
+	return json.Marshal(jsonResult{r.Kind, r.Transport, r.OK, r.Latency.Microseconds(), r.Cause, r.Error, r.Detail})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -61,6 +72,6 @@ func (r *Result) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	*r = Result{j.Kind, j.OK, time.Duration(j.LatencyUS) * time.Microsecond, j.Cause, j.Error, j.Detail}
+	*r = Result{j.Kind, j.Transport, j.OK, time.Duration(j.LatencyUS) * time.Microsecond, j.Cause, j.Error, j.Detail}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // verdict judges a report that is otherwise complete.
 //
 //	unknown   the round was given up, there is nothing to judge, or no node could be asked
-//	down      no node is up, or the balancer runs but clients get no answer through it, and not
+//	down      no node is up, or none over TCP or none over HTTP, or the balancer runs but clients get no answer through it, and not
 //	          only because it has yet to notice that a node is down, or serves as many as it may
 //	degraded  anything else is not as it should be
 //	healthy   nothing is
@@ -52,8 +52,10 @@ func (f *findings) verdict(r *Report) (Status, []string) {
 	switch {
 	case count[NodeUnknown] == len(r.Nodes):
 		return StatusUnknown, append([]string{"no node could be checked"}, minor...)
-	case count[NodeUp] == 0:
+	case count[NodeUp]+count[NodeDegraded] == 0:
 		grave = append(grave, "no node is up")
+	default:
+		grave = append(grave, unserved(r.Nodes)...)
 	}
 	minor = slices.Concat(balancerReasons(lb, f.balancer.err), certificateReasons(lb.TLS, r.Time), minor)
 	reasons := slices.Concat(grave, minor)
@@ -73,16 +75,39 @@ func isFull(r *Report) bool {
 }
 
 // unnoticed reports that the balancer still sends clients to a node that is down.
-func unnoticed(n NodeHealth) bool { return n.Status == NodeDown && n.Balancer == "up" }
+func unnoticed(n NodeHealth) bool {
+	return (n.Status == NodeDown || n.Status == NodeDegraded) && n.Balancer == NodeUp
+}
+
+// unserved says which clients find no node: those of lines, or those of HTTP, whom an SSE port serves only
+// where there is no other.
+func unserved(nodes []NodeHealth) (reasons []string) {
+	for _, alike := range [][]string{{OverTCP}, {OverHTTP, OverSSE}} {
+		for _, transport := range alike {
+			asked, up := false, false
+			for _, n := range nodes {
+				asked = asked || slices.ContainsFunc(n.Checks, func(r Result) bool { return r.Transport == transport })
+				up = up || upOver(n.Checks, transport)
+			}
+			if asked && !up {
+				reasons = append(reasons, "no node is up over "+transport)
+			}
+			if asked {
+				break
+			}
+		}
+	}
+	return reasons
+}
 
 func nodeReasons(n NodeHealth) []string {
 	switch {
 	case unnoticed(n):
-		return []string{fmt.Sprintf("%s is down, which the load balancer has not noticed yet (%s)", n.Name, failure(n.Checks))}
+		return []string{fmt.Sprintf("%s is %s, which the load balancer has not noticed yet (%s)", n.Name, n.Status, failure(n.Checks))}
 	case n.Status != NodeUp:
 		return []string{fmt.Sprintf("%s is %s (%s)", n.Name, n.Status, failure(n.Checks))}
-	case n.Balancer == "down":
-		return []string{n.Name + " is up, but the load balancer holds it for down"}
+	case n.Balancer == NodeDown, n.Balancer == NodeDegraded:
+		return []string{n.Name + " is up, but the load balancer holds it for " + n.Balancer}
 	case n.Balancer != "" && n.Balancer != "up":
 		return []string{fmt.Sprintf("%s is in state %s", n.Name, n.Balancer)}
 	}
@@ -128,7 +153,7 @@ func failure(checks []Result) string {
 		if kinds[r.Error] == nil {
 			texts = append(texts, r.Error)
 		}
-		kinds[r.Error] = append(kinds[r.Error], r.Kind)
+		kinds[r.Error] = append(kinds[r.Error], r.Name())
 	}
 	for i, text := range texts {
 		texts[i] = strings.Join(kinds[text], ", ") + ": " + text

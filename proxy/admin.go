@@ -3,6 +3,8 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -47,35 +49,63 @@ func secured(next http.Handler) http.Handler {
 
 // healthReply is the body of /health.
 type healthReply struct {
-	Status string `json:"status"` // "up", "down" or StateDraining
-	Nodes  struct {
-		Up    int `json:"up"`
-		Total int `json:"total"`
-	} `json:"nodes"`
-	Connections int64 `json:"connections"`
+	Status      string            `json:"status"`    // "up", "down" or StateDraining
+	Nodes       nodesReply        `json:"nodes"`     // up over each transport that a listener needs
+	Listeners   map[string]string `json:"listeners"` // "up" or "down": whether new clients find a node there
+	Connections int64             `json:"connections"`
 }
 
-// healthHandler serves the health listener: 200 while new clients find a node, 503 otherwise.
+// nodesReply counts nodes.
+type nodesReply struct {
+	Up    int `json:"up"`
+	Total int `json:"total"`
+}
+
+// health judges the listeners for clients by their names, all of them if only is empty.
+func (m *master) health(only string) (reply healthReply, known bool) {
+	reply = healthReply{Status: "up", Connections: m.board.Active(), Listeners: map[string]string{}}
+	nodes := m.members.stats()
+	for i := range nodes {
+		reply.Nodes.Total++
+		reply.Nodes.Up += int(one(nodes[i].State == NodeUp))
+	}
+	listen := m.now.Load().spec.Listening()
+	for _, name := range listen.names() {
+		if only != "" && only != name {
+			continue
+		}
+		over := strings.TrimSuffix(name, "s") // https is http to the nodes
+		reply.Listeners[name] = "down"
+		if slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.TakesClients(over) }) {
+			reply.Listeners[name] = "up"
+		} else {
+			reply.Status = "down"
+		}
+	}
+	if m.draining() {
+		reply.Status = StateDraining
+	}
+	return reply, len(reply.Listeners) > 0
+}
+
+// healthHandler serves the health listener: 200 while new clients find a node at every listener, or at the
+// one that is asked for, and 503 otherwise.
 func (m *master) healthHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /nginx_status", m.serveNginxStatus)
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
-		reply := healthReply{Status: "up", Connections: m.board.Active()}
-		for _, n := range m.members.stats() {
-			reply.Nodes.Total++
-			if n.State == NodeUp {
-				reply.Nodes.Up++
-			}
-		}
-		status := http.StatusOK
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		reply, known := m.health(r.PathValue("listener"))
 		switch {
-		case m.draining():
-			reply.Status, status = StateDraining, http.StatusServiceUnavailable
-		case reply.Nodes.Up == 0:
-			reply.Status, status = "down", http.StatusServiceUnavailable
+		case !known:
+			http.NotFound(w, r)
+		case reply.Status == "up":
+			replyJSON(w, http.StatusOK, reply)
+		default:
+			replyJSON(w, http.StatusServiceUnavailable, reply)
 		}
-		replyJSON(w, status, reply)
-	})
+	}
+	mux.HandleFunc("GET /health", answer)
+	mux.HandleFunc("GET /health/{listener}", answer)
 	return mux
 }
 

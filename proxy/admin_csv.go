@@ -125,7 +125,7 @@ func (r csvRow) requestsOf(s *Stats, p peak) {
 
 func serverRow(n *NodeStats, now time.Time, sid int, checks *Checks, p peak) csvRow {
 	row := csvRow{"pxname": "nodes", "svname": n.Name, "mode": "tcp", "addr": n.Address, "bck": "0"}
-	row["status"] = map[string]string{NodeUp: "UP", NodeDown: "DOWN", NodeDraining: "DRAIN", NodeMaintenance: "MAINT"}[n.State]
+	row["status"] = map[string]string{NodeUp: "UP", NodeDegraded: "UP", NodeDown: "DOWN", NodeDraining: "DRAIN", NodeMaintenance: "MAINT"}[n.State]
 	row.process(csvServer, 3, sid)
 	row.load(n.Connections, p.connections, n.MaxConnections, n.Total)
 	row.rate("rate", "rate_max", n.Rates.Connections, p.rate)
@@ -135,7 +135,7 @@ func serverRow(n *NodeStats, now time.Time, sid int, checks *Checks, p peak) csv
 	row.requests(n.Requests, n.Responses)
 	row.count("weight", uint64(math.Ceil(n.Weight)))
 	row.count("uweight", uint64(n.FullWeight))
-	row.count("act", uint64(one(n.State == NodeUp)))
+	row.count("act", uint64(one(n.State == NodeUp || n.State == NodeDegraded)))
 	row.count("lastchg", uint64(max(0, now.Sub(n.Since)).Seconds()))
 	if n.State == NodeUp && n.Weight < n.FullWeight {
 		row.count("throttle", uint64(100*n.Weight/n.FullWeight))
@@ -156,7 +156,7 @@ func backendRow(s *Stats, spec *Spec, p peak) csvRow {
 	row := csvRow{"pxname": "nodes", "svname": "BACKEND", "mode": "tcp", "algo": string(spec.Balance), "bck": "0", "status": "DOWN"}
 	var up, weight uint64
 	for i := range s.Nodes {
-		if s.Nodes[i].State == NodeUp {
+		if state := s.Nodes[i].State; state == NodeUp || state == NodeDegraded {
 			up++
 			weight += uint64(math.Ceil(s.Nodes[i].Weight))
 		}

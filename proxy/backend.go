@@ -9,23 +9,33 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // backend is a node as one worker sees it.
 type backend struct {
-	slot       int
-	name       string
-	address    netip.AddrPort
-	from       netip.Addr // source of connections to it; zero is the kernel's choice
-	hash       uint64     // of the name, for rendezvous
-	cell       *board.Node
-	flow       *board.Flow
-	generation uint32 // of the cell, as last seen
-	pairs      *pair  // connected or connecting to it, linked by next and prev
-	exchanges  *exchange
-	pools      [ports]nodePool
+	slot  int
+	name  string
+	addr  netip.Addr
+	from  netip.Addr // source of connections to it; zero is the kernel's choice
+	hash  uint64     // of the name, for rendezvous
+	cell  *board.Node
+	flow  *board.Flow
+	pairs *pair // connected or connecting to it, linked by next and prev
+
+	ports [board.Transports]port
+	over  [board.Transports]*port // where clients of a transport are served; nil: nowhere
+}
+
+// port is one transport of a node as one worker sees it.
+type port struct {
+	backend    *backend
+	transport  board.Transport
+	address    netip.AddrPort // the zero AddrPort is not served
+	cell       *board.Port
+	generation uint32    // of the cell, as last seen
+	exchanges  *exchange // with it, linked by next and prev
+	pool       nodePool  // connections for HTTP between two exchanges
 
 	// Passive checks.
 	errors     int   // in a row
@@ -37,39 +47,54 @@ func newBackend(b *board.Board, worker int, n NodeSlot) *backend {
 	h := fnv.New64a()
 	h.Write([]byte(n.Node.Name))
 	cell := b.Node(n.Slot)
-	return &backend{
-		slot:       n.Slot,
-		name:       n.Node.Name,
-		address:    n.Address,
-		hash:       h.Sum64(),
-		cell:       cell,
-		flow:       b.Flow(worker, n.Slot),
-		generation: cell.Generation.Load(),
+	node := &backend{
+		slot: n.Slot,
+		name: n.Node.Name,
+		addr: n.Addr,
+		hash: h.Sum64(),
+		cell: cell,
+		flow: b.Flow(worker, n.Slot),
 	}
+	for t, number := range portsOf(n.Node) {
+		p := &node.ports[t]
+		*p = port{backend: node, transport: board.Transport(t), cell: &cell.Ports[t]}
+		p.generation = p.cell.Generation.Load()
+		if number != 0 {
+			p.address = netip.AddrPortFrom(n.Addr, number)
+			node.over[t] = p
+		}
+	}
+	// A node that serves HTTP on one port alone serves all of HTTP there.
+	if node.over[board.HTTP] == nil {
+		node.over[board.HTTP] = node.over[board.SSE]
+	}
+	if node.over[board.SSE] == nil {
+		node.over[board.SSE] = node.over[board.HTTP]
+	}
+	return node
 }
 
-// serve takes over where the node serves HTTP.
-func (b *backend) serve(n topology.Node) {
-	for port, number := range [ports]int{httpPort: n.HTTP, ssePort: n.SSE} {
-		if port == int(ssePort) && number == 0 {
-			number = n.HTTP
-		}
-		var at netip.AddrPort
-		if number != 0 {
-			at = netip.AddrPortFrom(b.address.Addr(), uint16(number))
-		}
-		if p := &b.pools[port]; p.address != at {
-			p.empty()
-			*p = nodePool{address: at, epoch: p.epoch}
+// is reports whether b is the node that a slot now stands for. A backend that is nil is none.
+func (b *backend) is(n NodeSlot) bool {
+	if b == nil || b.name != n.Node.Name || b.addr != n.Addr {
+		return false
+	}
+	for t, number := range portsOf(n.Node) {
+		if b.ports[t].address.Port() != number {
+			return false
 		}
 	}
+	return true
 }
+
+// line is the port for newline-delimited JSON-RPC.
+func (b *backend) line() *port { return &b.ports[board.TCP] }
 
 // forget closes what is kept for later. A backend that is nil has nothing.
 func (b *backend) forget() {
 	if b != nil {
-		for i := range b.pools {
-			b.pools[i].empty()
+		for i := range b.ports {
+			b.ports[i].pool.empty()
 		}
 	}
 }
@@ -113,40 +138,51 @@ const (
 	errorsInARow = 3
 )
 
-// asked notes that bytes went to the node.
-func (b *backend) asked(now int64) {
-	if b.askedAt == 0 {
-		b.askedAt = now
+// asked notes that bytes went to the port.
+func (p *port) asked(now int64) {
+	if p.askedAt == 0 {
+		p.askedAt = now
 	}
 }
 
 // answered notes that the node said something.
-func (b *backend) answered() {
-	b.errors, b.askedAt = 0, 0
-	b.flow.LifeSigns.Add(1)
+func (p *port) answered() {
+	p.errors, p.askedAt = 0, 0
+	p.lives()
 }
 
-// suspect tells the master that something is wrong with a node. failed counts
+// lives notes a sign of life.
+func (p *port) lives() { p.backend.flow.LifeSigns[p.transport].Add(1) }
+
+// suspect tells the master that something is wrong with a port. failed counts
 // it among the errors in a row.
-func (w *worker) suspect(b *backend, reason string, failed bool) {
+func (w *worker) suspect(p *port, reason string, failed bool) {
 	if failed {
-		b.errors++
+		p.errors++
 	}
 	now := w.loop.Now()
-	if b.errors != errorsInARow && now-b.reportedAt < int64(reportEvery) {
+	if p.errors != errorsInARow && now-p.reportedAt < int64(reportEvery) {
 		return
 	}
-	b.reportedAt = now
-	w.report(messageSuspect, Suspect{Slot: b.slot, Generation: b.generation, Reason: reason, Errors: b.errors})
+	p.reportedAt = now
+	w.report(messageSuspect, Suspect{
+		Slot: p.backend.slot, Transport: p.transport, Generation: p.generation, Reason: reason, Errors: p.errors,
+	})
 }
 
-// lookForSilence has nodes checked that take requests and answer none: a
+// lookForSilence has ports checked that take requests and answer none: a
 // process that is frozen accepts connections for as long as its kernel does.
 func (w *worker) lookForSilence() {
 	now := w.loop.Now()
 	for _, b := range w.backends {
-		if b != nil && b.askedAt != 0 && now-b.askedAt > int64(silenceLimit) && now-b.reportedAt > int64(silenceLimit) {
-			w.suspect(b, SuspectSilent, false)
+		if b == nil {
+			continue
+		}
+		for i := range b.ports {
+			p := &b.ports[i]
+			if p.askedAt != 0 && now-p.askedAt > int64(silenceLimit) && now-p.reportedAt > int64(silenceLimit) {
+				w.suspect(p, SuspectSilent, false)
+			}
 		}
 	}
 }

@@ -270,8 +270,8 @@ func benchWorker(args []string) error {
 	}
 	spec.Limits.MessagesPerSecond = 1_000_000 // tracked, never reached
 	spec.Limits.ConnectionsPerSecond = 1_000_000
-	shared.Node(0).Weight.Store(256)
-	shared.SetNodeState(0, board.Up, time.Now())
+	up(shared, 0)
+	at := netip.MustParseAddrPort(node)
 	ln, err := net.Listen("tcp4", address)
 	if err != nil {
 		return err
@@ -286,7 +286,7 @@ func benchWorker(args []string) error {
 	}
 	w, err := newWorker(WorkerSpec{
 		Spec:           spec,
-		Nodes:          []NodeSlot{{Node: topology.Node{Name: "n"}, Address: netip.MustParseAddrPort(node)}},
+		Nodes:          []NodeSlot{{Node: topology.Node{Name: "n", TCP: int(at.Port())}, Addr: at.Addr()}},
 		MaxConnections: 9_000,
 		Key:            make([]byte, affinity.MinKey),
 	}, shared, map[string]int{fileTCP: fd}, deaf{}, log.New(io.Discard))

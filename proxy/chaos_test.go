@@ -115,7 +115,7 @@ func (b *bench) disturb(seed uint64, end <-chan struct{}) {
 	spec := b.spec
 	slots := make([]NodeSlot, len(spec.Nodes))
 	for i, n := range spec.Nodes {
-		slots[i] = NodeSlot{Slot: i, Node: n, Address: b.backends[i].address}
+		slots[i] = NodeSlot{Slot: i, Node: n, Addr: b.backends[i].addr}
 	}
 	states := []board.State{board.Up, board.Up, board.Down, board.Draining}
 	for {

@@ -35,8 +35,8 @@ type checkStatus struct {
 	detected time.Duration // how long it took to notice the last time the node went down
 }
 
-// A watcher decides whether one node is up. It is one goroutine, the only writer of the node's
-// cell while it runs.
+// A watcher decides whether one transport of a node is up. It is one goroutine, the only writer of the
+// port's cell while it runs.
 //
 //	       fall failures, or refused 3 times in a row by workers
 //	up  ─────────────────────────────────────────────────────────▶  down
@@ -46,8 +46,10 @@ type checkStatus struct {
 // The interval is fast while the last result disagrees with the state.
 type watcher struct {
 	slot  int
+	over  board.Transport
 	name  string
 	board *board.Board
+	port  *board.Port
 	tell  func() // the workers, that node cells have changed
 	log   *log.Logger
 
@@ -56,6 +58,7 @@ type watcher struct {
 	status   atomic.Pointer[checkStatus]
 	decided  chan struct{} // closed after the first result
 	ended    chan struct{} // closed when run returns
+	cancel   context.CancelFunc
 
 	// Owned by run.
 	watch     watch
@@ -72,13 +75,15 @@ type watcher struct {
 	upSince   time.Time
 }
 
-// newWatcher makes the watcher of a slot; run starts it. A node that was there when the balancer
-// started gets its full weight when it first comes up (slowly false).
-func newWatcher(b *board.Board, slot int, name string, w watch, slowly bool, tell func(), log *log.Logger) *watcher {
+// newWatcher makes the watcher of one transport of a slot; start starts it. A node that was there when the
+// balancer started gets its full weight when it first comes up (slowly false).
+func newWatcher(b *board.Board, slot int, over board.Transport, name string, w watch, slowly bool, tell func(), log *log.Logger) *watcher {
 	watcher := &watcher{
 		slot:     slot,
+		over:     over,
 		name:     name,
 		board:    b,
+		port:     &b.Node(slot).Ports[over],
 		tell:     tell,
 		log:      log,
 		suspects: make(chan Suspect, 1),
@@ -88,11 +93,24 @@ func newWatcher(b *board.Board, slot int, name string, w watch, slowly bool, tel
 		watch:    w,
 		slowly:   slowly,
 	}
-	watcher.status.Store(&checkStatus{result: healthcheck.Result{Kind: w.checks.Kind}})
+	watcher.status.Store(&checkStatus{result: healthcheck.Result{Kind: w.checks.Kind, Transport: over.String()}})
 	return watcher
 }
 
-// run watches until ctx ends. It leaves the node's cell as it is.
+// start has the watcher watch until stop.
+func (w *watcher) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	go w.run(ctx)
+}
+
+// stop ends the watcher, and returns when it has ended.
+func (w *watcher) stop() {
+	w.cancel()
+	<-w.ended
+}
+
+// run watches until ctx ends. It leaves the port's cell as it is.
 func (w *watcher) run(ctx context.Context) {
 	defer close(w.ended)
 	w.next = time.NewTimer(0)
@@ -147,7 +165,7 @@ func (w *watcher) check(ctx context.Context) {
 	ctx, w.abandon = context.WithCancel(ctx)
 	result, probe := make(chan healthcheck.Result, 1), w.watch.probe
 	w.result, w.begun = result, time.Now()
-	w.lifeSigns = w.board.NodeTotals(w.slot).LifeSigns
+	w.lifeSigns = w.board.NodeTotals(w.slot).LifeSigns[w.over]
 	go func() { result <- probe(ctx) }()
 }
 
@@ -157,7 +175,7 @@ func (w *watcher) observe(r healthcheck.Result) {
 	last := w.status.Swap(&checkStatus{result: r, at: time.Now(), detected: w.status.Load().detected})
 	if !r.Conclusive() {
 		if last.result.Conclusive() {
-			w.log.Warn("node cannot be checked", "node", w.name, "err", r.Error)
+			w.log.Warn("node cannot be checked", "node", w.name, "over", w.over, "err", r.Error)
 		}
 		w.next.Reset(w.watch.checks.FastInterval)
 		return
@@ -167,7 +185,7 @@ func (w *watcher) observe(r healthcheck.Result) {
 		return
 	}
 	if r.OK {
-		w.board.Node(w.slot).CheckLatencyNs.Store(int64(r.Latency))
+		w.port.CheckLatencyNs.Store(int64(r.Latency))
 		w.firstSign = time.Time{}
 	} else {
 		w.sign(w.begun)
@@ -197,14 +215,14 @@ func (w *watcher) busy(c healthcheck.Cause) bool {
 }
 
 // heard reports that the node gave a sign of life since the last check began.
-func (w *watcher) heard() bool { return w.board.NodeTotals(w.slot).LifeSigns > w.lifeSigns }
+func (w *watcher) heard() bool { return w.board.NodeTotals(w.slot).LifeSigns[w.over] > w.lifeSigns }
 
 // suspect has the node checked as soon as the fast interval allows. Refused connections mark it
 // down at once when there are enough of them. Nothing else does without a failed check: a
 // connection cut or left without an answer a client could provoke, and connecting takes long for a
 // worker that is itself short of time.
 func (w *watcher) suspect(s Suspect) {
-	if !w.health.up || s.Generation != w.board.Node(w.slot).Generation.Load() {
+	if !w.health.up || s.Generation != w.port.Generation.Load() {
 		return
 	}
 	w.sign(time.Now())
@@ -222,7 +240,7 @@ func (w *watcher) suspect(s Suspect) {
 			// The kernel takes connections for a process that is being killed until it gets to
 			// closing the socket: a check would wait in vain.
 			w.observe(healthcheck.Result{
-				Kind: w.watch.checks.Kind, Cause: healthcheck.CauseTimeout,
+				Kind: w.watch.checks.Kind, Transport: w.over.String(), Cause: healthcheck.CauseTimeout,
 				Error: fmt.Sprintf("cuts connections and gives no reply within %v", waited.Round(time.Millisecond)),
 			})
 		}
@@ -240,13 +258,13 @@ func (w *watcher) sign(at time.Time) {
 // turn makes a change of health known.
 func (w *watcher) turn(why string) {
 	if w.health.up {
-		w.log.Info("node is up", "node", w.name)
+		w.log.Info("node is up", "node", w.name, "over", w.over)
 	} else {
 		status := *w.status.Load()
 		status.detected = time.Since(w.firstSign)
 		w.status.Store(&status)
 		w.firstSign = time.Time{}
-		w.log.Warn("node is down", "node", w.name, "why", why, "detected_after", status.detected.Round(time.Microsecond))
+		w.log.Warn("node is down", "node", w.name, "over", w.over, "why", why, "detected_after", status.detected.Round(time.Microsecond))
 	}
 	w.publish()
 }
@@ -263,7 +281,7 @@ func (w *watcher) publish() {
 	default:
 		state = board.Up
 	}
-	before := board.State(w.board.Node(w.slot).State.Load())
+	before := board.State(w.port.State.Load())
 	if state == board.Up && before != board.Up {
 		if w.slowly && w.watch.slowStart > 0 {
 			w.upSince = time.Now()
@@ -273,7 +291,7 @@ func (w *watcher) publish() {
 	}
 	w.weigh()
 	if state != before {
-		w.board.SetNodeState(w.slot, state, time.Now())
+		w.board.SetState(w.slot, w.over, state, time.Now())
 		w.tell()
 	}
 }
@@ -288,5 +306,5 @@ func (w *watcher) weigh() {
 		w.upSince = time.Time{}
 		w.ramp.Stop()
 	}
-	w.board.Node(w.slot).Weight.Store(rampWeight(w.watch.weight, elapsed, w.watch.slowStart))
+	w.port.Weight.Store(rampWeight(w.watch.weight, elapsed, w.watch.slowStart))
 }

@@ -4,9 +4,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // TestHTTPCheckPort checks that kind http asks at the node's HTTP port, not where clients are sent.
@@ -22,10 +25,42 @@ func TestHTTPCheckPort(t *testing.T) {
 	spec.Checks.Kind = "http"
 	m := &member{
 		node:    topology.Node{Name: "one", Host: "127.0.0.1", TCP: 1, HTTP: int(at.Port())},
-		address: netip.MustParseAddrPort("127.0.0.1:1"),
+		addr: netip.MustParseAddr("127.0.0.1"),
 	}
-	w := m.watch(&spec)
-	if r := w.probe(t.Context()); !r.OK || r.Kind != "http" {
-		t.Errorf("%+v", r)
+	for _, over := range []board.Transport{board.TCP, board.HTTP} {
+		w := m.watch(&spec, over)
+		if r := w.probe(t.Context()); !r.OK || r.Kind != "http" || r.Transport != over.String() {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// Checks by MCP ask each port in its own way, at the path of the node, with the fields of a file.
+func TestMCPCheckOverHTTP(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "headers")
+	if err := os.WriteFile(file, []byte("Authorization: Bearer a\nX-Other: b"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != "POST" || r.URL.Path != "/api/mcp" || r.Header.Get("Authorization") != "Bearer a" || r.Header.Get("X-Other") != "b" {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	t.Cleanup(s.Close)
+	port := int(netip.MustParseAddrPort(s.Listener.Addr().String()).Port())
+	spec := Default()
+	spec.Checks.HeadersFile = file
+	m := &member{node: topology.Node{Name: "one", Host: "127.0.0.1", TCP: port, HTTP: port, Path: "/api/mcp"}, addr: netip.MustParseAddr("127.0.0.1")}
+	if r := m.watch(&spec, board.HTTP).probe(t.Context()); !r.OK || r.Detail["status"] != "400" {
+		t.Errorf("over HTTP: %+v", r)
+	}
+	if r := m.watch(&spec, board.TCP).probe(t.Context()); r.OK || r.Error != "speaks HTTP, not newline-delimited JSON-RPC" {
+		t.Errorf("over TCP: %+v", r)
+	}
+	spec.Checks.HeadersFile += ".missing"
+	if r := m.watch(&spec, board.HTTP).probe(t.Context()); r.OK || r.Conclusive() {
+		t.Errorf("without the file: %+v", r)
 	}
 }

@@ -98,7 +98,7 @@ func TestCheckOfASlowNodeIsAwaited(t *testing.T) {
 		c.mood.Store(frozen)
 		c.awaitCheck()
 		c.mood.Store(well)
-		c.board.Flow(0, 0).LifeSigns.Add(1)
+		c.board.Flow(0, 0).LifeSigns[board.TCP].Add(1)
 		for range 8 {
 			c.report(c.suspicion(SuspectReset, errorsInARow))
 			after(100 * time.Millisecond)

@@ -62,7 +62,7 @@ func watched(t *testing.T, mood int32, w watch, slowly bool) *checked {
 		time.Sleep(time.Millisecond)
 		return healthcheck.Result{OK: true, Latency: time.Since(began)}
 	}
-	c.watcher = newWatcher(b, 0, "n", w, slowly, func() { c.tells.Add(1) }, log.New(io.Discard))
+	c.watcher = newWatcher(b, 0, board.TCP, "n", w, slowly, func() { c.tells.Add(1) }, log.New(io.Discard))
 	ctx, cancel := context.WithCancel(t.Context())
 	go c.run(ctx)
 	t.Cleanup(func() {
@@ -93,9 +93,9 @@ func (c *checked) awaitCheck() {
 	}
 }
 
-func (c *checked) state() board.State { return board.State(c.board.Node(0).State.Load()) }
-func (c *checked) weight() uint32     { return c.board.Node(0).Weight.Load() }
-func (c *checked) generation() uint32 { return c.board.Node(0).Generation.Load() }
+func (c *checked) state() board.State { return board.State(c.port.State.Load()) }
+func (c *checked) weight() uint32     { return c.port.Weight.Load() }
+func (c *checked) generation() uint32 { return c.port.Generation.Load() }
 
 // suspicion is a worker's report about the node as it is now.
 func (c *checked) suspicion(reason string, errors int) Suspect {
@@ -308,7 +308,7 @@ func TestOrderAfterTheEnd(t *testing.T) {
 		defer b.Close()
 		watch := defaultWatch()
 		watch.probe = func(ctx context.Context) healthcheck.Result { <-ctx.Done(); return healthcheck.Result{} }
-		w := newWatcher(b, 0, "n", watch, false, func() {}, log.New(io.Discard))
+		w := newWatcher(b, 0, board.TCP, "n", watch, false, func() {}, log.New(io.Discard))
 		ctx, cancel := context.WithCancel(t.Context())
 		go w.run(ctx)
 		synctest.Wait()
@@ -357,7 +357,7 @@ func TestLateChecksOfABusyNodeProveNothing(t *testing.T) {
 		c.mood.Store(frozen)
 		for range 20 {
 			c.awaitCheck()
-			c.board.Flow(0, 0).LifeSigns.Add(1)
+			c.board.Flow(0, 0).LifeSigns[board.TCP].Add(1)
 		}
 		c.wants(t, board.Up)
 		last := time.Now() // from here on it is silent

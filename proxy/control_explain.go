@@ -13,7 +13,9 @@ import (
 
 // Explanation is what would happen to a client that connected now, and why.
 type Explanation struct {
-	Source   string `json:"source"` // what the client counts as: an IPv4 address or an IPv6 /64
+	Source string `json:"source"` // what the client counts as: an IPv4 address or an IPv6 /64
+	// Listener is what Accepted, Reason, Nodes and Why are about: "tcp", or "http" without such a listener.
+	Listener string `json:"listener"`
 	Accepted bool   `json:"accepted"`
 	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
 	// Nodes is where it would go: one, or any of several that are equal.
@@ -59,7 +61,9 @@ func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
 		Connection: RateState{PerSecond: spec.Limits.ConnectionsPerSecond},
 		Message:    RateState{PerSecond: spec.Limits.MessagesPerSecond},
 		Choices:    choices(m.members.stats()),
+		Listener:   fileTCP,
 	}
+	listen := spec.Listening()
 	bound, sources := board.NoNode, m.board.Sources()
 	if id, ok := sources.Lookup(addr); ok {
 		bound = e.recall(sources, id, &limits)
@@ -67,11 +71,15 @@ func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
 	if spec.Sticky.TCP != StickySource {
 		bound = board.NoNode
 	}
-	if spec.Listen.HTTP != "" || spec.Listen.HTTPS != "" {
+	if listen.needs(board.HTTP) {
 		e.HTTP = m.explainHTTP(&spec, &limits, e, addr)
 	}
-	if e.enter(m, &spec, &limits) {
-		e.choose(m, spec.Balance, addr, bound, 0)
+	switch {
+	case !listen.needs(board.TCP):
+		h := e.HTTP
+		e.Listener, e.Accepted, e.Reason, e.Nodes, e.Why = fileHTTP, h.Accepted, h.Reason, h.Nodes, h.Why
+	case e.enter(m, &spec, &limits):
+		e.choose(m, spec.Balance, addr, bound, board.TCP)
 	}
 	return e
 }
@@ -132,15 +140,14 @@ func (e *Explanation) refuse(r board.Reason, why string, args ...any) {
 	e.Reason, e.Why = r.String(), fmt.Sprintf(why, args...)
 }
 
-// choose does what worker.choose does for a source that stays with the node in slot bound. Slots in
-// without, a bit for each, are left out.
-func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound int, without uint64) {
+// choose does what worker.choose does over a transport for a source that stays with the node in slot bound.
+func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound int, over board.Transport) {
 	var backends [board.MaxNodes]*backend
 	for _, s := range m.members.slots() {
 		backends[s.Slot] = newBackend(m.board, 0, s)
 	}
 	p := picker{balance: balance}
-	list, full := p.candidates(m.board, &backends, without)
+	list, full := p.candidates(m.board, &backends, over, 0)
 	if bound != board.NoNode && backends[bound] != nil {
 		e.Sticky = backends[bound].name
 	}
@@ -149,7 +156,7 @@ func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound 
 		if full {
 			e.refuse(board.ReasonFull, "every node is at its cap (lb.node_max_connections)")
 		} else {
-			e.refuse(board.ReasonNoNode, "no node is up")
+			e.refuse(board.ReasonNoNode, "no node is up over %s", over)
 		}
 		return
 	}
@@ -190,6 +197,8 @@ func choices(nodes []NodeStats) []NodeChoice {
 	for i, n := range nodes {
 		list[i] = NodeChoice{Name: n.Name, Connections: n.Connections, Pledged: n.Pledged, Max: n.MaxConnections, Weight: n.Weight}
 		switch {
+		case n.State == NodeDegraded:
+			list[i].Excluded = n.Missing()
 		case n.State != NodeUp:
 			list[i].Excluded = n.State
 		case n.MaxConnections > 0 && n.Connections >= n.MaxConnections:

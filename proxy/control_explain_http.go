@@ -48,7 +48,7 @@ func (m *master) explainHTTP(spec *Spec, limits *limits, e Explanation, addr net
 		if waits && spec.Limits.Action != ActionThrottle {
 			e.refuse(board.ReasonMessageRate, "it sends too often (lb.limits.messages_per_second: %d)", e.Message.PerSecond)
 		} else {
-			e.choose(m, spec.Balance, addr, board.NoNode, m.withoutHTTP())
+			e.choose(m, spec.Balance, addr, board.NoNode, board.HTTP)
 			if waits && e.Accepted {
 				e.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.messages_per_second: %d)", e.Message.WaitMs, e.Message.PerSecond)
 			}
@@ -95,16 +95,6 @@ func requestOrder(spec *Spec) []string {
 		order = append(order, "source (WebSockets and legacy event streams only)")
 	}
 	return append(order, "balance ("+string(spec.Balance)+")")
-}
-
-// withoutHTTP has a bit for each slot whose node has no HTTP port.
-func (m *master) withoutHTTP() (slots uint64) {
-	for _, s := range m.members.slots() {
-		if s.Node.HTTP == 0 {
-			slots |= 1 << s.Slot
-		}
-	}
-	return slots
 }
 
 // What a tag is part of.
@@ -171,33 +161,37 @@ func (m *master) explainTag(q tagRequest) (TagExplanation, error) {
 		e.lost("no present node has its tag: the node was removed, the key is another one, or it was altered")
 	default:
 		e.Node = slots[i].Node.Name
-		e.judge(m, slots[i], ignored)
+		e.judge(m, ignored)
 	}
 	return e, nil
 }
 
 // judge decides as worker.serves and worker.atCap do.
-func (e *TagExplanation) judge(m *master, s NodeSlot, ignored bool) {
+func (e *TagExplanation) judge(m *master, ignored bool) {
 	stats := Stats{Nodes: m.members.stats()}
 	n := stats.Node(e.Node)
 	if n == nil { // removed meanwhile
 		return
 	}
 	e.State = n.State
+	over := n.Over("http")
+	if over != nil {
+		e.State = over.State
+	}
 	switch {
 	case ignored:
-	case n.State == NodeDown:
-		e.lost("its node is down")
-	case n.State == NodeMaintenance:
-		e.lost("its node is in maintenance")
-	case s.Node.HTTP == 0:
+	case over == nil:
 		e.lost("its node has no HTTP port")
+	case over.State == NodeDown:
+		e.lost("its node is down over " + over.Name)
+	case over.State == NodeMaintenance:
+		e.lost("its node is in maintenance")
 	case n.MaxConnections > 0 && n.Connections >= n.MaxConnections:
 		e.lost("its node is at its cap (lb.node_max_connections)")
 		if e.Kind == TagSession {
 			e.Status = statusOf(board.ReasonFull)
 		}
-	case n.State == NodeUp:
+	case over.State == NodeUp:
 		e.Kept, e.Why = true, "its node is up"
 	default:
 		e.Kept, e.Why = true, "its node takes no new clients, but keeps those it has"

@@ -223,7 +223,7 @@ func TestExplain(t *testing.T) {
 	if _, err := b.Drain(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	told("127.0.0.9", "false no_node []: no node is up")
+	told("127.0.0.9", "false no_node []: no node is up over tcp")
 }
 
 func TestExplainBalance(t *testing.T) {

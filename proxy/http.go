@@ -432,13 +432,13 @@ func (w *worker) closeIdle() {
 	}
 }
 
-// displaceHTTP ends everything between clients and a node that has gone down. Requests that can be
+// displaceHTTP ends everything between clients and a port that has gone down. Requests that can be
 // asked again are taken elsewhere.
-func (w *worker) displaceHTTP(b *backend) {
-	b.forget()
-	for x := b.exchanges; x != nil; x = b.exchanges {
+func (w *worker) displaceHTTP(from *port) {
+	from.pool.empty()
+	for x := from.exchanges; x != nil; x = from.exchanges {
 		if x.node.opened {
-			b.flow.Displaced.Add(1)
+			from.backend.flow.Displaced.Add(1)
 		}
 		x.lost(board.ReasonNodeLost)
 	}

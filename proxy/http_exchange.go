@@ -17,7 +17,8 @@ type exchange struct {
 	client     *httpClient
 	node       *httpNode // nil until one is chosen, after it failed, and for a request that was refused
 	backend    *backend  // likewise
-	next, prev *exchange // among those of its backend; next also among the spare ones
+	port       *port     // of the backend
+	next, prev *exchange // among those of its port; next also among the spare ones
 
 	in   http1.Body // of the request
 	out  http1.Body // of the response
@@ -91,40 +92,41 @@ func (w *worker) takeExchange(c *httpClient) *exchange {
 	return x
 }
 
-// hold counts x as a connection of b.
-func (x *exchange) hold(b *backend) {
-	x.backend = b
+// hold counts x as a connection of the node to which p belongs.
+func (x *exchange) hold(p *port) {
+	b := p.backend
+	x.backend, x.port = b, p
 	x.access.at(b)
 	b.flow.Active.Add(1)
 	b.flow.Pending.Add(1)
 	x.pending = true
-	x.prev, x.next = nil, b.exchanges
+	x.prev, x.next = nil, p.exchanges
 	if x.next != nil {
 		x.next.prev = x
 	}
-	b.exchanges = x
+	p.exchanges = x
 }
 
 // leave undoes hold.
 func (x *exchange) leave() {
-	b := x.backend
+	b, p := x.backend, x.port
 	if b == nil {
 		return
 	}
 	x.settle()
-	x.backend = nil
+	x.backend, x.port = nil, nil
 	b.flow.Active.Add(-1)
 	if x.prev != nil {
 		x.prev.next = x.next
 	} else {
-		b.exchanges = x.next
+		p.exchanges = x.next
 	}
 	if x.next != nil {
 		x.next.prev = x.prev
 	}
 	x.next, x.prev = nil, nil
-	if b.exchanges == nil && b.pairs == nil {
-		b.askedAt = 0 // nobody awaits an answer any more
+	if p.exchanges == nil {
+		p.askedAt = 0 // nobody awaits an answer any more
 	}
 }
 
@@ -305,7 +307,7 @@ func (x *exchange) expired() {
 // tunnelOut passes on what the node says after the upgrade.
 func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	c := x.client
-	x.backend.answered()
+	x.port.answered()
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
 	x.access.sent(len(p))
 	c.conn.Send(p)

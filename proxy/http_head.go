@@ -49,7 +49,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 	if r.Host != nil {
 		dst = append(dst, r.Host...)
 	} else { // HTTP/1.0
-		dst = x.node.pool.address.AppendTo(dst)
+		dst = x.port.address.AppendTo(dst)
 	}
 	dst = append(dst, "\r\n"...)
 	for i := range r.Fields {

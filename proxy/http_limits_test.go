@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -258,7 +257,7 @@ func TestPoolIsBoundedAndAges(t *testing.T) {
 	if n := size(); n != 1 {
 		t.Fatalf("%d connections are kept", n)
 	}
-	b.on(func() { b.backends[0].pools[httpPort].newest.since -= int64(maxPooledFor) + 1; b.expireNodes() })
+	b.on(func() { b.backends[0].ports[board.HTTP].pool.newest.since -= int64(maxPooledFor) + 1; b.expireNodes() })
 	if n := size(); n != 0 {
 		t.Errorf("%d connections are kept for ever", n)
 	}
@@ -304,20 +303,24 @@ func TestPorts(t *testing.T) {
 	if got := ask("/mcp/sse"); got != "http" {
 		t.Errorf("without a port: %q", got)
 	}
-	b.on(func() {
-		n := b.spec.Nodes[0]
-		_, port, _ := net.SplitHostPort(sse)
-		if _, err := fmt.Sscan(port, &n.SSE); err != nil {
-			t.Error(err)
-		}
-		b.backends[0].serve(n)
-	})
+	n, addr := b.spec.Nodes[0], b.backends[0].addr
+	serve := func() { b.respec(b.spec, NodeSlot{Node: n, Addr: addr}) }
+	n.SSE = int(netip.MustParseAddrPort(sse).Port())
+	serve()
 	for path, want := range map[string]string{"/mcp/sse": "sse", "/mcp": "http"} {
 		if got := ask(path); got != want {
 			t.Errorf("%s: %q", path, got)
 		}
 	}
-	b.on(func() { n := b.spec.Nodes[0]; n.HTTP = 0; b.backends[0].serve(n) })
+	n.HTTP = 0 // one port of HTTP serves all of it
+	serve()
+	for _, path := range []string{"/mcp/sse", "/mcp", "/"} {
+		if got := ask(path); got != "sse" {
+			t.Errorf("%s of a node with an SSE port alone: %q", path, got)
+		}
+	}
+	n.SSE = 0
+	serve()
 	c := b.visit()
 	c.say(getRequest)
 	c.denied(503)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
@@ -22,10 +21,9 @@ type httpNode struct {
 	pooled     bool
 }
 
-// nodePool is the idle connections to one port of a node. The newest is used first, so that those a
+// nodePool is the idle connections to a port. The newest is used first, so that those a
 // quiet time needs no more grow old and are closed.
 type nodePool struct {
-	address        netip.AddrPort // the zero AddrPort is not served
 	newest, oldest *httpNode
 	size           int
 	epoch          uint32 // connections of an earlier one are not kept
@@ -116,8 +114,8 @@ func (w *worker) expireNodes() {
 	before := w.loop.Now() - int64(maxPooledFor)
 	for _, b := range w.backends {
 		if b != nil {
-			for i := range b.pools {
-				b.pools[i].expire(before)
+			for i := range b.ports {
+				b.ports[i].pool.expire(before)
 			}
 		}
 	}
@@ -133,9 +131,10 @@ func (w *worker) makeRoom() {
 		if b == nil {
 			continue
 		}
-		for i := range b.pools {
-			if n := b.pools[i].oldest; n != nil {
-				b.pools[i].remove(n)
+		for i := range b.ports {
+			if pool := &b.ports[i].pool; pool.oldest != nil {
+				n := pool.oldest
+				pool.remove(n)
 				n.conn.Close()
 				return
 			}
@@ -156,8 +155,9 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 			}
 			return denialOf(reason, 0)
 		}
-		x.hold(b)
-		pool := &b.pools[x.kind.port()]
+		to := b.over[x.kind.transport()]
+		x.hold(to)
+		pool := &to.pool
 		n := (*httpNode)(nil)
 		if !x.fresh {
 			n = pool.take()
@@ -166,7 +166,7 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 			n = w.takeNode()
 			n.pool, n.epoch = pool, pool.epoch
 			w.makeRoom()
-			if err := w.loop.Dial(&n.conn, pool.address, b.from, n); err != nil {
+			if err := w.loop.Dial(&n.conn, to.address, b.from, n); err != nil {
 				w.putNode(n)
 				x.connectFailed(err)
 				x.tried |= 1 << b.slot
@@ -201,15 +201,15 @@ func (w *worker) putNode(n *httpNode) {
 func (x *exchange) connectFailed(err error) {
 	b, w := x.backend, x.client.w
 	b.flow.ConnectErrors.Add(1)
-	pool := &b.pools[x.kind.port()]
+	pool := &x.port.pool
 	if pool.failures++; pool.failures >= errorsInARow {
 		pool.avoid = w.loop.Now() + int64(avoidTime)
 	}
 	if reason, ours := reasonOf(err); ours {
 		x.starved = true
-		w.complain("connect", "node", b.name, "address", pool.address, "err", err)
+		w.complain("connect", "node", b.name, "address", x.port.address, "err", err)
 	} else {
-		w.suspect(b, reason, false)
+		w.suspect(x.port, reason, false)
 	}
 }
 
@@ -296,7 +296,7 @@ func (n *httpNode) broke(err error) {
 			reason = SuspectReset
 			b.flow.Resets.Add(1)
 		}
-		n.w.suspect(b, reason, false)
+		n.w.suspect(x.port, reason, false)
 	}
 	x.lost(board.ReasonNodeLost)
 }

@@ -38,22 +38,16 @@ func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Rea
 // takers lists the nodes that could take x. Those whose port refused connections lately are among
 // them only when there are no others.
 func (w *worker) takers(x *exchange) (list []candidate, full bool) {
-	port, now := x.kind.port(), w.loop.Now()
-	without, avoided := x.tried, uint64(0)
+	over, now := x.kind.transport(), w.loop.Now()
+	avoided := uint64(0)
 	for slot, b := range w.backends {
-		if b == nil {
-			continue
-		}
-		switch p := &b.pools[port]; {
-		case !p.address.IsValid():
-			without |= 1 << slot
-		case p.avoid > now:
+		if b != nil && b.over[over] != nil && b.over[over].pool.avoid > now {
 			avoided |= 1 << slot
 		}
 	}
-	list, full = w.picker.candidates(w.board, &w.backends, without|avoided)
+	list, full = w.picker.candidates(w.board, &w.backends, over, x.tried|avoided)
 	if len(list) == 0 && avoided != 0 {
-		list, full = w.picker.candidates(w.board, &w.backends, without)
+		list, full = w.picker.candidates(w.board, &w.backends, over, x.tried)
 	}
 	return list, full
 }
@@ -132,14 +126,11 @@ func (x *exchange) hasTried(slot int) bool { return x.tried&(1<<slot) != 0 }
 
 // alive reports whether a node, as far as is known, serves clients that belong to it.
 func (w *worker) alive(x *exchange, slot int) bool {
-	if slot < 0 || w.backends[slot] == nil || !w.backends[slot].pools[x.kind.port()].address.IsValid() {
+	if slot < 0 || w.backends[slot] == nil {
 		return false
 	}
-	switch board.State(w.backends[slot].cell.State.Load()) {
-	case board.Up, board.Draining:
-		return true
-	}
-	return false
+	p := w.backends[slot].over[x.kind.transport()]
+	return p != nil && p.cell.Serves()
 }
 
 func (w *worker) atCap(slot int) bool {

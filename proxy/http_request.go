@@ -279,7 +279,7 @@ func (x *exchange) send(out []byte) {
 	c, w, n := x.client, x.client.w, x.node
 	x.backend.flow.BytesIn.Add(uint64(len(out)))
 	x.access.received(len(out))
-	x.backend.asked(w.loop.Now())
+	x.port.asked(w.loop.Now())
 	n.conn.Send(out)
 	switch {
 	case !x.complete && c.ended:

@@ -10,7 +10,7 @@ import (
 // fromNode passes a response on. What comes in one read leaves in one write.
 func (x *exchange) fromNode(p []byte) (consumed int) {
 	c, w := x.client, x.client.w
-	x.backend.answered()
+	x.port.answered()
 	out := w.scratch[:0]
 	for !x.headed {
 		if !worthParsing(p[consumed:], x.seen) {

@@ -3,15 +3,8 @@ package proxy
 import (
 	"bytes"
 	"slices"
-)
 
-// port is one of the HTTP ports of a node.
-type port uint8
-
-const (
-	httpPort port = iota
-	ssePort       // of the transport of 2024-11-05; a node without it serves that on its HTTP port
-	ports         // how many there are
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // kind is what a route leads to.
@@ -23,11 +16,11 @@ const (
 	legacySSE
 )
 
-func (k kind) port() port {
+func (k kind) transport() board.Transport {
 	if k == legacySSE {
-		return ssePort
+		return board.SSE
 	}
-	return httpPort
+	return board.HTTP
 }
 
 // route is a Route, ready for use.

@@ -224,18 +224,18 @@ func TestStorm(t *testing.T) {
 	b.on(func() {
 		pooled := 0
 		for i, node := range b.backends[:3] {
-			if node.exchanges != nil || b.board.NodeActive(i) != 0 {
+			if node.ports[board.HTTP].exchanges != nil || b.board.NodeActive(i) != 0 {
 				t.Errorf("node %d still has an exchange, %d are counted", i, b.board.NodeActive(i))
 			}
-			for p := range node.pools {
+			for p := range node.ports {
 				n := 0
-				for c := node.pools[p].newest; c != nil; c = c.next {
+				for c := node.ports[p].pool.newest; c != nil; c = c.next {
 					if n++; c.x != nil || !c.pooled || !c.conn.Open() || c.conn.Paused() {
 						t.Errorf("node %d keeps a connection that is of no use: %+v", i, c)
 					}
 				}
-				if n != node.pools[p].size {
-					t.Errorf("node %d keeps %d connections and counts %d", i, n, node.pools[p].size)
+				if n != node.ports[p].pool.size {
+					t.Errorf("node %d keeps %d connections and counts %d", i, n, node.ports[p].pool.size)
 				}
 				pooled += n
 			}

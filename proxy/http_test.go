@@ -347,7 +347,7 @@ func TestAbortReachesTheNode(t *testing.T) {
 		t.Fatal("the node does not learn that its client has gone")
 	}
 	b.eventually("nobody to await an answer", func() (ok bool) {
-		b.on(func() { ok = b.backends[0].exchanges == nil && b.backends[0].askedAt == 0 })
+		b.on(func() { ok = b.backends[0].ports[board.HTTP].exchanges == nil && b.backends[0].ports[board.HTTP].askedAt == 0 })
 		return ok
 	})
 }

@@ -136,7 +136,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	x.backend.flow.Messages.Add(uint64(messages))
 	x.backend.flow.BytesIn.Add(uint64(consumed))
 	x.access.received(consumed)
-	x.backend.asked(now)
+	x.port.asked(now)
 	n.conn.Send(p[:consumed])
 	if wait > 0 {
 		w.cell.Throttles.Add(1)

@@ -119,7 +119,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
-	generation, err := newGeneration(s.Listen, capacity.workers, nil)
+	generation, err := newGeneration(s.Listening(), capacity.workers, nil)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,14 @@ func (l *Listen) entrances() []entrance {
 	return slices.DeleteFunc(all, func(e entrance) bool { return e.address == "" })
 }
 
+// names lists the listeners of l that workers accept clients on.
+func (l *Listen) names() (list []string) {
+	for _, e := range l.entrances() {
+		list = append(list, e.name)
+	}
+	return list
+}
+
 // openEntrances opens the addresses of l for n workers, or none of them. What is in kept is not opened
 // but shared: both have it until they close it.
 func openEntrances(l *Listen, n int, kept []entrance) (list []entrance, err error) {

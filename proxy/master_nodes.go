@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -31,40 +32,72 @@ func (s adminState) String() string {
 
 // member is a node that has a slot of the board.
 type member struct {
-	slot    int
-	node    topology.Node
-	address netip.AddrPort
-	admin   adminState
-	leaving bool // no longer in the spec: its slot is freed with its last connection
-	watcher *watcher
-	stop    context.CancelFunc // of the watcher
+	slot     int
+	node     topology.Node
+	addr     netip.Addr // where its host was found
+	admin    adminState
+	leaving  bool                       // no longer in the spec: its slot is freed with its last connection
+	watchers [board.Transports]*watcher // nil: not served, or nobody needs it
 
 	// What the slot's counters held before the node got it.
 	before        board.FlowTotals
-	changesBefore uint64
+	changesBefore [board.Transports]uint64
+}
+
+// is reports whether a node found at addr is the member. One that has moved, if only by one of its ports, is
+// another one.
+func (m *member) is(n topology.Node, addr netip.Addr) bool {
+	return m.node.Name == n.Name && m.addr == addr && portsOf(m.node) == portsOf(n) && m.node.TLS() == n.TLS()
+}
+
+// portsOf are the ports of a node by transport, 0 where it has none of its own: an SSE port that is the
+// HTTP port is served there.
+func portsOf(n topology.Node) [board.Transports]uint16 {
+	ports := [board.Transports]uint16{board.TCP: uint16(n.TCP), board.HTTP: uint16(n.HTTP), board.SSE: uint16(n.SSE)}
+	if ports[board.SSE] == ports[board.HTTP] {
+		ports[board.SSE] = 0
+	}
+	return ports
 }
 
 // weight is the node's share relative to the other nodes'.
 func (m *member) weight() int { return max(m.node.Weight, 1) }
 
-// watch is what the watcher of m has to do under a valid spec.
-func (m *member) watch(s *Spec) watch {
-	probe, _ := healthcheck.Lookup(s.Checks.Kind) // Validate knows the kind
-	address := m.address
-	if s.Checks.Kind == "http" {
-		address = netip.AddrPortFrom(address.Addr(), uint16(m.node.HTTP))
-	}
+// watch is what the watcher of one transport of m has to do under a valid spec.
+func (m *member) watch(s *Spec, t board.Transport) watch {
 	admin := m.admin
 	if m.leaving {
 		admin = max(admin, adminDrained)
 	}
-	target := healthcheck.Target{Address: address.String(), Timeout: s.Checks.Timeout}
 	return watch{
 		checks:    s.Checks,
-		probe:     func(ctx context.Context) healthcheck.Result { return probe(ctx, target) },
+		probe:     m.probe(&s.Checks, t),
 		weight:    m.weight(),
 		slowStart: s.SlowStart,
 		admin:     admin,
+	}
+}
+
+// probe checks one transport of m.
+func (m *member) probe(c *Checks, t board.Transport) func(context.Context) healthcheck.Result {
+	probe, _ := healthcheck.Lookup(c.Kind) // Validate knows the kind
+	ports := portsOf(m.node)
+	target := healthcheck.Target{Transport: t.String(), Timeout: c.Timeout, Path: m.node.MCPPath()}
+	if c.Kind == "http" {
+		t, target.Path = board.HTTP, c.Path // what a node says of itself there is said of all of it
+	}
+	target.Address = netip.AddrPortFrom(m.addr, ports[t]).String()
+	target.Host = net.JoinHostPort(m.node.Host, strconv.Itoa(int(ports[t])))
+	file := c.HeadersFile
+	return func(ctx context.Context) healthcheck.Result {
+		target := target
+		if file != "" {
+			var err error
+			if target.Header, err = healthcheck.ReadHeaders(file); err != nil {
+				return healthcheck.Result{Kind: c.Kind, Transport: target.Transport, Cause: healthcheck.CauseLocal, Error: err.Error()}
+			}
+		}
+		return probe(ctx, target)
 	}
 }
 
@@ -80,24 +113,23 @@ type members struct {
 	list []*member // in the order of the spec, leaving ones last
 }
 
-// resolve finds where the TCP listeners of nodes are. An IPv4 address is preferred.
-func resolve(ctx context.Context, nodes []topology.Node) ([]netip.AddrPort, error) {
+// resolve finds where the hosts of nodes are. An IPv4 address is preferred.
+func resolve(ctx context.Context, nodes []topology.Node) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	addresses := make([]netip.AddrPort, len(nodes))
+	addresses := make([]netip.Addr, len(nodes))
 	for i, n := range nodes {
 		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", n.Host)
 		if err != nil {
 			return nil, fmt.Errorf("lb.nodes[%d].host: %w", i, err)
 		}
-		addr := found[0].Unmap()
+		addresses[i] = found[0].Unmap()
 		for _, a := range found {
 			if a.Unmap().Is4() {
-				addr = a.Unmap()
+				addresses[i] = a.Unmap()
 				break
 			}
 		}
-		addresses[i] = netip.AddrPortFrom(addr, uint16(n.TCP))
 	}
 	return addresses, nil
 }
@@ -105,19 +137,19 @@ func resolve(ctx context.Context, nodes []topology.Node) ([]netip.AddrPort, erro
 // apply makes the spec's nodes, found at addresses, the members. New ones get a slot, changed ones
 // take on their weight. A node at another address is another member. Those that are gone serve on
 // until dismiss. boot is true when the balancer starts.
-func (ms *members) apply(s Spec, addresses []netip.AddrPort, boot bool) error {
+func (ms *members) apply(s Spec, addresses []netip.Addr, boot bool) error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	gone := slices.Clone(ms.list)
 	list := make([]*member, len(s.Nodes))
 	for i, n := range s.Nodes {
-		at := slices.IndexFunc(gone, func(m *member) bool { return m.node.Name == n.Name && m.address == addresses[i] })
+		at := slices.IndexFunc(gone, func(m *member) bool { return m.is(n, addresses[i]) })
 		if at >= 0 {
 			list[i] = gone[at]
 			gone = slices.Delete(gone, at, at+1)
 			continue
 		}
-		list[i] = &member{address: addresses[i]}
+		list[i] = &member{slot: noSlot, addr: addresses[i]}
 		if same := findMember(gone, n.Name); same != nil {
 			list[i].admin = same.admin
 		}
@@ -129,15 +161,17 @@ func (ms *members) apply(s Spec, addresses []netip.AddrPort, boot bool) error {
 	ms.spec, ms.list = s, slices.Concat(list, gone)
 	for i, m := range list {
 		m.node, m.leaving = s.Nodes[i], false
-		if m.watcher == nil {
-			ms.enterLocked(m, boot)
-		} else {
-			m.watcher.order(m.watch(&s))
+		if m.slot == noSlot {
+			ms.enterLocked(m)
 		}
+		ms.watchLocked(m, boot)
 		ms.board.Node(m.slot).MaxConns.Store(int64(s.NodeCap()))
 	}
 	return nil
 }
+
+// noSlot is the slot of a member that has none yet.
+const noSlot = -1
 
 // dismiss gives members that the spec no longer has no new clients.
 func (ms *members) dismiss() {
@@ -145,21 +179,45 @@ func (ms *members) dismiss() {
 	defer ms.mu.Unlock()
 	for _, m := range ms.list[len(ms.spec.Nodes):] {
 		m.leaving = true
-		m.watcher.order(m.watch(&ms.spec))
+		ms.watchLocked(m, false)
 	}
 }
 
-// enterLocked gives a new member the first free slot and has it watched.
-func (ms *members) enterLocked(m *member, boot bool) {
-	for m.slot = 0; board.State(ms.board.Node(m.slot).State.Load()) != board.Absent; m.slot++ {
-	}
-	ms.board.SetNodeState(m.slot, board.Down, time.Now())
+// enterLocked gives a new member a free slot; apply has counted them.
+func (ms *members) enterLocked(m *member) {
+	m.slot, _ = ms.board.TakeNode()
 	m.before = ms.board.NodeTotals(m.slot)
-	m.changesBefore = ms.board.Node(m.slot).StateChanges.Load()
-	m.watcher = newWatcher(ms.board, m.slot, m.node.Name, m.watch(&ms.spec), !boot, ms.tell, ms.log)
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop = func() { cancel(); <-m.watcher.ended }
-	go m.watcher.run(ctx)
+}
+
+// watchLocked has the transports of m watched that it serves and a listener needs, as the spec now says.
+func (ms *members) watchLocked(m *member, boot bool) {
+	listen := ms.spec.Listening()
+	for t, port := range portsOf(m.node) {
+		t, w := board.Transport(t), m.watchers[t]
+		switch wanted := port != 0 && listen.needs(t); {
+		case wanted && w != nil:
+			w.order(m.watch(&ms.spec, t))
+		case wanted:
+			ms.board.SetState(m.slot, t, board.Down, time.Now())
+			m.changesBefore[t] = ms.board.Node(m.slot).Ports[t].StateChanges.Load()
+			w = newWatcher(ms.board, m.slot, t, m.node.Name, m.watch(&ms.spec, t), !boot, ms.tell, ms.log)
+			m.watchers[t] = w
+			w.start()
+		case w != nil && !m.leaving: // its clients have a listener that drains
+			w.stop()
+			m.watchers[t] = nil
+			ms.board.SetState(m.slot, t, board.Absent, time.Now())
+		}
+	}
+}
+
+// stop ends the watchers of m.
+func (m *member) stop() {
+	for _, w := range m.watchers {
+		if w != nil {
+			w.stop()
+		}
+	}
 }
 
 // sweep frees the slots of leaving members without connections and reports whether there were any.
@@ -171,8 +229,8 @@ func (ms *members) sweep() (freed bool) {
 			return false
 		}
 		m.stop()
-		ms.board.SetNodeState(m.slot, board.Absent, time.Now())
-		ms.log.Info("node has left", "node", m.node.Name, "address", m.address)
+		ms.board.FreeNode(m.slot, time.Now())
+		ms.log.Info("node has left", "node", m.node.Name, "address", m.addr)
 		freed = true
 		return true
 	})
@@ -189,7 +247,7 @@ func (ms *members) administer(name string, to adminState) error {
 	m := findMember(ms.list, name)
 	if m.admin != to {
 		m.admin = to
-		m.watcher.order(m.watch(&ms.spec))
+		ms.watchLocked(m, false)
 		ms.log.Info("node by order", "node", name, "is", to)
 	}
 	return nil
@@ -200,8 +258,8 @@ func (ms *members) suspect(s Suspect) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	for _, m := range ms.list {
-		if m.slot == s.Slot {
-			m.watcher.report(s)
+		if m.slot == s.Slot && m.watchers[s.Transport] != nil {
+			m.watchers[s.Transport].report(s)
 		}
 	}
 }
@@ -212,25 +270,36 @@ func (ms *members) slots() []NodeSlot {
 	defer ms.mu.Unlock()
 	slots := make([]NodeSlot, len(ms.list))
 	for i, m := range ms.list {
-		slots[i] = NodeSlot{Slot: m.slot, Node: m.node, Address: m.address}
+		slots[i] = NodeSlot{Slot: m.slot, Node: m.node, Addr: m.addr}
 	}
 	return slots
 }
 
-// decided waits until every member was checked once, but no longer than patience.
+// decided waits until every member was checked once over each transport, but no longer than patience.
 func (ms *members) decided(ctx context.Context, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	ms.mu.Lock()
-	list := slices.Clone(ms.list)
-	ms.mu.Unlock()
-	for _, m := range list {
+	for _, w := range ms.watchers() {
 		select {
-		case <-m.watcher.decided:
+		case <-w.decided:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// watchers lists those of all members.
+func (ms *members) watchers() (list []*watcher) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for _, m := range ms.list {
+		for _, w := range m.watchers {
+			if w != nil {
+				list = append(list, w)
+			}
+		}
+	}
+	return list
 }
 
 // close ends all watchers.

@@ -78,8 +78,8 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	}
 	defer doors.undo()
 	before, after := m.fleet.newest(), (*generation)(nil)
-	if !before.serves(&next.Listen) {
-		if after, err = newGeneration(next.Listen, capacity.workers, before); err != nil {
+	if listen := next.Listening(); !before.serves(&listen) {
+		if after, err = newGeneration(listen, capacity.workers, before); err != nil {
 			return r, err
 		}
 		if err := m.fleet.start(m.serving, after); err != nil {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // Kinds of messages between master and worker, with the type of their data.
@@ -38,18 +39,19 @@ type WorkerSpec struct {
 	Reload         bool   // replaces an earlier WorkerSpec
 }
 
-// NodeSlot says which node a slot of the board stands for. A slot keeps its node and address for
+// NodeSlot says which node a slot of the board stands for. A slot keeps its node, address and ports for
 // as long as it is in use.
 type NodeSlot struct {
-	Slot    int
-	Node    topology.Node
-	Address netip.AddrPort // of the node's TCP listener, resolved by the master
+	Slot int
+	Node topology.Node
+	Addr netip.Addr // of the node's host, resolved by the master
 }
 
 // Suspect reports that a node misbehaved towards a worker's clients.
 type Suspect struct {
 	Slot       int
-	Generation uint32 // of the node when it happened; a report about an earlier life is void
+	Transport  board.Transport
+	Generation uint32 // of the port when it happened; a report about an earlier life is void
 	Reason     string // one of the Suspect… constants
 	Errors     int    // in a row, as this worker saw it
 }

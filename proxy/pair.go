@@ -169,9 +169,14 @@ func (p *pair) gone() {
 	w.endIfDrained()
 }
 
-// displace closes every client of a node that has gone down; who was still
+// displace closes every client of a port that has gone down; who was still
 // connecting is taken elsewhere.
-func (w *worker) displace(b *backend) {
+func (w *worker) displace(from *port) {
+	if from.transport != board.TCP {
+		w.displaceHTTP(from)
+		return
+	}
+	b := from.backend
 	for p := b.pairs; p != nil; p = b.pairs {
 		if p.state == connecting {
 			w.elsewhere(p)
@@ -180,7 +185,6 @@ func (w *worker) displace(b *backend) {
 		b.flow.Displaced.Add(1)
 		p.close()
 	}
-	w.displaceHTTP(b)
 }
 
 const (

@@ -29,13 +29,17 @@ type picker struct {
 
 func (p *picker) seed(seed uint64) { p.rng = rand.NewPCG(seed, 0x9e3779b97f4a7c15) }
 
-// candidates lists the nodes that take new clients, except those in tried (a
+// candidates lists the nodes that take new clients over a transport, except those in tried (a
 // bit per slot). full is true when a node was left out for being at its cap
 // only.
-func (p *picker) candidates(b *board.Board, backends *[board.MaxNodes]*backend, tried uint64) (list []candidate, full bool) {
+func (p *picker) candidates(b *board.Board, backends *[board.MaxNodes]*backend, over board.Transport, tried uint64) (list []candidate, full bool) {
 	list = p.list[:0]
 	for slot, node := range backends {
-		if node == nil || tried&(1<<slot) != 0 || board.State(node.cell.State.Load()) != board.Up {
+		if node == nil || tried&(1<<slot) != 0 {
+			continue
+		}
+		port := node.over[over]
+		if port == nil || board.State(port.cell.State.Load()) != board.Up {
 			continue
 		}
 		active, pledged := b.NodeLoad(slot)
@@ -43,7 +47,7 @@ func (p *picker) candidates(b *board.Board, backends *[board.MaxNodes]*backend, 
 			full = true
 			continue
 		}
-		list = append(list, candidate{slot, active + pledged, pledged, max(node.cell.Weight.Load(), 1), node.hash})
+		list = append(list, candidate{slot, active + pledged, pledged, max(port.cell.Weight.Load(), 1), node.hash})
 	}
 	return list, full
 }

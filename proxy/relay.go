@@ -44,7 +44,7 @@ func (p *pair) passOn(data []byte) (consumed int) {
 	w, b := p.w, p.backend
 	v := p.meter.measure(w, p.source, data, p.lastActive)
 	if v.forward > 0 {
-		b.asked(p.lastActive)
+		b.line().asked(p.lastActive)
 		b.flow.BytesIn.Add(uint64(v.forward))
 		p.access.received(v.forward)
 		p.node.Send(data[:v.forward])
@@ -148,7 +148,7 @@ func (n *nodeEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
 	p := (*pair)(n)
 	p.lastActive = p.w.loop.Now()
 	if b := p.backend; b != nil {
-		b.answered()
+		b.line().answered()
 		b.flow.BytesOut.Add(uint64(len(data)))
 		p.access.sent(len(data))
 	}
@@ -194,11 +194,11 @@ func (n *nodeEnd) OnEOF(*reactor.Conn) {
 	p.nodeEOF = true
 	if p.clientEOF {
 		if b := p.backend; b != nil {
-			b.flow.LifeSigns.Add(1) // the kernel would not end this one for a frozen process
+			b.line().lives() // the kernel would not end this one for a frozen process
 		}
 		p.release()
 	} else if p.backend != nil {
-		p.w.suspect(p.backend, SuspectClosed, false)
+		p.w.suspect(p.backend.line(), SuspectClosed, false)
 	}
 	p.client.CloseWrite()
 	if p.waiting() { // for the end of a line that will not come
@@ -222,7 +222,7 @@ func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
 	}
 	if err != nil && p.backend != nil && !p.nodeEOF { // after its own end it may reset who still speaks
 		p.backend.flow.Resets.Add(1)
-		p.w.suspect(p.backend, SuspectReset, true)
+		p.w.suspect(p.backend.line(), SuspectReset, true)
 	}
 	p.release()
 	if p.client.Open() && p.state != dismissed {

@@ -10,11 +10,13 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/proxy/internal/accesslog"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // Spec says what the balancer does: the section "lb" of erlmcp.yaml. Decode it over Default, so
@@ -63,7 +65,7 @@ type Spec struct {
 const SourceAuto = "auto"
 
 // Listen holds the addresses to listen on, host:port or :port. Port 0 is any free port; an empty
-// address is a listener that is off. TCP is always on.
+// address is a listener that is off. See Spec.Listening for those that no node needs.
 type Listen struct {
 	TCP    string `yaml:"tcp"`
 	HTTP   string `yaml:"http"`
@@ -183,7 +185,14 @@ type Ban struct {
 
 // Checks says how the nodes are watched.
 type Checks struct {
-	Kind string `yaml:"kind"` // a probe of package healthcheck: "mcp", "tcp", or "http" at the HTTP port
+	// Kind is a probe of package healthcheck: "mcp" or "tcp" at each port of a node, or "http" at its HTTP
+	// port, for all of them.
+	Kind string `yaml:"kind"`
+	// Path is what kind "http" asks for, "" is /health. Kind "mcp" asks at the path of the node's MCP endpoint.
+	Path string `yaml:"path"`
+	// HeadersFile has header fields for checks over HTTP, "Name: value" one a line, as for a token. It is
+	// read before each check. Empty is none.
+	HeadersFile string `yaml:"headers_file"`
 	// Interval between checks of a node in a settled state; up to a tenth of it is subtracted at
 	// random. FastInterval applies while the last result disagrees with the node's state.
 	Interval     time.Duration `yaml:"interval"`
@@ -238,6 +247,7 @@ func Default() Spec {
 		SourceTable: 131_072,
 		Checks: Checks{
 			Kind:         "mcp",
+			Path:         "/health",
 			Interval:     3 * time.Second,
 			FastInterval: 250 * time.Millisecond,
 			Timeout:      750 * time.Millisecond,
@@ -269,4 +279,28 @@ func (s *Spec) NodeCap() int {
 		return s.MaxConnections
 	}
 	return (s.MaxConnections*105 + others*100 - 1) / (others * 100)
+}
+
+// Listening is Listen without the listeners for clients that no node has a port for: with nodes that serve
+// HTTP alone there is no TCP listener. A Spec without nodes leaves all of them.
+func (s *Spec) Listening() Listen {
+	l := s.Listen
+	if len(s.Nodes) == 0 {
+		return l
+	}
+	if !slices.ContainsFunc(s.Nodes, func(n topology.Node) bool { return n.TCP != 0 }) {
+		l.TCP = ""
+	}
+	if !slices.ContainsFunc(s.Nodes, func(n topology.Node) bool { return n.HTTP != 0 || n.SSE != 0 }) {
+		l.HTTP, l.HTTPS = "", ""
+	}
+	return l
+}
+
+// needs reports whether there is a listener whose clients are served over a transport.
+func (l *Listen) needs(t board.Transport) bool {
+	if t == board.TCP {
+		return l.TCP != ""
+	}
+	return l.HTTP != "" || l.HTTPS != ""
 }

@@ -33,7 +33,10 @@ func TestValidate(t *testing.T) {
 		set  func(s *Spec)
 		want string
 	}{
-		{"no tcp", func(s *Spec) { s.Listen.TCP = "" }, `lb.listen.tcp: must be set`},
+		{"no tcp", func(s *Spec) { s.Listen.TCP = "" }, ""},
+		{"no listener", func(s *Spec) { s.Listen.TCP, s.Listen.HTTP = "", "" }, `lb.listen: one of tcp, http and https must be set, or nobody can connect`},
+		{"no listener for the nodes", func(s *Spec) { s.Listen.HTTP, s.Nodes = "", []topology.Node{{Name: "a", Host: "127.0.0.1", HTTP: 1}} }, `lb.listen: no node has a port for the listeners that are set (tcp)`},
+		{"path of checks", func(s *Spec) { s.Checks.Path = "health" }, `lb.checks.path: "health" must be a path that begins with / and has no query`},
 		{"no port", func(s *Spec) { s.Listen.TCP = "127.0.0.1" }, `lb.listen.tcp: "127.0.0.1" has no port (like 127.0.0.1:8000 or :8000)`},
 		{"port name", func(s *Spec) { s.Listen.Admin = ":http" }, `lb.listen.admin: "http" is not a port (0 to 65535)`},
 		{"port range", func(s *Spec) { s.Listen.Health = ":65536" }, `lb.listen.health: "65536" is not a port (0 to 65535)`},
@@ -67,7 +70,8 @@ func TestValidate(t *testing.T) {
 		{"half a key pair", func(s *Spec) { s.TLS.Cert = "cert.pem" }, `lb.tls: cert and key must be set together`},
 		{"no nodes", func(s *Spec) { s.Nodes = nil }, `lb.nodes: at least one node is needed`},
 		{"bad node", func(s *Spec) { s.Nodes[1].TCP = 70000 }, `lb.nodes[1].tcp: port 70000 is not within 1..65535 (0 = not served)`},
-		{"node without tcp", func(s *Spec) { s.Nodes[2].TCP = 0 }, `lb.nodes[2].tcp: must be set`},
+		{"node without tcp", func(s *Spec) { s.Nodes[2].TCP = 0 }, ""},
+		{"nodes of HTTP alone", func(s *Spec) { s.Nodes = []topology.Node{{Name: "a", Host: "127.0.0.1", HTTP: 1}} }, ""},
 		{"many nodes", func(s *Spec) { s.Nodes = topology.Default(65) }, `lb.nodes: must be at most 64, are 65`},
 		{"max_connections", func(s *Spec) { s.MaxConnections = 0 }, `lb.max_connections: must be from 1 to 10000000, is 0`},
 		{"node_max_connections", func(s *Spec) { s.NodeMaxConnections = -1 }, `lb.node_max_connections: must be from 0 to 10000000, is -1`},
@@ -109,12 +113,12 @@ func TestValidate(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := valid()
 			test.set(&s)
-			err := s.Validate()
-			if err == nil {
-				t.Fatal("no error")
+			got := ""
+			if err := s.Validate(); err != nil {
+				got = err.Error()
 			}
-			if err.Error() != test.want {
-				t.Errorf("\ngot  %s\nwant %s", err, test.want)
+			if got != test.want {
+				t.Errorf("\ngot  %s\nwant %s", got, test.want)
 			}
 		})
 	}
@@ -204,6 +208,26 @@ func TestSpecSurvivesEncoding(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v\nwant %+v", name, got, want)
+		}
+	}
+}
+
+// Listeners that no node has a port for are off.
+func TestListening(t *testing.T) {
+	all := Listen{TCP: ":1", HTTP: ":2", HTTPS: ":3", Admin: ":4", Health: ":5"}
+	for _, c := range []struct {
+		nodes []topology.Node
+		want  Listen
+	}{
+		{nil, all},
+		{[]topology.Node{{TCP: 1}}, Listen{TCP: ":1", Admin: ":4", Health: ":5"}},
+		{[]topology.Node{{HTTP: 1}}, Listen{HTTP: ":2", HTTPS: ":3", Admin: ":4", Health: ":5"}},
+		{[]topology.Node{{SSE: 1}}, Listen{HTTP: ":2", HTTPS: ":3", Admin: ":4", Health: ":5"}},
+		{[]topology.Node{{TCP: 1}, {SSE: 1}}, all},
+	} {
+		s := Spec{Listen: all, Nodes: c.nodes}
+		if got := s.Listening(); got != c.want {
+			t.Errorf("with %+v: %+v", c.nodes, got)
 		}
 	}
 }

@@ -26,6 +26,7 @@ const (
 	maxMessage     = units.GiB
 	maxDuration    = 24 * time.Hour
 	maxRoutes      = 64
+	maxRoutePrefix = 256
 	maxToolLimits  = 64
 )
 
@@ -44,8 +45,12 @@ func (s *Spec) Validate() error {
 }
 
 func (s *Spec) validateListen(p *problems) {
-	if s.Listen.TCP == "" {
-		p.add("listen.tcp", "must be set")
+	if l := s.Listening(); len(l.entrances()) == 0 {
+		if s.Listen == l {
+			p.add("listen", "one of tcp, http and https must be set, or nobody can connect")
+		} else {
+			p.add("listen", "no node has a port for the listeners that are set (%s)", strings.Join(s.Listen.names(), ", "))
+		}
 	}
 	var taken []listener
 	for _, l := range s.listeners() {
@@ -95,11 +100,6 @@ func (s *Spec) validateNodes(p *problems) {
 	if err := topology.Validate(s.Nodes); err != nil {
 		*p = append(*p, fmt.Errorf("lb.nodes%w", err)) // it begins with "[1].tcp: "
 	}
-	for i, node := range s.Nodes {
-		if node.TCP == 0 {
-			p.add(fmt.Sprintf("nodes[%d].tcp", i), "must be set")
-		}
-	}
 }
 
 func (s *Spec) validateClients(p *problems) {
@@ -133,7 +133,7 @@ func (s *Spec) validateHTTP(p *problems) {
 	}
 	for i, r := range s.HTTP.Routes {
 		field := fmt.Sprintf("http.routes[%d]", i)
-		if !isRoutePrefix(r.Prefix) {
+		if !topology.IsPath(r.Prefix) || len(r.Prefix) > maxRoutePrefix {
 			p.add(field+".prefix", "%q must be a path that begins with / and has no query", r.Prefix)
 		}
 		oneOf(p, field+".to", r.To, RouteHTTP, RouteWebSocket, RouteSSE)
@@ -142,19 +142,6 @@ func (s *Spec) validateHTTP(p *problems) {
 			p.add(field+".prefix", "%q is already the prefix of [%d]", r.Prefix, first)
 		}
 	}
-}
-
-// isRoutePrefix reports whether requests can have such a path.
-func isRoutePrefix(s string) bool {
-	if len(s) == 0 || s[0] != '/' || len(s) > 256 {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
-			return false
-		}
-	}
-	return true
 }
 
 // trimSlash makes /a/ and /a the same prefix; the root is "".
@@ -201,6 +188,9 @@ func (s *Spec) validateChecks(p *problems) {
 				p.add("checks.kind", "%q needs the HTTP port of every node, %s has none", c.Kind, n.Name)
 			}
 		}
+	}
+	if c.Path != "" && !topology.IsPath(c.Path) {
+		p.add("checks.path", "%q must be a path that begins with / and has no query", c.Path)
 	}
 	between(p, "checks.interval", c.Interval, 10*time.Millisecond, time.Hour)
 	between(p, "checks.fast_interval", c.FastInterval, 10*time.Millisecond, time.Hour)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
@@ -71,8 +72,10 @@ type WorkerStats struct {
 }
 
 // The states of a node. One that an operator has disabled is in maintenance, and a drained one that is down.
+// A node is degraded while it is up over one of its transports and down over another.
 const (
 	NodeUp          = "up"
+	NodeDegraded    = "degraded"
 	NodeDown        = "down"
 	NodeDraining    = "draining"
 	NodeMaintenance = "maintenance"
@@ -80,42 +83,86 @@ const (
 
 // NodeStats is one node. Counts begin with the balancer, or when a reload brought the node in.
 type NodeStats struct {
-	Name           string     `json:"name"`
-	Address        string     `json:"address"` // host:port of its TCP listener
-	State          string     `json:"state"`   // NodeUp, …
-	Since          time.Time  `json:"since"`   // to the nanosecond
-	Leaving        bool       `json:"leaving,omitempty"`
-	Weight         float64    `json:"weight"`      // of this moment, slow start included
-	FullWeight     float64    `json:"full_weight"` // as configured
-	Connections    int64      `json:"connections"`
-	Pending        int64      `json:"pending"` // HTTP requests under way; streams that end when a side wishes are not
-	MaxConnections int64      `json:"max_connections"`
-	Pledged        int64      `json:"pledged"`   // connections that clients new to it are expected to add
-	Total          uint64     `json:"total"`     // connections
-	BytesIn        uint64     `json:"bytes_in"`  // client to node
-	BytesOut       uint64     `json:"bytes_out"` // node to client
-	Messages       uint64     `json:"messages"`  // client to node
-	ConnectErrors  uint64     `json:"connect_errors"`
-	Resets         uint64     `json:"resets"`    // cut by the node
-	Retries        uint64     `json:"retries"`   // clients that went elsewhere
-	Displaced      uint64     `json:"displaced"` // clients cut off when it went down
-	Requests       uint64     `json:"requests"`  // over HTTP
-	Responses      Responses  `json:"responses"`
-	Latency        Latency    `json:"latency"` // from an HTTP request to the head of its response, over the last minute
-	StateChanges   uint64     `json:"state_changes"`
-	Rates          Rates      `json:"rates"`
-	Connect        Latency    `json:"connect"` // time to connect to it, over the last minute
-	Check          CheckStats `json:"check"`
+	Name string `json:"name"`
+	// Address is host:port of its first transport as configured, or where that was found if another node on
+	// its way out is configured alike.
+	Address string    `json:"address"`
+	State   string    `json:"state"` // NodeUp, …
+	Since   time.Time `json:"since"` // to the nanosecond
+	// Transports are those that the node serves and a listener needs.
+	Transports     []TransportStats `json:"transports"`
+	Leaving        bool             `json:"leaving,omitempty"`
+	Weight         float64          `json:"weight"`      // of this moment, slow start included
+	FullWeight     float64          `json:"full_weight"` // as configured
+	Connections    int64            `json:"connections"`
+	Pending        int64            `json:"pending"` // HTTP requests under way; streams that end when a side wishes are not
+	MaxConnections int64            `json:"max_connections"`
+	Pledged        int64            `json:"pledged"`   // connections that clients new to it are expected to add
+	Total          uint64           `json:"total"`     // connections
+	BytesIn        uint64           `json:"bytes_in"`  // client to node
+	BytesOut       uint64           `json:"bytes_out"` // node to client
+	Messages       uint64           `json:"messages"`  // client to node
+	ConnectErrors  uint64           `json:"connect_errors"`
+	Resets         uint64           `json:"resets"`    // cut by the node
+	Retries        uint64           `json:"retries"`   // clients that went elsewhere
+	Displaced      uint64           `json:"displaced"` // clients cut off when it went down
+	Requests       uint64           `json:"requests"`  // over HTTP
+	Responses      Responses        `json:"responses"`
+	Latency        Latency          `json:"latency"` // from an HTTP request to the head of its response, over the last minute
+	StateChanges   uint64           `json:"state_changes"`
+	Rates          Rates            `json:"rates"`
+	Connect        Latency          `json:"connect"` // time to connect to it, over the last minute
+	// Check is that of the first transport that is not as it should be, or else of the first one.
+	Check CheckStats `json:"check"`
 
 	connectTimes []uint64 // histogram, see board.Flow
 	answerTimes  []uint64
 }
 
-// CheckStats is the last active check of a node.
+// TransportStats is one transport of a node.
+type TransportStats struct {
+	Name         string     `json:"name"`    // "tcp", "http" or "sse"
+	Address      string     `json:"address"` // host:port as configured
+	Found        string     `json:"found"`   // address:port it is connected to
+	State        string     `json:"state"`   // NodeUp, NodeDown, NodeDraining or NodeMaintenance
+	Since        time.Time  `json:"since"`
+	StateChanges uint64     `json:"state_changes"`
+	Check        CheckStats `json:"check"`
+}
+
+// Over returns the transport by which the node serves clients of a listener, "tcp" or "http", or nil. Where
+// it has no port for HTTP, that is the one for SSE.
+func (n *NodeStats) Over(name string) *TransportStats {
+	for i := range n.Transports {
+		if t := &n.Transports[i]; t.Name == name || name == "http" && t.Name == "sse" {
+			return t
+		}
+	}
+	return nil
+}
+
+// Missing says over which transports a node is not up, "down over http".
+func (n *NodeStats) Missing() string {
+	var parts []string
+	for i := range n.Transports {
+		if t := &n.Transports[i]; t.State != NodeUp {
+			parts = append(parts, t.State+" over "+t.Name)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// TakesClients reports whether new clients of a listener, "tcp" or "http", may go to the node.
+func (n *NodeStats) TakesClients(name string) bool {
+	t := n.Over(name)
+	return t != nil && t.State == NodeUp
+}
+
+// CheckStats is the last active check of a node over one transport.
 type CheckStats struct {
 	Kind      string            `json:"kind"`
 	OK        bool              `json:"ok"`
-	Up        bool              `json:"up"`         // what the checks have decided, whatever an operator wants
+	Up        bool              `json:"up"`         // what the checks have decided, whatever an operator wants; of a node: over all transports
 	LatencyUs int64             `json:"latency_us"` // of the last check that succeeded
 	Cause     healthcheck.Cause `json:"cause,omitempty"`
 	Error     string            `json:"error,omitempty"`

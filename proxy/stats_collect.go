@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"net"
+	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
@@ -143,29 +146,84 @@ func (ds *doors) stats() []ListenerStats {
 	return list
 }
 
-// stats lists all members.
+// stats lists all members. No two of them have the same name and address.
 func (ms *members) stats() []NodeStats {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	list := make([]NodeStats, len(ms.list))
+	known := make(map[nodeKey]bool, len(ms.list))
 	for i, m := range ms.list {
-		list[i] = m.stats(ms.board)
+		n := m.stats(ms.board)
+		if known[n.key()] && len(n.Transports) > 0 {
+			n.Address = n.Transports[0].Found
+		}
+		if known[n.key()] {
+			n.Address += "#" + strconv.Itoa(m.slot)
+		}
+		known[n.key()] = true
+		list[i] = n
 	}
 	return list
+}
+
+// transportStats is one transport of m, with the watcher w.
+func (m *member) transportStats(w *watcher) TransportStats {
+	check := w.status.Load()
+	state := board.State(w.port.State.Load())
+	t := TransportStats{
+		Name:         w.over.String(),
+		State:        state.String(),
+		Since:        mono.Time(w.port.SinceNs.Load()),
+		StateChanges: w.port.StateChanges.Load() - m.changesBefore[w.over],
+		Check: CheckStats{
+			Kind:       check.result.Kind,
+			OK:         check.result.OK,
+			Up:         state != board.Down,
+			LatencyUs:  time.Duration(w.port.CheckLatencyNs.Load()).Microseconds(),
+			Cause:      check.result.Cause,
+			Error:      check.result.Error,
+			At:         mono.Retell(check.at),
+			DetectedMs: float64(check.detected) / float64(time.Millisecond),
+		},
+	}
+	port := portsOf(m.node)[w.over]
+	t.Address = net.JoinHostPort(m.node.Host, strconv.Itoa(int(port)))
+	t.Found = netip.AddrPortFrom(m.addr, port).String()
+	if m.admin != adminReady && !t.Check.Up {
+		t.State = NodeMaintenance
+	}
+	return t
+}
+
+// sumUp makes of the transports what is said of the node as a whole.
+func (n *NodeStats) sumUp() {
+	if len(n.Transports) == 0 {
+		n.State = NodeDown
+		n.Check.Error = "no listener needs it"
+		return
+	}
+	first := n.Transports[0]
+	n.Address, n.State, n.Check = first.Address, first.State, first.Check
+	for _, t := range n.Transports {
+		n.StateChanges += t.StateChanges
+		if t.Since.After(n.Since) {
+			n.Since = t.Since
+		}
+		if t.State != n.State {
+			n.State = NodeDegraded
+		}
+		if n.Check.OK && n.Check.Up && (!t.Check.OK || !t.Check.Up) {
+			n.Check = t.Check
+		}
+	}
 }
 
 func (m *member) stats(b *board.Board) NodeStats {
 	cell, flow := b.Node(m.slot), b.NodeTotals(m.slot)
 	_, pledged := b.NodeLoad(m.slot)
-	check := m.watcher.status.Load()
-	up := board.State(cell.State.Load()) != board.Down
 	s := NodeStats{
 		Name:           m.node.Name,
-		Address:        m.node.TCPAddress(),
-		State:          board.State(cell.State.Load()).String(),
-		Since:          mono.Time(cell.SinceNs.Load()),
 		Leaving:        m.leaving,
-		Weight:         float64(cell.Weight.Load()) / weightUnit,
 		FullWeight:     float64(m.weight()),
 		Connections:    flow.Active,
 		Pending:        flow.Pending,
@@ -179,18 +237,7 @@ func (m *member) stats(b *board.Board) NodeStats {
 		Resets:         flow.Resets - m.before.Resets,
 		Retries:        flow.Retries - m.before.Retries,
 		Displaced:      flow.Displaced - m.before.Displaced,
-		StateChanges:   cell.StateChanges.Load() - m.changesBefore,
-		Check: CheckStats{
-			Kind:       check.result.Kind,
-			OK:         check.result.OK,
-			Up:         up,
-			LatencyUs:  time.Duration(cell.CheckLatencyNs.Load()).Microseconds(),
-			Cause:      check.result.Cause,
-			Error:      check.result.Error,
-			At:         mono.Retell(check.at),
-			DetectedMs: float64(check.detected) / float64(time.Millisecond),
-		},
-		Requests: flow.Requests - m.before.Requests,
+		Requests:       flow.Requests - m.before.Requests,
 		Responses: Responses{
 			Informational: flow.Responses[1] - m.before.Responses[1],
 			Successful:    flow.Responses[2] - m.before.Responses[2],
@@ -198,12 +245,17 @@ func (m *member) stats(b *board.Board) NodeStats {
 			ClientError:   flow.Responses[4] - m.before.Responses[4],
 			ServerError:   flow.Responses[5] - m.before.Responses[5],
 		},
+		Transports:   []TransportStats{},
 		connectTimes: make([]uint64, board.ConnectBuckets),
 		answerTimes:  make([]uint64, board.ConnectBuckets),
 	}
-	if m.admin != adminReady && !up {
-		s.State = NodeMaintenance
+	for _, w := range m.watchers {
+		if w != nil {
+			s.Transports = append(s.Transports, m.transportStats(w))
+			s.Weight = max(s.Weight, float64(w.port.Weight.Load())/weightUnit)
+		}
 	}
+	s.sumUp()
 	for i := range s.connectTimes {
 		s.connectTimes[i] = flow.Connect[i] - m.before.Connect[i]
 		s.answerTimes[i] = flow.Answer[i] - m.before.Answer[i]

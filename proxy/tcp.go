@@ -67,7 +67,7 @@ func (w *worker) connect(p *pair, sourceHash uint64) {
 			return
 		}
 		p.hold(b)
-		err := w.loop.Dial(&p.node, b.address, b.from, (*nodeEnd)(p))
+		err := w.loop.Dial(&p.node, b.line().address, b.from, (*nodeEnd)(p))
 		if err == nil {
 			p.ends++
 			w.loop.Schedule(&p.timer, min(attemptTimeout, w.spec.Timeouts.Connect), p)
@@ -81,7 +81,7 @@ func (w *worker) connect(p *pair, sourceHash uint64) {
 // choose returns the backend of a client's source, or picks one and makes the
 // source stay with it. Without any, reason says why.
 func (w *worker) choose(p *pair, sourceHash uint64) (b *backend, reason board.Reason) {
-	list, full := w.picker.candidates(w.board, &w.backends, p.tried)
+	list, full := w.picker.candidates(w.board, &w.backends, board.TCP, p.tried)
 	if len(list) == 0 {
 		return nil, noCandidate(full)
 	}
@@ -176,9 +176,9 @@ func (w *worker) connectFailed(p *pair, err error) {
 	p.tried |= 1 << b.slot
 	b.flow.ConnectErrors.Add(1)
 	if reason, ours := reasonOf(err); ours {
-		w.complain("connect", "node", b.name, "address", b.address, "err", err)
+		w.complain("connect", "node", b.name, "address", b.line().address, "err", err)
 	} else {
-		w.suspect(b, reason, true)
+		w.suspect(b.line(), reason, true)
 	}
 }
 
@@ -200,7 +200,7 @@ func (w *worker) elsewhere(p *pair) {
 func (w *worker) connectTimeout(p *pair) {
 	waited := time.Duration(w.loop.Now() - p.lastActive)
 	left := w.spec.Timeouts.Connect - waited
-	others, _ := w.picker.candidates(w.board, &w.backends, p.tried|1<<p.backend.slot)
+	others, _ := w.picker.candidates(w.board, &w.backends, board.TCP, p.tried|1<<p.backend.slot)
 	if len(others) == 0 && left > 0 {
 		w.loop.Schedule(&p.timer, left, p)
 		return
@@ -229,7 +229,7 @@ func (p *pair) sourceHash() uint64 {
 func (w *worker) connected(p *pair) {
 	b := p.backend
 	now := w.loop.Now()
-	b.errors = 0
+	b.line().errors = 0
 	b.flow.Total.Add(1)
 	b.flow.ObserveConnect(time.Duration(now - p.lastActive))
 	p.state, p.lastActive = relaying, now

@@ -203,13 +203,12 @@ func (w *worker) apply(s WorkerSpec) error {
 	for _, n := range s.Nodes {
 		used[n.Slot] = true
 		b := w.backends[n.Slot]
-		if b == nil || b.name != n.Node.Name || b.address != n.Address {
+		if !b.is(n) {
 			b.forget()
 			b = newBackend(w.board, w.index, n)
 			w.backends[n.Slot] = b
 		}
-		b.serve(n.Node)
-		b.from = sourceAddress(w.spec.Source, w.index, n.Address.Addr())
+		b.from = sourceAddress(w.spec.Source, w.index, n.Addr)
 	}
 	for slot := range w.backends {
 		if !used[slot] {
@@ -222,16 +221,19 @@ func (w *worker) apply(s WorkerSpec) error {
 	return errors.Join(w.http.apply(&s), w.tls.apply(&s))
 }
 
-// syncNodes closes what was connected to nodes that have gone down.
+// syncNodes closes what was connected to ports that have gone down.
 func (w *worker) syncNodes() {
 	for _, b := range w.backends {
 		if b == nil {
 			continue
 		}
-		if g := b.cell.Generation.Load(); g != b.generation {
-			b.generation = g
-			b.errors, b.askedAt = 0, 0
-			w.displace(b)
+		for i := range b.ports {
+			p := &b.ports[i]
+			if g := p.cell.Generation.Load(); g != p.generation {
+				p.generation = g
+				p.errors, p.askedAt = 0, 0
+				w.displace(p)
+			}
 		}
 	}
 }

@@ -61,11 +61,10 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	var slots []NodeSlot
 	for i, address := range nodes {
 		at := netip.MustParseAddrPort(address)
-		n := topology.Node{Name: fmt.Sprintf("n%d", i), HTTP: int(at.Port())}
+		n := topology.Node{Name: fmt.Sprintf("n%d", i), TCP: int(at.Port()), HTTP: int(at.Port())}
 		spec.Nodes = append(spec.Nodes, n)
-		slots = append(slots, NodeSlot{Slot: i, Node: n, Address: at})
-		shared.Node(i).Weight.Store(256)
-		shared.SetNodeState(i, board.Up, time.Now())
+		slots = append(slots, NodeSlot{Slot: i, Node: n, Addr: at.Addr()})
+		up(shared, i)
 	}
 	if change != nil {
 		change(&spec)
@@ -267,4 +266,12 @@ func (n *fakeNode) stop() {
 	for _, c := range n.conns {
 		c.Close()
 	}
+}
+
+// up has a slot stand for a node of weight 1 that is up over all transports.
+func up(b *board.Board, slot int) {
+	for t := range board.Transports {
+		b.Node(slot).Ports[t].Weight.Store(weightUnit)
+	}
+	b.SetNodeState(slot, board.Up, time.Now())
 }

@@ -173,7 +173,7 @@ func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
 		c.hear()
 	}
 	b.board.SetNodeState(0, board.Absent, time.Now())
-	b.respec(b.spec, NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Address: b.backends[1].address})
+	b.respec(b.spec, NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Addr: b.backends[1].addr})
 	b.eventually("its clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
 	if n := b.board.NodeActive(1); n != 2 {
 		t.Fatalf("%d connections on the other node", n)

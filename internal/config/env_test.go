@@ -103,7 +103,7 @@ func TestBadVariablesAndFlags(t *testing.T) {
 		"ERLMCP_LB_TIMEOUTS_IDLE=5":                 `ERLMCP_LB_TIMEOUTS_IDLE: lb.timeouts.idle: "5" is not a time span like 3s, 250ms or 5m`,
 		"ERLMCP_LB_LIMITS_EXEMPT=[":                 `ERLMCP_LB_LIMITS_EXEMPT: lb.limits.exempt: did not find expected node content`,
 		"ERLMCP_LB_LIMITS_EXEMPT=[a: 1, [2]]":       "ERLMCP_LB_LIMITS_EXEMPT: lb.limits.exempt[0]: is a mapping, but must be a text\nERLMCP_LB_LIMITS_EXEMPT: lb.limits.exempt[1]: is a list, but must be a text",
-		"ERLMCP_CLUSTER_NODES=a,b":                  "ERLMCP_CLUSTER_NODES: cluster.nodes[0]: is \"a\", but must hold keys: name, host, tcp, http, sse, weight\nERLMCP_CLUSTER_NODES: cluster.nodes[1]: is \"b\", but must hold keys: name, host, tcp, http, sse, weight",
+		"ERLMCP_CLUSTER_NODES=a,b":                  "ERLMCP_CLUSTER_NODES: cluster.nodes[0]: is \"a\", but must hold keys: name, host, tcp, http, sse, path, url, weight\nERLMCP_CLUSTER_NODES: cluster.nodes[1]: is \"b\", but must hold keys: name, host, tcp, http, sse, path, url, weight",
 		"ERLMCP_CLUSTER_NODES=[{nam: a}]":           `ERLMCP_CLUSTER_NODES: cluster.nodes[0].nam: unknown key; did you mean name?`,
 		"ERLMCP_LB_PROXY_PROTOCOL_ACCEPT_FROM=1,::": `ERLMCP_LB_PROXY_PROTOCOL_ACCEPT_FROM: lb.proxy_protocol.accept_from[0]: "1" is neither an address nor a prefix`,
 	} {

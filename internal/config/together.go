@@ -22,6 +22,7 @@ func (c *Config) fill() {
 			*p.value = filepath.Join(c.directory(p.key), *p.value)
 		}
 	}
+	c.Cluster.Nodes, c.LB.Nodes = topology.Complete(c.Cluster.Nodes), topology.Complete(c.LB.Nodes)
 	if len(c.LB.Nodes) == 0 {
 		c.LB.Nodes = c.Cluster.Nodes
 		c.origins["lb.nodes"] = Origin{Name: "cluster.nodes"}
@@ -69,6 +70,7 @@ func (c *Config) paths() []pathKey {
 		{"lb.sticky.key_file", &c.LB.Sticky.KeyFile},
 		{"lb.tls.cert", &c.LB.TLS.Cert},
 		{"lb.tls.key", &c.LB.TLS.Key},
+		{"lb.checks.headers_file", &c.LB.Checks.HeadersFile},
 	}
 	if c.LB.AccessLog.File != proxy.StandardOutput {
 		list = append(list, pathKey{"lb.access_log.file", &c.LB.AccessLog.File})
@@ -91,6 +93,14 @@ func (c *Config) directory(key string) string {
 
 // validateTogether checks what no section can check alone.
 func (c *Config) validateTogether(p *problems) {
+	c.validatePorts(p, "cluster.nodes", c.Cluster.Nodes)
+	if !slices.Equal(c.LB.Nodes, c.Cluster.Nodes) {
+		c.validatePorts(p, "lb.nodes", c.LB.Nodes)
+	}
+}
+
+// validatePorts checks that the balancer does not listen where nodes do; key is of their list.
+func (c *Config) validatePorts(p *problems, key string, nodes []topology.Node) {
 	for _, l := range []struct{ key, address string }{
 		{"lb.listen.tcp", c.LB.Listen.TCP},
 		{"lb.listen.http", c.LB.Listen.HTTP},
@@ -98,12 +108,12 @@ func (c *Config) validateTogether(p *problems) {
 		{"lb.listen.admin", c.LB.Listen.Admin},
 		{"lb.listen.health", c.LB.Listen.Health},
 	} {
-		for i, node := range c.Cluster.Nodes {
+		for i, node := range nodes {
 			for _, port := range node.Ports() {
 				if !collide(l.address, port.Address) {
 					continue
 				}
-				other := fmt.Sprintf("cluster.nodes[%d].%s", i, port.Transport)
+				other := fmt.Sprintf("%s[%d].%s", key, i, port.Transport)
 				origin := c.nearestOrigin(l.key)
 				if origin == (Origin{}) {
 					origin = c.nearestOrigin(other)
@@ -121,9 +131,15 @@ func (c *Config) Doubts() (doubts []string) {
 		doubts = append(doubts, fmt.Sprintf("cluster.node_max_connections: %d is less than the %d connections the balancer may send to a node",
 			c.Cluster.NodeMaxConnections, most))
 	}
-	servesHTTP := func(n topology.Node) bool { return n.HTTP != 0 }
-	if _, said := c.origins["lb.listen.http"]; said && c.LB.Listen.HTTP != "" && !slices.ContainsFunc(c.LB.Nodes, servesHTTP) {
-		doubts = append(doubts, "lb.listen.http: no node has an http port, so every request will be refused")
+	listening := c.LB.Listening()
+	for _, l := range []struct{ key, wanted, open, needs string }{
+		{"lb.listen.tcp", c.LB.Listen.TCP, listening.TCP, "a tcp port"},
+		{"lb.listen.http", c.LB.Listen.HTTP, listening.HTTP, "an http or sse port"},
+		{"lb.listen.https", c.LB.Listen.HTTPS, listening.HTTPS, "an http or sse port"},
+	} {
+		if _, said := c.origins[l.key]; said && l.wanted != l.open {
+			doubts = append(doubts, l.key+": no node has "+l.needs+", so nothing listens there")
+		}
 	}
 	return doubts
 }

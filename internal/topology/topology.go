@@ -11,21 +11,85 @@ import (
 	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
-// Node is one MCP server.
+// Node is one MCP server. It serves at least one of three transports; one port may serve several.
 type Node struct {
 	Name string `yaml:"name" json:"name"`
 
-	// Host is the address or name the node listens on and is reached at.
+	// Host is the address or name the node listens on and is reached at; empty means DefaultHost.
 	Host string `yaml:"host" json:"host"`
 
 	// TCP (newline-delimited JSON-RPC), HTTP (Streamable HTTP and WebSocket) and SSE (the legacy
 	// HTTP+SSE transport) are ports. 0 means not served.
-	TCP  int `yaml:"tcp" json:"tcp"`
-	HTTP int `yaml:"http" json:"http"`
-	SSE  int `yaml:"sse" json:"sse"`
+	TCP  int `yaml:"tcp,omitempty" json:"tcp"`
+	HTTP int `yaml:"http,omitempty" json:"http"`
+	SSE  int `yaml:"sse,omitempty" json:"sse"`
+
+	// Path is where the MCP endpoint is, over HTTP; empty means DefaultPath.
+	Path string `yaml:"path,omitempty" json:"path,omitempty"`
+
+	// URL of the MCP endpoint, http or https, says Host, HTTP and Path in one; see Complete. With https
+	// the ports HTTP and SSE speak TLS.
+	URL string `yaml:"url,omitempty" json:"url,omitempty"`
 
 	// Weight is the node's share of the clients relative to the other nodes, 1..256. 0 means 1.
 	Weight int `yaml:"weight,omitempty" json:"weight,omitempty"`
+}
+
+// What a node has where nothing is said.
+const (
+	DefaultHost = "127.0.0.1"
+	DefaultPath = "/mcp"
+)
+
+// Complete fills in what is not said: the host, and with a URL its host, port and path. A URL that cannot
+// be read fills in nothing; Validate reports it.
+func (n Node) Complete() Node {
+	if n.URL != "" {
+		if at, err := parseURL(n.URL); err == nil {
+			if n.Host == "" {
+				n.Host = at.Host
+			}
+			if n.HTTP == 0 {
+				n.HTTP = at.HTTP
+			}
+			if n.Path == "" {
+				n.Path = at.Path
+			}
+		}
+		return n
+	}
+	if n.Host == "" {
+		n.Host = DefaultHost
+	}
+	return n
+}
+
+// Complete completes each of nodes.
+func Complete(nodes []Node) []Node {
+	completed := make([]Node, len(nodes))
+	for i, n := range nodes {
+		completed[i] = n.Complete()
+	}
+	return completed
+}
+
+// MCPPath is the path of the MCP endpoint over HTTP.
+func (n Node) MCPPath() string {
+	if n.Path == "" {
+		return DefaultPath
+	}
+	return n.Path
+}
+
+// TLS reports whether the node speaks TLS on its ports for HTTP and SSE.
+func (n Node) TLS() bool { return strings.HasPrefix(strings.ToLower(n.URL), "https:") }
+
+// Scheme is "http" or "https".
+func (n Node) Scheme() string {
+	if n.TLS() {
+		return "https"
+	}
+	return "http"
 }
 
 // TCPAddress is host:port of the TCP transport, "" when it is not served.
@@ -95,6 +159,9 @@ func Resize(nodes []Node, n int) []Node {
 			if *port != 0 {
 				*port++
 			}
+		}
+		if next.URL != "" {
+			next.URL = next.Scheme() + "://" + next.HTTPAddress() + next.MCPPath()
 		}
 		resized = append(resized, next)
 	}

@@ -43,9 +43,17 @@ func TestValidate(t *testing.T) {
 		{"no host", []Node{node("a", "", 1, 0, 0)}, `[0].host: "" is neither an address nor a host name`},
 		{"bad host", []Node{node("a", "a b", 1, 0, 0)}, `[0].host: "a b" is neither an address nor a host name`},
 		{"port", []Node{node("a", "h", 1, 65536, 0)}, `[0].http: port 65536 is not within 1..65535 (0 = not served)`},
-		{"nowhere", []Node{node("a", "h", 0, 0, 0)}, `[0].tcp: a listens nowhere; give it a tcp, http or sse port`},
+		{"nowhere", []Node{node("a", "h", 0, 0, 0)}, `[0].http: a listens nowhere; give it a tcp, http or sse port, or a url`},
 		{"weight", []Node{{Name: "a", Host: "h", TCP: 1, Weight: 257}}, `[0].weight: 257 is not within 1..256 (0 = 1)`},
-		{"own port", []Node{node("a", "h", 1, 2, 2)}, `[0].sse: port 2 on h is already the http port of a`},
+		{"one port for several transports", []Node{node("a", "h", 2, 2, 2)}, ""},
+		{"path", []Node{{Name: "a", Host: "h", HTTP: 1, Path: "mcp"}}, `[0].path: "mcp" must be a path that begins with / and has no query`},
+		{"url", []Node{Node{Name: "a", URL: "https://h:8443/api/mcp"}.Complete()}, ""},
+		{"url without scheme", []Node{Node{Name: "a", URL: "h:80/mcp"}.Complete()}, `[0].url: "h:80/mcp" is not the URL of an MCP endpoint, like https://host:port/mcp: it must begin with http:// or https://`},
+		{"url with another scheme", []Node{{Name: "a", Host: "h", HTTP: 80, URL: "ftp://h/mcp"}}, `[0].url: "ftp://h/mcp" is not the URL of an MCP endpoint, like https://host:port/mcp: it must begin with http:// or https://`},
+		{"url with a query", []Node{{Name: "a", Host: "h", HTTP: 80, URL: "http://h/mcp?a"}}, `[0].url: "http://h/mcp?a" is not the URL of an MCP endpoint, like https://host:port/mcp: it must end with its path`},
+		{"url with a secret", []Node{{Name: "a", Host: "h", HTTP: 80, URL: "http://u:p@h/mcp"}}, `[0].url: "…@h/mcp" is not the URL of an MCP endpoint, like https://host:port/mcp: it must not hold a user or password`},
+		{"url and another port", []Node{Node{Name: "a", HTTP: 81, URL: "http://h/mcp"}.Complete()}, `[0].http: 81 is not the port of url (80); write only one of them`},
+		{"url and another host", []Node{Node{Name: "a", Host: "g", URL: "http://h/mcp"}.Complete()}, `[0].host: "g" is not the host of url (h); write only one of them`},
 		{"other's port", []Node{node("a", "localhost", 1, 2, 0), node("b", "127.0.0.1", 3, 1, 0)}, `[1].http: port 1 on 127.0.0.1 is already the tcp port of a`},
 		{"wildcard", []Node{node("a", "127.0.0.1", 1, 0, 0), node("b", "0.0.0.0", 1, 0, 0)}, `[1].tcp: port 1 on 0.0.0.0 is already the tcp port of a`},
 		{"mapped", []Node{node("a", "127.0.0.1", 1, 0, 0), node("b", "::ffff:127.0.0.1", 1, 0, 0)}, `[1].tcp: port 1 on ::ffff:127.0.0.1 is already the tcp port of a`},
@@ -61,6 +69,28 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 		})
+	}
+}
+
+func TestComplete(t *testing.T) {
+	tests := []struct{ said, want Node }{
+		{Node{HTTP: 25101}, Node{Host: "127.0.0.1", HTTP: 25101}},
+		{Node{Host: "::1", SSE: 1}, Node{Host: "::1", SSE: 1}},
+		{Node{URL: "https://mcp.example.com"}, Node{Host: "mcp.example.com", HTTP: 443}},
+		{Node{URL: "http://[::1]:81/"}, Node{Host: "::1", HTTP: 81, Path: "/"}},
+		{Node{URL: "HTTPS://h:8443/api/mcp", TCP: 9}, Node{Host: "h", HTTP: 8443, Path: "/api/mcp", TCP: 9}},
+	}
+	for _, test := range tests {
+		test.want.URL = test.said.URL
+		if got := test.said.Complete(); got != test.want {
+			t.Errorf("%+v is completed to %+v", test.said, got)
+		}
+		if got := test.said.Complete().Complete(); got != test.want {
+			t.Errorf("%+v completed twice is %+v", test.said, got)
+		}
+	}
+	if n := (Node{URL: "HTTPS://h"}); !n.TLS() || n.MCPPath() != "/mcp" {
+		t.Errorf("TLS %t, path %s", n.TLS(), n.MCPPath())
 	}
 }
 

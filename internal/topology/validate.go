@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -32,7 +34,7 @@ func Validate(nodes []Node) error {
 		named[n.Name] = i
 		for _, l := range n.listeners() {
 			for _, other := range taken {
-				if l.collides(other) {
+				if other.node != n.Name && l.collides(other) {
 					return fmt.Errorf("[%d].%s: port %d on %s is already the %s port of %s",
 						i, l.transport, l.port, n.Host, other.transport, other.node)
 				}
@@ -47,6 +49,9 @@ func (n Node) validate() error {
 	if !namePattern.MatchString(n.Name) {
 		return fmt.Errorf("name: %q must be 1 to 32 of a-z, 0-9, _ and -, beginning with a letter or digit", n.Name)
 	}
+	if err := n.validateURL(); err != nil {
+		return err
+	}
 	if _, err := netip.ParseAddr(n.Host); err != nil && !hostPattern.MatchString(n.Host) {
 		return fmt.Errorf("host: %q is neither an address nor a host name", n.Host)
 	}
@@ -56,7 +61,10 @@ func (n Node) validate() error {
 		}
 	}
 	if len(n.listeners()) == 0 {
-		return fmt.Errorf("tcp: %s listens nowhere; give it a tcp, http or sse port", n.Name)
+		return fmt.Errorf("http: %s listens nowhere; give it a tcp, http or sse port, or a url", n.Name)
+	}
+	if n.Path != "" && !IsPath(n.Path) {
+		return fmt.Errorf("path: %q must be a path that begins with / and has no query", n.Path)
 	}
 	if n.Weight < 0 || n.Weight > 256 {
 		return fmt.Errorf("weight: %d is not within 1..256 (0 = 1)", n.Weight)
@@ -103,4 +111,77 @@ func canonicalHost(host string) string {
 
 func (l listener) collides(other listener) bool {
 	return l.port == other.port && (l.host == other.host || l.host == everyHost || other.host == everyHost)
+}
+
+// IsPath reports whether text is a path that an HTTP request can have: it begins with a slash and has
+// neither query nor fragment, at most 1,024 visible ASCII characters.
+func IsPath(text string) bool {
+	if len(text) == 0 || text[0] != '/' || len(text) > 1024 {
+		return false
+	}
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
+			return false
+		}
+	}
+	return true
+}
+
+// parseURL reads the URL of an MCP endpoint.
+func parseURL(text string) (Node, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		var why *url.Error
+		if errors.As(err, &why) {
+			err = why.Err
+		}
+		return Node{}, err
+	}
+	at := Node{Host: u.Hostname(), Path: u.EscapedPath()}
+	scheme := strings.ToLower(u.Scheme)
+	switch {
+	case scheme != "http" && scheme != "https":
+		return at, errors.New("it must begin with http:// or https://")
+	case at.Host == "":
+		return at, errors.New("it has no host")
+	case u.User != nil:
+		return at, errors.New("it must not hold a user or password")
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return at, errors.New("it must end with its path")
+	}
+	at.HTTP = map[string]int{"http": 80, "https": 443}[scheme]
+	if port := u.Port(); port != "" {
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || number == 0 {
+			return at, fmt.Errorf("port %s is not within 1..65535", port)
+		}
+		at.HTTP = int(number)
+	}
+	return at, nil
+}
+
+// redacted is a URL without what may be a secret.
+func redacted(text string) string {
+	if at := strings.LastIndexByte(text, '@'); at >= 0 {
+		return "…" + text[at:]
+	}
+	return text
+}
+
+func (n Node) validateURL() error {
+	if n.URL == "" {
+		return nil
+	}
+	at, err := parseURL(n.URL)
+	switch {
+	case err != nil:
+		return fmt.Errorf("url: %q is not the URL of an MCP endpoint, like https://host:port/mcp: %w", redacted(n.URL), err)
+	case n.Host != at.Host:
+		return fmt.Errorf("host: %q is not the host of url (%s); write only one of them", n.Host, at.Host)
+	case n.HTTP != at.HTTP:
+		return fmt.Errorf("http: %d is not the port of url (%d); write only one of them", n.HTTP, at.HTTP)
+	case n.Path != at.Path:
+		return fmt.Errorf("path: %q is not the path of url (%q); write only one of them", n.Path, at.Path)
+	}
+	return nil
 }

@@ -22,7 +22,7 @@ func TestCellsFillCacheLines(t *testing.T) {
 	for name, got := range map[string][2]uintptr{
 		"header":  {unsafe.Sizeof(header{}), 64},
 		"Global":  {unsafe.Sizeof(Global{}), 128},
-		"Node":    {unsafe.Sizeof(Node{}), 64},
+		"Node":    {unsafe.Sizeof(Node{}), 192},
 		"Worker":  {unsafe.Sizeof(Worker{}), 256},
 		"Flow":    {unsafe.Sizeof(Flow{}), 704},
 		"Methods": {unsafe.Sizeof(Methods{}), 320},

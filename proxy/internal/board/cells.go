@@ -23,13 +23,13 @@ type Global struct {
 // DefaultSourceTTL applies while Global.SourceTTLNs is 0.
 const DefaultSourceTTL = 30 * time.Minute
 
-// State is what the master says of a node.
+// State is what the master says of one transport of a node.
 type State uint32
 
-// States of a node. Only Up takes new clients. Draining keeps the connections and sessions it has;
+// States of a port. Only Up takes new clients. Draining keeps the connections and sessions it has;
 // Maintenance only lets come to an end what is under way.
 const (
-	Absent State = iota // the slot is not used
+	Absent State = iota // not served
 	Down
 	Up
 	Draining
@@ -52,17 +52,58 @@ func (s State) String() string {
 	return "unknown"
 }
 
+// Transport is one way a node serves clients.
+type Transport int
+
+// The transports. A node may serve any of them.
+const (
+	TCP  Transport = iota // newline-delimited JSON-RPC
+	HTTP                  // Streamable HTTP and WebSocket
+	SSE                   // HTTP+SSE of 2024-11-05
+
+	Transports = iota // how many there are
+)
+
+func (t Transport) String() string {
+	switch t {
+	case TCP:
+		return "tcp"
+	case HTTP:
+		return "http"
+	case SSE:
+		return "sse"
+	}
+	return "unknown"
+}
+
 // Node is the cell of one node. Written by the master alone.
 type Node struct {
-	State          atomic.Uint32 // a State; see Board.SetNodeState
-	Generation     atomic.Uint32 // moves whenever the node goes Down or Absent: voids its sticky sources
+	Generation atomic.Uint32 // moves whenever the last of its ports goes Down or Absent: voids its sticky sources
+	Taken      atomic.Uint32 // 1: the slot stands for a node
+	MaxConns   atomic.Int64  // connections it may hold; 0 = no limit
+	Ports      [Transports]Port
+	_          [3*cacheLine - 136]byte
+}
+
+// Port is one transport of a node, a part of the node's cell. Written by the master alone. It is Absent
+// where the node does not serve it, or nobody needs it.
+type Port struct {
+	State          atomic.Uint32 // a State; see Board.SetState
+	Generation     atomic.Uint32 // moves whenever the port goes Down or Absent: ends what is connected to it
 	Weight         atomic.Uint32 // effective, slow start included, in 1/256 of a unit: 256 = weight 1
 	_              uint32
-	MaxConns       atomic.Int64 // connections it may hold; 0 = no limit
 	CheckLatencyNs atomic.Int64 // of the last active check that succeeded
 	StateChanges   atomic.Uint64
 	SinceNs        atomic.Int64 // when State last changed, monotonic
-	_              [cacheLine - 48]byte
+}
+
+// Serves reports whether the port serves those who belong to the node.
+func (p *Port) Serves() bool {
+	switch State(p.State.Load()) {
+	case Up, Draining:
+		return true
+	}
+	return false
 }
 
 // Reason is why a client, or one of its requests, was refused.
@@ -171,15 +212,15 @@ type Flow struct {
 	BytesOut      atomic.Uint64 // node to client
 	Messages      atomic.Uint64 // client to node
 	ConnectErrors atomic.Uint64
-	Resets        atomic.Uint64 // established, then cut by the node
-	Retries       atomic.Uint64 // clients that went elsewhere because this node did not answer
-	Displaced     atomic.Uint64 // clients cut off because the node went down
-	LifeSigns     atomic.Uint64 // times the node said something, or ended a stream after its client
+	Resets        atomic.Uint64             // established, then cut by the node
+	Retries       atomic.Uint64             // clients that went elsewhere because this node did not answer
+	Displaced     atomic.Uint64             // clients cut off because the node went down
+	LifeSigns     [Transports]atomic.Uint64 // times the node said something, or ended a stream after its client
 	Connect       [ConnectBuckets]atomic.Uint64
 	Requests      atomic.Uint64                 // sent to the node over HTTP
 	Responses     [StatusClasses]atomic.Uint64  // of the node
 	Answer        [ConnectBuckets]atomic.Uint64 // times from a request to the head of its response
-	_             [cacheLine - 24]byte
+	_             [cacheLine - 40]byte
 }
 
 // ConnectBuckets is the number of buckets of the histograms of times: bucket i counts those of at least 2^(i-1) and less than 2^i µs; bucket 0 those

@@ -63,12 +63,12 @@ func (s *Sources) stickyNode(id SlotID, word uint64) int {
 	return node
 }
 
-// rendezvous is the Up node with the highest hash with the bucket (highest
+// rendezvous is the node that lives with the highest hash with the bucket (highest
 // random weight): losing a node moves only that node's buckets.
 func (s *Sources) rendezvous(id SlotID) int {
 	best, node := uint64(0), NoNode
 	for i := range s.board.nodes {
-		if State(s.board.nodes[i].State.Load()) != Up {
+		if !s.board.nodes[i].takesClients() {
 			continue
 		}
 		if h := s.hasher.hash(uint64(id)<<32 | uint64(i)); node == NoNode || h > best {
@@ -76,4 +76,14 @@ func (s *Sources) rendezvous(id SlotID) int {
 		}
 	}
 	return node
+}
+
+// takesClients reports whether any port of the node is Up.
+func (n *Node) takesClients() bool {
+	for t := range n.Ports {
+		if State(n.Ports[t].State.Load()) == Up {
+			return true
+		}
+	}
+	return false
 }

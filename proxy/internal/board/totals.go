@@ -6,22 +6,61 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 )
 
-// SetNodeState moves node slot i to state s as of at, a result of time.Now, and tells the workers by
-// Global.Epoch. A move to Down or Absent also moves the node's Generation, after
-// the state: a worker that sees the new generation never picks the node as Up.
-// For the master; saying what already holds changes nothing.
-func (b *Board) SetNodeState(i int, s State, at time.Time) {
+// SetState moves one transport of node slot i to state s as of at, a result of time.Now, and tells the
+// workers by Global.Epoch. A move to Down or Absent also moves the port's Generation, after the state: a
+// worker that sees the new generation never picks the port as Up. The node's own Generation moves when
+// nothing of it is left. For the master; saying what already holds changes nothing.
+func (b *Board) SetState(i int, t Transport, s State, at time.Time) {
 	n := b.Node(i)
-	if State(n.State.Load()) == s {
+	p := &n.Ports[t]
+	if State(p.State.Load()) == s {
 		return
 	}
-	n.State.Store(uint32(s))
+	lived := n.alive()
+	p.State.Store(uint32(s))
 	if s == Down || s == Absent {
-		n.Generation.Add(1)
+		p.Generation.Add(1)
+		if lived && !n.alive() {
+			n.Generation.Add(1)
+		}
 	}
-	n.SinceNs.Store(mono.At(at))
-	n.StateChanges.Add(1)
+	p.SinceNs.Store(mono.At(at))
+	p.StateChanges.Add(1)
 	b.global.Epoch.Add(1)
+}
+
+// alive reports whether any port of the node is neither Down nor Absent.
+func (n *Node) alive() bool {
+	for t := range n.Ports {
+		if s := State(n.Ports[t].State.Load()); s != Down && s != Absent {
+			return true
+		}
+	}
+	return false
+}
+
+// SetNodeState moves all transports of node slot i, as SetState does each.
+func (b *Board) SetNodeState(i int, s State, at time.Time) {
+	for t := range Transport(Transports) {
+		b.SetState(i, t, s, at)
+	}
+}
+
+// TakeNode gives out a free node slot; ok is false when there is none. For the master.
+func (b *Board) TakeNode() (slot int, ok bool) {
+	for i := range b.nodes {
+		if b.nodes[i].Taken.CompareAndSwap(0, 1) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// FreeNode takes node slot i back. For the master.
+func (b *Board) FreeNode(i int, at time.Time) {
+	b.SetNodeState(i, Absent, at)
+	b.nodes[i].Generation.Add(1)
+	b.nodes[i].Taken.Store(0)
 }
 
 // ClearWorker forgets what worker w held: its gauges and the live connections
@@ -80,7 +119,7 @@ type FlowTotals struct {
 	BytesIn, BytesOut, Messages uint64
 	ConnectErrors, Resets       uint64
 	Retries, Displaced          uint64
-	LifeSigns                   uint64
+	LifeSigns                   [Transports]uint64
 	Connect                     [ConnectBuckets]uint64
 	Requests                    uint64
 	Responses                   [StatusClasses]uint64
@@ -102,7 +141,9 @@ func (b *Board) NodeTotals(i int) FlowTotals {
 		t.Resets += f.Resets.Load()
 		t.Retries += f.Retries.Load()
 		t.Displaced += f.Displaced.Load()
-		t.LifeSigns += f.LifeSigns.Load()
+		for k := range f.LifeSigns {
+			t.LifeSigns[k] += f.LifeSigns[k].Load()
+		}
 		for k := range f.Connect {
 			t.Connect[k] += f.Connect[k].Load()
 			t.Answer[k] += f.Answer[k].Load()

@@ -7,9 +7,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 )
 
-func TestSetNodeState(t *testing.T) {
+func TestSetState(t *testing.T) {
 	b := newBoard(t, Layout{Workers: 1, Sources: 64})
-	n := b.Node(5)
+	p := &b.Node(5).Ports[HTTP]
 	at := time.Now()
 	for i, step := range []struct {
 		to         State
@@ -19,17 +19,60 @@ func TestSetNodeState(t *testing.T) {
 		{Absent, 0, 0}, {Down, 1, 1}, {Up, 1, 2}, {Up, 1, 2}, {Draining, 1, 3},
 		{Maintenance, 1, 4}, {Down, 2, 5}, {Down, 2, 5}, {Up, 2, 6}, {Absent, 3, 7},
 	} {
-		b.SetNodeState(5, step.to, at.Add(time.Duration(i)))
-		if State(n.State.Load()) != step.to || n.Generation.Load() != step.generation || n.StateChanges.Load() != uint64(step.changes) {
+		b.SetState(5, HTTP, step.to, at.Add(time.Duration(i)))
+		if State(p.State.Load()) != step.to || p.Generation.Load() != step.generation || p.StateChanges.Load() != uint64(step.changes) {
 			t.Fatalf("step %d to %v: state %v, generation %d, changes %d", i, step.to,
-				State(n.State.Load()), n.Generation.Load(), n.StateChanges.Load())
+				State(p.State.Load()), p.Generation.Load(), p.StateChanges.Load())
 		}
 		if b.Global().Epoch.Load() != step.changes {
 			t.Fatalf("step %d: epoch %d, want %d", i, b.Global().Epoch.Load(), step.changes)
 		}
 	}
-	if got, want := n.SinceNs.Load(), mono.At(at)+9; got != want {
+	if got, want := p.SinceNs.Load(), mono.At(at)+9; got != want {
 		t.Fatalf("since %d, want %d", got, want)
+	}
+	if s := State(b.Node(5).Ports[TCP].State.Load()); s != Absent {
+		t.Errorf("the other port is %v", s)
+	}
+}
+
+// The sources of a node stay bound to it for as long as any of its ports lives.
+func TestGenerationOfNode(t *testing.T) {
+	b := newBoard(t, Layout{Workers: 1, Sources: 64})
+	n, now := b.Node(0), time.Now()
+	for i, step := range []struct {
+		port       Transport
+		to         State
+		generation uint32
+	}{
+		{TCP, Down, 0}, {HTTP, Down, 0}, {TCP, Up, 0}, {HTTP, Up, 0}, {HTTP, Down, 0}, {TCP, Draining, 0},
+		{TCP, Down, 1}, {HTTP, Up, 1}, {HTTP, Absent, 2},
+	} {
+		b.SetState(0, step.port, step.to, now)
+		if got := n.Generation.Load(); got != step.generation {
+			t.Fatalf("step %d: generation %d, want %d", i, got, step.generation)
+		}
+	}
+}
+
+func TestNodeSlots(t *testing.T) {
+	b := newBoard(t, Layout{Workers: 1, Sources: 64})
+	for want := range MaxNodes {
+		if slot, ok := b.TakeNode(); !ok || slot != want {
+			t.Fatalf("slot %d, %t, want %d", slot, ok, want)
+		}
+	}
+	if slot, ok := b.TakeNode(); ok {
+		t.Fatalf("slot %d of a full board", slot)
+	}
+	b.SetNodeState(7, Up, time.Now())
+	before := b.Node(7).Generation.Load()
+	b.FreeNode(7, time.Now())
+	if s := State(b.Node(7).Ports[SSE].State.Load()); s != Absent || b.Node(7).Generation.Load() == before {
+		t.Errorf("a port of a free slot is %v, generation %d", s, b.Node(7).Generation.Load())
+	}
+	if slot, ok := b.TakeNode(); !ok || slot != 7 {
+		t.Errorf("slot %d, %t after one was freed", slot, ok)
 	}
 }
 
