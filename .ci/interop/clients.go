@@ -40,7 +40,7 @@ func program(argv ...string) func(context.Context, plan) (map[string]string, err
 		if err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(len(p.Steps))*25*time.Second+2**silent)
+		ctx, cancel := context.WithTimeout(ctx, 4*time.Minute+2**silent)
 		defer cancel()
 		out, err := output(ctx, append(slices.Clone(argv), string(data))...)
 		outcomes := map[string]string{}
@@ -105,7 +105,7 @@ func inspector(ctx context.Context, p plan) (map[string]string, error) {
 
 // inspect runs the inspector and decodes what it prints.
 func inspect(ctx context.Context, p plan, into any, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, 25*time.Second+*silent)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute+*silent)
 	defer cancel()
 	argv := []string{"node_modules/.bin/mcp-inspector", "--cli", p.URL, "--transport", p.Transport}
 	out, err := output(ctx, append(argv, args...)...)

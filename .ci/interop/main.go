@@ -104,5 +104,8 @@ func (p *part) try(ctx context.Context) error {
 	}
 	all.Wait()
 	fmt.Printf("%-22s healthy after %.1f s, tried in %.1f s\n", p.server.name, healthy.Seconds(), (time.Since(begin) - healthy).Seconds())
+	if p.unexplained() > 0 {
+		fmt.Printf("%s", s.logs())
+	}
 	return ctx.Err()
 }

@@ -62,14 +62,9 @@ func up(ctx context.Context, server server) (*system, error) {
 	}
 	for _, command := range [][]string{{"up"}, {"health", "--wait", "--timeout", "30s"}} {
 		if out, err := s.run(ctx, command...); err != nil {
-			logs, _ := filepath.Glob(filepath.Join(stateDir, "logs", "*.log")) // the pattern is right
-			for _, log := range logs {
-				if content, err := os.ReadFile(log); err == nil {
-					out = fmt.Appendf(out, "%s: %.500s\n", filepath.Base(log), content)
-				}
-			}
+			logs := s.logs()
 			s.down()
-			return nil, fmt.Errorf("erlmcp %v: %w\n%s", command, err, out)
+			return nil, fmt.Errorf("erlmcp %v: %w\n%s%s", command, err, out, logs)
 		}
 	}
 	return s, nil
@@ -86,6 +81,21 @@ func (s *system) run(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, *erlmcp, append(args, s.args...)...)
 	cmd.Dir, cmd.Env = *dir, s.env
 	return cmd.CombinedOutput()
+}
+
+// logs is the end of what nodes and balancer have said.
+func (s *system) logs() (all []byte) {
+	for _, pattern := range []string{"*.log", "logs/*.log"} {
+		files, _ := filepath.Glob(filepath.Join(s.stateDir, pattern)) // the pattern is right
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				content = []byte(err.Error())
+			}
+			all = fmt.Appendf(all, "%s: %s\n", filepath.Base(file), content[max(0, len(content)-2000):])
+		}
+	}
+	return all
 }
 
 // down stops everything, also after an interrupt.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -53,6 +54,8 @@ type cell struct {
 	explanation       string // why it is not
 }
 
+func (c cell) unexplained() bool { return c.offered && !c.right && c.explanation == "" }
+
 func (r *row) cell(name string) cell {
 	straight, ok := r.outcomes[0][name]
 	through, okThrough := r.outcomes[1][name]
@@ -84,11 +87,12 @@ func (r *row) failed(name string) bool {
 // print prints a line for each server and client, and below the table what is not the same or, of all, what was seen.
 func (t *table) print(w io.Writer, all bool) {
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(tab, "\nserver\tclient\t%s\n", strings.Join(stepNames, "\t"))
+	names := slices.DeleteFunc(slices.Clone(stepNames), func(name string) bool { return !chosen(*onlyDo, name) })
+	fmt.Fprintf(tab, "\nserver\tclient\t%s\n", strings.Join(names, "\t"))
 	var notes []string
 	for _, r := range t.rows() {
 		fmt.Fprintf(tab, "%s\t%s", r.server.name, r.client.name)
-		for _, name := range stepNames {
+		for _, name := range names {
 			c := r.cell(name)
 			mark := "-"
 			if c.offered {
@@ -117,7 +121,7 @@ func (t *table) print(w io.Writer, all bool) {
 				fmt.Fprintf(w, "%s, %s, %s: %v\n", r.server.name, r.client.name, ways[way], err)
 			}
 		}
-		for _, name := range stepNames {
+		for _, name := range names {
 			if c := r.cell(name); all && c.offered {
 				fmt.Fprintf(w, "%s, %s, %s: %.80q | %.80q\n", r.server.name, r.client.name, name, c.straight, c.through)
 			}
@@ -126,9 +130,16 @@ func (t *table) print(w io.Writer, all bool) {
 }
 
 func (t *table) unexplained() (n int) {
-	for _, r := range t.rows() {
+	for _, part := range t.parts {
+		n += part.unexplained()
+	}
+	return n
+}
+
+func (p *part) unexplained() (n int) {
+	for _, r := range p.rows {
 		for _, name := range stepNames {
-			if c := r.cell(name); c.offered && !c.right && c.explanation == "" {
+			if r.cell(name).unexplained() {
 				n++
 			}
 		}

@@ -23,7 +23,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 type plan struct {
 	URL       string
@@ -244,7 +244,7 @@ var steps = map[string]func(context.Context, *session, step) (string, error){
 			return "cancelled", nil
 		}
 		witness := plainStep(step.Witness)
-		for range 100 {
+		for range 400 {
 			seen, err := s.call(ctx, witness, key)
 			if err != nil {
 				return "", err

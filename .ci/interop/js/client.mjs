@@ -16,7 +16,7 @@ import { sleep } from "./sleep.mjs";
 
 setGlobalDispatcher(new Agent({ headersTimeout: 0, bodyTimeout: 0 })); // else fetch gives up by itself after 300 s of silence
 const plan = JSON.parse(process.argv[2]);
-const patience = 20_000;
+const patience = 60_000; // milliseconds
 
 // Wire is what the client's requests go through. It knows when the stream for the server's own messages is open,
 // and can cut the stream of an answer after its first event.
@@ -118,7 +118,7 @@ const steps = {
       (e) => abort.signal.aborted || Promise.reject(e),
     );
     if (!step.witness) return "cancelled";
-    for (let i = 0; i < 100; i++) {
+    for (let i = 0; i < 400; i++) {
       if ((await call({ tool: step.witness, arguments: { key } })) === "true") return "cancelled, seen by the server";
       await sleep(50);
     }
