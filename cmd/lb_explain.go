@@ -26,6 +26,8 @@ with the rates that bind its requests and its calls of single tools.
 With --session or --cookie, show which node the Mcp-Session-Id or the SERVERID cookie of a client names,
 and what would become of a request with it.
 
+Of a proxy in front it shows whether it is trusted: ask about the clients that it names then.
+
 It changes nothing.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("session") || cmd.Flags().Changed("cookie") {
@@ -69,6 +71,12 @@ func (a *app) printExplanation(e *proxy.Explanation) error {
 		row("verdict", "%s (%s)", a.stdout.Paint(term.Red, "refused"), e.Reason)
 	}
 	row("because", "%s", e.Why)
+	if e.TrustedProxy {
+		row("proxy", "trusted: its HTTP requests count for the clients that it names (lb.trusted_proxies)")
+	}
+	if e.ProxyProtocol {
+		row("proxy", "its connections count for the clients that it names by PROXY protocol (lb.proxy_protocol.accept_from)")
+	}
 	row("exempt", "%s", yesNo(e.Exempt))
 	row("banned", "%s, %d violations", yesNo(!e.BannedUntil.IsZero()), e.Violations)
 	row("connections", "%d held, %s", e.Connections, rateText(e.Connection))

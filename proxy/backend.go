@@ -3,12 +3,15 @@ package proxy
 import (
 	"errors"
 	"hash/fnv"
+	"net"
 	"net/netip"
 	"runtime"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -32,6 +35,7 @@ type port struct {
 	backend    *backend
 	transport  board.Transport
 	address    netip.AddrPort // the zero AddrPort is not served
+	host       string         // what the node gets as Host there; "" is what the client said
 	cell       *board.Port
 	generation uint32    // of the cell, as last seen
 	exchanges  *exchange // with it, linked by next and prev
@@ -85,6 +89,20 @@ func (b *backend) is(n NodeSlot) bool {
 		}
 	}
 	return true
+}
+
+// call has each port called by what Spec.HTTP.Host makes of it.
+func (b *backend) call(setting string, n topology.Node) {
+	for t, number := range portsOf(n) {
+		switch setting {
+		case HostClient:
+			b.ports[t].host = ""
+		case HostNode:
+			b.ports[t].host = net.JoinHostPort(n.Host, strconv.Itoa(int(number)))
+		default:
+			b.ports[t].host = setting
+		}
+	}
 }
 
 // line is the port for newline-delimited JSON-RPC.

@@ -24,7 +24,7 @@ func TestHTTPCheckPort(t *testing.T) {
 	spec := Default()
 	spec.Checks.Kind = "http"
 	m := &member{
-		node:    topology.Node{Name: "one", Host: "127.0.0.1", TCP: 1, HTTP: int(at.Port())},
+		node: topology.Node{Name: "one", Host: "127.0.0.1", TCP: 1, HTTP: int(at.Port())},
 		addr: netip.MustParseAddr("127.0.0.1"),
 	}
 	for _, over := range []board.Transport{board.TCP, board.HTTP} {

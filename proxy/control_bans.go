@@ -56,6 +56,9 @@ func (m *master) ban(source netip.Prefix, long time.Duration) (BanStatus, error)
 	if contains(prefixes(spec.Limits.Exempt), source.Addr()) {
 		return BanStatus{}, refusal("exempt", "%s is exempt from bans (lb.limits.exempt)", sourceText(source))
 	}
+	if contains(prefixes(spec.TrustedProxies), source.Addr()) {
+		return BanStatus{}, refusal("exempt", "%s is exempt from bans (lb.trusted_proxies)", sourceText(source))
+	}
 	now := mono.Now()
 	sources := m.board.Sources()
 	id := sources.Find(source.Addr(), now)

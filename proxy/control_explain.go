@@ -22,6 +22,11 @@ type Explanation struct {
 	Nodes []string `json:"nodes"`
 	Why   string   `json:"why"`
 
+	// TrustedProxy says that an HTTP request of the address counts for the client that it names, and
+	// ProxyProtocol that so does a connection.
+	TrustedProxy  bool `json:"trusted_proxy"`
+	ProxyProtocol bool `json:"proxy_protocol"`
+
 	Exempt      bool         `json:"exempt"` // from limits and bans
 	BannedUntil time.Time    `json:"banned_until,omitzero"`
 	Violations  int          `json:"violations"`
@@ -55,13 +60,15 @@ func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
 	spec := m.now.Load().spec
 	limits := newLimits(&spec)
 	e := Explanation{
-		Source:     sourceText(source),
-		Nodes:      []string{},
-		Exempt:     contains(limits.exempt, addr),
-		Connection: RateState{PerSecond: spec.Limits.ConnectionsPerSecond},
-		Message:    RateState{PerSecond: spec.Limits.MessagesPerSecond},
-		Choices:    choices(m.members.stats()),
-		Listener:   fileTCP,
+		Source:        sourceText(source),
+		Nodes:         []string{},
+		Exempt:        contains(limits.exempt, addr),
+		TrustedProxy:  contains(limits.proxies, addr),
+		ProxyProtocol: contains(limits.trusted, addr),
+		Connection:    RateState{PerSecond: spec.Limits.ConnectionsPerSecond},
+		Message:       RateState{PerSecond: spec.Limits.MessagesPerSecond},
+		Choices:       choices(m.members.stats()),
+		Listener:      fileTCP,
 	}
 	listen := spec.Listening()
 	bound, sources := board.NoNode, m.board.Sources()

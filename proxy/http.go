@@ -26,6 +26,7 @@ import (
 type frontend struct {
 	request  http1.Request  // the head being read
 	response http1.Response // likewise
+	belief   belief         // of the request
 	routes   []route
 	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
 	clients  *httpClient    // all of them, linked by next and prev
@@ -68,23 +69,20 @@ type httpClient struct {
 	x     *exchange // nil between two requests
 
 	next, prev *httpClient
-	addr       netip.Addr
-	due        int64         // when patience ends, 0 = never
-	armed      int64         // when the timer fires: at due or before
-	wait       time.Duration // unwelcome: for how long to stay away
-	source     board.SlotID
-	left       uint32 // bytes of input in hand, not consumed
-	discard    uint32 // how many of them are of a request that is done with
-	seen       uint32 // how much of a head was looked at in vain
-	served     uint32 // requests
-	state      clientState
-	reason     uint8 // unwelcome: a board.Reason
-	exempt     bool  // from limits
-	held       bool  // counted on the board
-	lingers    bool  // counted in worker.lingering
-	ended      bool  // its stream has ended
-	secure     bool  // came over TLS
-	owed       bool  // has not taken all of its last answer, and is not idle
+	origin
+	due     int64         // when patience ends, 0 = never
+	armed   int64         // when the timer fires: at due or before
+	wait    time.Duration // unwelcome: for how long to stay away
+	left    uint32        // bytes of input in hand, not consumed
+	discard uint32        // how many of them are of a request that is done with
+	seen    uint32        // how much of a head was looked at in vain
+	served  uint32        // requests
+	state   clientState
+	reason  uint8 // unwelcome: a board.Reason
+	held    bool  // counted on the board
+	lingers bool  // counted in worker.lingering
+	ended   bool  // its stream has ended
+	owed    bool  // has not taken all of its last answer, and is not idle
 }
 
 type clientState uint8
@@ -345,7 +343,8 @@ func (c *httpClient) read(p []byte) (consumed int) {
 func (c *httpClient) greeted(p []byte) (consumed int) {
 	h, n, err := parseProxyHeader(p)
 	if err != nil {
-		c.w.log.Warn("PROXY header", "err", err)
+		peer, _ := c.conn.RemoteAddr()
+		c.w.complain("PROXY header", "peer", peer, "err", err)
 		c.conn.Close()
 		return len(p)
 	}

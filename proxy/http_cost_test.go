@@ -77,9 +77,16 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		{"stateless", strings.Replace(call("2026-07-28", "=?base64?c2VhcmNo?="), "\r\n\r\n", "\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n", 1), "\"params\":{}}", reply + "Content-Length: 2\r\n\r\nhi"},
 		{"zipped", "GET /mcp HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2000\r\n\r\n" + strings.Repeat("0123456789", 200)},
 		{"varies", "GET /mcp HTTP/1.1\r\nHost: h\r\nIf-None-Match: W/\"1\"\r\n\r\n", "\r\n\r\n", reply + "Vary: Origin\r\nETag: \"2\"\r\nContent-Length: 2000\r\n\r\n" + strings.Repeat("0123456789", 200)},
+		{"relayed", "GET /mcp HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: unknown, 2001:db8::7\r\nX-Forwarded-For: 127.0.0.1:80\r\nX-Forwarded-Proto: https\r\nForwarded: for=x\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2\r\n\r\nhi"},
+		{"relayed by RFC 7239", "GET /mcp HTTP/1.1\r\nHost: h\r\nForwarded: for=192.0.2.7;proto=https, for=\"[::1]:80\"\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2\r\n\r\nhi"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{startEcho(t, test.end, test.response).address()}, limitedTool)
+			b := startWorker(t, []string{startEcho(t, test.end, test.response).address()}, func(s *Spec) {
+				limitedTool(s)
+				if strings.HasPrefix(test.name, "relayed") {
+					s.TrustedProxies = []string{"127.0.0.1", "::1"}
+				}
+			})
 			var session []byte
 			b.on(func() { session = b.http.ring.AppendSession(nil, []byte("0123456789abcdef"), 0) })
 			turn := turns(t, b, strings.Replace(test.request, "SESSION", string(session), 1))

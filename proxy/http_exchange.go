@@ -14,6 +14,7 @@ import (
 // exchange is one request and its response. It counts as a connection of its backend while it has a
 // node.
 type exchange struct {
+	origin
 	client     *httpClient
 	node       *httpNode // nil until one is chosen, after it failed, and for a request that was refused
 	backend    *backend  // likewise
@@ -55,6 +56,8 @@ type exchange struct {
 	listens    bool // for what may never come
 	session    bool // has the tag of a session
 	endpoint   bool // has the tag of a legacy event stream
+	relayed    bool // by a trusted proxy
+	entered    bool // counted as a connection of its source
 	admitted   bool // by the limits
 	resized    bool // the body is in chunks
 	batches    bool // the body may be a batch
@@ -157,6 +160,7 @@ func (x *exchange) end() {
 func (x *exchange) free() {
 	c := x.client
 	c.x = nil
+	x.exit()
 	c.w.access.end(c.w, x.access, c.frontend())
 	c.discard += x.kept
 	if x.zip != nil {

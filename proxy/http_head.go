@@ -46,15 +46,18 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 		dst = append(append(dst, '?'), r.Query...)
 	}
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	if r.Host != nil {
+	switch host := x.port.host; {
+	case host != "":
+		dst = append(dst, host...)
+	case r.Host != nil:
 		dst = append(dst, r.Host...)
-	} else { // HTTP/1.0
+	default: // HTTP/1.0
 		dst = x.port.address.AppendTo(dst)
 	}
 	dst = append(dst, "\r\n"...)
 	for i := range r.Fields {
 		f := &r.Fields[i]
-		if r.Hop(i) {
+		if r.Hop(i) || r.Stamp(i) || r.Claim(i) && !x.relayed {
 			continue
 		}
 		switch len(f.Name) {
@@ -72,14 +75,6 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 				dst = appendField(dst, f.Name, untagged(f.Value))
 				continue
 			}
-		case len("x-forwarded-host"):
-			if same(f.Name, "x-forwarded-host") {
-				continue
-			}
-		case len("x-forwarded-proto"):
-			if same(f.Name, "x-forwarded-proto") {
-				continue
-			}
 		}
 		dst = appendField(dst, f.Name, f.Value)
 	}
@@ -89,19 +84,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 	if x.upgrade {
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	}
-	dst = append(dst, "X-Forwarded-For: "...)
-	dst = c.addr.AppendTo(dst)
-	dst = append(dst, "\r\nX-Forwarded-Proto: http"...)
-	if c.secure {
-		dst = append(dst, 's')
-	}
-	dst = append(dst, "\r\n"...)
-	if r.Host != nil {
-		dst = append(dst, "X-Forwarded-Host: "...)
-		dst = append(dst, r.Host...)
-		dst = append(dst, "\r\n"...)
-	}
-	return append(dst, "\r\n"...)
+	return append(x.appendOrigin(dst, r), "\r\n"...)
 }
 
 // appendResponse appends the head of r as the client gets it.
@@ -134,7 +117,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		dst = append(dst, "Set-Cookie: "+cookieName+"="...)
 		dst = w.http.ring.AppendCookie(dst, x.backend.slot)
 		dst = append(dst, "; Path=/; HttpOnly; SameSite=Lax"...)
-		if x.client.secure {
+		if x.secure {
 			dst = append(dst, "; Secure"...)
 		}
 		dst = append(dst, "\r\n"...)

@@ -27,10 +27,9 @@ func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Rea
 	if len(list) == 0 {
 		return nil, noCandidate(full)
 	}
-	c := x.client
-	hash := hashAddr(c.addr)
+	hash := hashAddr(x.addr)
 	if x.kind != plainHTTP && !x.stateless && w.spec.Sticky.TCP == StickySource {
-		return w.bySource(list, c.source, hash), 0
+		return w.bySource(list, x.source, hash), 0
 	}
 	return w.backends[w.picker.pick(list, hash)], 0
 }

@@ -59,7 +59,8 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 	if x == nil {
 		x = w.takeExchange(c)
 		x.classify(r)
-		x.access = w.access.beginHTTP(w, c.addr, r)
+		x.identify(r)
+		x.access = w.access.beginHTTP(w, x.addr, r)
 		c.served++
 		w.cell.Requests.Add(1)
 	}
@@ -102,7 +103,7 @@ func (x *exchange) classify(r *http1.Request) {
 // examine decides whether a request may be forwarded, once. Over the message rate it may have to
 // wait, as far as the client's state then says.
 func (x *exchange) examine(r *http1.Request) denial {
-	c, w := x.client, x.client.w
+	w := x.client.w
 	if x.admitted {
 		return denial{}
 	}
@@ -112,17 +113,22 @@ func (x *exchange) examine(r *http1.Request) denial {
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
 		return w.tooLarge()
 	}
-	if !c.exempt {
-		now, sources := w.loop.Now(), w.board.Sources()
-		if until := sources.BannedUntil(c.source); until > now {
+	now, sources := w.loop.Now(), w.board.Sources()
+	if !x.exempt {
+		if until := sources.BannedUntil(x.source); until > now {
 			return denialOf(board.ReasonBan, time.Duration(until-now))
 		}
+	}
+	if no := x.enter(); !no.none() {
+		return no
+	}
+	if !x.exempt {
 		if limit := w.limits.message; !limit.unlimited() {
-			if ok, wait := board.Charge(sources.MessageRate(c.source), now, limit.interval, limit.burst, 1); !ok {
+			if ok, wait := board.Charge(sources.MessageRate(x.source), now, limit.interval, limit.burst, 1); !ok {
 				return x.overRate(wait)
 			}
 		}
-		if wait, over := c.toolOver(x, r, now); over {
+		if wait, over := x.toolOver(r, now); over {
 			return x.overToolRate(wait)
 		}
 	}
@@ -142,7 +148,7 @@ func (x *exchange) overRate(wait time.Duration) denial {
 		return denial{}
 	}
 	w.cell.Rejects.Add(1)
-	w.limits.violation(w.board.Sources(), c.source, w.loop.Now())
+	w.limits.violation(w.board.Sources(), x.source, w.loop.Now())
 	return denialOf(board.ReasonMessageRate, wait)
 }
 
@@ -266,11 +272,11 @@ func (x *exchange) countBatch() {
 	if more <= 0 || x.node == nil {
 		return
 	}
-	c, w := x.client, x.client.w
+	w := x.client.w
 	w.cell.Messages.Add(uint64(more))
 	x.backend.flow.Messages.Add(uint64(more))
-	if limit := w.limits.message; !c.exempt && !limit.unlimited() {
-		board.ChargeAnyway(w.board.Sources().MessageRate(c.source), w.loop.Now(), limit.interval, limit.burst, int64(more))
+	if limit := w.limits.message; !x.exempt && !limit.unlimited() {
+		board.ChargeAnyway(w.board.Sources().MessageRate(x.source), w.loop.Now(), limit.interval, limit.burst, int64(more))
 	}
 }
 

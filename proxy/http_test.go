@@ -126,35 +126,35 @@ func TestRequestAsTheNodeGetsIt(t *testing.T) {
 		}
 	})
 	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Sticky.HTTP = StickyNone })
-	const forwarded = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+	const forwarded, address = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n", "X-Real-IP: 127.0.0.1\r\n\r\n"
 	for _, test := range []struct{ name, sent, want string }{
 		{
 			"plain", "GET /mcp?a=b HTTP/1.1\r\nHost: mcp.example:8080\r\nAccept: */*\r\nX-Custom:   spaced  \r\n\r\n",
-			"GET /mcp?a=b HTTP/1.1\r\nHost: mcp.example:8080\r\nAccept: */*\r\nX-Custom: spaced\r\n" + forwarded + "X-Forwarded-Host: mcp.example:8080\r\n\r\n",
+			"GET /mcp?a=b HTTP/1.1\r\nHost: mcp.example:8080\r\nAccept: */*\r\nX-Custom: spaced\r\n" + forwarded + "X-Forwarded-Host: mcp.example:8080\r\n" + address,
 		},
 		{
 			"hop by hop", "GET / HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, X-Secret\r\nX-Secret: s\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Connection: x\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 		{
 			"forged origin", "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Forwarded-For: 10.9.8.7\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 10.9.8.7\r\n" + forwarded + "X-Forwarded-Host: h\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 		{
 			"absolute", "GET http://other.example/x HTTP/1.1\r\nHost: h\r\n\r\n",
-			"GET /x HTTP/1.1\r\nHost: other.example\r\n" + forwarded + "X-Forwarded-Host: other.example\r\n\r\n",
+			"GET /x HTTP/1.1\r\nHost: other.example\r\n" + forwarded + "X-Forwarded-Host: other.example\r\n" + address,
 		},
 		{
 			"h2c", "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n\r\n",
+			"GET / HTTP/1.1\r\nHost: h\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 		{
 			"old", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-			"GET / HTTP/1.1\r\nHost: " + n.address() + "\r\n" + forwarded + "\r\n",
+			"GET / HTTP/1.1\r\nHost: " + n.address() + "\r\n" + forwarded + address,
 		},
 		{
 			"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n0\r\nX-T: 1\r\n\r\n",
-			"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n" + forwarded + "X-Forwarded-Host: h\r\n\r\n",
+			"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n" + forwarded + "X-Forwarded-Host: h\r\n" + address,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -347,7 +347,9 @@ func TestAbortReachesTheNode(t *testing.T) {
 		t.Fatal("the node does not learn that its client has gone")
 	}
 	b.eventually("nobody to await an answer", func() (ok bool) {
-		b.on(func() { ok = b.backends[0].ports[board.HTTP].exchanges == nil && b.backends[0].ports[board.HTTP].askedAt == 0 })
+		b.on(func() {
+			ok = b.backends[0].ports[board.HTTP].exchanges == nil && b.backends[0].ports[board.HTTP].askedAt == 0
+		})
 		return ok
 	})
 }

@@ -114,7 +114,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	}
 	now := w.loop.Now()
 	limit := w.limits.message
-	limited := !c.exempt && !limit.unlimited()
+	limited := !x.exempt && !limit.unlimited()
 	messages := 0
 	var wait time.Duration
 	for consumed < len(p) && wait == 0 {
@@ -128,7 +128,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 		if end {
 			messages++
 			if limited {
-				wait = board.ChargeAnyway(w.board.Sources().MessageRate(c.source), now, limit.interval, limit.burst, 1)
+				wait = board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, 1)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -13,6 +14,7 @@ import (
 type limits struct {
 	exempt     []netip.Prefix
 	trusted    []netip.Prefix // whose PROXY header is believed
+	proxies    []netip.Prefix // of whom is believed, over HTTP, whose requests they pass on
 	connection rate
 	message    rate
 	tools      []toolLimit
@@ -38,8 +40,9 @@ func (r rate) unlimited() bool { return r.interval == 0 }
 
 func newLimits(s *Spec) limits {
 	return limits{
-		exempt:     prefixes(s.Limits.Exempt),
+		exempt:     prefixes(slices.Concat(s.Limits.Exempt, s.TrustedProxies)),
 		trusted:    prefixes(s.ProxyProtocol.AcceptFrom),
+		proxies:    prefixes(s.TrustedProxies),
 		connection: perSecond(s.Limits.ConnectionsPerSecond),
 		message:    perSecond(s.Limits.MessagesPerSecond),
 		tools:      newToolLimits(s.Limits.Tools),

@@ -36,8 +36,9 @@ const maxToolName = 256
 // era are believed: its nodes are obliged to refuse those that contradict the body, so that nobody can
 // name one tool and call another. A source that speaks an earlier revision is bound by the message
 // rate alone.
-func (c *httpClient) toolOver(x *exchange, r *http1.Request, now int64) (wait time.Duration, over bool) {
-	limits := c.w.limits.tools
+func (x *exchange) toolOver(r *http1.Request, now int64) (wait time.Duration, over bool) {
+	w := x.client.w
+	limits := w.limits.tools
 	if len(limits) == 0 || !x.stateless || string(r.Method) != "POST" || string(r.Get("mcp-method")) != mcp.MethodCallTool {
 		return 0, false
 	}
@@ -45,7 +46,7 @@ func (c *httpClient) toolOver(x *exchange, r *http1.Request, now int64) (wait ti
 	name := headerText(room[:], r.Get("mcp-name"))
 	for i := range limits {
 		if l := &limits[i]; string(name) == l.name {
-			ok, wait := board.Charge(c.w.board.ToolRate(c.addr, l.hash), now, l.rate.interval, l.rate.burst, 1)
+			ok, wait := board.Charge(w.board.ToolRate(x.addr, l.hash), now, l.rate.interval, l.rate.burst, 1)
 			return wait, !ok
 		}
 	}
@@ -75,8 +76,8 @@ func headerText(room, value []byte) []byte {
 // overToolRate rejects a call over the rate of its tool: other requests of the client need not wait
 // for it.
 func (x *exchange) overToolRate(wait time.Duration) denial {
-	c, w := x.client, x.client.w
+	w := x.client.w
 	w.cell.Rejects.Add(1)
-	w.limits.violation(w.board.Sources(), c.source, w.loop.Now())
+	w.limits.violation(w.board.Sources(), x.source, w.loop.Now())
 	return denial{reason: board.ReasonMessageRate, status: http.StatusTooManyRequests, text: "this tool is rate limited", wait: wait}
 }

@@ -1,14 +1,20 @@
 package proxy
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"strconv"
+	"strings"
 )
 
-// PROXY protocol version 2, in binary: how a balancer tells the next one, or a
-// node, whose connection it passes on. Source: HAProxy, doc/proxy-protocol.txt,
-// section 2.2.
+// The PROXY protocol: how a balancer tells the next one, or a node, whose connection it passes on.
+// Source: HAProxy, doc/proxy-protocol.txt. Version 1, section 2.1, is a line of text; version 2,
+// section 2.2, is binary:
+//
+//	PROXY TCP4 192.0.2.7 198.51.100.1 56324 443 CR LF
+//	PROXY UNKNOWN … CR LF
 //
 //	 0        12    13    14      16
 //	┌───────────┬─────┬─────┬───────┬───────────────────────────┬──────┐
@@ -21,9 +27,13 @@ const (
 	// maxProxyHeader bounds what a trusted peer may put in front; version 2
 	// would allow 64 KiB of TLVs.
 	maxProxyHeader = 4096
+
+	proxyLine    = "PROXY "
+	minProxyLine = len("PROXY UNKNOWN\r\n")
+	maxProxyLine = 107 // with its CR LF
 )
 
-var errProxyHeader = errors.New("malformed PROXY protocol header (version 2 is expected)")
+var errProxyHeader = errors.New("malformed PROXY protocol header, or none")
 
 // proxyHeader is what a PROXY header says. local is a connection of the peer's
 // own, a health check for example, which has no other address.
@@ -32,9 +42,69 @@ type proxyHeader struct {
 	source, destination netip.AddrPort
 }
 
-// parseProxyHeader reads a header at the start of p. n is its length, 0 while
-// it is incomplete.
+// parseProxyHeader reads a header of either version at the start of p. n is its
+// length, 0 while it is incomplete.
 func parseProxyHeader(p []byte) (h proxyHeader, n int, err error) {
+	if seen := min(len(p), len(proxyLine)); seen > 0 && string(p[:seen]) == proxyLine[:seen] {
+		return parseProxyLine(p)
+	}
+	return parseProxyBinary(p)
+}
+
+// parseProxyLine reads a header of version 1.
+func parseProxyLine(p []byte) (h proxyHeader, n int, err error) {
+	n = bytes.IndexByte(p[:min(len(p), maxProxyLine)], '\n') + 1
+	switch {
+	case n == 0 && len(p) < maxProxyLine:
+		return h, 0, nil
+	case n < minProxyLine || p[n-2] != '\r':
+		return h, 0, errProxyHeader
+	}
+	family, rest, _ := strings.Cut(string(p[len(proxyLine):n-2]), " ")
+	if family == "UNKNOWN" {
+		return proxyHeader{local: true}, n, nil // whatever follows means nothing
+	}
+	words := strings.Split(rest, " ")
+	if len(words) != 4 || family != "TCP4" && family != "TCP6" {
+		return h, 0, errProxyHeader
+	}
+	var errs [2]error
+	h.source, errs[0] = addressOfLine(family, words[0], words[2])
+	h.destination, errs[1] = addressOfLine(family, words[1], words[3])
+	if errs[0] != nil || errs[1] != nil {
+		return proxyHeader{}, 0, errProxyHeader
+	}
+	return h, n, nil
+}
+
+func addressOfLine(family, host, port string) (netip.AddrPort, error) {
+	addr, err := netip.ParseAddr(host)
+	if err != nil || addr.Zone() != "" || addr.Is4() != (family == "TCP4") {
+		return netip.AddrPort{}, errProxyHeader
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || len(port) > 1 && port[0] == '0' {
+		return netip.AddrPort{}, errProxyHeader
+	}
+	return netip.AddrPortFrom(addr.Unmap(), uint16(number)), nil
+}
+
+// proxyHeaderLeft is how many bytes of a header, of which p is the incomplete beginning, are still to
+// come at least.
+func proxyHeaderLeft(p []byte) int {
+	switch {
+	case len(p) < minProxyLine:
+		return minProxyLine - len(p) // the shortest of both versions
+	case p[0] == proxyLine[0]:
+		return 1
+	case len(p) < proxyPrefix:
+		return proxyPrefix - len(p)
+	}
+	return proxyPrefix + int(binary.BigEndian.Uint16(p[14:])) - len(p)
+}
+
+// parseProxyBinary reads a header of version 2.
+func parseProxyBinary(p []byte) (h proxyHeader, n int, err error) {
 	if seen := min(len(p), len(proxySignature)); string(p[:seen]) != proxySignature[:seen] {
 		return h, 0, errProxyHeader
 	}
@@ -75,7 +145,7 @@ func parseProxyHeader(p []byte) (h proxyHeader, n int, err error) {
 	return h, n, nil
 }
 
-// appendProxyHeader appends the header of a relayed connection. Addresses of
+// appendProxyHeader appends the header, of version 2, of a relayed connection. Addresses of
 // two families are both written as IPv6.
 func appendProxyHeader(dst []byte, source, destination netip.AddrPort) []byte {
 	s, d := source.Addr().Unmap(), destination.Addr().Unmap()

@@ -41,7 +41,10 @@ type Spec struct {
 	Balance Balance `yaml:"balance"`
 	Sticky  Sticky  `yaml:"sticky"`
 	HTTP    HTTP    `yaml:"http"`
-	Limits  Limits  `yaml:"limits"`
+	// TrustedProxies are addresses and prefixes of the proxies in front that are believed over HTTP where
+	// a request came from. No limit and no ban applies to themselves.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	Limits         Limits   `yaml:"limits"`
 	// SourceTable is how many client addresses are remembered, rounded up to a power of two.
 	SourceTable int `yaml:"source_table"`
 
@@ -124,7 +127,15 @@ type HTTP struct {
 	// SSEKeepalive is how long an event stream may be silent before its client gets a comment, so that
 	// nothing between them takes the connection for dead; 0 is never. Such a stream is not idle.
 	SSEKeepalive time.Duration `yaml:"sse_keepalive"`
+	// Host is what the nodes get as Host: HostClient, HostNode, or anything else as it is.
+	Host string `yaml:"host"`
 }
+
+// The values of HTTP.Host that are no names.
+const (
+	HostClient = "client" // what the client has asked for
+	HostNode   = "node"   // host and port of the node, as configured
+)
 
 // Route says where requests go whose path is Prefix or lies under it.
 type Route struct {
@@ -152,7 +163,7 @@ type Limits struct {
 	ConnectionsPerSecond int    `yaml:"connections_per_second"` // 0 is no limit
 	MessagesPerSecond    int    `yaml:"messages_per_second"`    // 0 is no limit
 	Action               Action `yaml:"action"`
-	MaxPerSource         int    `yaml:"max_per_source"` // connections at a time; 0 is no limit
+	MaxPerSource         int    `yaml:"max_per_source"` // connections, or requests through trusted proxies, at a time; 0 is no limit
 	Ban                  Ban    `yaml:"ban"`
 	// Tools bounds calls of single tools besides, over HTTP in the stateless era, at most 64 of them.
 	Tools []ToolLimit `yaml:"tools"`
@@ -212,10 +223,10 @@ type Timeouts struct {
 	Drain     time.Duration `yaml:"drain"` // for connections to end by themselves at stop; 0 waits for none
 }
 
-// ProxyProtocol carries the client's address across balancers (PROXY protocol version 2).
+// ProxyProtocol carries the client's address across balancers (PROXY protocol, versions 1 and 2).
 type ProxyProtocol struct {
 	AcceptFrom []string `yaml:"accept_from"` // addresses and prefixes of trusted peers
-	Send       bool     `yaml:"send"`        // to the nodes, over TCP
+	Send       bool     `yaml:"send"`        // to the nodes, over TCP, in version 2
 }
 
 // AccessLog is about finished requests and connections, one line of JSON each.
@@ -238,6 +249,7 @@ func Default() Spec {
 			Routes:            []Route{{Prefix: "/mcp/ws", To: RouteWebSocket}, {Prefix: "/mcp/sse", To: RouteSSE}},
 			KeepaliveRequests: 1000,
 			Gzip:              true,
+			Host:              HostClient,
 		},
 		Limits: Limits{
 			ConnectionsPerSecond: 100,

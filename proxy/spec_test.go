@@ -107,6 +107,9 @@ func TestValidate(t *testing.T) {
 		{"rise", func(s *Spec) { s.Checks.Rise = 101 }, `lb.checks.rise: must be from 1 to 100, is 101`},
 		{"source", func(s *Spec) { s.Source = "eth0" }, `lb.source: "eth0" is neither an address nor a prefix, nor "auto"`},
 		{"accept_from", func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"all"} }, `lb.proxy_protocol.accept_from[0]: "all" is neither an address nor a prefix`},
+		{"trusted_proxies", func(s *Spec) { s.TrustedProxies = []string{"10.0.0.1", "proxy"} }, `lb.trusted_proxies[1]: "proxy" is neither an address nor a prefix`},
+		{"host", func(s *Spec) { s.HTTP.Host = "a b" }, `lb.http.host: must be client, node or a host with an optional port (like mcp.example.org), is "a b"`},
+		{"no host", func(s *Spec) { s.HTTP.Host = "" }, `lb.http.host: must be client, node or a host with an optional port (like mcp.example.org), is ""`},
 		{"two at once", func(s *Spec) { s.Workers, s.Checks.Fall = -1, 0 }, "lb.workers: must be from 0 to 512, is -1\nlb.checks.fall: must be from 1 to 100, is 0"},
 	}
 	for _, test := range tests {
@@ -137,6 +140,9 @@ func TestValidateAccepts(t *testing.T) {
 		"prefixes": func(s *Spec) {
 			s.Limits.Exempt = []string{"10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "::ffff:10.0.0.0/104"}
 		},
+		"hosts":   func(s *Spec) { s.HTTP.Host = "[2001:db8::1]:8080" },
+		"host":    func(s *Spec) { s.HTTP.Host = "mcp.example.org" },
+		"node":    func(s *Spec) { s.HTTP.Host = HostNode },
 		"source":  func(s *Spec) { s.Source = "127.2.0.0/16" },
 		"at once": func(s *Spec) { s.SlowStart, s.Timeouts.Drain = 0, 0 },
 	} {
@@ -191,6 +197,7 @@ func TestSpecSurvivesEncoding(t *testing.T) {
 	want.Limits.Tools = []ToolLimit{{"search", 5}}
 	want.Admin.Hosts = []string{"lb.example.org"}
 	want.ProxyProtocol.AcceptFrom = []string{"10.0.0.0/8"}
+	want.TrustedProxies = []string{"10.0.0.1"}
 	for name, codec := range map[string]struct {
 		encode func(any) ([]byte, error)
 		decode func([]byte, any) error

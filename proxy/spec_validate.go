@@ -13,6 +13,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // Bounds of what a Spec may ask for.
@@ -128,6 +129,9 @@ func (s *Spec) validateHTTP(p *problems) {
 	if s.HTTP.SSEKeepalive != 0 {
 		between(p, "http.sse_keepalive", s.HTTP.SSEKeepalive, time.Second, maxDuration)
 	}
+	if host := s.HTTP.Host; !http1.IsAuthority([]byte(host)) {
+		p.add("http.host", "must be %s, %s or a host with an optional port (like mcp.example.org), is %q", HostClient, HostNode, host)
+	}
 	if n := len(s.HTTP.Routes); n > maxRoutes {
 		p.add("http.routes", "must be at most %d, are %d", maxRoutes, n)
 	}
@@ -171,6 +175,7 @@ func (s *Spec) validateLimits(p *problems) {
 		between(p, field+".per_second", t.PerSecond, 1, maxRate)
 	}
 	prefixList(p, "limits.exempt", l.Exempt)
+	prefixList(p, "trusted_proxies", s.TrustedProxies)
 	between(p, "source_table", s.SourceTable, minSources, maxSources)
 }
 

@@ -245,7 +245,8 @@ func (p *pair) greeted(data []byte) (consumed int) {
 	h, n, err := parseProxyHeader(data)
 	switch {
 	case err != nil:
-		p.w.log.Warn("PROXY header", "err", err)
+		peer, _ := p.client.RemoteAddr()
+		p.w.complain("PROXY header", "peer", peer, "err", err)
 		p.client.Close()
 	case n > 0:
 		p.w.loop.Cancel(&p.timer)

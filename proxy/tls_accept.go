@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -120,7 +119,9 @@ func (w *worker) shaken(h *handshake) {
 	}
 	w.open--
 	w.cell.Refused[board.ReasonHandshake].Add(1)
-	if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
+	if errors.Is(h.err, errProxyHeader) {
+		w.complain("PROXY header", "peer", h.peer, "err", h.err)
+	} else if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
 		w.tls.complaint = now
 		w.log.Debug("TLS handshake", "client", h.peer, "err", h.err)
 	}
@@ -204,18 +205,21 @@ func duplicate(file *os.File) (fd int, err error) {
 // greeted reads the PROXY header of a trusted peer, and nothing behind it.
 func (h *handshake) greeted(r io.Reader) error {
 	var room [maxProxyHeader]byte
-	if _, err := io.ReadFull(r, room[:proxyPrefix]); err != nil {
-		return fmt.Errorf("PROXY header: %w", err)
-	}
-	n := proxyPrefix + int(binary.BigEndian.Uint16(room[proxyPrefix-2:]))
-	if n <= len(room) {
-		if _, err := io.ReadFull(r, room[proxyPrefix:n]); err != nil {
+	for size := 0; ; {
+		header, n, err := parseProxyHeader(room[:size])
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			if !header.local {
+				h.addr = header.source.Addr()
+			}
+			return nil
+		}
+		more := proxyHeaderLeft(room[:size])
+		if _, err := io.ReadFull(r, room[size:size+more]); err != nil {
 			return fmt.Errorf("PROXY header: %w", err)
 		}
+		size += more
 	}
-	header, _, err := parseProxyHeader(room[:min(n, len(room))])
-	if err == nil && !header.local {
-		h.addr = header.source.Addr()
-	}
-	return err
 }

@@ -209,6 +209,7 @@ func (w *worker) apply(s WorkerSpec) error {
 			w.backends[n.Slot] = b
 		}
 		b.from = sourceAddress(w.spec.Source, w.index, n.Addr)
+		b.call(w.spec.HTTP.Host, n.Node)
 	}
 	for slot := range w.backends {
 		if !used[slot] {

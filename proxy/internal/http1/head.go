@@ -80,6 +80,14 @@ func (h *Head) Hop(i int) bool {
 	return h.known[i].is(hop) || h.hops[i/64]>>(i%64)&1 != 0
 }
 
+// Claim reports whether field i says where the message came from, of which nothing
+// is to be believed unless the sender is trusted.
+func (h *Head) Claim(i int) bool { return h.known[i].is(claim) }
+
+// Stamp reports whether field i is a claim that a gateway writes anew, whoever has
+// sent it.
+func (h *Head) Stamp(i int) bool { return h.known[i].is(stamp) }
+
 func (h *Head) drop(i int) { h.hops[i/64] |= 1 << (i % 64) }
 
 func (h *Head) reset() {

@@ -21,6 +21,8 @@ const (
 	single               // may come once only: who reads the first would see another message than who reads the last
 	endToEnd             // may not be named by Connection: to drop it would change the message
 	exact                // may not be imitated with underscores, which some servers take for hyphens
+	claim                // says where a request came from: means something only from who is trusted
+	stamp                // a claim that the gateway makes itself
 )
 
 // names are the well-known field names, those above first and in their order.
@@ -41,11 +43,15 @@ var names = [...]struct {
 	{"accept-encoding", endToEnd},
 	{"authorization", endToEnd},
 	{"cache-control", endToEnd},
+	{"cf-connecting-ip", endToEnd | exact | claim},
+	{"cf-pseudo-ipv4", endToEnd | exact | claim},
 	{"content-encoding", endToEnd},
 	{"content-type", endToEnd},
 	{"cookie", endToEnd},
 	{"date", endToEnd},
-	{"forwarded", endToEnd},
+	{"fastly-client-ip", endToEnd | exact | claim},
+	{"forwarded", endToEnd | claim | stamp},
+	{"forwarded-for", endToEnd | exact | claim},
 	{"http2-settings", hop},
 	{"keep-alive", hop},
 	{"last-event-id", single | endToEnd | exact},
@@ -66,13 +72,21 @@ var names = [...]struct {
 	{"server", endToEnd},
 	{"set-cookie", endToEnd},
 	{"te", hop},
+	{"true-client-ip", endToEnd | exact | claim},
 	{"user-agent", endToEnd},
 	{"vary", endToEnd},
 	{"via", endToEnd},
-	{"x-forwarded-for", endToEnd | exact},
-	{"x-forwarded-host", endToEnd | exact},
-	{"x-forwarded-proto", endToEnd | exact},
-	{"x-real-ip", endToEnd | exact},
+	{"x-appengine-user-ip", endToEnd | exact | claim},
+	{"x-client-ip", endToEnd | exact | claim},
+	{"x-cluster-client-ip", endToEnd | exact | claim},
+	{"x-forwarded", endToEnd | exact | claim},
+	{"x-forwarded-for", endToEnd | exact | claim | stamp},
+	{"x-forwarded-host", endToEnd | exact | claim | stamp},
+	{"x-forwarded-port", endToEnd | exact | claim},
+	{"x-forwarded-proto", endToEnd | exact | claim | stamp},
+	{"x-forwarded-scheme", endToEnd | exact | claim},
+	{"x-forwarded-ssl", endToEnd | exact | claim},
+	{"x-real-ip", endToEnd | exact | claim | stamp},
 	{"x-served-by", endToEnd},
 }
 

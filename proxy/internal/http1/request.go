@@ -119,7 +119,7 @@ func (r *Request) parseHost() *Error {
 		return nil
 	}
 	f := &r.Fields[i-1]
-	if !isAuthority(f.Value) {
+	if !IsAuthority(f.Value) {
 		return errHost
 	}
 	if r.Host != nil {

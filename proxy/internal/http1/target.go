@@ -22,7 +22,7 @@ func (r *Request) parseTarget() *Error {
 	t := r.Target
 	switch {
 	case string(r.Method) == "CONNECT":
-		if !isAuthority(t) {
+		if !IsAuthority(t) {
 			return errTarget
 		}
 		return errConnect
@@ -79,7 +79,7 @@ func (r *Request) parseAbsolute(t []byte) *Error {
 	if end < 0 {
 		end = len(t)
 	}
-	if !isAuthority(t[:end]) {
+	if !IsAuthority(t[:end]) {
 		return errTarget
 	}
 	r.Host, t = t[:end], t[end:]
@@ -94,10 +94,10 @@ func (r *Request) parseAbsolute(t []byte) *Error {
 	return r.parsePath(t)
 }
 
-// isAuthority reports whether a is a host with an optional port (RFC 3986 section
+// IsAuthority reports whether a is a host with an optional port (RFC 3986 section
 // 3.2). Of the characters of a registered name those are left out that no name in
 // use has: percent signs, and delimiters that lists are made of.
-func isAuthority(a []byte) bool {
+func IsAuthority(a []byte) bool {
 	end := span(a, inHost)
 	if len(a) > 0 && a[0] == '[' {
 		if end = bytes.IndexByte(a, ']') + 1; end == 0 || !isIPv6(a[1:end-1]) {
