@@ -18,9 +18,21 @@ var defaultPace = pace{
 	backoffMax:   10 * time.Second,
 	healthy:      30 * time.Second,
 	crashLoop:    5,
-	startTimeout: 30 * time.Second,
+	startTimeout: 90 * time.Second,
 	stopGrace:    15 * time.Second, // longer than a node takes to drain
 	survey:       5 * time.Second,
+}
+
+// pace is what a spec makes of the default one.
+func (s *Spec) pace() pace {
+	p := defaultPace
+	if s.StartTimeout > 0 {
+		p.startTimeout = s.StartTimeout
+	}
+	if s.StopTimeout > 0 {
+		p.stopGrace = s.StopTimeout
+	}
+	return p
 }
 
 // wait is how long to wait before the start after so many failures in a row, at least one.

@@ -73,11 +73,15 @@ func TestReadinessOfCommands(t *testing.T) {
 	}{
 		{"none", topology.Node{TCP: closed}, ReadyNone, "", ""},
 		{"tcp", topology.Node{TCP: port, HTTP: port}, ReadyTCP, "", ""},
-		{"not tcp", topology.Node{TCP: port, HTTP: closed}, ReadyTCP, "", "http: connection refused"},
+		{"not tcp", topology.Node{TCP: port, HTTP: closed}, ReadyTCP, "", fmt.Sprintf("http: nothing listens on 127.0.0.1:%d; it serves tcp: leave out of cluster.nodes what it does not", closed)},
 		{"http", topology.Node{TCP: closed, HTTP: port}, ReadyHTTP, "/health", ""},
 		{"not http", topology.Node{HTTP: port}, ReadyHTTP, "/else", fmt.Sprintf("http: GET http://127.0.0.1:%d/else answers 302 Found", port)},
-		{"not mcp", topology.Node{TCP: port}, ReadyMCP, "", `tcp: not JSON-RPC: "HTTP/1.1 400 Bad Request" (not JSON)`},
-		{"not auto", topology.Node{TCP: closed, HTTP: port}, ReadyAuto, "", "tcp: connection refused"},
+		{"mcp over HTTP", topology.Node{HTTP: port}, ReadyMCP, "", ""},
+		{"not mcp", topology.Node{TCP: port}, ReadyMCP, "", "tcp: speaks HTTP, not newline-delimited JSON-RPC"},
+		{"not mcp over HTTP", topology.Node{HTTP: port, Path: "/health"}, ReadyMCP, "", "http: POST /health: 200 OK with no content type, not an MCP reply"},
+		{"auto over HTTP alone", topology.Node{HTTP: port}, ReadyAuto, "", ""},
+		{"auto over SSE alone", topology.Node{SSE: port}, ReadyAuto, "", ""},
+		{"not auto", topology.Node{TCP: closed, HTTP: port}, ReadyAuto, "", fmt.Sprintf("tcp: nothing listens on 127.0.0.1:%d; it serves http: leave out of cluster.nodes what it does not", closed)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/units"
@@ -31,6 +32,11 @@ type Spec struct {
 	// NodeMaxConnections is how many connections a node must be able to hold; 0 leaves it to the node.
 	NodeMaxConnections int `yaml:"node_max_connections" json:"node_max_connections"`
 
+	// StartTimeout is how long a node may take until it is ready, StopTimeout until it has ended; then it is
+	// killed. 0 in a Spec that was not decoded over Default means what Default says.
+	StartTimeout time.Duration `yaml:"start_timeout" json:"start_timeout"`
+	StopTimeout  time.Duration `yaml:"stop_timeout" json:"stop_timeout"`
+
 	Liveness Liveness `yaml:"liveness" json:"liveness"`
 
 	Containment Containment `yaml:"containment" json:"containment"`
@@ -53,18 +59,22 @@ const (
 	minLogSize            = 128 * units.KiB
 	maxLogKeep            = 1000
 	maxNodeMaxConnections = 10_000_000
+	minNodeTimeout        = 100 * time.Millisecond
+	maxNodeTimeout        = 24 * time.Hour
 )
 
 // Default is four embedded nodes on this machine.
 func Default() Spec {
 	return Spec{
-		Runtime:     RuntimeEmbedded,
-		Nodes:       topology.Default(4),
-		Liveness:    Liveness{Failures: 3},
-		Containment: ContainAuto,
-		Erlang:      Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
-		Command:     Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
-		Logs:        Logs{MaxSize: 64 * units.MiB, Keep: 5},
+		Runtime:      RuntimeEmbedded,
+		Nodes:        topology.Default(4),
+		StartTimeout: defaultPace.startTimeout,
+		StopTimeout:  defaultPace.stopGrace,
+		Liveness:     Liveness{Failures: 3},
+		Containment:  ContainAuto,
+		Erlang:       Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
+		Command:      Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
+		Logs:         Logs{MaxSize: 64 * units.MiB, Keep: 5},
 	}
 }
 
@@ -93,6 +103,14 @@ func (s *Spec) Validate() error {
 	}
 	if n := s.NodeMaxConnections; n < 0 || n > maxNodeMaxConnections {
 		add("node_max_connections", "%d is not within 0..%d", n, maxNodeMaxConnections)
+	}
+	for _, t := range []struct {
+		key   string
+		value time.Duration
+	}{{"start_timeout", s.StartTimeout}, {"stop_timeout", s.StopTimeout}} {
+		if t.value != 0 && (t.value < minNodeTimeout || t.value > maxNodeTimeout) {
+			add(t.key, "%v is not within %v..%v", t.value, minNodeTimeout, maxNodeTimeout)
+		}
 	}
 	s.Liveness.validate(add)
 	s.Containment.validate(add)

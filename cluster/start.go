@@ -31,8 +31,8 @@ type Options struct {
 
 const (
 	startPause = 20 * time.Millisecond
-	// supervisorPatience exceeds what a supervisor takes to start its nodes or to give up.
-	supervisorPatience = 2 * time.Minute
+	// supervisorPatience is what a supervisor may take besides the time its nodes have to start.
+	supervisorPatience = 30 * time.Second
 	// killPatience exceeds what a supervisor takes to kill a node that does not end when it is told to.
 	killPatience = 5 * time.Second
 )
@@ -127,9 +127,9 @@ func (o *Options) launch(ctx context.Context) error {
 		Args:    slices.Concat([]string{"cluster", "supervise", "--spec-from-stdin"}, o.Args, o.Names),
 		Input:   spec,
 		LogFile: SupervisorLog(o.StateDir),
-		Timeout: supervisorPatience,
+		Timeout: o.Spec.pace().startTimeout + supervisorPatience,
 		// It stops its nodes one by one. Were it killed before, their children would be left.
-		Grace: time.Duration(1+len(o.Spec.Nodes)) * (defaultPace.stopGrace + killPatience),
+		Grace: time.Duration(1+len(o.Spec.Nodes)) * (o.Spec.pace().stopGrace + killPatience),
 	})
 	return err
 }

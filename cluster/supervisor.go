@@ -122,7 +122,7 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 		o.probe = o.runtime.Ready
 	}
 	if o.pace == (pace{}) {
-		o.pace = defaultPace
+		o.pace = spec.pace()
 	}
 	if _, err := pick(spec.Nodes, o.Names); err != nil {
 		return nil, err
