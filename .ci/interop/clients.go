@@ -40,7 +40,7 @@ func program(argv ...string) func(context.Context, plan) (map[string]string, err
 		if err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(ctx, 4*time.Minute+2**silent)
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute+2**silent)
 		defer cancel()
 		out, err := output(ctx, append(slices.Clone(argv), string(data))...)
 		outcomes := map[string]string{}
