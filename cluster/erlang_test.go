@@ -19,8 +19,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/erldist"
 )
 
-// erlangSpec is a cluster of n real Erlang nodes with an epmd of their own; the test is skipped where
-// Erlang is missing.
+// erlangSpec is a cluster of n real Erlang nodes with an epmd of their own, which listens: nodes start one that is
+// missing, but do not wait for it. The test is skipped where Erlang is missing.
 func erlangSpec(t *testing.T, n int) Spec {
 	t.Helper()
 	for _, program := range []string{"erl", "erlc", "epmd"} {
@@ -42,6 +42,13 @@ func erlangSpec(t *testing.T, n int) Spec {
 			number, _ := strconv.Atoi(port)
 			return !listens(number)
 		})
+	})
+	if out, err := exec.Command("epmd", "-port", port, "-daemon").CombinedOutput(); err != nil {
+		t.Fatalf("epmd: %v\n%s", err, out)
+	}
+	eventually(t, "the test's epmd", func() bool {
+		number, _ := strconv.Atoi(port)
+		return listens(number)
 	})
 	return s
 }

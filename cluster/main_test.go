@@ -181,7 +181,7 @@ func answerLines(c net.Conn) {
 	}
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually waits until done is true.
 func eventually(t *testing.T, what string, done func() bool) {

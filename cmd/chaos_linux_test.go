@@ -273,7 +273,7 @@ func (c *chaos) statesAreTrue() {
 		lie = fmt.Sprintf("%+v", s)
 		return c.statusIsTrue(s)
 	}
-	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			c.Fatalf("%s: the status is %s; running: %v", c.where, lie, c.processes())
 		}
@@ -303,7 +303,7 @@ func (c *chaos) statusIsTrue(s cluster.Status) bool {
 
 func (c *chaos) await(what string, so func() bool) {
 	c.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			c.Fatalf("%s: waited in vain for %s; running: %v", c.where, what, c.processes())
 		}

@@ -52,6 +52,7 @@ type clockSystem struct {
 
 func newClockSystem(t *testing.T) *clockSystem {
 	s := &clockSystem{chaos: newChaos(t, 0), clocks: map[int]*wallClock{}}
+	s.env = append(s.env, "ERLMCP_LB_STICKY_TCP=none") // both nodes get clients
 	s.must("up")
 	return s
 }

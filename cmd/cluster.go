@@ -36,7 +36,8 @@ func newClusterStartCommand(a *app) *cobra.Command {
 		Use:   "start [NODE...] [--nodes N]",
 		Short: "Start all nodes, or these",
 		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
-as they are. When a node fails, or on Ctrl-C, what was started is taken down again. A start that comes
+as they are, and a cluster that runs with another configuration keeps it: "cluster restart" applies the
+present one. The balancer, if one runs, follows. When a node fails, or on Ctrl-C, what was started is taken down again. A start that comes
 while the cluster is being stopped waits for that; a stop ends a start. What a supervisor that was
 killed has left behind is ended first, not taken over.
 
@@ -46,7 +47,7 @@ the last one's. One that runs grows or shrinks, and the balancer follows.`,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if !cmd.Flags().Changed("nodes") {
-				return a.startCluster(cmd.Context(), names)
+				return a.runNodes(cmd.Context(), names)
 			}
 			if len(names) > 0 {
 				return usagef("--nodes starts all nodes: name none")
@@ -79,37 +80,53 @@ func (a *app) startNodes(ctx context.Context, n int) error {
 		}
 		c.Cluster.Nodes = topology.Resize(running.Nodes, n)
 	}
-	return a.startCluster(ctx, nil)
+	return a.runNodes(ctx, nil)
 }
 
-// startCluster starts the named nodes, or all, and says what it did.
-func (a *app) startCluster(ctx context.Context, names []string) error {
+// runNodes starts the named nodes, or all, and has the balancer follow.
+func (a *app) runNodes(ctx context.Context, names []string) error {
+	started, err := a.startCluster(ctx, names)
+	if err != nil || len(started) == 0 {
+		return err
+	}
+	_, err = a.haveBalancerFollow(ctx, started)
+	return err
+}
+
+// startCluster starts the named nodes, or all, says what it did, and returns the names of those it started. A
+// cluster that runs with other nodes than configured stays as it is: all are its nodes then.
+func (a *app) startCluster(ctx context.Context, names []string) (started []string, err error) {
 	c, err := a.config()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	before, err := cluster.Connect(a.stateDir()).Status(ctx)
 	if err != nil && !errors.Is(err, control.ErrNotRunning) {
-		return err
+		return nil, err
 	}
 	o := cluster.Options{StateDir: a.stateDir(), Spec: c.Cluster, Names: names}
 	o.Note = func(text string) { a.notef("note: %s", text) }
 	o.Progress = a.nodeProgress("starting")
 	if o.Args, err = a.globalArgs(); err != nil {
-		return err
+		return nil, err
 	}
 	begin := time.Now()
 	if err := cluster.Start(ctx, o); err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.stderr.Erase(); err != nil {
-		return err
+		return nil, err
 	}
-	after, _ := cluster.Connect(a.stateDir()).Status(ctx) // it is up, even if it is stopped again just now
+	after, err := cluster.Connect(a.stateDir()).Status(ctx)
+	if err != nil { // it is up, even if it is stopped again just now
+		after = cluster.Offline(a.stateDir(), c.Cluster)
+	}
 	if len(names) == 0 {
-		names = topology.Names(c.Cluster.Nodes)
+		for _, n := range after.Nodes {
+			names = append(names, n.Name)
+		}
 	}
-	var started, ran []string
+	var ran []string
 	for _, name := range names {
 		if pid := servesIn(before, name); pid != 0 && pid == servesIn(after, name) {
 			ran = append(ran, name)
@@ -123,7 +140,7 @@ func (a *app) startCluster(ctx context.Context, names []string) error {
 	if len(started) > 0 {
 		a.notef("started %s in %v", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond))
 	}
-	return nil
+	return started, nil
 }
 
 // servesIn is the pid of a node, 0 if it does not serve.
@@ -228,7 +245,7 @@ func newClusterRestartCommand(a *app) *cobra.Command {
 		Use:   "restart [NODE...] [--rolling]",
 		Short: "Restart the cluster, or these nodes one by one",
 		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they
-are now. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
+are now; the balancer, if one runs, follows to where the nodes are then. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
 with the configuration the cluster runs with. On Ctrl-C the node whose turn it is comes back, and the
 others stay as they are.
 
@@ -251,7 +268,7 @@ of service stays out, and counts as out.`,
 			if len(names) > 0 {
 				err := cluster.Connect(a.stateDir()).RestartNodes(ctx, names)
 				if errors.Is(err, control.ErrNotRunning) {
-					return a.startCluster(ctx, names)
+					return a.runNodes(ctx, names)
 				}
 				if err == nil {
 					a.notef("restarted %s", strings.Join(names, ", "))
@@ -268,7 +285,15 @@ of service stays out, and counts as out.`,
 			if err := a.stopCluster(ctx, nil); err != nil {
 				return err
 			}
-			return a.startCluster(ctx, nil)
+			started, err := a.startCluster(ctx, nil)
+			if err != nil {
+				return err
+			}
+			found, err := a.haveBalancerFollow(ctx, started)
+			if err != nil {
+				return err
+			}
+			return a.awaitCheck(ctx, found, true)
 		},
 	}
 	cmd.Flags().BoolVar(&rolling, "rolling", false, "one node at a time, drained at the balancer first")

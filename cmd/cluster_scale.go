@@ -3,6 +3,9 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,27 +155,84 @@ func (a *app) resize(ctx context.Context, n int) error {
 	return nil
 }
 
-// followCluster gives the balancer the nodes of the cluster that runs, when these are others than
-// configured and the balancer's configuration does not name its own.
+// followCluster gives the balancer the nodes of the cluster that runs, which may be others than configured, or
+// elsewhere, unless the balancer's configuration names its own.
 func (a *app) followCluster(ctx context.Context, c *config.Config) {
 	if nodes := a.runningNodes(ctx, c); nodes != nil {
 		c.LB.Nodes = nodes
 	}
 }
 
-// runningNodes are those that the balancer is to have by now: of the cluster that runs, when these are
-// others than configured. nil is told when the supervisor does not answer, and when the balancer's
-// configuration names its own.
+// runningNodes are those that the balancer is to have by now: of the cluster that runs, with the weights that
+// are configured, which the balancer alone uses. nil is told when the supervisor does not answer, and when
+// the balancer's configuration names its own.
 func (a *app) runningNodes(ctx context.Context, c *config.Config) []topology.Node {
 	if c.Origin("lb.nodes").Name != "cluster.nodes" {
 		return nil
 	}
 	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
 	switch {
-	case err == nil && running.Resized:
-		return running.Nodes
-	case err == nil || errors.Is(err, control.ErrNotRunning):
+	case errors.Is(err, control.ErrNotRunning):
 		return c.Cluster.Nodes
+	case err != nil:
+		return nil
 	}
-	return nil
+	for i := range running.Nodes {
+		n := &running.Nodes[i]
+		if configured, err := topology.Find(c.Cluster.Nodes, n.Name); err == nil {
+			n.Weight = configured.Weight
+		}
+	}
+	return running.Nodes
+}
+
+// haveBalancerFollow has the balancer, if one runs, find the nodes where they are now, after a command that may
+// have started them elsewhere. It says what that changed, and returns those of the names that the balancer
+// has to find now: not the ones that its own configuration has at another place, of which it warns.
+func (a *app) haveBalancerFollow(ctx context.Context, names []string) (found []string, err error) {
+	limited, cancel := context.WithTimeout(ctx, balancerPatience)
+	defer cancel()
+	r, err := proxy.Connect(a.stateDir()).Reload(limited)
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		if s, e := a.balancerStats(ctx); errors.Is(e, control.ErrNotRunning) || e == nil && s.State != proxy.StateRunning {
+			return nil, nil // it is about to end
+		}
+		return nil, hinted(fmt.Errorf("lb does not follow the nodes: %w", err), "erlmcp lb reload, when that is put right")
+	}
+	if len(r.Changed) > 0 {
+		a.notef("lb follows: reloaded %s", strings.Join(r.Changed, ", "))
+	}
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	if err != nil {
+		return nil, nil // it has just been stopped
+	}
+	s, err := a.balancerStats(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		n, err := topology.Find(running.Nodes, name)
+		seen := s.Node(name)
+		if err != nil || seen == nil {
+			continue
+		}
+		if listensOn(n, seen.Address) {
+			found = append(found, name)
+		} else {
+			a.notef("warning: lb has %s at %s, where it does not listen: change lb.nodes, then erlmcp lb reload", name, seen.Address)
+		}
+	}
+	return found, nil
+}
+
+// listensOn reports whether a node has the port of an address.
+func listensOn(n topology.Node, address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err != nil || slices.ContainsFunc(n.Ports(), func(p topology.Port) bool { return strings.HasSuffix(p.Address, ":"+port) })
 }

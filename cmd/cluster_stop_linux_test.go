@@ -15,9 +15,10 @@ import (
 )
 
 // heldNode is a program that serves when the file "go" is there, and ends when the file "end" is there,
-// whatever it is told before.
+// whatever it is told once it has made the file "deaf.NAME".
 const heldNode = `cd "$1"
 trap 'ending=yes' TERM
+: > "deaf.$2"
 until test -e go || test -n "$ending"; do sleep 0.02; done
 if test -z "$ending"; then
 	erlmcp node serve --name "$2" --host 127.0.0.1 --tcp "$3" --http "$4" --sse "$5" &
@@ -249,6 +250,12 @@ func TestInterruptDuringStartOfDeafNodes(t *testing.T) {
 	c := newHeldCluster(t)
 	start := c.begin("cluster", "start")
 	c.awaitNode(1, cluster.StateStarting)
+	for _, name := range []string{"a", "b"} {
+		c.await(name+" to be deaf", func() bool {
+			_, err := os.Stat(filepath.Join(c.dir, "deaf."+name))
+			return err == nil
+		})
+	}
 	c.signal(start, syscall.SIGINT)
 	start.wants(130, "")
 	c.nothingIsLeft()

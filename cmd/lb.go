@@ -35,7 +35,7 @@ func newLBStartCommand(a *app) *cobra.Command {
 		Use:   "start [flags]",
 		Short: "Run the balancer in the background",
 		Long: `Run the balancer in the background, and return when it serves clients. What it logs goes to lb.log in
-the state directory.`,
+the state directory. That no node is up is no error: it says so, and clients get nodes as soon as there are.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.startBalancer(cmd.Context(), givenFlags(cmd))
 		},
@@ -66,7 +66,12 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	if err := a.stderr.Erase(); err != nil {
 		return err
 	}
-	a.notef("lb serves %s (pid %d), started in %v", c.LB.Listen.TCP, pid, time.Since(begin).Round(10*time.Millisecond))
+	s, err := a.balancerStats(ctx)
+	if err != nil { // stopped again just now
+		s = proxy.Stats{Listeners: []proxy.ListenerStats{{Name: "tcp", Address: c.LB.Listen.TCP}}}
+	}
+	a.notef("lb serves %s (pid %d), started in %v", firstAddress(&s), pid, time.Since(begin).Round(10*time.Millisecond))
+	a.warnOfNoNode(ctx, &s)
 	return nil
 }
 

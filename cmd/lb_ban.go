@@ -12,8 +12,9 @@ func newLBBanCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ban",
 		Short: "Shut clients out, and see who is",
-		Long: `Shut clients out by their address. An IPv6 address stands for its /64. Connections made before stay;
-new ones are refused until the ban is over.`,
+		Long: `Shut clients out by their address. An IPv6 address stands for its /64. Connections made before stay,
+with the requests on them and their streams, and so do sessions; new connections are refused until the ban
+is over. The balancer bans by itself whoever goes on over its limits (lb.limits.ban).`,
 	}
 	cmd.AddCommand(newLBBanListCommand(a), newLBBanAddCommand(a), newLBBanRemoveCommand(a))
 	return cmd

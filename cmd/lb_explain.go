@@ -140,6 +140,8 @@ func requestRateText(m proxy.MessageState) string {
 	switch m.Action {
 	case proxy.ActionThrottle:
 		return rateText(m.RateState) + ", more have to wait"
+	case proxy.ActionHold:
+		return rateText(m.RateState) + ", more wait for up to 5 s or are rejected"
 	case proxy.ActionReject:
 		return rateText(m.RateState) + ", more are rejected"
 	}

@@ -84,9 +84,12 @@ func (a *app) serveBalancer(ctx context.Context) error {
 			return c.LB, nil
 		},
 		Signals: signals,
-		Ready:   func() { _ = daemon.Ready() }, // whoever started it may have gone
-		Worker:  append([]string{"lb", "worker"}, a.logArgs()...),
-		Log:     a.log("lb"),
+		Ready: func() {
+			a.logNoNode(ctx)
+			_ = daemon.Ready() // whoever started it may have gone
+		},
+		Worker: append([]string{"lb", "worker"}, a.logArgs()...),
+		Log:    a.log("lb"),
 	})
 	if errors.Is(err, control.ErrRunning) {
 		return hinted(err, "erlmcp lb stop ends it; --state-dir runs another one beside it")

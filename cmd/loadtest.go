@@ -32,9 +32,15 @@ The sockets are held by agents, copies of this program; how many it takes is com
 Exit codes:
 
   0  pass
-  1  fail, or interrupted
+  1  fail
   2  wrong usage or configuration, or this machine cannot do what is asked
-  4  inconclusive: the load test itself was late`,
+  4  inconclusive: the load test itself was late
+
+A load test that a signal ends early prints what it has, and ends with 128 and the number of the signal:
+130 for Ctrl-C.
+
+Servers without the tool "whoami", by which the nodes of this program and of erlmcp tell their name, are
+tested too: all is judged then but how clients are spread over nodes, and what becomes of the clients of one.`,
 		Example: `  erlmcp loadtest
   erlmcp loadtest 25000 30 --up --failover freeze
   erlmcp loadtest 1000 10 --json
@@ -137,6 +143,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 	log := a.log("loadtest")
 	report, err := loadtest.Run(ctx, s, loadtest.Options{
 		System:   loadtest.Live(a.stateDir(), s.Target, limits),
+		StateDir: a.stateDir(), StickyTTL: c.LB.Sticky.TTL,
 		Token:    takeEnv(loadtest.TokenVariable),
 		Version:  readVersion().Version,
 		Log:      log,
@@ -153,6 +160,9 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 	if err := a.print(format, report, func() error { return a.printLoadtest(report) }); err != nil {
 		return err
 	}
+	if report.Verdict == loadtest.Interrupted {
+		return errors.Join(ctx.Err(), exitWith(verdictCode(report.Verdict))) // with the signal's code
+	}
 	return exitWith(verdictCode(report.Verdict))
 }
 
@@ -163,6 +173,8 @@ func verdictCode(v loadtest.Verdict) int {
 		return exitOK
 	case loadtest.Inconclusive:
 		return exitInconclusive
+	case loadtest.Interrupted:
+		return exitInterrupted
 	}
 	return exitFailure
 }
@@ -184,7 +196,7 @@ connections until the test is over. Both sides need the same secret in the envir
 %s.`, loadtest.TokenVariable),
 		Example: `  erlmcp loadtest agent --join nats://192.0.2.1:4222 --source-ips 198.51.100.0/24`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Log, o.Token = a.log("agent"), takeEnv(loadtest.TokenVariable)
+			o.Log, o.Token, o.StateDir = a.log("agent"), takeEnv(loadtest.TokenVariable), a.stateDir()
 			if o.Join == "" {
 				err := loadtest.Agent(cmd.Context(), o)
 				if errors.Is(err, prefork.ErrNotChild) {

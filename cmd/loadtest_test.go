@@ -15,7 +15,7 @@ import (
 
 func TestVerdictCodes(t *testing.T) {
 	for v, want := range map[loadtest.Verdict]int{
-		loadtest.Pass: 0, loadtest.Fail: 1, loadtest.Interrupted: 1, loadtest.Inconclusive: 4,
+		loadtest.Pass: 0, loadtest.Fail: 1, loadtest.Interrupted: 130, loadtest.Inconclusive: 4,
 	} {
 		if got := verdictCode(v); got != want {
 			t.Errorf("%s: %d, want %d", v, got, want)
@@ -47,8 +47,9 @@ func TestLoadtestText(t *testing.T) {
 		},
 		Nodes: []loadtest.NodeResult{
 			{Name: "a", Connections: 50, KernelConnections: &kernel, Latency: loadtest.Quantiles{Count: 9, Mean: 120.4, P50: 110, P99: 12_345, Max: 99_999}},
-			{Name: "b", Connections: 50},
+			{Name: "b", Connections: 50}, {Connections: 100},
 		},
+		Advice:    []string{"erlmcp health"},
 		Resources: &loadtest.Resources{Agents: loadtest.ProcessUse{Processes: 2, RSSBytes: 20 << 20, CPUPercent: 12.5, Descriptors: 130}},
 	}
 	var out bytes.Buffer
@@ -56,9 +57,10 @@ func TestLoadtestText(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `note rate_limits: 80/s, better: 100/s (more addresses)
-NODE  CONNECTIONS  KERNEL  ANSWERS   MEAN    P50     P99    MAX
-a              50      51        9  120µs  110µs  12.3ms  100ms
-b              50       -        0      -      -       -      -
+NODE   CONNECTIONS  KERNEL  ANSWERS   MEAN    P50     P99    MAX
+a               50      51        9  120µs  110µs  12.3ms  100ms
+b               50       -        0      -      -       -      -
+(all)          100       -        0      -      -       -      -
 
 PART     PROCESSES  MEMORY     CPU  DESCRIPTORS
 agents           2  20 MiB  12.5 %          130
@@ -70,6 +72,7 @@ dropped           0      3    FAIL
 latency_variance  ≤ 5 %  -    there is one node only
 
 fail: hold: lost load agent2
+hint: erlmcp health
 `
 	if out.String() != want {
 		t.Errorf("got:\n%s", out.String())

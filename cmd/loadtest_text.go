@@ -54,7 +54,7 @@ func (a *app) explainPreflight(e *loadtest.PreflightError) error {
 	}
 	if e.Unreachable {
 		q := failed[0]
-		return hinted(failf("no MCP server answers at the target: %s", q.Value), "%s", q.Fix)
+		return hinted(failf("%s", q.Value), "%s", q.Fix)
 	}
 	for _, q := range failed[:len(failed)-1] {
 		a.notef("%s: %s, needed: %s", q.Name, q.Value, q.Need)
@@ -80,6 +80,9 @@ func (a *app) printLoadtest(r *loadtest.Report) error {
 		fmt.Fprintf(&text, ": %s", r.Reason)
 	}
 	fmt.Fprintf(&text, "\n")
+	for _, advice := range r.Advice {
+		fmt.Fprintf(&text, "hint: %s\n", advice)
+	}
 	_, err := fmt.Fprint(a.stdout, text.String())
 	return err
 }
@@ -103,8 +106,11 @@ func (a *app) nodeTable(text *strings.Builder, r *loadtest.Report) {
 		if n.KernelConnections != nil {
 			kernel = fmt.Sprint(*n.KernelConnections)
 		}
-		l := n.Latency
-		t.Row(n.Name, n.Connections, kernel, l.Count, micros(int64(l.Mean)), micros(l.P50), micros(l.P99), micros(l.Max))
+		l, name := n.Latency, n.Name
+		if name == "" {
+			name = "(all)"
+		}
+		t.Row(name, n.Connections, kernel, l.Count, micros(int64(l.Mean)), micros(l.P50), micros(l.P99), micros(l.Max))
 	}
 	fmt.Fprintf(text, "%s\n", t)
 }

@@ -17,11 +17,13 @@ func newUpCommand(a *app) *cobra.Command {
 		Use:   "up",
 		Short: "Start the cluster and the balancer in the background",
 		Long: `Start the nodes, then the balancer before them, and return when clients are served. What runs
-already stays as it is. When a step fails, or on Ctrl-C, what this command had started is taken
+already stays as it is, also if it runs with another configuration. When a step fails, or on Ctrl-C, what this command had started is taken
 down again. "erlmcp down" stops all of it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := a.bringUp(cmd.Context())
-			return err
+			if _, err := a.bringUp(cmd.Context()); err != nil {
+				return err
+			}
+			return a.tellWhere(cmd.Context())
 		},
 	}
 }
@@ -64,14 +66,9 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 	if err != nil && !errors.Is(err, control.ErrNotRunning) {
 		return nil, err
 	}
-	if err := a.startCluster(ctx, nil); err != nil {
+	started, err := a.startCluster(ctx, nil)
+	if err != nil {
 		return nil, err
-	}
-	var started []string
-	for _, name := range a.loaded.NodeNames() {
-		if servesIn(before, name) == 0 {
-			started = append(started, name)
-		}
 	}
 	if len(started) == 0 {
 		return nil, nil
@@ -81,7 +78,11 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 		stopping = nil // all of it: the supervisor too is this command's
 	}
 	undo = func(ctx context.Context) error { return a.stopCluster(ctx, stopping) }
-	return undo, a.awaitCheck(ctx, started, true)
+	found, err := a.haveBalancerFollow(ctx, started)
+	if err != nil {
+		return undo, err
+	}
+	return undo, a.awaitCheck(ctx, found, true)
 }
 
 // bringUpBalancer starts the balancer unless there is one; undo stops it. One that has just been started
@@ -92,6 +93,7 @@ func (a *app) bringUpBalancer(ctx context.Context) (undo func(context.Context) e
 		switch {
 		case err == nil:
 			a.notef("already running: lb (pid %d)", s.PID)
+			a.warnOfNoNode(ctx, &s)
 			return nil, nil
 		case !errors.Is(err, control.ErrNotRunning):
 			return nil, err

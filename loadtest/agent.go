@@ -24,6 +24,7 @@ type AgentOptions struct {
 	Join      string // the coordinator's NATS URL
 	Token     string // what it asks for
 	SourceIPs string // prefix of the addresses to connect from; empty: what the coordinator plans
+	StateDir  string // where it is remembered which of these were used; empty: nowhere
 	Log       *log.Logger
 }
 
@@ -75,7 +76,8 @@ func Agent(parent context.Context, o AgentOptions) error {
 		if err != nil {
 			return fmt.Errorf("source addresses: %w", err)
 		}
-		a.sources = sourcesIn(p, maxConnections)
+		a.used = usedSourcesIn(o.StateDir)
+		a.sources = a.used.turn(sourcesIn(p, maxConnections))
 	}
 	err := a.run(ctx, j)
 	if parent.Err() != nil {
@@ -88,7 +90,8 @@ func Agent(parent context.Context, o AgentOptions) error {
 type agent struct {
 	log     *log.Logger
 	cancel  context.CancelCauseFunc
-	sources sourceRange
+	sources sourceRange // its own
+	used    usedSources
 
 	loop    *reactor.Loop
 	swarm   *swarm
@@ -232,6 +235,11 @@ func (a *agent) take(m *nats.Msg) {
 		_ = a.conn.Flush()
 		a.cancel(nil)
 		return
+	}
+	if o.Open != nil && a.sources.Count > 0 {
+		if err := a.used.note(o.Open.Sources); err != nil {
+			a.log.Warn("the next load test may use the same source addresses", "err", err)
+		}
 	}
 	a.loop.Post(func() {
 		answer, err := a.obey(&o)

@@ -35,7 +35,7 @@ const (
 	stateWaiting        // for its retry
 	stateDialing        // connect under way
 	stateAsking         // connected, first request sent
-	stateVerified       // an answer named its node
+	stateVerified       // an answer came, and named its node if nodes do that
 	stateLeaving        // half-closed, to come back
 	stateClosing
 	stateFailed // gave up
@@ -91,7 +91,7 @@ func (c *client) overdue(exchange uint32) {
 // ask sends a request that was due at the given time, which travels as the request's id.
 func (c *client) ask(scheduled int64) {
 	s := c.swarm
-	s.line = appendWhoami(s.line[:0], uint64(scheduled-s.epoch))
+	s.line = s.question.append(s.line[:0], uint64(scheduled-s.epoch))
 	c.conn.Send(s.line)
 }
 
@@ -147,15 +147,16 @@ func (c *client) OnData(_ *reactor.Conn, p []byte) int {
 }
 
 func (c *client) answer(line []byte) {
-	r := parseReply(line)
+	r := c.swarm.question.parse(line)
 	switch {
+	case r.kind == replyNone:
 	case r.kind == replyRefusal:
 		// Not an answer to anything: why the connection is about to end.
 		c.cause = causeOfCode(r.code)
 		if c.state == stateAsking {
 			c.conn.Close()
 		}
-	case c.state == stateAsking && r.kind == replyNode:
+	case c.state == stateAsking && r.kind == replyAnswer:
 		c.verified(c.swarm.nodeIndex(r.node))
 	case c.state == stateAsking:
 		c.cause = causeReply
@@ -169,7 +170,7 @@ func (c *client) answer(line []byte) {
 	}
 }
 
-// verified is called when the first answer on a connection has named the node.
+// verified is called when the first answer on a connection has come.
 func (c *client) verified(node uint8) {
 	s := c.swarm
 	c.ended = c.begun

@@ -7,8 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strings"
 	"syscall"
-	"time"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
@@ -18,10 +18,13 @@ type facts struct {
 	cores       int
 	nofile      uint64 // hard limit of descriptors of a process
 	target      netip.AddrPort
-	targetError error // target cannot be resolved, reached, or asked
-	targetNode  string
-	sources     sourceRange // the common ones
-	sourceError error       // connecting from them fails
+	targetError *targetError // target cannot be resolved, reached, or asked
+	targetNode  string       // who answered
+	question    question     // what it answers
+	nameless    string       // why answers name no node, if they do not
+	sources     sourceRange  // the common ones, those to take first at the beginning
+	usedBefore  int          // of those the plan takes, by load tests that a balancer may still remember
+	sourceError error        // connecting from them fails
 	host        hostFacts
 	seen        Observation
 }
@@ -36,8 +39,6 @@ type hostFacts struct {
 	conntrackUsed   int64
 }
 
-const probePatience = 5 * time.Second
-
 // gather finds out all there is to know.
 func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	f := facts{cores: runtime.NumCPU()}
@@ -48,14 +49,12 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	if f.seen, err = sys.Observe(ctx); err != nil {
 		return f, err
 	}
-	f.target, f.targetError = resolve(ctx, s.Target)
-	if f.targetError != nil {
+	if f.target, err = resolve(ctx, s.Target); err != nil {
+		f.targetError = &targetError{kind: targetSilent, text: err.Error()}
 		return f, ctx.Err()
 	}
 	f.sources = commonSources(s, f.target)
-	limited, cancel := context.WithTimeout(ctx, probePatience)
-	defer cancel()
-	f.targetNode, f.targetError = probe(limited, f.target, netip.Addr{}, 1, nil)
+	f.targetError = f.introduce(ctx)
 	if f.targetError == nil && f.sources.First.IsValid() {
 		f.sourceError = errors.Join(bindable(f.sources.at(0)), bindable(f.sources.at(f.sources.Count-1)))
 	}
@@ -63,9 +62,17 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	return f, ctx.Err()
 }
 
+// completeTarget gives a target without a host, such as ":8000", the one that means this machine.
+func completeTarget(target string) string {
+	if strings.HasPrefix(target, ":") {
+		return "127.0.0.1" + target
+	}
+	return target
+}
+
 // resolve returns the first address of host:port.
 func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(target)
+	host, port, err := net.SplitHostPort(completeTarget(target))
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

@@ -27,8 +27,9 @@ type fake struct {
 	sticky map[netip.Addr]*fakeNode
 	served sync.WaitGroup
 
-	forgetful bool          // sources are not kept on their node
-	detection time.Duration // of a frozen node
+	foreign   func(mcp.Envelope) string // what comes behind "id" in replies of servers that are not ours; may be nil
+	forgetful bool                      // sources are not kept on their node
+	detection time.Duration             // of a frozen node
 }
 
 type fakeNode struct {
@@ -100,6 +101,10 @@ func (f *fake) serve(conn net.Conn) {
 		var m mcp.Envelope
 		if json.Unmarshal(lines.Bytes(), &m) != nil {
 			return
+		}
+		if f.foreign != nil {
+			fmt.Fprintf(conn, `{"jsonrpc":"2.0","method":"notifications/message"}`+"\n"+`{"jsonrpc":"2.0","id":%s,%s}`+"\n", m.ID, f.foreign(m))
+			continue
 		}
 		fmt.Fprintf(conn, `{"jsonrpc":"2.0","id":%s,"result":{"content":[{"type":"text","text":"%s"}]}}`+"\n", m.ID, n.name)
 	}

@@ -125,6 +125,9 @@ func (f *fleet) admit(h hello) welcome {
 	if h.Version != protocolVersion {
 		return welcome{Error: fmt.Sprintf("it speaks version %s of the protocol, the coordinator %s", h.Version, protocolVersion)}
 	}
+	if h.Sources.Count > 0 && !h.Sources.sensible() {
+		return welcome{Error: "its source addresses make no sense"}
+	}
 	remote := h.Agent == ""
 	if remote {
 		h.Agent = fmt.Sprintf("remote%d", len(f.order)+1)

@@ -15,7 +15,7 @@ import (
 // and its cluster. Both are asked anew every time and need not run. limits are what the balancer was
 // told to allow a source.
 func Live(stateDir, target string, limits Limits) System {
-	return &live{proxy.Connect(stateDir), cluster.Connect(stateDir), target, limits}
+	return &live{proxy.Connect(stateDir), cluster.Connect(stateDir), completeTarget(target), limits}
 }
 
 type live struct {
@@ -35,6 +35,8 @@ func (l *live) Observe(ctx context.Context) (Observation, error) {
 		return o, fmt.Errorf("ask the balancer: %w", err)
 	case l.serves(ctx, &stats):
 		o.balancer(&stats, l.limits)
+	default:
+		o.Elsewhere = clientListeners(&stats)
 	}
 	status, err := l.cluster.Status(ctx)
 	switch {
@@ -59,6 +61,17 @@ func (o *Observation) keepTarget(target string) {
 			return
 		}
 	}
+}
+
+// clientListeners are the listeners for clients.
+func clientListeners(s *proxy.Stats) (list []string) {
+	for _, l := range s.Listeners {
+		switch l.Name {
+		case "tcp", "http", "https":
+			list = append(list, l.Name+" "+l.Address)
+		}
+	}
+	return list
 }
 
 // serves reports whether the balancer is the one to be tested.

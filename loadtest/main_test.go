@@ -48,7 +48,7 @@ func playCoordinator(text string) int {
 	return 0
 }
 
-const testPatience = 30 * time.Second
+const testPatience = time.Minute
 
 // await waits for something that other processes do.
 func await(t *testing.T, what string, happened func() bool) {

@@ -27,7 +27,7 @@ type hello struct {
 }
 
 // protocolVersion changes with the messages of this file.
-const protocolVersion = "1"
+const protocolVersion = "2"
 
 type welcome struct {
 	Run   string `json:"run"`
@@ -65,6 +65,7 @@ type order struct {
 
 type openOrder struct {
 	Target      netip.AddrPort `json:"target"`
+	Question    question       `json:"question"`
 	Connections int            `json:"connections"`
 	Sources     sourceRange    `json:"sources"`
 	Timeout     time.Duration  `json:"timeout"`
@@ -125,7 +126,7 @@ type counts struct {
 type requestCounts struct {
 	Sent     int64 `json:"sent"`
 	Answered int64 `json:"answered"`
-	Failed   int64 `json:"failed"` // answered by an error
+	Failed   int64 `json:"failed"` // answered by an error, or without the node's name
 	Lost     int64 `json:"lost"`   // connection lost, or no answer in time
 }
 

@@ -91,7 +91,7 @@ func (r *run) openAll(ctx context.Context, begin int64) (counts, error) {
 	p := r.plan
 	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
 		return order{Kind: orderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &openOrder{
-			Target: p.target, Connections: s.connections, Sources: s.sources, Timeout: r.spec.RequestTimeout, Patience: p.patience,
+			Target: p.target, Question: r.facts.question, Connections: s.connections, Sources: s.sources, Timeout: r.spec.RequestTimeout, Patience: p.patience,
 		}}
 	})
 	if err != nil {
@@ -125,6 +125,10 @@ func (r *run) countNodes(ctx context.Context, n counts) error {
 	kernel, err := r.kernelCounts(ctx)
 	if err != nil {
 		return err
+	}
+	if !r.facts.question.names() { // all are one
+		r.report.Nodes = []NodeResult{{Connections: n.Verified}}
+		return nil
 	}
 	names := r.nodeNames(n)
 	nodes := make([]NodeResult, len(names))
@@ -259,7 +263,9 @@ func (r *run) collect(ctx context.Context) error {
 		}
 	}
 	cv, windows := betweenNodesCV(nodes)
-	r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
+	if r.facts.question.names() {
+		r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
+	}
 	return nil
 }
 

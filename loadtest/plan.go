@@ -17,6 +17,7 @@ type plan struct {
 	target      netip.AddrPort
 	connections int
 	sources     int     // over all agents
+	common      int     // of these, the first of the common ones
 	perSource   int     // connections of the fullest source
 	rampRate    float64 // connections per second, over all agents
 	pingRate    float64 // requests per second, over all agents
@@ -92,6 +93,7 @@ func makePlan(s *Spec, target netip.AddrPort, common sourceRange, l Limits, offe
 		default:
 			sh.sources = common.slice(used, used+k)
 			used += k
+			p.common = used
 		}
 		if sh.sources != kernelsChoice {
 			p.sources += sh.sources.Count

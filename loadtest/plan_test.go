@@ -68,14 +68,14 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 		for _, o := range offers {
 			held[o.agent] = o.connections
 		}
-		total, next := 0, testSources.First
+		total, next := 0, testSources.at(0)
 		for _, sh := range p.shares {
 			total += sh.connections
 			if sh.connections == 0 || sh.connections > held[sh.agent] {
 				t.Fatalf("%s has %d of %d connections", sh.agent, sh.connections, held[sh.agent])
 			}
-			if sh.sources.First != next {
-				t.Fatalf("sources of %s begin at %s, want %s: used twice, or a gap", sh.agent, sh.sources.First, next)
+			if sh.sources.at(0) != next {
+				t.Fatalf("sources of %s begin at %s, want %s: used twice, or a gap", sh.agent, sh.sources.at(0), next)
 			}
 			next = sh.sources.at(sh.sources.Count)
 			if most := ceilDiv(sh.connections, sh.sources.Count); most > max(s.ConnectionsPerSource, 1) {
@@ -112,7 +112,7 @@ func TestPlanWithTheAgentsOwnSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := p.shares[0].sources, p.shares[1].sources; a.First != testSources.First || a.Count != 500 || b != own {
+	if a, b := p.shares[0].sources, p.shares[1].sources; a.at(0) != testSources.at(0) || a.Count != 500 || b != own {
 		t.Errorf("%v and %v", a, b)
 	}
 	if p.perSource != 2 {

@@ -100,12 +100,18 @@ func (q *requirements) advise(name string, ok bool, value, need, fix string) {
 }
 
 func (q *requirements) target(s *Spec, f *facts) {
-	value := "answered by " + f.targetNode
-	if f.targetError != nil {
-		value = f.targetError.Error()
+	if e := f.targetError; e != nil {
+		q.need("target", false, e.Error(), "MCP over newline-delimited TCP at "+s.Target, e.fix(&f.seen))
+		return
 	}
-	q.need("target", f.targetError == nil, value, "a node's answer through "+s.Target,
-		"start the system (erlmcp up), let the load test start it (--up), or name another --target")
+	if f.question.names() {
+		q.need("target", true, "answered by "+f.targetNode, "an answer through "+s.Target, "")
+		return
+	}
+	q.need("target", true, "answers "+string(f.question), "an answer through "+s.Target, "")
+	q.advise("node_names", false, "the answers name no node: "+f.nameless,
+		"nodes with the tool "+string(askWhoami)+", which gives their name",
+		"distribution, stickiness and failover are not judged, all else is")
 }
 
 func (q *requirements) agents(s *Spec, f *facts) {
@@ -130,6 +136,10 @@ func (q *requirements) sources(s *Spec, f *facts, p *plan, planError error) {
 		return
 	}
 	q.need("sources", true, fmt.Sprintf("%d (%s)", p.sources, p.shares[0].sources), fmt.Sprintf("%d connections each", p.perSource), "")
+	if f.usedBefore > 0 {
+		q.advise("source_reuse", false, fmt.Sprintf("%d of the addresses were used by an earlier load test", f.usedBefore),
+			"other ones: a sticky balancer keeps them where they were", "use a larger --source-ips, or wait for lb.sticky.ttl")
+	}
 	nodes := max(len(f.seen.serving()), 1)
 	grain := tolerance(s.TolerancePercent, float64(s.Connections)/float64(nodes))
 	q.advise("source_grain", p.perSource <= grain || nodes == 1, fmt.Sprintf("%d connections a source", p.perSource),
@@ -247,6 +257,10 @@ func (q *requirements) fault(s *Spec, f *facts, fault Fault) {
 	}
 	q.need("fault_control", f.seen.CanBreak, value, "control of the nodes, for --failover "+string(fault),
 		"run the load test where the cluster runs, or leave it out (--failover none)")
+	if !f.question.names() {
+		q.need("failover_names", false, "the answers name no node", "nodes with the tool "+string(askWhoami)+", for --failover "+string(fault),
+			"leave it out (--failover none)")
+	}
 	if name := s.FailoverNode; name != "" && f.seen.CanBreak {
 		q.need("failover_node", slices.Contains(f.seen.serving(), name), "serving: "+strings.Join(f.seen.serving(), ", "), name,
 			"name a node that serves, or none (--failover-node)")

@@ -10,7 +10,7 @@ import (
 // goodFacts are those of the reference machine with everything running.
 func goodFacts() *facts {
 	f := &facts{
-		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", sources: testSources,
+		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", question: askWhoami, sources: testSources,
 		host: hostFacts{
 			ephemeralPorts: 28_232, memoryAvailable: 20 << 30, filesMax: 2_000_000, filesUsed: 1_000,
 			conntrackMax: 262_144, conntrackUsed: 10,
@@ -124,9 +124,9 @@ func TestPreflightNeedsNodesForAFault(t *testing.T) {
 
 func TestPreflightWithoutTarget(t *testing.T) {
 	s, f := Default(), goodFacts()
-	f.targetError = errors.New("connection refused")
+	f.targetError = &targetError{text: "connection refused"}
 	all := requirementsOf(&s, f)
-	if len(all) != 1 || all[0].OK || all[0].Value != "connection refused" {
+	if len(all) != 1 || all[0].OK || all[0].Value != "no MCP server answers at the target: connection refused" {
 		t.Errorf("%+v", all)
 	}
 }

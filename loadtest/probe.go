@@ -3,7 +3,6 @@ package loadtest
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,51 +11,43 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// errNoNode says that a server answers but does not name a node.
-var errNoNode = errors.New("the answer names no node: the load test needs nodes with the MCP tool " + whoami)
-
-// probe opens a connection, asks n times in a row who answers and returns the last name. Latencies
-// go to h unless it is nil.
-func probe(ctx context.Context, target netip.AddrPort, from netip.Addr, n int, h *hdrhistogram.Histogram) (node string, err error) {
+// converse opens a connection and asks n times in a row. It ends with the first reply that is not what was
+// asked for, and returns the last one with its line. Latencies go to h unless it is nil. With an error, line
+// is what came of a line.
+func converse(ctx context.Context, target netip.AddrPort, from netip.Addr, q question, n int, h *hdrhistogram.Histogram) (r reply, line []byte, err error) {
 	d := net.Dialer{}
 	if from.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: from.AsSlice()}
 	}
 	conn, err := d.DialContext(ctx, "tcp", target.String())
 	if err != nil {
-		return "", err
+		return r, nil, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	in := bufio.NewReaderSize(conn, maxReply)
 	for i := range n {
 		begun := time.Now()
-		if _, err := conn.Write(appendWhoami(nil, uint64(i))); err != nil {
-			return "", probeError(ctx, err)
+		if _, err := conn.Write(q.append(nil, uint64(i))); err != nil {
+			return r, nil, converseError(ctx, err)
 		}
-		line, err := in.ReadSlice('\n')
-		if err != nil {
-			return "", probeError(ctx, err)
-		}
-		took := time.Since(begun)
-		r := parseReply(line)
-		switch r.kind {
-		case replyNode:
-			node = string(r.node)
-		case replyError, replyRefusal:
-			return "", fmt.Errorf("refused (%s, JSON-RPC error %d)", causeOfCode(r.code), r.code)
-		default:
-			return "", errNoNode
+		for r.kind = replyNone; r.kind == replyNone; r = q.parse(line) {
+			if line, err = in.ReadSlice('\n'); err != nil {
+				return r, line, converseError(ctx, err)
+			}
 		}
 		if h != nil {
-			record(h, int64(took))
+			record(h, int64(time.Since(begun)))
+		}
+		if r.kind != replyAnswer {
+			break
 		}
 	}
-	return node, nil
+	return r, line, nil
 }
 
-// probeError prefers the reason of the context, whose end shows as a time-out of the connection.
-func probeError(ctx context.Context, err error) error {
+// converseError prefers the reason of the context, whose end shows as a time-out of the connection.
+func converseError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -70,13 +61,17 @@ const (
 
 // measureBaseline is the latency of a system without load, through a few connections one after the
 // other.
-func measureBaseline(ctx context.Context, target netip.AddrPort, from sourceRange) (*Quantiles, error) {
+func measureBaseline(ctx context.Context, target netip.AddrPort, q question, from sourceRange) (*Quantiles, error) {
 	h := newHistogram()
 	for i := range from.Count {
-		if _, err := probe(ctx, target, from.at(i), baselineCalls, h); err != nil {
+		r, line, err := converse(ctx, target, from.at(i), q, baselineCalls, h)
+		if err != nil {
 			return nil, fmt.Errorf("baseline: %w", err)
 		}
+		if r.kind != replyAnswer {
+			return nil, fmt.Errorf("baseline: refused: %s", saying(line))
+		}
 	}
-	q := quantiles(h)
-	return &q, nil
+	result := quantiles(h)
+	return &result, nil
 }

@@ -24,11 +24,13 @@ type Report struct {
 	Reason    string    `json:"reason,omitempty"` // why the run ended early
 	Target    string    `json:"target"`
 	Driver    string    `json:"driver"`
+	Nameless  string    `json:"nameless,omitempty"` // why answers name no node, if they do not; what is about single nodes is not judged then
 	Version   string    `json:"version"`
 	Started   time.Time `json:"started"`
 	DurationS float64   `json:"duration_s"`
 
 	Checks    []Check       `json:"checks"`
+	Advice    []string      `json:"advice,omitempty"` // what can be done about a verdict that is not a pass
 	Preflight []Requirement `json:"preflight"`
 	Plan      PlanSummary   `json:"plan"`
 	Phases    []PhaseTime   `json:"phases"`
@@ -62,8 +64,13 @@ type PlanSummary struct {
 	Agents               int     `json:"agents"`
 	Sources              int     `json:"sources"`
 	ConnectionsPerSource int     `json:"connections_per_source"`
-	RampPerSecond        float64 `json:"ramp_per_second"`
-	PingsPerSecond       float64 `json:"pings_per_second"`
+	// SourceAddresses are those that agents of this machine connect from, "FIRST to LAST"; empty when the kernel
+	// chooses. SourcesUsedBefore of them were used by an earlier run that the balancer may remember.
+	SourceAddresses   string `json:"source_addresses,omitempty"`
+	SourcesUsedBefore int    `json:"sources_used_before,omitempty"`
+
+	RampPerSecond  float64 `json:"ramp_per_second"`
+	PingsPerSecond float64 `json:"pings_per_second"`
 }
 
 // PhaseTime is how long a phase took.
@@ -76,7 +83,7 @@ type PhaseTime struct {
 type Connections struct {
 	Target      int              `json:"target"`
 	Established int              `json:"established"`
-	Verified    int              `json:"verified"` // an answer through the connection named its node
+	Verified    int              `json:"verified"` // an answer came through the connection, and named its node if nodes do that
 	Failed      int              `json:"failed"`   // clients that gave up
 	Dropped     int              `json:"dropped"`  // connections lost that no fault of the run explains
 	RampMs      float64          `json:"ramp_ms"`
@@ -85,9 +92,9 @@ type Connections struct {
 	Losses      map[string]int64 `json:"losses,omitempty"`   // of the dropped, by cause
 }
 
-// NodeResult is one node at the end of the hold.
+// NodeResult is one node at the end of the hold, or all of them if answers name none.
 type NodeResult struct {
-	Name string `json:"name"`
+	Name string `json:"name"` // empty: all of them
 	// Connections as the answers count them, and as the kernel does; nil when the node's sockets
 	// are not on this machine. KernelBefore were there before the run and are not the run's.
 	Connections       int       `json:"connections"`

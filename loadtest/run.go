@@ -42,10 +42,14 @@ type Progress struct {
 
 // Options are what a run needs besides its Spec. Zero fields are fine.
 type Options struct {
-	System  System // nil: only the target is known
-	Token   string // for remote agents; empty: a random one
-	Version string
-	Log     *log.Logger
+	System System // nil: only the target is known
+	// StateDir is where runs remember which source addresses they have used; empty: nowhere. StickyTTL is how
+	// long the balancer remembers them.
+	StateDir  string
+	StickyTTL time.Duration
+	Token     string // for remote agents; empty: a random one
+	Version   string
+	Log       *log.Logger
 	// Progress is called from one goroutine, several times a second and at the end of each phase.
 	Progress func(Progress)
 }
@@ -64,7 +68,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 		o.Progress = func(Progress) {}
 	}
 	r := &run{
-		spec: s, system: o.System, log: o.Log, progress: o.Progress,
+		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: usedSourcesIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
 			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Started: time.Now(),
 			Nodes: []NodeResult{}, Preflight: []Requirement{}, // rather [] than null in JSON
@@ -86,6 +90,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	}
 	r.report.DurationS = seconds(time.Since(r.report.Started))
 	r.report.Checks, r.report.Verdict = judge(&s, &r.report)
+	r.report.Advice = advise(&r.report)
 	return &r.report, nil
 }
 
@@ -96,6 +101,9 @@ type run struct {
 	log      *log.Logger
 	progress func(Progress)
 	report   Report
+
+	used      usedSources
+	stickyTTL time.Duration
 
 	facts  facts
 	fault  Fault
@@ -115,7 +123,7 @@ func (r *run) prepare(ctx context.Context) error {
 		f := &r.facts
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
-			if f.seen.CanBreak && len(f.seen.serving()) > 1 {
+			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.names() {
 				r.fault = FaultKill
 			}
 		}
@@ -124,11 +132,16 @@ func (r *run) prepare(ctx context.Context) error {
 		for i := range offers {
 			offers[i] = offer{agent: localName(i), connections: r.spec.Connections}
 		}
+		r.report.Nameless = f.nameless
+		f.sources = r.used.turn(f.sources)
 		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
+		if p != nil {
+			f.usedBefore = r.used.recent(f.sources.slice(0, p.common), r.stickyTTL)
+		}
 		r.report.Preflight = preflight(&r.spec, f, r.fault, p, planError)
 		for _, q := range r.report.Preflight {
 			if !q.OK && !q.Advisory {
-				return &PreflightError{r.report.Preflight, f.targetError != nil}
+				return &PreflightError{r.report.Preflight, f.targetError != nil && f.targetError.unreachable()}
 			}
 		}
 		return nil
@@ -164,6 +177,8 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 	}
 	go r.listen(ctx, fail)
 	defer r.sums()
+	r.noteSources()
+	defer r.noteSources()
 
 	baseline := baselineSourcesOf(&r.facts, r.plan)
 	steps := []struct {
@@ -176,7 +191,7 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, func(ctx context.Context) error { return r.hold(ctx, local) }},
-		{PhaseSticky, r.spec.StickySample == 0, stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
 		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0, stickyGauge,
@@ -216,8 +231,24 @@ func (r *run) assemble(ctx context.Context, local int) error {
 		Connections: p.connections, HoldS: seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
 		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
 	}
+	if p.common > 0 {
+		taken := f.sources.slice(0, p.common)
+		r.report.Plan.SourceAddresses, r.report.Plan.SourcesUsedBefore = taken.String(), r.used.recent(taken, r.stickyTTL)
+	}
 	r.report.Generator.Agents = len(p.shares)
 	return nil
+}
+
+// noteSources has the next run take other sources than this one, which is done twice: a run can be killed,
+// and a balancer remembers sources from when it saw them last.
+func (r *run) noteSources() {
+	taken := r.plan.common
+	if b := baselineSourcesOf(&r.facts, r.plan); b.First.IsValid() {
+		taken += b.Count
+	}
+	if err := r.used.note(r.facts.sources.slice(0, taken)); err != nil {
+		r.log.Warn("the next load test may use the same source addresses", "err", err)
+	}
 }
 
 // remotePatience is how long people have to start the agents of other machines.
@@ -282,7 +313,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 
 // measureBefore notes what the system is like without load.
 func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
-	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, from); err != nil {
+	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, r.facts.question, from); err != nil {
 		return err
 	}
 	r.memory = memoryAvailable()
@@ -292,8 +323,8 @@ func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
 
 // baselineSourcesOf are sources that the run does not use, if there are any.
 func baselineSourcesOf(f *facts, p *plan) sourceRange {
-	if free := f.sources.Count - p.sources; f.sources.First.IsValid() && free > 0 {
-		return f.sources.slice(f.sources.Count-min(free, baselineSources), f.sources.Count)
+	if free := f.sources.Count - p.common; f.sources.First.IsValid() && free > 0 {
+		return f.sources.slice(p.common, p.common+min(free, baselineSources))
 	}
 	return kernelsChoice
 }

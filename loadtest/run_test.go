@@ -96,6 +96,27 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Clients that the fault of one run has moved to another node are none of the next run's.
+func TestRunAfterRun(t *testing.T) {
+	f := startFake(t, 4)
+	s := testSpec(f, 100, 100*time.Millisecond)
+	dir := t.TempDir()
+	for range 3 {
+		r := mustRun(t, s, Options{System: f, StateDir: dir, StickyTTL: time.Hour})
+		if failed(r) != "" || r.Failover.OnNode != 25 || r.Plan.SourceAddresses == "" || r.Plan.SourcesUsedBefore != 0 {
+			t.Errorf("%s %+v %+v", failed(r), r.Distribution, r.Plan)
+		}
+	}
+	s.SourceIPs = "127.9.0.0/25" // 126 addresses
+	for run, want := range []int{0, 82} {
+		r := mustRun(t, s, Options{System: f, StateDir: dir, StickyTTL: time.Hour})
+		said := slices.ContainsFunc(r.Preflight, func(q Requirement) bool { return q.Name == "source_reuse" && !q.OK })
+		if r.Plan.SourcesUsedBefore != want || said != (want > 0) {
+			t.Errorf("run %d: %+v %+v", run, r.Plan, r.Preflight)
+		}
+	}
+}
+
 // With several connections a source, every source opens its first one before any opens another.
 func TestRunOfFewSources(t *testing.T) {
 	f := startFake(t, 4)

@@ -24,7 +24,7 @@ import (
 // Spec says what is proved, and with what. It is the section "loadtest" of erlmcp.yaml: decode it
 // over Default, then Validate it.
 type Spec struct {
-	// Target is the balancer's TCP listener, host:port.
+	// Target is the balancer's TCP listener, host:port, or :port for this machine.
 	Target string `yaml:"target"`
 	// Connections are held at a time, for Duration.
 	Connections int           `yaml:"connections"`
@@ -121,7 +121,7 @@ func (s *Spec) Validate() error {
 			bad(key, "%g is not a percentage above 0 and up to 100", p)
 		}
 	}
-	if err := checkHostPort(s.Target, 1); err != nil {
+	if err := checkHostPort(completeTarget(s.Target), 1); err != nil {
 		bad("target", "%v", err)
 	}
 	if err := checkHostPort(s.Listen, 0); err != nil {

@@ -19,7 +19,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		want   string
 	}{
 		{func(s *Spec) { s.Target = "8000" }, `loadtest.target: "8000" is not of the form host:port`},
-		{func(s *Spec) { s.Target = ":8000" }, `loadtest.target: ":8000" is not of the form host:port`},
+		{func(s *Spec) { s.Target = ":" }, `loadtest.target: "" is not a port between 1 and 65535`},
 		{func(s *Spec) { s.Target = "a:0" }, `loadtest.target: "0" is not a port between 1 and 65535`},
 		{func(s *Spec) { s.Listen = "x" }, `loadtest.listen: "x" is not of the form host:port`},
 		{func(s *Spec) { s.SourceIPs = "127.1.0.0" }, `loadtest.source_ips: "127.1.0.0" is not a prefix such as 127.1.0.0/16`},

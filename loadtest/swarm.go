@@ -18,6 +18,7 @@ type swarm struct {
 	epoch int64 // request ids are instants since then
 
 	target   netip.AddrPort
+	question question
 	sources  []netip.Addr
 	timeout  time.Duration
 	patience patience
@@ -78,7 +79,7 @@ func (s *swarm) open(at int64, rate float64, o *openOrder) error {
 	if s.clients != nil {
 		return fmt.Errorf("connections were opened before")
 	}
-	s.target, s.timeout, s.patience = o.Target, o.Timeout, o.Patience
+	s.target, s.question, s.timeout, s.patience = o.Target, o.Question, o.Timeout, o.Patience
 	s.sources = make([]netip.Addr, max(o.Sources.Count, 1))
 	for i := range s.sources {
 		s.sources[i] = o.Sources.at(i)
@@ -125,7 +126,7 @@ func (s *swarm) nodeIndex(name []byte) uint8 {
 
 // answered is called for every answer on a connection that was verified before.
 func (s *swarm) answered(c *client, r reply) {
-	if r.kind != replyNode {
+	if r.kind != replyAnswer {
 		s.n.Requests.Failed++
 		return
 	}

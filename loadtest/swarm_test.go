@@ -73,7 +73,7 @@ func startSwarm(t *testing.T, connections int, timeout time.Duration, a answer) 
 	})
 	s.on(func() {
 		o := &openOrder{
-			Target: netip.MustParseAddrPort(l.Addr().String()), Connections: connections,
+			Target: netip.MustParseAddrPort(l.Addr().String()), Question: askWhoami, Connections: connections,
 			Sources: kernelsChoice, Timeout: timeout, Patience: leastPatience,
 		}
 		if err := s.open(mono.Now(), 1e6, o); err != nil {

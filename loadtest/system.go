@@ -22,6 +22,10 @@ type Observation struct {
 	Balancer *BalancerView // nil: cannot be asked
 	Nodes    []NodeView    // in their configured order
 	CanBreak bool          // the nodes are under a cluster's control
+
+	// Elsewhere are the listeners for clients, such as "tcp 127.0.0.1:8000", of a balancer that runs on this machine
+	// and does not listen on the target.
+	Elsewhere []string
 }
 
 // BalancerView is what the balancer says of itself.

@@ -48,6 +48,14 @@ func (j *judgement) check(name string, pass bool, want, got string) {
 	j.checks = append(j.checks, Check{Name: name, Pass: pass, Want: want, Got: got})
 }
 
+// unjudged is a check that passes because there is nothing to judge it by.
+func (j *judgement) unjudged(name, want, why string) {
+	j.checks = append(j.checks, Check{Name: name, Pass: true, Want: want, Got: "-", Note: why})
+}
+
+// nameless is why a check is not judged when Report.Nameless says that no answer names a node.
+const nameless = "not judged: the answers name no node"
+
 func (j *judgement) connections(r *Report) {
 	c := r.Connections
 	if c == nil {
@@ -66,6 +74,11 @@ func (j *judgement) connections(r *Report) {
 }
 
 func (j *judgement) distribution(r *Report) {
+	if r.Nameless != "" && r.Connections != nil {
+		j.unjudged("distribution", "equal shares", nameless)
+		j.unjudged("sticky", "all of the sample", nameless)
+		j.unjudged("failover", "clients of a broken node served by others", nameless)
+	}
 	d := r.Distribution
 	if d == nil {
 		return
@@ -84,9 +97,7 @@ func (j *judgement) distribution(r *Report) {
 		j.check("kernel_agreement", worst <= kernelSlack, want, fmt.Sprintf("within %d", worst))
 		return
 	}
-	j.checks = append(j.checks, Check{
-		Name: "kernel_agreement", Pass: true, Want: want, Got: "-", Note: "the nodes' sockets are not on this machine, or not known",
-	})
+	j.unjudged("kernel_agreement", want, "the nodes' sockets are not on this machine, or not known")
 }
 
 func (j *judgement) spread(name string, d *Distribution) {
@@ -96,19 +107,28 @@ func (j *judgement) spread(name string, d *Distribution) {
 
 func (j *judgement) latency(s *Spec, r *Report) {
 	if q := r.Requests; q != nil {
-		wrong := q.Failed + q.Lost + q.Moved
-		j.check("requests", q.Sent > 0 && wrong == 0, "all answered by the connection's node",
-			fmt.Sprintf("%d of %d", q.Answered-q.Moved, q.Sent))
+		want, wrong := "all answered by the connection's node", q.Failed+q.Lost+q.Moved
+		if r.Nameless != "" {
+			want = "all answered"
+		}
+		if q.Sent == 0 {
+			j.unjudged("requests", want, "none was due")
+		} else {
+			j.check("requests", wrong == 0, want, fmt.Sprintf("%d of %d", q.Answered-q.Moved, q.Sent))
+		}
 	}
 	l := r.Latency
+	want := fmt.Sprintf("≤ %g %%", s.MaxLatencyCVPercent)
+	if r.Nameless != "" && r.Requests != nil {
+		j.unjudged("latency_variance", want, nameless)
+	}
 	if l == nil {
 		return
 	}
-	want := fmt.Sprintf("≤ %g %%", s.MaxLatencyCVPercent)
 	got := fmt.Sprintf("%.1f %%", l.BetweenNodesCVPercent)
 	switch {
 	case len(r.Nodes) < 2:
-		j.checks = append(j.checks, Check{Name: "latency_variance", Pass: true, Want: want, Got: "-", Note: "there is one node only"})
+		j.unjudged("latency_variance", want, "there is one node only")
 	case l.Windows < minWindows:
 		j.checks = append(j.checks, Check{
 			Name: "latency_variance", Pass: true, Want: want, Got: got,
@@ -120,8 +140,12 @@ func (j *judgement) latency(s *Spec, r *Report) {
 }
 
 func (j *judgement) sticky(name string, s *Sticky) {
-	if s != nil {
-		j.check(name, s.Consistent == s.Sampled && s.Sampled > 0, fmt.Sprintf("%d of %d", s.Sampled, s.Sampled), fmt.Sprint(s.Consistent))
+	switch {
+	case s == nil:
+	case s.Sampled == 0:
+		j.unjudged(name, "all of the sample", "no client had a node that it could meet again")
+	default:
+		j.check(name, s.Consistent == s.Sampled, fmt.Sprintf("%d of %d", s.Sampled, s.Sampled), fmt.Sprint(s.Consistent))
 	}
 }
 
@@ -133,7 +157,7 @@ func (j *judgement) failover(s *Spec, r *Report) {
 	limit := s.failoverLimit(f.Fault)
 	j.check("failover_detected", f.DetectedMs > 0 && milliseconds(f.DetectedMs) <= maxDetection, atMost(maxDetection), since(f.DetectedMs))
 	if f.OnNode == 0 {
-		j.checks = append(j.checks, Check{Name: "failover_rerouted", Pass: true, Want: atMost(limit), Got: "-", Note: "the node had no clients"})
+		j.unjudged("failover_rerouted", atMost(limit), "the node had no clients")
 	} else {
 		j.check("failover_rerouted", f.ReroutedMs > 0 && milliseconds(f.ReroutedMs) <= limit, atMost(limit), since(f.ReroutedMs))
 	}

@@ -5,32 +5,68 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
 
 func TestParseReply(t *testing.T) {
 	node := `{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"erlmcp1"}]}}`
-	for line, want := range map[string]reply{
-		node: {kind: replyNode, id: 7, node: []byte("erlmcp1")},
-		string(mcp.AppendError(nil, []byte("8"), mcp.CodeRateLimited, "slow")): {kind: replyError, id: 8, code: mcp.CodeRateLimited},
-		string(mcp.AppendError(nil, nil, mcp.CodeUnavailable, "full")):         {kind: replyRefusal, code: mcp.CodeUnavailable},
-		`{"jsonrpc":"2.0","id":9,"result":{}}`:                                 {},
-		`{"jsonrpc":"2.0","method":"notifications/message"}`:                   {},
-		`HTTP/1.1 400 Bad Request`:                                             {},
+	unknown := `{"jsonrpc":"2.0","id":7,"result":{"isError":true,"content":[{"type":"text","text":"Unknown tool"}]}}`
+	for line, want := range map[string]struct{ named, nameless reply }{
+		node:    {reply{kind: replyAnswer, id: 7, node: []byte("erlmcp1")}, reply{kind: replyAnswer, id: 7}},
+		unknown: {reply{kind: replyError, id: 7}, reply{kind: replyAnswer, id: 7}},
+		string(mcp.AppendError(nil, []byte("8"), mcp.CodeRateLimited, "slow")): {
+			reply{kind: replyError, id: 8, code: mcp.CodeRateLimited}, reply{kind: replyError, id: 8, code: mcp.CodeRateLimited}},
+		string(mcp.AppendError(nil, []byte("8"), mcp.CodeInvalidRequest, "initialize first")): {
+			reply{kind: replyError, id: 8, code: mcp.CodeInvalidRequest}, reply{kind: replyAnswer, id: 8, code: mcp.CodeInvalidRequest}},
+		string(mcp.AppendError(nil, nil, mcp.CodeUnavailable, "full")): {
+			reply{kind: replyRefusal, code: mcp.CodeUnavailable}, reply{kind: replyRefusal, code: mcp.CodeUnavailable}},
+		`{"jsonrpc":"2.0","id":9,"result":{}}`:               {reply{kind: replyError, id: 9}, reply{kind: replyAnswer, id: 9}},
+		`{"jsonrpc":"2.0","id":"x","result":{}}`:             {},
+		`{"jsonrpc":"2.0","method":"notifications/message"}`: {reply{kind: replyNone}, reply{kind: replyNone}},
+		`HTTP/1.1 400 Bad Request`:                           {},
 	} {
-		if got := parseReply([]byte(line)); !reflect.DeepEqual(got, want) {
+		if got := askWhoami.parse([]byte(line)); !reflect.DeepEqual(got, want.named) {
 			t.Errorf("%s: %+v", line, got)
+		}
+		for _, q := range []question{askDiscover, askPing} {
+			if got := q.parse([]byte(line)); !reflect.DeepEqual(got, want.nameless) {
+				t.Errorf("%s: %s: %+v", q, line, got)
+			}
 		}
 	}
 }
 
-func TestWhoamiIsOneRequest(t *testing.T) {
-	var m mcp.Envelope
-	if err := json.Unmarshal(appendWhoami(nil, 42), &m); err != nil || m.Method != "tools/call" || string(m.ID) != "42" {
-		t.Errorf("%+v, %v", m, err)
+func FuzzParseReply(f *testing.F) {
+	f.Add([]byte(nodeReply("7", "a")))
+	f.Add(mcp.AppendError(nil, []byte("8"), mcp.CodeInvalidRequest, "\x1b[2Jno"))
+	f.Add([]byte(`{"result":{"content":[{"text":"` + strings.Repeat("é", 300) + `"}]},"id":1,"jsonrpc":"2.0"}`))
+	f.Add([]byte("HTTP/1.1 400 Bad Request\r"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		for _, q := range []question{askWhoami, askDiscover, askPing} {
+			if r := q.parse(line); (r.node != nil) != (q.names() && r.kind == replyAnswer) {
+				t.Errorf("%s: %+v", q, r)
+			}
+		}
+		text := saying(line)
+		if utf8.RuneCountInString(text) > maxSaying+1 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q", text)
+		}
+	})
+}
+
+func TestQuestionsAreOneRequestEach(t *testing.T) {
+	for q, want := range map[question]string{askWhoami: "tools/call", askDiscover: "server/discover", askPing: "ping"} {
+		var m mcp.Envelope
+		line := q.append(nil, 42)
+		if err := json.Unmarshal(line, &m); err != nil || m.Method != want || string(m.ID) != "42" || line[len(line)-1] != '\n' {
+			t.Errorf("%s: %+v, %v", q, m, err)
+		}
 	}
 }
 

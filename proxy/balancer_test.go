@@ -73,6 +73,7 @@ func testSpec(nodes ...*fakeNode) Spec {
 	}
 	s.MaxConnections = 1000
 	s.SourceTable = 1024
+	s.Limits.Exempt = nil // clients of tests come from this machine
 	s.SlowStart = 0
 	s.Limits.ConnectionsPerSecond = 0
 	s.Checks = Checks{Kind: "tcp", Interval: 50 * time.Millisecond, FastInterval: 10 * time.Millisecond, Timeout: time.Second, Fall: 2, Rise: 2}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +17,7 @@ type Explanation struct {
 	Listener string `json:"listener"`
 	Accepted bool   `json:"accepted"`
 	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
-	// Nodes is where it would go: one, or any of several that are equal.
+	// Nodes is where it would go: one, or any of several if chance decides.
 	Nodes []string `json:"nodes"`
 	Why   string   `json:"why"`
 
@@ -87,8 +86,19 @@ func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
 		e.Listener, e.Accepted, e.Reason, e.Nodes, e.Why = fileHTTP, h.Accepted, h.Reason, h.Nodes, h.Why
 	case e.enter(m, &spec, &limits):
 		e.choose(m, spec.Balance, addr, bound, board.TCP)
+		if e.Accepted && e.Connection.WaitMs > 0 && !e.Exempt {
+			e.waits(e.Connection, "connections")
+		}
 	}
 	return e
+}
+
+// tooLong reports that what is over a rate would be held for longer than anything is.
+func tooLong(r RateState, l *limits) bool { return r.WaitMs > float64(l.patience.Milliseconds()) }
+
+// waits tells that a client is held first.
+func (e *Explanation) waits(r RateState, what string) {
+	e.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s_per_second: %d)", r.WaitMs, what, r.PerSecond)
 }
 
 // enter does what worker.mayEnter does.
@@ -135,7 +145,7 @@ func (e *Explanation) refusedByLimits(l *limits) bool {
 		e.refuse(board.ReasonBan, "it is banned until %s", e.BannedUntil.Format(time.TimeOnly))
 	case l.perSource > 0 && e.Connections >= l.perSource:
 		e.refuse(board.ReasonPerSource, "it has %d connections (lb.limits.max_per_source)", e.Connections)
-	case e.Connection.WaitMs > 0:
+	case tooLong(e.Connection, l):
 		e.refuse(board.ReasonRate, "it connects too often (lb.limits.connections_per_second: %d)", e.Connection.PerSecond)
 	default:
 		return false
@@ -154,6 +164,7 @@ func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound 
 		backends[s.Slot] = newBackend(m.board, 0, s)
 	}
 	p := picker{balance: balance}
+	p.begin(m.board.Turns(), 0)
 	list, full := p.candidates(m.board, &backends, over, 0)
 	if bound != board.NoNode && backends[bound] != nil {
 		e.Sticky = backends[bound].name
@@ -176,25 +187,22 @@ func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound 
 	}
 	switch balance {
 	case BalanceSource:
-		e.Nodes = []string{backends[p.pick(list, hashAddr(addr))].name}
+		e.Nodes = []string{backends[rendezvous(list, hashAddr(addr))].name}
 		e.Why = "by the hash of its address (lb.balance: source)"
-		return
-	case BalanceLeastConn:
-		e.Why = "fewest connections for its weight (lb.balance: leastconn)"
-		best := slices.MinFunc(list, func(a, b candidate) int {
-			if lighter(a, b) {
-				return -1
-			}
-			return 1
-		})
-		list = slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return lighter(best, c) })
-	case BalanceRoundRobin:
-		e.Why = "nodes take turns, in every worker for itself (lb.balance: roundrobin)"
 	case BalanceRandom2:
+		for _, c := range list {
+			e.Nodes = append(e.Nodes, name(c))
+		}
 		e.Why = "the less busy of two drawn at random (lb.balance: random2)"
+	case BalanceRoundRobin:
+		e.Why = "it is that node's turn, by weight (lb.balance: roundrobin)"
+	default:
+		e.Why = "fewest connections for its weight, equals in turn (lb.balance: leastconn)"
 	}
-	for _, c := range list {
-		e.Nodes = append(e.Nodes, name(c))
+	if len(e.Nodes) == 0 {
+		list = p.equals(list)
+		p.turns.read(list)
+		e.Nodes = []string{name(list[p.turns.due(list)])}
 	}
 }
 

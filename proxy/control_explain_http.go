@@ -45,12 +45,12 @@ func (m *master) explainHTTP(spec *Spec, limits *limits, e Explanation, addr net
 	}
 	if e.enter(m, spec, limits) {
 		waits := e.Message.WaitMs > 0 && !e.Exempt
-		if waits && spec.Limits.Action != ActionThrottle {
+		if waits && spec.Limits.Action != ActionThrottle && (limits.reject || tooLong(e.Message, limits)) {
 			e.refuse(board.ReasonMessageRate, "it sends too often (lb.limits.messages_per_second: %d)", e.Message.PerSecond)
 		} else {
 			e.choose(m, spec.Balance, addr, board.NoNode, board.HTTP)
 			if waits && e.Accepted {
-				e.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.messages_per_second: %d)", e.Message.WaitMs, e.Message.PerSecond)
+				e.waits(e.Message, "messages")
 			}
 		}
 	}
@@ -65,8 +65,10 @@ func messageState(spec *Spec, r RateState) MessageState {
 	case r.PerSecond == 0:
 	case spec.Limits.Action == ActionThrottle:
 		s.Action = ActionThrottle
-	default:
+	case spec.Limits.Action == ActionReject:
 		s.Action = ActionReject
+	default:
+		s.Action = ActionHold
 	}
 	return s
 }

@@ -26,7 +26,7 @@ func TestExplainHTTP(t *testing.T) {
 			t.Errorf("\ngot  %s\nwant %s", got, want)
 		}
 	}
-	told("true  [n0 n1]: fewest connections for its weight (lb.balance: leastconn)")
+	told("true  [n0]: fewest connections for its weight, equals in turn (lb.balance: leastconn)")
 	e, err := b.Explain(t.Context(), "127.0.0.1")
 	if want := "session (Mcp-Session-Id), legacy event stream (the URI to post to), cookie (SERVERID), " +
 		"source (WebSockets and legacy event streams only), balance (leastconn)"; err != nil || strings.Join(e.HTTP.Order, ", ") != want {
@@ -35,7 +35,7 @@ func TestExplainHTTP(t *testing.T) {
 	if _, err := b.Drain(t.Context(), "n1"); err != nil {
 		t.Fatal(err)
 	}
-	told("true  [n0]: fewest connections for its weight (lb.balance: leastconn)")
+	told("true  [n0]: fewest connections for its weight, equals in turn (lb.balance: leastconn)")
 	if _, err := b.Ban(t.Context(), "127.0.0.1", time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestExplainRatesOfRequests(t *testing.T) {
 	if want := []ToolState{{"search", RateState{PerSecond: 1}}, {"find", RateState{PerSecond: 5}}}; !slices.Equal(tools, want) {
 		t.Errorf("tools %+v, want %+v", tools, want)
 	}
-	if h := explain("127.0.0.1"); h.Message != (MessageState{RateState{PerSecond: 1000}, ActionReject}) {
+	if h := explain("127.0.0.1"); h.Message != (MessageState{RateState{PerSecond: 1000}, ActionHold}) {
 		t.Errorf("messages %+v", h.Message)
 	}
 	if h := explain("127.0.0.9"); h.Tools[0].WaitMs != 0 {

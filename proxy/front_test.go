@@ -165,7 +165,7 @@ func TestUsersBehindAProxy(t *testing.T) {
 			b := startWorker(t, []string{site}, func(s *Spec) {
 				s.TrustedProxies = []string{"127.0.0.1"}
 				s.Limits.MessagesPerSecond, s.Limits.ConnectionsPerSecond = 1, 1
-				s.Limits.Ban.Violations = 1000
+				s.Limits.Action, s.Limits.Ban.Violations = ActionReject, 0
 			})
 			front := start(t, b.web)
 			const users = 400

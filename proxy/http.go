@@ -57,9 +57,9 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 
 // httpClient is a client's connection.
 //
-//	greeting ─▶ reading ⇄ waiting ─▶ exchanging ─▶ reading … ─▶ parting ─▶ (closed)
-//	    │          ╰──────▶ exchanging             tunnelling ───────────▶ (closed)
-//	    ╰─▶ unwelcome ───────────────────────────────────────▶ parting
+//	greeting ─▶ delayed ─▶ reading ⇄ waiting ─▶ exchanging ─▶ reading … ─▶ parting ─▶ (closed)
+//	    │                     ╰──────▶ exchanging             tunnelling ───────────▶ (closed)
+//	    ╰─▶ unwelcome ──────────────────────────────────────────────────▶ parting
 //
 // It is counted on the board (held) from its admission until it parts.
 type httpClient struct {
@@ -90,6 +90,7 @@ type clientState uint8
 const (
 	awaitingGreeting clientState = iota // a PROXY header
 	unwelcome                           // told why as soon as it asks
+	delayed                             // over the connection rate: not read until it conforms
 	reading                             // a request head
 	waiting                             // for a connection to a node, or for its rate; the request stays in the input
 	exchanging
@@ -151,19 +152,56 @@ func (w *worker) putClient(c *httpClient) {
 
 // admit applies the limits to a client from addr.
 func (c *httpClient) admit(addr netip.Addr) {
-	w, now := c.w, c.w.loop.Now()
-	sources := w.board.Sources()
-	c.addr, c.source = addr.Unmap(), sources.Find(addr, now)
-	c.exempt = contains(w.limits.exempt, addr)
-	if reason, wait, ok := w.mayEnter(c.source, c.exempt, now); !ok {
+	c.identify(addr)
+	reason, wait, ok := c.w.mayEnter(c.source, c.exempt, c.w.loop.Now())
+	if !ok {
 		c.turnAway(reason, wait)
 		return
 	}
+	c.enter(wait)
+}
+
+// identify notes who the client is.
+func (c *httpClient) identify(addr netip.Addr) {
+	c.addr, c.source = addr.Unmap(), c.w.board.Sources().Find(addr, c.w.loop.Now())
+	c.exempt = contains(c.w.limits.exempt, addr)
+}
+
+// welcome takes in a client that was charged for its connection before its handshake.
+func (c *httpClient) welcome() {
+	if limit := c.w.limits.perSource; limit > 0 && c.w.board.Sources().Live(c.source) >= limit {
+		c.turnAway(board.ReasonPerSource, 0)
+		return
+	}
+	if reason, ok := c.w.hasRoom(); !ok {
+		c.turnAway(reason, 0)
+		return
+	}
+	c.enter(0)
+}
+
+// enter takes the client in, but does not read it before wait is over.
+func (c *httpClient) enter(wait time.Duration) {
+	w := c.w
 	c.held = true
 	w.cell.Active.Add(1)
-	sources.Enter(w.index, c.source)
+	w.board.Sources().Enter(w.index, c.source)
+	if wait > 0 {
+		c.state = delayed
+		w.held++
+		c.conn.Pause()
+		c.within(wait)
+		return
+	}
+	c.begun()
+}
+
+// begun lets the client ask.
+func (c *httpClient) begun() {
 	c.state = reading
-	c.within(w.spec.Timeouts.Request)
+	if c.within(c.w.spec.Timeouts.Request); c.w.draining && c.secure {
+		c.within(lateRequest)
+	}
 }
 
 // turnAway has a client told why it is not served once it asks: an answer before the question would
@@ -282,6 +320,10 @@ func (c *httpClient) expired() {
 	case c.state == waiting:
 		c.state = reading // over the rate until now
 		c.again()
+	case c.state == delayed:
+		c.w.held--
+		c.begun()
+		c.conn.Resume()
 	case c.state == exchanging:
 		c.x.expired()
 	case c.state == tunnelling && c.x != nil:
@@ -327,7 +369,7 @@ func (c *httpClient) read(p []byte) (consumed int) {
 	case tunnelling:
 		return c.x.tunnelIn(p)
 	case unwelcome:
-		c.say(denialOf(board.Reason(c.reason), c.wait), false, false)
+		c.say(c.w.denialTo(c.source, board.Reason(c.reason), c.wait), false, false)
 		c.part()
 		return len(p)
 	default:
@@ -408,6 +450,9 @@ func (c *httpClient) OnClose(*reactor.Conn, error) {
 		c.x.end()
 	}
 	w.loop.Cancel(&c.timer)
+	if c.state == delayed {
+		w.held--
+	}
 	c.release()
 	if c.lingers {
 		w.lingering--

@@ -90,8 +90,9 @@ func TestRequestLimits(t *testing.T) {
 		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
 			s.Limits.MessagesPerSecond = 5
 			s.Limits.Ban.Violations = 3
+			s.Limits.Action = ActionReject
 		})
-		c := b.visit()
+		early, c := b.visit(), b.visit()
 		for range 5 {
 			c.say(postRequest)
 			c.answer("POST")
@@ -103,22 +104,43 @@ func TestRequestLimits(t *testing.T) {
 				t.Fatalf("request %d: %s, %q", i, resp.Status, body)
 			}
 		}
-		c.say(postRequest)
-		if code := c.denied(429); code != mcp.CodeBanned {
-			t.Errorf("after %d violations: %d", 3, code)
+		if b.cell.Rejects.Load() != 3 || b.refused(board.ReasonMessageRate) != 3 {
+			t.Errorf("counted %d, %d", b.cell.Rejects.Load(), b.refused(board.ReasonMessageRate))
 		}
+		if b.banned("127.0.0.1") {
+			t.Error("banned for a burst")
+		}
+		b.exhaust("127.0.0.1")
+		b.eventually("the ban", func() bool {
+			c.say(postRequest)
+			if code := c.denied(429); code != mcp.CodeRateLimited {
+				t.Fatal(code)
+			}
+			return b.banned("127.0.0.1")
+		})
 		late := b.visit()
 		late.say(getRequest)
-		if code := late.denied(429); code != mcp.CodeBanned {
-			t.Error(code)
+		resp, body := late.answer("GET")
+		if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") != "60" || !strings.Contains(body, fmt.Sprint(mcp.CodeBanned)) ||
+			!strings.Contains(body, "sessions and open connections are kept") || !strings.Contains(body, "erlmcp lb ban remove 127.0.0.1") {
+			t.Errorf("%s, %q", resp.Status, body)
 		}
 		late.ended()
-		if b.cell.Rejects.Load() != 3 || b.refused(board.ReasonMessageRate) != 3 || b.refused(board.ReasonBan) != 2 {
-			t.Errorf("counted %d, %d, %d", b.cell.Rejects.Load(), b.refused(board.ReasonMessageRate), b.refused(board.ReasonBan))
+		if n := b.refused(board.ReasonBan); n != 1 {
+			t.Errorf("%d bans counted", n)
+		}
+		b.on(func() { // the rate has recovered
+			b.board.Sources().MessageRate(b.board.Sources().Find(netip.MustParseAddr("127.0.0.1"), b.loop.Now())).Store(0)
+		})
+		for _, c := range []*client{early, c} { // let in before
+			c.say(postRequest)
+			if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusOK {
+				t.Errorf("a client that was let in before the ban: %s", resp.Status)
+			}
 		}
 	})
 	t.Run("batch", func(t *testing.T) {
-		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.MessagesPerSecond = 5 })
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.MessagesPerSecond, s.Limits.Action = 5, ActionReject })
 		batch := "[\n  {\"id\":1},\n  {\"id\":\"a,\\\"]\"},\n  {\"id\":3,\"params\":[1,2]},{},{},\n{}\n]\n"
 		post := func(fields string) (status int) {
 			c := b.visit()
@@ -147,6 +169,24 @@ func TestRequestLimits(t *testing.T) {
 			t.Errorf("%d after a batch of more than the rate", status)
 		}
 	})
+	t.Run("default", func(t *testing.T) { // held for a while, then rejected
+		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.MessagesPerSecond = 5 })
+		c := b.visit()
+		for range 7 {
+			c.say(postRequest)
+			if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusOK {
+				t.Fatal(resp.Status)
+			}
+		}
+		if b.cell.Throttles.Load() == 0 || b.cell.Rejects.Load() != 0 {
+			t.Errorf("%d held, %d rejected", b.cell.Throttles.Load(), b.cell.Rejects.Load())
+		}
+		b.exhaust("127.0.0.1")
+		c.say(postRequest)
+		if code := c.denied(429); code != mcp.CodeRateLimited {
+			t.Error(code)
+		}
+	})
 	t.Run("throttle", func(t *testing.T) {
 		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
 			s.Limits.MessagesPerSecond = 20
@@ -169,7 +209,13 @@ func TestRequestLimits(t *testing.T) {
 	})
 	t.Run("connections", func(t *testing.T) {
 		b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.Limits.ConnectionsPerSecond = 1 })
-		for i, status := range []int{200, 429} {
+		for i, status := range []int{200, 200, 429} {
+			if i == 2 {
+				if b.cell.Throttles.Load() == 0 {
+					t.Error("the second connection was not held")
+				}
+				b.exhaust("127.0.0.1")
+			}
 			c := b.visit()
 			c.say(getRequest)
 			if resp, _ := c.answer("GET"); resp.StatusCode != status {

@@ -3,8 +3,10 @@ package proxy
 import (
 	"bytes"
 	"net/netip"
+	"time"
 	"unsafe"
 
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -40,19 +42,32 @@ func (x *exchange) identify(r *http1.Request) {
 }
 
 // enter counts a request that came through a proxy as a connection of its source, or refuses it: the
-// connection it came on is none of the client's.
-func (x *exchange) enter() (no denial) {
+// connection it came on is none of the client's. Of a banned source, only sessions go on.
+func (x *exchange) enter(r requestHead) (no denial) {
 	w := x.client.w
 	if !x.relayed || x.entered {
 		return denial{}
 	}
-	sources := w.board.Sources()
+	sources, now := w.board.Sources(), w.loop.Now()
+	if until := sources.BannedUntil(x.source); until > now && !x.exempt && !w.hasSession(r) {
+		return w.denialTo(x.source, board.ReasonBan, time.Duration(until-now))
+	}
 	if limit := w.limits.perSource; limit > 0 && !x.exempt && sources.Live(x.source) >= limit {
 		return denialOf(board.ReasonPerSource, 0)
 	}
 	x.entered = true
 	sources.Enter(w.index, x.source)
 	return denial{}
+}
+
+// hasSession reports whether a request names a session with a node that is there.
+func (w *worker) hasSession(r requestHead) bool {
+	id := r.Get("mcp-session-id")
+	if id == nil {
+		return false
+	}
+	_, slot, ok := w.http.ring.Session(id)
+	return ok && slot != affinity.Unknown
 }
 
 // exit undoes enter.

@@ -287,7 +287,7 @@ func TestClientsOfAProxyAreLimitedAlone(t *testing.T) {
 	b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) {
 		s.TrustedProxies = []string{"127.0.0.1"}
 		s.Limits.MessagesPerSecond, s.Limits.ConnectionsPerSecond, s.Limits.MaxPerSource = 2, 1, 5
-		s.Limits.Ban.Violations = 3
+		s.Limits.Action, s.Limits.Ban.Violations = ActionReject, 1
 		s.Limits.Exempt = []string{"192.0.2.99"}
 	})
 	var open []*client

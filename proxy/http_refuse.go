@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -43,6 +44,19 @@ func denialOf(reason board.Reason, wait time.Duration) denial {
 		r.status, r.text = http.StatusGatewayTimeout, "the node did not answer in time"
 	default:
 		r.status, r.text = http.StatusServiceUnavailable, "the balancer is full"
+	}
+	return r
+}
+
+// denialTo is what a client from source is told for a reason. Who is banned learns what that means, and
+// whom to ask for what.
+func (w *worker) denialTo(source board.SlotID, reason board.Reason, wait time.Duration) denial {
+	r := denialOf(reason, wait)
+	if info := w.board.Sources().Info(source); reason == board.ReasonBan && info.Source.IsValid() {
+		until := mono.Time(w.loop.Now() + int64(wait))
+		r.text = "banned until " + until.UTC().Format("15:04:05Z") + ": " + sourceText(info.Source) +
+			" went on over the rate, or an operator has banned it; sessions and open connections are kept" +
+			" (erlmcp lb ban list, erlmcp lb ban remove " + sourceText(info.Source) + ")"
 	}
 	return r
 }

@@ -101,7 +101,7 @@ func (x *exchange) classify(r *http1.Request) {
 }
 
 // examine decides whether a request may be forwarded, once. Over the message rate it may have to
-// wait, as far as the client's state then says.
+// wait, as far as the client's state then says. A ban is for newcomers: who was let in before goes on.
 func (x *exchange) examine(r *http1.Request) denial {
 	w := x.client.w
 	if x.admitted {
@@ -113,23 +113,26 @@ func (x *exchange) examine(r *http1.Request) denial {
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
 		return w.tooLarge()
 	}
-	now, sources := w.loop.Now(), w.board.Sources()
-	if !x.exempt {
-		if until := sources.BannedUntil(x.source); until > now {
-			return denialOf(board.ReasonBan, time.Duration(until-now))
-		}
-	}
-	if no := x.enter(); !no.none() {
+	if no := x.enter(r); !no.none() {
 		return no
 	}
 	if !x.exempt {
+		now, sources := w.loop.Now(), w.board.Sources()
+		var paced time.Duration
 		if limit := w.limits.message; !limit.unlimited() {
-			if ok, wait := board.Charge(sources.MessageRate(x.source), now, limit.interval, limit.burst, 1); !ok {
-				return x.overRate(wait)
+			ok, patience := true, w.limits.patience
+			if w.limits.reject {
+				patience = 0
+			}
+			if ok, paced = board.ChargeAhead(sources.MessageRate(x.source), now, limit.interval, limit.burst, 1, patience); !ok {
+				return x.overRate(paced)
 			}
 		}
 		if wait, over := x.toolOver(r, now); over {
 			return x.overToolRate(wait)
+		}
+		if paced > 0 {
+			x.pause(paced)
 		}
 	}
 	x.admitted = true
@@ -137,18 +140,24 @@ func (x *exchange) examine(r *http1.Request) denial {
 	return denial{}
 }
 
+// pause has a request wait.
+func (x *exchange) pause(wait time.Duration) {
+	c, w := x.client, x.client.w
+	w.cell.Throttles.Add(1)
+	w.cell.ThrottledNs.Add(uint64(wait))
+	c.state = waiting
+	c.within(wait)
+}
+
 // overRate rejects a request over the message rate, or has it wait.
 func (x *exchange) overRate(wait time.Duration) denial {
-	c, w := x.client, x.client.w
+	w := x.client.w
 	if w.spec.Limits.Action == ActionThrottle {
-		w.cell.Throttles.Add(1)
-		w.cell.ThrottledNs.Add(uint64(wait))
-		c.state = waiting
-		c.within(wait)
+		x.pause(wait)
 		return denial{}
 	}
 	w.cell.Rejects.Add(1)
-	w.limits.violation(w.board.Sources(), x.source, w.loop.Now())
+	w.violation(x.source, w.loop.Now(), "requests")
 	return denialOf(board.ReasonMessageRate, wait)
 }
 

@@ -21,7 +21,13 @@ type limits struct {
 	reject     bool // messages over the rate, instead of throttling
 	perSource  int
 	ban        Ban
+	patience   time.Duration // for how long what is over a rate may be held
 }
+
+// maxHeldTime is for how long a connection, or a request over HTTP, is held that is over the rate: of a
+// source no more than that much of its rate, which the table of sources counts for all workers. Clients
+// that open a connection for each of their calls have more patience than that with a handshake.
+const maxHeldTime = 5 * time.Second
 
 // rate is a limit in GCRA terms; the zero rate does not limit.
 type rate struct{ interval, burst int64 }
@@ -49,6 +55,7 @@ func newLimits(s *Spec) limits {
 		reject:     s.Limits.Action == ActionReject,
 		perSource:  s.Limits.MaxPerSource,
 		ban:        s.Limits.Ban,
+		patience:   maxHeldTime,
 	}
 }
 
@@ -80,25 +87,44 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// mayEnter decides whether a newcomer is looked for a node at all, on whichever frontend it came.
+// mayEnter decides whether a newcomer is looked for a node at all, on whichever frontend it came. If so, it
+// is held for wait first.
 func (w *worker) mayEnter(source board.SlotID, exempt bool, now int64) (reason board.Reason, wait time.Duration, ok bool) {
 	if !exempt {
-		if reason, wait, ok = w.limits.admit(w.board.Sources(), source, now); !ok {
+		if reason, wait, ok = w.permits(source, now, w.patience()); !ok {
 			return reason, wait, false
 		}
 	}
-	switch {
-	case w.cell.Active.Load() >= int64(w.max):
-		return board.ReasonWorkerFull, 0, false
-	case w.board.Active() >= int64(w.spec.MaxConnections):
-		return board.ReasonFull, 0, false
+	if reason, ok = w.hasRoom(); !ok {
+		return reason, 0, false
 	}
-	return 0, 0, true
+	return 0, wait, true
 }
 
-// admit decides whether a new connection of a source may enter. wait is how
-// long the source should stay away when the reason is ReasonRate or ReasonBan.
-func (l *limits) admit(s *board.Sources, id board.SlotID, now int64) (reason board.Reason, wait time.Duration, ok bool) {
+// hasRoom reports whether one more client can be served.
+func (w *worker) hasRoom() (reason board.Reason, ok bool) {
+	switch {
+	case w.cell.Active.Load() >= int64(w.max):
+		return board.ReasonWorkerFull, false
+	case w.board.Active() >= int64(w.spec.MaxConnections):
+		return board.ReasonFull, false
+	}
+	return 0, true
+}
+
+// patience is for how long a newcomer that is over the rate may be held. Those that are held take no more
+// than a quarter of the worker's places: beyond it, many sources could lock out those that conform.
+func (w *worker) patience() time.Duration {
+	if w.held >= w.max/4 || w.cell.Active.Load()+int64(w.held) >= int64(w.max) {
+		return 0
+	}
+	return w.limits.patience
+}
+
+// permits decides whether a new connection of a source may enter, and after which wait. A source that is
+// refused with ReasonRate or ReasonBan should stay away for wait.
+func (w *worker) permits(id board.SlotID, now int64, patience time.Duration) (reason board.Reason, wait time.Duration, ok bool) {
+	s, l := w.board.Sources(), &w.limits
 	if until := s.BannedUntil(id); until > now {
 		return board.ReasonBan, time.Duration(until - now), false
 	}
@@ -108,15 +134,34 @@ func (l *limits) admit(s *board.Sources, id board.SlotID, now int64) (reason boa
 	if l.connection.unlimited() {
 		return 0, 0, true
 	}
-	if ok, wait := board.Charge(s.ConnectionRate(id), now, l.connection.interval, l.connection.burst, 1); !ok {
-		l.violation(s, id, now)
+	if ok, wait = board.ChargeAhead(s.ConnectionRate(id), now, l.connection.interval, l.connection.burst, 1, patience); !ok {
+		w.violation(id, now, "connections")
 		return board.ReasonRate, wait, false
 	}
-	return 0, 0, true
+	if wait > 0 {
+		w.cell.Throttles.Add(1)
+		w.cell.ThrottledNs.Add(uint64(wait))
+	}
+	return 0, wait, true
 }
 
-func (l *limits) violation(s *board.Sources, id board.SlotID, now int64) {
-	s.Violation(id, now, l.ban.Window, l.ban.Violations, l.ban.For)
+// violation counts that a source was over a rate, of what. It may be banned for that.
+func (w *worker) violation(id board.SlotID, now int64, what string) {
+	ban := &w.limits.ban
+	if s := w.board.Sources(); s.Violation(id, now, ban.Window, ban.Violations, ban.For) {
+		w.announce(s.Info(id).Source, what)
+	}
+}
+
+// announce logs that a source has been banned. Many may be at the same time, and the loop waits for
+// the log.
+func (w *worker) announce(source netip.Prefix, what string) {
+	w.unannounced++
+	if now := w.loop.Now(); w.announced == 0 || now-w.announced >= int64(complaintEvery) {
+		w.log.Warn("banned", "source", sourceText(source), "for", w.limits.ban.For, "others", w.unannounced-1,
+			"why", "over the rate of "+what+" again and again", "lift", "erlmcp lb ban remove "+sourceText(source))
+		w.announced, w.unannounced = now, 0
+	}
 }
 
 // hashAddr hashes an address the same way in every process and version, for

@@ -115,7 +115,7 @@ func (m *meter) drop(w *worker, source board.SlotID, data []byte, now int64) mea
 	w.scratch = m.dropped.AppendErrors(w.scratch[:0], mcp.CodeRateLimited, "rate limited", retryAfter(wait))
 	v.answer = w.scratch
 	w.cell.Rejects.Add(1)
-	w.limits.violation(sources, source, now)
+	w.violation(source, now, "messages")
 	w.putInspector(m.dropped)
 	m.dropped, m.length = nil, 0
 	return v

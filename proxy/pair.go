@@ -11,10 +11,10 @@ import (
 
 // pair is one client and, once it is relayed, its connection to a node.
 //
-//	greeting ─▶ connecting ─▶ relaying ─▶ flushing ─▶ (closed)
-//	    └───────────┴────────────┴─▶ dismissed ───────▶ (closed)
+//	greeting ─▶ queued ─▶ connecting ─▶ relaying ─▶ flushing ─▶ (closed)
+//	    └─────────┴───────────┴────────────┴─▶ dismissed ─────▶ (closed)
 //
-// It is counted on the board (held) from the choice of a node until either the
+// It is counted on the board (held) from its admission until either the
 // client is done or the pair is torn down, whichever comes first: before the
 // client can know, so that one who comes back at once finds the room it left.
 type pair struct {
@@ -74,6 +74,7 @@ type pairState uint8
 
 const (
 	greeting   pairState = iota // awaiting a PROXY header
+	queued                      // over the connection rate: no node is chosen before it conforms
 	connecting                  // to a node
 	relaying
 	flushing  // the node has gone; the client takes its last words
@@ -97,14 +98,15 @@ func (w *worker) takePair() *pair {
 	return p
 }
 
-// hold counts the pair on the board, as a connection to b.
+// enter counts the pair on the board.
+func (p *pair) enter() {
+	p.held = true
+	p.w.cell.Active.Add(1)
+	p.w.board.Sources().Enter(p.w.index, p.source)
+}
+
+// hold counts the pair as a connection to b.
 func (p *pair) hold(b *backend) {
-	w := p.w
-	if !p.held {
-		p.held = true
-		w.cell.Active.Add(1)
-		w.board.Sources().Enter(w.index, p.source)
-	}
 	p.backend = b
 	p.access.at(b)
 	b.flow.Active.Add(1)
@@ -134,7 +136,7 @@ func (p *pair) leave() {
 	p.next, p.prev = nil, nil
 }
 
-// release undoes hold, once.
+// release undoes enter and hold, once.
 func (p *pair) release() {
 	p.leave()
 	if p.held {
@@ -161,6 +163,9 @@ func (p *pair) gone() {
 	w.loop.Cancel(&p.timer)
 	if p.lingers {
 		w.lingering--
+	}
+	if p.state == queued {
+		w.held--
 	}
 	p.release()
 	w.access.end(w, p.access, frontendTCP)
@@ -204,7 +209,7 @@ const maxLingering = 128
 func (p *pair) refuse(reason board.Reason, wait time.Duration) {
 	p.w.cell.Refused[reason].Add(1)
 	p.access.refused(reason)
-	p.dismiss(appendRefusal(nil, reason, wait))
+	p.dismiss(appendRefusal(nil, p.w.denialTo(p.source, reason, wait)))
 }
 
 // dismiss tells a client why it is not served any further, in one JSON-RPC
@@ -250,15 +255,14 @@ func (p *pair) flush() {
 	p.client.Resume()
 }
 
-func appendRefusal(dst []byte, reason board.Reason, wait time.Duration) []byte {
-	text := denialOf(reason, wait).text
-	switch reason {
+func appendRefusal(dst []byte, r denial) []byte {
+	switch r.reason {
 	case board.ReasonBan:
-		return mcp.AppendError(dst, nil, mcp.CodeBanned, text, retryAfter(wait))
+		return mcp.AppendError(dst, nil, mcp.CodeBanned, r.text, retryAfter(r.wait))
 	case board.ReasonRate:
-		return mcp.AppendError(dst, nil, mcp.CodeRateLimited, text, retryAfter(wait))
+		return mcp.AppendError(dst, nil, mcp.CodeRateLimited, r.text, retryAfter(r.wait))
 	default:
-		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, text)
+		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, r.text)
 	}
 }
 
@@ -272,6 +276,9 @@ func (p *pair) OnTimer(*reactor.Timer) {
 	switch p.state {
 	case greeting, flushing, dismissed:
 		p.client.Close()
+	case queued:
+		p.w.held--
+		p.w.begin(p, p.sourceHash())
 	case connecting:
 		p.w.connectTimeout(p)
 	case relaying:

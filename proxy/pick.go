@@ -17,17 +17,19 @@ type candidate struct {
 	hash    uint64 // of the node's name
 }
 
-// picker chooses a node by the balance algorithm. It belongs to one worker;
-// its turn and its dice are its own.
+// picker chooses a node by the balance algorithm. It belongs to one worker; its dice are its own.
 type picker struct {
 	balance Balance
-	turn    int
-	credit  [board.MaxNodes]int64 // smooth weighted round robin
+	turns   schedule
 	rng     *rand.PCG
 	list    [board.MaxNodes]candidate
+	light   [board.MaxNodes]candidate
 }
 
-func (p *picker) seed(seed uint64) { p.rng = rand.NewPCG(seed, 0x9e3779b97f4a7c15) }
+func (p *picker) begin(b *board.Turns, seed uint64) {
+	p.turns.board = b
+	p.rng = rand.NewPCG(seed, 0x9e3779b97f4a7c15)
+}
 
 // candidates lists the nodes that take new clients over a transport, except those in tried (a
 // bit per slot). full is true when a node was left out for being at its cap
@@ -56,49 +58,43 @@ func (p *picker) candidates(b *board.Board, backends *[board.MaxNodes]*backend, 
 // one. source is a hash of the client's address that every process agrees on.
 func (p *picker) pick(list []candidate, source uint64) int {
 	switch p.balance {
-	case BalanceRoundRobin:
-		return p.roundRobin(list)
 	case BalanceSource:
 		return rendezvous(list, source)
 	case BalanceRandom2:
 		return p.random2(list)
-	default:
-		return p.leastConn(list)
+	}
+	if list = p.equals(list); len(list) == 1 {
+		return list[0].slot
+	}
+	for {
+		p.turns.read(list)
+		if i := p.turns.due(list); p.turns.take(list, i) {
+			return list[i].slot
+		}
 	}
 }
 
-// leastConn picks the fewest connections by weight; equals take turns.
-func (p *picker) leastConn(list []candidate) int {
-	p.turn++
-	best := list[p.turn%len(list)]
+// equals returns the nodes among which turns decide. For leastconn that are those with no more
+// connections, for their weight, than the lightest will have with the next one: of nodes alike those with
+// the fewest, of idle ones all. So a node that is light for a while gets no more than its share of few
+// clients either.
+func (p *picker) equals(list []candidate) []candidate {
+	if p.balance == BalanceRoundRobin {
+		return list
+	}
+	least := &list[0]
 	for i := range list {
-		if c := list[(p.turn+i)%len(list)]; lighter(c, best) {
-			best = c
+		if c := &list[i]; (c.load+1)*int64(least.weight) < (least.load+1)*int64(c.weight) {
+			least = c
 		}
 	}
-	return best.slot
-}
-
-// lighter reports whether one more connection weighs less on a than on b:
-// (a.load+1) / a.weight < (b.load+1) / b.weight.
-func lighter(a, b candidate) bool {
-	return (a.load+1)*int64(b.weight) < (b.load+1)*int64(a.weight)
-}
-
-// roundRobin is the smooth weighted form: everyone earns its weight, the
-// richest is picked and pays the sum.
-func (p *picker) roundRobin(list []candidate) int {
-	var sum int64
-	best := -1
-	for _, c := range list {
-		sum += int64(c.weight)
-		p.credit[c.slot] += int64(c.weight)
-		if best < 0 || p.credit[c.slot] > p.credit[best] {
-			best = c.slot
+	equals := p.light[:0]
+	for i := range list {
+		if c := &list[i]; c.load*int64(least.weight) < (least.load+1)*int64(c.weight) {
+			equals = append(equals, *c)
 		}
 	}
-	p.credit[best] -= sum
-	return best
+	return equals
 }
 
 // rendezvous is weighted highest-random-weight hashing: losing a node moves
@@ -115,10 +111,10 @@ func rendezvous(list []candidate, source uint64) int {
 	return slot
 }
 
-// random2 draws two by weight and takes the lighter one.
+// random2 draws two by weight and takes the one with fewer connections for its weight, or else the first.
 func (p *picker) random2(list []candidate) int {
 	a, b := p.draw(list), p.draw(list)
-	if lighter(b, a) {
+	if b.load*int64(a.weight) < a.load*int64(b.weight) {
 		a = b
 	}
 	return a.slot

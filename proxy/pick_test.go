@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 func candidateList(weights ...uint32) []candidate {
@@ -15,10 +17,15 @@ func candidateList(weights ...uint32) []candidate {
 	return list
 }
 
+func newPicker(balance Balance) *picker {
+	p := &picker{balance: balance}
+	p.begin(new(board.Turns), 1)
+	return p
+}
+
 // share picks often, as connections that stay, and returns each slot's share.
 func share(balance Balance, list []candidate, picks int) []float64 {
-	p := picker{balance: balance}
-	p.seed(1)
+	p := newPicker(balance)
 	for i := range picks {
 		list[p.pick(list, mix(uint64(i)))].load++
 	}
@@ -44,7 +51,7 @@ func TestSharesFollowWeights(t *testing.T) {
 func TestLeastConnFillsTheEmptiest(t *testing.T) {
 	list := candidateList(1, 1, 1)
 	list[0].load, list[1].load, list[2].load = 7, 3, 9
-	p := picker{balance: BalanceLeastConn}
+	p := newPicker(BalanceLeastConn)
 	for range 4 {
 		if got := p.pick(list, 0); got != 1 {
 			t.Fatalf("picked %d", got)
@@ -69,8 +76,7 @@ func TestRendezvousMovesOnlyTheLostNodesSources(t *testing.T) {
 func TestPickDoesNotAllocate(t *testing.T) {
 	list := candidateList(1, 2, 3, 4)
 	for _, balance := range []Balance{BalanceLeastConn, BalanceRoundRobin, BalanceSource, BalanceRandom2} {
-		p := picker{balance: balance}
-		p.seed(1)
+		p := newPicker(balance)
 		if n := testing.AllocsPerRun(100, func() { p.pick(list, 42) }); n != 0 {
 			t.Errorf("%s: %.1f allocations", balance, n)
 		}

@@ -95,8 +95,8 @@ type Balance string
 
 // The balancing algorithms. All of them honour weights and skip nodes at their cap.
 const (
-	BalanceLeastConn  Balance = "leastconn"  // the node with the fewest connections
-	BalanceRoundRobin Balance = "roundrobin" // each in turn
+	BalanceLeastConn  Balance = "leastconn"  // the node with the fewest connections for its weight, equals in turn
+	BalanceRoundRobin Balance = "roundrobin" // each in turn, by weight, over all workers
 	BalanceSource     Balance = "source"     // by rendezvous hash of the client's address
 	BalanceRandom2    Balance = "random2"    // the better of two drawn at random
 )
@@ -158,7 +158,7 @@ const (
 )
 
 // Limits bounds what one source (an IPv4 address or an IPv6 /64) may do. Bursts are one second's
-// worth.
+// worth. A connection over the rate is held for up to five seconds, and refused if that would not do.
 type Limits struct {
 	ConnectionsPerSecond int    `yaml:"connections_per_second"` // 0 is no limit
 	MessagesPerSecond    int    `yaml:"messages_per_second"`    // 0 is no limit
@@ -167,7 +167,8 @@ type Limits struct {
 	Ban                  Ban    `yaml:"ban"`
 	// Tools bounds calls of single tools besides, over HTTP in the stateless era, at most 64 of them.
 	Tools []ToolLimit `yaml:"tools"`
-	// Exempt lists addresses and prefixes that no limit and no ban applies to.
+	// Exempt lists addresses and prefixes that no limit and no ban applies to: by default what the
+	// machine itself asks, and no other loopback address.
 	Exempt []string `yaml:"exempt"`
 }
 
@@ -180,14 +181,19 @@ type ToolLimit struct {
 // Action is what happens to a message over the rate.
 type Action string
 
-// The actions. ActionDefault is ActionThrottle on TCP and ActionReject on HTTP.
+// The actions. ActionDefault is ActionThrottle on TCP; a request over HTTP it holds for up to five seconds, and
+// rejects it if that would not do.
 const (
 	ActionDefault  Action = ""
 	ActionThrottle Action = "throttle" // stop reading until it conforms; nothing is lost
 	ActionReject   Action = "reject"   // answer it with JSON-RPC error -32019, on HTTP with status 429
 )
 
-// Ban shuts a source out for a while after Violations breaches of a rate within Window.
+// ActionHold is what MessageState says of ActionDefault over HTTP.
+const ActionHold Action = "hold"
+
+// Ban shuts the newcomers of a source out for a while after Violations within Window: refusals for being
+// over a rate, of which those within a tenth of a second are one. Who was let in before goes on.
 type Ban struct {
 	Violations int           `yaml:"violations"` // 0 never bans
 	Window     time.Duration `yaml:"window"`
@@ -255,6 +261,7 @@ func Default() Spec {
 			ConnectionsPerSecond: 100,
 			MessagesPerSecond:    100,
 			Ban:                  Ban{Violations: 100, Window: time.Minute, For: time.Minute},
+			Exempt:               []string{"127.0.0.1", "::1"},
 		},
 		SourceTable: 131_072,
 		Checks: Checks{

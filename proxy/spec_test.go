@@ -94,6 +94,7 @@ func TestValidate(t *testing.T) {
 		{"violations", func(s *Spec) { s.Limits.Ban.Violations = -1 }, `lb.limits.ban.violations: must be from 0 to 1000000, is -1`},
 		{"window", func(s *Spec) { s.Limits.Ban.Window = 0 }, `lb.limits.ban.window: must be from 1s to 24h0m0s, is 0s`},
 		{"for", func(s *Spec) { s.Limits.Ban.For = -time.Second }, `lb.limits.ban.for: must be from 1s to 24h0m0s, is -1s`},
+		{"violations too many", func(s *Spec) { s.Limits.Ban.Violations, s.Limits.Ban.Window = 51, 5*time.Second }, `lb.limits.ban.violations: must be at most 50 within 5s (one in 100ms counts), are 51`},
 		{"exempt", func(s *Spec) { s.Limits.Exempt = []string{"::1", "10.0.0.0/33"} }, `lb.limits.exempt[1]: "10.0.0.0/33" is neither an address nor a prefix`},
 		{"source_table", func(s *Spec) { s.SourceTable = 1000 }, `lb.source_table: must be from 1024 to 4194304, is 1000`},
 		{"check kind", func(s *Spec) { s.Checks.Kind = "ping" }, `lb.checks.kind: unknown check "ping" (checks: http, icmp, mcp, tcp, tls)`},

@@ -159,6 +159,9 @@ func (s *Spec) validateLimits(p *problems) {
 	between(p, "limits.max_per_source", l.MaxPerSource, 0, maxConnections)
 	between(p, "limits.ban.violations", l.Ban.Violations, 0, maxRate)
 	between(p, "limits.ban.window", l.Ban.Window, time.Second, maxDuration)
+	if most := int(l.Ban.Window / board.ViolationStep); l.Ban.Violations > most && l.Ban.Violations <= maxRate && l.Ban.Window >= time.Second {
+		p.add("limits.ban.violations", "must be at most %d within %v (one in %v counts), are %d", most, l.Ban.Window, board.ViolationStep, l.Ban.Violations)
+	}
 	between(p, "limits.ban.for", l.Ban.For, time.Second, maxDuration)
 	if n := len(l.Tools); n > maxToolLimits {
 		p.add("limits.tools", "must be at most %d, are %d", maxToolLimits, n)

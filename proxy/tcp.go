@@ -49,12 +49,25 @@ func (w *worker) admit(p *pair, addr netip.Addr) {
 	p.source = w.board.Sources().Find(addr, now)
 	p.access = w.access.begin(addr, now)
 	p.meter.exempt = contains(w.limits.exempt, addr)
-	if reason, wait, ok := w.mayEnter(p.source, p.meter.exempt, now); !ok {
+	reason, wait, ok := w.mayEnter(p.source, p.meter.exempt, now)
+	if !ok {
 		p.refuse(reason, wait)
 		return
 	}
-	p.state, p.lastActive = connecting, now
-	w.connect(p, hashAddr(addr))
+	p.enter()
+	if wait > 0 {
+		p.state = queued
+		w.held++
+		w.loop.Schedule(&p.timer, wait, p)
+		return
+	}
+	w.begin(p, hashAddr(addr))
+}
+
+// begin looks for the node of a client that has been admitted.
+func (w *worker) begin(p *pair, sourceHash uint64) {
+	p.state, p.lastActive = connecting, w.loop.Now()
+	w.connect(p, sourceHash)
 }
 
 // connect chooses a node for p and begins to connect, to the next one if that

@@ -225,15 +225,22 @@ func TestRefusals(t *testing.T) {
 			s.Limits.ConnectionsPerSecond = 1
 			s.Limits.Ban.Violations = 2
 		})
-		served(b.dial(""))
-		for range 2 {
-			if code, retry := b.dial("").refusal(); code != -32019 || retry <= 0 || retry > 1000 {
+		early := b.dial("")
+		served(early)
+		b.exhaust("127.0.0.1")
+		b.eventually("the ban", func() bool {
+			if b.banned("127.0.0.1") {
+				return true
+			}
+			if code, retry := b.dial("").refusal(); code != -32019 || retry <= 0 || retry > 61_000 {
 				t.Fatal(code, retry)
 			}
-		}
+			return false
+		})
 		if code, retry := b.dial("").refusal(); code != -32017 || retry < 50_000 {
 			t.Fatal(code, retry)
 		}
+		served(early)               // let in before
 		served(b.dial("127.0.8.9")) // somebody else
 	})
 	t.Run("exempt", func(t *testing.T) {

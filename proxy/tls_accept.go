@@ -11,10 +11,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// The way in over TLS: accept ─▶ banned? ─▶ handshake, off the loop ─▶ admit, as over HTTP.
+// The way in over TLS: accept ─▶ admit, as over HTTP ─▶ handshake, off the loop.
+//
+// A connection is charged to its source before the handshake, so that those who finish none are bound by
+// the same rate, held, refused and banned like others. Who comes by a trusted peer is known only
+// behind its PROXY header, and admitted after the handshake.
 //
 // From then on the client is an httpClient like others, with a layer below.
 
@@ -39,25 +44,67 @@ func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	w := (*worker)(a)
 	w.cell.Accepted.Add(1)
 	greets := contains(w.limits.trusted, peer.Addr())
-	limited := !greets && !contains(w.limits.exempt, peer.Addr())
-	now, sources := w.loop.Now(), w.board.Sources()
-	source := sources.Find(peer.Addr(), now)
+	h := &handshake{w: w, peer: peer, addr: peer.Addr(), greets: greets, fd: fd, out: &w.tls.out}
+	if h.limited = !greets && !contains(w.limits.exempt, peer.Addr()); !h.limited {
+		h.begin()
+		return
+	}
+	now := w.loop.Now()
+	h.source = w.board.Sources().Find(peer.Addr(), now)
+	reason, wait, ok := w.permits(h.source, now, w.patience())
 	switch {
-	case limited && sources.BannedUntil(source) > now:
-		w.turnAwayUnheard(fd, board.ReasonBan)
-	case limited && w.limits.connection.atOnce() <= w.tls.bySource[source]:
-		w.limits.violation(sources, source, now)
-		w.turnAwayUnheard(fd, board.ReasonRate)
+	case !ok && (reason == board.ReasonBan || w.tls.bySource[h.source] >= w.limits.connection.atOnce()):
+		w.turnAwayUnheard(fd, reason)
+	case !ok:
+		h.refused, h.reason, h.wait = true, reason, wait // and told so
+		h.begin()
+	default:
+		h.until = now + int64(w.limits.patience)
+		h.hold(wait)
+	}
+}
+
+// hold has a handshake begin after wait.
+func (h *handshake) hold(wait time.Duration) {
+	if wait <= 0 {
+		h.begin()
+		return
+	}
+	h.w.open++
+	h.w.held++
+	h.w.loop.Schedule(&h.timer, wait, h)
+}
+
+// OnTimer is the end of hold.
+func (h *handshake) OnTimer(*reactor.Timer) {
+	h.w.held--
+	h.w.open--
+	h.begin()
+	h.w.endIfDrained()
+}
+
+// placeWait is how long a handshake waits for others of its source to be over before it looks again.
+const placeWait = 50 * time.Millisecond
+
+// begin shakes hands, if there is a place.
+func (h *handshake) begin() {
+	w := h.w
+	full := h.limited && w.tls.bySource[h.source] >= w.limits.connection.atOnce()
+	switch {
 	case w.tls.shaking >= maxHandshakes || w.tls.config == nil:
-		w.turnAwayUnheard(fd, board.ReasonWorkerFull)
+		w.turnAwayUnheard(h.fd, board.ReasonWorkerFull)
+	case full && w.loop.Now() < h.until && w.patience() > 0:
+		h.hold(placeWait)
+	case full:
+		w.violation(h.source, w.loop.Now(), "handshakes")
+		w.turnAwayUnheard(h.fd, board.ReasonRate)
 	default:
 		w.open++
 		w.tls.shaking++
-		h := &handshake{peer: peer, addr: peer.Addr(), greets: greets, limited: limited, source: source, out: &w.tls.out}
 		w.tls.count(h, 1)
 		config, patience := w.tls.config, w.handshakePatience()
 		go func() {
-			h.run(fd, config, patience)
+			h.run(h.fd, config, patience)
 			w.loop.Post(func() { w.shaken(h) })
 		}()
 	}
@@ -107,9 +154,15 @@ func (w *worker) shaken(h *handshake) {
 		c.secure = true
 		layer := &tlsLayer{conn: &c.conn, tls: h.tls, wire: h.wire}
 		if h.err = w.loop.AttachLayered(&c.conn, h.fd, c, layer); h.err == nil {
-			c.admit(h.addr)
-			if w.draining && c.state == reading {
-				c.within(lateRequest)
+			switch {
+			case h.refused:
+				c.identify(h.addr)
+				c.turnAway(h.reason, h.wait)
+			case h.limited:
+				c.identify(h.addr)
+				c.welcome()
+			default:
+				c.admit(h.addr)
 			}
 			return
 		}
@@ -128,27 +181,32 @@ func (w *worker) shaken(h *handshake) {
 	w.endIfDrained()
 }
 
-// chargeFailed has a failed handshake count as a connection of its source: who finishes none would otherwise
-// be bound by no rate. A trusted peer is not charged for clients that it has not named.
+// chargeFailed has the failed handshake of a client that a trusted peer has named count as a connection
+// of its source, as others do before. The peer is not charged for those that it has not named.
 func (w *worker) chargeFailed(h *handshake) {
-	if h.greets && h.addr == h.peer.Addr() || contains(w.limits.exempt, h.addr) {
-		return
+	if h.greets && h.addr != h.peer.Addr() && !contains(w.limits.exempt, h.addr) {
+		now := w.loop.Now()
+		_, _, _ = w.permits(w.board.Sources().Find(h.addr, now), now, 0) // it is let go either way
 	}
-	sources, now := w.board.Sources(), w.loop.Now()
-	_, _, _ = w.limits.admit(sources, sources.Find(h.addr, now), now) // it is let go either way
 }
 
 // handshake is one under way. It belongs to its goroutine until that posts it.
 type handshake struct {
+	w       *worker
+	timer   reactor.Timer // before it
+	until   int64         // when it has to begin, or it is refused
 	peer    netip.AddrPort
 	greets  bool // begins with a PROXY header
 	limited bool // counted for source
 	source  board.SlotID
+	refused bool // is told so behind it: why, and for how long to stay away
+	reason  board.Reason
+	wait    time.Duration
 	out     *[]byte
 
 	// The outcome.
 	addr netip.Addr // of the client
-	fd   int
+	fd   int        // of the client before it, too
 	tls  *tls.Conn
 	wire *tlsWire
 	err  error

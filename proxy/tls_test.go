@@ -345,26 +345,31 @@ func TestTLSFailuresAreLimited(t *testing.T) {
 		raw.Close()
 		b.eventually("the failure", func() bool { return b.refused(board.ReasonHandshake) == before+1 })
 	}
-	banned := func(addr string) (until bool) {
-		b.on(func() {
-			sources, now := b.board.Sources(), b.loop.Now()
-			until = sources.BannedUntil(sources.Find(netip.MustParseAddr(addr), now)) > now
-		})
-		return until
-	}
 	named := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))) + "garbage"
-	for range 4 { // one is within the rate
-		if banned("127.0.0.1") || banned("192.0.2.7") {
+	for range 4 { // within the rate, or a burst
+		if b.banned("127.0.0.1") || b.banned("192.0.2.7") {
 			t.Error("banned too early")
 		}
-		fail("", "garbage")
 		fail("127.0.0.9", "garbage")
 		fail("127.0.0.8", "neither TLS nor a PROXY header")
-		fail("127.0.0.8", named)
 	}
-	for addr, want := range map[string]bool{"127.0.0.1": true, "192.0.2.7": true, "127.0.0.8": false, "127.0.0.9": false} {
-		if got := banned(addr); got != want {
-			t.Errorf("%s is banned: %v, want %v", addr, got, want)
+	for source, way := range map[string]func(){
+		"127.0.0.1": func() { fail("", "garbage") },
+		"192.0.2.7": func() { fail("127.0.0.8", named) },
+	} {
+		way()
+		b.exhaust(source)
+		b.eventually("the ban of "+source, func() bool {
+			if b.banned(source) {
+				return true
+			}
+			way()
+			return false
+		})
+	}
+	for _, addr := range []string{"127.0.0.8", "127.0.0.9"} {
+		if b.banned(addr) {
+			t.Errorf("%s is banned", addr)
 		}
 	}
 	raw := b.dialTo(b.secure, "")

@@ -51,6 +51,10 @@ type worker struct {
 	scratch   []byte         // for answers
 	access    access
 	complaint int64 // when complain last logged something, 0 = never
+	held      int   // clients that wait for their turn, being over the connection rate
+
+	announced   int64 // when a ban was last logged, 0 = never
+	unannounced int   // bans since
 }
 
 // Worker plays the role of a worker process until the master ends it or is
@@ -127,7 +131,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		cell:   b.Worker(s.Worker),
 		master: master,
 	}
-	w.picker.seed(b.Global().Seed + uint64(w.index))
+	w.picker.begin(b.Turns(), b.Global().Seed+uint64(w.index))
 	if err := w.apply(s); err != nil {
 		return nil, err
 	}

@@ -58,6 +58,7 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	}
 	spec := Default()
 	spec.SourceTable = 1024
+	spec.Limits.Exempt = nil // clients of tests come from this machine
 	var slots []NodeSlot
 	for i, address := range nodes {
 		at := netip.MustParseAddrPort(address)
@@ -134,6 +135,29 @@ func (b *bench) on(fn func()) {
 	done := make(chan struct{})
 	b.loop.Post(func() { fn(); close(done) })
 	<-done
+}
+
+// exhaust has a source use up its rates for the next minute: more than is held.
+func (b *bench) exhaust(source string) {
+	b.on(func() {
+		s, now := b.board.Sources(), b.loop.Now()
+		id := s.Find(netip.MustParseAddr(source), now)
+		if r := b.limits.connection; !r.unlimited() {
+			board.ChargeAnyway(s.ConnectionRate(id), now, r.interval, r.burst, 60*int64(time.Second)/r.interval+int64(r.atOnce()))
+		}
+		if r := b.limits.message; !r.unlimited() {
+			board.ChargeAnyway(s.MessageRate(id), now, r.interval, r.burst, 60*int64(time.Second)/r.interval+int64(r.atOnce()))
+		}
+	})
+}
+
+// banned reports whether a source is.
+func (b *bench) banned(source string) (yes bool) {
+	b.on(func() {
+		s, now := b.board.Sources(), b.loop.Now()
+		yes = s.BannedUntil(s.Find(netip.MustParseAddr(source), now)) > now
+	})
+	return yes
 }
 
 func (b *bench) eventually(what string, ok func() bool) {

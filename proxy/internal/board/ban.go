@@ -15,14 +15,27 @@ const (
 	violationMask = 1<<violationBits - 1
 )
 
-// Violation counts one violation of the source. The threshold-th within window
-// bans it for banFor: banned is true for that one alone, and counting starts
-// anew. With a threshold of 0 there are no bans.
+// ViolationStep is the time in which a source has one violation at most: what
+// it does at the same moment is one burst, however large. So a ban is for those
+// who go on.
+const ViolationStep = 100 * time.Millisecond
+
+// violationLag is how many steps the clock of one worker may be behind another's.
+const violationLag = 10
+
+// Violation counts a violation of the source, the first in its ViolationStep.
+// The threshold-th within window bans it for banFor: banned is true for that one
+// alone, and counting starts anew. With a threshold of 0 there are no bans.
 func (s *Sources) Violation(id SlotID, now int64, window time.Duration, threshold int, banFor time.Duration) (banned bool) {
 	if threshold <= 0 || s.Overflow(id) {
 		return false
 	}
 	slot := &s.slots[id]
+	step := uint32(now/int64(ViolationStep)) + violationLag // wraps around in 13 years
+	last := slot.violated.Load()
+	if late := last - step; late < violationLag || !slot.violated.CompareAndSwap(last, step) {
+		return false // another worker has counted it, perhaps one that is a little ahead
+	}
 	for {
 		old := slot.violations.Load()
 		count, start := old&violationMask, int64(old&^violationMask)
@@ -65,6 +78,7 @@ func (s *Sources) Ban(id SlotID, until int64) bool {
 // Unban lifts the source's ban and forgives its violations.
 func (s *Sources) Unban(id SlotID) {
 	s.slots[id].violations.Store(0)
+	s.slots[id].violated.Store(0)
 	s.slots[id].banUntil.Store(0)
 }
 

@@ -2,9 +2,9 @@
 // shared mapping of fixed-size cells, made by the master and inherited by every
 // worker.
 //
-//	┌────────┬────────┬───────────┬────────────┬───────────────┬─────────────┬────────────────┬──────────────┐
-//	│ header │ Global │ Node × 64 │ Worker × W │ Flow × W × 64 │ Methods × W │ rates of tools │ source table │
-//	└────────┴────────┴───────────┴────────────┴───────────────┴─────────────┴────────────────┴──────────────┘
+//	┌────────┬────────┬───────────┬───────┬────────────┬───────────────┬─────────────┬────────────────┬──────────────┐
+//	│ header │ Global │ Node × 64 │ Turns │ Worker × W │ Flow × W × 64 │ Methods × W │ rates of tools │ source table │
+//	└────────┴────────┴───────────┴───────┴────────────┴───────────────┴─────────────┴────────────────┴──────────────┘
 //
 // Every cell starts on a cache line of its own and has exactly one kind of
 // writer, named in its doc comment; anybody reads it with atomic loads. There is
@@ -32,6 +32,7 @@ type Board struct {
 	layout  Layout
 	global  *Global
 	nodes   []Node
+	turns   *Turns
 	workers []Worker
 	flows   []Flow
 	methods []Methods
@@ -98,6 +99,7 @@ func overlay(mem []byte, l Layout, p plan) *Board {
 		layout:  l,
 		global:  &cells[Global](mem, p.global, 1)[0],
 		nodes:   cells[Node](mem, p.nodes, MaxNodes),
+		turns:   &cells[Turns](mem, p.turns, 1)[0],
 		workers: cells[Worker](mem, p.workers, l.Workers),
 		flows:   cells[Flow](mem, p.flows, l.Workers*MaxNodes),
 		methods: cells[Methods](mem, p.methods, l.Workers),
@@ -129,6 +131,9 @@ func (b *Board) Global() *Global { return b.global }
 
 // Node is the cell of node slot i, 0 ≤ i < MaxNodes.
 func (b *Board) Node(i int) *Node { return &b.nodes[i] }
+
+// Turns is the cell of whose turn it is.
+func (b *Board) Turns() *Turns { return b.turns }
 
 // Worker is the cell of worker w, 0 ≤ w < Layout.Workers.
 func (b *Board) Worker(w int) *Worker { return &b.workers[w] }

@@ -47,6 +47,7 @@ func TestRegionsDoNotOverlap(t *testing.T) {
 		}{
 			{"global", p.global, unsafe.Sizeof(Global{})},
 			{"nodes", p.nodes, MaxNodes * unsafe.Sizeof(Node{})},
+			{"turns", p.turns, unsafe.Sizeof(Turns{})},
 			{"workers", p.workers, uintptr(l.Workers) * unsafe.Sizeof(Worker{})},
 			{"flows", p.flows, uintptr(l.Workers) * MaxNodes * unsafe.Sizeof(Flow{})},
 			{"methods", p.methods, uintptr(l.Workers) * unsafe.Sizeof(Methods{})},

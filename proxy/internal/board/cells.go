@@ -106,6 +106,14 @@ func (p *Port) Serves() bool {
 	return false
 }
 
+// Turns is how nodes take turns, over all workers. Every worker writes it, Next by compare-and-swap.
+// Times are those of an ideal balancer that serves all nodes at once, each by its weight.
+type Turns struct {
+	Clock atomic.Int64 // about now; a worker that lags may set it back a little
+	_     [cacheLine - 8]byte
+	Next  [MaxNodes]atomic.Int64 // when the node is due next
+}
+
 // Reason is why a client, or one of its requests, was refused.
 type Reason int
 

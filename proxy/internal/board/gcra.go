@@ -24,14 +24,22 @@ const MaxDebt = time.Minute
 // wait is how long until they would. More cells than the burst holds never
 // conform.
 func Charge(tat *atomic.Int64, now, interval, burst, n int64) (ok bool, wait time.Duration) {
+	return ChargeAhead(tat, now, interval, burst, n, 0)
+}
+
+// ChargeAhead adds n cells to tat if they will all conform within patience, of
+// at most MaxDebt. wait is how long until they do; cells that were charged are
+// to be held for so long, and no more than patience ÷ interval of a source are.
+func ChargeAhead(tat *atomic.Int64, now, interval, burst, n int64, patience time.Duration) (ok bool, wait time.Duration) {
 	for {
 		old := tat.Load()
 		next := arrival(old, now, interval, burst, n)
-		if excess := next - now - burst; excess > 0 {
-			return false, time.Duration(excess)
+		wait = time.Duration(max(0, next-now-burst))
+		if wait > patience {
+			return false, wait
 		}
 		if tat.CompareAndSwap(old, next) {
-			return true, 0
+			return true, wait
 		}
 	}
 }

@@ -40,6 +40,22 @@ func TestChargeLetsABurstPassThenTheRate(t *testing.T) {
 	}
 }
 
+// What is held is spread at the rate, and there is no more of it than patience has room for.
+func TestChargeAhead(t *testing.T) {
+	const interval, burst = 10 * ms, sec
+	var tat atomic.Int64
+	for i := range 300 {
+		ok, wait := ChargeAhead(&tat, sec, interval, burst, 1, 2*time.Second)
+		if want := time.Duration(max(0, i-99)) * 10 * time.Millisecond; !ok || wait != want {
+			t.Fatalf("cell %d: %v, wait %v, want %v", i, ok, wait, want)
+		}
+	}
+	before := tat.Load()
+	if ok, wait := ChargeAhead(&tat, sec, interval, burst, 1, 2*time.Second); ok || wait != 2010*time.Millisecond || tat.Load() != before {
+		t.Fatalf("beyond patience: %v, wait %v", ok, wait)
+	}
+}
+
 func TestChargeAnyway(t *testing.T) {
 	const interval, burst = 10 * ms, sec
 	var tat atomic.Int64

@@ -40,7 +40,8 @@ func (l Layout) normalize() (Layout, error) {
 
 // plan is where the regions of a board lie, in bytes from its start.
 type plan struct {
-	global, nodes, workers, flows    uintptr
+	global, nodes, turns             uintptr
+	workers, flows                   uintptr
 	methods, tools                   uintptr
 	cursor, index, slots, rows, size uintptr
 }
@@ -57,6 +58,7 @@ func (l Layout) plan() plan {
 	}
 	p.global = region(1, unsafe.Sizeof(Global{}))
 	p.nodes = region(MaxNodes, unsafe.Sizeof(Node{}))
+	p.turns = region(1, unsafe.Sizeof(Turns{}))
 	p.workers = region(l.Workers, unsafe.Sizeof(Worker{}))
 	p.flows = region(l.Workers*MaxNodes, unsafe.Sizeof(Flow{}))
 	p.methods = region(l.Workers, unsafe.Sizeof(Methods{}))
@@ -87,7 +89,7 @@ type header struct {
 	_       [32]byte
 }
 
-const version = 4
+const version = 6
 
 var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
 
@@ -96,7 +98,7 @@ const fingerprint = uint32(unsafe.Sizeof(Global{})<<24 ^ unsafe.Sizeof(Node{})<<
 	unsafe.Sizeof(Worker{})<<12 ^ unsafe.Sizeof(Flow{})<<4 ^ unsafe.Sizeof(slot{}) ^ MaxNodes<<1 ^ ways)
 
 // Every cell fills whole cache lines.
-var _ = [1]struct{}{}[(unsafe.Sizeof(header{})|unsafe.Sizeof(Global{})|unsafe.Sizeof(Node{})|
+var _ = [1]struct{}{}[(unsafe.Sizeof(header{})|unsafe.Sizeof(Global{})|unsafe.Sizeof(Node{})|unsafe.Sizeof(Turns{})|
 	unsafe.Sizeof(Worker{})|unsafe.Sizeof(Flow{})|unsafe.Sizeof(Methods{})|unsafe.Sizeof(cursor{})|
 	unsafe.Sizeof(set{})|unsafe.Sizeof(slot{}))%cacheLine]
 

@@ -61,7 +61,7 @@ type slot struct {
 	violations atomic.Uint64 // see ban.go
 	banUntil   atomic.Int64
 	home       atomic.Uint32 // 1 + the index entry that names this slot, or will
-	_          [4]byte
+	violated   atomic.Uint32 // the step of the last violation, see ban.go
 }
 
 func (s *Sources) overlay(b *Board, p plan) {

@@ -142,6 +142,7 @@ export function bans(table) {
     now = s.time;
     rows.show(s.bans);
     const more = s.sources.banned - s.bans.length;
-    say($("bans-note"), more > 0 ? `and ${count(more)} more: erlmcp lb ban list` : "");
+    say($("bans-note"), s.bans.length === 0 ? "" : (more > 0 ? `And ${count(more)} more: erlmcp lb ban list. ` : "") +
+      "They cannot connect anew; sessions and open connections are kept. erlmcp lb ban remove ADDRESS lifts a ban.");
   };
 }

@@ -1,0 +1,136 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+// tellWhere says where clients find the system that runs, and people its dashboard and logs.
+func (a *app) tellWhere(ctx context.Context) error {
+	s, err := a.balancerStats(ctx)
+	if errors.Is(err, control.ErrNotRunning) { // stopped again just now
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	if err != nil {
+		running = a.loaded.Cluster
+	}
+	for _, line := range whereLines(s.Listeners) {
+		a.notef("%s", line)
+	}
+	a.notef("logs: %s, and of the nodes %s (erlmcp cluster tail)",
+		proxy.LogFile(a.stateDir()), filepath.Join(cluster.LogDir(a.stateDir(), running), "*.log"))
+	return nil
+}
+
+// whereLines tells what can be reached at the balancer's listeners.
+func whereLines(listeners []proxy.ListenerStats) (lines []string) {
+	var open []string
+	for _, l := range listeners {
+		at := hereAddress(l.Address)
+		switch l.Name {
+		case "tcp":
+			lines = append(lines, "MCP over TCP, a message a line: "+at)
+		case "http", "https":
+			lines = append(lines, "MCP over HTTP: "+l.Name+"://"+at+"/mcp")
+		case "admin":
+			lines = append(lines, "dashboard: http://"+at+"/")
+		}
+		if !isLoopback(l.Address) {
+			open = append(open, l.Name+" "+l.Address)
+		}
+	}
+	if len(open) > 0 {
+		lines = append(lines, "open to other machines: "+strings.Join(open, ", "))
+	}
+	return lines
+}
+
+// hereAddress is where this machine reaches a listener.
+func hereAddress(listener string) string {
+	host, port, err := net.SplitHostPort(listener)
+	if err != nil {
+		return listener
+	}
+	if at, err := netip.ParseAddr(host); host == "" || err == nil && at.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listener
+}
+
+func isLoopback(listener string) bool {
+	at, err := netip.ParseAddrPort(listener)
+	return err == nil && at.Addr().IsLoopback()
+}
+
+// firstAddress is the first of the balancer's listeners.
+func firstAddress(s *proxy.Stats) string {
+	for _, l := range s.Listeners {
+		return l.Address
+	}
+	return "nobody"
+}
+
+// noNode tells of a balancer that has no node up why it has not: a line for each of them, and what to do.
+// No lines mean that it has one.
+func (a *app) noNode(ctx context.Context, s *proxy.Stats) (reasons []string, advice string) {
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		switch {
+		case n.State == proxy.NodeUp:
+			return nil, ""
+		case n.Leaving:
+		case n.Check.Error != "":
+			reasons = append(reasons, n.Name+" is "+n.State+": "+n.Check.Error)
+		default:
+			reasons = append(reasons, n.Name+" is "+n.State)
+		}
+	}
+	_, err := a.supervisorStatus(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return reasons, "erlmcp cluster start starts the nodes, unless they run elsewhere"
+	}
+	return reasons, "erlmcp cluster status shows the nodes, erlmcp lb enable NODE puts one back into service"
+}
+
+// warnOfNoNode says when no client can be served as yet. That is no error: nodes may come.
+func (a *app) warnOfNoNode(ctx context.Context, s *proxy.Stats) {
+	reasons, advice := a.noNode(ctx, s)
+	if len(reasons) == 0 {
+		return
+	}
+	a.notef("warning: no node is up, so clients are refused as yet")
+	for _, reason := range reasons {
+		a.notef("warning: %s", reason)
+	}
+	fmt.Fprintf(a.stderr, "hint: %s\n", advice)
+}
+
+// logNoNode is warnOfNoNode for a balancer's log.
+func (a *app) logNoNode(ctx context.Context) {
+	s, err := a.balancerStats(ctx)
+	if err != nil {
+		return
+	}
+	reasons, advice := a.noNode(ctx, &s)
+	if len(reasons) == 0 {
+		return
+	}
+	log := a.log("lb")
+	log.Warn("no node is up, so clients are refused as yet", "hint", advice)
+	for _, reason := range reasons {
+		log.Warn(reason)
+	}
+}
