@@ -55,6 +55,9 @@ func up(ctx context.Context, server server) (*system, error) {
 		args:     []string{"--config", config, "--state-dir", stateDir},
 		env: append(ownEnviron(),
 			"XDG_CONFIG_HOME="+*dir,
+			// Shorter than what the steps silent and idle take; neither may end a call or a stream.
+			"ERLMCP_LB_TIMEOUTS_REQUEST=3s",
+			"ERLMCP_LB_HTTP_SSE_KEEPALIVE=1s",
 			"ERLMCP_LB_LISTEN_HTTP=127.0.0.1:"+lb[0],
 			"ERLMCP_LB_LISTEN_ADMIN=127.0.0.1:"+lb[1],
 			"ERLMCP_LB_LISTEN_HEALTH=127.0.0.1:"+lb[2]),
