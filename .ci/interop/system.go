@@ -95,7 +95,7 @@ func (s *system) logs() (all []byte) {
 			if err != nil {
 				content = []byte(err.Error())
 			}
-			all = fmt.Appendf(all, "%s: %s\n", filepath.Base(file), content[max(0, len(content)-2000):])
+			all = fmt.Appendf(all, "%s: %s\n", filepath.Base(file), content[max(0, len(content)-800):])
 		}
 	}
 	return all
