@@ -21,8 +21,10 @@ const headerOfMCP = "Content-Type: application/json\r\nAccept: application/json,
 const headerOfDiscover = headerOfMCP + mcp.HeaderProtocolVersion + ": " + mcp.Version20260728 + "\r\n" +
 	mcp.HeaderMethod + ": " + mcp.MethodDiscover + "\r\n"
 
-// probeMCPByHTTP posts server/discover to the MCP endpoint, and a ping without a session where that is not
-// answered. It never sends initialize, which would leave a session behind.
+// probeMCPByHTTP posts a ping without a session to the MCP endpoint, and server/discover where that does not
+// prove life, or the answer is that there is no such method. In this order, since one request mostly does: what
+// has sessions refuses a ping without one at once, while a gateway to a server on stdio starts a process to be
+// discovered. It never sends initialize, which would leave a session behind.
 //
 // Any JSON-RPC reply proves life, and so does a status of 300 to 499: servers of the session era refuse
 // whoever has no session with 400 or 404, an endpoint of HTTP+SSE has another path (404, 405), and one that
@@ -34,17 +36,18 @@ func probeMCPByHTTP(ctx context.Context, t Target) Result {
 	if t.Path == "" {
 		t.Path = topology.DefaultPath
 	}
-	reply := a.post(t, mcp.MethodDiscover, headerOfDiscover, 1, mcp.AppendDiscover(nil, 1))
-	if reply != nil && (reply.Err == nil || reply.Err.Code != mcp.CodeMethodNotFound) {
+	reply := a.post(t, mcp.MethodPing, headerOfMCP, 1, mcp.AppendPing(nil, 1))
+	switch {
+	case reply != nil && reply.Err != nil && reply.Err.Code == mcp.CodeMethodNotFound:
+	case a.result.OK:
 		return a.result
-	}
-	if !a.result.OK && a.result.Cause != CauseUnhealthy && a.result.Cause != CauseProtocol {
+	case a.result.Cause != CauseUnhealthy && a.result.Cause != CauseProtocol:
 		return a.result // it was not reached, or did not answer
 	}
-	discovered := a.result
-	a.post(t, mcp.MethodPing, headerOfMCP, 2, mcp.AppendPing(nil, 2))
-	if discovered.OK && !a.result.OK {
-		a.result = discovered // the first answer has proved it already
+	pinged := a.result
+	a.post(t, mcp.MethodDiscover, headerOfDiscover, 2, mcp.AppendDiscover(nil, 2))
+	if pinged.OK && !a.result.OK {
+		a.result = pinged // the first answer has proved it already
 	}
 	return a.result
 }

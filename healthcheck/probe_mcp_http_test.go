@@ -49,9 +49,10 @@ func TestProbeMCPByHTTP(t *testing.T) {
 		text   string
 		detail string // method, era, status
 	}{
-		{"stateless", body("application/json", reply("1", `"result":{}`), ""), "", "", "server/discover stateless 200"},
-		{"session era", body("application/json", reply("1", unknown), reply("2", `"result":{}`)), "", "", "ping session 200"},
-		{"as events", body("text/event-stream", "event: message\ndata: "+reply("1", unknown)+"\n\n", ": hello\ndata: "+reply("2", `"result":{}`)+"\n\n"), "", "", "ping session 200"},
+		{"stateless", body("application/json", reply("2", `"result":{}`), ""), "", "", "server/discover stateless 200"},
+		{"stateless, and says so", body("application/json", reply("2", `"result":{}`), reply("1", unknown)), "", "", "server/discover stateless 200"},
+		{"session era", body("application/json", reply("2", unknown), reply("1", `"result":{}`)), "", "", "ping session 200"},
+		{"as events", body("text/event-stream", "event: message\ndata: "+reply("2", unknown)+"\n\n", ": hello\ndata: "+reply("1", `"result":{}`)+"\n\n"), "", "", "ping session 200"},
 		{"needs a session", status(400), "", "", "  400"},
 		{"needs a token", status(401), "", "", "  401"},
 		{"forbids", status(403), "", "", "  403"},
@@ -66,7 +67,7 @@ func TestProbeMCPByHTTP(t *testing.T) {
 				w.WriteHeader(500)
 				return
 			}
-			_, _ = io.WriteString(w, reply("2", `"result":{}`))
+			_, _ = io.WriteString(w, reply("1", `"result":{}`))
 		}, "", "", "ping session 200"},
 		{"chokes on a ping", func(w http.ResponseWriter, method string) {
 			if method == "ping" {
@@ -123,10 +124,27 @@ func TestProbeForeignServer(t *testing.T) {
 	}
 }
 
+// What a server must start for a question, it starts once a probe, and not at all where it can refuse.
+func TestProbeMCPAsksOnce(t *testing.T) {
+	var asked []string
+	s := endpoint(t, func(w http.ResponseWriter, method string) {
+		asked = append(asked, method)
+		w.WriteHeader(400)
+	})
+	r := probeMCP(t.Context(), Target{Address: s.Listener.Addr().String(), Transport: OverHTTP})
+	if !r.OK || len(asked) != 1 || asked[0] != "ping" {
+		t.Errorf("%+v after %q", r, asked)
+	}
+}
+
 func TestProbeMCPSays(t *testing.T) {
 	var seen []*http.Request
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r)
+		if len(seen) == 1 {
+			w.WriteHeader(500)
+			return
+		}
 		w.WriteHeader(401)
 	}))
 	t.Cleanup(s.Close)
@@ -145,7 +163,7 @@ func TestProbeMCPSays(t *testing.T) {
 			t.Errorf("asked %s of %s with %v", q.URL, q.Host, q.Header)
 		}
 	}
-	if method := seen[0].Header.Get("Mcp-Method"); method != "server/discover" {
+	if method := seen[1].Header.Get("Mcp-Method"); method != "server/discover" {
 		t.Errorf("Mcp-Method: %q", method)
 	}
 }
