@@ -178,7 +178,7 @@ func (b *bench) trustNodes() {
 	b.on(func() {
 		for _, n := range b.backends {
 			if n != nil {
-				n.pools[httpPort].stays = 1 << 30
+				n.ports[board.HTTP].pool.stays = 1 << 30
 			}
 		}
 	})

@@ -137,7 +137,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 			var from *httpClient
 			var to *httpNode
 			b.on(func() {
-				from, to = b.http.clients, b.backends[0].pools[httpPort].newest
+				from, to = b.http.clients, b.backends[0].ports[board.HTTP].pool.newest
 				from.conn.Pause()
 				to.conn.Pause()
 			})
@@ -154,7 +154,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 			b, c, asked, finish := start(t, func(*net.TCPConn) {})
 			defer finish()
 			b.on(func() {
-				if err := unix.Shutdown(b.backends[0].pools[httpPort].newest.conn.FD(), unix.SHUT_WR); err != nil {
+				if err := unix.Shutdown(b.backends[0].ports[board.HTTP].pool.newest.conn.FD(), unix.SHUT_WR); err != nil {
 					t.Error(err)
 				}
 			})
@@ -199,7 +199,7 @@ func TestNodesThatKeepConnections(t *testing.T) {
 	})
 	b := startWorker(t, []string{n.address()}, func(s *Spec) { s.Limits.MessagesPerSecond, s.HTTP.KeepaliveRequests = 0, 0 })
 	stays := func() (stays uint32) {
-		b.on(func() { stays = b.backends[0].pools[httpPort].stays })
+		b.on(func() { stays = b.backends[0].ports[board.HTTP].pool.stays })
 		return stays
 	}
 	c := b.visit()
