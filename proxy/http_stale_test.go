@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // closer is a node that closes each connection behind its so manieth answer, of which it says nothing. It
