@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -83,10 +84,11 @@ func (a *app) serveBalancer(ctx context.Context) error {
 			a.followCluster(ctx, c)
 			return c.LB, nil
 		},
-		Signals: signals,
-		Ready:   func() { _ = daemon.Ready() }, // whoever started it may have gone
-		Worker:  append([]string{"lb", "worker"}, a.logArgs()...),
-		Log:     a.log("lb"),
+		DecodeNodes: config.DecodeNodes,
+		Signals:     signals,
+		Ready:       func() { _ = daemon.Ready() }, // whoever started it may have gone
+		Worker:      append([]string{"lb", "worker"}, a.logArgs()...),
+		Log:         a.log("lb"),
 	})
 	if errors.Is(err, control.ErrRunning) {
 		return hinted(err, "erlmcp lb stop ends it; --state-dir runs another one beside it")
