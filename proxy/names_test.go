@@ -106,8 +106,7 @@ func TestNodeFollowsItsName(t *testing.T) {
 	s := following(testSpec(first))
 	s.Nodes[0].Host = "mcp.test"
 	b := serveIn(t, z, s, nil)
-	b.eventuallyState("n0", NodeUp)
-	c := b.dial()
+	c := b.dial() // the balancer has waited for the first check
 	if got := c.ask("hello"); got != "first" {
 		t.Fatalf("answered by %s", got)
 	}
@@ -273,7 +272,7 @@ func TestServiceIsNodes(t *testing.T) {
 	z := &zone{}
 	const service = "_mcp._tcp.example.test"
 	s := following(testSpec())
-	s.Listen.HTTP = "127.0.0.1:0"
+	s.Listen.HTTP, s.Balance, s.Limits.MessagesPerSecond = "127.0.0.1:0", BalanceRoundRobin, 0
 	s.Nodes = []topology.Node{{Name: "svc", Host: service}}
 	b := serveIn(t, z, s, nil)
 	if n := b.stats().Node("svc"); n == nil || n.State != NodeDown || n.Check.Error != "cannot resolve "+service+": no such host" {
@@ -289,9 +288,7 @@ func TestServiceIsNodes(t *testing.T) {
 		t.Errorf("nodes are %+v", s.Nodes)
 	}
 	base := "http://" + b.address("http")
-	if got := get(t, base); got != "a" && got != "c" {
-		t.Errorf("answered by %q", got)
-	}
+	b.eventually("both to serve", func(s *Stats) bool { get(t, base); return s.Node(first).Total > 0 && s.Node(second).Total > 0 })
 	z.serve(service, net.SRV{Target: "a.test.", Port: a})
 	b.eventually("one to leave", func(s *Stats) bool {
 		return len(s.Nodes) == 1 && s.Nodes[0].Name == first && s.Nodes[0].FullWeight == 1
@@ -307,7 +304,7 @@ func TestServiceIsNodes(t *testing.T) {
 	}
 }
 
-// get asks for a page and returns it.
+// get asks for a page and returns it, or the status if that is not 200.
 func get(t testing.TB, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)
@@ -316,8 +313,11 @@ func get(t testing.TB, url string) string {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %v", resp.Status, text, err)
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case resp.StatusCode != http.StatusOK:
+		return resp.Status
 	}
 	return string(text)
 }
@@ -471,7 +471,7 @@ func TestNodesComeFromAFile(t *testing.T) {
 	_, port, _ := net.SplitHostPort(line.address())
 	name := filepath.Join(t.TempDir(), "nodes.json")
 	s := testSpec()
-	s.Listen.HTTP, s.NodesFrom = "127.0.0.1:0", name
+	s.Listen.HTTP, s.NodesFrom, s.Limits.MessagesPerSecond = "127.0.0.1:0", name, 0
 	b := serve(t, nil, func(to *Spec) { *to = s })
 	if got := b.stats(); len(got.Nodes) != 0 || got.NodesFrom == nil || !strings.HasSuffix(got.NodesFrom.Error, "nodes.json: no such file or directory") {
 		t.Fatalf("without a file: %+v, %+v", got.Nodes, got.NodesFrom)
@@ -482,17 +482,14 @@ func TestNodesComeFromAFile(t *testing.T) {
 	one := fmt.Sprintf(`{"name": "n0", "host": "127.0.0.1", "tcp": %s}`, port)
 	two := fmt.Sprintf(`{"name": "n1", "host": "127.0.0.1", "http": %d}`, web)
 	listNodes(t, name, "["+one+"]")
-	b.eventuallyState("n0", NodeUp)
+	b.eventually("n0 to serve", func(*Stats) bool { line, _ := askOnce(b.address("tcp")); return line == "n0:hello\n" })
 	c := b.dial()
 	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	c.ask("hello")
 	listNodes(t, name, "["+one+","+two+"]")
-	b.eventuallyState("n1", NodeUp)
-	if got := get(t, "http://"+b.address("http")); got != "web" {
-		t.Errorf("answered by %q", got)
-	}
+	b.eventually("n1 to serve", func(*Stats) bool { return get(t, "http://"+b.address("http")) == "web" })
 	c.ask("still here")
 
 	// What is no list of nodes changes nothing, and is said once.
