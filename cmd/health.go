@@ -110,7 +110,7 @@ func (o *healthOptions) settle(args []string) error {
 
 // health makes one round of checks, or more, and ends with the exit code of the last.
 func (a *app) health(ctx context.Context, o healthOptions) error {
-	collector, err := a.healthCollector()
+	collector, err := a.healthCollector(ctx)
 	if err != nil {
 		return unknownHealth(err)
 	}

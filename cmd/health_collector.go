@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -13,16 +14,21 @@ import (
 
 // healthCollector connects the health checks with what they are about: the nodes that are balanced
 // over, and the balancer of the state directory.
-func (a *app) healthCollector() (*healthcheck.Collector, error) {
+func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, error) {
 	c, err := a.config()
 	if err != nil {
 		return nil, err
 	}
 	client := proxy.Connect(a.stateDir())
 	collector := &healthcheck.Collector{
-		Spec:     c.Health,
-		Nodes:    c.LB.Nodes,
-		Follow:   func(ctx context.Context) []topology.Node { return a.runningNodes(ctx, c) },
+		Spec:  c.Health,
+		Nodes: balancedNodes(ctx, c),
+		Follow: func(ctx context.Context) []topology.Node {
+			if c.Origin("lb.nodes").Name == "cluster.nodes" {
+				return a.runningNodes(ctx, c)
+			}
+			return balancedNodes(ctx, c)
+		},
 		Capacity: c.LB.MaxConnections,
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)
@@ -60,6 +66,12 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 		}
 	}
 	return collector, nil
+}
+
+// balancedNodes are those that the configuration, its file of nodes and DNS name by now.
+func balancedNodes(ctx context.Context, c *config.Config) []topology.Node {
+	nodes, _ := c.AllNodes() // without those of a file that cannot be read; the balancer says so
+	return proxy.Locate(ctx, c.LB.Resolve, nodes)
 }
 
 // clusterHealth takes from the supervisor's status what a report shows.

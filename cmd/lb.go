@@ -127,10 +127,14 @@ all of it.`,
 			if err != nil {
 				return startHint(err)
 			}
-			if len(r.Changed) == 0 {
-				a.notef("nothing has changed")
-			} else {
+			switch {
+			case len(r.Changed) > 0:
 				a.notef("reloaded: %s", strings.Join(r.Changed, ", "))
+			case len(r.Moved) == 0:
+				a.notef("nothing has changed")
+			}
+			for _, moved := range r.Moved {
+				a.notef("%s", moved)
 			}
 			if len(r.Restart) > 0 {
 				a.notef("needs a restart: %s", strings.Join(r.Restart, ", "))
@@ -153,8 +157,12 @@ func newLBCheckCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			nodes, err := c.AllNodes()
+			if err != nil {
+				a.notef("warning: lb.nodes_from: %v", err)
+			}
 			_, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d\n",
-				c.LB.Listen.TCP, count(len(c.LB.Nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients)
+				c.LB.Listen.TCP, count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients)
 			return err
 		},
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -83,7 +84,8 @@ func (a *app) serveBalancer(ctx context.Context) error {
 			a.followCluster(ctx, c)
 			return c.LB, nil
 		},
-		Signals: signals,
+		DecodeNodes: config.DecodeNodes,
+		Signals:     signals,
 		Ready: func() {
 			a.logNoNode(ctx)
 			_ = daemon.Ready() // whoever started it may have gone

@@ -90,7 +90,14 @@ func (a *app) printBalancer(s *proxy.Stats) error {
 	if s.Reload != nil && !s.Reload.OK {
 		row("reload", "%s at %s", a.stdout.Paint(term.Red, "failed"), s.Reload.At.Format(time.DateTime))
 	}
+	if f := s.NodesFrom; f != nil && f.Error != "" {
+		row("nodes from", "%s: %s", a.stdout.Paint(term.Yellow, "the file is not taken"), f.Error)
+	}
 	fmt.Fprintln(a.stdout)
+	if len(s.Nodes) == 0 {
+		fmt.Fprintln(a.stdout, "no nodes yet")
+		return nil
+	}
 	return a.balancerNodes(s).Flush()
 }
 
@@ -98,7 +105,7 @@ func (a *app) balancerNodes(s *proxy.Stats) *term.Table {
 	t := a.stdout.Table("NODE", "STATE", ">FOR", ">CLIENTS", ">MAX", ">WEIGHT", ">TOTAL", ">IN", ">OUT", ">ERRORS", ">CHECK", "ADDRESS", "REASON")
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		check, reason := "-", ""
+		check, reason := "-", n.Note
 		if n.Check.OK {
 			check = roundLatency(time.Duration(n.Check.LatencyUs) * time.Microsecond).String()
 		} else {

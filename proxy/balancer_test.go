@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -40,6 +41,8 @@ type balancer struct {
 	cancel  context.CancelFunc
 	done    chan error
 	log     *syncBuffer
+
+	zone *zone
 
 	mu   sync.Mutex
 	file Spec // what a reload finds
@@ -112,8 +115,14 @@ func serve(t testing.TB, nodes []*fakeNode, change func(*Spec)) *balancer {
 	if change != nil {
 		change(&s)
 	}
+	return serveIn(t, nil, s, nodes)
+}
+
+// serveIn runs a balancer that looks names up in z, or in that of the system.
+func serveIn(t testing.TB, z *zone, s Spec, nodes []*fakeNode) *balancer {
+	t.Helper()
 	b := newBalancer(t, s)
-	b.nodes = nodes
+	b.nodes, b.zone = nodes, z
 	ready := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
@@ -156,7 +165,18 @@ func newBalancer(t testing.TB, s Spec) *balancer {
 }
 
 func (b *balancer) options(ready func()) Options {
+	var resolver Resolver
+	if b.zone != nil {
+		resolver = b.zone
+	}
 	return Options{
+		Resolver: resolver,
+		DecodeNodes: func(_ string, text []byte) (nodes []topology.Node, err error) {
+			if err = json.Unmarshal(text, &nodes); err == nil && len(nodes) == 0 {
+				err = errors.New("lists no node")
+			}
+			return nodes, err
+		},
 		StateDir: b.dir,
 		Version:  "test",
 		Load: func() (Spec, error) {

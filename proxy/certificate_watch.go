@@ -47,7 +47,9 @@ func (m *master) lookAtCertificate(complaint string) string {
 		}
 		return err.Error()
 	}
-	m.enforce(now.spec, now.capacity, now.key, p)
+	next := *now
+	next.certificate = p
+	m.enforce(&next)
 	m.fleet.respec()
 	m.log.Info("certificate replaced", "subject", p.leaf.Subject, "not_after", p.leaf.NotAfter)
 	return ""

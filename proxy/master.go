@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/guard"
 )
@@ -26,6 +27,10 @@ type Options struct {
 	Version  string // shown in Stats
 	// Load reads the configuration anew for a reload; nil refuses reloads.
 	Load func() (Spec, error)
+	// DecodeNodes reads the text of the file Spec.NodesFrom. What it returns is complete and valid by itself.
+	DecodeNodes func(file string, text []byte) ([]topology.Node, error)
+	// Resolver looks up the hosts of nodes; nil is what Spec.Resolve says.
+	Resolver Resolver
 	// Signals are those of the process. SIGHUP reloads; the first of any other drains, the second
 	// ends at once.
 	Signals <-chan os.Signal
@@ -44,6 +49,7 @@ type master struct {
 	started time.Time
 	nofile  uint64
 	board   *board.Board
+	names   *names
 	members *members
 	fleet   *fleet
 	doors   doors
@@ -65,11 +71,20 @@ type master struct {
 
 // effective is the configuration in force.
 type effective struct {
-	spec     Spec
+	spec     Spec            // with the nodes of the file
+	own      []topology.Node // without them
+	file     nodeFile
 	capacity capacity
 	key      []byte // see WorkerSpec
 
 	certificate *certificate // nil without an https listener
+}
+
+// configured is the spec without what comes from the file of nodes.
+func (e *effective) configured() Spec {
+	s := e.spec
+	s.Nodes = e.own
+	return s
 }
 
 // Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
@@ -83,7 +98,7 @@ func Serve(ctx context.Context, s Spec, o Options) error {
 	if o.Worker == nil {
 		o.Worker = []string{"lb", "worker"}
 	}
-	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1)}
+	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1), names: newNames(o.Log)}
 	m.recorder, m.token = newRecorder(), guard.NewToken()
 	m.doors.handlers = map[string]http.Handler{"admin": m.adminHandler(), "health": m.healthHandler()}
 	m.serving, m.endServe = context.WithCancel(context.Background())
@@ -119,7 +134,13 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
-	generation, err := newGeneration(s.Listening(), capacity.workers, nil)
+	next := &effective{spec: s, own: s.Nodes, file: m.firstFile(&s), capacity: capacity, key: key, certificate: pair}
+	if next.spec, err = s.WithNodes(next.file.name, next.file.nodes); err != nil {
+		next.spec, next.file.err = s, err
+		next.file.nodes, next.file.text = nil, nil
+	}
+	m.complainOf(next.file, nodeFile{})
+	generation, err := newGeneration(next.spec.Listening(), capacity.workers, nil)
 	if err != nil {
 		return err
 	}
@@ -129,10 +150,10 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.onClose(doors.undo)
-	if err := m.openBoard(s, capacity, key, pair); err != nil {
+	if err := m.openBoard(next); err != nil {
 		return err
 	}
-	if err := m.checkNodes(ctx, s); err != nil {
+	if err := m.checkNodes(ctx, next.spec); err != nil {
 		return err
 	}
 	if err := m.fleet.start(ctx, generation); err != nil {
@@ -146,21 +167,23 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.background.Go(m.watchCertificate)
-	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
+	m.background.Go(m.watchNames)
+	m.background.Go(m.watchNodeFile)
+	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(next.spec.Nodes), "max_connections", s.MaxConnections)
 	return nil
 }
 
 // openBoard makes the board and what writes to it.
-func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) error {
+func (m *master) openBoard(first *effective) error {
 	// As many rows again for the workers of a changed listener, while the first ones drain.
-	b, err := board.Create(board.Layout{Workers: 2 * c.workers, Sources: s.SourceTable})
+	b, err := board.Create(board.Layout{Workers: 2 * first.capacity.workers, Sources: first.spec.SourceTable})
 	if err != nil {
 		return err
 	}
 	// It is never unmapped: whoever asks for statistics in the last moment reads it.
 	m.board = b
-	m.enforce(s, c, key, pair)
-	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell() }}
+	m.enforce(first)
+	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell(); m.names.hasten() }}
 	m.fleet = &fleet{
 		board:   b,
 		log:     m.log,
@@ -173,20 +196,17 @@ func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) er
 }
 
 // enforce puts a configuration into force, except for what is in other processes.
-func (m *master) enforce(s Spec, c capacity, key []byte, pair *certificate) {
-	pair.doubt(m.log, m.now.Load())
-	m.now.Store(&effective{s, c, key, pair})
-	m.board.Global().SourceTTLNs.Store(int64(max(s.Sticky.TTL, s.Limits.Ban.Window)))
+func (m *master) enforce(e *effective) {
+	e.certificate.doubt(m.log, m.now.Load())
+	m.now.Store(e)
+	m.board.Global().SourceTTLNs.Store(int64(max(e.spec.Sticky.TTL, e.spec.Limits.Ban.Window)))
 }
 
 // checkNodes begins to watch the nodes and waits until each was checked once.
 func (m *master) checkNodes(ctx context.Context, s Spec) error {
-	addresses, err := resolve(ctx, s.Nodes)
-	if err != nil {
-		return err
-	}
+	m.names.learn(m.ask(ctx, &s))
 	m.onClose(m.members.close)
-	if err := m.members.apply(s, addresses, true); err != nil {
+	if _, err := m.members.apply(s, m.names.find(s.Nodes), true); err != nil {
 		return err
 	}
 	m.members.decided(ctx, s.Checks.Timeout+time.Second)

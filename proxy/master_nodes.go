@@ -30,11 +30,14 @@ func (s adminState) String() string {
 	return [...]string{adminReady: "ready", adminDrained: "drained", adminDisabled: "disabled"}[s]
 }
 
-// member is a node that has a slot of the board.
+// member is a node of the balancer.
 type member struct {
-	slot     int
+	slot     int // noSlot as long as addr is not known
 	node     topology.Node
 	addr     netip.Addr // where its host was found
+	of       string     // the service that it is one of, or ""
+	why      string     // what is wrong with its name, or ""
+	since    time.Time  // it is a member
 	admin    adminState
 	leaving  bool                       // no longer in the spec: its slot is freed with its last connection
 	watchers [board.Transports]*watcher // nil: not served, or nobody needs it
@@ -47,7 +50,7 @@ type member struct {
 // is reports whether a node found at addr is the member. One that has moved, if only by one of its ports, is
 // another one.
 func (m *member) is(n topology.Node, addr netip.Addr) bool {
-	return m.node.Name == n.Name && m.addr == addr && portsOf(m.node) == portsOf(n) && m.node.TLS() == n.TLS()
+	return m.identity() == nodeKey{n.Name, addr, portsOf(n), n.TLS()}
 }
 
 // portsOf are the ports of a node by transport, 0 where it has none of its own: an SSE port that is the
@@ -113,64 +116,80 @@ type members struct {
 	list []*member // in the order of the spec, leaving ones last
 }
 
-// resolve finds where the hosts of nodes are. An IPv4 address is preferred.
-func resolve(ctx context.Context, nodes []topology.Node) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	addresses := make([]netip.Addr, len(nodes))
-	for i, n := range nodes {
-		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", n.Host)
-		if err != nil {
-			return nil, fmt.Errorf("lb.nodes[%d].host: %w", i, err)
-		}
-		addresses[i] = found[0].Unmap()
-		for _, a := range found {
-			if a.Unmap().Is4() {
-				addresses[i] = a.Unmap()
-				break
-			}
-		}
-	}
-	return addresses, nil
-}
-
-// apply makes the spec's nodes, found at addresses, the members. New ones get a slot, changed ones
+// apply makes nodes, those of the spec where they were found, the members. New ones get a slot, changed ones
 // take on their weight. A node at another address is another member. Those that are gone serve on
-// until dismiss. boot is true when the balancer starts.
-func (ms *members) apply(s Spec, addresses []netip.Addr, boot bool) error {
+// until dismiss. boot is true when the balancer starts. It returns which nodes have moved.
+func (ms *members) apply(s Spec, nodes []found, boot bool) (moved []string, err error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
+	moved = movesOf(ms.list, nodes)
 	gone := slices.Clone(ms.list)
-	list := make([]*member, len(s.Nodes))
-	for i, n := range s.Nodes {
-		at := slices.IndexFunc(gone, func(m *member) bool { return m.is(n, addresses[i]) })
+	list := make([]*member, len(nodes))
+	s.Nodes = make([]topology.Node, len(nodes))
+	for i, f := range nodes {
+		s.Nodes[i] = f.node
+		at := slices.IndexFunc(gone, func(m *member) bool { return m.is(f.node, f.addr) })
 		if at >= 0 {
 			list[i] = gone[at]
 			gone = slices.Delete(gone, at, at+1)
 			continue
 		}
-		list[i] = &member{slot: noSlot, addr: addresses[i]}
-		if same := findMember(gone, n.Name); same != nil {
+		list[i] = &member{slot: noSlot, addr: f.addr, since: time.Now()}
+		if same := findMember(gone, f.node.Name); same != nil {
 			list[i].admin = same.admin
 		}
 	}
+	gone = slices.DeleteFunc(gone, func(m *member) bool { return m.slot == noSlot }) // they have nobody
 	if n := len(list) + len(gone); n > board.MaxNodes {
-		return fmt.Errorf("lb.nodes: %d nodes and %d on their way out are more than %d: wait until some of those are empty",
+		return nil, fmt.Errorf("lb.nodes: %d nodes and %d on their way out are more than %d: wait until some of those are empty",
 			len(list), len(gone), board.MaxNodes)
 	}
 	ms.spec, ms.list = s, slices.Concat(list, gone)
 	for i, m := range list {
-		m.node, m.leaving = s.Nodes[i], false
+		m.node, m.of, m.why, m.leaving = s.Nodes[i], nodes[i].of, nodes[i].why, false
+		if !m.addr.IsValid() {
+			continue
+		}
 		if m.slot == noSlot {
 			ms.enterLocked(m)
 		}
 		ms.watchLocked(m, boot)
 		ms.board.Node(m.slot).MaxConns.Store(int64(s.NodeCap()))
 	}
-	return nil
+	return moved, nil
 }
 
-// noSlot is the slot of a member that has none yet.
+// note takes down what is wrong with the names of nodes, if that is all that is new: if they are the members.
+func (ms *members) note(nodes []found) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	present := ms.list[:len(ms.spec.Nodes)]
+	if !slices.EqualFunc(present, nodes, func(m *member, f found) bool { return m.is(f.node, f.addr) && m.node == f.node }) {
+		return false
+	}
+	for i, m := range present {
+		m.why = nodes[i].why
+	}
+	return true
+}
+
+// lost reports whether a node whose host is a name is down over any of its transports.
+func (ms *members) lost() bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return slices.ContainsFunc(ms.list, func(m *member) bool {
+		return !m.leaving && (isNamed(m.node) || m.of != "") && (m.slot == noSlot || m.isDown())
+	})
+}
+
+// isDown reports whether m is down over any of its transports.
+func (m *member) isDown() bool {
+	return slices.ContainsFunc(m.watchers[:], func(w *watcher) bool {
+		return w != nil && board.State(w.port.State.Load()) == board.Down
+	})
+}
+
+// noSlot is the slot of a member that has none: nobody knows where it is.
 const noSlot = -1
 
 // dismiss gives members that the spec no longer has no new clients.
@@ -191,6 +210,9 @@ func (ms *members) enterLocked(m *member) {
 
 // watchLocked has the transports of m watched that it serves and a listener needs, as the spec now says.
 func (ms *members) watchLocked(m *member, boot bool) {
+	if m.slot == noSlot {
+		return
+	}
 	listen := ms.spec.Listening()
 	for t, port := range portsOf(m.node) {
 		t, w := board.Transport(t), m.watchers[t]
@@ -264,13 +286,15 @@ func (ms *members) suspect(s Suspect) {
 	}
 }
 
-// slots lists all members for the workers.
+// slots lists all members that can be reached, for the workers.
 func (ms *members) slots() []NodeSlot {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	slots := make([]NodeSlot, len(ms.list))
-	for i, m := range ms.list {
-		slots[i] = NodeSlot{Slot: m.slot, Node: m.node, Addr: m.addr}
+	slots := make([]NodeSlot, 0, len(ms.list))
+	for _, m := range ms.list {
+		if m.slot != noSlot {
+			slots = append(slots, NodeSlot{Slot: m.slot, Node: m.node, Addr: m.addr})
+		}
 	}
 	return slots
 }

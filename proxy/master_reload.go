@@ -9,10 +9,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Reloaded says what a reload has done. Both lists hold paths of keys ("lb.limits.ban.for").
+// Reloaded says what a reload has done. The first two lists hold paths of keys ("lb.limits.ban.for").
 type Reloaded struct {
 	Changed []string `json:"changed"`           // have a new value in force
 	Restart []string `json:"restart,omitempty"` // keep their value until the balancer is restarted
+	// Moved says which nodes are elsewhere, by their names, one sentence each.
+	Moved []string `json:"moved,omitempty"`
 }
 
 // errNoReload is the answer of a balancer without Options.Load.
@@ -32,7 +34,7 @@ func (m *master) reload() (Reloaded, error) {
 		status.Error = err.Error()
 		m.log.Error("not reloaded, the configuration stays as it was", "err", err)
 	} else {
-		m.log.Info("reloaded", "changed", r.Changed, "needs_restart", r.Restart)
+		m.log.Info("reloaded", "changed", r.Changed, "needs_restart", r.Restart, "moved", r.Moved)
 	}
 	m.lastReload.Store(&status)
 	return r, err
@@ -68,40 +70,52 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	if err := pair.mayReplace(old.certificate, next.TLS); err != nil {
 		return r, err
 	}
-	addresses, err := resolve(m.serving, next.Nodes)
-	if err != nil {
+	changed := &effective{own: next.Nodes, capacity: capacity, key: key, certificate: pair}
+	changed.file = old.file.read(next.NodesFrom, m.o.DecodeNodes)
+	if changed.spec, err = next.WithNodes(changed.file.name, changed.file.nodes); err != nil {
 		return r, err
 	}
+	m.complainOf(changed.file, old.file)
 	doors, err := m.doors.change(next.Listen)
 	if err != nil {
 		return r, err
 	}
 	defer doors.undo()
+	m.names.learn(m.ask(m.serving, &changed.spec))
+	if r.Moved, err = m.adopt(changed); err != nil {
+		return r, err
+	}
+	m.doors.commit(doors)
+	r.Changed = changedKeys(old.configured(), changed.configured())
+	return r, nil
+}
+
+// adopt puts next into force, with its nodes where their names are known to be. On an error, everything stays
+// as it was. It returns which nodes have moved. The caller holds reloading.
+func (m *master) adopt(next *effective) (moved []string, err error) {
 	before, after := m.fleet.newest(), (*generation)(nil)
-	if listen := next.Listening(); !before.serves(&listen) {
-		if after, err = newGeneration(listen, capacity.workers, before); err != nil {
-			return r, err
+	if listen := next.spec.Listening(); !before.serves(&listen) {
+		if after, err = newGeneration(listen, next.capacity.workers, before); err != nil {
+			return nil, err
 		}
 		if err := m.fleet.start(m.serving, after); err != nil {
-			return r, err
+			return nil, err
 		}
 	}
-	if err := m.members.apply(next, addresses, false); err != nil {
+	if moved, err = m.members.apply(next.spec, m.names.find(next.spec.Nodes), false); err != nil {
 		if after != nil {
 			m.fleet.retireLater(after, 0)
 		}
-		return r, err
+		return nil, err
 	}
-	m.enforce(next, capacity, key, pair)
+	m.enforce(next)
 	m.fleet.respec()
-	m.members.decided(m.serving, next.Checks.Timeout+time.Second)
+	m.members.decided(m.serving, next.spec.Checks.Timeout+time.Second)
 	m.members.dismiss() // now that others can take their clients
-	m.doors.commit(doors)
 	if after != nil {
-		m.fleet.retireLater(before, next.Timeouts.Drain+drainGrace)
+		m.fleet.retireLater(before, next.spec.Timeouts.Drain+drainGrace)
 	}
-	r.Changed = changedKeys(old.spec, next)
-	return r, nil
+	return moved, nil
 }
 
 // fit puts back into next what only a restart can change, and lists it in r: the size of the source

@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // What a recorder keeps: a moment every recordInterval, recordKept of them, and connect times of the
@@ -15,10 +18,19 @@ const (
 	connectWindow  = 60
 )
 
-// nodeKey tells nodes apart: one that moved is at two addresses for a while.
-type nodeKey struct{ name, address string }
+// nodeKey tells nodes apart, whatever is shown of them: one that moved is at two addresses for a while.
+type nodeKey struct {
+	name  string
+	addr  netip.Addr
+	ports [board.Transports]uint16
+	tls   bool
+}
 
-func (n *NodeStats) key() nodeKey { return nodeKey{n.Name, n.Address} }
+func (m *member) identity() nodeKey {
+	return nodeKey{m.node.Name, m.addr, portsOf(m.node), m.node.TLS()}
+}
+
+func (n *NodeStats) key() nodeKey { return n.identity }
 
 // point is what a node did in one second.
 type point struct {

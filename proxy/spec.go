@@ -29,6 +29,9 @@ type Spec struct {
 	// Nodes are balanced over, at most board.MaxNodes of them. Empty means the cluster's nodes,
 	// which the configuration fills in.
 	Nodes []topology.Node `yaml:"nodes,omitempty"`
+	// NodesFrom is a file with a list of further nodes, or "". When it changes, its nodes come and go; see
+	// Options.DecodeNodes. With it there may be no Nodes.
+	NodesFrom string `yaml:"nodes_from"`
 
 	// MaxConnections is how many clients are served at a time, over all workers.
 	MaxConnections int `yaml:"max_connections"`
@@ -48,7 +51,8 @@ type Spec struct {
 	// SourceTable is how many client addresses are remembered, rounded up to a power of two.
 	SourceTable int `yaml:"source_table"`
 
-	Checks Checks `yaml:"checks"`
+	Resolve Resolve `yaml:"resolve"`
+	Checks  Checks  `yaml:"checks"`
 	// SlowStart is how long a recovered node's weight takes to grow back; 0 is at once.
 	SlowStart time.Duration `yaml:"slow_start"`
 	Timeouts  Timeouts      `yaml:"timeouts"`
@@ -204,6 +208,15 @@ type Ban struct {
 	For        time.Duration `yaml:"for"`
 }
 
+// Resolve says how the hosts of nodes are looked up that are names. A node that is down is looked up every
+// second.
+type Resolve struct {
+	Interval time.Duration `yaml:"interval"`
+	Timeout  time.Duration `yaml:"timeout"` // of one look-up
+	// Servers are DNS servers, address or address:port, asked in turn. Without any the system's are.
+	Servers []string `yaml:"servers"`
+}
+
 // Checks says how the nodes are watched.
 type Checks struct {
 	// Kind is a probe of package healthcheck: "mcp" or "tcp" at each port of a node, or "http" at its HTTP
@@ -280,6 +293,8 @@ func Default() Spec {
 			Exempt:               []string{"127.0.0.1", "::1"},
 		},
 		SourceTable: 131_072,
+		// After 5 s without an answer the next server of the system is asked.
+		Resolve: Resolve{Interval: 10 * time.Second, Timeout: 6 * time.Second},
 		Checks: Checks{
 			Kind:         "mcp",
 			Path:         "/health",
@@ -316,16 +331,17 @@ func (s *Spec) NodeCap() int {
 }
 
 // Listening is Listen without the listeners for clients that no node has a port for: with nodes that serve
-// HTTP alone there is no TCP listener. A Spec without nodes leaves all of them.
+// HTTP alone there is no TCP listener. A Spec without nodes leaves all of them, and so does one with a file of
+// nodes, as any may come.
 func (s *Spec) Listening() Listen {
 	l := s.Listen
-	if len(s.Nodes) == 0 {
+	if len(s.Nodes) == 0 || s.NodesFrom != "" {
 		return l
 	}
 	if !slices.ContainsFunc(s.Nodes, func(n topology.Node) bool { return n.TCP != 0 }) {
 		l.TCP = ""
 	}
-	if !slices.ContainsFunc(s.Nodes, func(n topology.Node) bool { return n.HTTP != 0 || n.SSE != 0 }) {
+	if !slices.ContainsFunc(s.Nodes, func(n topology.Node) bool { return n.HTTP != 0 || n.SSE != 0 || n.IsService() }) {
 		l.HTTP, l.HTTPS = "", ""
 	}
 	return l

@@ -93,6 +93,8 @@ func (s *Spec) validateListen(p *problems) {
 
 func (s *Spec) validateNodes(p *problems) {
 	switch n := len(s.Nodes); {
+	case n == 0 && s.NodesFrom != "":
+		return
 	case n == 0:
 		p.add("nodes", "at least one node is needed")
 		return
@@ -211,9 +213,16 @@ func (s *Spec) validateChecks(p *problems) {
 		p.add("checks.kind", "%q does not tell whether a node serves (use mcp, http or tcp)", c.Kind)
 	case "http":
 		for _, n := range s.Nodes {
-			if n.HTTP == 0 {
+			if n.HTTP == 0 && !n.IsService() {
 				p.add("checks.kind", "%q needs the HTTP port of every node, %s has none", c.Kind, n.Name)
 			}
+		}
+	}
+	between(p, "resolve.interval", s.Resolve.Interval, 10*time.Millisecond, maxDuration)
+	between(p, "resolve.timeout", s.Resolve.Timeout, 10*time.Millisecond, time.Minute)
+	for i, server := range s.Resolve.Servers {
+		if _, err := parseServer(server); err != nil {
+			p.add(fmt.Sprintf("resolve.servers[%d]", i), "%v", err)
 		}
 	}
 	if c.Path != "" && !topology.IsPath(c.Path) {

@@ -43,6 +43,8 @@ type Stats struct {
 	// AccessLogDropped counts lines of the access log that were lost: its file took no more.
 	AccessLogDropped uint64       `json:"access_log_dropped"`
 	Reload           *ReloadStats `json:"reload,omitempty"` // the last one; nil before the first
+	// NodesFrom is the file of nodes; nil without lb.nodes_from.
+	NodesFrom *NodeFileStats `json:"nodes_from,omitempty"`
 }
 
 // The states of a balancer. StateStopped is what others say of one that is not there.
@@ -115,7 +117,10 @@ type NodeStats struct {
 	Connect        Latency          `json:"connect"` // time to connect to it, over the last minute
 	// Check is that of the first transport that is not as it should be, or else of the first one.
 	Check CheckStats `json:"check"`
+	// Note is what is wrong with its name, whose last answer stays.
+	Note string `json:"note,omitempty"`
 
+	identity     nodeKey
 	connectTimes []uint64 // histogram, see board.Flow
 	answerTimes  []uint64
 }
@@ -290,6 +295,13 @@ func (c *CutStats) each(f func(reason string, n uint64)) {
 	} {
 		f(reason.String(), n)
 	}
+}
+
+// NodeFileStats is the file that nodes come from.
+type NodeFileStats struct {
+	File  string `json:"file"`
+	Nodes int    `json:"nodes"`           // taken from it
+	Error string `json:"error,omitempty"` // what is wrong with it now: its nodes are those of before
 }
 
 // ReloadStats is the last reload.

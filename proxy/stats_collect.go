@@ -9,6 +9,7 @@ import (
 
 	"github.com/shirou/gopsutil/v4/process"
 
+	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -28,6 +29,7 @@ func (m *master) stats() Stats {
 	s.Sources = sourceStats(m.board)
 	s.Reload = m.lastReload.Load()
 	s.Certificate = now.certificate.stats()
+	s.NodesFrom = now.file.stats()
 	s.Connections.Max = now.spec.MaxConnections
 	s.Workers = m.fleet.stats(now.capacity.perWorker)
 	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)
@@ -157,16 +159,17 @@ func (ms *members) stats() []NodeStats {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	list := make([]NodeStats, len(ms.list))
-	known := make(map[nodeKey]bool, len(ms.list))
+	type shown struct{ name, address string }
+	known := make(map[shown]bool, len(ms.list))
 	for i, m := range ms.list {
 		n := m.stats(ms.board)
-		if known[n.key()] && len(n.Transports) > 0 {
+		if known[shown{n.Name, n.Address}] && len(n.Transports) > 0 {
 			n.Address = n.Transports[0].Found
 		}
-		if known[n.key()] {
+		if known[shown{n.Name, n.Address}] {
 			n.Address += "#" + strconv.Itoa(m.slot)
 		}
-		known[n.key()] = true
+		known[shown{n.Name, n.Address}] = true
 		list[i] = n
 	}
 	return list
@@ -225,6 +228,9 @@ func (n *NodeStats) sumUp() {
 }
 
 func (m *member) stats(b *board.Board) NodeStats {
+	if m.slot == noSlot {
+		return m.lostStats()
+	}
 	cell, flow := b.Node(m.slot), b.NodeTotals(m.slot)
 	_, pledged := b.NodeLoad(m.slot)
 	s := NodeStats{
@@ -262,9 +268,31 @@ func (m *member) stats(b *board.Board) NodeStats {
 		}
 	}
 	s.sumUp()
+	s.identity = m.identity()
+	s.Note = m.why
 	for i := range s.connectTimes {
 		s.connectTimes[i] = flow.Connect[i] - m.before.Connect[i]
 		s.answerTimes[i] = flow.Answer[i] - m.before.Answer[i]
+	}
+	return s
+}
+
+// lostStats is m where nobody knows its address.
+func (m *member) lostStats() NodeStats {
+	s := NodeStats{
+		Name:         m.node.Name,
+		Address:      m.node.Ports()[0].Address,
+		State:        NodeDown,
+		Since:        m.since,
+		FullWeight:   float64(m.weight()),
+		Transports:   []TransportStats{},
+		Check:        CheckStats{Cause: healthcheck.CauseResolve, Error: m.why},
+		connectTimes: make([]uint64, board.ConnectBuckets),
+		answerTimes:  make([]uint64, board.ConnectBuckets),
+		identity:     m.identity(),
+	}
+	if m.admin != adminReady {
+		s.State = NodeMaintenance
 	}
 	return s
 }

@@ -250,6 +250,11 @@ func startNode(t testing.TB, name string, serve func(*net.TCPConn)) *fakeNode {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveNode(t, ln, name, serve)
+}
+
+// serveNode is startNode at a listener.
+func serveNode(t testing.TB, ln net.Listener, name string, serve func(*net.TCPConn)) *fakeNode {
 	n := &fakeNode{Listener: ln}
 	if serve == nil {
 		serve = func(c *net.TCPConn) {

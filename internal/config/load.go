@@ -133,32 +133,39 @@ func fileError(name string, err error) error {
 
 // readYAML lays the text of a file over c.
 func (c *Config) readYAML(name string, text []byte, p *problems) {
+	if document := readDocument(name, text, p); document != nil {
+		c.decoder(name, p).value(document.Content[0], reflect.ValueOf(c).Elem(), "")
+	}
+}
+
+// readDocument reads the one document of a file. It is nil when there is none, for which p may have the reason.
+func readDocument(name string, text []byte, p *problems) *yaml.Node {
 	whole := Origin{Name: name}
 	if len(text) > maxFile {
 		p.add(whole, "", "the file is larger than %d bytes", maxFile)
-		return
+		return nil
 	}
 	if strings.TrimSpace(string(text)) == "" {
 		p.add(whole, "", "the file is empty")
-		return
+		return nil
 	}
 	decode := yaml.NewDecoder(strings.NewReader(string(text)))
 	var document, second yaml.Node
 	if err := decode.Decode(&document); errors.Is(err, io.EOF) {
-		return // nothing but comments
+		return nil // nothing but comments
 	} else if err != nil {
 		p.addYAML(whole, err)
-		return
+		return nil
 	}
 	switch err := decode.Decode(&second); {
 	case err == nil:
 		p.add(Origin{Name: name, Line: second.Line}, "", "a second document begins here, but only one is read")
-		return
+		return nil
 	case !errors.Is(err, io.EOF):
 		p.addYAML(whole, err)
-		return
+		return nil
 	}
-	c.decoder(name, p).value(document.Content[0], reflect.ValueOf(c).Elem(), "")
+	return &document
 }
 
 func (c *Config) decoder(name string, p *problems) *decoder {

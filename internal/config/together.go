@@ -23,7 +23,7 @@ func (c *Config) fill() {
 		}
 	}
 	c.Cluster.Nodes, c.LB.Nodes = topology.Complete(c.Cluster.Nodes), topology.Complete(c.LB.Nodes)
-	if len(c.LB.Nodes) == 0 {
+	if len(c.LB.Nodes) == 0 && c.LB.NodesFrom == "" {
 		c.LB.Nodes = c.Cluster.Nodes
 		c.origins["lb.nodes"] = Origin{Name: "cluster.nodes"}
 	}
@@ -68,6 +68,7 @@ func (c *Config) paths() []pathKey {
 		{"cluster.command.dir", &c.Cluster.Command.Dir},
 		{"cluster.logs.dir", &c.Cluster.Logs.Dir},
 		{"lb.sticky.key_file", &c.LB.Sticky.KeyFile},
+		{"lb.nodes_from", &c.LB.NodesFrom},
 		{"lb.tls.cert", &c.LB.TLS.Cert},
 		{"lb.tls.key", &c.LB.TLS.Key},
 		{"lb.checks.headers_file", &c.LB.Checks.HeadersFile},
@@ -131,7 +132,12 @@ func (c *Config) Doubts() (doubts []string) {
 		doubts = append(doubts, fmt.Sprintf("cluster.node_max_connections: %d is less than the %d connections the balancer may send to a node",
 			c.Cluster.NodeMaxConnections, most))
 	}
-	listening := c.LB.Listening()
+	lb := c.LB
+	var err error
+	if lb.Nodes, err = c.AllNodes(); err != nil {
+		doubts = append(doubts, fmt.Sprintf("lb.nodes_from: %v; its nodes are not there until it can be taken", err))
+	}
+	listening := lb.Listening()
 	for _, l := range []struct{ key, wanted, open, needs string }{
 		{"lb.listen.tcp", c.LB.Listen.TCP, listening.TCP, "a tcp port"},
 		{"lb.listen.http", c.LB.Listen.HTTP, listening.HTTP, "an http or sse port"},

@@ -3,6 +3,8 @@
 package topology
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"fmt"
 	"net"
 	"strconv"
@@ -15,7 +17,8 @@ import (
 type Node struct {
 	Name string `yaml:"name" json:"name"`
 
-	// Host is the address or name the node listens on and is reached at; empty means DefaultHost.
+	// Host is the address or name the node listens on and is reached at; empty means DefaultHost. The name of
+	// a service, like _mcp._tcp.example.com, stands for nodes that DNS names; see IsService.
 	Host string `yaml:"host" json:"host"`
 
 	// TCP (newline-delimited JSON-RPC), HTTP (Streamable HTTP and WebSocket) and SSE (the legacy
@@ -108,14 +111,36 @@ func (n Node) address(port int) string {
 	return net.JoinHostPort(n.Host, strconv.Itoa(port))
 }
 
+// IsService reports whether the host is the name of a service (RFC 2782): SRV records say at which hosts and
+// ports it is served over HTTP, and each of them is a node; see At.
+func (n Node) IsService() bool { return strings.HasPrefix(n.Host, "_") }
+
+// At is the node of service n that is found at a port of target. Its name depends on nothing else, so that it
+// is the same whatever other nodes there are.
+func (n Node) At(target string, port int) Node {
+	n.Host, n.HTTP = target, port
+	sum := sha256.Sum256([]byte(strings.ToLower(n.HTTPAddress())))
+	n.Name += "-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:servedName])
+	if n.URL != "" {
+		n.URL = n.Scheme() + "://" + n.HTTPAddress() + n.Path
+	}
+	return n
+}
+
+// servedName is how many letters tell the nodes of a service apart.
+const servedName = 6
+
 // Port is one place a node listens on.
 type Port struct {
 	Transport string // "tcp", "http" or "sse"
 	Address   string // host:port
 }
 
-// Ports lists the transports the node serves.
+// Ports lists the transports the node serves. That of a service has port 0.
 func (n Node) Ports() []Port {
+	if n.IsService() {
+		return []Port{{"http", net.JoinHostPort(n.Host, "0")}}
+	}
 	all := []Port{{"tcp", n.TCPAddress()}, {"http", n.HTTPAddress()}, {"sse", n.SSEAddress()}}
 	served := all[:0]
 	for _, p := range all {

@@ -57,6 +57,13 @@ func TestValidate(t *testing.T) {
 		{"other's port", []Node{node("a", "localhost", 1, 2, 0), node("b", "127.0.0.1", 3, 1, 0)}, `[1].http: port 1 on 127.0.0.1 is already the tcp port of a`},
 		{"wildcard", []Node{node("a", "127.0.0.1", 1, 0, 0), node("b", "0.0.0.0", 1, 0, 0)}, `[1].tcp: port 1 on 0.0.0.0 is already the tcp port of a`},
 		{"mapped", []Node{node("a", "127.0.0.1", 1, 0, 0), node("b", "::ffff:127.0.0.1", 1, 0, 0)}, `[1].tcp: port 1 on ::ffff:127.0.0.1 is already the tcp port of a`},
+		{"service", []Node{{Name: "a", Host: "_mcp._tcp.h"}}, ""},
+		{"service by url", []Node{Node{Name: "a", URL: "https://_mcp._tcp.h/x"}.Complete()}, ""},
+		{"service with a port", []Node{{Name: "a", Host: "_mcp._tcp.h", TCP: 1}}, `[0].tcp: the ports of the service _mcp._tcp.h come from DNS; write none`},
+		{"service with a port in its url", []Node{Node{Name: "a", URL: "http://_mcp._tcp.h:80/x"}.Complete()}, `[0].url: "http://_mcp._tcp.h:80/x" is not the URL of an MCP endpoint, like https://host:port/mcp: the port of the service _mcp._tcp.h comes from DNS; write none`},
+		{"service with a long name", []Node{{Name: "a234567890123456789012345b", Host: "_mcp._tcp.h"}}, `[0].name: "a234567890123456789012345b" must be at most 25 long, as its nodes get names that begin with it`},
+		{"a service twice", []Node{{Name: "a", Host: "_mcp._tcp.h"}, {Name: "b", Host: "_MCP._tcp.h"}}, `[1].host: _MCP._tcp.h is already the service of [0]`},
+		{"no service", []Node{{Name: "a", Host: "_"}}, `[0].host: "_" is neither an address nor a host name`},
 		{"other host", []Node{node("a", "127.0.0.1", 1, 0, 0), node("b", "127.0.0.2", 1, 0, 0)}, ""},
 	}
 	for _, test := range tests {
@@ -69,6 +76,27 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
 		})
+	}
+}
+
+// A node of a service is called the same whatever it has besides, and is a valid node.
+func TestNodeOfAService(t *testing.T) {
+	service := Node{Name: "a234567890123456789012345", URL: "https://_mcp._tcp.h/x"}.Complete()
+	n := service.At("Pod-1.h", 8443)
+	if n.Host != "Pod-1.h" || n.HTTP != 8443 || n.URL != "https://Pod-1.h:8443/x" || n.Path != "/x" {
+		t.Errorf("the node is %+v", n)
+	}
+	if err := Validate([]Node{n}); err != nil {
+		t.Error(err)
+	}
+	if again := service.At("pod-1.h", 8443); again.Name != n.Name {
+		t.Errorf("it is called %s and %s", n.Name, again.Name)
+	}
+	if other := service.At("pod-1.h", 8444); other.Name == n.Name {
+		t.Errorf("two are called %s", n.Name)
+	}
+	if ports := service.Ports(); len(ports) != 1 || ports[0] != (Port{"http", "_mcp._tcp.h:0"}) {
+		t.Errorf("the ports of a service are %+v", ports)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
-// hostPattern takes names only; addresses are parsed.
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9])?$`)
+// hostPattern takes names only; addresses are parsed. One that begins with _ is a service's.
+var hostPattern = regexp.MustCompile(`^_?[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$`)
 
 // Validate reports the first thing wrong with nodes: a name that is malformed or used twice, a host
 // that is none, a port or weight out of range, a node that listens nowhere, or two listeners on one
@@ -22,7 +22,7 @@ func Validate(nodes []Node) error {
 	if len(nodes) == 0 {
 		return errors.New("at least one node is needed")
 	}
-	named := map[string]int{}
+	named, services := map[string]int{}, map[string]int{}
 	var taken []listener
 	for i, n := range nodes {
 		if err := n.validate(); err != nil {
@@ -32,6 +32,12 @@ func Validate(nodes []Node) error {
 			return fmt.Errorf("[%d].name: %q is already the name of [%d]", i, n.Name, first)
 		}
 		named[n.Name] = i
+		if n.IsService() {
+			if first, twice := services[strings.ToLower(n.Host)]; twice {
+				return fmt.Errorf("[%d].host: %s is already the service of [%d]", i, n.Host, first)
+			}
+			services[strings.ToLower(n.Host)] = i
+		}
 		for _, l := range n.listeners() {
 			for _, other := range taken {
 				if other.node != n.Name && l.collides(other) {
@@ -60,7 +66,14 @@ func (n Node) validate() error {
 			return fmt.Errorf("%s: port %d is not within 1..65535 (0 = not served)", l.transport, l.port)
 		}
 	}
-	if len(n.listeners()) == 0 {
+	if n.IsService() {
+		if ports := n.listeners(); len(ports) > 0 {
+			return fmt.Errorf("%s: the ports of the service %s come from DNS; write none", ports[0].transport, n.Host)
+		}
+		if longest := 32 - 1 - servedName; len(n.Name) > longest {
+			return fmt.Errorf("name: %q must be at most %d long, as its nodes get names that begin with it", n.Name, longest)
+		}
+	} else if len(n.listeners()) == 0 {
 		return fmt.Errorf("http: %s listens nowhere; give it a tcp, http or sse port, or a url", n.Name)
 	}
 	if n.Path != "" && !IsPath(n.Path) {
@@ -150,7 +163,14 @@ func parseURL(text string) (Node, error) {
 		return at, errors.New("it must end with its path")
 	}
 	at.HTTP = map[string]int{"http": 80, "https": 443}[scheme]
-	if port := u.Port(); port != "" {
+	if at.IsService() {
+		at.HTTP = 0
+	}
+	switch port := u.Port(); {
+	case port == "":
+	case at.IsService():
+		return at, fmt.Errorf("the port of the service %s comes from DNS; write none", at.Host)
+	default:
 		number, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || number == 0 {
 			return at, fmt.Errorf("port %s is not within 1..65535", port)

@@ -30,7 +30,7 @@ function stateCell(cell) {
   return (n) => {
     say(main, n.state);
     mark(main, "data-state", n.state);
-    const why = n.leaving ? ", no longer configured" : n.check.ok || n.state === "up" ? "" : `: ${n.check.error ?? ""}`;
+    const why = n.leaving ? ", no longer configured" : n.check.ok || n.state === "up" ? (n.note ? `, ${n.note}` : "") : `: ${n.check.error ?? ""}`;
     say(sub, `for ${duration(between(n.since, now))}${why}`);
   };
 }

@@ -1,0 +1,641 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/log"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
+)
+
+var nameRequests = flag.Int("names.requests", 400, "requests in TestNobodyIsLostWhileNodesMove")
+
+// zone is names and what they stand for. A name that is in neither map is not known.
+type zone struct {
+	mu       sync.Mutex
+	hosts    map[string][]string
+	services map[string][]net.SRV
+}
+
+func (z *zone) set(host string, addresses ...string) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.hosts == nil {
+		z.hosts = make(map[string][]string)
+	}
+	if z.hosts[host] = addresses; addresses == nil {
+		delete(z.hosts, host)
+	}
+}
+
+func (z *zone) serve(service string, records ...net.SRV) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.services = map[string][]net.SRV{service: records}
+	if records == nil {
+		z.services = nil
+	}
+}
+
+func (z *zone) LookupNetIP(_ context.Context, _, host string) (list []netip.Addr, err error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	addresses, ok := z.hosts[strings.TrimSuffix(host, ".")]
+	if !ok {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	for _, a := range addresses {
+		list = append(list, netip.MustParseAddr(a))
+	}
+	return list, nil
+}
+
+func (z *zone) LookupSRV(_ context.Context, _, _, name string) (cname string, list []*net.SRV, err error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	records, ok := z.services[name]
+	if !ok {
+		return "", nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
+	}
+	for i := range records {
+		list = append(list, &records[i])
+	}
+	return name, list, nil
+}
+
+// following has names looked up all the time.
+func following(s Spec) Spec {
+	s.Resolve.Interval = 10 * time.Millisecond
+	return s
+}
+
+// twin is a node at the same port of another loopback address.
+func twin(t testing.TB, n *fakeNode, name, address string) *fakeNode {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(n.address())
+	other, err := net.Listen("tcp4", net.JoinHostPort(address, port))
+	if err != nil {
+		t.Skipf("no second loopback address: %v", err)
+	}
+	return serveNode(t, other, name, nil)
+}
+
+func TestNodeFollowsItsName(t *testing.T) {
+	first := startNode(t, "first", nil)
+	twin(t, first, "second", "127.0.0.2")
+	z := &zone{}
+	z.set("mcp.test", "127.0.0.1")
+	s := following(testSpec(first))
+	s.Nodes[0].Host = "mcp.test"
+	b := serveIn(t, z, s, nil)
+	c := b.dial() // the balancer has waited for the first check
+	if got := c.ask("hello"); got != "first" {
+		t.Fatalf("answered by %s", got)
+	}
+	shown := b.stats().Nodes[0].Address
+
+	// While it is among the answers, it stays where it is.
+	z.set("mcp.test", "127.0.0.2", "127.0.0.1")
+	r := b.reloaded(func(*Spec) {})
+	if len(r.Moved) != 0 || len(b.stats().Nodes) != 1 {
+		t.Errorf("moved: %q", r.Moved)
+	}
+
+	z.set("mcp.test", "::1", "127.0.0.2")
+	b.eventually("the node at its new address", func(s *Stats) bool {
+		n := s.Node("n0")
+		return len(s.Nodes) == 2 && s.Nodes[1].Leaving && n.State == NodeUp && strings.HasPrefix(n.Transports[0].Found, "127.0.0.2:")
+	})
+	if got := b.dial().ask("hello"); got != "second" {
+		t.Errorf("a newcomer is answered by %s", got)
+	}
+	if got := c.ask("still here"); got != "first" {
+		t.Errorf("the one that was there is answered by %s", got)
+	}
+
+	// Both are shown, each as itself.
+	_, port, _ := net.SplitHostPort(first.address())
+	if status, body := b.get("admin", "/metrics"); status != http.StatusOK ||
+		!strings.Contains(body, `erlmcp_lb_node_connections{address="`+shown+`",node="n0"} 1`) ||
+		!strings.Contains(body, `erlmcp_lb_node_connections{address="127.0.0.1:`+port+`",node="n0"} 1`) {
+		t.Errorf("metrics are %d:\n%s", status, body)
+	}
+	if status, body := b.get("admin", "/stats;csv"); status != http.StatusOK || !strings.Contains(body, ",127.0.0.1:"+port+",") || !strings.Contains(body, ","+shown+",") {
+		t.Errorf("csv is %d:\n%s", status, body)
+	}
+	c.Close()
+	b.eventually("the old one to leave", func(s *Stats) bool { return len(s.Nodes) == 1 })
+	if !strings.Contains(b.log.String(), "n0 has moved from 127.0.0.1 to 127.0.0.2") {
+		t.Errorf("the log is\n%s", b.log)
+	}
+}
+
+// One recorder follows both nodes of a name, each by its own counters.
+func TestRecorderTellsMovedNodesApart(t *testing.T) {
+	r := newRecorder()
+	n := topology.Node{Name: "n0", Host: "mcp.test", HTTP: 80}
+	stats := func(addr, shown string, messages uint64) NodeStats {
+		m := member{node: n, addr: netip.MustParseAddr(addr)}
+		return NodeStats{Name: "n0", Address: shown, Messages: messages, identity: m.identity()}
+	}
+	at := time.Now()
+	r.record(Stats{Time: at, Nodes: []NodeStats{stats("10.0.0.1", "mcp.test:80", 1000)}})
+	s := Stats{Time: at.Add(time.Second), Nodes: []NodeStats{stats("10.0.0.2", "mcp.test:80", 0), stats("10.0.0.1", "10.0.0.1:80", 1010)}}
+	r.record(s)
+	s.Time, s.Nodes[0].Messages, s.Nodes[1].Messages = at.Add(2*time.Second), 7, 1015
+	r.record(s)
+	r.fill(&s)
+	if got := [2]float64{s.Nodes[0].Rates.Messages, s.Nodes[1].Rates.Messages}; got != [2]float64{7, 5} {
+		t.Errorf("messages per second are %v", got)
+	}
+}
+
+func TestNameThatIsNotKnown(t *testing.T) {
+	nodes := startNodes(t, 2)
+	z := &zone{}
+	s := following(testSpec(nodes...))
+	s.Nodes[0].Host = "mcp.test"
+	b := serveIn(t, z, s, nodes)
+	b.eventuallyState("n1", NodeUp)
+	want := func() {
+		t.Helper()
+		n := b.stats().Node("n0")
+		if n == nil || n.State != NodeDown || n.Check.Error != "cannot resolve mcp.test: no such host" || !strings.HasPrefix(n.Address, "mcp.test:") {
+			t.Errorf("the node is %+v", n)
+		}
+	}
+	want()
+	b.reloaded(func(s *Spec) { s.Limits.MaxPerSource = 9 })
+	want()
+	b.dial().ask("hello")
+	if status, body := b.get("admin", "/metrics"); status != http.StatusOK {
+		t.Errorf("metrics are %d: %s", status, body)
+	}
+	if _, err := b.Drain(t.Context(), "n0"); err != nil {
+		t.Error(err)
+	}
+	if n := b.stats().Node("n0"); n.State != NodeMaintenance {
+		t.Errorf("drained, it is %s", n.State)
+	}
+	if _, err := b.Enable(t.Context(), "n0"); err != nil {
+		t.Error(err)
+	}
+
+	// Once it is known, the node serves; and it stays when the answer is empty, or there is none.
+	z.set("mcp.test", "127.0.0.1")
+	b.eventuallyState("n0", NodeUp)
+	z.set("mcp.test", []string{}...)
+	noted := func(note string) {
+		t.Helper()
+		b.eventually("a note", func(s *Stats) bool { return s.Node("n0").Note == note })
+		if n := b.stats().Node("n0"); n.State != NodeUp || n.StateChanges != 1 || len(b.stats().Nodes) != 2 {
+			t.Errorf("the node is %+v", n)
+		}
+	}
+	noted("cannot resolve mcp.test: the answer is empty")
+	z.set("mcp.test")
+	noted("cannot resolve mcp.test: no such host")
+	if r := b.reloaded(func(*Spec) {}); len(r.Changed)+len(r.Moved) != 0 {
+		t.Errorf("reloaded: %+v", r)
+	}
+	noted("cannot resolve mcp.test: no such host")
+	z.set("mcp.test", "127.0.0.1")
+	noted("")
+	if n := strings.Count(b.log.String(), "no such host"); n != 2 { // at the start, and when it was lost
+		t.Errorf("told %d times:\n%s", n, b.log)
+	}
+}
+
+func TestReloadSaysWhatMoved(t *testing.T) {
+	first := startNode(t, "first", nil)
+	twin(t, first, "second", "127.0.0.2")
+	z := &zone{}
+	z.set("mcp.test", "127.0.0.1")
+	s := testSpec(first)
+	s.Nodes[0].Host, s.Resolve.Interval = "mcp.test", time.Hour
+	b := serveIn(t, z, s, nil)
+	b.eventuallyState("n0", NodeUp)
+	z.set("mcp.test", "127.0.0.2")
+	r := b.reloaded(func(*Spec) {})
+	wantKeys(t, r.Changed)
+	wantKeys(t, r.Moved, "n0 has moved from 127.0.0.1 to 127.0.0.2")
+}
+
+// A node that goes down is looked up at once.
+func TestFailureHasTheNameLookedUp(t *testing.T) {
+	first := startNode(t, "first", nil)
+	twin(t, first, "second", "127.0.0.2")
+	z := &zone{}
+	z.set("mcp.test", "127.0.0.1")
+	s := testSpec(first)
+	s.Nodes[0].Host, s.Resolve.Interval = "mcp.test", time.Hour
+	b := serveIn(t, z, s, nil)
+	b.eventuallyState("n0", NodeUp)
+	z.set("mcp.test", "127.0.0.2")
+	first.stop()
+	b.eventually("the node elsewhere", func(s *Stats) bool {
+		n := s.Node("n0")
+		return n.State == NodeUp && strings.HasPrefix(n.Transports[0].Found, "127.0.0.2:")
+	})
+}
+
+// namedSite answers with its name.
+func namedSite(t testing.TB, name string) (port uint16) {
+	_, text, _ := net.SplitHostPort(startSite(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint16(number)
+}
+
+func TestServiceIsNodes(t *testing.T) {
+	a, c := namedSite(t, "a"), namedSite(t, "c")
+	z := &zone{}
+	const service = "_mcp._tcp.example.test"
+	s := following(testSpec())
+	s.Listen.HTTP, s.Balance, s.Limits.MessagesPerSecond = "127.0.0.1:0", BalanceRoundRobin, 0
+	s.Nodes = []topology.Node{{Name: "svc", Host: service}}
+	b := serveIn(t, z, s, nil)
+	if n := b.stats().Node("svc"); n == nil || n.State != NodeDown || n.Check.Error != "cannot resolve "+service+": no such host" {
+		t.Fatalf("the service is %+v", n)
+	}
+	z.set("a.test", "127.0.0.1")
+	z.set("c.test", "127.0.0.1")
+	z.serve(service, net.SRV{Target: "a.test.", Port: a, Weight: 10}, net.SRV{Target: "c.test.", Port: c, Weight: 30}, net.SRV{Target: "b.test.", Port: 9, Priority: 1})
+	first, second := s.Nodes[0].At("a.test", int(a)).Name, s.Nodes[0].At("c.test", int(c)).Name
+	b.eventuallyState(first, NodeUp)
+	b.eventuallyState(second, NodeUp)
+	if s := b.stats(); len(s.Nodes) != 2 || s.Node(first).FullWeight != 10 || s.Node(second).FullWeight != 30 {
+		t.Errorf("nodes are %+v", s.Nodes)
+	}
+	base := "http://" + b.address("http")
+	b.eventually("both to serve", func(s *Stats) bool { get(t, base); return s.Node(first).Total > 0 && s.Node(second).Total > 0 })
+	z.serve(service, net.SRV{Target: "a.test.", Port: a})
+	b.eventually("one to leave", func(s *Stats) bool {
+		return len(s.Nodes) == 1 && s.Nodes[0].Name == first && s.Nodes[0].FullWeight == 1
+	})
+	z.serve(service)
+	b.eventually("a note", func(s *Stats) bool { return s.Nodes[0].Note == "cannot resolve "+service+": no such host" })
+	if got := get(t, base); got != "a" {
+		t.Errorf("answered by %q", got)
+	}
+	located := Locate(t.Context(), Resolve{Timeout: time.Second, Servers: []string{"127.0.0.1:1"}}, s.Nodes)
+	if !slices.Equal(located, s.Nodes) {
+		t.Errorf("a service that is not found is located as %+v", located)
+	}
+}
+
+// get asks for a page and returns it, or the status if that is not 200.
+func get(t testing.TB, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case resp.StatusCode != http.StatusOK:
+		return resp.Status
+	}
+	return string(text)
+}
+
+func TestTargets(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		records []*net.SRV
+		want    []target
+	}{
+		{"none", nil, nil},
+		{"no such service", []*net.SRV{{Target: ".", Port: 1}}, nil},
+		{"the best priority", []*net.SRV{{Target: "B.", Port: 1, Priority: 2}, {Target: "a.", Port: 2, Priority: 1}, {Target: "c.", Port: 2, Priority: 3}}, []target{{"a.", 2, 0}}},
+		{"each once, in order", []*net.SRV{{Target: "b.", Port: 2, Weight: 3}, {Target: "B.", Port: 2, Weight: 3}, {Target: "b.", Port: 1, Weight: 3}}, []target{{"b.", 1, 0}, {"b.", 2, 0}}},
+		{"weights", []*net.SRV{{Target: "a.", Port: 1, Weight: 0}, {Target: "b.", Port: 1, Weight: 256}}, []target{{"a.", 1, 1}, {"b.", 1, 256}}},
+		{"great weights", []*net.SRV{{Target: "a.", Port: 1, Weight: 100}, {Target: "b.", Port: 1, Weight: 65535}, {Target: "c.", Port: 1, Weight: 32768}}, []target{{"a.", 1, 1}, {"b.", 1, 256}, {"c.", 1, 128}}},
+		{"no port", []*net.SRV{{Target: "a."}}, nil},
+	} {
+		if got := targets(test.records); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	addrs := func(texts ...string) (list []netip.Addr) {
+		for _, text := range texts {
+			list = append(list, netip.MustParseAddr(text))
+		}
+		return list
+	}
+	for _, test := range []struct {
+		present, heard []netip.Addr
+		want           string
+	}{
+		{nil, addrs("::1", "10.0.0.1", "10.0.0.2"), "10.0.0.1"},
+		{nil, addrs("::ffff:10.0.0.1"), "10.0.0.1"},
+		{nil, addrs("::1", "::2"), "::1"},
+		{addrs("10.0.0.2"), addrs("10.0.0.1", "10.0.0.2"), "10.0.0.2"},
+		{addrs("::2"), addrs("10.0.0.1", "::2"), "::2"},
+		{addrs("10.0.0.9"), addrs("10.0.0.1"), "10.0.0.1"},
+	} {
+		if got := choose(test.present, test.heard); got.String() != test.want {
+			t.Errorf("of %v with %v: %v, want %s", test.heard, test.present, got, test.want)
+		}
+	}
+}
+
+// dnsServer answers over UDP from a zone.
+func dnsServer(t testing.TB, z *zone) (address string) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(func() { conn.Close(); serving.Wait() })
+	serving.Go(func() {
+		for buffer := make([]byte, 1500); ; {
+			n, from, err := conn.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(buffer[:n]) != nil || len(m.Questions) != 1 {
+				continue
+			}
+			z.answer(&m)
+			if reply, err := m.Pack(); err == nil {
+				_, _ = conn.WriteTo(reply, from)
+			}
+		}
+	})
+	return conn.LocalAddr().String()
+}
+
+// answer makes a question its answer.
+func (z *zone) answer(m *dnsmessage.Message) {
+	q := m.Questions[0]
+	name := strings.TrimSuffix(q.Name.String(), ".")
+	m.Response, m.Authoritative, m.RecursionAvailable, m.Additionals = true, true, true, nil
+	add := func(body dnsmessage.ResourceBody) {
+		m.Answers = append(m.Answers, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1}, Body: body})
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	records, service := z.services[name]
+	addresses, host := z.hosts[name]
+	if !service && !host {
+		m.RCode = dnsmessage.RCodeNameError
+	}
+	for _, r := range records {
+		if q.Type == dnsmessage.TypeSRV {
+			add(&dnsmessage.SRVResource{Priority: r.Priority, Weight: r.Weight, Port: r.Port, Target: dnsmessage.MustNewName(r.Target)})
+		}
+	}
+	for _, text := range addresses {
+		switch a := netip.MustParseAddr(text); {
+		case a.Is4() && q.Type == dnsmessage.TypeA:
+			add(&dnsmessage.AResource{A: a.As4()})
+		case a.Is6() && q.Type == dnsmessage.TypeAAAA:
+			add(&dnsmessage.AAAAResource{AAAA: a.As16()})
+		}
+	}
+}
+
+func TestNamesAskServers(t *testing.T) {
+	z := &zone{}
+	z.set("a.test", "192.0.2.1", "2001:db8::1")
+	z.set("six.test", "2001:db8::6")
+	z.serve("_mcp._tcp.test", net.SRV{Target: "a.test.", Port: 81, Weight: 1}, net.SRV{Target: "gone.test.", Port: 82, Weight: 1})
+	r := Resolve{Timeout: 10 * time.Second, Servers: []string{dnsServer(t, z)}}
+	nodes := []topology.Node{
+		{Name: "a", Host: "a.test", HTTP: 80}, {Name: "six", Host: "six.test", HTTP: 80}, {Name: "none", Host: "none.test", HTTP: 80},
+		{Name: "literal", Host: "::1", HTTP: 80}, {Name: "svc", Host: "_mcp._tcp.test", URL: "http://_mcp._tcp.test/x", Path: "/x"},
+	}
+	ns := newNames(log.New(io.Discard))
+	ns.learn(ns.ask(t.Context(), r.resolver(), r.Timeout, nodes))
+	var got []string
+	for _, f := range ns.find(nodes) {
+		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %v %s", f.node.HTTPAddress(), f.node.URL, f.addr, f.why)))
+	}
+	want := []string{
+		"a.test:80  192.0.2.1", "six.test:80  2001:db8::6", "none.test:80  invalid IP cannot resolve none.test: no such host", "[::1]:80  ::1",
+		"a.test:81 http://a.test:81/x 192.0.2.1", "gone.test:82 http://gone.test:82/x invalid IP cannot resolve gone.test: no such host",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if located := Locate(t.Context(), r, nodes); len(located) != 6 || located[5].Host != "gone.test" {
+		t.Errorf("located are %+v", located)
+	}
+	ns.retain(nodes[:1])
+	if len(ns.hosts) != 1 || len(ns.services) != 0 {
+		t.Errorf("%+v and %+v are kept for one node", ns.hosts, ns.services)
+	}
+}
+
+// listNodes puts a file of nodes into place.
+func listNodes(t testing.TB, name, text string) {
+	t.Helper()
+	overwrite(t, name+".next", []byte(text))
+	if err := os.Rename(name+".next", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNodesComeFromAFile(t *testing.T) {
+	line := startNode(t, "n0", nil)
+	web := namedSite(t, "web")
+	_, port, _ := net.SplitHostPort(line.address())
+	name := filepath.Join(t.TempDir(), "nodes.json")
+	s := testSpec()
+	s.Listen.HTTP, s.NodesFrom, s.Limits.MessagesPerSecond = "127.0.0.1:0", name, 0
+	b := serve(t, nil, func(to *Spec) { *to = s })
+	if got := b.stats(); len(got.Nodes) != 0 || got.NodesFrom == nil || !strings.HasSuffix(got.NodesFrom.Error, "nodes.json: no such file or directory") {
+		t.Fatalf("without a file: %+v, %+v", got.Nodes, got.NodesFrom)
+	}
+	b.address("tcp")
+	b.address("http") // both listen, and nobody is served yet
+
+	one := fmt.Sprintf(`{"name": "n0", "host": "127.0.0.1", "tcp": %s}`, port)
+	two := fmt.Sprintf(`{"name": "n1", "host": "127.0.0.1", "http": %d}`, web)
+	listNodes(t, name, "["+one+"]")
+	b.eventually("n0 to serve", func(*Stats) bool { line, _ := askOnce(b.address("tcp")); return line == "n0:hello\n" })
+	c := b.dial()
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	c.ask("hello")
+	listNodes(t, name, "["+one+","+two+"]")
+	b.eventually("n1 to serve", func(*Stats) bool { return get(t, "http://"+b.address("http")) == "web" })
+	c.ask("still here")
+
+	// What is no list of nodes changes nothing, and is said once.
+	listNodes(t, name, "["+one+",")
+	b.eventually("the error", func(s *Stats) bool { return strings.HasSuffix(s.NodesFrom.Error, "unexpected end of JSON input") })
+	listNodes(t, name, "["+one+","+one+"]")
+	b.eventually("the other error", func(s *Stats) bool {
+		return strings.HasSuffix(s.NodesFrom.Error, `together with lb.nodes: lb.nodes[1].name: "n0" is already the name of [0]`)
+	})
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	b.eventually("the file to be missed", func(s *Stats) bool { return strings.Contains(s.NodesFrom.Error, "no such file") })
+	b.reloaded(func(*Spec) {})
+	if s := b.stats(); len(s.Nodes) != 2 || s.Node("n0").State != NodeUp || s.Node("n1").State != NodeUp || s.NodesFrom.Nodes != 2 {
+		t.Errorf("nodes are %+v, from %+v", s.Nodes, s.NodesFrom)
+	}
+	if n := strings.Count(b.log.String(), "no such file"); n != 2 { // at the start, and now
+		t.Errorf("told %d times:\n%s", n, b.log)
+	}
+
+	// One that is gone serves whom it has.
+	listNodes(t, name, "["+two+"]")
+	b.eventually("n0 to leave", func(s *Stats) bool {
+		return len(s.Nodes) == 2 && s.Nodes[1].Name == "n0" && s.Nodes[1].Leaving && s.NodesFrom.Error == ""
+	})
+	c.ask("still here")
+	c.Close()
+	b.eventually("n0 to be gone", func(s *Stats) bool { return len(s.Nodes) == 1 })
+}
+
+// A file is taken once it stands still.
+func TestHalfAFileIsNotTaken(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "nodes.json")
+	m := &master{names: newNames(log.New(io.Discard)), log: log.New(io.Discard)}
+	m.serving, m.endServe = context.WithCancel(t.Context())
+	defer m.endServe()
+	decoded := 0
+	m.o.DecodeNodes = func(string, []byte) ([]topology.Node, error) { decoded++; return nil, errors.New("bad") }
+	s := valid()
+	s.NodesFrom = name
+	m.now.Store(&effective{spec: s, file: nodeFile{name: name}})
+	overwrite(t, name, []byte("[1"))
+	seen := m.lookAtNodeFile(nil)
+	overwrite(t, name, []byte("[1,2]"))
+	seen = m.lookAtNodeFile(seen)
+	if decoded != 0 {
+		t.Fatal("taken while it was written")
+	}
+	seen = m.lookAtNodeFile(seen)
+	if decoded != 1 || m.now.Load().file.err == nil {
+		t.Fatalf("decoded %d times", decoded)
+	}
+	m.lookAtNodeFile(seen)
+	if decoded != 1 {
+		t.Error("decoded again though nothing has changed")
+	}
+}
+
+// Clients ask all the time while names move, a file of nodes grows and shrinks, and other nodes stay: nobody is
+// turned away, and every node has served.
+//
+//	go test ./proxy -run TestNobodyIsLostWhileNodesMove -v -names.requests 10000
+func TestNobodyIsLostWhileNodesMove(t *testing.T) {
+	var served [4]atomic.Int64
+	site := func(i int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { served[i].Add(1); _, _ = io.WriteString(w, "hello") }
+	}
+	portOf := func(address string) int {
+		_, text, _ := net.SplitHostPort(address)
+		port, _ := strconv.Atoi(text)
+		return port
+	}
+	first := startSite(t, site(0))
+	other, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.2:%d", portOf(first)))
+	if err != nil {
+		t.Skipf("no second loopback address: %v", err)
+	}
+	second := &httptest.Server{Listener: other, Config: &http.Server{Handler: site(1)}}
+	second.Start()
+	t.Cleanup(second.Close)
+	z := &zone{}
+	z.set("mcp.test", "127.0.0.1")
+	name := filepath.Join(t.TempDir(), "nodes.json")
+	s := following(testSpec())
+	s.Listen = Listen{HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0"}
+	s.NodesFrom, s.Sticky.HTTP, s.Limits.MessagesPerSecond = name, StickyNone, 0
+	s.Nodes = []topology.Node{{Name: "moves", Host: "mcp.test", HTTP: portOf(first)}, {Name: "plain", Host: "127.0.0.1", HTTP: portOf(startSite(t, site(2)))}}
+	listed := fmt.Sprintf(`{"name": "listed", "host": "127.0.0.1", "http": %d}`, portOf(startSite(t, site(3))))
+	spare := fmt.Sprintf(`{"name": "spare", "host": "127.0.0.1", "http": %d}`, portOf(startSite(t, site(3))))
+	listNodes(t, name, "["+listed+","+spare+"]")
+	b := serveIn(t, z, s, nil)
+	url := "http://" + b.address("http") + "/mcp"
+
+	stop := make(chan struct{})
+	var asked, moves, lists atomic.Int64
+	var failed atomic.Value
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			browser := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
+			defer browser.CloseIdleConnections()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				resp, err := browser.Post(url, "application/json", strings.NewReader(`{"jsonrpc":"2.0","method":"x","id":1}`))
+				if err == nil {
+					text, readErr := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if readErr != nil || resp.StatusCode != http.StatusOK {
+						err = fmt.Errorf("%s: %s %v", resp.Status, text, readErr)
+					}
+				}
+				if err != nil {
+					failed.CompareAndSwap(nil, err.Error())
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	for moves.Load() < 6 || lists.Load() < 2 || asked.Load() < int64(*nameRequests) {
+		at := []string{"127.0.0.2", "127.0.0.1"}[moves.Load()%2]
+		z.set("mcp.test", at)
+		b.eventually("the move", func(s *Stats) bool {
+			n := s.Node("moves")
+			return n != nil && n.State == NodeUp && strings.HasPrefix(n.Transports[0].Found, at+":")
+		})
+		if moves.Add(1)%3 == 0 {
+			n := 1 + int(lists.Load()%2)
+			listNodes(t, name, "["+strings.Join([]string{listed, spare}[:n], ",")+"]")
+			b.eventually("the file to be taken", func(s *Stats) bool { return s.NodesFrom.Nodes == n })
+			lists.Add(1)
+		}
+	}
+	close(stop)
+	clients.Wait()
+	if text := failed.Load(); text != nil {
+		t.Errorf("a request failed: %v", text)
+	}
+	for i := range served {
+		if served[i].Load() == 0 {
+			t.Errorf("site %d has served nobody", i)
+		}
+	}
+	t.Logf("%d requests, %d moves and %d files without a failure", asked.Load(), moves.Load(), lists.Load())
+}
