@@ -77,7 +77,7 @@ func TestReadinessOfCommands(t *testing.T) {
 		{"http", topology.Node{TCP: closed, HTTP: port}, ReadyHTTP, "/health", ""},
 		{"not http", topology.Node{HTTP: port}, ReadyHTTP, "/else", fmt.Sprintf("http: GET http://127.0.0.1:%d/else answers 302 Found", port)},
 		{"mcp over HTTP", topology.Node{HTTP: port}, ReadyMCP, "", ""},
-		{"not mcp", topology.Node{TCP: port}, ReadyMCP, "", "tcp: speaks HTTP, not newline-delimited JSON-RPC"},
+		{"not mcp", topology.Node{TCP: port}, ReadyMCP, "", "tcp: speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp"},
 		{"not mcp over HTTP", topology.Node{HTTP: port, Path: "/health"}, ReadyMCP, "", "http: POST /health: 200 OK with no content type, not an MCP reply"},
 		{"auto over HTTP alone", topology.Node{HTTP: port}, ReadyAuto, "", ""},
 		{"auto over SSE alone", topology.Node{SSE: port}, ReadyAuto, "", ""},

@@ -56,7 +56,7 @@ func (e *exchange) roundTrip(id uint64, request []byte) (*mcp.Reply, error) {
 			return nil, err
 		}
 		if other := e.foreign(); other != "" {
-			return nil, &garbageError{"speaks " + other + ", not newline-delimited JSON-RPC"}
+			return nil, &garbageError{notLines(other)}
 		}
 		reply, mine, parseErr := parseReply(line, id)
 		if parseErr != nil || mine {
@@ -74,6 +74,15 @@ func (e *exchange) foreign() string {
 		return "TLS"
 	}
 	return ""
+}
+
+// notLines says that a server speaks another protocol where lines are expected, and what to write.
+func notLines(other string) string {
+	text := "speaks " + other + ", not newline-delimited JSON-RPC"
+	if other == "HTTP" {
+		return text + ": write http instead of tcp"
+	}
+	return text + ": write url: https://… instead of tcp"
 }
 
 // parseReply reads one line a server sent. mine is false for what may come before the reply: empty

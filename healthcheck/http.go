@@ -65,6 +65,9 @@ func (a *attempt) requestHTTP(t Target, method, header string, body []byte) *htt
 		secure := tls.Client(conn, t.TLS)
 		if err := secure.HandshakeContext(a.ctx); err != nil {
 			a.handshakeFailed(err)
+			if a.result.Error == notTLS {
+				a.result.Error += ": write url: http://… instead of https://…"
+			}
 			return nil
 		}
 		stream = secure
@@ -75,7 +78,7 @@ func (a *attempt) requestHTTP(t Target, method, header string, body []byte) *htt
 	begin, err := in.Peek(1)
 	if err == nil {
 		if other := foreignToHTTP(begin[0], in); other != "" {
-			a.fail(CauseProtocol, "speaks %s, not HTTP", other)
+			a.fail(CauseProtocol, "speaks %s, not HTTP: write %s", other, foreignKeys[other])
 			return nil
 		}
 		r.Response, err = http.ReadResponse(in, nil)
@@ -137,6 +140,12 @@ func foreignToHTTP(first byte, in *bufio.Reader) string {
 		}
 	}
 	return ""
+}
+
+// foreignKeys is what to write for a server that speaks something else than HTTP.
+var foreignKeys = map[string]string{
+	"TLS":                        "url: https://… instead of http",
+	"newline-delimited JSON-RPC": "tcp instead of http",
 }
 
 // The first two bytes of what a TLS server answers to something else (RFC 8446 section 5.1).

@@ -54,7 +54,7 @@ func (a *attempt) ask(e *exchange, id uint64, method string, request []byte) *mc
 	case errors.As(err, &garbage):
 		a.fail(CauseProtocol, "%v", garbage)
 	case e.foreign() != "":
-		a.fail(CauseProtocol, "speaks %s, not newline-delimited JSON-RPC", e.foreign())
+		a.fail(CauseProtocol, "%s", notLines(e.foreign()))
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		a.failed(err)
 	case e.partial > 0:

@@ -198,7 +198,7 @@ func TestProbes(t *testing.T) {
 		{
 			"HTTP server", "mcp",
 			answering(func(string) string { return "HTTP/1.1 400 Bad Request\r" }),
-			CauseProtocol, "speaks HTTP, not newline-delimited JSON-RPC", "map[]",
+			CauseProtocol, "speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp", "map[]",
 		},
 		{
 			"long garbage", "mcp",

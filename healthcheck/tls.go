@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// notTLS says that a server does not speak TLS.
+const notTLS = "not a TLS server"
+
 // maxNames is how many names of a certificate are told.
 const maxNames = 8
 
@@ -59,7 +62,7 @@ func (a *attempt) handshakeFailed(err error) {
 	var network *net.OpError
 	switch {
 	case errors.As(err, &record):
-		a.fail(CauseProtocol, "not a TLS server")
+		a.fail(CauseProtocol, "%s", notTLS)
 	case errors.As(err, &network) && network.Op == "remote error": // an alert
 		a.fail(CauseProtocol, "handshake refused: %v", network.Err)
 	case a.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):

@@ -56,7 +56,7 @@ func TestMCPCheckOverHTTP(t *testing.T) {
 	if r := m.watch(&spec, board.HTTP).probe(t.Context()); !r.OK || r.Detail["status"] != "400" {
 		t.Errorf("over HTTP: %+v", r)
 	}
-	if r := m.watch(&spec, board.TCP).probe(t.Context()); r.OK || r.Error != "speaks HTTP, not newline-delimited JSON-RPC" {
+	if r := m.watch(&spec, board.TCP).probe(t.Context()); r.OK || r.Error != "speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp" {
 		t.Errorf("over TCP: %+v", r)
 	}
 	spec.Checks.HeadersFile += ".missing"
