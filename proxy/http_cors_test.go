@@ -30,7 +30,7 @@ func TestRefusalsCanBeReadByPages(t *testing.T) {
 		{"malformed", post("Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\n", "{}"), well, nil, 400},
 		{"not allowed", strings.Replace(post("", ""), "POST", "TRACE", 1), well, nil, 405},
 		{"node lost", post("", "{}"), silent, nil, 502},
-		{"rate", strings.Repeat(post("", "{}"), 2), well, func(s *Spec) { s.Limits.MessagesPerSecond = 1 }, 429},
+		{"rate", strings.Repeat(post("", "{}"), 2), well, func(s *Spec) { s.Limits.MessagesPerSecond, s.Limits.Action = 1, ActionReject }, 429},
 		{"preflight", strings.Replace(post("Mcp-Session-Id: x~AAAAAAAAAAAAAAAA\r\nAccess-Control-Request-Method: POST\r\n", ""), "POST", "OPTIONS", 1), well, nil, 404},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestRefusalsCanBeReadByPages(t *testing.T) {
 		})
 	}
 	t.Run("turned away", func(t *testing.T) {
-		b := startWorker(t, []string{well(t)}, func(s *Spec) { s.Limits.ConnectionsPerSecond = 1 })
+		b := startWorker(t, []string{well(t)}, func(s *Spec) { s.Limits.MaxPerSource = 1 })
 		b.visit()
 		c := b.visit()
 		c.say(post("", "{}"))
@@ -111,6 +111,9 @@ func TestPageReadsRefusals(t *testing.T) {
 	front.on(func() {
 		now, source := front.loop.Now(), front.board.Sources()
 		source.Ban(front.http.clients.source, now+int64(90*time.Second))
+		for c := front.http.clients; c != nil; c = c.next {
+			c.conn.Close() // who is here goes on
+		}
 	})
 	for _, credentials := range []string{"omit", "include"} {
 		ask("", credentials)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 )
 
 // startLegacy is a node that opens a stream of 2024-11-05 at each GET, with preamble and then an endpoint
@@ -199,7 +201,7 @@ func TestLegacyServerOfTheSDK(t *testing.T) {
 func TestOtherStreamsAreNotHeldBack(t *testing.T) {
 	for _, first := range []string{"data: {\"jsonrpc\"", "event: message\n", "data:[1", "id: 1\nevent: x\nda", ": comment\n\n", "\n"} {
 		var f endpointFilter
-		if got := string(f.next(nil, []byte(first), nil, (&exchange{backend: &backend{}}).servedAt())); got != first {
+		if got := string(f.next(nil, []byte(first), nil, affinity.Place{})); got != first {
 			t.Errorf("of %q there is %q", first, got)
 		}
 	}
