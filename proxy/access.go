@@ -143,7 +143,7 @@ func (a *access) beginHTTP(w *worker, client netip.Addr, r *http1.Request) *acce
 func (f *frontend) loggedPath(r *http1.Request) []byte {
 	route := f.routeOf(r.Path)
 	if route == nil || route.kind != legacySSE {
-		if _, _, tagged := f.ring.Endpoint(*endOfTarget(r)); !tagged {
+		if _, _, _, tagged := f.ring.Endpoint(*endOfTarget(r)); !tagged {
 			return r.Path
 		}
 	}

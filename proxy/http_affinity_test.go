@@ -122,7 +122,7 @@ func TestMaintenanceLetsRequestsEnd(t *testing.T) {
 	b := startWorker(t, []string{site("n0"), site("n1")}, func(s *Spec) { s.Sticky.HTTP = StickyCookie })
 	var session, cookie string
 	b.on(func() {
-		session = string(b.http.ring.AppendSession(nil, []byte("x"), 0))
+		session = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now())))
 		cookie = string(b.http.ring.AppendCookie(nil, 0))
 	})
 	open := func(request string) *client {
@@ -172,7 +172,7 @@ func TestSessionOfADeadNode(t *testing.T) {
 	b := startWorker(t, []string{dead.address(), tellingSite(t, "n1")}, nil)
 	dead.stop()
 	id := ""
-	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0)) })
+	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now()))) })
 	c := b.visit()
 	c.say("GET /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: " + id + "\r\n\r\n")
 	c.denied(404)
@@ -183,7 +183,7 @@ func TestSessionOfADeadNode(t *testing.T) {
 func TestSessionOutlivesALostRequest(t *testing.T) {
 	asking := func(b *bench) *client {
 		var id string
-		b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0)) })
+		b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now()))) })
 		c := b.visit()
 		c.say("GET /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: " + id + "\r\n\r\n")
 		return c
@@ -291,7 +291,7 @@ func TestEndpointIsTagged(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring.SetNodes([]string{"n0", "n1"})
-	tag := func(uri string) string { return string(ring.AppendEndpoint(nil, []byte(uri), 1)) }
+	tag := func(uri string) string { return string(ring.AppendEndpoint(nil, []byte(uri), 1, 7)) }
 	long := strings.Repeat("x", maxEndpointEvent+1)
 	for _, test := range []struct{ name, stream, want string }{
 		{"usual", "event: endpoint\ndata: /sse?sessionid=1\n\nevent: message\ndata: {}\n\n", "event: endpoint\ndata: " + tag("/sse?sessionid=1") + "\n\nevent: message\ndata: {}\n\n"},
@@ -311,7 +311,7 @@ func TestEndpointIsTagged(t *testing.T) {
 			var got []byte
 			for rest := []byte(test.stream); len(rest) > 0; {
 				n := min(step, len(rest))
-				got = f.next(got, rest[:n], ring, 1)
+				got = f.next(got, rest[:n], ring, 1, 7)
 				rest = rest[n:]
 			}
 			if held := len(f.held); held > 0 && test.name != "cut" {
@@ -338,9 +338,9 @@ func FuzzEndpointFilter(f *testing.F) {
 			at = cut % len(stream)
 		}
 		var whole, parts endpointFilter
-		one := whole.flush(whole.next(nil, stream, ring, 0))
-		two := parts.next(nil, stream[:at], ring, 0)
-		two = parts.flush(parts.next(two, stream[at:], ring, 0))
+		one := whole.flush(whole.next(nil, stream, ring, 0, 7))
+		two := parts.next(nil, stream[:at], ring, 0, 7)
+		two = parts.flush(parts.next(two, stream[at:], ring, 0, 7))
 		if len(stream) <= maxEndpointEvent && !bytes.Equal(one, two) {
 			t.Fatalf("%q and %q, cut at %d", one, two, at)
 		}

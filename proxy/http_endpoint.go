@@ -24,7 +24,7 @@ type endpointFilter struct {
 }
 
 // next appends to dst what of data, the next piece of the stream, can be sent.
-func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, node int) []byte {
+func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, node int, since affinity.Time) []byte {
 	if f.done {
 		return append(dst, data...)
 	}
@@ -43,7 +43,7 @@ func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, node int) [
 			continue
 		}
 		event := f.held[:f.line+next]
-		dst, f.done = tagEndpoint(dst, event, ring, node)
+		dst, f.done = tagEndpoint(dst, event, ring, node, since)
 		f.held = f.held[len(event):]
 		f.line = 0
 	}
@@ -71,7 +71,7 @@ func (f *endpointFilter) flush(dst []byte) []byte {
 }
 
 // tagEndpoint appends one event, tagged if it is the one. last is false for one that says nothing.
-func tagEndpoint(dst, event []byte, ring *affinity.Ring, node int) (out []byte, last bool) {
+func tagEndpoint(dst, event []byte, ring *affinity.Ring, node int, since affinity.Time) (out []byte, last bool) {
 	var isEndpoint bool
 	var uri []byte
 	data, at, start := 0, 0, 0 // data fields, where uri is, where the line is
@@ -93,6 +93,6 @@ func tagEndpoint(dst, event []byte, ring *affinity.Ring, node int) (out []byte, 
 		return append(dst, event...), data > 0
 	}
 	dst = append(dst, event[:at]...)
-	dst = ring.AppendEndpoint(dst, uri, node)
+	dst = ring.AppendEndpoint(dst, uri, node, since)
 	return append(dst, event[at+len(uri):]...), true
 }

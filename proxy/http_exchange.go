@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -27,11 +28,12 @@ type exchange struct {
 
 	batch mcp.Scanner // of a body that may be one
 
-	began int64  // when a connection was first wanted
-	sent  int64  // when the head of the request was sent
-	tried uint64 // nodes that failed it, a bit per slot
-	kept  uint32 // length of the request while it stays in the client's input, to be sent again
-	seen  uint32 // how much of a response head was looked at in vain
+	began int64         // when a connection was first wanted
+	sent  int64         // when the head of the request was sent
+	tried uint64        // nodes that failed it, a bit per slot
+	since affinity.Time // of its session or endpoint
+	kept  uint32        // length of the request while it stays in the client's input, to be sent again
+	seen  uint32        // how much of a response head was looked at in vain
 
 	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
@@ -69,7 +71,8 @@ type exchange struct {
 	fresh     bool // no connection out of the pool: one was stale
 	cut       bool // a node has closed the connection instead of answering
 	starved   bool // this machine lacked something to connect with
-	unheard   bool // a node did not answer the connect in time
+	rejected  bool // a node refused the connect
+	displaced bool // a node was marked down before it answered
 	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
 	nodeKeeps bool // the node's connection goes on
@@ -231,8 +234,8 @@ func (x *exchange) forgetRequest() {
 	}
 }
 
-// lost goes on without the node, which was there no more or is marked down.
-func (x *exchange) lost(reason board.Reason) {
+// lost goes on without the node, which has closed the connection or is marked down.
+func (x *exchange) lost() {
 	c, n := x.client, x.node
 	switch {
 	case !n.opened:
@@ -240,8 +243,8 @@ func (x *exchange) lost(reason board.Reason) {
 	case x.tunnel:
 		x.breakTunnel()
 	case x.headed:
-		c.w.cell.Refused[reason].Add(1)
-		x.access.refused(reason)
+		c.w.cell.Refused[board.ReasonNodeLost].Add(1)
+		x.access.refused(board.ReasonNodeLost)
 		x.breakOff()
 	case x.kept > 0 && n.used:
 		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
@@ -250,8 +253,17 @@ func (x *exchange) lost(reason board.Reason) {
 		x.cut = true
 		x.elsewhere()
 	default:
-		x.refuse(denialOf(reason, 0))
+		x.refuse(x.nodeLost())
 	}
+}
+
+// nodeLost is what the client is told when no node has answered because one was lost.
+func (x *exchange) nodeLost() denial {
+	d := denialOf(board.ReasonNodeLost, 0)
+	if x.displaced {
+		d.text = "the node went down before it answered"
+	}
+	return d
 }
 
 // elsewhere takes the request, nothing of which is lost, to another node.
@@ -284,7 +296,6 @@ func (x *exchange) connectTimeout() {
 		return
 	}
 	x.connectFailed(unix.ETIMEDOUT)
-	x.unheard = true
 	if left <= 0 {
 		x.tried = ^uint64(0)
 	}

@@ -99,6 +99,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	}
 	if x.opensLegacyStream(r) {
 		x.filter = new(endpointFilter)
+		x.date()
 	}
 	x.varies = x.variesByCoding(r)
 	x.zipped = x.varies && x.getsZipped(r, rest)
@@ -167,7 +168,7 @@ func (x *exchange) frame(out, data []byte) []byte {
 
 // filtered is what can be sent of an event stream's beginning.
 func (x *exchange) filtered(data []byte) []byte {
-	data = x.filter.next(nil, data, x.client.w.http.ring, x.backend.slot)
+	data = x.filter.next(nil, data, x.client.w.http.ring, x.backend.slot, x.since)
 	if x.filter.done {
 		x.filter = nil
 	}

@@ -209,8 +209,12 @@ type Checks struct {
 	Interval     time.Duration `yaml:"interval"`
 	FastInterval time.Duration `yaml:"fast_interval"`
 	Timeout      time.Duration `yaml:"timeout"`
-	Fall         int           `yaml:"fall"` // failures in a row that mark a node down
+	Fall         int           `yaml:"fall"` // failures in a row that take a node out
 	Rise         int           `yaml:"rise"` // successes in a row that mark it up again
+	// GiveUp is for how long a node may be silent, that is give checks no answer in time and its clients not
+	// a byte, and keep its connections and sessions. It gets no new clients meanwhile, unless there is no other
+	// node. 0 is not at all: Fall failures of any kind mark it down. Refusals and resets always do.
+	GiveUp time.Duration `yaml:"give_up"`
 }
 
 // Timeouts of clients' connections. 0 is no timeout, except for Connect.
@@ -265,6 +269,7 @@ func Default() Spec {
 			Timeout:      750 * time.Millisecond,
 			Fall:         2,
 			Rise:         2,
+			GiveUp:       10 * time.Minute,
 		},
 		SlowStart: time.Minute,
 		Timeouts: Timeouts{
