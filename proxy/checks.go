@@ -53,8 +53,8 @@ type checkStatus struct {
 //	    rise successes; then the weight grows slowly
 //
 // The first result decides alone. A silent node keeps what it has and gets nobody new: it may be computing,
-// and whoever waits for that is served. It has not lost anything, so its weight is back at once. With
-// give_up 0 there is no silent, but down instead: for nodes that are never too busy to answer.
+// and whoever waits for that is served. It has not lost anything, so its weight is back at once. With a
+// give_up of no more than the timeout there is no silent, but down instead: for nodes that are never too busy.
 //
 // The interval is fast while the last result disagrees with the state, and a silent node is asked again as
 // soon as it says something to a client.
@@ -226,7 +226,7 @@ func (w *watcher) observe(r healthcheck.Result) {
 	why := r.Error
 	if w.givesUp() {
 		changed = w.health.condemn()
-		why = fmt.Sprintf("not a word for %v", w.watch.checks.GiveUp)
+		why = fmt.Sprintf("not a word for %v", w.watch.checks.giveUp())
 	}
 	if changed {
 		w.turn(before, why)
@@ -275,7 +275,7 @@ func (w *watcher) buried(at time.Time) {
 
 // givesUp reports that a node has been silent for too long.
 func (w *watcher) givesUp() bool {
-	return w.health.state == board.Silent && !w.heard() && time.Since(w.heardAt) >= w.watch.checks.GiveUp
+	return w.health.state == board.Silent && !w.heard() && time.Since(w.heardAt) >= w.watch.checks.giveUp()
 }
 
 // busy reports that a check which got no answer in time proves nothing: the node is up and has
@@ -310,7 +310,7 @@ func (w *watcher) suspect(s Suspect) {
 		before := w.health.state
 		w.health.condemn()
 		w.turn(before, "connections "+s.Reason)
-	case w.watch.checks.GiveUp == 0 && (s.Errors >= errorsInARow || s.Reason == SuspectSilent):
+	case !w.watch.checks.keeps() && (s.Errors >= errorsInARow || s.Reason == SuspectSilent):
 		w.health.doubt(&w.watch.checks)
 	}
 	if w.result != nil {

@@ -18,14 +18,14 @@ type health struct {
 func newHealth() health { return health{state: board.Down} }
 
 // verdict is the state that a result alone would put a port into. Who gives no answer in time may be busy,
-// and who answers no is there: neither has lost what it has, unless checks.give_up is 0.
+// and who answers no is there: neither has lost what it has, unless checks.give_up wants it so.
 func verdict(r healthcheck.Result, c *Checks) board.State {
 	if r.OK {
 		return board.Up
 	}
 	switch r.Cause {
 	case healthcheck.CauseTimeout, healthcheck.CauseUnreachable, healthcheck.CauseUnhealthy:
-		if c.GiveUp > 0 {
+		if c.keeps() {
 			return board.Silent
 		}
 	}

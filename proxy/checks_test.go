@@ -111,7 +111,7 @@ func (c *checked) wants(t *testing.T, s board.State) {
 
 func defaultWatch() watch {
 	s := Default()
-	s.Checks.GiveUp = 0
+	s.Checks.GiveUp = s.Checks.Timeout
 	return watch{checks: s.Checks, weight: 2, slowStart: s.SlowStart}
 }
 

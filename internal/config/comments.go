@@ -79,7 +79,7 @@ var comments = map[string]string{
 	"lb.checks.timeout":                "Without an answer for this long a check has failed.",
 	"lb.checks.fall":                   "Failures in a row that take a node out.",
 	"lb.checks.rise":                   "Successes in a row that mark it up again.",
-	"lb.checks.give_up":                "How long a node without a word, busy or frozen, keeps its calls and sessions; 0s is not at all, as for embedded nodes of the cluster.",
+	"lb.checks.give_up":                "How long a node without a word, busy or frozen, keeps its calls and sessions; 0s is 10m, and the timeout for embedded nodes of the cluster.",
 	"lb.slow_start":                    "How long the weight of a recovered node takes to grow back; 0s is at once.",
 	"lb.timeouts":                      "Of clients' connections; 0s is none.",
 	"lb.timeouts.connect":              "To reach a node, all attempts together.",

@@ -32,8 +32,8 @@ func (c *Config) fill() {
 		c.LB.Listen.HTTPS = defaultHTTPS
 		c.origins["lb.listen.https"] = Origin{Name: "lb.tls.cert"}
 	}
-	if _, said := c.origins["lb.checks.give_up"]; !said && c.Cluster.Runtime == cluster.RuntimeEmbedded && slices.Equal(c.LB.Nodes, c.Cluster.Nodes) {
-		c.LB.Checks.GiveUp = 0 // its nodes are never too busy to answer: one that is silent is frozen
+	if c.LB.Checks.GiveUp == 0 && c.Cluster.Runtime == cluster.RuntimeEmbedded && slices.Equal(c.LB.Nodes, c.Cluster.Nodes) {
+		c.LB.Checks.GiveUp = c.LB.Checks.Timeout // its nodes are never too busy to answer: one that is silent is frozen
 		c.origins["lb.checks.give_up"] = Origin{Name: "cluster.runtime"}
 	}
 	if c.Cluster.NodeMaxConnections == 0 {
