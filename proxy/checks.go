@@ -268,7 +268,7 @@ func (w *watcher) buried(at time.Time) {
 		return
 	}
 	w.absent = true
-	if life := affinity.At(at); affinity.Time(w.port.Life.Load()).Before(life) || w.port.Life.Load() == 0 {
+	if life := affinity.At(at) + 1; affinity.Time(w.port.Life.Load()).Before(life) || w.port.Life.Load() == 0 {
 		w.port.Life.Store(uint32(life))
 	}
 }
