@@ -245,6 +245,15 @@ func TestBusyServers(t *testing.T) {
 		if status, _ := b.get("health", "/health"); status != http.StatusOK {
 			t.Errorf("/health is %d while all are busy", status)
 		}
+		_, metrics := b.get("admin", "/metrics")
+		_, csv := b.get("admin", "/stats;csv")
+		if !strings.Contains(metrics, `state="silent"} 1`) || !strings.Contains(csv, "NOLB") {
+			t.Errorf("busy servers are not shown as such:\n%s\n%s", metrics, csv)
+		}
+		e, err := b.Explain(t.Context(), "192.0.2.1")
+		if err != nil || !e.Accepted || len(e.Nodes) != 2 || !strings.HasSuffix(e.Why, "; no node is up, so silent ones are taken") {
+			t.Errorf("a newcomer is explained as %+v, %v", e, err)
+		}
 	}
 	for _, v := range all {
 		calls.Go(func() { call(v, false) })
