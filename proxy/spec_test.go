@@ -82,6 +82,7 @@ func TestValidate(t *testing.T) {
 		{"sticky.http", func(s *Spec) { s.Sticky.HTTP = "source" }, `lb.sticky.http: must be one of cookie, none, is "source"`},
 		{"sticky.ttl", func(s *Spec) { s.Sticky.TTL = 0 }, `lb.sticky.ttl: must be from 1s to 24h0m0s, is 0s`},
 		{"slow_start", func(s *Spec) { s.SlowStart = -time.Second }, `lb.slow_start: must be from 0s to 24h0m0s, is -1s`},
+		{"checks.give_up", func(s *Spec) { s.Checks.GiveUp = -time.Second }, `lb.checks.give_up: must be from 0s to 24h0m0s, is -1s`},
 		{"timeouts.connect", func(s *Spec) { s.Timeouts.Connect = 0 }, `lb.timeouts.connect: must be from 1ms to 24h0m0s, is 0s`},
 		{"timeouts.idle", func(s *Spec) { s.Timeouts.Idle = -1 }, `lb.timeouts.idle: must be from 0s to 24h0m0s, is -1ns`},
 		{"timeouts.request", func(s *Spec) { s.Timeouts.Request = -1 }, `lb.timeouts.request: must be from 0s to 24h0m0s, is -1ns`},
