@@ -63,18 +63,23 @@ func (a *app) othersBalanced(ctx context.Context, name string, nodes []cluster.N
 			others = append(others, n.Name)
 		}
 	}
-	out, err := a.awaitNodes(ctx, others, balancerPatience, func(n *proxy.NodeStats) bool { return n.State != proxy.NodeDown })
+	out, err := a.awaitNodes(ctx, others, balancerPatience, func(n *proxy.NodeStats) bool { return !failing(n) })
 	if err == nil && len(out) == 0 {
 		out, err = a.awaitNodes(ctx, others, 0, func(n *proxy.NodeStats) bool { return n.State == proxy.NodeUp })
 	}
 	switch {
 	case err != nil || len(out) == 0:
 		return err
-	case out[0].State == proxy.NodeDown:
-		return fmt.Errorf("%s cannot be taken out while %s is (down at the balancer: %s)", name, out[0].Name, out[0].Check.Error)
+	case failing(out[0]):
+		return fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer: %s)", name, out[0].Name, out[0].State, out[0].Check.Error)
 	}
 	return hinted(fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer)", name, out[0].Name, out[0].State),
 		"erlmcp lb enable %s", out[0].Name)
+}
+
+// failing reports that the checks, and not an operator, keep clients from a node.
+func failing(n *proxy.NodeStats) bool {
+	return n.State == proxy.NodeDown || n.State == proxy.NodeSilent
 }
 
 // rollOne restarts one node. Whatever comes of it, the balancer gives it clients again when it is up.

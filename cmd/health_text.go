@@ -156,7 +156,7 @@ func paintState(paint func(term.Style, string) string, state string) string {
 	switch state {
 	case "healthy", "up", "running", "ready":
 		return paint(term.Green, state)
-	case "degraded", "draining", "maintenance", "unknown", "starting", "backoff":
+	case "degraded", "silent", "draining", "maintenance", "unknown", "starting", "backoff":
 		return paint(term.Yellow, state)
 	case "down", "not running", "crashloop", "stopped":
 		return paint(term.Red, state)

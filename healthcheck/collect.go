@@ -52,7 +52,7 @@ type Balancer struct {
 // BalancerNode is a node as the balancer sees it.
 type BalancerNode struct {
 	Name        string
-	State       string   // "up", "down", "draining" or "maintenance"
+	State       string   // "up", "silent", "degraded", "down", "draining" or "maintenance"
 	Connections int      // from the balancer to the node
 	Rate        *float64 // new connections a second; nil when the engine does not tell
 }

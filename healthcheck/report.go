@@ -45,7 +45,7 @@ type Listener struct {
 type NodeHealth struct {
 	Name                string         `json:"name"`
 	Status              string         `json:"status"`                   // "up" when every check succeeded, "degraded" when that is true of one of several transports, "down", or "unknown"
-	Balancer            string         `json:"balancer_state,omitempty"` // "up", "degraded", "down", "draining" or "maintenance", as the balancer sees it
+	Balancer            string         `json:"balancer_state,omitempty"` // "up", "silent", "degraded", "down", "draining" or "maintenance", as the balancer sees it
 	Weight              int            `json:"weight"`
 	Connections         *int           `json:"connections"`                    // established, on all its ports
 	Ports               map[string]int `json:"ports,omitempty"`                // the same by transport: "tcp", "http", "sse"

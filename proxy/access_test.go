@@ -110,7 +110,9 @@ func TestLoggedPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring.SetNodes([]string{"n0"})
-	tagged := func(uri string) string { return string(ring.AppendEndpoint(nil, []byte(uri), affinity.Place{})) }
+	tagged := func(uri string) string {
+		return string(ring.AppendEndpoint(nil, []byte(uri), affinity.Place{Since: affinity.At(time.Now())}))
+	}
 	f := frontend{ring: ring, routes: newRoutes([]Route{{"/mcp/sse", RouteSSE}, {"/app", RouteHTTP}})}
 	for _, c := range []struct{ target, want string }{
 		{"/mcp/sse", "/mcp/sse"},

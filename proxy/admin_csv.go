@@ -125,7 +125,7 @@ func (r csvRow) requestsOf(s *Stats, p peak) {
 
 func serverRow(n *NodeStats, now time.Time, sid int, checks *Checks, p peak) csvRow {
 	row := csvRow{"pxname": "nodes", "svname": n.Name, "mode": "tcp", "addr": n.Address, "bck": "0"}
-	row["status"] = map[string]string{NodeUp: "UP", NodeDegraded: "UP", NodeDown: "DOWN", NodeDraining: "DRAIN", NodeMaintenance: "MAINT"}[n.State]
+	row["status"] = map[string]string{NodeUp: "UP", NodeDegraded: "UP", NodeSilent: "NOLB", NodeDown: "DOWN", NodeDraining: "DRAIN", NodeMaintenance: "MAINT"}[n.State]
 	row.process(csvServer, 3, sid)
 	row.load(n.Connections, p.connections, n.MaxConnections, n.Total)
 	row.rate("rate", "rate_max", n.Rates.Connections, p.rate)

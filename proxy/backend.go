@@ -184,7 +184,7 @@ func (w *worker) suspect(p *port, reason string, failed bool) {
 	}
 	p.reportedAt = now
 	w.report(messageSuspect, Suspect{
-		Slot: p.backend.slot, Transport: p.transport, Generation: p.generation, Reason: reason, Errors: p.errors,
+		Slot: p.backend.slot, Transport: p.transport, Generation: p.generation, Reason: reason, Errors: p.errors, At: now,
 	})
 }
 

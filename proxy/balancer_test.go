@@ -79,7 +79,7 @@ func testSpec(nodes ...*fakeNode) Spec {
 	s.Limits.Exempt = nil // clients of tests come from this machine
 	s.SlowStart = 0
 	s.Limits.ConnectionsPerSecond = 0
-	s.Checks = Checks{Kind: "tcp", Interval: 50 * time.Millisecond, FastInterval: 10 * time.Millisecond, Timeout: time.Second, Fall: 2, Rise: 2}
+	s.Checks = Checks{Kind: "tcp", Interval: 50 * time.Millisecond, FastInterval: 10 * time.Millisecond, Timeout: time.Second, Fall: 2, Rise: 2, GiveUp: time.Second}
 	return s
 }
 

@@ -10,6 +10,8 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -38,12 +40,24 @@ type checkStatus struct {
 // A watcher decides whether one transport of a node is up. It is one goroutine, the only writer of the
 // port's cell while it runs.
 //
-//	       fall failures, or refused 3 times in a row by workers
-//	up  ─────────────────────────────────────────────────────────▶  down
-//	    ◀─────────────────────────────────────────────────────────
-//	       rise successes (at first: 1); then the weight grows slowly
+//	    fall failures, the last one a refusal, a reset or the like;
+//	    or refused 3 times in a row by workers
+//	 ┌───────────────────────────────────────────────────────────────────┐
+//	 │  fall failures, the last one                                      ▼
+//	up ────────────────────────────▶ silent ──────────────────────────▶ down
+//	 ▲  no answer in time, or a no     │     refused, reset or the like, │
+//	 │                                 │     or not a word for give_up   │
+//	 ├─────────────────────────────────┘                                 │
+//	 │  rise successes                                                   │
+//	 └───────────────────────────────────────────────────────────────────┘
+//	    rise successes; then the weight grows slowly
 //
-// The interval is fast while the last result disagrees with the state.
+// The first result decides alone. A silent node keeps what it has and gets nobody new: it may be computing,
+// and whoever waits for that is served. It has not lost anything, so its weight is back at once. With a
+// give_up of no more than the timeout there is no silent, but down instead: for nodes that are never too busy.
+//
+// The interval is fast while the last result disagrees with the state, and a silent node is asked again as
+// soon as it says something to a client.
 type watcher struct {
 	slot  int
 	over  board.Transport
@@ -69,8 +83,10 @@ type watcher struct {
 	abandon   context.CancelFunc      // that check
 	begun     time.Time               // when the last check began
 	lifeSigns uint64                  // of the node, as of then
+	heardAt   time.Time               // when it was last known to be alive, or first asked
 	hurry     bool                    // after that check, do not wait for the interval
 	firstSign time.Time               // of trouble, zero while there is none
+	absent    bool                    // nobody has listened there since the last answer
 	ramp      *time.Ticker
 	upSince   time.Time
 }
@@ -92,6 +108,8 @@ func newWatcher(b *board.Board, slot int, over board.Transport, name string, w w
 		ended:    make(chan struct{}),
 		watch:    w,
 		slowly:   slowly,
+		health:   newHealth(),
+		heardAt:  time.Now(),
 	}
 	watcher.status.Store(&checkStatus{result: healthcheck.Result{Kind: w.checks.Kind, Transport: over.String()}})
 	return watcher
@@ -127,7 +145,11 @@ func (w *watcher) run(ctx context.Context) {
 			}
 			return
 		case <-w.next.C:
-			w.check(ctx)
+			if w.canWait() {
+				w.next.Reset(w.watch.checks.FastInterval)
+			} else {
+				w.check(ctx)
+			}
 		case r := <-w.result:
 			w.observe(r)
 		case s := <-w.suspects:
@@ -161,9 +183,17 @@ func (w *watcher) report(s Suspect) {
 	}
 }
 
+// canWait reports that a check would only be one more thing that a silent node has to do when it can.
+func (w *watcher) canWait() bool {
+	return w.health.state == board.Silent && w.health.settled() && !w.hurry && !w.heard() && time.Since(w.begun) < w.watch.checks.Interval
+}
+
 func (w *watcher) check(ctx context.Context) {
 	ctx, w.abandon = context.WithCancel(ctx)
 	result, probe := make(chan healthcheck.Result, 1), w.watch.probe
+	if w.heard() {
+		w.heardAt = time.Now()
+	}
 	w.result, w.begun = result, time.Now()
 	w.lifeSigns = w.board.NodeTotals(w.slot).LifeSigns[w.over]
 	go func() { result <- probe(ctx) }()
@@ -190,20 +220,62 @@ func (w *watcher) observe(r healthcheck.Result) {
 	} else {
 		w.sign(w.begun)
 	}
-	first := !w.health.checked
-	if w.health.observe(r.OK, &w.watch.checks) {
-		w.turn(r.Error)
+	first, before := !w.health.checked, w.health.state
+	changed := w.health.observe(verdict(r, &w.watch.checks), &w.watch.checks)
+	w.learn(r.Cause)
+	why := r.Error
+	if w.givesUp() {
+		changed = w.health.condemn()
+		why = fmt.Sprintf("not a word for %v", w.watch.checks.giveUp())
+	}
+	if changed {
+		w.turn(before, why)
 	}
 	if first {
 		close(w.decided)
 	}
 	c := &w.watch.checks
-	if w.hurry || !w.health.settled() {
+	switch {
+	case w.hurry || !w.health.settled():
 		w.next.Reset(time.Until(w.begun.Add(c.FastInterval)))
-	} else {
+	case w.health.state == board.Silent:
+		w.next.Reset(c.FastInterval) // see canWait
+	default:
 		w.next.Reset(c.Interval - rand.N(c.Interval/10+1))
 	}
 	w.hurry = false
+}
+
+// learn takes from the cause of a result, "" for none, when the node lived last, and whether its process has
+// ended since.
+func (w *watcher) learn(c healthcheck.Cause) {
+	switch c {
+	case "", healthcheck.CauseUnhealthy:
+		w.heardAt, w.absent = time.Now(), false
+	case healthcheck.CauseRefused:
+		w.buried(w.begun)
+	case healthcheck.CauseReset, healthcheck.CauseClosed:
+		if w.health.state == board.Down {
+			w.buried(w.begun)
+		}
+	}
+}
+
+// buried notes that at an instant nobody listened at the port: who does so later is another process, and what
+// clients had of the one before is gone. Only the first time counts until it is back.
+func (w *watcher) buried(at time.Time) {
+	if w.absent {
+		return
+	}
+	w.absent = true
+	if life := affinity.At(at) + 1; affinity.Time(w.port.Life.Load()).Before(life) || w.port.Life.Load() == 0 {
+		w.port.Life.Store(uint32(life))
+	}
+}
+
+// givesUp reports that a node has been silent for too long.
+func (w *watcher) givesUp() bool {
+	return w.health.state == board.Silent && !w.heard() && time.Since(w.heardAt) >= w.watch.checks.giveUp()
 }
 
 // busy reports that a check which got no answer in time proves nothing: the node is up and has
@@ -211,7 +283,7 @@ func (w *watcher) observe(r healthcheck.Result) {
 // out then would put their load on the others and bring down one after the other.
 func (w *watcher) busy(c healthcheck.Cause) bool {
 	late := c == healthcheck.CauseTimeout || c == healthcheck.CauseUnreachable
-	return late && w.health.up && w.heard()
+	return late && w.health.state == board.Up && w.heard()
 }
 
 // heard reports that the node gave a sign of life since the last check began.
@@ -220,17 +292,25 @@ func (w *watcher) heard() bool { return w.board.NodeTotals(w.slot).LifeSigns[w.o
 // suspect has the node checked as soon as the fast interval allows. Refused connections mark it
 // down at once when there are enough of them. Nothing else does without a failed check: a
 // connection cut or left without an answer a client could provoke, and connecting takes long for a
-// worker that is itself short of time.
+// worker that is itself short of time. Only where silence ends everything at once does a suspicion count
+// as a failure.
 func (w *watcher) suspect(s Suspect) {
-	if !w.health.up || s.Generation != w.port.Generation.Load() {
+	if w.health.state == board.Down || s.Generation != w.port.Generation.Load() {
 		return
+	}
+	if s.Reason == SuspectRefused {
+		w.buried(mono.Time(s.At))
+	}
+	if w.health.state == board.Silent && (s.Reason == SuspectSilent || s.Reason == SuspectTimeout) {
+		return // that is known
 	}
 	w.sign(time.Now())
 	switch {
 	case s.Errors >= errorsInARow && s.Reason == SuspectRefused:
+		before := w.health.state
 		w.health.condemn()
-		w.turn("connections " + s.Reason)
-	case s.Errors >= errorsInARow || s.Reason == SuspectSilent:
+		w.turn(before, "connections "+s.Reason)
+	case !w.watch.checks.keeps() && (s.Errors >= errorsInARow || s.Reason == SuspectSilent):
 		w.health.doubt(&w.watch.checks)
 	}
 	if w.result != nil {
@@ -246,6 +326,7 @@ func (w *watcher) suspect(s Suspect) {
 		}
 		return
 	}
+	w.hurry = w.health.state == board.Silent
 	w.next.Reset(time.Until(w.begun.Add(w.watch.checks.FastInterval)))
 }
 
@@ -256,13 +337,20 @@ func (w *watcher) sign(at time.Time) {
 }
 
 // turn makes a change of health known.
-func (w *watcher) turn(why string) {
-	if w.health.up {
+func (w *watcher) turn(before board.State, why string) {
+	if w.health.state == board.Up {
 		w.log.Info("node is up", "node", w.name, "over", w.over)
-	} else {
-		status := *w.status.Load()
+		w.publish()
+		return
+	}
+	status := *w.status.Load()
+	if before == board.Up {
 		status.detected = time.Since(w.firstSign)
 		w.status.Store(&status)
+	}
+	if w.health.state == board.Silent {
+		w.log.Warn("node is silent: no new clients", "node", w.name, "over", w.over, "why", why, "detected_after", status.detected.Round(time.Microsecond))
+	} else {
 		w.firstSign = time.Time{}
 		w.log.Warn("node is down", "node", w.name, "over", w.over, "why", why, "detected_after", status.detected.Round(time.Microsecond))
 	}
@@ -271,19 +359,17 @@ func (w *watcher) turn(why string) {
 
 // publish writes state and weight to the board and tells the workers about a new state.
 func (w *watcher) publish() {
-	state := board.Down
+	state := w.health.state
 	switch {
-	case !w.health.up:
+	case state == board.Down:
 	case w.watch.admin == adminDisabled:
 		state = board.Maintenance
 	case w.watch.admin == adminDrained:
 		state = board.Draining
-	default:
-		state = board.Up
 	}
 	before := board.State(w.port.State.Load())
 	if state == board.Up && before != board.Up {
-		if w.slowly && w.watch.slowStart > 0 {
+		if w.slowly && w.watch.slowStart > 0 && before != board.Silent {
 			w.upSince = time.Now()
 			w.ramp.Reset(max(w.watch.slowStart/100, 10*time.Millisecond))
 		}

@@ -1,51 +1,75 @@
 package proxy
 
-import "time"
+import (
+	"time"
 
-// health tells from a row of check results whether a node is up. The zero health is down and has
-// seen nothing; its first result alone decides.
+	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+)
+
+// health tells from a row of check results what a port is: board.Up, board.Silent or board.Down. The zero
+// health has seen nothing and is to be made by newHealth; its first result alone decides.
 type health struct {
-	up      bool
+	state   board.State
 	checked bool
-	against int // results in a row that disagree with up
+	against int // results in a row that disagree with state
 }
 
-// observe takes one result and reports whether the node changed sides.
-func (h *health) observe(ok bool, c *Checks) (changed bool) {
-	first := !h.checked
+func newHealth() health { return health{state: board.Down} }
+
+// verdict is the state that a result alone would put a port into. Who gives no answer in time may be busy,
+// and who answers no is there: neither has lost what it has, unless checks.give_up wants it so.
+func verdict(r healthcheck.Result, c *Checks) board.State {
+	if r.OK {
+		return board.Up
+	}
+	switch r.Cause {
+	case healthcheck.CauseTimeout, healthcheck.CauseUnreachable, healthcheck.CauseUnhealthy:
+		if c.keeps() {
+			return board.Silent
+		}
+	}
+	return board.Down
+}
+
+// observe takes the verdict of one result and reports whether the state is another one now.
+func (h *health) observe(to board.State, c *Checks) (changed bool) {
+	first, before := !h.checked, h.state
 	h.checked = true
-	if ok == h.up {
+	enough := 1 // nobody is where a silent one was: its failures were enough before
+	switch {
+	case to == h.state, h.state == board.Down && to == board.Silent && !first:
 		h.against = 0
 		return false
+	case to == board.Up:
+		enough = c.Rise
+	case h.state == board.Up:
+		enough = c.Fall
 	}
 	h.against++
-	enough := c.Fall
-	if ok {
-		enough = c.Rise
-	}
 	if !first && h.against < enough {
 		return false
 	}
-	h.up, h.against = ok, 0
-	return true
+	h.state, h.against = to, 0
+	return h.state != before
 }
 
-// doubt lets a suspicion count as one failed check of a node that is up and was well so far. It
-// never marks a node down: that takes a check.
+// doubt lets a suspicion count as one failed check of a port that is up and was well so far. It
+// never takes it out: that takes a check.
 func (h *health) doubt(c *Checks) {
-	if h.up {
+	if h.state == board.Up {
 		h.against = max(h.against, min(1, c.Fall-1))
 	}
 }
 
-// condemn marks the node down without a check and reports whether it was up.
+// condemn marks the port down without a check and reports whether it was not.
 func (h *health) condemn() (changed bool) {
-	changed = h.up
-	h.up, h.against = false, 0
+	changed = h.state != board.Down
+	h.state, h.against = board.Down, 0
 	return changed
 }
 
-// settled reports that the last result agrees with the node's state.
+// settled reports that the last result agrees with the state.
 func (h *health) settled() bool { return h.checked && h.against == 0 }
 
 // Weights on the board are in 1/256 of a unit.

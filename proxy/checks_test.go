@@ -111,6 +111,7 @@ func (c *checked) wants(t *testing.T, s board.State) {
 
 func defaultWatch() watch {
 	s := Default()
+	s.Checks.GiveUp = s.Checks.Timeout
 	return watch{checks: s.Checks, weight: 2, slowStart: s.SlowStart}
 }
 
@@ -335,15 +336,15 @@ func TestInconclusiveChecksSayNothing(t *testing.T) {
 
 func TestFallOfOne(t *testing.T) {
 	c := Checks{Fall: 1, Rise: 1}
-	h := health{up: true, checked: true}
+	h := health{state: board.Up, checked: true}
 	h.doubt(&c)
-	if !h.up || !h.settled() {
+	if h.state != board.Up || !h.settled() {
 		t.Error("a suspicion alone marks a node down")
 	}
-	if !h.observe(false, &c) || h.up {
+	if !h.observe(board.Down, &c) || h.state != board.Down {
 		t.Error("one failure does not mark it down")
 	}
-	if !h.observe(true, &c) || !h.up {
+	if !h.observe(board.Up, &c) || h.state != board.Up {
 		t.Error("one success does not mark it up")
 	}
 }

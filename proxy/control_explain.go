@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -185,6 +186,9 @@ func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound 
 			return
 		}
 	}
+	if silent := board.State(backends[list[0].slot].over[over].cell.State.Load()) == board.Silent; silent {
+		defer func() { e.Why += "; no node is up, so silent ones are taken" }()
+	}
 	switch balance {
 	case BalanceSource:
 		e.Nodes = []string{backends[rendezvous(list, hashAddr(addr))].name}
@@ -209,11 +213,13 @@ func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound 
 // choices lists the nodes as the balance algorithm sees them.
 func choices(nodes []NodeStats) []NodeChoice {
 	list := make([]NodeChoice, len(nodes))
+	up := slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.State == NodeUp || n.State == NodeDegraded })
 	for i, n := range nodes {
 		list[i] = NodeChoice{Name: n.Name, Connections: n.Connections, Pledged: n.Pledged, Max: n.MaxConnections, Weight: n.Weight}
 		switch {
 		case n.State == NodeDegraded:
 			list[i].Excluded = n.Missing()
+		case n.State == NodeSilent && !up:
 		case n.State != NodeUp:
 			list[i].Excluded = n.State
 		case n.MaxConnections > 0 && n.Connections >= n.MaxConnections:

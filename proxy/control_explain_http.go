@@ -138,10 +138,10 @@ func (m *master) explainTag(q tagRequest) (TagExplanation, error) {
 		names[s.Slot] = s.Node.Name
 	}
 	ring.SetNodes(names)
-	slot := affinity.Unknown
+	slot, since := affinity.Unknown, affinity.Time(0)
 	switch q.Kind {
 	case TagSession:
-		_, slot, e.Tagged = ring.Session([]byte(q.Value))
+		_, slot, since, e.Tagged = ring.Session([]byte(q.Value))
 		if !now.spec.Sticky.MCPSession {
 			e.Why = "sessions are not looked at (lb.sticky.mcp_session: false)"
 		}
@@ -164,6 +164,11 @@ func (m *master) explainTag(q tagRequest) (TagExplanation, error) {
 	default:
 		e.Node = slots[i].Node.Name
 		e.judge(m, ignored)
+		p := newBackend(m.board, 0, slots[i]).over[board.HTTP]
+		if q.Kind == TagSession && !ignored && e.Kept && p.buried(since) {
+			e.Kept = false
+			e.lost("its node has been restarted since it began")
+		}
 	}
 	return e, nil
 }
@@ -195,6 +200,8 @@ func (e *TagExplanation) judge(m *master, ignored bool) {
 		}
 	case over.State == NodeUp:
 		e.Kept, e.Why = true, "its node is up"
+	case over.State == NodeSilent:
+		e.Kept, e.Why = true, "its node answers no checks now, but keeps what it has (lb.checks.give_up)"
 	default:
 		e.Kept, e.Why = true, "its node takes no new clients, but keeps those it has"
 	}

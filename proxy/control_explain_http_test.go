@@ -68,7 +68,9 @@ func TestExplainTag(t *testing.T) {
 	}
 	ring.SetNodes([]string{"n0", "n1", "gone"})
 	cookie := func(node int) string { return string(ring.AppendCookie(nil, node)) }
-	session := func(node int) string { return string(ring.AppendSession(nil, []byte("id"), node)) }
+	session := func(node int) string {
+		return string(ring.AppendSession(nil, []byte("id"), node, affinity.At(time.Now())))
+	}
 	told := func(kind, value, want string) {
 		t.Helper()
 		e, err := b.ExplainTag(t.Context(), kind, value)

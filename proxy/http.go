@@ -496,6 +496,7 @@ func (w *worker) displaceHTTP(from *port) {
 	for x := from.exchanges; x != nil; x = from.exchanges {
 		if x.node.opened {
 			from.backend.flow.Displaced.Add(1)
+			x.displaced = true
 		}
 		x.lost(board.ReasonNodeDown)
 	}

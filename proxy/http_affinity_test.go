@@ -69,10 +69,17 @@ func TestSessionsStay(t *testing.T) {
 		}
 	}
 
-	// A draining node keeps its sessions, a dead one does not.
-	b.board.SetNodeState(1, board.Draining, time.Now())
-	if _, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+seen["n1"]); got[0] != "n1" {
-		t.Errorf("the session of a draining node came to %v", got)
+	// A node that takes no newcomers keeps its sessions, a dead one does not.
+	for _, state := range []board.State{board.Draining, board.Silent} {
+		b.board.SetNodeState(1, state, time.Now())
+		if _, got := b.send("POST", "/mcp", "Mcp-Session-Id: "+seen["n1"]); got[0] != "n1" {
+			t.Errorf("the session of a %v node came to %v", state, got)
+		}
+		for range 4 {
+			if _, got := b.send("POST", "/mcp"); got[0] == "n1" {
+				t.Errorf("a newcomer came to a %v node", state)
+			}
+		}
 	}
 	b.board.SetNodeState(1, board.Down, time.Now())
 	for _, id := range []string{seen["n1"], seen["n1"][:len(seen["n1"])-1] + "A", "x~AAAAAAAAAAAAAAAA"} {
@@ -127,7 +134,7 @@ func TestSessionsStayWhateverTheVersion(t *testing.T) {
 		}
 	}
 	var id string
-	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 1)) })
+	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 1, affinity.At(time.Now()))) })
 	b.board.SetNodeState(1, board.Down, time.Now())
 	c := b.visit() // it is to begin anew
 	c.say("POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Session-Id: " + id + "\r\n\r\n{}")
@@ -185,7 +192,7 @@ func TestMaintenanceLetsRequestsEnd(t *testing.T) {
 	b := startWorker(t, []string{site("n0"), site("n1")}, func(s *Spec) { s.Sticky.HTTP = StickyCookie })
 	var session, cookie string
 	b.on(func() {
-		session = string(b.http.ring.AppendSession(nil, []byte("x"), 0))
+		session = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now())))
 		cookie = string(b.http.ring.AppendCookie(nil, 0))
 	})
 	open := func(request string) *client {
@@ -233,7 +240,7 @@ func TestSessionOfADeadNode(t *testing.T) {
 	b := startWorker(t, []string{dead.address(), tellingSite(t, "n1")}, nil)
 	dead.stop()
 	id := ""
-	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0)) })
+	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now()))) })
 	c := b.visit()
 	c.say("GET /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: " + id + "\r\n\r\n")
 	c.denied(404)
@@ -244,7 +251,7 @@ func TestSessionOfADeadNode(t *testing.T) {
 func TestSessionOutlivesALostRequest(t *testing.T) {
 	asking := func(b *bench) *client {
 		var id string
-		b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0)) })
+		b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now()))) })
 		c := b.visit()
 		c.say("GET /mcp HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: " + id + "\r\n\r\n")
 		return c
@@ -280,6 +287,67 @@ func crowded(t *testing.T) (address string) {
 	}
 }
 
+// A silent node gets newcomers only where no node is up. One that drains does not, whatever the others are.
+func TestLastResort(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, nil)
+	b.board.SetNodeState(0, board.Silent, time.Now())
+	b.board.SetNodeState(1, board.Draining, time.Now())
+	for state, want := range map[board.State]string{board.Up: "n2", board.Down: "n0", board.Draining: "n0"} {
+		b.board.SetNodeState(2, state, time.Now())
+		b.on(b.syncNodes)
+		for range 3 {
+			if _, got := b.send("POST", "/mcp"); got[0] != want {
+				t.Errorf("n2 is %v: a newcomer came to %v, want %s", state, got, want)
+			}
+		}
+	}
+}
+
+// A server that says the id of a session in each response is heard: it stays the same for the client.
+func TestSessionIDStaysTheSame(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Mcp-Session-Id", "x") })}, nil)
+	resp, _ := b.send("POST", "/mcp")
+	id, then := resp.Header.Get("Mcp-Session-Id"), affinity.At(time.Now())
+	b.eventually("a later time", func() bool { return then.Before(affinity.At(time.Now())) })
+	resp, _ = b.send("POST", "/mcp", "Mcp-Session-Id: "+id)
+	if again := resp.Header.Get("Mcp-Session-Id"); again != id {
+		t.Errorf("%s became %s", id, again)
+	}
+}
+
+// Of a process that is known to have ended nothing is left, in sessions and legacy streams alike; what begins
+// now is of the present one, even if the clock has been set back since.
+func TestTagsOfAnEarlierProcess(t *testing.T) {
+	b := startWorker(t, []string{tellingSite(t, "n0")}, nil)
+	ended := affinity.At(time.Now().Add(time.Hour))
+	tags := func(at affinity.Time) (session, endpoint string) {
+		b.on(func() {
+			session = string(b.http.ring.AppendSession(nil, []byte("x"), 0, at))
+			endpoint = string(b.http.ring.AppendEndpoint(nil, []byte("/mcp/sse?id=1"), affinity.Place{Node: 0, Since: at}))
+		})
+		return session, endpoint
+	}
+	wants := func(session, endpoint string, want int) {
+		t.Helper()
+		if resp, _ := b.send("POST", "/mcp", "Mcp-Session-Id: "+session); resp.StatusCode != want {
+			t.Errorf("a session: %s, want %d", resp.Status, want)
+		}
+		if resp, _ := b.send("POST", endpoint); resp.StatusCode != want {
+			t.Errorf("an endpoint: %s, want %d", resp.Status, want)
+		}
+	}
+	session, endpoint := tags(ended - 1)
+	wants(session, endpoint, http.StatusOK) // nothing is known
+	for over := range board.Transports {
+		b.board.Node(0).Ports[over].Life.Store(uint32(ended))
+	}
+	wants(session, endpoint, http.StatusNotFound)
+	session, endpoint = tags(ended)
+	wants(session, endpoint, http.StatusOK)
+	resp, _ := b.send("POST", "/mcp")
+	wants(resp.Header.Get("Mcp-Session-Id"), endpoint, http.StatusOK)
+}
+
 func TestSessionsAreNotTouched(t *testing.T) {
 	b := startWorker(t, []string{tellingSite(t, "n0")}, func(s *Spec) { s.Sticky.MCPSession = false })
 	if resp, _ := b.send("POST", "/mcp"); resp.Header.Get("Mcp-Session-Id") != "session-of-n0" {
@@ -307,11 +375,11 @@ func TestCookie(t *testing.T) {
 	if _, got := b.send("GET", "/", "Cookie: SERVERID="+cookies[0].Value); got[0] != node || got[2] != "" {
 		t.Errorf("alone: %v", got)
 	}
-	for _, state := range []board.State{board.Draining, board.Down} {
+	for _, state := range []board.State{board.Draining, board.Silent, board.Down} {
 		slot := int(node[1] - '0')
 		b.board.SetNodeState(slot, state, time.Now())
 		resp, got := b.send("GET", "/", cookie)
-		if stays := got[0] == node; stays != (state == board.Draining) || stays == (resp.Header.Get("Set-Cookie") != "") {
+		if stays := got[0] == node; stays != (state != board.Down) || stays == (resp.Header.Get("Set-Cookie") != "") {
 			t.Errorf("%s is %v: %v, cookie %q", node, state, got, resp.Header.Get("Set-Cookie"))
 		}
 	}
@@ -404,7 +472,9 @@ func TestEndpointIsTagged(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring.SetNodes([]string{"n0", "n1"})
-	tag := func(uri string) string { return string(ring.AppendEndpoint(nil, []byte(uri), affinity.Place{Node: 1})) }
+	tag := func(uri string) string {
+		return string(ring.AppendEndpoint(nil, []byte(uri), affinity.Place{Node: 1, Since: 7}))
+	}
 	long := strings.Repeat("x", maxEndpointEvent+1)
 	for _, test := range []struct{ name, stream, want string }{
 		{"usual", "event: endpoint\ndata: /sse?sessionid=1\n\nevent: message\ndata: {}\n\n", "event: endpoint\ndata: " + tag("/sse?sessionid=1") + "\n\nevent: message\ndata: {}\n\n"},
@@ -424,7 +494,7 @@ func TestEndpointIsTagged(t *testing.T) {
 			var got []byte
 			for rest := []byte(test.stream); len(rest) > 0; {
 				n := min(step, len(rest))
-				got = f.next(got, rest[:n], ring, affinity.Place{Node: 1})
+				got = f.next(got, rest[:n], ring, affinity.Place{Node: 1, Since: 7})
 				rest = rest[n:]
 			}
 			if held := len(f.held); held > 0 && test.name != "cut" {
@@ -451,9 +521,9 @@ func FuzzEndpointFilter(f *testing.F) {
 			at = cut % len(stream)
 		}
 		var whole, parts endpointFilter
-		one := whole.flush(whole.next(nil, stream, ring, affinity.Place{}))
-		two := parts.next(nil, stream[:at], ring, affinity.Place{})
-		two = parts.flush(parts.next(two, stream[at:], ring, affinity.Place{}))
+		one := whole.flush(whole.next(nil, stream, ring, affinity.Place{Since: 7}))
+		two := parts.next(nil, stream[:at], ring, affinity.Place{Since: 7})
+		two = parts.flush(parts.next(two, stream[at:], ring, affinity.Place{Since: 7}))
 		if len(stream) <= maxEndpointEvent && !bytes.Equal(one, two) {
 			t.Fatalf("%q and %q, cut at %d", one, two, at)
 		}

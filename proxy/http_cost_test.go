@@ -89,7 +89,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 			})
 			b.trustNodes()
 			var session []byte
-			b.on(func() { session = b.http.ring.AppendSession(nil, []byte("0123456789abcdef"), 0) })
+			b.on(func() { session = b.http.ring.AppendSession(nil, []byte("0123456789abcdef"), 0, 1) })
 			turn := turns(t, b, strings.Replace(test.request, "SESSION", string(session), 1))
 			for range 100 { // the free lists fill
 				turn()

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -28,11 +29,12 @@ type exchange struct {
 
 	batch mcp.Scanner // of a body that may be one
 
-	began int64  // when a connection was first wanted
-	sent  int64  // when the head of the request was sent
-	tried uint64 // nodes that failed it, a bit per slot
-	kept  uint32 // length of the request while it stays in the client's input, perhaps to be sent again
-	seen  uint32 // how much of a response head was looked at in vain
+	began int64         // when a connection was first wanted
+	sent  int64         // when the head of the request was sent
+	tried uint64        // nodes that failed it, a bit per slot
+	since affinity.Time // of its session or endpoint
+	kept  uint32        // length of the request while it stays in the client's input, perhaps to be sent again
+	seen  uint32        // how much of a response head was looked at in vain
 
 	page     []byte          // origin of the page that asks; its room is kept
 	access   *accessEntry    // nil while there is no access log
@@ -74,7 +76,8 @@ type exchange struct {
 	fresh     bool // no connection out of the pool: one was stale
 	cut       bool // a node has closed the connection instead of answering
 	starved   bool // this machine lacked something to connect with
-	unheard   bool // a node did not answer the connect in time
+	rejected  bool // a node refused the connect
+	displaced bool // a node was marked down before it answered
 	pending   bool // its end is awaited, see board.Flow
 	headed    bool // the client has the head of the response
 	interim   bool // the node has sent an interim response
@@ -273,6 +276,14 @@ func (x *exchange) lost(reason board.Reason) {
 	}
 }
 
+// nodeLost is what the client is told when no node has answered because one was lost.
+func (x *exchange) nodeLost() denial {
+	if x.displaced {
+		return denialOf(board.ReasonNodeDown, 0)
+	}
+	return denialOf(board.ReasonNodeLost, 0)
+}
+
 // elsewhere takes the request, nothing of which is lost, to another node.
 func (x *exchange) elsewhere() {
 	x.tried |= 1 << x.backend.slot
@@ -303,7 +314,6 @@ func (x *exchange) connectTimeout() {
 		return
 	}
 	x.connectFailed(unix.ETIMEDOUT)
-	x.unheard = true
 	if left <= 0 {
 		x.tried = ^uint64(0)
 	}

@@ -340,6 +340,9 @@ func TestDisplacedHTTPClients(t *testing.T) {
 				got = "cut"
 			case resp.StatusCode != http.StatusOK:
 				got = fmt.Sprint(resp.StatusCode)
+				if !strings.Contains(string(body), "the node went down before it answered") {
+					t.Errorf("the client hears %s", body)
+				}
 			}
 			if got != test.want {
 				t.Errorf("got %s, %q, %v", resp.Status, body, err)

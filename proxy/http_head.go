@@ -99,7 +99,8 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		case r.Hop(i):
 		case same(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession:
 			dst = append(append(dst, f.Name...), ": "...)
-			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot)
+			x.date()
+			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot, x.since)
 			dst = append(dst, "\r\n"...)
 		case x.varies:
 			dst = x.appendVariantField(dst, f, weak, &told)

@@ -195,8 +195,8 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 	for {
 		b, reason := w.route(x, r)
 		if b == nil {
-			if x.cut && reason == board.ReasonNoNode {
-				reason = board.ReasonNodeLost
+			if reason == board.ReasonNodeLost || x.cut && reason == board.ReasonNoNode {
+				return x.nodeLost()
 			}
 			return denialOf(reason, 0)
 		}
@@ -254,6 +254,7 @@ func (x *exchange) connectFailed(err error) {
 		x.starved = true
 		w.complain("connect", "node", b.name, "address", x.port.address, "err", err)
 	} else {
+		x.rejected = reason == SuspectRefused
 		w.suspect(x.port, reason, false)
 	}
 }
@@ -350,7 +351,7 @@ func (n *httpNode) untouched() bool {
 // broke goes on after the node has ended the connection before its response.
 func (n *httpNode) broke(err error) {
 	x := n.x
-	if b := x.backend; !n.used && !x.tunnel {
+	if b := x.backend; (!n.used || x.headed) && !x.tunnel {
 		reason := SuspectClosed
 		if err != nil {
 			reason = SuspectReset
@@ -358,5 +359,6 @@ func (n *httpNode) broke(err error) {
 		}
 		n.w.suspect(x.port, reason, false)
 	}
+	x.displaced = false
 	x.lost(board.ReasonNodeLost)
 }

@@ -66,7 +66,7 @@ func (w *worker) hasSession(r requestHead) bool {
 	if id == nil {
 		return false
 	}
-	_, slot, ok := w.http.ring.Session(id)
+	_, slot, _, ok := w.http.ring.Session(id)
 	return ok && slot != affinity.Unknown
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -36,7 +37,7 @@ func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Rea
 }
 
 // takers lists the nodes that could take x. Those whose port refused connections lately are among
-// them only when there are no others.
+// them only when there are no others that are up.
 func (w *worker) takers(x *exchange) (list []candidate, full bool) {
 	over, now := x.kind.transport(), w.loop.Now()
 	avoided := uint64(0)
@@ -45,36 +46,34 @@ func (w *worker) takers(x *exchange) (list []candidate, full bool) {
 			avoided |= 1 << slot
 		}
 	}
-	list, full = w.picker.candidates(w.board, &w.backends, over, x.tried|avoided)
-	if len(list) == 0 && avoided != 0 {
-		list, full = w.picker.candidates(w.board, &w.backends, over, x.tried)
+	if avoided != 0 {
+		if list, full = w.picker.those(board.Up, w.board, &w.backends, over, x.tried|avoided); len(list) > 0 {
+			return list, full
+		}
 	}
-	return list, full
+	return w.picker.candidates(w.board, &w.backends, over, x.tried)
 }
 
-// hasOther reports whether another node could take x.
+// hasOther reports whether another node could take x, and at once.
 func (w *worker) hasOther(x *exchange) bool {
 	if x.session || x.endpoint {
 		return false
 	}
-	tried := x.tried
-	x.tried |= 1 << x.backend.slot
-	list, _ := w.takers(x)
-	x.tried = tried
+	list, _ := w.picker.those(board.Up, w.board, &w.backends, x.kind.transport(), x.tried|1<<x.backend.slot)
 	return len(list) > 0
 }
 
 // pinnedTo finds the node that alone knows the session of the request. ok is false if the request
-// names none; slot is affinity.Unknown if the node is gone.
+// names none; slot is affinity.Unknown if the node is gone, or its process of then.
 func (w *worker) pinnedTo(x *exchange, r requestHead) (slot int, ok bool) {
 	ring := w.http.ring
 	if !w.spec.Sticky.MCPSession {
 		return affinity.Unknown, false
 	}
 	if id := r.Get("mcp-session-id"); id != nil {
-		if _, slot, ok = ring.Session(id); ok {
+		if _, slot, x.since, ok = ring.Session(id); ok {
 			x.session = true
-			return slot, true
+			return w.ofThisLife(x, slot), true
 		}
 	}
 	if string(r.Method) != "POST" {
@@ -91,12 +90,13 @@ func (w *worker) pinnedTo(x *exchange, r requestHead) (slot int, ok bool) {
 	default:
 		x.endpoint, x.kind = true, legacySSE
 	}
-	return at.Node, x.endpoint
+	x.since = at.Since
+	return w.ofThisLife(x, at.Node), x.endpoint
 }
 
-// servedAt is where the node serves x.
+// servedAt is where the node serves x, and since when.
 func (x *exchange) servedAt() affinity.Place {
-	return affinity.Place{Node: x.backend.slot, Plain: x.port.transport == board.HTTP}
+	return affinity.Place{Node: x.backend.slot, Plain: x.port.transport == board.HTTP, Since: x.since}
 }
 
 // isTagged reports whether a request has the tag of a present node: a node has given its client a session
@@ -107,13 +107,40 @@ func (w *worker) isTagged(r requestHead) bool {
 	}
 	slot := affinity.Unknown
 	if id := r.Get("mcp-session-id"); id != nil {
-		_, slot, _ = w.http.ring.Session(id)
+		_, slot, _, _ = w.http.ring.Session(id)
 	}
 	if slot == affinity.Unknown && string(r.Method) == "POST" {
 		_, at, _ := w.http.ring.Endpoint(*endOfTarget(r))
 		slot = at.Node
 	}
 	return slot != affinity.Unknown
+}
+
+// ofThisLife is slot, or affinity.Unknown if the process that x.since is a time of is known to have ended.
+func (w *worker) ofThisLife(x *exchange, slot int) int {
+	if slot == affinity.Unknown || w.backends[slot] == nil {
+		return affinity.Unknown
+	}
+	if p := w.backends[slot].over[x.kind.transport()]; p != nil && p.buried(x.since) {
+		return affinity.Unknown
+	}
+	return slot
+}
+
+// buried reports that what began at since belongs to a process that has ended.
+func (p *port) buried(since affinity.Time) bool {
+	life := affinity.Time(p.cell.Life.Load())
+	return life != 0 && since.Before(life)
+}
+
+// birth is the time in the tag of what now begins at the port. It is not before the present process is thought
+// to have begun, whatever the clock says by now.
+func (p *port) birth() affinity.Time {
+	now := affinity.At(time.Now())
+	if p.buried(now) {
+		now = affinity.Time(p.cell.Life.Load())
+	}
+	return now
 }
 
 // endOfTarget is where the tag of an endpoint is.
@@ -124,9 +151,17 @@ func endOfTarget(r requestHead) *[]byte {
 	return &r.Path
 }
 
-// sessionNode is the node of a session, draining or not. The session ends with it, or when an operator
+// date dates the session or endpoint that the node names. Of one that the client has named it stays as it is: it
+// gets its own id again.
+func (x *exchange) date() {
+	if !x.session {
+		x.since = x.port.birth()
+	}
+}
+
+// sessionNode is the node of a session, silent, draining or not. The session ends with it, or when an operator
 // has disabled it; but not with a request that the node has lost, or that cannot be brought to it
-// while the checks say that it is well.
+// though nobody refuses it there.
 func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
 	switch {
 	case !w.alive(x, slot):
@@ -135,10 +170,10 @@ func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
 		return nil, board.ReasonNodeLost
 	case x.hasTried(slot) && x.starved:
 		return nil, board.ReasonNoNode
-	case x.hasTried(slot) && x.unheard:
-		return nil, board.ReasonNodeTimeout
-	case x.hasTried(slot):
+	case x.hasTried(slot) && x.rejected:
 		return nil, board.ReasonSessionGone
+	case x.hasTried(slot):
+		return nil, board.ReasonNodeTimeout
 	case w.atCap(slot):
 		return nil, board.ReasonFull
 	}

@@ -35,7 +35,7 @@ func denialOf(reason board.Reason, wait time.Duration) denial {
 	case board.ReasonNoNode:
 		r.status, r.text = http.StatusServiceUnavailable, "no node is available"
 	case board.ReasonSessionGone:
-		r.status, r.text = http.StatusNotFound, "the node of this session is gone: initialize a new one"
+		r.status, r.text = http.StatusNotFound, "the node of this session is gone or was restarted: initialize a new one"
 	case board.ReasonBadReply:
 		r.status, r.text = http.StatusBadGateway, "the node answered with something that is not HTTP"
 	case board.ReasonNodeLost:

@@ -102,6 +102,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	}
 	if x.opensLegacyStream(r) {
 		x.filter = new(endpointFilter)
+		x.date()
 	}
 	x.varies = x.variesByCoding(r)
 	x.zipped = x.varies && x.getsZipped(r, rest)

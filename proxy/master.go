@@ -183,7 +183,11 @@ func (m *master) openBoard(first *effective) error {
 	// It is never unmapped: whoever asks for statistics in the last moment reads it.
 	m.board = b
 	m.enforce(first)
-	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell(); m.names.hasten() }}
+	lives, err := loadLives(m.o.StateDir)
+	if err != nil {
+		m.log.Warn("sessions of processes that have ended are not told apart", "err", err)
+	}
+	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell(); m.names.hasten() }, lives: lives}
 	m.fleet = &fleet{
 		board:   b,
 		log:     m.log,
@@ -206,6 +210,7 @@ func (m *master) enforce(e *effective) {
 func (m *master) checkNodes(ctx context.Context, s Spec) error {
 	m.names.learn(m.ask(ctx, &s))
 	m.onClose(m.members.close)
+	m.onClose(m.remember())
 	if _, err := m.members.apply(s, m.names.find(s.Nodes), true); err != nil {
 		return err
 	}
@@ -231,6 +236,33 @@ func (m *master) record() (end func()) {
 	var recording sync.WaitGroup
 	recording.Go(func() { m.recorder.run(ctx, m.counts) })
 	return func() { cancel(); recording.Wait() }
+}
+
+// remember keeps the lives of nodes in a file. It returns how to end that.
+func (m *master) remember() (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		tick := time.NewTicker(sweepInterval)
+		defer tick.Stop()
+		for failed := false; ; {
+			err := m.members.keepLives()
+			if err != nil && !failed {
+				m.log.Error("which sessions have ended is not kept", "err", err)
+			}
+			failed = err != nil
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		keeping.Wait()
+		_ = m.members.keepLives() // said above
+	}
 }
 
 // sweepInterval is how often slots of nodes on their way out are looked at.

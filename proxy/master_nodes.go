@@ -111,9 +111,10 @@ type members struct {
 	log   *log.Logger
 	tell  func() // the workers, that node cells have changed; called by watchers
 
-	mu   sync.Mutex
-	spec Spec
-	list []*member // in the order of the spec, leaving ones last
+	mu    sync.Mutex
+	spec  Spec
+	list  []*member // in the order of the spec, leaving ones last
+	lives lives
 }
 
 // apply makes nodes, those of the spec where they were found, the members. New ones get a slot, changed ones
@@ -221,7 +222,9 @@ func (ms *members) watchLocked(m *member, boot bool) {
 			w.order(m.watch(&ms.spec, t))
 		case wanted:
 			ms.board.SetState(m.slot, t, board.Down, time.Now())
-			m.changesBefore[t] = ms.board.Node(m.slot).Ports[t].StateChanges.Load()
+			cell := &ms.board.Node(m.slot).Ports[t]
+			m.changesBefore[t] = cell.StateChanges.Load()
+			cell.Life.Store(uint32(ms.lives.known[m.portName(t)]))
 			w = newWatcher(ms.board, m.slot, t, m.node.Name, m.watch(&ms.spec, t), !boot, ms.tell, ms.log)
 			m.watchers[t] = w
 			w.start()

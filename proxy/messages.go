@@ -54,6 +54,7 @@ type Suspect struct {
 	Generation uint32 // of the port when it happened; a report about an earlier life is void
 	Reason     string // one of the Suspect… constants
 	Errors     int    // in a row, as this worker saw it
+	At         int64  // when, monotonic
 }
 
 // Reasons of a Suspect.

@@ -142,7 +142,7 @@ func (e emitter) worker(w *WorkerStats) {
 
 func (e emitter) node(n *NodeStats) {
 	labels := []string{n.Name, n.Address}
-	for _, state := range []string{NodeUp, NodeDegraded, NodeDown, NodeDraining, NodeMaintenance} {
+	for _, state := range []string{NodeUp, NodeSilent, NodeDegraded, NodeDown, NodeDraining, NodeMaintenance} {
 		e.gauge(descNodeState, one(n.State == state), n.Name, n.Address, state)
 	}
 	e.gauge(descNodeUp, one(n.State == NodeUp || n.State == NodeDraining), labels...)

@@ -32,16 +32,24 @@ func (p *picker) begin(b *board.Turns, seed uint64) {
 }
 
 // candidates lists the nodes that take new clients over a transport, except those in tried (a
-// bit per slot). full is true when a node was left out for being at its cap
-// only.
+// bit per slot): the silent ones where none is up, for they may well be busy with clients only.
+// full is true when a node that is up was left out for being at its cap only.
 func (p *picker) candidates(b *board.Board, backends *[board.MaxNodes]*backend, over board.Transport, tried uint64) (list []candidate, full bool) {
+	if list, full = p.those(board.Up, b, backends, over, tried); len(list) == 0 && !full {
+		list, full = p.those(board.Silent, b, backends, over, tried)
+	}
+	return list, full
+}
+
+// those lists candidates in one state.
+func (p *picker) those(state board.State, b *board.Board, backends *[board.MaxNodes]*backend, over board.Transport, tried uint64) (list []candidate, full bool) {
 	list = p.list[:0]
 	for slot, node := range backends {
 		if node == nil || tried&(1<<slot) != 0 {
 			continue
 		}
 		port := node.over[over]
-		if port == nil || board.State(port.cell.State.Load()) != board.Up {
+		if port == nil || board.State(port.cell.State.Load()) != state {
 			continue
 		}
 		active, pledged := b.NodeLoad(slot)

@@ -33,7 +33,7 @@ func growing(name string, second int) NodeStats {
 	connects := make([]uint64, board.ConnectBuckets)
 	connects[8] = uint64(10 * second)
 	return NodeStats{
-		Name: name, Address: "127.0.0.1:1", Connections: int64(5 * second), Total: uint64(10 * second),
+		identity: nodeKey{name: name}, Name: name, Address: "127.0.0.1:1", Connections: int64(5 * second), Total: uint64(10 * second),
 		Messages: uint64(100 * second), BytesIn: uint64(1000 * second), BytesOut: uint64(2000 * second),
 		ConnectErrors: uint64(second), connectTimes: connects,
 	}
@@ -100,7 +100,7 @@ func TestHistory(t *testing.T) {
 			nodes = append(nodes, growing("leaves", second))
 		}
 		if second >= 6 {
-			nodes = append(nodes, NodeStats{Name: "comes", Address: "127.0.0.1:2", connectTimes: make([]uint64, board.ConnectBuckets)})
+			nodes = append(nodes, NodeStats{identity: nodeKey{name: "comes"}, Name: "comes", Address: "127.0.0.1:2", connectTimes: make([]uint64, board.ConnectBuckets)})
 		}
 		return nodes
 	})

@@ -232,9 +232,28 @@ type Checks struct {
 	Interval     time.Duration `yaml:"interval"`
 	FastInterval time.Duration `yaml:"fast_interval"`
 	Timeout      time.Duration `yaml:"timeout"`
-	Fall         int           `yaml:"fall"` // failures in a row that mark a node down
+	Fall         int           `yaml:"fall"` // failures in a row that take a node out
 	Rise         int           `yaml:"rise"` // successes in a row that mark it up again
+	// GiveUp is for how long a node may be silent, that is give checks no answer in time and its clients not
+	// a byte, and keep its connections and sessions. It gets no new clients meanwhile, unless there is no other
+	// node. Refusals and resets end them at once, and with a GiveUp of no more than Timeout so do Fall failures
+	// of any kind. 0 is DefaultGiveUp.
+	GiveUp time.Duration `yaml:"give_up"`
 }
+
+// DefaultGiveUp lets a server that does one thing at a time compute for minutes. Where a host is gone, the
+// connections to it fail by themselves before.
+const DefaultGiveUp = 10 * time.Minute
+
+func (c *Checks) giveUp() time.Duration {
+	if c.GiveUp == 0 {
+		return DefaultGiveUp
+	}
+	return c.GiveUp
+}
+
+// keeps reports whether a node that gives no answer in time keeps what it has.
+func (c *Checks) keeps() bool { return c.giveUp() > c.Timeout }
 
 // Timeouts of clients' connections. 0 is no timeout, except for Connect.
 //

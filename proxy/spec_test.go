@@ -84,6 +84,7 @@ func TestValidate(t *testing.T) {
 		{"sticky.cookie empty", func(s *Spec) { s.Sticky.Cookie = "" }, "lb.sticky.cookie: \"\" must be the name of a cookie: at most 64 letters, digits or any of !#$%&'*+-.^_`|~"},
 		{"sticky.ttl", func(s *Spec) { s.Sticky.TTL = 0 }, `lb.sticky.ttl: must be from 1s to 24h0m0s, is 0s`},
 		{"slow_start", func(s *Spec) { s.SlowStart = -time.Second }, `lb.slow_start: must be from 0s to 24h0m0s, is -1s`},
+		{"checks.give_up", func(s *Spec) { s.Checks.GiveUp = -time.Second }, `lb.checks.give_up: must be from 0s to 24h0m0s, is -1s`},
 		{"timeouts.connect", func(s *Spec) { s.Timeouts.Connect = 0 }, `lb.timeouts.connect: must be from 1ms to 24h0m0s, is 0s`},
 		{"timeouts.idle", func(s *Spec) { s.Timeouts.Idle = -1 }, `lb.timeouts.idle: must be from 0s to 8760h0m0s, is -1ns`},
 		{"timeouts.request", func(s *Spec) { s.Timeouts.Request = -1 }, `lb.timeouts.request: must be from 0s to 24h0m0s, is -1ns`},

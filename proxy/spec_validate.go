@@ -236,6 +236,7 @@ func (s *Spec) validateChecks(p *problems) {
 	between(p, "checks.timeout", c.Timeout, time.Millisecond, time.Minute)
 	between(p, "checks.fall", c.Fall, 1, 100)
 	between(p, "checks.rise", c.Rise, 1, 100)
+	between(p, "checks.give_up", c.GiveUp, 0, maxDuration)
 }
 
 func (s *Spec) validateSource(p *problems) {

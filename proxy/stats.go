@@ -75,9 +75,11 @@ type WorkerStats struct {
 }
 
 // The states of a node. One that an operator has disabled is in maintenance, and a drained one that is down.
-// A node is degraded while it is up over one of its transports and down over another.
+// A node is degraded while its transports are not all in the same state. One that is silent does not answer its
+// checks, or answers no: it gets no new clients while another node is up, and keeps those it has.
 const (
 	NodeUp          = "up"
+	NodeSilent      = "silent"
 	NodeDegraded    = "degraded"
 	NodeDown        = "down"
 	NodeDraining    = "draining"
@@ -130,7 +132,7 @@ type TransportStats struct {
 	Name         string     `json:"name"`    // "tcp", "http" or "sse"
 	Address      string     `json:"address"` // host:port as configured
 	Found        string     `json:"found"`   // address:port it is connected to
-	State        string     `json:"state"`   // NodeUp, NodeDown, NodeDraining or NodeMaintenance
+	State        string     `json:"state"`   // NodeUp, NodeSilent, NodeDown, NodeDraining or NodeMaintenance
 	Since        time.Time  `json:"since"`
 	StateChanges uint64     `json:"state_changes"`
 	Check        CheckStats `json:"check"`
@@ -158,10 +160,11 @@ func (n *NodeStats) Missing() string {
 	return strings.Join(parts, ", ")
 }
 
-// TakesClients reports whether new clients of a listener, "tcp" or "http", may go to the node.
+// TakesClients reports whether new clients of a listener, "tcp" or "http", may go to the node, if only because no
+// other is up.
 func (n *NodeStats) TakesClients(name string) bool {
 	t := n.Over(name)
-	return t != nil && t.State == NodeUp
+	return t != nil && (t.State == NodeUp || t.State == NodeSilent)
 }
 
 // CheckStats is the last active check of a node over one transport.

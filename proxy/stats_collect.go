@@ -187,7 +187,7 @@ func (m *member) transportStats(w *watcher) TransportStats {
 		Check: CheckStats{
 			Kind:       check.result.Kind,
 			OK:         check.result.OK,
-			Up:         state != board.Down,
+			Up:         state != board.Down && state != board.Silent,
 			LatencyUs:  time.Duration(w.port.CheckLatencyNs.Load()).Microseconds(),
 			Cause:      check.result.Cause,
 			Error:      check.result.Error,
@@ -198,7 +198,7 @@ func (m *member) transportStats(w *watcher) TransportStats {
 	port := portsOf(m.node)[w.over]
 	t.Address = net.JoinHostPort(m.node.Host, strconv.Itoa(int(port)))
 	t.Found = netip.AddrPortFrom(m.addr, port).String()
-	if m.admin != adminReady && !t.Check.Up {
+	if m.admin != adminReady && state == board.Down {
 		t.State = NodeMaintenance
 	}
 	return t

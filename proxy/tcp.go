@@ -213,7 +213,7 @@ func (w *worker) elsewhere(p *pair) {
 func (w *worker) connectTimeout(p *pair) {
 	waited := time.Duration(w.loop.Now() - p.lastActive)
 	left := w.spec.Timeouts.Connect - waited
-	others, _ := w.picker.candidates(w.board, &w.backends, board.TCP, p.tried|1<<p.backend.slot)
+	others, _ := w.picker.those(board.Up, w.board, &w.backends, board.TCP, p.tried|1<<p.backend.slot)
 	if len(others) == 0 && left > 0 {
 		w.loop.Schedule(&p.timer, left, p)
 		return

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 // badFiles has, for every rule a file of testdata that breaks it, and exactly what is said about it. FILE
@@ -192,6 +194,9 @@ func TestSectionsTakeFromEachOther(t *testing.T) {
 	if c.Loadtest.Target != "127.0.0.1:8100" || c.Origin("loadtest.target").String() != "lb.listen.tcp" {
 		t.Errorf("target %s from %s", c.Loadtest.Target, c.Origin("loadtest.target"))
 	}
+	if c.LB.Checks.GiveUp != c.LB.Checks.Timeout || c.Origin("lb.checks.give_up").String() != "cluster.runtime" {
+		t.Errorf("give_up %v from %s for embedded nodes", c.LB.Checks.GiveUp, c.Origin("lb.checks.give_up"))
+	}
 	if !filepath.IsAbs(c.Cluster.Logs.Dir) || filepath.Base(c.Cluster.Logs.Dir) != "logs" {
 		t.Errorf("logs in %s", c.Cluster.Logs.Dir)
 	}
@@ -201,6 +206,12 @@ func TestSectionsTakeFromEachOther(t *testing.T) {
 	c = load(t, Options{Env: append(env, "ERLMCP_CLUSTER_NODE_MAX_CONNECTIONS=7", "ERLMCP_LOADTEST_TARGET=10.0.0.1:1")})
 	if c.Loadtest.Target != "10.0.0.1:1" || len(c.Doubts()) != 1 {
 		t.Errorf("target %s, doubts %v", c.Loadtest.Target, c.Doubts())
+	}
+	for _, others := range []string{"ERLMCP_CLUSTER_RUNTIME=command", "ERLMCP_LB_NODES=[{name: a, host: 127.0.0.1, tcp: 1}]", "ERLMCP_LB_CHECKS_GIVE_UP=10m"} {
+		c := load(t, Options{Env: append(env, others, "ERLMCP_CLUSTER_COMMAND_ARGV=[server]")})
+		if up := c.LB.Checks.GiveUp; up != 0 && up != proxy.DefaultGiveUp {
+			t.Errorf("%s: give_up %v", others, up)
+		}
 	}
 	c = load(t, Options{Env: append(env, "ERLMCP_LB_LISTEN_HTTP=:8081", "ERLMCP_LB_NODES=[{name: a, host: 127.0.0.1, tcp: 1}]")})
 	if doubts := c.Doubts(); len(doubts) != 1 || !strings.HasPrefix(doubts[0], "lb.listen.http: ") {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -30,6 +31,10 @@ func (c *Config) fill() {
 	if c.LB.TLS.Cert != "" && c.LB.Listen.HTTPS == "" {
 		c.LB.Listen.HTTPS = defaultHTTPS
 		c.origins["lb.listen.https"] = Origin{Name: "lb.tls.cert"}
+	}
+	if c.LB.Checks.GiveUp == 0 && c.Cluster.Runtime == cluster.RuntimeEmbedded && slices.Equal(c.LB.Nodes, c.Cluster.Nodes) {
+		c.LB.Checks.GiveUp = c.LB.Checks.Timeout // its nodes are never too busy to answer: one that is silent is frozen
+		c.origins["lb.checks.give_up"] = Origin{Name: "cluster.runtime"}
 	}
 	if c.Cluster.NodeMaxConnections == 0 {
 		c.Cluster.NodeMaxConnections = c.LB.NodeCap()

@@ -5,7 +5,9 @@
 // A tag is a keyed MAC over its purpose and the node's name, and in a session over
 // the session id too. It tells neither names nor addresses, and nobody without the
 // key can make one, use one for another purpose, or move one to another session.
-// A tag names the node, not its place: nodes may be added and reordered.
+// A tag names the node, not its place: nodes may be added and reordered. Tags of
+// sessions and of endpoints also say since when, under the MAC: who knows when the
+// node's process began can tell those of an earlier one.
 package affinity
 
 import (
@@ -15,6 +17,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"hash"
 )
@@ -36,14 +39,20 @@ const TagLen = 16
 type Place struct {
 	Node  int
 	Plain bool // the port of everything else
+	Since Time // when its stream began
 }
 
 // Unknown is the node of a tag that no present node has: the node is gone, or
 // somebody made it up.
 const Unknown = -1
 
-// tag is a truncated MAC. 96 bits are beyond guessing: a guess costs a request.
-// They are 16 letters without rest, so no tag can be spelled in two ways.
+// tag is a truncated MAC, and where it says since when, a Time and a MAC of 64 bits:
+//
+//	cookie               MAC (12 bytes)
+//	session, endpoint    Time (4) │ MAC (8)
+//
+// That is beyond guessing: a guess costs a request. They are 16 letters without rest,
+// so no tag can be spelled in two ways.
 type tag [TagLen * 6 / 8]byte
 
 var encoding = base64.RawURLEncoding.Strict()
@@ -61,13 +70,13 @@ type Ring struct {
 
 // node is what a Ring knows of a node; a slot without a node has no session.
 //
-// The tag of a session is the MAC of its id, enciphered with the node's own key:
-// a pseudo-random function of both. To try one more node costs a block of AES
+// The tag of a session is the MAC of its id and the time, enciphered with the node's own key:
+// a pseudo-random function of them. To try one more node costs a block of AES
 // then, instead of two of SHA-256.
 type node struct {
 	session  cipher.Block
+	endpoint [2]cipher.Block // the second is that of the plain port
 	cookie   tag
-	endpoint [2]tag // the second is that of the plain port
 }
 
 // Purposes. What a tag was made for is part of its MAC.
@@ -97,16 +106,20 @@ func (r *Ring) SetNodes(names []string) {
 		if name == "" {
 			continue
 		}
-		session, err := aes.NewCipher(r.mac(forSession, name))
-		if err != nil {
-			panic(err) // a MAC has the length of an AES-256 key
-		}
 		r.nodes[i] = node{
-			session:  session,
+			session:  r.cipher(forSession, name),
+			endpoint: [2]cipher.Block{r.cipher(forEndpoint, name), r.cipher(forPlain, name)},
 			cookie:   tag(r.mac(forCookie, name)),
-			endpoint: [2]tag{tag(r.mac(forEndpoint, name)), tag(r.mac(forPlain, name))},
 		}
 	}
+}
+
+func (r *Ring) cipher(purpose, name string) cipher.Block {
+	block, err := aes.NewCipher(r.mac(purpose, name))
+	if err != nil {
+		panic(err) // a MAC has the length of an AES-256 key
+	}
+	return block
 }
 
 // mac is long enough for a key, and is cut for a tag.
@@ -117,33 +130,33 @@ func (r *Ring) mac(purpose, name string) []byte {
 }
 
 // AppendSession appends the session id that a client gets for the id that a node
-// made.
-func (r *Ring) AppendSession(dst, id []byte, node int) []byte {
+// made in a session that began at since.
+func (r *Ring) AppendSession(dst, id []byte, node int, since Time) []byte {
 	dst = append(dst, id...)
 	if !r.has(node) {
 		return appendTag(dst, tag{})
 	}
 	r.hash(id)
-	return appendTag(dst, r.session(node))
+	return appendTag(dst, r.seal(r.nodes[node].session, since))
 }
 
-// Session finds the node of a session id from a client, and the id that the node
-// made, as a part of tagged. ok is false if there is no tag: the id is not from
-// AppendSession. If there is one but node is Unknown, the session is gone.
-func (r *Ring) Session(tagged []byte) (id []byte, node int, ok bool) {
+// Session finds the node of a session id from a client, the id that the node made, as
+// a part of tagged, and when it began. ok is false if there is no tag: the id is not
+// from AppendSession. If there is one but node is Unknown, the session is gone.
+func (r *Ring) Session(tagged []byte) (id []byte, node int, since Time, ok bool) {
 	id, want, ok := cut(tagged)
 	if !ok {
-		return nil, Unknown, false
+		return nil, Unknown, 0, false
 	}
-	node = Unknown
+	node, since = Unknown, want.time()
 	r.hash(id)
 	for i := range r.nodes {
 		if r.has(i) {
-			got := r.session(i)
+			got := r.seal(r.nodes[i].session, since)
 			node = choose(&got, &want, i, node)
 		}
 	}
-	return id, node, true
+	return id, node, since, true
 }
 
 // AppendCookie appends the cookie value that leads to the node.
@@ -180,28 +193,31 @@ func (r *Ring) AppendEndpoint(dst, uri []byte, at Place) []byte {
 	if !r.has(at.Node) {
 		return appendTag(dst, tag{})
 	}
-	return appendTag(dst, r.nodes[at.Node].endpoint[at.port()])
+	clear(r.sum[:])
+	return appendTag(dst, r.seal(r.nodes[at.Node].endpoint[at.port()], at.Since))
 }
 
-// Endpoint finds the place of a request target and the target that the node knows,
-// as [Ring.Session] does.
+// Endpoint finds the place of a request target, which says too when its stream began, and the target that the
+// node knows, as [Ring.Session] does.
 func (r *Ring) Endpoint(tagged []byte) (target []byte, at Place, ok bool) {
 	target, want, ok := cut(tagged)
 	if !ok {
 		return nil, Place{Node: Unknown}, false
 	}
-	found := Unknown
+	found, since := Unknown, want.time()
+	clear(r.sum[:])
 	for i := range r.nodes {
 		if r.has(i) {
-			for port := range r.nodes[i].endpoint {
-				found = choose(&r.nodes[i].endpoint[port], &want, 2*i+port, found)
+			for port, key := range r.nodes[i].endpoint {
+				got := r.seal(key, since)
+				found = choose(&got, &want, 2*i+port, found)
 			}
 		}
 	}
 	if found == Unknown {
 		return target, Place{Node: Unknown}, true
 	}
-	return target, Place{Node: found / 2, Plain: found%2 != 0}, true
+	return target, Place{Node: found / 2, Plain: found%2 != 0, Since: since}, true
 }
 
 func (p Place) port() int {
@@ -217,18 +233,25 @@ func (r *Ring) has(node int) bool {
 	return node >= 0 && node < len(r.nodes) && r.nodes[node].session != nil
 }
 
-// hash prepares for session.
+// hash prepares for the seals of a session.
 func (r *Ring) hash(id []byte) {
 	r.ids.Reset()
 	r.ids.Write(id)
 	r.ids.Sum(r.sum[:0])
 }
 
-// session is the tag of the node in the session whose id was hashed last.
-func (r *Ring) session(node int) tag {
-	r.nodes[node].session.Encrypt(r.block[:], r.sum[:aes.BlockSize])
-	return tag(r.block[:])
+// seal is the tag of since, and of what was hashed last, under a node's key.
+func (r *Ring) seal(key cipher.Block, since Time) (t tag) {
+	binary.BigEndian.PutUint32(t[:], uint32(since))
+	copy(r.block[:], r.sum[:])
+	copy(r.block[aes.BlockSize-timeLen:], t[:timeLen])
+	key.Encrypt(r.block[:], r.block[:])
+	copy(t[timeLen:], r.block[:])
+	return t
 }
+
+// time is what a tag says that is not of a cookie.
+func (t *tag) time() Time { return Time(binary.BigEndian.Uint32(t[:])) }
 
 // choose is i if got is want, else node, in constant time.
 func choose(got, want *tag, i, node int) int {

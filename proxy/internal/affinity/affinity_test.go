@@ -44,9 +44,9 @@ func TestShortKey(t *testing.T) {
 func TestTagsStay(t *testing.T) {
 	r := newRing(t, 1, "erlmcp1", "erlmcp2")
 	for _, c := range [][2]string{
-		{string(r.AppendSession(nil, []byte("abc"), 1)), "abc~Kqi4Yq8EDrjWdfrK"},
+		{string(r.AppendSession(nil, []byte("abc"), 1, 0x01020304)), "abc~AQIDBFKHhU7_NQBO"},
 		{string(r.AppendCookie(nil, 1)), "lvcbI7BL6bFY75xl"},
-		{string(r.AppendEndpoint(nil, []byte("/sse?sessionid=1"), Place{Node: 1})), "/sse?sessionid=1~xMN6mdU9df6x8_og"},
+		{string(r.AppendEndpoint(nil, []byte("/sse?sessionid=1"), Place{Node: 1, Since: 0x01020304})), "/sse?sessionid=1~AQIDBD_KTC744wL8"},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s, want %s", c[0], c[1])
@@ -113,13 +113,13 @@ var purposes = []struct {
 	find    func(r *Ring, tagged []byte) ([]byte, int, bool)
 }{
 	{"sessions", true, func(r *Ring, id []byte, node int) []byte {
-		return r.AppendSession([]byte("kept "), id, node)
-	}, (*Ring).Session},
+		return r.AppendSession([]byte("kept "), id, node, began)
+	}, dated((*Ring).Session)},
 	{"endpoints", true, func(r *Ring, id []byte, node int) []byte {
-		return r.AppendEndpoint([]byte("kept "), id, Place{Node: node})
+		return r.AppendEndpoint([]byte("kept "), id, Place{Node: node, Since: began})
 	}, endpointAt(false)},
 	{"endpoints at the plain port", true, func(r *Ring, id []byte, node int) []byte {
-		return r.AppendEndpoint([]byte("kept "), id, Place{Node: node, Plain: true})
+		return r.AppendEndpoint([]byte("kept "), id, Place{Node: node, Plain: true, Since: began})
 	}, endpointAt(true)},
 	{"cookies", false, func(r *Ring, _ []byte, node int) []byte {
 		return r.AppendCookie([]byte("kept "), node)
@@ -133,10 +133,27 @@ var purposes = []struct {
 func endpointAt(plain bool) func(r *Ring, tagged []byte) ([]byte, int, bool) {
 	return func(r *Ring, tagged []byte) ([]byte, int, bool) {
 		target, at, ok := r.Endpoint(tagged)
-		if at.Plain != plain {
+		switch {
+		case at.Node == Unknown, at.Plain != plain:
 			return target, Unknown, ok
+		case at.Since != began:
+			return target, -2, ok
 		}
 		return target, at.Node, ok
+	}
+}
+
+// began is when what the tests tag began.
+const began = Time(0xfffffffe)
+
+// dated leaves the time out, and the node if the time is another one.
+func dated(find func(*Ring, []byte) ([]byte, int, Time, bool)) func(*Ring, []byte) ([]byte, int, bool) {
+	return func(r *Ring, tagged []byte) ([]byte, int, bool) {
+		id, node, since, ok := find(r, tagged)
+		if node != Unknown && since != began {
+			node = -2
+		}
+		return id, node, ok
 	}
 }
 
@@ -152,20 +169,20 @@ func mustNew(t *rapid.T, key []byte) *Ring {
 // separator, of the tag.
 func TestForgery(t *testing.T) {
 	r := newRing(t, 1, manyNames(64)...)
-	tagged := r.AppendSession(nil, []byte("session"), 3)
+	tagged := r.AppendSession(nil, []byte("session"), 3, began)
 	for i := range tagged {
 		for c := byte(0x21); c < 0x7f; c++ {
 			forged := bytes.Clone(tagged)
 			forged[i] = c
-			if _, node, _ := r.Session(forged); (node == 3) != (c == tagged[i]) || node != 3 && node != Unknown {
+			if _, node, _, _ := r.Session(forged); (node == 3) != (c == tagged[i]) || node != 3 && node != Unknown {
 				t.Fatalf("%s leads to %d", forged, node)
 			}
 		}
 	}
 	// The tag of another session of the same node.
-	other := r.AppendSession(nil, []byte("other"), 3)
+	other := r.AppendSession(nil, []byte("other"), 3, began)
 	moved := append([]byte("session"), other[len("other"):]...)
-	if id, node, ok := r.Session(moved); string(id) != "session" || node != Unknown || !ok {
+	if id, node, _, ok := r.Session(moved); string(id) != "session" || node != Unknown || !ok {
 		t.Errorf("a moved tag leads to %d", node)
 	}
 	if string(other[len("other"):]) == string(tagged[len("session"):]) {
@@ -215,13 +232,13 @@ func TestNodeGone(t *testing.T) {
 // TestTaggedTwice: balancers may stand behind each other.
 func TestTaggedTwice(t *testing.T) {
 	r := newRing(t, 1, "a", "b")
-	once := r.AppendSession(nil, []byte("id~x"), 0)
-	twice := r.AppendSession(nil, once, 1)
-	id, node, ok := r.Session(twice)
+	once := r.AppendSession(nil, []byte("id~x"), 0, began)
+	twice := r.AppendSession(nil, once, 1, began)
+	id, node, _, ok := r.Session(twice)
 	if string(id) != string(once) || node != 1 || !ok {
 		t.Fatalf("%q at %d, %v", id, node, ok)
 	}
-	if id, node, _ = r.Session(id); string(id) != "id~x" || node != 0 {
+	if id, node, _, _ = r.Session(id); string(id) != "id~x" || node != 0 {
 		t.Errorf("%q at %d", id, node)
 	}
 	if cap(id) > len(id) {
@@ -233,10 +250,10 @@ func TestNothingIsAllocated(t *testing.T) {
 	r := newRing(t, 1, manyNames(64)...)
 	id, buf := []byte("8ac1f0c2-5a1e-4b7c-9d3e-2f6f0c1a7b55"), make([]byte, 0, 256)
 	if allocs := testing.AllocsPerRun(100, func() {
-		_, session, _ := r.Session(r.AppendSession(buf, id, 60))
-		_, endpoint, _ := r.Endpoint(r.AppendEndpoint(buf, id, Place{60, true}))
+		_, session, _, _ := r.Session(r.AppendSession(buf, id, 60, began))
+		_, endpoint, _ := r.Endpoint(r.AppendEndpoint(buf, id, Place{60, true, began}))
 		cookie, _ := r.Cookie(r.AppendCookie(buf, 60))
-		if session != 60 || endpoint != (Place{60, true}) || cookie != 60 {
+		if session != 60 || endpoint != (Place{60, true, began}) || cookie != 60 {
 			t.Fatal(session, endpoint, cookie)
 		}
 	}); allocs != 0 {
@@ -249,12 +266,12 @@ func FuzzFind(f *testing.F) {
 	r := newRing(f, 1, manyNames(4)...)
 	f.Add([]byte("id~AAAAAAAAAAAAAAAA"))
 	f.Add([]byte("AAAAAAAAAAAAAAAA"))
-	f.Add(r.AppendSession(nil, []byte("id"), 2))
-	f.Add(r.AppendEndpoint(nil, []byte("/sse?id=1"), Place{Node: 2}))
-	f.Add(r.AppendEndpoint(nil, []byte("/sse?id=1"), Place{Node: 2, Plain: true}))
+	f.Add(r.AppendSession(nil, []byte("id"), 2, began))
+	f.Add(r.AppendEndpoint(nil, []byte("/sse?id=1"), Place{Node: 2, Since: began}))
+	f.Add(r.AppendEndpoint(nil, []byte("/sse?id=1"), Place{Node: 2, Plain: true, Since: began}))
 	f.Add(r.AppendCookie(nil, 2))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		if id, node, ok := r.Session(p); node != Unknown && (!ok || !bytes.Equal(r.AppendSession(nil, id, node), p)) {
+		if id, node, since, ok := r.Session(p); node != Unknown && (!ok || !bytes.Equal(r.AppendSession(nil, id, node, since), p)) {
 			t.Errorf("session %q: %q at %d", p, id, node)
 		}
 		if uri, at, ok := r.Endpoint(p); at.Node != Unknown && (!ok || !bytes.Equal(r.AppendEndpoint(nil, uri, at), p)) {
@@ -264,7 +281,7 @@ func FuzzFind(f *testing.F) {
 			t.Errorf("cookie %q: %d", p, node)
 		}
 		for node := range 4 {
-			if id, got, ok := r.Session(r.AppendSession(nil, p, node)); !bytes.Equal(id, p) || got != node || !ok {
+			if id, got, since, ok := r.Session(r.AppendSession(nil, p, node, began)); !bytes.Equal(id, p) || got != node || since != began || !ok {
 				t.Errorf("session %q of %d: %q at %d, %v", p, node, id, got, ok)
 			}
 		}

@@ -26,11 +26,12 @@ const DefaultSourceTTL = 30 * time.Minute
 // State is what the master says of one transport of a node.
 type State uint32
 
-// States of a port. Only Up takes new clients. Draining keeps the connections and sessions it has;
-// Maintenance only lets come to an end what is under way.
+// States of a port. Up takes new clients, and Silent only where nothing is Up. Silent and Draining keep the
+// connections and sessions they have; Maintenance only lets come to an end what is under way.
 const (
 	Absent State = iota // not served
 	Down
+	Silent // gives checks no answer, or answers no
 	Up
 	Draining
 	Maintenance
@@ -42,6 +43,8 @@ func (s State) String() string {
 		return "absent"
 	case Down:
 		return "down"
+	case Silent:
+		return "silent"
 	case Up:
 		return "up"
 	case Draining:
@@ -91,8 +94,8 @@ type Port struct {
 	State          atomic.Uint32 // a State; see Board.SetState
 	Generation     atomic.Uint32 // moves whenever the port goes Down or Absent: ends what is connected to it
 	Weight         atomic.Uint32 // effective, slow start included, in 1/256 of a unit: 256 = weight 1
-	_              uint32
-	CheckLatencyNs atomic.Int64 // of the last active check that succeeded
+	Life           atomic.Uint32 // an affinity.Time: what is older belongs to an earlier process; 0 = nothing is known
+	CheckLatencyNs atomic.Int64  // of the last active check that succeeded
 	StateChanges   atomic.Uint64
 	SinceNs        atomic.Int64 // when State last changed, monotonic
 }
@@ -100,7 +103,7 @@ type Port struct {
 // Serves reports whether the port serves those who belong to the node.
 func (p *Port) Serves() bool {
 	switch State(p.State.Load()) {
-	case Up, Draining:
+	case Up, Silent, Draining:
 		return true
 	}
 	return false
