@@ -152,7 +152,7 @@ func TestDrainInAStorm(t *testing.T) {
 		b := startWorker(t, []string{nodes[0].address(), nodes[1].address(), dead.address()}, func(s *Spec) {
 			unlimited(s)
 			s.Limits.ConnectionsPerSecond, s.Limits.MaxPerSource = 0, 60
-			s.HTTP.SSEKeepalive = time.Second
+			s.HTTP.SSEKeepalive, s.Timeouts.Send = time.Second, 5*time.Second
 		})
 		s := storm{bench: b}
 		var clients sync.WaitGroup

@@ -67,6 +67,7 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 type httpClient struct {
 	conn  reactor.Conn
 	timer reactor.Timer
+	wire  *tlsWire // of a connection over TLS
 	w     *worker
 	x     *exchange // nil between two requests
 
@@ -445,8 +446,8 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 		// A request is in hand.
 	case c.state == reading && c.conn.Pending() > 0:
 		c.part() // it has not taken its last answer yet
-	case x == nil || x.node == nil || !x.complete:
-		c.conn.Close()
+	case x == nil || x.node == nil || !x.complete, c.wire != nil && c.wire.cut:
+		c.conn.Close() // over TLS, who only has nothing more to say says so (RFC 8446 section 6.1)
 	case x.tunnel:
 		x.node.conn.CloseWrite()
 	default:

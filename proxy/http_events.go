@@ -86,6 +86,8 @@ func (x *exchange) limit() (time.Duration, board.Reason) {
 		return sooner(t.Send, t.Idle), board.ReasonUntaken
 	case x.nodeEnded: // what holds this open is the client alone
 		return sooner(t.Keepalive, t.Idle), board.ReasonIdle
+	case c.ended && x.framing != http1.Chunked: // it may have gone, and cannot be asked
+		return sooner(t.Send, t.Idle), board.ReasonClientGone
 	}
 	return t.Idle, board.ReasonIdle
 }

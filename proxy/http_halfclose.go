@@ -14,7 +14,7 @@ import (
 //	no head yet       100 (Continue), which HTTP/1.1 clients discard when they have not asked for it (RFC
 //	                  9110 section 15.2.1); not before askAfter, when most answers are there
 //	body in chunks    a leading zero of the next chunk's size (RFC 9112 section 7.1), at once
-//	all else          what comes of the response next
+//	all else          what comes of the response next, for as long as Timeouts.Send
 
 // askAfter is how long the request of a client that has ended its stream is under way before the client is
 // asked whether it is still there. It spares the clients of quick nodes the question.
@@ -42,7 +42,12 @@ func (x *exchange) halfClosed() {
 	switch {
 	case x.headed && x.framing == http1.Chunked && c.conn.Pending() == 0:
 		c.conn.Send([]byte(chunkProbe))
-	case x.headed, x.old, x.asks:
+	case x.headed:
+		x.patience()
+	case x.old:
+		t := &c.w.spec.Timeouts
+		c.within(sooner(t.Response, t.Send))
+	case x.asks:
 	default:
 		at := x.sent + int64(askAfter)
 		if c.due != 0 && at >= c.due {

@@ -202,6 +202,7 @@ func TestSpecSurvivesEncoding(t *testing.T) {
 	want.Admin.Hosts = []string{"lb.example.org"}
 	want.ProxyProtocol.AcceptFrom = []string{"10.0.0.0/8"}
 	want.TrustedProxies = []string{"10.0.0.1"}
+	want.Resolve.Servers = []string{"10.0.0.53"}
 	for name, codec := range map[string]struct {
 		encode func(any) ([]byte, error)
 		decode func([]byte, any) error

@@ -151,7 +151,7 @@ func (w *worker) shaken(h *handshake) {
 	w.tls.count(h, -1)
 	if h.err == nil {
 		c := w.takeClient()
-		c.secure = true
+		c.secure, c.wire = true, h.wire
 		layer := &tlsLayer{conn: &c.conn, tls: h.tls, wire: h.wire}
 		if h.err = w.loop.AttachLayered(&c.conn, h.fd, c, layer); h.err == nil {
 			switch {

@@ -20,6 +20,7 @@ type tlsWire struct {
 	file *os.File // nil after the handshake
 	in   []byte   // read, not yet taken
 	last bool     // nothing comes behind in
+	cut  bool     // the end of in was met as the end of the stream: the peer has not said that it ends
 	out  *[]byte  // what is to be written; lent by the worker, empty between two calls
 }
 
@@ -40,6 +41,7 @@ func (t *tlsWire) Read(p []byte) (int, error) {
 		t.in = t.in[n:]
 		return n, nil
 	case t.last:
+		t.cut = true
 		return 0, io.EOF
 	}
 	return 0, errWouldBlock
