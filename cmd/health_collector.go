@@ -18,11 +18,16 @@ func (a *app) healthCollector() (*healthcheck.Collector, error) {
 	if err != nil {
 		return nil, err
 	}
+	secure, err := c.LB.NodeTLSConfig()
+	if err != nil {
+		return nil, err
+	}
 	client := proxy.Connect(a.stateDir())
 	collector := &healthcheck.Collector{
 		Spec:     c.Health,
 		Nodes:    c.LB.Nodes,
 		Follow:   func(ctx context.Context) []topology.Node { return a.runningNodes(ctx, c) },
+		TLS:      secure,
 		Capacity: c.LB.MaxConnections,
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)

@@ -33,6 +33,8 @@ type exchange struct {
 	kept  uint32 // length of the request while it stays in the client's input, to be sent again
 	seen  uint32 // how much of a response head was looked at in vain
 
+	disagreed string // why TLS with a node failed, "" if it did not
+
 	access   *accessEntry    // nil while there is no access log
 	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
 	alive    int64           // of an event stream: when something passed last, or the client took a comment
@@ -250,7 +252,7 @@ func (x *exchange) lost(reason board.Reason) {
 		x.cut = true
 		x.elsewhere()
 	default:
-		x.refuse(denialOf(reason, 0))
+		x.refuse(x.denial(reason))
 	}
 }
 

@@ -70,6 +70,7 @@ type effective struct {
 	key      []byte // see WorkerSpec
 
 	certificate *certificate // nil without an https listener
+	trust       *nodeTrust
 }
 
 // Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
@@ -119,6 +120,10 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
+	trust, err := loadNodeTrust(s.NodeTLS)
+	if err != nil {
+		return err
+	}
 	generation, err := newGeneration(s.Listening(), capacity.workers, nil)
 	if err != nil {
 		return err
@@ -129,7 +134,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.onClose(doors.undo)
-	if err := m.openBoard(s, capacity, key, pair); err != nil {
+	if err := m.openBoard(s, capacity, key, pair, trust); err != nil {
 		return err
 	}
 	if err := m.checkNodes(ctx, s); err != nil {
@@ -145,13 +150,13 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err := instance.Serve(m.controlHandler()); err != nil {
 		return err
 	}
-	m.background.Go(m.watchCertificate)
+	m.background.Go(m.watchCertificates)
 	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
 	return nil
 }
 
 // openBoard makes the board and what writes to it.
-func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) error {
+func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate, trust *nodeTrust) error {
 	// As many rows again for the workers of a changed listener, while the first ones drain.
 	b, err := board.Create(board.Layout{Workers: 2 * c.workers, Sources: s.SourceTable})
 	if err != nil {
@@ -159,8 +164,9 @@ func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) er
 	}
 	// It is never unmapped: whoever asks for statistics in the last moment reads it.
 	m.board = b
-	m.enforce(s, c, key, pair)
+	m.enforce(s, c, key, pair, trust)
 	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell() }}
+	m.members.trust.Store(trust)
 	m.fleet = &fleet{
 		board:   b,
 		log:     m.log,
@@ -173,9 +179,10 @@ func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) er
 }
 
 // enforce puts a configuration into force, except for what is in other processes.
-func (m *master) enforce(s Spec, c capacity, key []byte, pair *certificate) {
+func (m *master) enforce(s Spec, c capacity, key []byte, pair *certificate, trust *nodeTrust) {
 	pair.doubt(m.log, m.now.Load())
-	m.now.Store(&effective{s, c, key, pair})
+	trust.doubt(m.log, m.now.Load())
+	m.now.Store(&effective{s, c, key, pair, trust})
 	m.board.Global().SourceTTLNs.Store(int64(max(s.Sticky.TTL, s.Limits.Ban.Window)))
 }
 
@@ -198,6 +205,7 @@ func (m *master) workerSpec(row int) WorkerSpec {
 	now := m.now.Load()
 	s := WorkerSpec{
 		Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker, Key: now.key,
+		NodeTrust: *now.trust,
 	}
 	if now.certificate != nil {
 		s.Certificate, s.CertificateKey = now.certificate.cert, now.certificate.key

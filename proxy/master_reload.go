@@ -68,6 +68,10 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	if err := pair.mayReplace(old.certificate, next.TLS); err != nil {
 		return r, err
 	}
+	trust, err := loadNodeTrust(next.NodeTLS)
+	if err != nil {
+		return r, err
+	}
 	addresses, err := resolve(m.serving, next.Nodes)
 	if err != nil {
 		return r, err
@@ -86,13 +90,15 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 			return r, err
 		}
 	}
+	m.members.trust.Store(trust) // before new nodes are checked
 	if err := m.members.apply(next, addresses, false); err != nil {
+		m.members.trust.Store(old.trust)
 		if after != nil {
 			m.fleet.retireLater(after, 0)
 		}
 		return r, err
 	}
-	m.enforce(next, capacity, key, pair)
+	m.enforce(next, capacity, key, pair, trust)
 	m.fleet.respec()
 	m.members.decided(m.serving, next.Checks.Timeout+time.Second)
 	m.members.dismiss() // now that others can take their clients

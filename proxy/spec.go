@@ -29,6 +29,8 @@ type Spec struct {
 	// Nodes are balanced over, at most board.MaxNodes of them. Empty means the cluster's nodes,
 	// which the configuration fills in.
 	Nodes []topology.Node `yaml:"nodes,omitempty"`
+	// NodeTLS is about those with a URL that begins with https.
+	NodeTLS NodeTLS `yaml:"node_tls"`
 
 	// MaxConnections is how many clients are served at a time, over all workers.
 	MaxConnections int `yaml:"max_connections"`
@@ -88,6 +90,19 @@ type Admin struct {
 type TLS struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+}
+
+// NodeTLS says how TLS is spoken to nodes. Its PEM files are read again when they change.
+type NodeTLS struct {
+	// CA has the certificates of authorities that are trusted, and no others; empty is those of the system.
+	CA string `yaml:"ca"`
+	// ServerName is asked for, and what the certificates have to be for; empty is the host of each node.
+	ServerName string `yaml:"server_name"`
+	// Cert and Key are shown to nodes that ask for a certificate.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// Insecure takes every certificate.
+	Insecure bool `yaml:"insecure"`
 }
 
 // Balance is how a node is chosen for a client that has none.

@@ -33,7 +33,7 @@ var badFiles = map[string]string{
 	"many_errors.yaml": `FILE:2:3: lb.blance: unknown key; did you mean balance?
 FILE:3:12: lb.workers: "x" is not a whole number
 FILE:5:16: cluster.logs.keep: "true" is not a whole number`,
-	"merge_key.yaml":           `FILE:2:3: lb.<<: unknown key; known are listen, admin, tls, nodes, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
+	"merge_key.yaml":           `FILE:2:3: lb.<<: unknown key; known are listen, admin, tls, nodes, node_tls, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
 	"number_is_fraction.yaml":  `FILE:2:12: lb.workers: "2.5" is not a whole number`,
 	"number_is_quoted.yaml":    `FILE:2:12: lb.workers: "2" is not a whole number`,
 	"number_is_text.yaml":      `FILE:2:12: lb.workers: "many" is not a whole number`,
@@ -42,7 +42,7 @@ FILE:5:16: cluster.logs.keep: "true" is not a whole number`,
 FILE:3:11: lb.workers: is empty, but must be a whole number`,
 	"scalar_is_list.yaml":         `FILE:3:10: lb.listen.tcp: is a list, but must be a text`,
 	"scalar_is_mapping.yaml":      `FILE:2:13: health.interval: is a mapping, but must be a time span like 3s, 250ms or 5m`,
-	"section_is_list.yaml":        `FILE:2:3: lb: is a list, but must hold keys: listen, admin, tls, nodes, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
+	"section_is_list.yaml":        `FILE:2:3: lb: is a list, but must hold keys: listen, admin, tls, nodes, node_tls, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
 	"section_is_scalar.yaml":      `FILE:2:11: lb.sticky: is "source", but must hold keys: tcp, http, mcp_session, ttl, key_file`,
 	"size_with_unknown_unit.yaml": `FILE:2:20: cluster.logs.max_size: "64Mbit" is not a size: unknown unit "Mbit" (k, KiB, kB, m, MiB, MB, g, GiB, GB, t, TiB, TB)`,
 	"syntax.yaml":                 `FILE:1: did not find expected ',' or '}'`,
