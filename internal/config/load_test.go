@@ -218,7 +218,7 @@ func TestPaths(t *testing.T) {
 	if err := os.Mkdir("conf", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write(t, "conf/"+FileName, "lb:\n  tls: {cert: a.crt, key: /b.key}\n  access_log: {file: log/a.log}\n")
+	write(t, "conf/"+FileName, "lb:\n  tls: {cert: a.crt, key: /b.key}\n  node_tls: {ca: ca.pem, cert: c.crt, key: /c.key}\n  access_log: {file: log/a.log}\n")
 	o := Options{Env: append(env, "ERLMCP_LB_STICKY_KEY_FILE=key"), Flags: []Flag{{Path: "cluster.logs.dir", Value: "../logs", Name: "--logs"}}}
 	for _, test := range []struct{ dir, file, base string }{
 		{"", "conf/" + FileName, dir},
@@ -231,6 +231,9 @@ func TestPaths(t *testing.T) {
 			c.File:              filepath.Join(dir, "conf", FileName),
 			c.LB.TLS.Cert:       filepath.Join(dir, "conf", "a.crt"),
 			c.LB.TLS.Key:        "/b.key",
+			c.LB.NodeTLS.CA:     filepath.Join(dir, "conf", "ca.pem"),
+			c.LB.NodeTLS.Cert:   filepath.Join(dir, "conf", "c.crt"),
+			c.LB.NodeTLS.Key:    "/c.key",
 			c.LB.AccessLog.File: filepath.Join(dir, "conf", "log", "a.log"),
 			c.LB.Sticky.KeyFile: filepath.Join(test.base, "key"),
 			c.Cluster.Logs.Dir:  filepath.Join(filepath.Dir(test.base), "logs"),
