@@ -19,6 +19,10 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	if err != nil {
 		return nil, err
 	}
+	secure, err := c.LB.NodeTLSConfig()
+	if err != nil {
+		return nil, err
+	}
 	client := proxy.Connect(a.stateDir())
 	collector := &healthcheck.Collector{
 		Spec:  c.Health,
@@ -29,6 +33,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 			}
 			return balancedNodes(ctx, c)
 		},
+		TLS:      secure,
 		Capacity: c.LB.MaxConnections,
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)

@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"context"
+	"crypto/tls"
 	"net/netip"
 	"slices"
 	"sync"
@@ -18,6 +19,9 @@ type Collector struct {
 	Nodes    []topology.Node
 	Capacity int        // clients the balancer is configured for; its own word counts more
 	Listen   []Listener // where the balancer is configured to serve clients, to look who is there when it does not answer
+
+	// TLS is how it is spoken to a node of that host over HTTP and SSE; nil trusts what the system does.
+	TLS func(host string) *tls.Config
 
 	// Follow tells which nodes there are by now, before each round of Watch; nil leaves Nodes as they are.
 	// It may be nil.
@@ -140,6 +144,12 @@ func (c *Collector) check(kind string, n topology.Node, p topology.Port) Check {
 	target := Target{Address: p.Address, Timeout: c.Spec.Timeout, Transport: p.Transport}
 	if kind == "mcp" {
 		target.Path = n.MCPPath()
+	}
+	if n.TLS() && p.Transport != OverTCP {
+		target.TLS = &tls.Config{ServerName: n.Host}
+		if c.TLS != nil {
+			target.TLS = c.TLS(n.Host)
+		}
 	}
 	return Check{kind, target}
 }

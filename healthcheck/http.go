@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -112,6 +113,7 @@ func appendHTTPRequest(dst []byte, t Target, method, header string, body []byte)
 // answerFailed fails the attempt because the answer could not be read, or not to its end.
 func (a *attempt) answerFailed(r *httpAnswer, err error) {
 	var network interface{ Timeout() bool } // of net.Error, which a malformed answer is not
+	var alert *net.OpError
 	switch {
 	case r.tooLong(): // also where the limit looked like the end
 		a.fail(CauseProtocol, "no end of the answer in the first %d KiB", maxReply>>10)
@@ -121,6 +123,8 @@ func (a *attempt) answerFailed(r *httpAnswer, err error) {
 		a.failed(io.EOF)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		a.fail(CauseClosed, "closed in the middle of the answer")
+	case errors.As(err, &alert) && alert.Op == remoteAlert: // TLS 1.3 judges a client after the handshake
+		a.handshakeFailed(err)
 	case errors.As(err, &network):
 		a.failed(err)
 	default:

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -58,19 +59,18 @@ func probeTLS(ctx context.Context, t Target) Result {
 }
 
 func (a *attempt) handshakeFailed(err error) {
-	var record tls.RecordHeaderError
-	var network *net.OpError
+	reason := TLSReason(err)
 	switch {
-	case errors.As(err, &record):
-		a.fail(CauseProtocol, "%s", notTLS)
-	case errors.As(err, &network) && network.Op == "remote error": // an alert
-		a.fail(CauseProtocol, "handshake refused: %v", network.Err)
+	case certificateReason(err) != "":
+		a.fail(CauseUnhealthy, "%s", reason)
+	case reason != "":
+		a.fail(CauseProtocol, "%s", reason)
 	case a.ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		a.expired(CauseTimeout, "no handshake within %v (frozen?)")
-	case errors.As(err, &network) || strings.HasSuffix(err.Error(), "EOF"):
-		a.failed(err)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		a.failed(io.EOF)
 	default:
-		a.fail(CauseProtocol, "handshake failed: %v", err)
+		a.failed(err)
 	}
 }
 
@@ -82,9 +82,13 @@ func badCertificate(c *x509.Certificate, host string, now time.Time) string {
 	case now.Before(c.NotBefore):
 		return "certificate not valid before " + c.NotBefore.UTC().Format(time.RFC3339)
 	case host != "" && c.VerifyHostname(host) != nil:
-		return "certificate is not for " + host + " (names: " + certificateNames(c) + ")"
+		return notFor(c, host)
 	}
 	return ""
+}
+
+func notFor(c *x509.Certificate, host string) string {
+	return "certificate is not for " + host + " (names: " + certificateNames(c) + ")"
 }
 
 func certificateNames(c *x509.Certificate) string {

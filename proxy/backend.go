@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"hash/fnv"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -25,6 +27,7 @@ type backend struct {
 	cell  *board.Node
 	flow  *board.Flow
 	pairs *pair // connected or connecting to it, linked by next and prev
+	tls   bool  // spoken over HTTP and SSE
 
 	ports [board.Transports]port
 	over  [board.Transports]*port // where clients of a transport are served; nil: nowhere
@@ -36,6 +39,7 @@ type port struct {
 	transport  board.Transport
 	address    netip.AddrPort // the zero AddrPort is not served
 	host       string         // what the node gets as Host there; "" is what the client said
+	tls        *portTLS       // nil is plain
 	cell       *board.Port
 	generation uint32    // of the cell, as last seen
 	exchanges  *exchange // with it, linked by next and prev
@@ -56,6 +60,7 @@ func newBackend(b *board.Board, worker int, n NodeSlot) *backend {
 		name: n.Node.Name,
 		addr: n.Addr,
 		hash: h.Sum64(),
+		tls:  n.Node.TLS(),
 		cell: cell,
 		flow: b.Flow(worker, n.Slot),
 	}
@@ -80,7 +85,7 @@ func newBackend(b *board.Board, worker int, n NodeSlot) *backend {
 
 // is reports whether b is the node that a slot now stands for. A backend that is nil is none.
 func (b *backend) is(n NodeSlot) bool {
-	if b == nil || b.name != n.Node.Name || b.addr != n.Addr {
+	if b == nil || b.name != n.Node.Name || b.addr != n.Addr || b.tls != n.Node.TLS() {
 		return false
 	}
 	for t, number := range portsOf(n.Node) {
@@ -213,11 +218,15 @@ func reasonOf(err error) (reason string, ours bool) {
 			return "", true
 		}
 	}
-	if errors.Is(err, unix.ECONNREFUSED) {
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
 		return SuspectRefused, false
-	}
-	if errors.Is(err, unix.ETIMEDOUT) {
+	case errors.Is(err, unix.ETIMEDOUT):
 		return SuspectTimeout, false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // within a handshake
+		return SuspectClosed, false
+	case healthcheck.TLSReason(err) != "":
+		return SuspectTLS, false
 	}
 	return SuspectReset, false
 }

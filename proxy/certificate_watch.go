@@ -2,21 +2,22 @@ package proxy
 
 import "time"
 
-// certificateLook is how often the files of the certificate are read.
+// certificateLook is how often the files of certificates are read.
 const certificateLook = time.Second
 
-// watchCertificate has the certificate replaced when its files change, until serving ends. Their content
+// watchCertificates has certificates replaced when their files change, until serving ends. Their content
 // is compared: that sees through links that are swapped, and clocks that stand still.
-func (m *master) watchCertificate() {
+func (m *master) watchCertificates() {
 	tick := time.NewTicker(certificateLook)
 	defer tick.Stop()
-	var complaint string
+	var own, nodes string // what was last complained of
 	for {
 		select {
 		case <-m.serving.Done():
 			return
 		case <-tick.C:
-			complaint = m.lookAtCertificate(complaint)
+			own = m.lookAtCertificate(own)
+			nodes = m.lookAtNodeTrust(nodes)
 		}
 	}
 }

@@ -36,20 +36,21 @@ type exchange struct {
 	kept  uint32        // length of the request while it stays in the client's input, perhaps to be sent again
 	seen  uint32        // how much of a response head was looked at in vain
 
-	page     []byte          // origin of the page that asks; its room is kept
-	access   *accessEntry    // nil while there is no access log
-	filter   *endpointFilter // of the beginning of a legacy event stream; else nil
-	due      int64           // when the head of the response has to be there, while ask stands before it; 0 = never
-	alive    int64           // of a response: when something passed last, or the client took a comment
-	frames   frameScanner    // of a tunnel, from the client
-	heard    frameScanner    // likewise, from the node
-	resumeAt int64           // of a tunnel: when its client may be read again, 0 = it may
-	zip      *zipper         // of the response's body; else nil
-	place    eventPlace      // of an event stream
-	cookie   int8            // the node that the client's cookie names
-	method   int8            // a number of mcp.MethodNumber, methodSought or methodNone
-	kind     kind
-	framing  http1.Framing // of the response towards the client
+	page      []byte          // origin of the page that asks; its room is kept
+	disagreed string          // why TLS with a node failed, "" if it did not
+	access    *accessEntry    // nil while there is no access log
+	filter    *endpointFilter // of the beginning of a legacy event stream; else nil
+	due       int64           // when the head of the response has to be there, while ask stands before it; 0 = never
+	alive     int64           // of a response: when something passed last, or the client took a comment
+	frames    frameScanner    // of a tunnel, from the client
+	heard     frameScanner    // likewise, from the node
+	resumeAt  int64           // of a tunnel: when its client may be read again, 0 = it may
+	zip       *zipper         // of the response's body; else nil
+	place     eventPlace      // of an event stream
+	cookie    int8            // the node that the client's cookie names
+	method    int8            // a number of mcp.MethodNumber, methodSought or methodNone
+	kind      kind
+	framing   http1.Framing // of the response towards the client
 
 	// The request.
 	old        bool // HTTP/1.0
@@ -272,7 +273,7 @@ func (x *exchange) lost(reason board.Reason) {
 		x.cut = true
 		x.elsewhere()
 	default:
-		x.refuse(denialOf(reason, 0))
+		x.refuse(x.denial(reason))
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
@@ -198,7 +199,7 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 			if reason == board.ReasonNodeLost || x.cut && reason == board.ReasonNoNode {
 				return x.nodeLost()
 			}
-			return denialOf(reason, 0)
+			return x.denial(reason)
 		}
 		to := b.over[x.kind.transport()]
 		x.hold(to)
@@ -211,7 +212,7 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 			n = w.takeNode()
 			n.pool, n.epoch = pool, pool.epoch
 			w.makeRoom()
-			if err := w.loop.Dial(&n.conn, to.address, b.from, n); err != nil {
+			if err := w.dial(to, &n.conn, n); err != nil {
 				w.putNode(n)
 				x.connectFailed(err)
 				x.tried |= 1 << b.slot
@@ -255,8 +256,29 @@ func (x *exchange) connectFailed(err error) {
 		w.complain("connect", "node", b.name, "address", x.port.address, "err", err)
 	} else {
 		x.rejected = reason == SuspectRefused
+		x.disagree(err)
 		w.suspect(x.port, reason, false)
 	}
+}
+
+// disagree notes whether it is for TLS that the connection to x's node has failed.
+func (x *exchange) disagree(err error) bool {
+	why := disagreement(err)
+	if why == "" {
+		return false
+	}
+	x.disagreed = why
+	x.client.w.complain("TLS could not be agreed on", "node", x.backend.name, "address", x.port.address, "why", why)
+	return true
+}
+
+// denial is what the client is told for a reason, when a node could not be used.
+func (x *exchange) denial(reason board.Reason) denial {
+	no := denialOf(reason, 0)
+	if x.disagreed != "" && (reason == board.ReasonNoNode || reason == board.ReasonNodeLost) {
+		no.status, no.text = http.StatusBadGateway, "TLS could not be agreed on with the node: "+x.disagreed
+	}
+	return no
 }
 
 // OnOpen is the node's answer to the connect: the request is read again and sent.
@@ -356,6 +378,9 @@ func (n *httpNode) broke(err error) {
 		if err != nil {
 			reason = SuspectReset
 			b.flow.Resets.Add(1)
+		}
+		if x.disagree(err) { // TLS 1.3 judges a client after the handshake
+			reason = SuspectTLS
 		}
 		n.w.suspect(x.port, reason, false)
 	}

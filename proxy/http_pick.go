@@ -168,7 +168,7 @@ func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
 		return nil, board.ReasonSessionGone
 	case x.hasTried(slot) && x.cut:
 		return nil, board.ReasonNodeLost
-	case x.hasTried(slot) && x.starved:
+	case x.hasTried(slot) && (x.starved || x.disagreed != ""):
 		return nil, board.ReasonNoNode
 	case x.hasTried(slot) && x.rejected:
 		return nil, board.ReasonSessionGone

@@ -78,6 +78,7 @@ type effective struct {
 	key      []byte // see WorkerSpec
 
 	certificate *certificate // nil without an https listener
+	trust       *nodeTrust
 }
 
 // configured is the spec without what comes from the file of nodes.
@@ -134,7 +135,11 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
-	next := &effective{spec: s, own: s.Nodes, file: m.firstFile(&s), capacity: capacity, key: key, certificate: pair}
+	trust, err := loadNodeTrust(s.NodeTLS)
+	if err != nil {
+		return err
+	}
+	next := &effective{spec: s, own: s.Nodes, file: m.firstFile(&s), capacity: capacity, key: key, certificate: pair, trust: trust}
 	if next.spec, err = s.WithNodes(next.file.name, next.file.nodes); err != nil {
 		next.spec, next.file.err = s, err
 		next.file.nodes, next.file.text = nil, nil
@@ -166,7 +171,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err := instance.Serve(m.controlHandler()); err != nil {
 		return err
 	}
-	m.background.Go(m.watchCertificate)
+	m.background.Go(m.watchCertificates)
 	m.background.Go(m.watchNames)
 	m.background.Go(m.watchNodeFile)
 	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(next.spec.Nodes), "max_connections", s.MaxConnections)
@@ -188,6 +193,7 @@ func (m *master) openBoard(first *effective) error {
 		m.log.Warn("sessions of processes that have ended are not told apart", "err", err)
 	}
 	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell(); m.names.hasten() }, lives: lives}
+	m.members.trust.Store(first.trust)
 	m.fleet = &fleet{
 		board:   b,
 		log:     m.log,
@@ -202,6 +208,7 @@ func (m *master) openBoard(first *effective) error {
 // enforce puts a configuration into force, except for what is in other processes.
 func (m *master) enforce(e *effective) {
 	e.certificate.doubt(m.log, m.now.Load())
+	e.trust.doubt(m.log, m.now.Load())
 	m.now.Store(e)
 	m.board.Global().SourceTTLNs.Store(int64(max(e.spec.Sticky.TTL, e.spec.Limits.Ban.Window)))
 }
@@ -223,6 +230,7 @@ func (m *master) workerSpec(row int) WorkerSpec {
 	now := m.now.Load()
 	s := WorkerSpec{
 		Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker, Key: now.key,
+		NodeTrust: *now.trust,
 	}
 	if now.certificate != nil {
 		s.Certificate, s.CertificateKey = now.certificate.cert, now.certificate.key

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/charmbracelet/log"
@@ -41,6 +42,7 @@ type member struct {
 	admin    adminState
 	leaving  bool                       // no longer in the spec: its slot is freed with its last connection
 	watchers [board.Transports]*watcher // nil: not served, or nobody needs it
+	trust    *atomic.Pointer[nodeTrust] // of members
 
 	// What the slot's counters held before the node got it.
 	before        board.FlowTotals
@@ -91,9 +93,12 @@ func (m *member) probe(c *Checks, t board.Transport) func(context.Context) healt
 	}
 	target.Address = netip.AddrPortFrom(m.addr, ports[t]).String()
 	target.Host = net.JoinHostPort(m.node.Host, strconv.Itoa(int(ports[t])))
-	file := c.HeadersFile
+	file, host, secure := c.HeadersFile, m.node.Host, m.node.TLS() && t != board.TCP
 	return func(ctx context.Context) healthcheck.Result {
 		target := target
+		if secure {
+			target.TLS = m.trust.Load().towards(host)
+		}
 		if file != "" {
 			var err error
 			if target.Header, err = healthcheck.ReadHeaders(file); err != nil {
@@ -110,6 +115,7 @@ type members struct {
 	board *board.Board
 	log   *log.Logger
 	tell  func() // the workers, that node cells have changed; called by watchers
+	trust atomic.Pointer[nodeTrust]
 
 	mu    sync.Mutex
 	spec  Spec
@@ -135,7 +141,7 @@ func (ms *members) apply(s Spec, nodes []found, boot bool) (moved []string, err 
 			gone = slices.Delete(gone, at, at+1)
 			continue
 		}
-		list[i] = &member{slot: noSlot, addr: f.addr, since: time.Now()}
+		list[i] = &member{slot: noSlot, addr: f.addr, since: time.Now(), trust: &ms.trust}
 		if same := findMember(gone, f.node.Name); same != nil {
 			list[i].admin = same.admin
 		}

@@ -70,7 +70,11 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	if err := pair.mayReplace(old.certificate, next.TLS); err != nil {
 		return r, err
 	}
-	changed := &effective{own: next.Nodes, capacity: capacity, key: key, certificate: pair}
+	trust, err := loadNodeTrust(next.NodeTLS)
+	if err != nil {
+		return r, err
+	}
+	changed := &effective{own: next.Nodes, capacity: capacity, key: key, certificate: pair, trust: trust}
 	changed.file = old.file.read(next.NodesFrom, m.o.DecodeNodes)
 	if changed.spec, err = next.WithNodes(changed.file.name, changed.file.nodes); err != nil {
 		return r, err
@@ -102,7 +106,9 @@ func (m *master) adopt(next *effective) (moved []string, err error) {
 			return nil, err
 		}
 	}
+	m.members.trust.Store(next.trust) // before new nodes are checked
 	if moved, err = m.members.apply(next.spec, m.names.find(next.spec.Nodes), false); err != nil {
+		m.members.trust.Store(m.now.Load().trust)
 		if after != nil {
 			m.fleet.retireLater(after, 0)
 		}

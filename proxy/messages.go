@@ -34,9 +34,10 @@ type WorkerSpec struct {
 	MaxConnections int
 	Key            []byte // of the tags that name nodes in sessions and cookies; secret
 	// Certificate and CertificateKey are of the https listener, in PEM; empty without it. The key is secret.
-	Certificate    []byte `json:",omitempty"`
-	CertificateKey []byte `json:",omitempty"`
-	Reload         bool   // replaces an earlier WorkerSpec
+	Certificate    []byte    `json:",omitempty"`
+	CertificateKey []byte    `json:",omitempty"`
+	NodeTrust      nodeTrust // for TLS to nodes
+	Reload         bool      // replaces an earlier WorkerSpec
 }
 
 // NodeSlot says which node a slot of the board stands for. A slot keeps its node, address and ports for
@@ -63,5 +64,6 @@ const (
 	SuspectReset   = "reset"   // it was reset before the first byte of an answer
 	SuspectClosed  = "closed"  // it was closed before the first byte of an answer
 	SuspectTimeout = "timeout" // it was not established in time
+	SuspectTLS     = "tls"     // TLS could not be agreed on
 	SuspectSilent  = "silent"  // it is established, but requests stay unanswered
 )

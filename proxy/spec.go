@@ -32,6 +32,8 @@ type Spec struct {
 	// NodesFrom is a file with a list of further nodes, or "". When it changes, its nodes come and go; see
 	// Options.DecodeNodes. With it there may be no Nodes.
 	NodesFrom string `yaml:"nodes_from"`
+	// NodeTLS is about those with a URL that begins with https.
+	NodeTLS NodeTLS `yaml:"node_tls"`
 
 	// MaxConnections is how many clients are served at a time, over all workers.
 	MaxConnections int `yaml:"max_connections"`
@@ -92,6 +94,19 @@ type Admin struct {
 type TLS struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+}
+
+// NodeTLS says how TLS is spoken to nodes. Its PEM files are read again when they change.
+type NodeTLS struct {
+	// CA has the certificates of authorities that are trusted, and no others; empty is those of the system.
+	CA string `yaml:"ca"`
+	// ServerName is asked for, and what the certificates have to be for; empty is the host of each node.
+	ServerName string `yaml:"server_name"`
+	// Cert and Key are shown to nodes that ask for a certificate.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	// Insecure takes every certificate.
+	Insecure bool `yaml:"insecure"`
 }
 
 // Balance is how a node is chosen for a client that has none.

@@ -92,6 +92,14 @@ func (s *Spec) validateListen(p *problems) {
 }
 
 func (s *Spec) validateNodes(p *problems) {
+	if t := &s.NodeTLS; (t.Cert == "") != (t.Key == "") {
+		p.add("node_tls", "cert and key must be set together")
+	}
+	if name := s.NodeTLS.ServerName; name != "" && !isHostName(name) {
+		if _, err := netip.ParseAddr(name); err != nil {
+			p.add("node_tls.server_name", "%q is neither a host name nor an address", name)
+		}
+	}
 	switch n := len(s.Nodes); {
 	case n == 0 && s.NodesFrom != "":
 		return

@@ -41,8 +41,9 @@ type worker struct {
 	spare     *pair // free pairs, linked by next
 	http      frontend
 	tls       tlsEnd
-	open      int // clients that hold a descriptor, counted as active or not
-	lingering int // the refused ones of them
+	trust     *nodeTrust // for TLS to nodes
+	open      int        // clients that hold a descriptor, counted as active or not
+	lingering int        // the refused ones of them
 	draining  bool
 	departed  uint32        // endless streams that draining has ended, or is about to
 	deadline  reactor.Timer // of draining
@@ -206,6 +207,7 @@ func (w *worker) apply(s WorkerSpec) error {
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
 	w.picker.balance = s.Spec.Balance
+	trusted := w.trustNodes(&s)
 	var used [board.MaxNodes]bool
 	for _, n := range s.Nodes {
 		used[n.Slot] = true
@@ -217,6 +219,7 @@ func (w *worker) apply(s WorkerSpec) error {
 		}
 		b.from = sourceAddress(w.spec.Source, w.index, n.Addr)
 		b.call(w.spec.HTTP.Host, n.Node)
+		b.secure(w, n.Node)
 	}
 	for slot := range w.backends {
 		if !used[slot] {
@@ -229,7 +232,7 @@ func (w *worker) apply(s WorkerSpec) error {
 		l.Patience(w.spec.Timeouts.Send)
 	}
 	w.access.apply(w)
-	return errors.Join(w.http.apply(&s), w.tls.apply(&s))
+	return errors.Join(trusted, w.http.apply(&s), w.tls.apply(&s))
 }
 
 // syncNodes closes what was connected to ports that have gone down.

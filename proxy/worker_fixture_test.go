@@ -28,6 +28,7 @@ type bench struct {
 	address string // of the TCP frontend
 	web     string // of the HTTP frontend
 	secure  string // of the HTTPS frontend
+	given   WorkerSpec
 	reports chan Suspect
 	kinds   chan string
 	done    chan error
@@ -49,7 +50,8 @@ func (b *bench) Send(kind string, data any) error {
 	return nil
 }
 
-// startWorker runs a worker over the given node addresses, all of them up.
+// startWorker runs a worker over the given node addresses, all of them up. One that begins with https:// is
+// of a node called localhost that speaks TLS.
 func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	t.Helper()
 	shared, err := board.Create(board.Layout{Workers: 1, Sources: 1024})
@@ -61,8 +63,12 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	spec.Limits.Exempt = nil // clients of tests come from this machine
 	var slots []NodeSlot
 	for i, address := range nodes {
+		address, secure := strings.CutPrefix(address, "https://")
 		at := netip.MustParseAddrPort(address)
 		n := topology.Node{Name: fmt.Sprintf("n%d", i), TCP: int(at.Port()), HTTP: int(at.Port())}
+		if secure {
+			n = topology.Node{Name: n.Name, URL: fmt.Sprintf("https://localhost:%d/mcp", at.Port())}.Complete()
+		}
 		spec.Nodes = append(spec.Nodes, n)
 		slots = append(slots, NodeSlot{Slot: i, Node: n, Addr: at.Addr()})
 		up(shared, i)
@@ -81,7 +87,15 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	listeners[fileHTTP], b.web = listenFD(t)
 	listeners[fileHTTPS], b.secure = listenFD(t)
 	pair := testPair()
-	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey), Certificate: pair.cert, CertificateKey: pair.key}, shared, listeners, b, log.New(io.Discard))
+	trust, err := readNodeTrust(spec.NodeTLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.given = WorkerSpec{
+		Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey),
+		Certificate: pair.cert, CertificateKey: pair.key, NodeTrust: *trust,
+	}
+	b.worker, err = newWorker(b.given, shared, listeners, b, log.New(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

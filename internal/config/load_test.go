@@ -35,7 +35,7 @@ var badFiles = map[string]string{
 	"many_errors.yaml": `FILE:2:3: lb.blance: unknown key; did you mean balance?
 FILE:3:12: lb.workers: "x" is not a whole number
 FILE:5:16: cluster.logs.keep: "true" is not a whole number`,
-	"merge_key.yaml":           `FILE:2:3: lb.<<: unknown key; known are listen, admin, tls, nodes, nodes_from, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, resolve, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
+	"merge_key.yaml":           `FILE:2:3: lb.<<: unknown key; known are listen, admin, tls, nodes, nodes_from, node_tls, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, resolve, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
 	"number_is_fraction.yaml":  `FILE:2:12: lb.workers: "2.5" is not a whole number`,
 	"number_is_quoted.yaml":    `FILE:2:12: lb.workers: "2" is not a whole number`,
 	"number_is_text.yaml":      `FILE:2:12: lb.workers: "many" is not a whole number`,
@@ -44,7 +44,7 @@ FILE:5:16: cluster.logs.keep: "true" is not a whole number`,
 FILE:3:11: lb.workers: is empty, but must be a whole number`,
 	"scalar_is_list.yaml":         `FILE:3:10: lb.listen.tcp: is a list, but must be a text`,
 	"scalar_is_mapping.yaml":      `FILE:2:13: health.interval: is a mapping, but must be a time span like 3s, 250ms or 5m`,
-	"section_is_list.yaml":        `FILE:2:3: lb: is a list, but must hold keys: listen, admin, tls, nodes, nodes_from, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, resolve, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
+	"section_is_list.yaml":        `FILE:2:3: lb: is a list, but must hold keys: listen, admin, tls, nodes, nodes_from, node_tls, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, resolve, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
 	"section_is_scalar.yaml":      `FILE:2:11: lb.sticky: is "source", but must hold keys: tcp, http, cookie, mcp_session, ttl, key_file`,
 	"size_with_unknown_unit.yaml": `FILE:2:20: cluster.logs.max_size: "64Mbit" is not a size: unknown unit "Mbit" (k, KiB, kB, m, MiB, MB, g, GiB, GB, t, TiB, TB)`,
 	"syntax.yaml":                 `FILE:1: did not find expected ',' or '}'`,
@@ -229,7 +229,7 @@ func TestPaths(t *testing.T) {
 	if err := os.Mkdir("conf", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	write(t, "conf/"+FileName, "lb:\n  tls: {cert: a.crt, key: /b.key}\n  access_log: {file: log/a.log}\n")
+	write(t, "conf/"+FileName, "lb:\n  tls: {cert: a.crt, key: /b.key}\n  node_tls: {ca: ca.pem, cert: c.crt, key: /c.key}\n  access_log: {file: log/a.log}\n")
 	o := Options{Env: append(env, "ERLMCP_LB_STICKY_KEY_FILE=key"), Flags: []Flag{{Path: "cluster.logs.dir", Value: "../logs", Name: "--logs"}}}
 	for _, test := range []struct{ dir, file, base string }{
 		{"", "conf/" + FileName, dir},
@@ -242,6 +242,9 @@ func TestPaths(t *testing.T) {
 			c.File:              filepath.Join(dir, "conf", FileName),
 			c.LB.TLS.Cert:       filepath.Join(dir, "conf", "a.crt"),
 			c.LB.TLS.Key:        "/b.key",
+			c.LB.NodeTLS.CA:     filepath.Join(dir, "conf", "ca.pem"),
+			c.LB.NodeTLS.Cert:   filepath.Join(dir, "conf", "c.crt"),
+			c.LB.NodeTLS.Key:    "/c.key",
 			c.LB.AccessLog.File: filepath.Join(dir, "conf", "log", "a.log"),
 			c.LB.Sticky.KeyFile: filepath.Join(test.base, "key"),
 			c.Cluster.Logs.Dir:  filepath.Join(filepath.Dir(test.base), "logs"),

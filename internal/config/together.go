@@ -76,6 +76,9 @@ func (c *Config) paths() []pathKey {
 		{"lb.nodes_from", &c.LB.NodesFrom},
 		{"lb.tls.cert", &c.LB.TLS.Cert},
 		{"lb.tls.key", &c.LB.TLS.Key},
+		{"lb.node_tls.ca", &c.LB.NodeTLS.CA},
+		{"lb.node_tls.cert", &c.LB.NodeTLS.Cert},
+		{"lb.node_tls.key", &c.LB.NodeTLS.Key},
 		{"lb.checks.headers_file", &c.LB.Checks.HeadersFile},
 	}
 	if c.LB.AccessLog.File != proxy.StandardOutput {

@@ -128,7 +128,7 @@ func (c *Conn) Send(p []byte) {
 
 // takes reports whether Send does anything.
 func (c *Conn) takes() bool {
-	return c.has(flagOpen) && !c.has(flagEnding|flagEnded|flagClosing)
+	return c.has(flagOpen) && !c.has(flagEnding|flagEnded|flagClosing) && c.flags&(flagConnecting|flagLayered) != flagConnecting|flagLayered
 }
 
 // sendRaw is Send without a layer.
@@ -231,6 +231,9 @@ func (c *Conn) fail(err error) {
 		return
 	}
 	c.flags = c.flags&^flagOpen | flagDying
+	if c.has(flagLayered) {
+		c.layer().leave()
+	}
 	c.release(&c.in)
 	c.release(&c.out)
 	c.loop.dying = append(c.loop.dying, dying{c, err})
@@ -306,8 +309,15 @@ func (c *Conn) onEvent(ev event) {
 }
 
 func (c *Conn) connected() {
+	if c.has(flagLayered) && c.layer().connected {
+		return // an event from before the handshake
+	}
 	if err := socketError(int(c.fd)); err != nil {
 		c.fail(err)
+		return
+	}
+	if c.has(flagLayered) {
+		c.shakeHands()
 		return
 	}
 	c.flags = c.flags&^flagConnecting | flagWritable

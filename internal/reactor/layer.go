@@ -23,6 +23,13 @@ type layer struct {
 	Layer
 	spoken bool  // CloseWrite was called
 	err    error // with flagLayerEOF: why the stream has ended
+
+	// Of a connection that was dialled, until there is a Layer.
+	conn       *Conn
+	handshakes *Handshakes
+	connected  bool
+	shaking    bool // a goroutine is at it
+	closed     bool
 }
 
 // maxOwed is how much output may wait for the peer of a layered connection before it is not read any

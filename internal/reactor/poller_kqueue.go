@@ -41,6 +41,12 @@ func (p *poller) watch(fd int) error {
 	return p.change(fd, unix.EVFILT_WRITE, unix.EV_ADD|unix.EV_CLEAR, 0)
 }
 
+// unwatch ends the reports of fd.
+func (p *poller) unwatch(fd int) {
+	_ = p.change(fd, unix.EVFILT_READ, unix.EV_DELETE, 0)
+	_ = p.change(fd, unix.EVFILT_WRITE, unix.EV_DELETE, 0)
+}
+
 // listen reports fd as long as connections wait on it (level-triggered).
 func (p *poller) listen(fd int) error { return p.change(fd, unix.EVFILT_READ, unix.EV_ADD, 0) }
 

@@ -43,6 +43,9 @@ func (p *poller) watch(fd int) error {
 	return p.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
 }
 
+// unwatch ends the reports of fd, which else last as long as any descriptor of the same socket.
+func (p *poller) unwatch(fd int) { _ = p.control(unix.EPOLL_CTL_DEL, fd, 0) }
+
 // listen reports fd as long as connections wait on it (level-triggered).
 func (p *poller) listen(fd int) error { return p.control(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN) }
 
