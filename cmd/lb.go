@@ -144,12 +144,16 @@ func newLBCheckCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			workers, clients, err := proxy.Plan(c.LB)
+			workers, most, clients, err := proxy.Plan(c.LB)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d\n",
-				c.LB.Listen.TCP, count(len(c.LB.Nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients)
+			growth := ""
+			if most > workers {
+				growth = fmt.Sprintf(", up to %d", most)
+			}
+			_, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d%s\n",
+				c.LB.Listen.TCP, count(len(c.LB.Nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth)
 			return err
 		},
 	}

@@ -119,7 +119,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
-	generation, err := newGeneration(s.Listen, capacity.workers, nil)
+	generation, err := newGeneration(s.Listen, capacity, nil)
 	if err != nil {
 		return err
 	}
@@ -146,14 +146,14 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.background.Go(m.watchCertificate)
-	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
+	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "at_most", capacity.most, "nodes", len(s.Nodes), "max_connections", s.MaxConnections)
 	return nil
 }
 
 // openBoard makes the board and what writes to it.
 func (m *master) openBoard(s Spec, c capacity, key []byte, pair *certificate) error {
 	// As many rows again for the workers of a changed listener, while the first ones drain.
-	b, err := board.Create(board.Layout{Workers: 2 * c.workers, Sources: s.SourceTable})
+	b, err := board.Create(board.Layout{Workers: 2 * c.most, Sources: s.SourceTable})
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	defer doors.undo()
 	before, after := m.fleet.newest(), (*generation)(nil)
 	if !before.serves(&next.Listen) {
-		if after, err = newGeneration(next.Listen, capacity.workers, before); err != nil {
+		if after, err = newGeneration(next.Listen, capacity, before); err != nil {
 			return r, err
 		}
 		if err := m.fleet.start(m.serving, after); err != nil {
@@ -119,7 +119,8 @@ func (m *master) fit(next *Spec, old *effective, r *Reloaded) (capacity, error) 
 		r.Restart = append(r.Restart, "lb.workers")
 	}
 	c, err := planCapacity(next, old.capacity.workers, m.nofile)
-	if err == nil && c.workers == old.capacity.workers {
+	if err == nil && c.workers == old.capacity.workers && c.most <= old.capacity.most {
+		c.most = old.capacity.most
 		return c, nil
 	}
 	next.MaxConnections = old.spec.MaxConnections

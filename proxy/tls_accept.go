@@ -52,7 +52,7 @@ func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	case w.tls.shaking >= maxHandshakes || w.tls.config == nil:
 		w.turnAwayUnheard(fd, board.ReasonWorkerFull)
 	default:
-		w.open++
+		w.entered()
 		w.tls.shaking++
 		h := &handshake{peer: peer, addr: peer.Addr(), greets: greets, limited: limited, source: source, out: &w.tls.out}
 		w.tls.count(h, 1)

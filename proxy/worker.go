@@ -38,6 +38,7 @@ type worker struct {
 	backends   [board.MaxNodes]*backend // nil: slot not in use
 
 	listeners []*reactor.Listener
+	gate      *prefork.Gate
 	spare     *pair // free pairs, linked by next
 	http      frontend
 	tls       tlsEnd
@@ -109,12 +110,12 @@ func inherit(child *prefork.Child, logger *log.Logger) (*worker, error) {
 	if len(listeners) == 0 {
 		return nil, errors.New("the master handed over no listener")
 	}
-	return newWorker(s, b, listeners, child, logger)
+	return newWorker(s, b, listeners, child.Intake, child, logger)
 }
 
 // newWorker makes a worker that accepts from listeners, by the names of their files, once its loop
 // runs.
-func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master reporter, logger *log.Logger) (*worker, error) {
+func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, intake prefork.Intake, master reporter, logger *log.Logger) (*worker, error) {
 	loop, err := reactor.NewLoop(reactor.Options{})
 	if err != nil {
 		return nil, err
@@ -128,6 +129,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		master: master,
 	}
 	w.picker.seed(b.Global().Seed + uint64(w.index))
+	w.gate = prefork.NewGate(intake, s.MaxConnections, w.report)
 	if err := w.apply(s); err != nil {
 		return nil, err
 	}
@@ -144,6 +146,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 			return nil, err
 		}
 		w.listeners = append(w.listeners, l)
+		w.gate.Add(l)
 	}
 	w.cell.PID.Store(int64(os.Getpid()))
 	w.beatDue = loop.Now()
@@ -184,6 +187,8 @@ func (w *worker) handle(m prefork.Message) {
 		}
 	case messageNodes:
 		w.syncNodes()
+	case prefork.MessageIntake:
+		err = w.gate.Obey(m, w.open, w.loop.Now())
 	default:
 		err = fmt.Errorf("unknown message %q", m.Kind)
 	}
@@ -196,6 +201,7 @@ func (w *worker) handle(m prefork.Message) {
 func (w *worker) apply(s WorkerSpec) error {
 	w.syncNodes() // while the backends of slots that were freed are still known
 	w.spec, w.max = s.Spec, s.MaxConnections
+	w.gate.Resize(w.max)
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
 	w.picker.balance = s.Spec.Balance
@@ -234,6 +240,12 @@ func (w *worker) syncNodes() {
 			w.displace(b)
 		}
 	}
+}
+
+// entered counts a client that holds a descriptor.
+func (w *worker) entered() {
+	w.open++
+	w.gate.Look(w.open, w.loop.Now())
 }
 
 // report tells the master something. Without a master there is nothing to do.
@@ -294,6 +306,7 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.loop.Schedule(&w.beat, heartbeat, w)
 	w.tls.rotate(time.Now())
 	w.access.flush()
+	w.gate.Look(w.open, now)
 	w.lookForSilence()
 	w.fade()
 	w.expireNodes()

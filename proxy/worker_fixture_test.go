@@ -16,6 +16,7 @@ import (
 	"github.com/charmbracelet/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -81,7 +82,7 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	listeners[fileHTTP], b.web = listenFD(t)
 	listeners[fileHTTPS], b.secure = listenFD(t)
 	pair := testPair()
-	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey), Certificate: pair.cert, CertificateKey: pair.key}, shared, listeners, b, log.New(io.Discard))
+	b.worker, err = newWorker(WorkerSpec{Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey), Certificate: pair.cert, CertificateKey: pair.key}, shared, listeners, prefork.Open, b, log.New(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

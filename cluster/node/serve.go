@@ -36,22 +36,22 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	if err != nil {
 		return err
 	}
-	workers := 0
+	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, listeners: map[string][]*os.File{}}
 	if spec.Node.TCP != 0 {
-		if workers = prefork.Copies(runtime.NumCPU(), spec.MaxConnections, 1, nofile); workers == 0 {
+		n.workers = runtime.GOMAXPROCS(0)
+		if n.most = prefork.Most(n.workers, spec.MaxConnections, 1, nofile); n.most == 0 {
 			return prefork.ErrLimit
 		}
 	}
-	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, listeners: map[string][]*os.File{}}
 	defer n.close()
-	if err := n.bind(workers); err != nil {
+	if err := n.bind(); err != nil {
 		return err
 	}
-	if err := n.start(ctx, workers, prefork.Room(1, nofile)); err != nil {
+	if err := n.start(ctx, prefork.Room(1, nofile)); err != nil {
 		return err
 	}
 	o.Log.Info("serving", "node", spec.Node.Name, "tcp", spec.Node.TCPAddress(), "http", spec.Node.HTTPAddress(),
-		"sse", spec.Node.SSEAddress(), "workers", workers)
+		"sse", spec.Node.SSEAddress(), "workers", n.workers, "at_most", n.most)
 	select {
 	case <-ctx.Done():
 		o.Log.Info("stopping")
@@ -66,6 +66,8 @@ type primary struct {
 	spec      Spec
 	log       *log.Logger
 	flags     []string
+	workers   int                   // for TCP, to start with
+	most      int                   // of them
 	listeners map[string][]*os.File // by transport
 	tally     *tally
 	tallyFile *os.File
@@ -74,24 +76,24 @@ type primary struct {
 }
 
 // bind opens all listeners and the tally.
-func (n *primary) bind(workers int) (err error) {
+func (n *primary) bind() (err error) {
 	for _, port := range n.spec.Node.Ports() {
 		copies := 1
 		if port.Transport == "tcp" {
-			copies = workers
+			copies = n.workers
 		}
 		if n.listeners[port.Transport], err = prefork.Listen(port.Address, copies); err != nil {
 			return err
 		}
 	}
-	n.tally, n.tallyFile, err = createTally(max(workers, 1))
+	n.tally, n.tallyFile, err = createTally(max(n.most, 1))
 	return err
 }
 
 // start starts the workers and the HTTP servers. When it fails, all of them have ended.
-func (n *primary) start(ctx context.Context, workers, room int) (err error) {
-	if workers > 0 {
-		if n.pool, err = prefork.Start(ctx, n.workers(workers)); err != nil {
+func (n *primary) start(ctx context.Context, room int) (err error) {
+	if n.workers > 0 {
+		if n.pool, err = prefork.Start(ctx, n.copies()); err != nil {
 			return err
 		}
 	}
@@ -108,14 +110,15 @@ func (n *primary) start(ctx context.Context, workers, room int) (err error) {
 	return err
 }
 
-func (n *primary) workers(copies int) prefork.Config {
+func (n *primary) copies() prefork.Config {
 	return prefork.Config{
 		Name:   "node " + n.spec.Node.Name,
 		Args:   slices.Concat(n.flags, []string{"node", "worker", n.spec.Node.Name}), // the name is for ps
-		Copies: copies,
+		Copies: n.workers,
+		Most:   n.most,
 		Files:  []prefork.File{{Name: fileTally, File: n.tallyFile}},
-		PerCopy: func(i int) []prefork.File {
-			return []prefork.File{{Name: fileListener, File: n.listeners["tcp"][i]}}
+		PerLane: func(lane int) []prefork.File {
+			return []prefork.File{{Name: fileListener, File: n.listeners["tcp"][lane]}}
 		},
 		Hello:  func(int) (string, any) { return messageSpec, n.spec },
 		OnExit: func(i, _ int, _ error) { n.tally.of(i).Store(0) },

@@ -87,7 +87,7 @@ type header struct {
 	_       [32]byte
 }
 
-const version = 3
+const version = 4
 
 var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
 
