@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/guard"
 )
@@ -210,6 +211,7 @@ func (m *master) record() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var recording sync.WaitGroup
 	recording.Go(func() { m.recorder.run(ctx, m.counts) })
+	recording.Go(func() { prefork.KeepSmall(ctx, nil) })
 	return func() { cancel(); recording.Wait() }
 }
 

@@ -74,7 +74,9 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	// The heap is small and grows with the clients only: collecting it is
 	// cheaper than letting it double.
 	debug.SetGCPercent(25)
-	prefork.Shed()
+	running, ended := context.WithCancel(context.Background())
+	defer ended()
+	go prefork.KeepSmall(running, func() { w.trimSoon(running) })
 	err = w.loop.Run()
 	w.access.close(w)
 	return err
@@ -240,6 +242,28 @@ func (w *worker) syncNodes() {
 			w.displace(b)
 		}
 	}
+}
+
+// trimSoon has the loop trim, and waits for that.
+func (w *worker) trimSoon(running context.Context) {
+	done := make(chan struct{})
+	w.loop.Post(func() {
+		w.trim()
+		close(done)
+	})
+	select {
+	case <-done:
+	case <-running.Done():
+	}
+}
+
+// trim drops what is kept for reuse, which may be as much as the busiest moment took.
+func (w *worker) trim() {
+	w.loop.Trim()
+	w.spare, w.access.spare, w.scratch = nil, nil, nil
+	h := &w.http
+	h.spareClients, h.spareExchanges, h.spareNodes = nil, nil, nil
+	h.zippers.spare, h.zippers.spares = nil, 0
 }
 
 // entered counts a client that holds a descriptor.

@@ -38,7 +38,7 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	}
 	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, listeners: map[string][]*os.File{}}
 	if spec.Node.TCP != 0 {
-		n.workers = runtime.GOMAXPROCS(0)
+		n.workers = firstWorkers(runtime.GOMAXPROCS(0))
 		if n.most = prefork.Most(n.workers, spec.MaxConnections, 1, nofile); n.most == 0 {
 			return prefork.ErrLimit
 		}
@@ -52,6 +52,9 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	}
 	o.Log.Info("serving", "node", spec.Node.Name, "tcp", spec.Node.TCPAddress(), "http", spec.Node.HTTPAddress(),
 		"sse", spec.Node.SSEAddress(), "workers", n.workers, "at_most", n.most)
+	running, ended := context.WithCancel(ctx)
+	defer ended()
+	go prefork.KeepSmall(running, nil)
 	select {
 	case <-ctx.Done():
 		o.Log.Info("stopping")
@@ -60,6 +63,10 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 		return errors.Join(err, n.stop())
 	}
 }
+
+// firstWorkers is with how many workers for TCP a node starts: a machine mostly has several nodes, which together take its
+// cores.
+func firstWorkers(cores int) int { return max(cores/4, 1) }
 
 // primary is the first process of a node.
 type primary struct {

@@ -80,7 +80,9 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 		case <-orphaned:
 		}
 	}()
-	prefork.Shed()
+	running, ended := context.WithCancel(context.Background())
+	defer ended()
+	go prefork.KeepSmall(running, nil)
 	return loop.Run()
 }
 
