@@ -244,6 +244,8 @@ var benchRoles = map[string]func(args []string) error{
 	"balancer":     benchBalancer,
 	"reverseproxy": benchReverseProxy,
 	"sites":        benchSites,
+	"sparse":       benchSparse,
+	"defaults":     benchDefaults,
 }
 
 // playRole makes the command of a role.
