@@ -246,6 +246,7 @@ var benchRoles = map[string]func(args []string) error{
 	"sites":        benchSites,
 	"sparse":       benchSparse,
 	"defaults":     benchDefaults,
+	"limited":      limitedDefaults,
 }
 
 // playRole makes the command of a role.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -32,17 +33,15 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
+	workers, most, err := Plan(spec)
+	if err != nil {
+		return err
+	}
 	nofile, err := prefork.Limit()
 	if err != nil {
 		return err
 	}
-	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, listeners: map[string][]*os.File{}}
-	if spec.Node.TCP != 0 {
-		n.workers = firstWorkers(runtime.GOMAXPROCS(0))
-		if n.most = prefork.Most(n.workers, spec.MaxConnections, 1, nofile); n.most == 0 {
-			return prefork.ErrLimit
-		}
-	}
+	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, workers: workers, most: most, listeners: map[string][]*os.File{}}
 	defer n.close()
 	if err := n.bind(); err != nil {
 		return err
@@ -62,6 +61,40 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	case err := <-n.web.failures:
 		return errors.Join(err, n.stop())
 	}
+}
+
+// Plan returns with how many workers for TCP a node starts on this machine, and how many there may be. It fails as Serve would,
+// with a *LimitError, if the limit of open files is too low.
+func Plan(spec Spec) (workers, most int, err error) {
+	nofile, err := prefork.Limit()
+	if err != nil || spec.Node.TCP == 0 {
+		return 0, 0, err
+	}
+	workers = firstWorkers(runtime.GOMAXPROCS(0))
+	if most = prefork.Most(workers, spec.MaxConnections, 1, nofile); most == 0 {
+		return 0, 0, &LimitError{spec.MaxConnections, nofile, prefork.Holds(workers, spec.MaxConnections, 1, nofile)}
+	}
+	return workers, most, nil
+}
+
+// LimitError says that the limit of open files is too low for the connections that a node is to hold.
+type LimitError struct {
+	Connections int
+	Files       uint64 // that one process may open
+	Fits        int    // connections that would be possible
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("max-connections: %d connections to a node do not fit the limit of %d open files a process", e.Connections, e.Files)
+}
+
+// Hint says what to do about it.
+func (e *LimitError) Hint() string {
+	hint := "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit)"
+	if e.Fits > 0 {
+		hint += fmt.Sprintf(" or lower cluster.node_max_connections: %d would fit", e.Fits)
+	}
+	return hint
 }
 
 // firstWorkers is with how many workers for TCP a node starts: a machine mostly has several nodes, which together take its
