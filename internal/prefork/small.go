@@ -2,13 +2,15 @@ package prefork
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// lookEvery is how often a process looks whether it has memory to give back.
+	// lookEvery is how often a process looks whether it has memory to give back, on average: copies that were started together
+	// must not all do it in the same moment.
 	lookEvery = 5 * time.Second
 	// quiet is how much of the time it may compute then, as a divisor: who works needs what it has.
 	quiet = 100
@@ -28,22 +30,18 @@ func KeepSmall(ctx context.Context, release func()) {
 		return computed() - before
 	}
 	shed()
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	last, before := computed(), computed()
-	for due := time.Duration(0); ; {
+	last, due := computed(), time.Duration(0)
+	for before, began := computed(), time.Now(); ; before, began = computed(), time.Now() {
 		select {
-		case <-tick.C:
+		case <-time.After(lookEvery/2 + rand.N(lookEvery)):
 		case <-ctx.Done():
 			return
 		}
 		now := computed()
-		if now-before <= lookEvery/quiet && now-last >= due {
+		if now-before <= time.Since(began)/quiet && now-last >= due {
 			due = worthwhile * shed()
-			now = computed()
-			last = now
+			last = computed()
 		}
-		before = now
 	}
 }
 
