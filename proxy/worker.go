@@ -52,6 +52,8 @@ type worker struct {
 	scratch   []byte         // for answers
 	access    access
 	complaint int64 // when complain last logged something, 0 = never
+	collects  bool  // the garbage of its process is its own business
+	thrifty   bool  // see collect
 }
 
 // Worker plays the role of a worker process until the master ends it or is
@@ -71,9 +73,7 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	})
 	defer stopDrain()
 	w.report(messageReady, nil)
-	// The heap is small and grows with the clients only: collecting it is
-	// cheaper than letting it double.
-	debug.SetGCPercent(25)
+	w.collects = true
 	running, ended := context.WithCancel(context.Background())
 	defer ended()
 	go prefork.KeepSmall(running, func() { w.trimSoon(running) })
@@ -244,6 +244,27 @@ func (w *worker) syncNodes() {
 	}
 }
 
+const (
+	// manyClients make a heap that grows with them only: to collect it often is cheaper than to let it double. That of few
+	// clients is smaller than what handshakes throw away in a moment, and would be collected all the time.
+	manyClients   = 2000
+	thriftPercent = 25
+)
+
+// collect adapts how often garbage is collected to the number of clients, every heartbeat.
+func (w *worker) collect() {
+	thrifty := w.open >= manyClients || w.thrifty && w.open > manyClients/2
+	if !w.collects || thrifty == w.thrifty {
+		return
+	}
+	w.thrifty = thrifty
+	if thrifty {
+		debug.SetGCPercent(thriftPercent)
+	} else {
+		debug.SetGCPercent(100)
+	}
+}
+
 // trimSoon has the loop trim, and waits for that.
 func (w *worker) trimSoon(running context.Context) {
 	done := make(chan struct{})
@@ -331,6 +352,7 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.tls.rotate(time.Now())
 	w.access.flush()
 	w.gate.Look(w.open, now)
+	w.collect()
 	w.lookForSilence()
 	w.fade()
 	w.expireNodes()
