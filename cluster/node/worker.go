@@ -82,7 +82,14 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	}()
 	running, ended := context.WithCancel(context.Background())
 	defer ended()
-	go prefork.KeepSmall(running, nil)
+	go prefork.KeepSmall(running, func() {
+		turned := make(chan struct{})
+		loop.Post(func() { close(turned) })
+		select {
+		case <-turned:
+		case <-running.Done():
+		}
+	})
 	return loop.Run()
 }
 
