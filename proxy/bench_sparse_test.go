@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/charmbracelet/log"
-	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -181,8 +180,6 @@ func pace(gap time.Duration, do func(i int)) (stop func()) {
 	ended, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		runtime.LockOSThread() // timers of the runtime are coarser than those of the kernel
-		defer runtime.UnlockOSThread()
 		begin := time.Now()
 		for i := 0; ; i++ {
 			select {
@@ -191,8 +188,7 @@ func pace(gap time.Duration, do func(i int)) (stop func()) {
 			default:
 			}
 			if wait := time.Until(begin.Add(time.Duration(i) * gap)); wait > 0 {
-				left := unix.NsecToTimespec(int64(wait))
-				_ = unix.Nanosleep(&left, nil)
+				rest(wait)
 			}
 			do(i)
 		}
