@@ -26,7 +26,11 @@ type Erlang struct {
 	Args        []string `yaml:"args" json:"args"`               // added to the command line
 }
 
-var erlangName = regexp.MustCompile(`^[a-z][A-Za-z0-9_]{0,63}$`)
+var erlangName = regexp.MustCompile(`^[a-z][A-Za-z0-9_]*$`)
+
+// isErlangName reports whether a release or an application may have that name. The length is not in the pattern: compiled,
+// it would take a hundred times the memory.
+func isErlangName(s string) bool { return len(s) <= 64 && erlangName.MatchString(s) }
 
 // managedFlags are those of erl that this program sets by itself, and why nobody else may.
 var managedFlags = map[string]string{
@@ -47,10 +51,10 @@ func managed(flag string) string {
 }
 
 func (e Erlang) validate(add func(field, format string, args ...any)) {
-	if e.Release != "" && !erlangName.MatchString(e.Release) {
+	if e.Release != "" && !isErlangName(e.Release) {
 		add("erlang.release", "%q is no name of a release", e.Release)
 	}
-	if !erlangName.MatchString(e.Application) {
+	if !isErlangName(e.Application) {
 		add("erlang.application", "%q is no name of an application", e.Application)
 	}
 	if at, err := netip.ParseAddr(e.Address); err != nil || !at.Is4() || at.IsUnspecified() {

@@ -70,6 +70,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 		return err
 	}
 	s.opened()
+	go prefork.KeepSmall(s.life, nil)
 	if err := daemon.Ready(); err != nil {
 		s.log.Debug("nobody waits for the start", "err", err)
 	}

@@ -51,6 +51,7 @@ func (a *app) doctor(args []string, format outputFormat) error {
 	}
 	plan := doctorPlan(c, a.stateDir())
 	plan.Loadtest = spec
+	plan.Fits = fits(c)
 	facts, err := doctor.Gather(&plan)
 	if err != nil {
 		return err

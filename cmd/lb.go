@@ -153,7 +153,7 @@ func newLBCheckCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			workers, clients, err := proxy.Plan(c.LB)
+			workers, most, clients, err := proxy.Plan(c.LB)
 			if err != nil {
 				return err
 			}
@@ -161,8 +161,12 @@ func newLBCheckCommand(a *app) *cobra.Command {
 			if err != nil {
 				a.notef("warning: lb.nodes_from: %v", err)
 			}
-			_, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d\n",
-				c.LB.Listen.TCP, count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients)
+			growth := ""
+			if most > workers {
+				growth = fmt.Sprintf(", up to %d", most)
+			}
+			_, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d%s\n",
+				c.LB.Listen.TCP, count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth)
 			return err
 		},
 	}

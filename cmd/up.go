@@ -35,6 +35,13 @@ const takeDownTimeout = time.Minute
 // has started, and nothing else, in the opposite order; a context that has ended does not keep it
 // from doing so. After an error nothing is left to take down.
 func (a *app) bringUp(ctx context.Context) (takeDown func(context.Context) error, err error) {
+	c, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.wouldFit(c); err != nil {
+		return nil, err
+	}
 	var started []func(context.Context) error
 	takeDown = func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeDownTimeout)

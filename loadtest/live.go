@@ -94,7 +94,7 @@ func (l *live) serves(ctx context.Context, s *proxy.Stats) bool {
 
 func (o *Observation) balancer(s *proxy.Stats, limits Limits) {
 	b := &BalancerView{
-		PIDs: []int{s.PID}, Connections: int(s.Connections.Active), Max: s.Connections.Max, Limits: limits,
+		PIDs: []int{s.PID}, Connections: int(s.Connections.Active), Max: s.Connections.Max, MaxWorkers: s.MaxWorkers, Limits: limits,
 	}
 	for _, w := range s.Workers {
 		if w.PID != 0 {

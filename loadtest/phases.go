@@ -269,21 +269,21 @@ func (r *run) collect(ctx context.Context) error {
 	return nil
 }
 
-// processes are those whose resources are watched.
+// processes are those whose resources are watched. Balancer and nodes start others as they get full.
 func (r *run) processes(local int) [groups]func() []int {
-	var balancer, nodes []int
+	var master, nodes []int
 	if b := r.facts.seen.Balancer; b != nil {
-		balancer = b.PIDs
+		master = b.PIDs[:1]
 	}
 	for _, n := range r.facts.seen.Nodes {
 		if n.PID != 0 {
-			nodes = append(nodes, processGroup(n.PID)...)
+			nodes = append(nodes, n.PID)
 		}
 	}
 	always := func(pids []int) func() []int { return func() []int { return pids } }
 	return [groups]func() []int{
-		groupBalancer:    always(balancer),
-		groupNodes:       always(nodes),
+		groupBalancer:    func() []int { return append(childrenOf(master), master...) },
+		groupNodes:       func() []int { return processGroups(nodes) },
 		groupAgents:      always(r.fleet.pids(local)),
 		groupCoordinator: always(coordinatorPIDs()),
 	}

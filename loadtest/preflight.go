@@ -202,11 +202,7 @@ func (q *requirements) balancer(s *Spec, b *BalancerView, p *plan) {
 		for _, w := range b.Workers {
 			room = min(room, w)
 		}
-		// The kernel spreads by hash: the fullest worker gets more than its share.
-		m := float64(s.Connections) / float64(len(b.Workers))
-		need := min(s.Connections, int(m+4*math.Sqrt(m)))
-		q.need("balancer_workers", room >= need, fmt.Sprintf("%d workers for %d each", len(b.Workers), room), fmt.Sprintf("%d each", need),
-			"raise lb.workers or the hard limit of descriptors (ulimit -Hn)")
+		q.workers(s, max(b.MaxWorkers, len(b.Workers)), room, b.MaxWorkers > len(b.Workers))
 	}
 	if limit := b.Limits.MaxPerSource; limit > 0 && p != nil {
 		q.need("max_per_source", limit >= p.perSource, fmt.Sprint(limit), fmt.Sprint(p.perSource),
@@ -217,6 +213,19 @@ func (q *requirements) balancer(s *Spec, b *BalancerView, p *plan) {
 		q.advise("rate_limits", !slow, fmt.Sprintf("%.0f connections/s from %d sources", p.rampRate, p.sources),
 			fmt.Sprintf("%d/s, at %d/s a source", s.RampRate, limit), "give the clients more addresses (--source-ips); the ramp is slowed down")
 	}
+}
+
+// workers judges those of the balancer. Where more can join, each is filled before the next one.
+func (q *requirements) workers(s *Spec, n, room int, growing bool) {
+	const name, fix = "balancer_workers", "raise lb.workers or the hard limit of descriptors (ulimit -Hn)"
+	if growing {
+		q.need(name, n*room >= s.Connections, fmt.Sprintf("up to %d workers for %d each", n, room), fmt.Sprintf("%d in all", s.Connections), fix)
+		return
+	}
+	// The kernel spreads by hash: the fullest worker gets more than its share.
+	m := float64(s.Connections) / float64(n)
+	need := min(s.Connections, int(m+4*math.Sqrt(m)))
+	q.need(name, room >= need, fmt.Sprintf("%d workers for %d each", n, room), fmt.Sprintf("%d each", need), fix)
 }
 
 func (q *requirements) nodes(s *Spec, f *facts, fault Fault) {

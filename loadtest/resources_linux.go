@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -64,8 +65,23 @@ func statFields(dir string) ([][]byte, error) {
 	return fields, nil
 }
 
-// processGroup lists the processes of a group.
-func processGroup(leader int) []int {
+// processGroups lists the processes of groups.
+func processGroups(leaders []int) []int {
+	const pgrp = 2 // of the fields behind the name
+	return processesWith(pgrp, leaders)
+}
+
+// childrenOf lists the processes that others have started.
+func childrenOf(parents []int) []int {
+	const ppid = 1
+	return processesWith(ppid, parents)
+}
+
+// processesWith lists the processes with one of some numbers in a field of their stat.
+func processesWith(field int, numbers []int) []int {
+	if len(numbers) == 0 {
+		return nil
+	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
@@ -77,7 +93,10 @@ func processGroup(leader int) []int {
 			continue
 		}
 		fields, err := statFields("/proc/" + e.Name())
-		if err == nil && string(fields[2]) == strconv.Itoa(leader) { // pgrp, the fifth
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.Atoi(string(fields[field])); err == nil && slices.Contains(numbers, n) {
 			members = append(members, pid)
 		}
 	}

@@ -3,6 +3,7 @@
 package loadtest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/shirou/gopsutil/v4/process"
@@ -30,15 +31,31 @@ func readProcess(pid int) (processState, error) {
 	return s, nil
 }
 
-// processGroup lists the processes of a group.
-func processGroup(leader int) []int {
+// processGroups lists the processes of groups.
+func processGroups(leaders []int) []int {
+	return processesWith(leaders, unix.Getpgid)
+}
+
+// childrenOf lists the processes that others have started.
+func childrenOf(parents []int) []int {
+	return processesWith(parents, func(pid int) (int, error) {
+		parent, err := (&process.Process{Pid: int32(pid)}).Ppid()
+		return int(parent), err
+	})
+}
+
+// processesWith lists the processes of which something is one of some numbers.
+func processesWith(numbers []int, of func(pid int) (int, error)) []int {
+	if len(numbers) == 0 {
+		return nil
+	}
 	pids, err := process.Pids()
 	if err != nil {
 		return nil
 	}
 	var members []int
 	for _, pid := range pids {
-		if group, err := unix.Getpgid(int(pid)); err == nil && group == leader {
+		if n, err := of(int(pid)); err == nil && slices.Contains(numbers, n) {
 			members = append(members, int(pid))
 		}
 	}

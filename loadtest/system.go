@@ -34,6 +34,7 @@ type BalancerView struct {
 	Connections int   // of clients, now
 	Max         int
 	Workers     []int // how many each worker may hold; empty: not known
+	MaxWorkers  int   // how many there may be; 0: as many as there are
 	Limits      Limits
 }
 

@@ -32,23 +32,42 @@ import (
 // HAProxy set a cookie with each answer, since wrk never shows one. The nodes are one process, wrk
 // another. Nothing is pinned: they share all cores with the balancer, which makes CPU the figure to
 // compare.
-func BenchmarkHTTP(b *testing.B) { benchHTTP(b, nil) }
+func BenchmarkHTTP(b *testing.B) { benchHTTP(b, nil, httpLoads(b)) }
+
+// BenchmarkShortLived is BenchmarkHTTP with a connection for each request.
+//
+//	go test ./proxy -run '^$' -bench ShortLived -benchtime 5x
+func BenchmarkShortLived(b *testing.B) { benchHTTP(b, nil, shortLived(b)) }
+
+// BenchmarkHandshake is BenchmarkShortLived over TLS: each connection shakes hands anew.
+//
+//	go test ./proxy -run '^$' -bench Handshake -benchtime 5x
+func BenchmarkHandshake(b *testing.B) { benchHTTP(b, benchCertificate(b), shortLived(b)) }
+
+// shortLived is the load of clients that come for one request each.
+func shortLived(t testing.TB) []httpLoad {
+	once := write(t, "once.lua", `wrk.headers["Connection"] = "close"`+"\n")
+	return []httpLoad{{"once-64", 64, once}}
+}
 
 // BenchmarkHTTPS is BenchmarkHTTP over TLS, from the client to the balancer. wrk keeps its connections:
 // handshakes play no part.
 //
 //	go test ./proxy -run '^$' -bench HTTPS -benchtime 5x
-func BenchmarkHTTPS(b *testing.B) {
+func BenchmarkHTTPS(b *testing.B) { benchHTTP(b, benchCertificate(b), httpLoads(b)) }
+
+// benchCertificate makes one.
+func benchCertificate(b *testing.B) *TLS {
 	cert, key, err := SelfSigned([]string{"127.0.0.1"}, 1)
 	if err != nil {
 		b.Fatal(err)
 	}
 	pair := write(b, "pair.pem", string(cert)+string(key)) // HAProxy wants both in one file, the others do not mind
-	benchHTTP(b, &TLS{Cert: pair, Key: pair})
+	return &TLS{Cert: pair, Key: pair}
 }
 
 // benchHTTP compares the engines, over TLS unless that is nil.
-func benchHTTP(b *testing.B, secure *TLS) {
+func benchHTTP(b *testing.B, secure *TLS, loads []httpLoad) {
 	if runtime.GOOS != "linux" {
 		b.Skip("reads /proc")
 	}
@@ -56,9 +75,12 @@ func benchHTTP(b *testing.B, secure *TLS) {
 	if err != nil {
 		b.Skip("wrk is not installed")
 	}
-	loads, seconds := httpLoads(b), 2
+	seconds := 2
 	if testing.Short() {
-		loads, seconds = []httpLoad{loads[0], loads[3]}, 1
+		seconds = 1
+		if len(loads) > 2 {
+			loads = []httpLoad{loads[0], loads[3]}
+		}
 	}
 	sites := startSites(b)
 	engines := []*engine{balancerEngine(b, sites, secure)}

@@ -22,6 +22,7 @@ import (
 	"github.com/charmbracelet/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -243,6 +244,9 @@ var benchRoles = map[string]func(args []string) error{
 	"balancer":     benchBalancer,
 	"reverseproxy": benchReverseProxy,
 	"sites":        benchSites,
+	"sparse":       benchSparse,
+	"defaults":     benchDefaults,
+	"limited":      limitedDefaults,
 }
 
 // playRole makes the command of a role.
@@ -289,7 +293,7 @@ func benchWorker(args []string) error {
 		Nodes:          []NodeSlot{{Node: topology.Node{Name: "n", TCP: int(at.Port())}, Addr: at.Addr()}},
 		MaxConnections: 9_000,
 		Key:            make([]byte, affinity.MinKey),
-	}, shared, map[string]int{fileTCP: fd}, deaf{}, log.New(io.Discard))
+	}, shared, map[string]int{fileTCP: fd}, prefork.Open, deaf{}, log.New(io.Discard))
 	if err != nil {
 		return err
 	}

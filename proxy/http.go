@@ -113,7 +113,7 @@ func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 		w.putClient(c)
 		return
 	}
-	w.open++
+	w.entered()
 	w.cell.Accepted.Add(1)
 	if contains(w.limits.trusted, peer.Addr()) {
 		c.within(greetingTimeout)

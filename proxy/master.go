@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/guard"
@@ -145,7 +146,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		next.file.nodes, next.file.text = nil, nil
 	}
 	m.complainOf(next.file, nodeFile{})
-	generation, err := newGeneration(next.spec.Listening(), capacity.workers, nil)
+	generation, err := newGeneration(next.spec.Listening(), capacity, nil)
 	if err != nil {
 		return err
 	}
@@ -174,14 +175,14 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	m.background.Go(m.watchCertificates)
 	m.background.Go(m.watchNames)
 	m.background.Go(m.watchNodeFile)
-	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "nodes", len(next.spec.Nodes), "max_connections", s.MaxConnections)
+	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "at_most", capacity.most, "nodes", len(next.spec.Nodes), "max_connections", s.MaxConnections)
 	return nil
 }
 
 // openBoard makes the board and what writes to it.
 func (m *master) openBoard(first *effective) error {
 	// As many rows again for the workers of a changed listener, while the first ones drain.
-	b, err := board.Create(board.Layout{Workers: 2 * first.capacity.workers, Sources: first.spec.SourceTable})
+	b, err := board.Create(board.Layout{Workers: 2 * first.capacity.most, Sources: first.spec.SourceTable})
 	if err != nil {
 		return err
 	}
@@ -243,6 +244,7 @@ func (m *master) record() (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var recording sync.WaitGroup
 	recording.Go(func() { m.recorder.run(ctx, m.counts) })
+	recording.Go(func() { prefork.KeepSmall(ctx, nil) })
 	return func() { cancel(); recording.Wait() }
 }
 

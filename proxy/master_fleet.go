@@ -22,32 +22,33 @@ const readyTimeout = 15 * time.Second
 // A generation is the workers that share the same addresses. Normally there is one; when a reload
 // changes an address, the next one starts beside it, and then it drains.
 type generation struct {
-	size      int // workers
+	lanes     int // workers to start with
+	size      int // workers there may be
 	entrances []entrance
 	rows      []int // of the board, by worker
 
 	// Guarded by fleet.mu.
 	pool     *prefork.Pool // nil until started
-	serving  bool          // all workers have been ready
+	serving  bool          // all first workers have been ready
 	retiring bool
 
 	pending pending    // workers that have not taken over the spec they were last sent
 	died    chan error // a worker ended before all had been ready
 }
 
-// newGeneration opens the addresses of l for n workers. It shares with before, if that is not nil,
+// newGeneration opens the addresses of l for workers as c says. It shares with before, if that is not nil,
 // those that stay as they are: nobody who connects there meanwhile is turned away.
-func newGeneration(l Listen, n int, before *generation) (*generation, error) {
+func newGeneration(l Listen, c capacity, before *generation) (*generation, error) {
 	var kept []entrance
 	if before != nil {
 		kept = before.entrances
 	}
-	opened, err := openEntrances(&l, n, kept)
+	opened, err := openEntrances(&l, c.workers, kept)
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{size: n, entrances: opened, died: make(chan error, 1)}
-	for i := range n {
+	g := &generation{lanes: c.workers, size: c.most, entrances: opened, died: make(chan error, 1)}
+	for i := range g.lanes {
 		g.pending.add(i)
 	}
 	return g, nil
@@ -58,10 +59,10 @@ func (g *generation) serves(l *Listen) bool {
 	return slices.EqualFunc(g.entrances, l.entrances(), entrance.same)
 }
 
-// filesOf are those of worker i.
-func (g *generation) filesOf(i int) (files []prefork.File) {
+// filesOf are those of the workers of a lane.
+func (g *generation) filesOf(lane int) (files []prefork.File) {
 	for _, e := range g.entrances {
-		files = append(files, prefork.File{Name: e.name, File: e.files[i]})
+		files = append(files, prefork.File{Name: e.name, File: e.files[lane]})
 	}
 	return files
 }
@@ -77,6 +78,7 @@ func (g *generation) addresses() (list []string) {
 // row is what the master knows of a worker's row of the board. It outlives generations.
 type row struct {
 	owner    *generation // nil: free
+	used     bool        // by a worker that runs, or is about to be replaced
 	restarts uint64
 	beat     int64 // of the worker's heart, as last seen
 	missed   int   // looks in a row that saw no new one
@@ -108,10 +110,11 @@ func (f *fleet) start(ctx context.Context, g *generation) error {
 	pool, err := prefork.Start(ctx, prefork.Config{
 		Name:      "lb",
 		Args:      f.args,
-		Copies:    g.size,
+		Copies:    g.lanes,
+		Most:      g.size,
 		Files:     []prefork.File{{Name: fileBoard, File: f.board.File()}},
-		PerCopy:   g.filesOf,
-		Hello:     func(i int) (string, any) { return messageSpec, f.spec(g.rows[i]) },
+		PerLane:   g.filesOf,
+		Hello:     func(i int) (string, any) { return messageSpec, f.occupy(g.rows[i]) },
 		OnMessage: func(i int, m prefork.Message) { f.hear(g, i, m) },
 		OnExit:    func(i, pid int, err error) { f.lost(g, i, pid, err) },
 		Stdout:    os.Stdout, // for the access log
@@ -173,11 +176,20 @@ func (f *fleet) leave(g *generation) {
 		if other == g {
 			f.generations = append(f.generations[:i:i], f.generations[i+1:]...)
 			for _, r := range g.rows {
-				f.rows[r].owner = nil
+				f.rows[r].owner, f.rows[r].used = nil, false
 			}
 			return
 		}
 	}
+}
+
+// occupy is what the worker that is about to use a row of the board is told.
+func (f *fleet) occupy(r int) WorkerSpec {
+	f.board.Use(r)
+	f.mu.Lock()
+	f.rows[r].used = true
+	f.mu.Unlock()
+	return f.spec(r)
 }
 
 // retire has the workers of g drain, for as long as they were told to, and kills what remains when
@@ -327,6 +339,10 @@ func (f *fleet) lost(g *generation, i, pid int, err error) {
 	defer f.mu.Unlock()
 	if g.serving {
 		g.pending.done(i) // its replacement, if there is one, begins with the spec in force
+	}
+	if errors.Is(err, prefork.ErrDismissed) {
+		f.rows[r].used = false
+		return
 	}
 	if g.retiring {
 		return

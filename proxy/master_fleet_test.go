@@ -69,7 +69,7 @@ func TestHungWorkerIsReplaced(t *testing.T) {
 // The end may come while the workers of a new listener are being started; who starts them ends them then.
 func TestStopWhileAGenerationStarts(t *testing.T) {
 	f := &fleet{rows: make([]row, 1)}
-	g, err := newGeneration(Listen{TCP: "127.0.0.1:0"}, 1, nil)
+	g, err := newGeneration(Listen{TCP: "127.0.0.1:0"}, capacity{workers: 1, most: 1}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ type entrance struct {
 	name    string // its key in Listen, and the name of the file a worker inherits
 	address string // as in the spec
 	bound   net.Addr
-	files   []*os.File // one listener a worker, kept open for replacements
+	files   []*os.File // one listener a lane of workers, kept open for those to come
 }
 
 // entrances lists the addresses of l that workers accept clients on; empty ones are off.
@@ -34,7 +34,7 @@ func (l *Listen) names() (list []string) {
 	return list
 }
 
-// openEntrances opens the addresses of l for n workers, or none of them. What is in kept is not opened
+// openEntrances opens the addresses of l for n lanes of workers, or none of them. What is in kept is not opened
 // but shared: both have it until they close it.
 func openEntrances(l *Listen, n int, kept []entrance) (list []entrance, err error) {
 	for _, e := range l.entrances() {

@@ -24,24 +24,26 @@ const descriptorsPerClient = 2
 
 // capacity is how the clients are spread over processes.
 type capacity struct {
-	workers   int
+	workers   int // to start with
+	most      int // workers there may be
 	perWorker int // clients one worker may hold
 }
 
 // planCapacity computes it for a machine with that many cores and a limit of nofile descriptors a
-// process. The kernel spreads clients by hash, so each worker has room for more than its share.
+// process. It starts with a worker a core, and others join them when they are full, unless the number of
+// workers is given: then the kernel spreads clients by hash, so each worker has room for more than its share.
 func planCapacity(s *Spec, cores int, nofile uint64) (capacity, error) {
 	c := capacity{perWorker: min(prefork.Room(descriptorsPerClient, nofile), s.MaxConnections)}
+	if s.Workers == 0 {
+		c.workers, c.most = cores, prefork.Most(cores, s.MaxConnections, descriptorsPerClient, nofile)
+		if c.most == 0 {
+			return c, tooFewFiles(s, cores, nofile)
+		}
+		return c, nil
+	}
 	needed := prefork.Copies(1, s.MaxConnections, descriptorsPerClient, nofile)
 	if needed == 0 {
-		return c, &StartError{
-			fmt.Errorf("lb.max_connections: %d connections do not fit the limit of %d open files a process", s.MaxConnections, nofile),
-			"raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit) or lower lb.max_connections",
-		}
-	}
-	if s.Workers == 0 {
-		c.workers = max(cores, needed)
-		return c, nil
+		return c, tooFewFiles(s, s.Workers, nofile)
 	}
 	if s.Workers < needed {
 		return c, &StartError{
@@ -49,8 +51,20 @@ func planCapacity(s *Spec, cores int, nofile uint64) (capacity, error) {
 			fmt.Sprintf("at least %d are needed; 0 computes the number", needed),
 		}
 	}
-	c.workers = s.Workers
+	c.workers, c.most = s.Workers, s.Workers
 	return c, nil
+}
+
+// tooFewFiles says that the clients do not fit, and how many would.
+func tooFewFiles(s *Spec, workers int, nofile uint64) error {
+	advice := "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit)"
+	if fits := prefork.Holds(workers, s.MaxConnections, descriptorsPerClient, nofile); fits > 0 {
+		advice += fmt.Sprintf(" or lower lb.max_connections: %d would fit", fits)
+	}
+	return &StartError{
+		fmt.Errorf("lb.max_connections: %d connections do not fit the limit of %d open files a process", s.MaxConnections, nofile),
+		advice,
+	}
 }
 
 // planHere computes it for this machine, whose limit of descriptors is returned too.
@@ -62,9 +76,9 @@ func planHere(s *Spec) (c capacity, nofile uint64, err error) {
 	return c, nofile, err
 }
 
-// Plan returns how many workers a valid spec takes on this machine, and how many clients one of
-// them may hold. It fails as Serve would: with a *StartError if the descriptor limit is too low.
-func Plan(s Spec) (workers, clientsPerWorker int, err error) {
+// Plan returns with how many workers a valid spec starts on this machine, how many there may be, and how many
+// clients one of them may hold. It fails as Serve would: with a *StartError if the descriptor limit is too low.
+func Plan(s Spec) (workers, most, clientsPerWorker int, err error) {
 	c, _, err := planHere(&s)
-	return c.workers, c.perWorker, err
+	return c.workers, c.most, c.perWorker, err
 }

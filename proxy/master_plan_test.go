@@ -14,11 +14,11 @@ func TestPlanCapacity(t *testing.T) {
 		want             capacity
 		wantErr, wantTip string
 	}{
-		{name: "few descriptors", total: 100_000, cores: 2, nofile: 20_000, want: capacity{12, 9872}},
-		{name: "many descriptors", total: 100_000, cores: 2, nofile: 1 << 20, want: capacity{2, 100_000}},
-		{name: "many cores", total: 100_000, cores: 64, nofile: 1 << 20, want: capacity{64, 100_000}},
-		{name: "few connections", total: 100, cores: 2, nofile: 20_000, want: capacity{2, 100}},
-		{name: "workers as asked", total: 1000, workers: 1, cores: 2, nofile: 20_000, want: capacity{1, 1000}},
+		{name: "few descriptors", total: 100_000, cores: 2, nofile: 20_000, want: capacity{2, 13, 9872}},
+		{name: "many descriptors", total: 100_000, cores: 2, nofile: 1 << 20, want: capacity{2, 2, 100_000}},
+		{name: "many cores", total: 100_000, cores: 64, nofile: 1 << 20, want: capacity{64, 64, 100_000}},
+		{name: "few connections", total: 100, cores: 2, nofile: 20_000, want: capacity{2, 2, 100}},
+		{name: "workers as asked", total: 1000, workers: 1, cores: 2, nofile: 20_000, want: capacity{1, 1, 1000}},
 		{
 			name: "too few workers", total: 100_000, workers: 2, cores: 2, nofile: 20_000,
 			wantErr: "lb.workers: 2 workers cannot hold 100000 connections with 20000 open files each",
@@ -27,8 +27,14 @@ func TestPlanCapacity(t *testing.T) {
 		{
 			name: "hopeless", total: 100_000, cores: 2, nofile: 256,
 			wantErr: "lb.max_connections: 100000 connections do not fit the limit of 256 open files a process",
-			wantTip: "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit) or lower lb.max_connections",
+			wantTip: "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit)",
 		},
+		{
+			name: "too many workers for one parent", total: 100_000, cores: 2, nofile: 800,
+			wantErr: "lb.max_connections: 100000 connections do not fit the limit of 800 open files a process",
+			wantTip: "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit) or lower lb.max_connections: 67010 would fit",
+		},
+		{name: "a shell's usual limit", total: 100_000, cores: 2, nofile: 1024, want: capacity{2, 288, 384}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := Spec{MaxConnections: test.total, Workers: test.workers}

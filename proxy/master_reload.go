@@ -99,7 +99,7 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 func (m *master) adopt(next *effective) (moved []string, err error) {
 	before, after := m.fleet.newest(), (*generation)(nil)
 	if listen := next.spec.Listening(); !before.serves(&listen) {
-		if after, err = newGeneration(listen, next.capacity.workers, before); err != nil {
+		if after, err = newGeneration(listen, next.capacity, before); err != nil {
 			return nil, err
 		}
 		if err := m.fleet.start(m.serving, after); err != nil {
@@ -139,7 +139,8 @@ func (m *master) fit(next *Spec, old *effective, r *Reloaded) (capacity, error) 
 		r.Restart = append(r.Restart, "lb.workers")
 	}
 	c, err := planCapacity(next, old.capacity.workers, m.nofile)
-	if err == nil && c.workers == old.capacity.workers {
+	if err == nil && c.workers == old.capacity.workers && c.most <= old.capacity.most {
+		c.most = old.capacity.most
 		return c, nil
 	}
 	next.MaxConnections = old.spec.MaxConnections

@@ -153,7 +153,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := testSpec(nodes...)
 			test.change(&s)
-			if _, _, err := Plan(s); name == "workers" && err == nil {
+			if _, _, _, err := Plan(s); name == "workers" && err == nil {
 				t.Skip("this machine has no limit of open files to speak of")
 			}
 			b := newBalancer(t, s)

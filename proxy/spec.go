@@ -39,7 +39,7 @@ type Spec struct {
 	MaxConnections int `yaml:"max_connections"`
 	// NodeMaxConnections is how many of them one node may get; 0 computes it, see NodeCap.
 	NodeMaxConnections int `yaml:"node_max_connections"`
-	// Workers is the number of worker processes; 0 computes it from cores, MaxConnections and the
+	// Workers is the number of worker processes; 0 starts one a core, and others join when those are full, by the
 	// descriptor limit.
 	Workers int `yaml:"workers"`
 

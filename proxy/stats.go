@@ -30,11 +30,14 @@ type Stats struct {
 	} `json:"connections"`
 	Rates   Rates         `json:"rates"` // connections include refused ones
 	Workers []WorkerStats `json:"workers"`
-	Nodes   []NodeStats   `json:"nodes"`
-	Sources SourceStats   `json:"sources"`
-	Refused RefusedStats  `json:"refused"`
-	Cut     CutStats      `json:"cut"`
-	HTTP    HTTPStats     `json:"http"`
+	// MaxWorkers is how many workers there may be: others join when those that there are get full.
+	MaxWorkers int `json:"max_workers"`
+
+	Nodes   []NodeStats  `json:"nodes"`
+	Sources SourceStats  `json:"sources"`
+	Refused RefusedStats `json:"refused"`
+	Cut     CutStats     `json:"cut"`
+	HTTP    HTTPStats    `json:"http"`
 	// Throttles counts pauses of clients over the message rate, Rejects messages answered with
 	// "rate limited".
 	Throttles        uint64  `json:"throttles"`

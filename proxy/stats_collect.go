@@ -32,6 +32,7 @@ func (m *master) stats() Stats {
 	s.NodesFrom = now.file.stats()
 	s.Connections.Max = now.spec.MaxConnections
 	s.Workers = m.fleet.stats(now.capacity.perWorker)
+	s.MaxWorkers = now.capacity.most
 	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)
 	m.recorder.fill(&s)
 	return s
@@ -41,12 +42,12 @@ func (m *master) stats() Stats {
 func (m *master) counts() Stats {
 	s := Stats{Time: time.Now(), Nodes: m.members.stats()}
 	s.Connections.Active = m.board.Active()
-	for w := range m.board.Layout().Workers { // of all rows: counters outlive the workers
+	for w := range m.board.Rows() { // of all rows: counters outlive the workers
 		s.addWorker(m.board.Worker(w))
 	}
 	s.HTTP.Methods = methodCounts(m.board)
 	s.Refused = refusedBy(func(r board.Reason) (n uint64) {
-		for w := range m.board.Layout().Workers {
+		for w := range m.board.Rows() {
 			n += m.board.Worker(w).Refused[r].Load()
 		}
 		return n
@@ -91,7 +92,7 @@ func (f *fleet) stats(perWorker int) []WorkerStats {
 	defer f.mu.Unlock()
 	list := []WorkerStats{}
 	for r := range f.rows {
-		if f.rows[r].owner == nil {
+		if !f.rows[r].used {
 			continue
 		}
 		c := f.board.Worker(r)

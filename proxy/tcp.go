@@ -28,7 +28,7 @@ func (w *worker) OnAccept(fd int, peer netip.AddrPort) {
 		return
 	}
 	p.ends++
-	w.open++
+	w.entered()
 	w.cell.Accepted.Add(1)
 	if contains(w.limits.trusted, peer.Addr()) {
 		w.loop.Schedule(&p.timer, greetingTimeout, p)

@@ -70,7 +70,7 @@ func (h *handshake) hold(wait time.Duration) {
 		h.begin()
 		return
 	}
-	h.w.open++
+	h.w.entered()
 	h.w.held++
 	h.w.loop.Schedule(&h.timer, wait, h)
 }
@@ -99,7 +99,7 @@ func (h *handshake) begin() {
 		w.violation(h.source, w.loop.Now(), "handshakes")
 		w.turnAwayUnheard(h.fd, board.ReasonRate)
 	default:
-		w.open++
+		w.entered()
 		w.tls.shaking++
 		w.tls.count(h, 1)
 		config, patience := w.tls.config, w.handshakePatience()

@@ -38,6 +38,7 @@ type worker struct {
 	backends   [board.MaxNodes]*backend // nil: slot not in use
 
 	listeners []*reactor.Listener
+	gate      *prefork.Gate
 	spare     *pair // free pairs, linked by next
 	http      frontend
 	tls       tlsEnd
@@ -58,6 +59,8 @@ type worker struct {
 
 	announced   int64 // when a ban was last logged, 0 = never
 	unannounced int   // bans since
+	collects    bool  // the garbage of its process is its own business
+	thrifty     bool  // see collect
 }
 
 // Worker plays the role of a worker process until the master ends it or is
@@ -77,10 +80,10 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	})
 	defer stopDrain()
 	w.report(messageReady, nil)
-	// The heap is small and grows with the clients only: collecting it is
-	// cheaper than letting it double.
-	debug.SetGCPercent(25)
-	prefork.Shed()
+	w.collects = true
+	running, ended := context.WithCancel(context.Background())
+	defer ended()
+	go prefork.KeepSmall(running, func() { w.trimSoon(running) })
 	err = w.loop.Run()
 	w.access.close(w)
 	return err
@@ -116,12 +119,12 @@ func inherit(child *prefork.Child, logger *log.Logger) (*worker, error) {
 	if len(listeners) == 0 {
 		return nil, errors.New("the master handed over no listener")
 	}
-	return newWorker(s, b, listeners, child, logger)
+	return newWorker(s, b, listeners, child.Intake, child, logger)
 }
 
 // newWorker makes a worker that accepts from listeners, by the names of their files, once its loop
 // runs.
-func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master reporter, logger *log.Logger) (*worker, error) {
+func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, intake prefork.Intake, master reporter, logger *log.Logger) (*worker, error) {
 	loop, err := reactor.NewLoop(reactor.Options{})
 	if err != nil {
 		return nil, err
@@ -135,6 +138,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		master: master,
 	}
 	w.picker.begin(b.Turns(), b.Global().Seed+uint64(w.index))
+	w.gate = prefork.NewGate(intake, s.MaxConnections, w.report)
 	if err := w.apply(s); err != nil {
 		return nil, err
 	}
@@ -152,6 +156,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, master re
 		}
 		l.Patience(w.spec.Timeouts.Send)
 		w.listeners = append(w.listeners, l)
+		w.gate.Add(l)
 	}
 	w.cell.PID.Store(int64(os.Getpid()))
 	w.beatDue = loop.Now()
@@ -192,6 +197,8 @@ func (w *worker) handle(m prefork.Message) {
 		}
 	case messageNodes:
 		w.syncNodes()
+	case prefork.MessageIntake:
+		err = w.gate.Obey(m, w.open, w.loop.Now())
 	default:
 		err = fmt.Errorf("unknown message %q", m.Kind)
 	}
@@ -204,6 +211,7 @@ func (w *worker) handle(m prefork.Message) {
 func (w *worker) apply(s WorkerSpec) error {
 	w.syncNodes() // while the backends of slots that were freed are still known
 	w.spec, w.max = s.Spec, s.MaxConnections
+	w.gate.Resize(w.max)
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
 	w.picker.balance = s.Spec.Balance
@@ -250,6 +258,55 @@ func (w *worker) syncNodes() {
 			}
 		}
 	}
+}
+
+const (
+	// manyClients make a heap that grows with them only: to collect it often is cheaper than to let it double. That of few
+	// clients is smaller than what handshakes throw away in a moment, and would be collected all the time.
+	manyClients   = 2000
+	thriftPercent = 25
+)
+
+// collect adapts how often garbage is collected to the number of clients, every heartbeat.
+func (w *worker) collect() {
+	thrifty := w.open >= manyClients || w.thrifty && w.open > manyClients/2
+	if !w.collects || thrifty == w.thrifty {
+		return
+	}
+	w.thrifty = thrifty
+	if thrifty {
+		debug.SetGCPercent(thriftPercent)
+	} else {
+		debug.SetGCPercent(100)
+	}
+}
+
+// trimSoon has the loop trim, and waits for that.
+func (w *worker) trimSoon(running context.Context) {
+	done := make(chan struct{})
+	w.loop.Post(func() {
+		w.trim()
+		close(done)
+	})
+	select {
+	case <-done:
+	case <-running.Done():
+	}
+}
+
+// trim drops what is kept for reuse, which may be as much as the busiest moment took.
+func (w *worker) trim() {
+	w.loop.Trim()
+	w.spare, w.access.spare, w.scratch = nil, nil, nil
+	h := &w.http
+	h.spareClients, h.spareExchanges, h.spareNodes = nil, nil, nil
+	h.zippers.spare, h.zippers.spares = nil, 0
+}
+
+// entered counts a client that holds a descriptor.
+func (w *worker) entered() {
+	w.open++
+	w.gate.Look(w.open, w.loop.Now())
 }
 
 // report tells the master something. Without a master there is nothing to do.
@@ -324,6 +381,8 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.loop.Schedule(&w.beat, heartbeat, w)
 	w.tls.rotate(time.Now())
 	w.access.flush()
+	w.gate.Look(w.open, now)
+	w.collect()
 	w.lookForSilence()
 	w.fade()
 	w.expireNodes()

@@ -16,6 +16,7 @@ import (
 	"github.com/charmbracelet/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -95,7 +96,7 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 		Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey),
 		Certificate: pair.cert, CertificateKey: pair.key, NodeTrust: *trust,
 	}
-	b.worker, err = newWorker(b.given, shared, listeners, b, log.New(io.Discard))
+	b.worker, err = newWorker(b.given, shared, listeners, prefork.Open, b, log.New(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

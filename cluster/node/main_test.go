@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// filesVariable is the limit of open files that a node is to have.
+const filesVariable = "ERLMCP_TEST_FILES"
+
 func runRole(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -31,7 +35,13 @@ func runRole(args []string) int {
 		err = Worker(ctx, logger)
 	case "serve":
 		var spec Spec
-		if err = json.Unmarshal([]byte(args[1]), &spec); err == nil {
+		if files, parsed := strconv.ParseUint(os.Getenv(filesVariable), 10, 64); parsed == nil {
+			err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: files, Max: files})
+		}
+		if err == nil {
+			err = json.Unmarshal([]byte(args[1]), &spec)
+		}
+		if err == nil {
 			err = Serve(ctx, spec, Options{Log: logger})
 		}
 	default:

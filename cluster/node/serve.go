@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -32,26 +33,27 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	if err := spec.Validate(); err != nil {
 		return err
 	}
+	workers, most, err := Plan(spec)
+	if err != nil {
+		return err
+	}
 	nofile, err := prefork.Limit()
 	if err != nil {
 		return err
 	}
-	workers := 0
-	if spec.Node.TCP != 0 {
-		if workers = prefork.Copies(runtime.NumCPU(), spec.MaxConnections, 1, nofile); workers == 0 {
-			return prefork.ErrLimit
-		}
-	}
-	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, listeners: map[string][]*os.File{}}
+	n := &primary{spec: spec, log: o.Log, flags: o.WorkerFlags, workers: workers, most: most, listeners: map[string][]*os.File{}}
 	defer n.close()
-	if err := n.bind(workers); err != nil {
+	if err := n.bind(); err != nil {
 		return err
 	}
-	if err := n.start(ctx, workers, prefork.Room(1, nofile)); err != nil {
+	if err := n.start(ctx, prefork.Room(1, nofile)); err != nil {
 		return err
 	}
 	o.Log.Info("serving", "node", spec.Node.Name, "tcp", spec.Node.TCPAddress(), "http", spec.Node.HTTPAddress(),
-		"sse", spec.Node.SSEAddress(), "workers", workers)
+		"sse", spec.Node.SSEAddress(), "workers", n.workers, "at_most", n.most)
+	running, ended := context.WithCancel(ctx)
+	defer ended()
+	go prefork.KeepSmall(running, nil)
 	select {
 	case <-ctx.Done():
 		o.Log.Info("stopping")
@@ -61,11 +63,51 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	}
 }
 
+// Plan returns with how many workers for TCP a node starts on this machine, and how many there may be. It fails as Serve would,
+// with a *LimitError, if the limit of open files is too low.
+func Plan(spec Spec) (workers, most int, err error) {
+	nofile, err := prefork.Limit()
+	if err != nil || spec.Node.TCP == 0 {
+		return 0, 0, err
+	}
+	workers = firstWorkers(runtime.GOMAXPROCS(0))
+	if most = prefork.Most(workers, spec.MaxConnections, 1, nofile); most == 0 {
+		return 0, 0, &LimitError{spec.MaxConnections, nofile, prefork.Holds(workers, spec.MaxConnections, 1, nofile)}
+	}
+	return workers, most, nil
+}
+
+// LimitError says that the limit of open files is too low for the connections that a node is to hold.
+type LimitError struct {
+	Connections int
+	Files       uint64 // that one process may open
+	Fits        int    // connections that would be possible
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("max-connections: %d connections to a node do not fit the limit of %d open files a process", e.Connections, e.Files)
+}
+
+// Hint says what to do about it.
+func (e *LimitError) Hint() string {
+	hint := "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit)"
+	if e.Fits > 0 {
+		hint += fmt.Sprintf(" or lower cluster.node_max_connections: %d would fit", e.Fits)
+	}
+	return hint
+}
+
+// firstWorkers is with how many workers for TCP a node starts: a machine mostly has several nodes, which together take its
+// cores.
+func firstWorkers(cores int) int { return max(cores/4, 1) }
+
 // primary is the first process of a node.
 type primary struct {
 	spec      Spec
 	log       *log.Logger
 	flags     []string
+	workers   int                   // for TCP, to start with
+	most      int                   // of them
 	listeners map[string][]*os.File // by transport
 	tally     *tally
 	tallyFile *os.File
@@ -74,24 +116,24 @@ type primary struct {
 }
 
 // bind opens all listeners and the tally.
-func (n *primary) bind(workers int) (err error) {
+func (n *primary) bind() (err error) {
 	for _, port := range n.spec.Node.Ports() {
 		copies := 1
 		if port.Transport == "tcp" {
-			copies = workers
+			copies = n.workers
 		}
 		if n.listeners[port.Transport], err = prefork.Listen(port.Address, copies); err != nil {
 			return err
 		}
 	}
-	n.tally, n.tallyFile, err = createTally(max(workers, 1))
+	n.tally, n.tallyFile, err = createTally(max(n.most, 1))
 	return err
 }
 
 // start starts the workers and the HTTP servers. When it fails, all of them have ended.
-func (n *primary) start(ctx context.Context, workers, room int) (err error) {
-	if workers > 0 {
-		if n.pool, err = prefork.Start(ctx, n.workers(workers)); err != nil {
+func (n *primary) start(ctx context.Context, room int) (err error) {
+	if n.workers > 0 {
+		if n.pool, err = prefork.Start(ctx, n.copies()); err != nil {
 			return err
 		}
 	}
@@ -108,14 +150,15 @@ func (n *primary) start(ctx context.Context, workers, room int) (err error) {
 	return err
 }
 
-func (n *primary) workers(copies int) prefork.Config {
+func (n *primary) copies() prefork.Config {
 	return prefork.Config{
 		Name:   "node " + n.spec.Node.Name,
 		Args:   slices.Concat(n.flags, []string{"node", "worker", n.spec.Node.Name}), // the name is for ps
-		Copies: copies,
+		Copies: n.workers,
+		Most:   n.most,
 		Files:  []prefork.File{{Name: fileTally, File: n.tallyFile}},
-		PerCopy: func(i int) []prefork.File {
-			return []prefork.File{{Name: fileListener, File: n.listeners["tcp"][i]}}
+		PerLane: func(lane int) []prefork.File {
+			return []prefork.File{{Name: fileListener, File: n.listeners["tcp"][lane]}}
 		},
 		Hello:  func(int) (string, any) { return messageSpec, n.spec },
 		OnExit: func(i, _ int, _ error) { n.tally.of(i).Store(0) },

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type process struct {
 	*exec.Cmd
 	t      *testing.T
 	spec   Spec
+	files  int // that each process may open, 0 = as it is
 	stderr bytes.Buffer
 	exited chan error
 }
@@ -59,6 +61,9 @@ func (p *process) run() *process {
 	must(p.t, err)
 	p.Cmd = exec.Command(os.Args[0], "node", "serve", string(text))
 	p.Stderr = &p.stderr
+	if p.files > 0 {
+		p.Env = append(os.Environ(), fmt.Sprintf("%s=%d", filesVariable, p.files))
+	}
 	must(p.t, p.Start())
 	go func() { p.exited <- p.Wait() }()
 	p.t.Cleanup(func() {
@@ -183,15 +188,17 @@ func TestServeOneTransport(t *testing.T) {
 
 func TestDeadWorkerIsReplaced(t *testing.T) {
 	needsProc(t)
-	p := startNode(t, nil).run()
-	waitFor(t, func() bool { return len(p.workers()) >= 2 })
-	before := p.workers()
+	p := startNode(t, func(s *Spec) { s.MaxConnections = 60 })
+	p.files = prefork.Reserve + 30
+	p.run()
 	var clients []*client
 	for range 40 {
 		c := dial(t, p.spec.Node.TCPAddress())
 		c.initialize()
 		clients = append(clients, c)
 	}
+	waitFor(t, func() bool { return len(p.workers()) >= 2 })
+	before := p.workers()
 	must(t, syscall.Kill(before[0], syscall.SIGKILL))
 	survivors := 0
 	for i, c := range clients {
@@ -215,7 +222,7 @@ func TestDeadWorkerIsReplaced(t *testing.T) {
 func TestWorkersDieWithThePrimary(t *testing.T) {
 	needsProc(t)
 	p := startNode(t, nil).run()
-	waitFor(t, func() bool { return len(p.workers()) >= 2 })
+	waitFor(t, func() bool { return len(p.workers()) >= 1 })
 	workers := p.workers()
 	must(t, p.Process.Kill())
 	_ = p.wait()
@@ -227,12 +234,19 @@ func TestWorkersDieWithThePrimary(t *testing.T) {
 	}
 }
 
-// TestManyConnections holds 5,000 connections over two workers, and weighs them.
+// TestManyConnections holds 5,000 connections where no worker may have more than 2,000, and weighs them. It begins with
+// few workers and has three or four in the end, of which all but one in each lane are full.
 func TestManyConnections(t *testing.T) {
 	needsProc(t)
 	const many = 5000
-	p := startNode(t, func(s *Spec) { s.MaxConnections = many }).run()
-	waitFor(t, func() bool { return len(p.workers()) >= 2 })
+	p := startNode(t, func(s *Spec) { s.MaxConnections = many })
+	p.files = prefork.Reserve + 2000
+	p.run()
+	first := firstWorkers(runtime.GOMAXPROCS(0))
+	waitFor(t, func() bool { return len(p.workers()) >= first })
+	if n := len(p.workers()); n != first {
+		t.Errorf("%d workers before anybody has come, want %d", n, first)
+	}
 	before := p.residentBytes()
 
 	conns := make([]net.Conn, many)
@@ -264,6 +278,9 @@ func TestManyConnections(t *testing.T) {
 	}
 	dialing.Wait()
 	waitFor(t, func() bool { return p.health().Connections == many })
+	if n, most := len(p.workers()), prefork.Most(first, many, 1, uint64(p.files)); n < 3 || n > most {
+		t.Errorf("%d workers, want 3 to %d", n, most)
+	}
 	if after := p.residentBytes(); after > before {
 		t.Logf("%d bytes for each idle connection", (after-before)/many)
 	}

@@ -50,6 +50,9 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	}
 	w := newWorker(loop, spec, t, child.Index, logger)
 	w.room = min(w.room, prefork.Room(1, nofile))
+	w.gate = prefork.NewGate(child.Intake, w.room, func(kind string, data any) {
+		_ = child.Send(kind, data) // it fails when the primary has died, which is noticed below
+	})
 	listener, ok := child.FD(fileListener)
 	if !ok {
 		return errors.New("inherited no listener")
@@ -61,8 +64,12 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	orphaned := make(chan struct{})
 	go func() {
 		defer close(orphaned)
-		for err := error(nil); err == nil; {
-			_, err = child.Receive()
+		for {
+			m, err := child.Receive()
+			if err != nil {
+				break
+			}
+			loop.Post(func() { w.hear(m) })
 		}
 		loop.Stop()
 	}()
@@ -73,7 +80,16 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 		case <-orphaned:
 		}
 	}()
-	prefork.Shed()
+	running, ended := context.WithCancel(context.Background())
+	defer ended()
+	go prefork.KeepSmall(running, func() {
+		turned := make(chan struct{})
+		loop.Post(func() { close(turned) })
+		select {
+		case <-turned:
+		case <-running.Done():
+		}
+	})
 	return loop.Run()
 }
 
@@ -106,6 +122,7 @@ type worker struct {
 	maxMessage int
 
 	listener *reactor.Listener
+	gate     *prefork.Gate
 	conns    []*conn
 	room     int    // how many conns there may be here
 	most     int    // how many there may be in all workers
@@ -131,13 +148,30 @@ func newWorker(loop *reactor.Loop, spec Spec, t *tally, index int, logger *log.L
 		tally:      t,
 		mine:       t.of(index),
 		mostHeld:   maxHeld,
+		gate:       prefork.NewGate(prefork.Open, spec.MaxConnections, nil), // unless it is one of several
+	}
+}
+
+// hear takes a message of the primary.
+func (w *worker) hear(m prefork.Message) {
+	var err error
+	switch m.Kind {
+	case prefork.MessageIntake:
+		err = w.gate.Obey(m, len(w.conns), w.loop.Now())
+	default:
+		err = fmt.Errorf("unknown message %q", m.Kind)
+	}
+	if err != nil {
+		w.log.Warn("message of the primary", "err", err)
 	}
 }
 
 // listen takes a listening socket.
 func (w *worker) listen(fd int) (err error) {
 	keepAlive(fd)
-	w.listener, err = w.loop.Listen(fd, w)
+	if w.listener, err = w.loop.Listen(fd, w); err == nil {
+		w.gate.Add(w.listener)
+	}
 	return err
 }
 
@@ -166,6 +200,7 @@ func (w *worker) OnAccept(fd int, _ netip.AddrPort) {
 	}
 	c.index = int32(len(w.conns))
 	w.conns = append(w.conns, c)
+	w.gate.Look(len(w.conns), w.loop.Now())
 }
 
 var (
@@ -195,6 +230,7 @@ func (w *worker) remove(c *conn) {
 	w.conns[len(w.conns)-1] = nil
 	w.conns = w.conns[:len(w.conns)-1]
 	w.mine.Add(-1)
+	w.gate.Look(len(w.conns), w.loop.Now())
 	if w.draining && len(w.conns) == 0 {
 		w.loop.Stop()
 	}

@@ -52,7 +52,7 @@ var comments = map[string]string{
 	"lb.node_tls.insecure":             "Take every certificate: for development only.",
 	"lb.max_connections":               "Clients served at a time.",
 	"lb.node_max_connections":          "How many of them one node may get; 0 is 1.05 × max_connections ÷ (nodes − 1).",
-	"lb.workers":                       "Worker processes; 0 computes them from cores, max_connections and the descriptor limit.",
+	"lb.workers":                       "Worker processes; 0 starts one a core, and others join as their descriptors are needed.",
 	"lb.balance":                       "How a node is chosen: leastconn, roundrobin, source or random2.",
 	"lb.sticky":                        "What keeps a client on its node.",
 	"lb.sticky.tcp":                    "source or none.",

@@ -18,7 +18,8 @@ var ErrNotChild = errors.New("not started by erlmcp itself: this role has no use
 // Child is a copy's own view of itself. FD and File belong to its start, to one goroutine.
 type Child struct {
 	Index  int // 0 … Copies−1
-	Copies int
+	Copies int // the most that there may be
+	Intake Intake
 
 	stream *stream
 	fds    map[string]int // not taken yet
@@ -40,7 +41,7 @@ func Inherit() (*Child, error) {
 	if err := json.Unmarshal([]byte(text), &in); err != nil {
 		return nil, fmt.Errorf("prefork: malformed %s: %w", variable, err)
 	}
-	c := &Child{Index: in.Index, Copies: in.Copies, fds: make(map[string]int)}
+	c := &Child{Index: in.Index, Copies: in.Copies, Intake: in.Intake, fds: make(map[string]int)}
 	for i, name := range append([]string{"control"}, in.Files...) {
 		fd := controlFD + i
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/charmbracelet/log"
 )
@@ -14,11 +15,16 @@ import (
 type Config struct {
 	Name   string   // for logs and errors
 	Args   []string // arguments of a copy, e.g. {"lb", "worker"}; ps shows them after "erlmcp"
-	Copies int      // at least 1, see the function [Copies]
+	Copies int      // to start with, at least 1, see the function [Copies]
 	Env    []string // "KEY=value", added to this process's own
 
-	Files   []File             // inherited by every copy
-	PerCopy func(i int) []File // inherited by copy i; asked anew for every replacement
+	// Most is how many copies there may be. The pool grows when copies get full, see [Gate], and shrinks when
+	// copies that were added were empty for Linger (zero means a minute). 0 means Copies: it does neither.
+	Most   int
+	Linger time.Duration
+
+	Files   []File                // inherited by every copy
+	PerLane func(lane int) []File // inherited by the copies of a lane, 0 … Copies−1; asked anew for every copy
 
 	// Hello makes the first message for copy i, before anything sent with Send or Broadcast. What
 	// is sent from the call on follows it, so a copy that starts while the state changes misses
@@ -31,7 +37,8 @@ type Config struct {
 	// OnMessage is called for every message of copy i, on one goroutine a copy.
 	OnMessage func(i int, m Message)
 	// OnExit is called after copy i ended and its last message was delivered, and before its
-	// replacement starts. err is nil for exit status 0, else usually an *exec.ExitError.
+	// replacement starts. err is nil for exit status 0, else usually an *exec.ExitError, and
+	// [ErrDismissed] for a copy that is not replaced because it was not needed any more.
 	OnExit func(i, pid int, err error)
 
 	Backoff Backoff
@@ -45,8 +52,12 @@ type Config struct {
 
 // withDefaults returns the configuration with every optional field set.
 func (c Config) withDefaults() Config {
-	if c.PerCopy == nil {
-		c.PerCopy = func(int) []File { return nil }
+	c.Most = max(c.Most, c.Copies)
+	if c.Linger <= 0 {
+		c.Linger = time.Minute
+	}
+	if c.PerLane == nil {
+		c.PerLane = func(int) []File { return nil }
 	}
 	if c.Hello == nil {
 		c.Hello = func(int) (string, any) { return "", nil }

@@ -3,6 +3,7 @@ package prefork
 import (
 	"errors"
 	"math"
+	"sort"
 )
 
 // MaxCopies bounds what [Copies] answers, unless there are more cores.
@@ -37,6 +38,30 @@ func Copies(cores, items, perItem int, nofile uint64) int {
 	}
 	return 0
 }
+
+// Most is how many copies a pool may need that starts with one a lane and grows when they are full: each lane may leave
+// the room of one copy unused, and a tenth is for connections that are closing while their successors arrive.
+//
+// The result is 0 when MaxCopies would not do, or when the parent could not look after so many under the same limit.
+func Most(lanes, items, perItem int, nofile uint64) int {
+	room := Room(perItem, nofile)
+	if room == 0 {
+		return 0
+	}
+	most := lanes + 11*items/10/room
+	if most > max(lanes, MaxCopies) || uint64(parentPerCopy*most+Reserve) > nofile {
+		return 0
+	}
+	return most
+}
+
+// Holds is how many items Most is enough for, up to a number of them; 0 when not even for one.
+func Holds(lanes, items, perItem int, nofile uint64) int {
+	return sort.Search(items, func(n int) bool { return Most(lanes, n+1, perItem, nofile) == 0 })
+}
+
+// parentPerCopy is how many descriptors a copy takes in its parent: control stream and process.
+const parentPerCopy = 2
 
 // share is how many of items one of n copies must have room for. It never rises with n.
 func share(items, n int) int {

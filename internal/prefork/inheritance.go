@@ -22,6 +22,7 @@ const (
 type inheritance struct {
 	Index  int      `json:"index"`
 	Copies int      `json:"copies"`
+	Intake Intake   `json:"intake"`
 	Files  []string `json:"files,omitempty"`
 }
 

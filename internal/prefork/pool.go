@@ -15,13 +15,18 @@ var ErrNotRunning = errors.New("not running")
 // ErrKilled says that copies did not stop in time.
 var ErrKilled = errors.New("did not stop in time and were killed")
 
+// ErrDismissed says that a copy has ended because it was not needed any more.
+var ErrDismissed = errors.New("not needed any more")
+
 // Pool keeps copies of this binary running until Stop. Its methods may be called from any
 // goroutine.
 type Pool struct {
-	cfg Config
-	exe string
+	cfg   Config
+	exe   string
+	first Intake // of every copy
 
-	ended chan end // from watch
+	ended  chan end     // from watch
+	levels chan levelOf // from read
 
 	stop, abort         chan struct{} // closed by Stop: ask the copies to end, make them
 	stopOnce, abortOnce sync.Once
@@ -46,14 +51,16 @@ func Start(ctx context.Context, c Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	c = c.withDefaults()
 	p := &Pool{
-		cfg:     c.withDefaults(),
+		cfg:     c,
 		exe:     exe,
 		ended:   make(chan end),
+		levels:  make(chan levelOf),
 		stop:    make(chan struct{}),
 		abort:   make(chan struct{}),
 		done:    make(chan struct{}),
-		running: make([]*process, c.Copies),
+		running: make([]*process, c.Most),
 	}
 	started := make(chan error, 1)
 	go p.keep(ctx, started)
@@ -137,7 +144,7 @@ func (p *Pool) Stop(ctx context.Context) error {
 		<-p.done
 	}
 	if p.killed > 0 {
-		return fmt.Errorf("%s: %d of %d copies %w", p.cfg.Name, p.killed, p.cfg.Copies, ErrKilled)
+		return fmt.Errorf("%s: %d copies %w", p.cfg.Name, p.killed, ErrKilled)
 	}
 	return nil
 }
@@ -187,3 +194,13 @@ func (p *Pool) signal(signals ...os.Signal) (n int) {
 
 // terminate asks all copies to end. A frozen one must thaw to do so.
 func (p *Pool) terminate() { p.signal(syscall.SIGTERM, syscall.SIGCONT) }
+
+// dismiss asks copy i to end for good.
+func (p *Pool) dismiss(i int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if q := p.running[i]; q != nil && q.proc != nil {
+		q.dismissed.Store(true)
+		_ = q.proc.Signal(syscall.SIGTERM)
+	}
+}

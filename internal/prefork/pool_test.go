@@ -24,7 +24,7 @@ func TestCopiesKnowWhoTheyAre(t *testing.T) {
 	h := start(t, "worker", n, func(c *Config) {
 		c.Env = []string{"ERLMCP_TEST=1"}
 		c.Files = []File{{"shared", shared}}
-		c.PerCopy = func(i int) []File { return []File{{"greeting", own[i]}} }
+		c.PerLane = func(i int) []File { return []File{{"greeting", own[i]}} }
 	})
 	h.Broadcast("facts", nil)
 	seen := make(map[int]bool)
@@ -161,10 +161,10 @@ func TestStartFails(t *testing.T) {
 		{"file without name", func(c *Config) { c.Files = []File{{"", open}} }, "test: inherited file without a name"},
 		{"same name twice", func(c *Config) {
 			c.Files = []File{{"board", open}}
-			c.PerCopy = func(int) []File { return []File{{"board", open}} }
+			c.PerLane = func(int) []File { return []File{{"board", open}} }
 		}, `test: two inherited files are called "board"`},
 		{"third copy fails", func(c *Config) {
-			c.PerCopy = func(i int) []File {
+			c.PerLane = func(i int) []File {
 				if i == 2 {
 					return []File{{"tcp", nil}}
 				}
@@ -207,7 +207,7 @@ func TestStartFails(t *testing.T) {
 func TestRestartFails(t *testing.T) {
 	var asked atomic.Int32
 	h := start(t, "worker", 1, func(c *Config) {
-		c.PerCopy = func(int) []File {
+		c.PerLane = func(int) []File {
 			if n := asked.Add(1); n > 1 && n < 5 {
 				return []File{{"tcp", nil}}
 			}

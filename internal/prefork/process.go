@@ -1,11 +1,13 @@
 package prefork
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,11 +22,13 @@ type process struct {
 	cmd     *exec.Cmd
 	started time.Time
 	proc    *os.Process // nil until started; guarded by Pool.mu
+
+	dismissed atomic.Bool // it was not needed any more
 }
 
-// spawn starts copy i. It runs on the pool's thread only.
-func (p *Pool) spawn(i int) error {
-	files := append(slices.Clone(p.cfg.Files), p.cfg.PerCopy(i)...)
+// spawn starts copy i of a lane. It runs on the pool's thread only.
+func (p *Pool) spawn(i, lane int) error {
+	files := append(slices.Clone(p.cfg.Files), p.cfg.PerLane(lane)...)
 	if err := checkFiles(files); err != nil {
 		return err
 	}
@@ -56,7 +60,7 @@ func (p *Pool) start(q *process, files []File, copysEnd *os.File) error {
 			return err
 		}
 	}
-	in := inheritance{Index: q.index, Copies: p.cfg.Copies}
+	in := inheritance{Index: q.index, Copies: p.cfg.Most, Intake: p.first}
 	open := []*os.File{copysEnd}
 	for _, f := range files {
 		in.Files = append(in.Files, f.Name)
@@ -107,6 +111,9 @@ func (p *Pool) watch(q *process) {
 		<-read
 	}
 	q.stream.close()
+	if q.dismissed.Load() {
+		err = ErrDismissed
+	}
 	p.cfg.OnExit(q.index, q.cmd.Process.Pid, err)
 	p.ended <- end{q, err}
 }
@@ -123,6 +130,13 @@ func (p *Pool) read(q *process) {
 			}
 			return
 		}
-		p.cfg.OnMessage(q.index, m)
+		if m.Kind != messageLevel {
+			p.cfg.OnMessage(q.index, m)
+			continue
+		}
+		var level Level
+		if err := json.Unmarshal(m.Data, &level); err == nil {
+			p.levels <- levelOf{q, level} // until its end was taken note of, this is received
+		}
 	}
 }

@@ -63,6 +63,7 @@ func (ln *Listener) Patience(d time.Duration) {
 
 // Pause leaves newcomers in the kernel's queue until Resume.
 func (ln *Listener) Pause() {
+	ln.loop.Cancel(&ln.resting)
 	if !ln.paused && ln.fd >= 0 {
 		ln.paused = true
 		_ = ln.loop.poller.unlisten(ln.fd) // a spurious report is ignored by accept
@@ -87,7 +88,6 @@ func (ln *Listener) Close() {
 	if ln.fd < 0 {
 		return
 	}
-	ln.loop.Cancel(&ln.resting)
 	ln.Pause()
 	closeFD(ln.fd)
 	ln.loop.listeners = slices.DeleteFunc(ln.loop.listeners, func(other *Listener) bool { return other == ln })

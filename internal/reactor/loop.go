@@ -106,6 +106,9 @@ func (l *Loop) Cancel(t *Timer) {
 	}
 }
 
+// Trim drops what is kept for reuse.
+func (l *Loop) Trim() { l.pool = pool{} }
+
 // Run runs the loop on the calling goroutine until Stop. Every connection has
 // been closed, with OnClose called, when it returns. It may be called once.
 func (l *Loop) Run() error {

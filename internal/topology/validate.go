@@ -10,10 +10,16 @@ import (
 	"strings"
 )
 
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+// Lengths are not in the patterns: compiled, they would take a hundred times the memory.
+const (
+	maxName = 32
+	maxHost = 254
+)
+
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 
 // hostPattern takes names only; addresses are parsed. One that begins with _ is a service's.
-var hostPattern = regexp.MustCompile(`^_?[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$`)
+var hostPattern = regexp.MustCompile(`^_?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
 
 // Validate reports the first thing wrong with nodes: a name that is malformed or used twice, a host
 // that is none, a port or weight out of range, a node that listens nowhere, or two listeners on one
@@ -52,13 +58,13 @@ func Validate(nodes []Node) error {
 }
 
 func (n Node) validate() error {
-	if !namePattern.MatchString(n.Name) {
+	if len(n.Name) > maxName || !namePattern.MatchString(n.Name) {
 		return fmt.Errorf("name: %q must be 1 to 32 of a-z, 0-9, _ and -, beginning with a letter or digit", n.Name)
 	}
 	if err := n.validateURL(); err != nil {
 		return err
 	}
-	if _, err := netip.ParseAddr(n.Host); err != nil && !hostPattern.MatchString(n.Host) {
+	if _, err := netip.ParseAddr(n.Host); err != nil && (len(n.Host) > maxHost || !hostPattern.MatchString(n.Host)) {
 		return fmt.Errorf("host: %q is neither an address nor a host name", n.Host)
 	}
 	for _, l := range n.all() {

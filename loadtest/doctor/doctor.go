@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -23,6 +24,9 @@ type Plan struct {
 	ICMP           bool  // health checks send echo requests
 	LogBytes       int64 // the most that log files grow to
 	OneSource      bool  // the balancer connects to its nodes from one address
+
+	// Fits is why balancer or nodes would not start here, nil if they would. It may have a method Hint() string.
+	Fits error
 
 	StateDir  string
 	Listeners []Listener
@@ -300,6 +304,15 @@ func (e *examination) ping() {
 // configured are limits of our own.
 func (e *examination) configured() {
 	p, n := e.plan, e.plan.Loadtest.Connections
+	value, fix := "start", ""
+	if p.Fits != nil {
+		value = p.Fits.Error()
+		var hinted interface{ Hint() string }
+		if errors.As(p.Fits, &hinted) {
+			fix = hinted.Hint()
+		}
+	}
+	e.find("start", p.Fits == nil, Problem, value, "balancer and nodes start", fix)
 	e.find("lb.max_connections", p.MaxConnections >= n, Problem, fmt.Sprint(p.MaxConnections), fmt.Sprint(n),
 		fmt.Sprintf("export ERLMCP_LB_MAX_CONNECTIONS=%d", n))
 	e.find("lb.node_max_connections", p.NodeCap*p.Nodes >= n, Problem,

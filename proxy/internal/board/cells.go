@@ -13,7 +13,8 @@ type Global struct {
 	Draining    atomic.Uint32 // 1 from the moment the balancer stops accepting
 	Seed        uint64        // of every hash a client could aim at; set by Create, never changed
 	SourceTTLNs atomic.Int64  // a source idle for longer is forgotten; at least the violation window; 0 = DefaultSourceTTL
-	_           [cacheLine - 24]byte
+	Rows        atomic.Uint32 // rows of workers that were ever in use; 0 = all: see Board.Use
+	_           [cacheLine - 28]byte
 
 	// Added to by workers.
 	Overflows atomic.Uint64 // finds that got no slot of their own

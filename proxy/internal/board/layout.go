@@ -89,7 +89,7 @@ type header struct {
 	_       [32]byte
 }
 
-const version = 6
+const version = 7
 
 var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
 

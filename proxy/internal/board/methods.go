@@ -15,7 +15,7 @@ func (b *Board) Methods(w int) *Methods { return &b.methods[w] }
 
 // MethodTotals adds up what all workers, the living and the dead, were asked for.
 func (b *Board) MethodTotals() (totals [MaxMethods]uint64) {
-	for w := range b.methods {
+	for w := range b.Rows() {
 		for i := range totals {
 			totals[i] += b.methods[w][i].Load()
 		}

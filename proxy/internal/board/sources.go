@@ -141,7 +141,7 @@ func (s *Sources) Live(id SlotID) int {
 		return 0
 	}
 	n := 0
-	for w := range s.board.layout.Workers {
+	for w := range s.board.Rows() {
 		n += int(s.row(w, id).Load())
 	}
 	return n

@@ -80,10 +80,27 @@ func (b *Board) ClearWorker(w int) {
 	c.PID.Store(0)
 }
 
+// Use says that row w is going to be used by a worker. Once it was called, rows behind all that were used are not
+// looked at any more: the memory that the kernel would have to find for them stays free. For the master, before it
+// starts the worker.
+func (b *Board) Use(w int) {
+	if rows := uint32(w + 1); rows > b.global.Rows.Load() {
+		b.global.Rows.Store(rows)
+	}
+}
+
+// Rows is how many rows of workers there is something in.
+func (b *Board) Rows() int {
+	if n := int(b.global.Rows.Load()); n > 0 && n < b.layout.Workers {
+		return n
+	}
+	return b.layout.Workers
+}
+
 // Active is the number of client connections held by all workers.
 func (b *Board) Active() int64 {
 	var n int64
-	for w := range b.workers {
+	for w := range b.Rows() {
 		n += b.workers[w].Active.Load()
 	}
 	return n
@@ -92,7 +109,7 @@ func (b *Board) Active() int64 {
 // NodeActive is the number of connections all workers hold to node slot i.
 func (b *Board) NodeActive(i int) int64 {
 	var n int64
-	for w := range b.workers {
+	for w := range b.Rows() {
 		n += b.Flow(w, i).Active.Load()
 	}
 	return n
@@ -103,7 +120,7 @@ func (b *Board) NodeActive(i int) int64 {
 // worker's share of pledged may be negative: a connection may come to another
 // worker than the one that bound its source. The sum is what counts.
 func (b *Board) NodeLoad(i int) (active, pledged int64) {
-	for w := range b.workers {
+	for w := range b.Rows() {
 		f := b.Flow(w, i)
 		active += f.Active.Load()
 		pledged += f.Pledged.Load()
@@ -129,7 +146,7 @@ type FlowTotals struct {
 // NodeTotals adds up what all workers relayed for node slot i.
 func (b *Board) NodeTotals(i int) FlowTotals {
 	var t FlowTotals
-	for w := range b.workers {
+	for w := range b.Rows() {
 		f := b.Flow(w, i)
 		t.Active += f.Active.Load()
 		t.Pending += f.Pending.Load()
