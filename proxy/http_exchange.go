@@ -269,7 +269,7 @@ func (x *exchange) lost(reason board.Reason) {
 	case x.kept > 0 && n.used && (x.replayable || n.untouched()):
 		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
 		x.retry()
-	case x.kept > 0 && x.replayable:
+	case x.kept > 0 && (x.replayable || n.unsent):
 		x.cut = true
 		x.elsewhere()
 	default:
@@ -282,7 +282,7 @@ func (x *exchange) nodeLost() denial {
 	if x.displaced {
 		return denialOf(board.ReasonNodeDown, 0)
 	}
-	return denialOf(board.ReasonNodeLost, 0)
+	return x.denial(board.ReasonNodeLost)
 }
 
 // elsewhere takes the request, nothing of which is lost, to another node.

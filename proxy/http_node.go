@@ -24,6 +24,7 @@ type httpNode struct {
 	used       bool // has been in the pool
 	pooled     bool
 	ended      bool // its stream has ended
+	unsent     bool // the request under way could not be sent
 }
 
 // nodePool is the idle connections to a port. The newest is used first, so that those a

@@ -224,9 +224,8 @@ func (x *exchange) forward(r *http1.Request, n int, p []byte) (consumed int) {
 		if x.node.used {
 			x.fresh = true
 			x.retry()
-		} else {
-			x.cut = true
-			x.elsewhere()
+		} else { // why, it may have said
+			x.node.unsent, x.kept = true, uint32(used)
 		}
 		return 0
 	case x.replayable, x.complete && x.node.used && used <= maxKept:
