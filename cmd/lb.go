@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -148,7 +150,9 @@ func newLBCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration without using it",
-		RunE: func(*cobra.Command, []string) error {
+		Long: `Check the configuration and what it needs of this machine. Nodes that run are asked whether they speak
+what is said of them, at the path that is said; those that do not run yet are not missed.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.config()
 			if err != nil {
 				return err
@@ -165,11 +169,30 @@ func newLBCheckCommand(a *app) *cobra.Command {
 			if most > workers {
 				growth = fmt.Sprintf(", up to %d", most)
 			}
-			_, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d%s\n",
-				c.LB.Listen.TCP, count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth)
-			return err
+			listen := c.LB.Listening()
+			if _, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d%s\n",
+				cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS), count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth); err != nil {
+				return err
+			}
+			return a.checkNodes(cmd.Context(), c)
 		},
 	}
+}
+
+// checkNodes asks the nodes that run whether they are what they are configured as.
+func (a *app) checkNodes(ctx context.Context, c *config.Config) error {
+	if c.LB.Checks.Kind != "mcp" {
+		return nil
+	}
+	collector, err := a.healthCollector(ctx)
+	if err != nil {
+		return err
+	}
+	misfits := collector.Misfits(ctx)
+	if len(misfits) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(misfits, "\n"))
 }
 
 // count is a number of things: "1 node", "4 nodes".

@@ -111,6 +111,12 @@ func (a *app) balancerNodes(s *proxy.Stats) *term.Table {
 		} else {
 			reason = n.Check.Error
 		}
+		if n.Check.Advice != "" {
+			reason = n.Check.Advice
+		}
+		if n.State == proxy.NodeDegraded {
+			reason = n.Missing() + ": " + reason
+		}
 		if n.Leaving {
 			reason = "no longer configured"
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/erlmcp/erlmcp/cluster"
@@ -83,15 +84,25 @@ func firstAddress(s *proxy.Stats) string {
 	return "nobody"
 }
 
+// waits reports that there is a listener whose clients find no node.
+func waits(s *proxy.Stats) bool {
+	return slices.ContainsFunc(s.Listeners, func(l proxy.ListenerStats) bool {
+		over := strings.TrimSuffix(l.Name, "s") // https is http to the nodes
+		return l.Up && (over == "tcp" || over == "http") &&
+			!slices.ContainsFunc(s.Nodes, func(n proxy.NodeStats) bool { return n.TakesClients(over) })
+	})
+}
+
 // noNode tells of a balancer that has no node up why it has not: a line for each of them, and what to do.
 // No lines mean that it has one.
 func (a *app) noNode(ctx context.Context, s *proxy.Stats) (reasons []string, advice string) {
+	if !waits(s) {
+		return nil, ""
+	}
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		switch {
-		case n.State == proxy.NodeUp:
-			return nil, ""
-		case n.Leaving:
+		case n.Leaving || n.State == proxy.NodeUp:
 		case n.Check.Error != "":
 			reasons = append(reasons, n.Name+" is "+n.State+": "+n.Check.Error)
 		default:
@@ -105,8 +116,21 @@ func (a *app) noNode(ctx context.Context, s *proxy.Stats) (reasons []string, adv
 	return reasons, "erlmcp cluster status shows the nodes, erlmcp lb enable NODE puts one back into service"
 }
 
+// misfits are the nodes that are up, but answer with something else than MCP at their path.
+func misfits(s *proxy.Stats) (texts []string) {
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Check.Advice != "" && !n.Leaving {
+			texts = append(texts, n.Name+" has "+n.Check.Advice)
+		}
+	}
+	return texts
+}
+
 // warnOfNoNode says when no client can be served as yet. That is no error: nodes may come.
 func (a *app) warnOfNoNode(ctx context.Context, s *proxy.Stats) {
+	for _, misfit := range misfits(s) {
+		a.notef("warning: %s", misfit)
+	}
 	reasons, advice := a.noNode(ctx, s)
 	if len(reasons) == 0 {
 		return
@@ -124,11 +148,14 @@ func (a *app) logNoNode(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	log := a.log("lb")
+	for _, misfit := range misfits(&s) {
+		log.Warn(misfit)
+	}
 	reasons, advice := a.noNode(ctx, &s)
 	if len(reasons) == 0 {
 		return
 	}
-	log := a.log("lb")
 	log.Warn("no node is up, so clients are refused as yet", "hint", advice)
 	for _, reason := range reasons {
 		log.Warn(reason)

@@ -1,12 +1,17 @@
 package healthcheck
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
 // A server that has its endpoint elsewhere is found, and what to write is said.
@@ -61,4 +66,42 @@ func TestAdvise(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What speaks something else than is configured is found, and what does not answer is let be.
+func TestMisfits(t *testing.T) {
+	root := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			http.NotFound(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	defer root.Close()
+	port := portOf(t, root.Listener.Addr().String())
+	lines := portOf(t, peer(t, answering(func(string) string { return `{"jsonrpc":"2.0","id":1,"result":{}}` })))
+	closed := portOf(t, closedPort(t))
+	node := func(name string, tcp, http int) topology.Node {
+		return topology.Node{Name: name, Host: "127.0.0.1", TCP: tcp, HTTP: http}
+	}
+	c := Collector{Spec: Spec{Timeout: time.Second}, Nodes: []topology.Node{
+		node("good", lines, 0), node("absent", closed, closed), node("elsewhere", 0, port), node("swapped", port, lines),
+	}}
+	want := []string{
+		fmt.Sprintf("node elsewhere, http 127.0.0.1:%d: no MCP endpoint at /mcp (404), but one at /: write path: /", port),
+		fmt.Sprintf("node swapped, tcp 127.0.0.1:%d: speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp", port),
+		fmt.Sprintf("node swapped, http 127.0.0.1:%d: speaks newline-delimited JSON-RPC, not HTTP: write tcp instead of http", lines),
+	}
+	if got := c.Misfits(t.Context()); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func portOf(t *testing.T, address string) int {
+	t.Helper()
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(at.Port())
 }

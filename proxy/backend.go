@@ -39,6 +39,7 @@ type port struct {
 	transport  board.Transport
 	address    netip.AddrPort // the zero AddrPort is not served
 	host       string         // what the node gets as Host there; "" is what the client said
+	path       string         // of the MCP endpoint
 	tls        *portTLS       // nil is plain
 	cell       *board.Port
 	generation uint32    // of the cell, as last seen
@@ -96,9 +97,10 @@ func (b *backend) is(n NodeSlot) bool {
 	return true
 }
 
-// call has each port called by what Spec.HTTP.Host makes of it.
+// call has each port called by what Spec.HTTP.Host makes of it, and by the path of the node.
 func (b *backend) call(setting string, n topology.Node) {
 	for t, number := range portsOf(n) {
+		b.ports[t].path = n.MCPPath()
 		switch setting {
 		case HostClient:
 			b.ports[t].host = ""

@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -62,5 +64,33 @@ func TestMCPCheckOverHTTP(t *testing.T) {
 	spec.Checks.HeadersFile += ".missing"
 	if r := m.watch(&spec, board.HTTP).probe(t.Context()); r.OK || r.Conclusive() {
 		t.Errorf("without the file: %+v", r)
+	}
+}
+
+// A node that is up with its endpoint elsewhere says so for as long as that is so.
+func TestCheckAdvises(t *testing.T) {
+	var path atomic.Value
+	path.Store("/")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != path.Load() {
+			http.NotFound(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	t.Cleanup(s.Close)
+	spec := Default()
+	spec.Checks.Timeout = 10 * time.Second
+	port := int(netip.MustParseAddrPort(s.Listener.Addr().String()).Port())
+	m := &member{node: topology.Node{Name: "one", Host: "127.0.0.1", HTTP: port}, addr: netip.MustParseAddr("127.0.0.1")}
+	probe := m.watch(&spec, board.HTTP).probe
+	for range 2 {
+		if r := probe(t.Context()); !r.OK || r.Detail["advice"] != "no MCP endpoint at /mcp (404), but one at /: write path: /" {
+			t.Errorf("%+v", r)
+		}
+	}
+	path.Store("/mcp")
+	if r := probe(t.Context()); !r.OK || r.Detail["advice"] != "" {
+		t.Errorf("with the endpoint: %+v", r)
 	}
 }

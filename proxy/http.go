@@ -28,6 +28,7 @@ type frontend struct {
 	response http1.Response // likewise
 	belief   belief         // of the request
 	routes   []route
+	paths    []string       // of the nodes' MCP endpoints, if there are several
 	cookie   []byte         // the cookie of Spec.Sticky, up to and with its equals sign
 	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
 	clients  *httpClient    // all of them, linked by next and prev
@@ -54,6 +55,7 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 		}
 	}
 	f.ring.SetNodes(names)
+	f.paths = endpointsOf(s.Nodes)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"io"
 	"net/http"
 	"net/netip"
@@ -390,4 +391,39 @@ func TestPROXYProtocolOverHTTP(t *testing.T) {
 	c := b.visit()
 	c.say(getRequest)
 	c.ended()
+}
+
+// Where nodes have their MCP endpoint at different paths, each path is the endpoint of whichever node gets the
+// request, and all other paths are passed on as they are.
+func TestEndpointsAtDifferentPaths(t *testing.T) {
+	told := func(name string) string {
+		return startSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, name+r.URL.RequestURI()) })
+	}
+	b := startWorker(t, []string{told("a"), told("b")}, func(s *Spec) { s.Balance, s.Sticky.HTTP = BalanceRoundRobin, StickyNone })
+	a, second := b.spec.Nodes[0], b.spec.Nodes[1]
+	ask := func(path string) string {
+		c := b.visit()
+		c.say("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		_, got := c.answer("GET")
+		return got
+	}
+	both := func(path string) map[string]bool { return map[string]bool{ask(path): true, ask(path): true} }
+	second.Path = "/api/mcp"
+	b.respec(b.spec, NodeSlot{Slot: 0, Node: a, Addr: b.backends[0].addr}, NodeSlot{Slot: 1, Node: second, Addr: b.backends[1].addr})
+	for path, want := range map[string]map[string]bool{
+		"/mcp":          {"a/mcp": true, "b/api/mcp": true},
+		"/api/mcp?x=1":  {"a/mcp?x=1": true, "b/api/mcp?x=1": true},
+		"/mcp/other":    {"a/mcp/other": true, "b/mcp/other": true},
+		"/health":       {"a/health": true, "b/health": true},
+		"/api/mcp/more": {"a/api/mcp/more": true, "b/api/mcp/more": true},
+	} {
+		if got := both(path); !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+	}
+	a.Path = "/api/mcp"
+	b.respec(b.spec, NodeSlot{Slot: 0, Node: a, Addr: b.backends[0].addr}, NodeSlot{Slot: 1, Node: second, Addr: b.backends[1].addr})
+	if got, want := both("/mcp"), (map[string]bool{"a/mcp": true, "b/mcp": true}); !maps.Equal(got, want) {
+		t.Errorf("of one path alike: %v", got)
+	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"slices"
+	"unsafe"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -46,6 +47,30 @@ func (f *frontend) kindOf(path []byte) kind {
 		return r.kind
 	}
 	return plainHTTP
+}
+
+// endpointsOf lists the paths at which nodes have their MCP endpoint, nothing if all have the same.
+func endpointsOf(nodes []NodeSlot) (paths []string) {
+	for _, n := range nodes {
+		if path := n.Node.MCPPath(); !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	if len(paths) < 2 {
+		return nil
+	}
+	return paths
+}
+
+// pathAt is the path by which the port knows what is asked for: where nodes have their MCP endpoint at different
+// paths, each of these is the endpoint of whichever node gets the request.
+func (f *frontend) pathAt(p *port, path []byte) []byte {
+	for _, endpoint := range f.paths {
+		if string(path) == endpoint {
+			return unsafe.Slice(unsafe.StringData(p.path), len(p.path)) // it is only read
+		}
+	}
+	return path
 }
 
 // routeOf finds the route of path, nil if there is none.

@@ -94,6 +94,7 @@ func (m *member) probe(c *Checks, t board.Transport) func(context.Context) healt
 	target.Address = netip.AddrPortFrom(m.addr, ports[t]).String()
 	target.Host = net.JoinHostPort(m.node.Host, strconv.Itoa(int(ports[t])))
 	file, host, secure := c.HeadersFile, m.node.Host, m.node.TLS() && t != board.TCP
+	var advice string // for as long as there is no endpoint at the path
 	return func(ctx context.Context) healthcheck.Result {
 		target := target
 		if secure {
@@ -105,7 +106,17 @@ func (m *member) probe(c *Checks, t board.Transport) func(context.Context) healt
 				return healthcheck.Result{Kind: c.Kind, Transport: target.Transport, Cause: healthcheck.CauseLocal, Error: err.Error()}
 			}
 		}
-		return probe(ctx, target)
+		r := probe(ctx, target)
+		switch {
+		case r.Detail["status"] != "404" && r.Detail["status"] != "405":
+			advice = ""
+		case advice == "":
+			advice = healthcheck.Advise(ctx, target, r)
+		}
+		if advice != "" {
+			r.Detail["advice"] = advice
+		}
+		return r
 	}
 }
 

@@ -178,7 +178,8 @@ type CheckStats struct {
 	LatencyUs int64             `json:"latency_us"` // of the last check that succeeded
 	Cause     healthcheck.Cause `json:"cause,omitempty"`
 	Error     string            `json:"error,omitempty"`
-	At        time.Time         `json:"at,omitzero"` // zero before the first
+	Advice    string            `json:"advice,omitempty"` // what to write instead, where a server answers but not with MCP
+	At        time.Time         `json:"at,omitzero"`      // zero before the first
 	// DetectedMs is how long it took, from the first sign of trouble, to mark the node down the
 	// last time; 0 if it never was.
 	DetectedMs float64 `json:"detected_ms"`

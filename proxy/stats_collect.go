@@ -192,6 +192,7 @@ func (m *member) transportStats(w *watcher) TransportStats {
 			LatencyUs:  time.Duration(w.port.CheckLatencyNs.Load()).Microseconds(),
 			Cause:      check.result.Cause,
 			Error:      check.result.Error,
+			Advice:     check.result.Detail["advice"],
 			At:         mono.Retell(check.at),
 			DetectedMs: float64(check.detected) / float64(time.Millisecond),
 		},
@@ -204,6 +205,9 @@ func (m *member) transportStats(w *watcher) TransportStats {
 	}
 	return t
 }
+
+// well reports that there is nothing to say about a check.
+func (c *CheckStats) well() bool { return c.OK && c.Up && c.Advice == "" }
 
 // sumUp makes of the transports what is said of the node as a whole.
 func (n *NodeStats) sumUp() {
@@ -222,7 +226,7 @@ func (n *NodeStats) sumUp() {
 		if t.State != n.State {
 			n.State = NodeDegraded
 		}
-		if n.Check.OK && n.Check.Up && (!t.Check.OK || !t.Check.Up) {
+		if n.Check.well() && !t.Check.well() {
 			n.Check = t.Check
 		}
 	}
