@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestValidate(t *testing.T) {
@@ -55,6 +56,8 @@ func TestValidate(t *testing.T) {
 		{"node", func(s *Spec) { s.Nodes[1].TCP = 9001 }, `cluster.nodes[1].tcp: port 9001 on 127.0.0.1 is already the tcp port of erlmcp1`},
 		{"connections", func(s *Spec) { s.NodeMaxConnections = -1 }, `cluster.node_max_connections: -1 is not within 0..10000000`},
 		{"liveness", func(s *Spec) { s.Liveness = Liveness{Interval: 1} }, "cluster.liveness.interval: 1ns is less than 100ms (0s is off)\ncluster.liveness.failures: 0 is not within 1..1000"},
+		{"start timeout", func(s *Spec) { s.StartTimeout = 1 }, "cluster.start_timeout: 1ns is not within 100ms..24h0m0s"},
+		{"stop timeout", func(s *Spec) { s.StopTimeout = 48 * time.Hour }, "cluster.stop_timeout: 48h0m0s is not within 100ms..24h0m0s"},
 		{"log size", func(s *Spec) { s.Logs.MaxSize = 1000 }, `cluster.logs.max_size: 1kB is less than 128KiB`},
 		{"two", func(s *Spec) { s.Logs.Keep = -1; s.Runtime = "" }, "cluster.runtime: \"\" is not one of embedded, erlang, command\ncluster.logs.keep: -1 is not within 0..1000"},
 	}
@@ -99,5 +102,14 @@ func TestOnly(t *testing.T) {
 	}
 	if _, err := s.Only([]string{"x"}); err == nil {
 		t.Error("an unknown node has a status")
+	}
+}
+
+// The times of a node's start and end are those of the spec, and the default ones where it has none.
+func TestPaceOfSpec(t *testing.T) {
+	s := Default()
+	s.StartTimeout, s.StopTimeout = time.Minute, 0
+	if p := s.pace(); p.startTimeout != time.Minute || p.stopGrace != defaultPace.stopGrace || p.backoffMax != defaultPace.backoffMax {
+		t.Errorf("got %+v", p)
 	}
 }

@@ -24,14 +24,24 @@ function nameCell(cell) {
   };
 }
 
+/** why is what there is to say about a node's state, transport by transport where they differ. */
+function why(n) {
+  if (n.leaving) return ", no longer configured";
+  if (n.state === "degraded") {
+    return `: ${n.transports.filter((t) => t.state !== "up").map((t) => `${t.state} over ${t.name}${t.check.error ? ` (${t.check.error})` : ""}`).join(", ")}`;
+  }
+  if (!n.check.ok && n.state !== "up") return `: ${n.check.error ?? ""}`;
+  const told = n.check.advice || n.note;
+  return told ? `, ${told}` : "";
+}
+
 function stateCell(cell) {
   const { main, sub } = twoLines(cell);
   main.className = "state";
   return (n) => {
     say(main, n.state);
     mark(main, "data-state", n.state);
-    const why = n.leaving ? ", no longer configured" : n.check.ok || n.state === "up" ? (n.note ? `, ${n.note}` : "") : `: ${n.check.error ?? ""}`;
-    say(sub, `for ${duration(between(n.since, now))}${why}`);
+    say(sub, `for ${duration(between(n.since, now))}${why(n)}`);
   };
 }
 

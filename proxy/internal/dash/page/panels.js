@@ -22,7 +22,7 @@ export function totals(list) {
     const up = s.nodes.filter((n) => n.state === "up").length;
     figures.show([
       ["Clients", count(s.connections.active), { small: `of ${count(s.connections.max)}` }],
-      ["Nodes up", up, { small: `of ${s.nodes.length}`, bad: s.nodes.some((n) => n.state === "down" && !n.leaving) }],
+      ["Nodes up", up, { small: `of ${s.nodes.length}`, bad: s.nodes.some((n) => (n.state === "down" || n.state === "degraded") && !n.leaving) }],
       ["New clients", rate(s.rates.connections_per_s), { small: "/s" }],
       ["Messages", rate(s.rates.messages_per_s), { small: "/s" }],
       ["HTTP requests", rate(s.rates.requests_per_s), { small: "/s" }],
