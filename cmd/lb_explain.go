@@ -83,12 +83,15 @@ func (a *app) printExplanation(e *proxy.Explanation) error {
 	row("messages", "%s", rateText(e.Message))
 	row("sticky", "%s", orDash(e.Sticky))
 	if h := e.HTTP; h != nil {
-		if h.Accepted {
+		switch {
+		case e.Listener == "http": // told above
+		case h.Accepted:
 			row("http", "%s, goes to %s", a.stdout.Paint(term.Green, "accepted"), strings.Join(h.Nodes, " or "))
-		} else {
+			row("because", "%s", h.Why)
+		default:
 			row("http", "%s (%s)", a.stdout.Paint(term.Red, "refused"), h.Reason)
+			row("because", "%s", h.Why)
 		}
-		row("because", "%s", h.Why)
 		row("decided by", "%s", strings.Join(h.Order, ", else "))
 		row("requests", "%s", requestRateText(h.Message))
 		for _, tool := range h.Tools {

@@ -68,7 +68,7 @@ func (e *exchange) roundTrip(id uint64, request []byte) (*mcp.Reply, error) {
 // foreign names the protocol that the server speaks instead of lines, "" where it cannot be told.
 func (e *exchange) foreign() string {
 	switch {
-	case string(e.said[:]) == "HTTP/":
+	case string(e.said[:]) == "HTTP/", e.said[0] == '<': // a page without a head is how HTTP/0.9 was answered
 		return "HTTP"
 	case (e.said[0] == tlsAlert || e.said[0] == tlsHandshake) && e.said[1] == tlsMajor:
 		return "TLS"

@@ -106,6 +106,7 @@ func TestProbeForeignServer(t *testing.T) {
 		text   string
 	}{
 		{"HTTP where lines are expected", Target{Address: httpPort}, CauseProtocol, "speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp"},
+		{"a page where lines are expected", Target{Address: peer(t, saying("<!DOCTYPE HTML>\n<html>"))}, CauseProtocol, "speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp"},
 		{"TLS where lines are expected", Target{Address: tlsPort}, CauseProtocol, "speaks TLS, not newline-delimited JSON-RPC"},
 		{"TLS where HTTP is expected", Target{Address: tlsPort, Transport: OverHTTP}, CauseProtocol, "speaks TLS, not HTTP"},
 		{"lines where HTTP is expected", Target{Address: linePort, Transport: OverHTTP}, CauseProtocol, "speaks newline-delimited JSON-RPC, not HTTP"},

@@ -50,7 +50,7 @@ func (s *Spec) validateListen(p *problems) {
 	if l := s.Listening(); len(l.entrances()) == 0 {
 		if s.Listen == l {
 			p.add("listen", "one of tcp, http and https must be set, or nobody can connect")
-		} else {
+		} else if served := func(n topology.Node) bool { return len(n.Ports()) > 0 }; slices.ContainsFunc(s.Nodes, served) {
 			p.add("listen", "no node has a port for the listeners that are set (%s)", strings.Join(s.Listen.names(), ", "))
 		}
 	}
