@@ -85,8 +85,10 @@ func (s *Spec) Validate() error {
 	add := func(field, format string, args ...any) {
 		wrong = append(wrong, fmt.Errorf("cluster."+field+": "+format, args...))
 	}
+	validateNodes := topology.Validate
 	switch s.Runtime {
 	case RuntimeEmbedded:
+		validateNodes = topology.ValidateEmbedded
 	case RuntimeErlang:
 		s.Erlang.validate(add)
 	case RuntimeCommand:
@@ -94,7 +96,7 @@ func (s *Spec) Validate() error {
 	default:
 		add("runtime", "%q is not one of %s, %s, %s", s.Runtime, RuntimeEmbedded, RuntimeErlang, RuntimeCommand)
 	}
-	if err := topology.Validate(s.Nodes); err != nil {
+	if err := validateNodes(s.Nodes); err != nil {
 		field, text, _ := strings.Cut(err.Error(), ": ")
 		if text == "" {
 			field, text = "", field

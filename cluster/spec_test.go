@@ -54,6 +54,11 @@ func TestValidate(t *testing.T) {
 		{"cookie in sight", func(s *Spec) { s.Runtime, s.Erlang.Args = RuntimeErlang, []string{"--setcookie", "x"} }, `cluster.erlang.args: --setcookie is not allowed: a cookie on a command line can be read by everybody; use cluster.erlang.cookie_file`},
 		{"no nodes", func(s *Spec) { s.Nodes = nil }, `cluster.nodes: at least one node is needed`},
 		{"node", func(s *Spec) { s.Nodes[1].TCP = 9001 }, `cluster.nodes[1].tcp: port 9001 on 127.0.0.1 is already the tcp port of erlmcp1`},
+		{"one port for two transports", func(s *Spec) { s.Nodes[1].SSE = 9102 }, `cluster.nodes[1].sse: port 9102 on 127.0.0.1 is already the http port of erlmcp2`},
+		{"one port for two transports of a command", func(s *Spec) {
+			s.Runtime = RuntimeCommand
+			s.Command.Argv, s.Nodes[1].SSE = []string{"serve", "{http}"}, 9102
+		}, ""},
 		{"connections", func(s *Spec) { s.NodeMaxConnections = -1 }, `cluster.node_max_connections: -1 is not within 0..10000000`},
 		{"liveness", func(s *Spec) { s.Liveness = Liveness{Interval: 1} }, "cluster.liveness.interval: 1ns is less than 100ms (0s is off)\ncluster.liveness.failures: 0 is not within 1..1000"},
 		{"start timeout", func(s *Spec) { s.StartTimeout = 1 }, "cluster.start_timeout: 1ns is not within 100ms..24h0m0s"},

@@ -82,7 +82,7 @@ func (a *attempt) requestHTTP(t Target, method, header string, body []byte) *htt
 			a.fail(CauseProtocol, "speaks %s, not HTTP: write %s", other, foreignKeys[other])
 			return nil
 		}
-		r.Response, err = http.ReadResponse(in, nil)
+		r.Response, err = http.ReadResponse(in, nil) //nolint:bodyclose // the attempt closes the connection
 	} else if writeErr != nil {
 		err = writeErr
 	}

@@ -17,7 +17,7 @@ func endpoint(t *testing.T, answer func(w http.ResponseWriter, method string)) *
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var request struct{ Method string }
-		if err := json.NewDecoder(r.Body).Decode(&request); err != nil || r.Method != "POST" {
+		if err := json.NewDecoder(r.Body).Decode(&request); err != nil || r.Method != http.MethodPost {
 			t.Errorf("%s with body error %v", r.Method, err)
 		}
 		answer(w, request.Method)
@@ -64,17 +64,17 @@ func TestProbeMCPByHTTP(t *testing.T) {
 		{"stopping", status(503), CauseUnhealthy, "POST /mcp: 503 Service Unavailable", "  503"},
 		{"chokes on what it does not know", func(w http.ResponseWriter, method string) {
 			if method != "ping" {
-				w.WriteHeader(500)
+				w.WriteHeader(http.StatusInternalServerError)
 				return
 			}
 			_, _ = io.WriteString(w, reply("1", `"result":{}`))
 		}, "", "", "ping session 200"},
 		{"chokes on a ping", func(w http.ResponseWriter, method string) {
 			if method == "ping" {
-				w.WriteHeader(500)
+				w.WriteHeader(http.StatusInternalServerError)
 				return
 			}
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 		}, "", "", "  400"},
 		{"a web page", body("text/html", "<html>", "<html>"), CauseProtocol, "POST /mcp: 200 OK with text/html, not an MCP reply", "  200"},
 		{"nothing", status(202), CauseProtocol, "POST /mcp: 202 Accepted with no content type, not an MCP reply", "  202"},
@@ -96,7 +96,7 @@ func TestProbeMCPByHTTP(t *testing.T) {
 // A probe says what speaks there instead.
 func TestProbeForeignServer(t *testing.T) {
 	tlsPort := peer(t, saying("\x15\x03\x01\x00\x02\x02\x46")) // as OpenSSL says it
-	httpPort := endpoint(t, func(w http.ResponseWriter, _ string) { w.WriteHeader(400) }).Listener.Addr().String()
+	httpPort := endpoint(t, func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusBadRequest) }).Listener.Addr().String()
 	linePort := peer(t, answering(func(string) string { return `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}` }))
 	tlsTarget := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // of a test
 	for _, c := range []struct {
@@ -130,7 +130,7 @@ func TestProbeMCPAsksOnce(t *testing.T) {
 	var asked []string
 	s := endpoint(t, func(w http.ResponseWriter, method string) {
 		asked = append(asked, method)
-		w.WriteHeader(400)
+		w.WriteHeader(http.StatusBadRequest)
 	})
 	r := probeMCP(t.Context(), Target{Address: s.Listener.Addr().String(), Transport: OverHTTP})
 	if !r.OK || len(asked) != 1 || asked[0] != "ping" {
@@ -143,10 +143,10 @@ func TestProbeMCPSays(t *testing.T) {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen = append(seen, r)
 		if len(seen) == 1 {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
-		w.WriteHeader(401)
+		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(s.Close)
 	roots := x509.NewCertPool()

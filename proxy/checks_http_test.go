@@ -44,7 +44,7 @@ func TestMCPCheckOverHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != "POST" || r.URL.Path != "/api/mcp" || r.Header.Get("Authorization") != "Bearer a" || r.Header.Get("X-Other") != "b" {
+		if r.Method != http.MethodPost || r.URL.Path != "/api/mcp" || r.Header.Get("Authorization") != "Bearer a" || r.Header.Get("X-Other") != "b" {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}

@@ -167,7 +167,7 @@ func TestNothingUnderWayIsIdle(t *testing.T) {
 	<-asked
 	hurry(call)
 	more <- ""
-	if resp, body := c.answer("POST"); resp.StatusCode != 200 || body != "{}" {
+	if resp, body := c.answer("POST"); resp.StatusCode != http.StatusOK || body != "{}" {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 
@@ -276,7 +276,7 @@ func TestDrainEndsStreamsAndAwaitsCalls(t *testing.T) {
 		t.Error(err)
 	}
 	b.done <- nil
-	if l := readAccess(b, path, 3)[2]; l.Method != "POST" || l.Reason != "" {
+	if l := readAccess(b, path, 3)[2]; l.Method != http.MethodPost || l.Reason != "" {
 		t.Errorf("the call's line is %+v", l)
 	}
 }

@@ -29,8 +29,12 @@ func startFront(t *testing.T, address, program string, args ...string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	var exit error
+	ended := make(chan struct{})
+	go func() {
+		exit = cmd.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
@@ -43,9 +47,8 @@ func startFront(t *testing.T, address, program string, args ...string) {
 			return
 		}
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s has ended: %v", program, err)
+		case <-ended:
+			t.Fatalf("%s has ended: %v", program, exit)
 		default:
 		}
 		if time.Now().After(deadline) {

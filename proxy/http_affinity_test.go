@@ -158,8 +158,8 @@ func TestLegacyStreamsStayWhateverTheVersion(t *testing.T) {
 	const field = "MCP-Protocol-Version: 2026-07-28"
 	for range 4 {
 		_, stream := b.send("GET", "/mcp/sse", field)
-		uri := strings.TrimSpace(stream[0][strings.Index(stream[0], "/mcp"):])
-		name := strings.TrimPrefix(uri, "/mcp/sse?of=")[:2]
+		_, sealed, _ := strings.Cut(strings.TrimSpace(stream[0]), "/mcp/sse?of=")
+		name, uri := sealed[:2], "/mcp/sse?of="+sealed
 		for range 3 {
 			if _, got := b.send("POST", uri, field); got[0] != name || got[1] != "/mcp/sse?of="+name {
 				t.Errorf("posted to %s: %v", uri, got)

@@ -56,7 +56,7 @@ func TestRefusalsCanBeReadByPages(t *testing.T) {
 		b.visit()
 		c := b.visit()
 		c.say(post("", "{}"))
-		if resp, _ := c.answer("POST"); resp.StatusCode != 429 || resp.Header.Get("Access-Control-Allow-Origin") != origin {
+		if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Access-Control-Allow-Origin") != origin {
 			t.Errorf("%s, %v", resp.Status, resp.Header)
 		}
 	})
@@ -65,7 +65,7 @@ func TestRefusalsCanBeReadByPages(t *testing.T) {
 		for _, field := range []string{"", "Origin:\r\n", "Origin: https://" + strings.Repeat("a", maxOrigin) + "\r\n"} {
 			c := b.visit()
 			c.say("POST / HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: x~AAAAAAAAAAAAAAAA\r\nContent-Length: 0\r\n" + field + "\r\n")
-			if resp, _ := c.answer("POST"); resp.StatusCode != 404 || resp.Header.Get("Access-Control-Allow-Origin") != "" || resp.Header.Get("Vary") != "" {
+			if resp, _ := c.answer("POST"); resp.StatusCode != http.StatusNotFound || resp.Header.Get("Access-Control-Allow-Origin") != "" || resp.Header.Get("Vary") != "" {
 				t.Errorf("%.40q: %s, %v", field, resp.Status, resp.Header)
 			}
 		}

@@ -126,10 +126,11 @@ func (x *exchange) examine(r *http1.Request) denial {
 		now, sources := w.loop.Now(), w.board.Sources()
 		var paced time.Duration
 		if limit := w.limits.message; !limit.unlimited() {
-			ok, patience := true, w.limits.patience
+			patience := w.limits.patience
 			if w.limits.reject {
 				patience = 0
 			}
+			var ok bool
 			if ok, paced = board.ChargeAhead(sources.MessageRate(x.source), now, limit.interval, limit.burst, 1, patience); !ok {
 				return x.overRate(paced)
 			}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,7 +119,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 	}
 	whole := func(t *testing.T, b *bench, c *client, asked chan string, request string) {
 		t.Helper()
-		if resp, got := c.answer("POST"); got != "hi" || resp.StatusCode != 200 {
+		if resp, got := c.answer("POST"); got != "hi" || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s, %q", resp.Status, got)
 		}
 		_, body, _ := strings.Cut(request, "\r\n\r\n")

@@ -32,30 +32,28 @@ func TestABurstIsSpread(t *testing.T) {
 			transport := &http.Transport{MaxIdleConnsPerHost: calls, TLSClientConfig: trusting(testPair())}
 			t.Cleanup(transport.CloseIdleConnections)
 			browser := &http.Client{Transport: transport, Timeout: 30 * time.Second}
-			post := func(session string) (*http.Response, error) {
-				r, _ := http.NewRequest("POST", scheme+"://127.0.0.1:"+port+"/mcp", strings.NewReader("{}"))
+			post := func(session string) (status int, its string, err error) {
+				r, _ := http.NewRequest(http.MethodPost, scheme+"://127.0.0.1:"+port+"/mcp", strings.NewReader("{}"))
 				if session != "" {
 					r.Header.Set("Mcp-Session-Id", session)
 				}
 				resp, err := browser.Do(r)
-				if err == nil {
-					_, err = io.Copy(io.Discard, resp.Body)
-					resp.Body.Close()
+				if err != nil {
+					return 0, "", err
 				}
-				return resp, err
+				defer resp.Body.Close()
+				_, err = io.Copy(io.Discard, resp.Body)
+				return resp.StatusCode, resp.Header.Get("Mcp-Session-Id"), err
 			}
-			first, err := post("")
+			_, session, err := post("")
 			if err != nil {
 				t.Fatal(err)
 			}
 			var all sync.WaitGroup
 			for range calls {
 				all.Go(func() {
-					resp, err := post(first.Header.Get("Mcp-Session-Id"))
-					if err != nil {
-						t.Error(err)
-					} else if resp.StatusCode != http.StatusOK {
-						t.Error(resp.Status)
+					if status, _, err := post(session); err != nil || status != http.StatusOK {
+						t.Error(status, err)
 					}
 				})
 			}

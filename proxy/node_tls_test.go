@@ -64,7 +64,7 @@ func secureNode(name, site string) topology.Node {
 
 // answersMCP proves life to checks.
 func answersMCP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == "POST" {
+	if r.Method == http.MethodPost {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}

@@ -191,7 +191,7 @@ func mixedNodes(t *testing.T, scheme, address string, version uint16) {
 		}
 		got, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err != nil || resp.StatusCode != 200 || !bytes.Equal(got, body) {
+		if err != nil || resp.StatusCode != http.StatusOK || !bytes.Equal(got, body) {
 			t.Fatalf("%s of %d bytes: %s, %d bytes, %v", method, size, resp.Status, len(got), err)
 		}
 		node := resp.Header.Get("X-Node")
@@ -256,7 +256,7 @@ func TestNodeOverTLSIsMetAgain(t *testing.T) {
 		c := b.visit()
 		for range 5 {
 			c.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-			if resp, body := c.answer("GET"); resp.StatusCode != 200 || body != "hello" {
+			if resp, body := c.answer("GET"); resp.StatusCode != http.StatusOK || body != "hello" {
 				t.Fatalf("%s, %q", resp.Status, body)
 			}
 		}

@@ -31,7 +31,7 @@ func Default() Spec {
 
 // Validate reports the first thing wrong. Errors begin with the name of the field: "tcp: …".
 func (s Spec) Validate() error {
-	if err := topology.Validate([]topology.Node{s.Node}); err != nil {
+	if err := topology.ValidateEmbedded([]topology.Node{s.Node}); err != nil {
 		return &SpecError{strings.TrimPrefix(err.Error(), "[0].")}
 	}
 	if s.MaxConnections < 1 {

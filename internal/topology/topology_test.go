@@ -79,6 +79,22 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// A node of this program's own cannot have one port for two transports.
+func TestValidateEmbedded(t *testing.T) {
+	nodes := []Node{{Name: "a", Host: "127.0.0.1", TCP: 1, HTTP: 2}, {Name: "b", Host: "localhost", TCP: 3, HTTP: 4, SSE: 4}}
+	const want = "[1].sse: port 4 on localhost is already the http port of b"
+	if err := ValidateEmbedded(nodes); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if err := Validate(nodes); err != nil {
+		t.Error(err)
+	}
+	nodes[1].SSE = 5
+	if err := ValidateEmbedded(nodes); err != nil {
+		t.Error(err)
+	}
+}
+
 // A node of a service is called the same whatever it has besides, and is a valid node.
 func TestNodeOfAService(t *testing.T) {
 	service := Node{Name: "a234567890123456789012345", URL: "https://_mcp._tcp.h/x"}.Complete()

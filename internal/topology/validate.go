@@ -22,9 +22,14 @@ var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 var hostPattern = regexp.MustCompile(`^_?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$`)
 
 // Validate reports the first thing wrong with nodes: a name that is malformed or used twice, a host
-// that is none, a port or weight out of range, a node that listens nowhere, or two listeners on one
-// port. Errors begin with the path of the field below the list, as in "[1].tcp: …".
-func Validate(nodes []Node) error {
+// that is none, a port or weight out of range, a node that listens nowhere, or the listeners of two nodes
+// on one port. Errors begin with the path of the field below the list, as in "[1].tcp: …".
+func Validate(nodes []Node) error { return validate(nodes, false) }
+
+// ValidateEmbedded is Validate for nodes of this program's own, which have a port for each transport.
+func ValidateEmbedded(nodes []Node) error { return validate(nodes, true) }
+
+func validate(nodes []Node, embedded bool) error {
 	if len(nodes) == 0 {
 		return errors.New("at least one node is needed")
 	}
@@ -46,7 +51,7 @@ func Validate(nodes []Node) error {
 		}
 		for _, l := range n.listeners() {
 			for _, other := range taken {
-				if other.node != n.Name && l.collides(other) {
+				if (embedded || other.node != n.Name) && l.collides(other) {
 					return fmt.Errorf("[%d].%s: port %d on %s is already the %s port of %s",
 						i, l.transport, l.port, n.Host, other.transport, other.node)
 				}

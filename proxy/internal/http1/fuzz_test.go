@@ -156,7 +156,7 @@ func sameInNetHTTP(t failer, r *Request, p []byte, n int) {
 	if bytes.Contains(line, []byte("  ")) || line[bytes.LastIndexByte(line, '.')+1] > '1' {
 		// net/http is stricter here. All else is read from what was sent.
 		usual := fmt.Appendf(nil, "%s %s HTTP/1.%d\r\n", r.Method, r.Target, r.Minor)
-		p, n = append(usual, rest...), n-len(line)-1+len(usual)
+		p, n = slices.Concat(usual, rest), n-len(line)-1+len(usual)
 	}
 	in := bufio.NewReaderSize(bytes.NewReader(p), 2*MaxHead)
 	req, err := http.ReadRequest(in)
