@@ -3,8 +3,8 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
