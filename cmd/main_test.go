@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -128,6 +130,28 @@ func scriptSignalDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s does not run", args[1])
 	}
 	ts.Check(syscall.Kill(pid, signals[args[0]]))
+	if args[0] == "STOP" {
+		awaitStopped(ts, pid)
+	}
+}
+
+// awaitStopped returns when no thread of a process runs any more: a signal that stops it takes its time, in which
+// it may still answer. Where threads cannot be looked at, it returns at once.
+func awaitStopped(ts *testscript.TestScript, pid int) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		runs := slices.ContainsFunc(threads, func(name string) bool {
+			text, err := os.ReadFile(name)
+			_, state, _ := strings.Cut(string(text), ") ")
+			return err == nil && !strings.HasPrefix(state, "T")
+		})
+		if !runs {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("process %d does not stop", pid)
+		}
+	}
 }
 
 // scriptCertificate is the script command "certificate DIR DAYS". Files are replaced at once, the key first.
