@@ -47,7 +47,7 @@ const (
 	maxPooledFor = 4 * time.Second
 	// keptFor is how long a connection has to stay open behind an answer to be known to stay. Some nodes
 	// close it at once, behind each answer or so many, without a word.
-	keptFor = 100 * time.Millisecond
+	keptFor = 20 * time.Millisecond
 	// manyAnswers is from how many on a node is believed to give twice as many as it has.
 	manyAnswers = 16
 	// avoidTime is for how long a port that refuses connections is not the first choice, while the
@@ -62,6 +62,7 @@ func (p *nodePool) put(n *httpNode) {
 		return
 	}
 	n.used, n.pooled, n.since = true, true, n.w.loop.Now()
+	p.stays = max(p.stays, n.answers) // it has stayed behind those before
 	n.answers++
 	n.prev, n.next = nil, p.newest
 	if p.newest != nil {
