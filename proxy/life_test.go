@@ -16,7 +16,10 @@ import (
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
-var computeFor = flag.Duration("busy.compute", 0, "how long servers compute in TestBusyServers, under the default checks")
+var (
+	computeFor = flag.Duration("busy.compute", 0, "how long servers compute in TestBusyServers, under the default checks")
+	visitors   = flag.Int("busy.visitors", 50, "how many sessions there are in TestBusyServers, each with a call")
+)
 
 // busyServer does one thing at a time, as servers with an event loop do: while a tool computes, everything else
 // waits. It does not forgive unknown sessions: they get 400.
@@ -168,6 +171,7 @@ func withBusy(nodes ...topology.Node) func(*Spec) {
 		s.Workers = 2
 		s.Listen.HTTP = "127.0.0.1:0"
 		s.Limits.MessagesPerSecond = 0
+		s.MaxConnections = 5000
 		s.Checks.Kind, s.Checks.Path = "http", "/health"
 		s.Checks.Timeout, s.Checks.GiveUp = 50*time.Millisecond, time.Minute
 	}
@@ -176,9 +180,8 @@ func withBusy(nodes ...topology.Node) func(*Spec) {
 // Servers that compute lose nothing, neither calls nor sessions, streams or connections, and newcomers wait
 // rather than be refused when all are busy.
 //
-//	go test ./proxy -run TestBusyServers -busy.compute 8s
+//	go test ./proxy -run TestBusyServers -busy.compute 8s -busy.visitors 1000
 func TestBusyServers(t *testing.T) {
-	const visitors = 50
 	var servers []*busyServer
 	var nodes []topology.Node
 	for _, name := range []string{"n0", "n1"} {
@@ -194,7 +197,7 @@ func TestBusyServers(t *testing.T) {
 		}
 	})
 
-	all := make([]*visitor, visitors)
+	all := make([]*visitor, *visitors)
 	home := make(map[string]*visitor)
 	for i := range all {
 		all[i] = b.visitor()
