@@ -87,9 +87,8 @@ func firstAddress(s *proxy.Stats) string {
 // waits reports that there is a listener whose clients find no node.
 func waits(s *proxy.Stats) bool {
 	return slices.ContainsFunc(s.Listeners, func(l proxy.ListenerStats) bool {
-		over := strings.TrimSuffix(l.Name, "s") // https is http to the nodes
-		return l.Up && (over == "tcp" || over == "http") &&
-			!slices.ContainsFunc(s.Nodes, func(n proxy.NodeStats) bool { return n.TakesClients(over) })
+		return l.Up && slices.Contains([]string{"tcp", "http", "https"}, l.Name) &&
+			!slices.ContainsFunc(s.Nodes, func(n proxy.NodeStats) bool { return n.TakesClients(l.Name) })
 	})
 }
 

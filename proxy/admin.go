@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -74,9 +73,8 @@ func (m *master) health(only string) (reply healthReply, known bool) {
 		if only != "" && only != name {
 			continue
 		}
-		over := strings.TrimSuffix(name, "s") // https is http to the nodes
 		reply.Listeners[name] = "down"
-		if slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.TakesClients(over) }) {
+		if slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.TakesClients(name) }) {
 			reply.Listeners[name] = "up"
 		} else {
 			reply.Status = "down"

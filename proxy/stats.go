@@ -141,11 +141,12 @@ type TransportStats struct {
 	Check        CheckStats `json:"check"`
 }
 
-// Over returns the transport by which the node serves clients of a listener, "tcp" or "http", or nil. Where
-// it has no port for HTTP, that is the one for SSE.
-func (n *NodeStats) Over(name string) *TransportStats {
+// Over returns the transport by which the node serves clients of a listener, "tcp", "http" or "https", or nil.
+// Where it has no port for HTTP, that is the one for SSE.
+func (n *NodeStats) Over(listener string) *TransportStats {
+	web := listener == fileHTTP || listener == fileHTTPS
 	for i := range n.Transports {
-		if t := &n.Transports[i]; t.Name == name || name == "http" && t.Name == "sse" {
+		if t := &n.Transports[i]; t.Name == listener || web && t.Name != fileTCP {
 			return t
 		}
 	}
@@ -163,7 +164,7 @@ func (n *NodeStats) Missing() string {
 	return strings.Join(parts, ", ")
 }
 
-// TakesClients reports whether new clients of a listener, "tcp" or "http", may go to the node, if only because no
+// TakesClients reports whether new clients of a listener, as Over has it, may go to the node, if only because no
 // other is up.
 func (n *NodeStats) TakesClients(name string) bool {
 	t := n.Over(name)
