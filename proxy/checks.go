@@ -183,6 +183,8 @@ func (w *watcher) report(s Suspect) {
 	}
 }
 
+func (w *watcher) isDown() bool { return board.State(w.port.State.Load()) == board.Down }
+
 // canWait reports that a check would only be one more thing that a silent node has to do when it can.
 func (w *watcher) canWait() bool {
 	return w.health.state == board.Silent && w.health.settled() && !w.hurry && !w.heard() && time.Since(w.begun) < w.watch.checks.Interval

@@ -200,11 +200,22 @@ func (ms *members) lost() bool {
 	})
 }
 
+// fallen are the nodes with a name that are down over all of their transports.
+func (ms *members) fallen() (list []found) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for _, m := range ms.list {
+		named := isNamed(m.node) || m.of != ""
+		if up := slices.ContainsFunc(m.watchers[:], func(w *watcher) bool { return w != nil && !w.isDown() }); named && !up && !m.leaving && m.slot != noSlot {
+			list = append(list, found{node: m.node, addr: m.addr, of: m.of})
+		}
+	}
+	return list
+}
+
 // isDown reports whether m is down over any of its transports.
 func (m *member) isDown() bool {
-	return slices.ContainsFunc(m.watchers[:], func(w *watcher) bool {
-		return w != nil && board.State(w.port.State.Load()) == board.Down
-	})
+	return slices.ContainsFunc(m.watchers[:], func(w *watcher) bool { return w != nil && w.isDown() })
 }
 
 // noSlot is the slot of a member that has none: nobody knows where it is.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -90,13 +91,21 @@ type names struct {
 
 	mu       sync.Mutex
 	services map[string]answer[target]     // of the last good answer, err of the last one
-	hosts    map[string]answer[netip.Addr] // one address each
+	hosts    map[string]answer[netip.Addr] // all addresses, the one that is taken first
+	moved    map[place]netip.Addr          // where a node is that was not at its host's first address
+}
+
+// place is a port of a host, by its name.
+type place struct {
+	host string
+	port uint16
 }
 
 func newNames(logger *log.Logger) *names {
 	return &names{
 		log: logger, hurry: make(chan struct{}, 1),
 		services: make(map[string]answer[target]), hosts: make(map[string]answer[netip.Addr]),
+		moved: make(map[place]netip.Addr),
 	}
 }
 
@@ -219,26 +228,32 @@ func (ns *names) learn(a answers) {
 	for name, heard := range a.hosts {
 		known := ns.hosts[name]
 		if heard.err == nil {
-			heard.is = []netip.Addr{choose(known.is, heard.is)}
+			heard.is = arrange(known.is, heard.is)
 		}
 		ns.hosts[name] = merge(ns.log, known, heard)
 	}
 }
 
-// choose is the address that is taken of those in an answer: the present one if it is among them, else an IPv4
-// address rather than another.
-func choose(present, heard []netip.Addr) netip.Addr {
-	taken := heard[0].Unmap()
+// arrange puts the address first that is taken of those in an answer: the present one if it is among them, else an
+// IPv4 address rather than another.
+func arrange(present, heard []netip.Addr) []netip.Addr {
+	list := make([]netip.Addr, 0, len(heard))
 	for _, a := range heard {
-		a = a.Unmap()
-		if slices.Contains(present, a) {
-			return a
-		}
-		if a.Is4() && !taken.Is4() {
-			taken = a
+		if a = a.Unmap(); !slices.Contains(list, a) {
+			list = append(list, a)
 		}
 	}
-	return taken
+	rank := func(a netip.Addr) int {
+		switch {
+		case len(present) > 0 && a == present[0]:
+			return 0
+		case a.Is4():
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(list, func(a, b netip.Addr) int { return rank(a) - rank(b) })
+	return list
 }
 
 // merge is what is known of a name after another answer.
@@ -270,6 +285,7 @@ func (ns *names) retain(nodes []topology.Node) {
 		}
 	}
 	ns.services, ns.hosts = services, hosts
+	maps.DeleteFunc(ns.moved, func(p place, _ netip.Addr) bool { return len(hosts[p.host].is) == 0 })
 }
 
 // find returns where nodes are, and in place of a service the nodes that it has.
@@ -305,6 +321,9 @@ func (ns *names) place(n topology.Node, host string) found {
 	f, known := found{node: n}, ns.hosts[host]
 	if len(known.is) > 0 {
 		f.addr = known.is[0]
+		if moved := ns.moved[place{host, firstPort(n)}]; slices.Contains(known.is, moved) {
+			f.addr = moved
+		}
 	}
 	f.why = reason(known.err)
 	return f
@@ -364,12 +383,60 @@ func movesOf(before []*member, after []found) (moves []string) {
 
 // portal is the address of the first transport of n.
 func portal(n topology.Node, addr netip.Addr) string {
-	for _, port := range portsOf(n) {
-		if port != 0 {
-			return net.JoinHostPort(addr.String(), strconv.Itoa(int(port)))
-		}
+	if port := firstPort(n); port != 0 {
+		return net.JoinHostPort(addr.String(), strconv.Itoa(int(port)))
 	}
 	return addr.String()
+}
+
+func firstPort(n topology.Node) uint16 {
+	for _, port := range portsOf(n) {
+		if port != 0 {
+			return port
+		}
+	}
+	return 0
+}
+
+// seek tries the other addresses of nodes that do not take connections where they were found, and takes the first
+// that does: a server of localhost may listen at ::1 alone. It takes no longer than the timeout for each address.
+func (ns *names) seek(ctx context.Context, nodes []found, timeout time.Duration) {
+	listens := func(n topology.Node, addr netip.Addr) bool {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", portal(n, addr))
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+		return true
+	}
+	var seeking sync.WaitGroup
+	for _, f := range nodes {
+		host := f.node.Host
+		if f.of != "" {
+			host += "." // as it is looked up
+		}
+		ns.mu.Lock()
+		others := slices.DeleteFunc(slices.Clone(ns.hosts[host].is), func(a netip.Addr) bool { return a == f.addr })
+		ns.mu.Unlock()
+		if len(others) == 0 {
+			continue
+		}
+		seeking.Go(func() {
+			if listens(f.node, f.addr) {
+				return
+			}
+			at := slices.IndexFunc(others, func(a netip.Addr) bool { return listens(f.node, a) })
+			if at < 0 {
+				return
+			}
+			ns.mu.Lock()
+			defer ns.mu.Unlock()
+			ns.moved[place{host, firstPort(f.node)}] = others[at]
+		})
+	}
+	seeking.Wait()
 }
 
 // watchNames has nodes follow their names, until serving ends: every lb.resolve.interval, and every second while
@@ -395,14 +462,15 @@ func (m *master) watchNames() {
 
 // followNames looks all names up and puts into force what they stand for now.
 func (m *master) followNames() {
-	heard := m.ask(m.serving, &m.now.Load().spec)
+	spec := &m.now.Load().spec
+	m.names.learn(m.ask(m.serving, spec))
+	m.names.seek(m.serving, m.members.fallen(), spec.Checks.Timeout)
 	m.reloading.Lock()
 	defer m.reloading.Unlock()
 	if m.draining() {
 		return
 	}
 	now := m.now.Load()
-	m.names.learn(heard)
 	m.names.retain(now.spec.Nodes)
 	if m.members.note(m.names.find(now.spec.Nodes)) {
 		return

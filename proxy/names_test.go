@@ -149,6 +149,41 @@ func TestNodeFollowsItsName(t *testing.T) {
 }
 
 // One recorder follows both nodes of a name, each by its own counters.
+// A server of localhost may listen at one of its addresses alone, and start again at the other.
+func TestNodeIsWhereItTakesConnections(t *testing.T) {
+	first := startNode(t, "first", nil)
+	second := twin(t, first, "second", "127.0.0.2")
+	first.stop()
+	z := &zone{}
+	z.set("localhost.test", "127.0.0.1", "127.0.0.2")
+	s := following(testSpec(second))
+	s.Nodes[0].Host = "localhost.test"
+	b := serveIn(t, z, s, nil)
+	at := func(address string) {
+		t.Helper()
+		b.eventually("the node to be found at "+address, func(s *Stats) bool {
+			n := s.Node("n0")
+			return n.State == NodeUp && strings.HasPrefix(n.Transports[0].Found, address+":")
+		})
+	}
+	at("127.0.0.2")
+	c := b.dial()
+	if got := c.ask("hello"); got != "second" {
+		t.Errorf("answered by %s", got)
+	}
+	b.reloaded(func(*Spec) {})
+	at("127.0.0.2")
+	if got := c.ask("still here"); got != "second" {
+		t.Errorf("answered by %s", got)
+	}
+	twin(t, second, "third", "127.0.0.1")
+	second.stop()
+	at("127.0.0.1")
+	if got := b.dial().ask("hello"); got != "third" {
+		t.Errorf("a newcomer is answered by %s", got)
+	}
+}
+
 func TestRecorderTellsMovedNodesApart(t *testing.T) {
 	r := newRecorder()
 	n := topology.Node{Name: "n0", Host: "mcp.test", HTTP: 80}
@@ -342,7 +377,7 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-func TestChoose(t *testing.T) {
+func TestArrange(t *testing.T) {
 	addrs := func(texts ...string) (list []netip.Addr) {
 		for _, text := range texts {
 			list = append(list, netip.MustParseAddr(text))
@@ -353,15 +388,15 @@ func TestChoose(t *testing.T) {
 		present, heard []netip.Addr
 		want           string
 	}{
-		{nil, addrs("::1", "10.0.0.1", "10.0.0.2"), "10.0.0.1"},
-		{nil, addrs("::ffff:10.0.0.1"), "10.0.0.1"},
-		{nil, addrs("::1", "::2"), "::1"},
-		{addrs("10.0.0.2"), addrs("10.0.0.1", "10.0.0.2"), "10.0.0.2"},
-		{addrs("::2"), addrs("10.0.0.1", "::2"), "::2"},
-		{addrs("10.0.0.9"), addrs("10.0.0.1"), "10.0.0.1"},
+		{nil, addrs("::1", "10.0.0.1", "10.0.0.2"), "[10.0.0.1 10.0.0.2 ::1]"},
+		{nil, addrs("::ffff:10.0.0.1", "10.0.0.1"), "[10.0.0.1]"},
+		{nil, addrs("::1", "::2"), "[::1 ::2]"},
+		{addrs("10.0.0.2"), addrs("10.0.0.1", "10.0.0.2"), "[10.0.0.2 10.0.0.1]"},
+		{addrs("::2", "::1"), addrs("::1", "10.0.0.1", "::2"), "[::2 10.0.0.1 ::1]"},
+		{addrs("10.0.0.9"), addrs("10.0.0.1"), "[10.0.0.1]"},
 	} {
-		if got := choose(test.present, test.heard); got.String() != test.want {
-			t.Errorf("of %v with %v: %v, want %s", test.heard, test.present, got, test.want)
+		if got := fmt.Sprint(arrange(test.present, test.heard)); got != test.want {
+			t.Errorf("of %v with %v: %s, want %s", test.heard, test.present, got, test.want)
 		}
 	}
 }
