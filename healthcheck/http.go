@@ -63,12 +63,8 @@ func (a *attempt) requestHTTP(t Target, method, header string, body []byte) *htt
 	}
 	var stream io.ReadWriter = conn
 	if t.TLS != nil {
-		secure := tls.Client(conn, t.TLS)
-		if err := secure.HandshakeContext(a.ctx); err != nil {
-			a.handshakeFailed(err)
-			if a.result.Error == notTLS {
-				a.result.Error += ": write url: http://… instead of https://…"
-			}
+		secure := a.shakeHands(conn, t.TLS)
+		if secure == nil {
 			return nil
 		}
 		stream = secure
@@ -91,6 +87,19 @@ func (a *attempt) requestHTTP(t Target, method, header string, body []byte) *htt
 		return nil
 	}
 	return r
+}
+
+// shakeHands returns conn under TLS. Without it that is nil, and the attempt has failed.
+func (a *attempt) shakeHands(conn net.Conn, config *tls.Config) *tls.Conn {
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(a.ctx); err != nil {
+		a.handshakeFailed(err)
+		if a.result.Error == notTLS {
+			a.result.Error += ": write url: http://… instead of https://…"
+		}
+		return nil
+	}
+	return secure
 }
 
 // appendHTTPRequest appends a request of HTTP/1.1.

@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -44,8 +45,10 @@ func TestCollectOverTLS(t *testing.T) {
 			if check.Target.Transport == OverTCP {
 				continue
 			}
-			if r := probeMCP(t.Context(), check.Target); r.Error != test.want || test.want != "" && r.Cause != CauseUnhealthy {
-				t.Errorf("%s: %+v", name, r)
+			for _, probe := range []func(context.Context, Target) Result{probeMCP, probeTCP} {
+				if r := probe(t.Context(), check.Target); r.Error != test.want || test.want != "" && r.Cause != CauseUnhealthy {
+					t.Errorf("%s: %+v", name, r)
+				}
 			}
 		}
 	}

@@ -3,12 +3,10 @@ package proxy
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,8 +22,6 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
-
-var nameRequests = flag.Int("names.requests", 400, "requests in TestNobodyIsLostWhileNodesMove")
 
 // zone is names and what they stand for. A name that is in neither map is not known.
 type zone struct {
@@ -582,96 +577,4 @@ func TestHalfAFileIsNotTaken(t *testing.T) {
 	if decoded != 1 {
 		t.Error("decoded again though nothing has changed")
 	}
-}
-
-// Clients ask all the time while names move, a file of nodes grows and shrinks, and other nodes stay: nobody is
-// turned away, and every node has served.
-//
-//	go test ./proxy -run TestNobodyIsLostWhileNodesMove -v -names.requests 10000
-func TestNobodyIsLostWhileNodesMove(t *testing.T) {
-	var served [4]atomic.Int64
-	site := func(i int) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) { served[i].Add(1); _, _ = io.WriteString(w, "hello") }
-	}
-	portOf := func(address string) int {
-		_, text, _ := net.SplitHostPort(address)
-		port, _ := strconv.Atoi(text)
-		return port
-	}
-	first := startSite(t, site(0))
-	other, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.2:%d", portOf(first)))
-	if err != nil {
-		t.Skipf("no second loopback address: %v", err)
-	}
-	second := &httptest.Server{Listener: other, Config: &http.Server{Handler: site(1)}}
-	second.Start()
-	t.Cleanup(second.Close)
-	z := &zone{}
-	z.set("mcp.test", "127.0.0.1")
-	name := filepath.Join(t.TempDir(), "nodes.json")
-	s := following(testSpec())
-	s.Listen = Listen{HTTP: "127.0.0.1:0", Admin: "127.0.0.1:0"}
-	s.NodesFrom, s.Sticky.HTTP, s.Limits.MessagesPerSecond = name, StickyNone, 0
-	s.Nodes = []topology.Node{{Name: "moves", Host: "mcp.test", HTTP: portOf(first)}, {Name: "plain", Host: "127.0.0.1", HTTP: portOf(startSite(t, site(2)))}}
-	listed := fmt.Sprintf(`{"name": "listed", "host": "127.0.0.1", "http": %d}`, portOf(startSite(t, site(3))))
-	spare := fmt.Sprintf(`{"name": "spare", "host": "127.0.0.1", "http": %d}`, portOf(startSite(t, site(3))))
-	listNodes(t, name, "["+listed+","+spare+"]")
-	b := serveIn(t, z, s, nil)
-	url := "http://" + b.address("http") + "/mcp"
-
-	stop := make(chan struct{})
-	var asked, moves, lists atomic.Int64
-	var failed atomic.Value
-	var clients sync.WaitGroup
-	for range 4 {
-		clients.Go(func() {
-			browser := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
-			defer browser.CloseIdleConnections()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				resp, err := browser.Post(url, "application/json", strings.NewReader(`{"jsonrpc":"2.0","method":"x","id":1}`))
-				if err == nil {
-					var text []byte
-					text, err = io.ReadAll(resp.Body)
-					resp.Body.Close()
-					if err == nil && resp.StatusCode != http.StatusOK {
-						err = fmt.Errorf("%s: %s", resp.Status, text)
-					}
-				}
-				if err != nil {
-					failed.CompareAndSwap(nil, err.Error())
-				}
-				asked.Add(1)
-			}
-		})
-	}
-	for moves.Load() < 6 || lists.Load() < 2 || asked.Load() < int64(*nameRequests) {
-		at := []string{"127.0.0.2", "127.0.0.1"}[moves.Load()%2]
-		z.set("mcp.test", at)
-		b.eventually("the move", func(s *Stats) bool {
-			n := s.Node("moves")
-			return n != nil && n.State == NodeUp && strings.HasPrefix(n.Transports[0].Found, at+":")
-		})
-		if moves.Add(1)%3 == 0 {
-			n := 1 + int(lists.Load()%2)
-			listNodes(t, name, "["+strings.Join([]string{listed, spare}[:n], ",")+"]")
-			b.eventually("the file to be taken", func(s *Stats) bool { return s.NodesFrom.Nodes == n })
-			lists.Add(1)
-		}
-	}
-	close(stop)
-	clients.Wait()
-	if text := failed.Load(); text != nil {
-		t.Errorf("a request failed: %v", text)
-	}
-	for i := range served {
-		if served[i].Load() == 0 {
-			t.Errorf("site %d has served nobody", i)
-		}
-	}
-	t.Logf("%d requests, %d moves and %d files without a failure", asked.Load(), moves.Load(), lists.Load())
 }

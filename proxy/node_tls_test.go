@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,39 +102,11 @@ func TestNodeTrustReplacedUnderLoad(t *testing.T) {
 	reason("other", "certificate is not for localhost (names: other.test)")
 
 	base := "http://" + b.address("http")
-	stop := make(chan struct{})
-	var asking sync.WaitGroup
-	var asked, failed atomic.Int64
-	for range 4 {
-		asking.Go(func() {
-			browser := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
-			defer browser.CloseIdleConnections()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				resp, err := browser.Get(base + "/")
-				if err != nil {
-					t.Error(err)
-					failed.Add(1)
-					return
-				}
-				body, err := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if err != nil || string(body) != "hello" {
-					t.Errorf("%s, %q, %v", resp.Status, body, err)
-					failed.Add(1)
-				}
-				asked.Add(1)
-			}
-		})
-	}
+	v := keepAsking(4, func(c *http.Client) (*http.Response, error) { return c.Get(base + "/") })
 	more := func() {
 		t.Helper()
-		before := asked.Load()
-		b.eventually("more requests", func(*Stats) bool { return asked.Load() > before+50 || failed.Load() > 0 })
+		before := v.asked.Load()
+		b.eventually("more requests", func(*Stats) bool { return v.asked.Load() > before+50 || v.failed.Load() > 0 })
 	}
 	more()
 	swapFile(t, files.CA, old.pem[:len(old.pem)/2])
@@ -155,8 +125,7 @@ func TestNodeTrustReplacedUnderLoad(t *testing.T) {
 	b.reloaded(func(*Spec) {})
 	more()
 	reason("other", "certificate is not for localhost (names: other.test)")
-	close(stop)
-	asking.Wait()
+	v.dismiss(t)
 	if n := b.stats().Node("next").Requests; n == 0 {
 		t.Error("nobody was sent to the node of the next authority")
 	}
@@ -175,7 +144,7 @@ func TestNodeTrustReplacedUnderLoad(t *testing.T) {
 	if n := strings.Count(b.log.String(), "NODES ARE NOT VERIFIED"); n != 1 {
 		t.Errorf("warned %d times", n)
 	}
-	t.Logf("%d requests", asked.Load())
+	t.Logf("%d requests", v.asked.Load())
 }
 
 // A balancer does not start with files that cannot be used.

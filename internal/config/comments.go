@@ -85,7 +85,7 @@ var comments = map[string]string{
 	"lb.resolve.timeout":               "For one look-up.",
 	"lb.resolve.servers":               "DNS servers, address or address:port; [] is those of the system.",
 	"lb.checks":                        "How nodes are watched.",
-	"lb.checks.kind":                   "mcp (a reply to a request at each port), http (GET at the HTTP port, for all ports) or tcp (an accepted connection at each port).",
+	"lb.checks.kind":                   "mcp (a reply to a request at each port), http (GET at the HTTP port, for all ports) or tcp (an accepted connection at each port, with a handshake where a node speaks TLS).",
 	"lb.checks.path":                   "What http asks for; the reply must be 2xx.",
 	"lb.checks.headers_file":           "Header fields of checks over HTTP, Name: value one a line, as for a token; \"\" is none.",
 	"lb.checks.interval":               "Between two checks of a node; up to a tenth less, at random.",
