@@ -139,9 +139,19 @@ func (ns *names) ask(ctx context.Context, r Resolver, timeout time.Duration, nod
 	}
 	ns.mu.Unlock()
 	a.hosts = lookUp(ctx, timeout, hosts, func(ctx context.Context, name string) ([]netip.Addr, error) {
-		return r.LookupNetIP(ctx, "ip", name)
+		is, err := r.LookupNetIP(ctx, "ip", name)
+		if isLocalhost(name) {
+			return append(is, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()), nil
+		}
+		return is, err
 	})
 	return a
+}
+
+// isLocalhost reports whether a name stands for this machine, whatever DNS or a file say (RFC 6761 section 6.3).
+func isLocalhost(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 // lookUp asks for all names at the same time.

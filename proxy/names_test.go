@@ -179,6 +179,29 @@ func TestNodeIsWhereItTakesConnections(t *testing.T) {
 	}
 }
 
+// Where only ::1 takes connections, localhost is there, also on a machine that has it as 127.0.0.1 alone.
+func TestLocalhostIsBothLoopbackAddresses(t *testing.T) {
+	ln, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6: %v", err)
+	}
+	n := serveNode(t, ln, "six", nil)
+	z := &zone{}
+	z.set("localhost", "127.0.0.1")
+	s := following(testSpec(n))
+	s.Nodes[0].Host = "localhost"
+	b := serveIn(t, z, s, nil)
+	b.eventuallyState("n0", NodeUp)
+	if got := b.dial().ask("hello"); got != "six" {
+		t.Errorf("answered by %s", got)
+	}
+	for name, want := range map[string]bool{"LocalHost.": true, "mcp.localhost": true, "localhost.test": false, "notlocalhost": false, "": false} {
+		if isLocalhost(name) != want {
+			t.Errorf("%q: %t", name, !want)
+		}
+	}
+}
+
 func TestRecorderTellsMovedNodesApart(t *testing.T) {
 	r := newRecorder()
 	n := topology.Node{Name: "n0", Host: "mcp.test", HTTP: 80}
