@@ -51,12 +51,13 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, instance.Close()) }()
+	o.StateDir = instance.Dir() // one name, whatever it was started by: orphans are found by it
 	s, err := newSupervisor(spec, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if err := instance.Serve(s.handler()); err != nil {
+	if err := instance.Serve(s.handler(), s.log.Warn); err != nil {
 		return err
 	}
 	patience := time.Duration(0)

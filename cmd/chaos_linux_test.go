@@ -247,7 +247,7 @@ func (c *chaos) nothingIsLeft() {
 	c.Helper()
 	c.await("the end of all processes", func() bool { return len(c.processes()) == 0 })
 	for _, name := range []string{"cluster", "lb"} {
-		if pid, running := control.Running(c.dir, name); running {
+		if pid, running, err := control.Running(c.dir, name); err != nil || running {
 			c.Fatalf("%s: the lock of %s is held, by pid %d, though nothing runs", c.where, name, pid)
 		}
 	}

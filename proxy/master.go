@@ -169,7 +169,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	m.onClose(m.record())
 	m.doors.commit(doors)
 	m.onClose(m.doors.close)
-	if err := instance.Serve(m.controlHandler()); err != nil {
+	if err := instance.Serve(m.controlHandler(), m.log.Warn); err != nil {
 		return err
 	}
 	m.background.Go(m.watchCertificates)

@@ -137,6 +137,9 @@ func Running(dir, name string) (pid int, ok bool, err error) {
 // is os.ErrProcessDone when that one has ended; whoever may have its pid by now gets nothing. When the lock is
 // held and names a process that cannot have taken it, the error is a *[StrangerError].
 func Signal(dir, name string, pid int, sig syscall.Signal) error {
+	if pid <= 0 {
+		return &StrangerError{Name: name}
+	}
 	var stranger error
 	err := pidfd.Signal(pid, sig, func() bool {
 		h, ok, err := holderOf(dir, name)
@@ -157,10 +160,13 @@ func Signal(dir, name string, pid int, sig syscall.Signal) error {
 // StrangerError says that a process did not get a signal, because nothing proves that it is the daemon.
 type StrangerError struct {
 	Name string
-	PID  int // as the lock has it
+	PID  int // as the lock has it; 0 if it does not tell
 }
 
 func (e *StrangerError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("the lock of %s does not tell which process holds it, so none gets a signal", e.Name)
+	}
 	return fmt.Sprintf("process %d is named by the lock of %s, but has not taken it: it began at another time or is another user's, and gets no signal", e.PID, e.Name)
 }
 
