@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
@@ -45,6 +46,7 @@ type app struct {
 // Main runs one command line and returns the exit code of the process. It does not print usage texts
 // on errors: one line says what is wrong, a second one what to do.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	daemon.OwnDescriptors()
 	catchBrokenPipe()
 	errOut := term.New(stderr)
 	ctx, stop := withSignals(context.Background(), errOut)
