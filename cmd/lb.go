@@ -65,7 +65,7 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	}
 	begin := time.Now()
 	_ = a.stderr.Drawf("starting the balancer")
-	pid, err = proxy.Start(ctx, a.stateDir(), append(args, flags...))
+	pid, err = proxy.Start(ctx, a.stateDir(), append(args, flags...), a.configText)
 	if err != nil {
 		return err
 	}

@@ -30,10 +30,12 @@ func Connect(stateDir string) *Client {
 }
 
 // Start runs "erlmcp lb serve" with more arguments in the background. It returns the pid once
-// clients are served, or the error that the balancer ended with. What it logs goes to LogFile.
-func Start(ctx context.Context, stateDir string, args []string) (pid int, err error) {
+// clients are served, or the error that the balancer ended with. What it logs goes to LogFile. input is what it
+// finds at its standard input; nil is nothing.
+func Start(ctx context.Context, stateDir string, args []string, input []byte) (pid int, err error) {
 	return daemon.Start(ctx, daemon.Options{
 		Args:    append([]string{"lb", "serve"}, args...),
+		Input:   input,
 		LogFile: LogFile(stateDir),
 	})
 }
