@@ -95,7 +95,13 @@ func (o *Options) check() error {
 		return err
 	}
 	// The supervisor has another working directory.
-	paths := []*string{&o.Spec.Logs.Dir, &o.Spec.Erlang.Root, &o.Spec.Erlang.CookieFile, &o.Spec.Command.Dir}
+	paths := []*string{&o.Spec.Logs.Dir}
+	switch o.Spec.Runtime {
+	case RuntimeErlang:
+		paths = append(paths, &o.Spec.Erlang.Root, &o.Spec.Erlang.CookieFile)
+	case RuntimeCommand:
+		paths = append(paths, &o.Spec.Command.Dir)
+	}
 	for _, path := range paths {
 		if *path == "" {
 			continue

@@ -92,8 +92,8 @@ func Load(o Options) (*Config, error) {
 	}
 	c.fill()
 	for _, path := range c.paths() {
-		if *path.value != "" && !filepath.IsAbs(*path.value) {
-			p.add(c.origins[path.key], path.key, "%s is a relative path, and the working directory is gone", *path.value)
+		if origin, said := c.origins[path.key]; said && *path.value != "" && !filepath.IsAbs(*path.value) {
+			p.add(origin, path.key, "%s is a relative path, and the working directory is gone", *path.value)
 		}
 	}
 	if err := p.err(); err != nil {
