@@ -161,7 +161,7 @@ func (p place) trustStep(s step, owner int) error {
 // trustDir refuses a state directory that is none, of which others are masters, or into which they could put things.
 func (p place) trustDir(s step) error {
 	us, mode := os.Geteuid(), s.info.Mode()
-	who := ""
+	var who string
 	switch {
 	case !mode.IsDir():
 		return &DirError{p.given, "is not a directory", ""}

@@ -85,6 +85,9 @@ func lookAround(dir string) {
 	defer cancel()
 	s.Asked = text(NewClient(dir, "test").Do(ctx, "GET", "/", nil, nil))
 	s.Prepared = text(PrepareDir(dir))
+	if pid == 0 {
+		pid = baitOf(dir)
+	}
 	s.Signalled = text(Signal(dir, "test", pid, syscall.SIGTERM))
 	_ = json.NewEncoder(os.Stdout).Encode(s)
 }
@@ -98,7 +101,18 @@ func seenBy(t *testing.T, uid uint32, dir string) (s sight) {
 	return s
 }
 
-// plant takes a lock that anybody may write in the directory, for the process that the file "pid" there names,
+// baitOf is the process that somebody would like to have killed by way of a directory, as a file beside that says;
+// else any.
+func baitOf(dir string) (pid int) {
+	text, err := os.ReadFile(dir + ".pid")
+	if err != nil {
+		return os.Getppid()
+	}
+	_, _ = fmt.Sscan(string(text), &pid)
+	return pid
+}
+
+// plant takes a lock that anybody may write in the directory, for the process that baitOf names,
 // and serves a socket, until it is killed.
 func plant(dir string) {
 	syscall.Umask(0)
@@ -111,9 +125,7 @@ func plant(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	var pid int
-	text, _ := os.ReadFile(dir + ".pid")
-	_, _ = fmt.Sscan(string(text), &pid)
+	pid := baitOf(dir)
 	writeHolder(lock, holder{pid: pid, began: pidfd.Began(pid), phase: serving})
 	plantSocket(dir)
 }
