@@ -57,13 +57,16 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 		return err
 	}
 	defer s.close()
-	if err := instance.Serve(s.handler(), s.log.Warn); err != nil {
+	if err := instance.Serve(s.handler(), func(message any, keyvals ...any) {
+		_ = daemon.ReopenLog(SupervisorLog(o.StateDir)) // it may be gone as well, and says so there
+		s.log.Warn(message, keyvals...)
+	}); err != nil {
 		return err
 	}
 	patience := time.Duration(0)
-	if instance.Crashed() {
+	// Nodes are stopped, not adopted. Where somebody has removed the lock, nothing else tells of them.
+	if found := endOrphans([]string{clusterMark(o.StateDir)}, new(groups)); found || instance.Crashed() {
 		patience = crashPatience
-		endOrphans([]string{clusterMark(o.StateDir)}, new(groups)) // nodes are stopped, not adopted
 	}
 	defer context.AfterFunc(ctx, s.shutdown)() // at once, so that nobody starts what is about to be stopped
 	if _, err := s.bringUp(ctx, o.Names, patience); err != nil {
