@@ -127,7 +127,7 @@ func TestStrangersStateDirectory(t *testing.T) {
 	env := []string{"ERLMCP_STATE_DIR=" + dir}
 	for _, args := range []string{
 		"up", "down", "down --now", "cluster start", "cluster stop", "cluster restart", "cluster status", "cluster events", "cluster kill erlmcp1",
-		"cluster add", "lb start", "lb stop", "lb stop --now", "lb status", "lb reload", "lb drain erlmcp1", "lb ban list", "lb explain 192.0.2.1", "lb token",
+		"cluster add", "lb start", "lb stop", "lb stop --now", "lb status", "lb reload", "lb drain erlmcp1", "lb ban list", "lb explain 192.0.2.1", "lb token", "cluster tail",
 	} {
 		code, stdout, stderr := runAs(t, victim, env, strings.Fields(args)...)
 		if code != exitUsage || stdout != "" {
@@ -157,7 +157,7 @@ func TestNoPermissionIsNotStopped(t *testing.T) {
 		}
 		env := []string{"ERLMCP_STATE_DIR=" + c.dir}
 		for _, args := range []string{
-			"down", "cluster stop", "cluster stop erlmcp1", "cluster status", "cluster start", "cluster restart", "cluster kill erlmcp1", "lb stop", "lb stop --now", "lb status", "lb reload", "up",
+			"down", "cluster stop", "cluster stop erlmcp1", "cluster status", "cluster start", "cluster restart", "cluster kill erlmcp1", "lb stop", "lb stop --now", "lb status", "lb reload", "up", "cluster tail", "cluster tail --no-follow",
 		} {
 			code, stdout, stderr := runAs(t, victim, env, strings.Fields(args)...)
 			if code != exitUsage || stdout != "" || strings.Contains(stderr, "not running") || !strings.Contains(stderr, "permission denied to user 54321") {
@@ -331,4 +331,18 @@ func onTerminal(t *testing.T, cmd *exec.Cmd) string {
 		t.Errorf("%v: %q", err, shown.String())
 	}
 	return shown.String()
+}
+
+// A log that may not be read is not one without lines.
+func TestTailOfALogThatMayNotBeRead(t *testing.T) {
+	twoUsers(t)
+	logs := sharedDir(t)
+	if err := os.WriteFile(filepath.Join(logs, "a.log"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"ERLMCP_STATE_DIR=" + logs + "/none", "ERLMCP_CLUSTER_LOGS_DIR=" + logs, "ERLMCP_CLUSTER_NODES=[{name: a, host: 127.0.0.1, tcp: 9001}]"}
+	code, stdout, stderr := runAs(t, victim, env, "cluster", "tail")
+	if code == 0 || stdout != "" || !strings.Contains(stderr, "a.log: permission denied") {
+		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
+	}
 }

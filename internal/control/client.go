@@ -136,7 +136,11 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.trustPeer(conn.(*net.UnixConn)); err != nil {
+	uid, err := peer(conn.(*net.UnixConn))
+	if err == nil && uid != p.owner {
+		err = &DirError{p.given, fmt.Sprintf("is not believed: a process of %s, not of %s, is at the other end of its socket", userText(uid), userText(p.owner)), "see who that is, and end it"}
+	}
+	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}

@@ -153,7 +153,7 @@ func (p place) trustStep(s step, owner int) error {
 		return &DirError{p.given, fmt.Sprintf("is not believed: %s %s, not to %s", what, s, userText(us)), foreignAdvice(uid)}
 	// Where everybody may write, a sticky folder keeps everybody from exchanging what is another's.
 	case mode.IsDir() && mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0:
-		return &DirError{p.given, fmt.Sprintf("is not believed: %s can be written by every user (it %s)", s.path, s), "chmod o-w " + s.path + ", or " + chooseAnother}
+		return &DirError{p.given, fmt.Sprintf("is not believed: %s can be written by every user (it %s)", s.path, s), "chmod +t or o-w " + s.path + ", or " + chooseAnother}
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (p place) trustDir(s step) error {
 	return &DirError{p.given, fmt.Sprintf("can be written by %s (it %s)", who, s), "chmod go-w " + p.path + " if all that is in it is yours, or " + chooseAnother}
 }
 
-// open opens a file of the directory, if nobody but the daemon's user and root can have written what is in it.
+// open opens a file of the directory, if it is its owner's, who alone can have written what is in it.
 func (p place) open(name string, flags int) (*os.File, error) {
 	path := filepath.Join(p.path, name)
 	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
@@ -202,11 +202,11 @@ func (p place) open(name string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// trust refuses what is in the directory, unless it is of that type and nobody but the daemon's user and root
-// can have written it.
+// trust refuses what is in the directory, unless it is of that type and its owner's, who alone can have written it. What
+// is root's is no better in a directory of another user, who can put there what root made elsewhere.
 func (p place) trust(s step, kind fs.FileMode) error {
 	switch uid := s.owner(); {
-	case uid != p.owner && uid != 0:
+	case uid != p.owner:
 		return &DirError{p.given, fmt.Sprintf("is not believed: %s %s, not to %s", s.path, s, userText(p.owner)), "see who made it, and remove it"}
 	case s.info.Mode().Type() != kind:
 		return &DirError{p.given, fmt.Sprintf("is not believed: %s is something else (it %s)", s.path, s), "see who made it, and remove it"}

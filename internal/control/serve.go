@@ -153,28 +153,22 @@ func (l ownListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.place.trustPeer(c) == nil {
+		if uid, err := peer(c); err == nil && (uid == l.place.owner || uid == 0) {
 			return c, nil
 		}
 		_ = c.Close()
 	}
 }
 
-// trustPeer refuses who is neither the directory's owner nor root at the other end of a socket.
-func (p place) trustPeer(c *net.UnixConn) error {
+// peer is the user at the other end of a socket.
+func peer(c *net.UnixConn) (uid int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var uid int
-	var peerErr error
-	if err := raw.Control(func(fd uintptr) { uid, peerErr = peerOf(int(fd)) }); err != nil || peerErr != nil {
-		return errors.Join(err, peerErr)
-	}
-	if uid != p.owner && uid != 0 {
-		return &DirError{p.given, fmt.Sprintf("is not believed: a process of %s, not of %s, is at the other end of its socket", userText(uid), userText(p.owner)), "see who that is, and end it"}
-	}
-	return nil
+	var asked error
+	err = raw.Control(func(fd uintptr) { uid, asked = peerOf(int(fd)) })
+	return uid, errors.Join(err, asked)
 }
 
 func (i *Instance) stopServing() {

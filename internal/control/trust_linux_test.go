@@ -25,7 +25,7 @@ const (
 )
 
 func init() {
-	roles["look"], roles["plant"], roles["socket"], roles["hold"] = lookAround, plant, plantSocket, hold
+	roles["look"], roles["plant"], roles["hold"], roles["dial"] = lookAround, plant, hold, dial
 }
 
 // as runs a role as a user, and returns what it says first. It ends with the test.
@@ -140,6 +140,19 @@ func plantSocket(dir string) {
 	}
 	fmt.Println("planted")
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { Reply(w, 200, "\x1b]0;owned\a") }))
+}
+
+// dial asks the daemon of a directory without looking first.
+func dial(dir string) {
+	conn, err := net.Dial("unix", filepath.Join(dir, "test.sock"))
+	if err == nil {
+		_, _ = io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n")
+		var answer []byte
+		if answer, _ = io.ReadAll(conn); len(answer) > 0 {
+			err = fmt.Errorf("answered %q", answer)
+		}
+	}
+	fmt.Println(err)
 }
 
 // common is a directory like /tmp.
@@ -340,6 +353,22 @@ func TestRootAndADaemonOfAnother(t *testing.T) {
 	writeHolder(lock, holder{pid: pid, began: pidfd.Began(pid), phase: serving})
 	if err := Signal(dir, "test", pid, syscall.SIGTERM); err != nil {
 		t.Errorf("the daemon itself: %v", err)
+	}
+}
+
+// A daemon answers its user and root, whoever can open its socket.
+func TestDaemonsAskWhoAsks(t *testing.T) {
+	twoUsers(t)
+	dir := filepath.Join(common(t, 0o777|os.ModeSticky), "service")
+	if said := as(t, victim, "hold", dir); said != "held\n" {
+		t.Fatalf("the daemon says %q", said)
+	}
+	chown(t, dir, victim, 0o755)
+	chown(t, filepath.Join(dir, "test.sock"), victim, 0o666)
+	for uid, want := range map[uint32]string{stranger: "<nil>\n", victim: "answered \"HTTP/1.0 404", 0: "answered \"HTTP/1.0 404"} {
+		if said := as(t, uid, "dial", dir); !strings.HasPrefix(said, want) {
+			t.Errorf("user %d: %q", uid, said)
+		}
 	}
 }
 
