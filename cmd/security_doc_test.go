@@ -38,3 +38,24 @@ func TestThreatModelNamesTests(t *testing.T) {
 		}
 	}
 }
+
+// Nothing that people copy shows the token on a command line, where every user of the machine can read it.
+func TestTokenIsOnNoCommandLine(t *testing.T) {
+	pages, err := filepath.Glob("../completions/man/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(append(pages, documents...), "../README.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("$(erlmcp lb token")) {
+			t.Errorf("%s puts the token on a command line", name)
+		}
+	}
+}
