@@ -206,3 +206,19 @@ func TestFlagsOfTheEnvironment(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestCookieOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give a file away")
+	}
+	path := filepath.Join(t.TempDir(), "cookie")
+	if err := os.WriteFile(path, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 54321, 54321); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readCookie(path); err == nil || !strings.Contains(err.Error(), "belongs to user 54321, not to user 0") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // cookieName is the file that Erlang reads from a home directory. It must be its owner's alone.
@@ -64,6 +65,12 @@ func readCookie(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("cookie: %w", err)
+	}
+	if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != os.Geteuid() && uid != 0 {
+		return "", &BuildError{
+			Missing: fmt.Sprintf("the cookie file %s belongs to user %d, not to user %d or root: whose it is knows the cookie", path, uid, os.Geteuid()),
+			Advice:  "chown it, or name another one as cluster.erlang.cookie_file",
+		}
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return "", &BuildError{

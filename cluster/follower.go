@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -56,7 +58,9 @@ func (f *follower) close() {
 func (f *follower) poll(limit int) (more bool, err error) {
 	for limit > 0 {
 		if f.file == nil {
-			if f.file, _ = os.Open(f.path); f.file == nil {
+			if f.file, err = os.Open(f.path); errors.Is(err, fs.ErrPermission) {
+				return false, err
+			} else if err != nil {
 				return false, nil
 			}
 			f.offset = 0

@@ -21,8 +21,9 @@ const (
 )
 
 // endOrphans kills what has all these entries in its environment, except for what belongs to one of
-// the groups, and what is shared with others. It returns when they are gone, or after some rounds.
-func endOrphans(marks []string, spare *groups) {
+// the groups, and what is shared with others. It returns when they are gone, or after some rounds, and whether there
+// were any.
+func endOrphans(marks []string, spare *groups) (some bool) {
 	for range orphanRounds {
 		found := false
 		spare.hold(func(known map[int]bool) {
@@ -39,10 +40,12 @@ func endOrphans(marks []string, spare *groups) {
 			}
 		})
 		if !found {
-			return
+			return some
 		}
+		some = true
 		time.Sleep(orphanPause)
 	}
+	return some
 }
 
 // kill kills the process, unless another has got its pid since it was read.

@@ -57,12 +57,18 @@ func Start(ctx context.Context, o Options) error {
 	return err
 }
 
-// untilSettled launches or joins until no supervisor comes or goes in between.
+// untilSettled launches or joins until no supervisor comes or goes in between. One may take its time to end, since
+// its nodes do, but none takes that long to be up.
 func (o *Options) untilSettled(ctx context.Context) error {
-	for {
+	for began := time.Now(); ; {
 		err := o.launchOrJoin(ctx)
 		if !errors.Is(err, errAgain) {
 			return err
+		}
+		if between := new(control.NoSocketError); errors.As(err, &between) && time.Since(began) > supervisorPatience {
+			return between
+		} else if !errors.As(err, &between) {
+			began = time.Now()
 		}
 		select {
 		case <-time.After(startPause):
@@ -89,7 +95,13 @@ func (o *Options) check() error {
 		return err
 	}
 	// The supervisor has another working directory.
-	paths := []*string{&o.Spec.Logs.Dir, &o.Spec.Erlang.Root, &o.Spec.Erlang.CookieFile, &o.Spec.Command.Dir}
+	paths := []*string{&o.Spec.Logs.Dir}
+	switch o.Spec.Runtime {
+	case RuntimeErlang:
+		paths = append(paths, &o.Spec.Erlang.Root, &o.Spec.Erlang.CookieFile)
+	case RuntimeCommand:
+		paths = append(paths, &o.Spec.Command.Dir)
+	}
 	for _, path := range paths {
 		if *path == "" {
 			continue
@@ -104,14 +116,16 @@ func (o *Options) check() error {
 }
 
 func (o *Options) launchOrJoin(ctx context.Context) error {
-	if _, running := control.Running(o.StateDir, daemonName); running {
+	if _, running, err := control.Running(o.StateDir, daemonName); err != nil {
+		return err
+	} else if running {
 		return o.join(ctx)
 	}
 	if _, err := pick(o.Spec.Nodes, o.Names); err != nil {
 		return err
 	}
 	err := o.launch(ctx)
-	if _, running := control.Running(o.StateDir, daemonName); err != nil && running && ctx.Err() == nil {
+	if _, running, _ := control.Running(o.StateDir, daemonName); err != nil && running && ctx.Err() == nil {
 		return errAgain // another start was faster
 	}
 	return err
@@ -150,7 +164,7 @@ func (o *Options) join(ctx context.Context) error {
 	var refusal *control.Error
 	switch {
 	case errors.Is(err, control.ErrNotRunning): // not up yet, or gone
-		return errAgain
+		return errors.Join(errAgain, err)
 	case errors.As(err, &refusal) && refusal.Code == codeStopping:
 		o.awaitEnd()
 		return errAgain

@@ -64,7 +64,7 @@ func TestStartAndStop(t *testing.T) {
 	if err := Stop(t.Context(), o.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	if _, running := control.Running(o.StateDir, daemonName); running {
+	if _, running, err := control.Running(o.StateDir, daemonName); err != nil || running {
 		t.Error("the supervisor runs on")
 	}
 	for _, n := range s.Nodes {
@@ -101,7 +101,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
-	if _, running := control.Running(o.StateDir, daemonName); running {
+	if _, running, err := control.Running(o.StateDir, daemonName); err != nil || running {
 		t.Error("the supervisor runs on")
 	}
 	for _, n := range o.Spec.Nodes {
@@ -124,7 +124,7 @@ func TestInterruptedStart(t *testing.T) {
 	if err := Start(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if _, running := control.Running(o.StateDir, daemonName); running {
+	if _, running, err := control.Running(o.StateDir, daemonName); err != nil || running {
 		t.Error("the supervisor runs on")
 	}
 	if answers(o.Spec.Nodes[0].TCPAddress()) {

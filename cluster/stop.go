@@ -16,34 +16,48 @@ const (
 	stopPause = 20 * time.Millisecond
 	// signOfLife is how long a supervisor that is not gone may be silent.
 	signOfLife = 3 * time.Second
+	// deathPatience is how long one may take to be gone after it was killed, with its nodes.
+	deathPatience = 30 * time.Second
 )
 
 // Stop takes the cluster of stateDir down: all nodes, the last one first, and then the supervisor. It
 // returns when all of it has ended. A supervisor that gives no sign of life is woken, then killed, and
 // the nodes with it. The error is control.ErrNotRunning when there is none.
 func Stop(ctx context.Context, stateDir string) error {
-	pid, running := control.Running(stateDir, daemonName)
+	pid, running, err := control.Running(stateDir, daemonName)
+	if err != nil {
+		return err
+	}
 	if !running {
 		return fmt.Errorf("cluster is %w", control.ErrNotRunning)
 	}
 	client := Connect(stateDir)
 	remedies := []syscall.Signal{syscall.SIGCONT, syscall.SIGKILL}
 	alive := time.Now()
-	for !ended(stateDir, pid) {
+	for {
+		if over, err := ended(stateDir, pid); over || err != nil {
+			return err
+		}
 		err := client.shutdown(ctx)
-		switch {
+		switch silent := time.Since(alive); {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
 			alive = time.Now()
-		case !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, context.DeadlineExceeded):
+		case !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*control.NoSocketError)):
 			return err
-		case time.Since(alive) >= signOfLife && pid != 0 && len(remedies) > 0:
+		case silent < signOfLife:
+		case len(remedies) > 0:
+			if pid == 0 { // it had not said so yet
+				pid, _, _ = control.Running(stateDir, daemonName)
+			}
 			err := control.Signal(stateDir, daemonName, pid, remedies[0])
-			if err != nil && !errors.Is(err, os.ErrProcessDone) {
-				return fmt.Errorf("the supervisor (pid %d) does not answer: %w", pid, err)
+			if errors.As(err, new(*control.StrangerError)) || err != nil && !errors.Is(err, os.ErrProcessDone) {
+				return fmt.Errorf("the supervisor does not answer: %w", err)
 			}
 			remedies, alive = remedies[1:], time.Now()
+		case silent > deathPatience:
+			return fmt.Errorf("the supervisor (pid %d) neither answers nor ends when it is killed: %w", pid, err)
 		}
 		select {
 		case <-time.After(stopPause):
@@ -51,7 +65,6 @@ func Stop(ctx context.Context, stateDir string) error {
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
 // shutdown asks the supervisor to end, which it can be any number of times.
@@ -63,7 +76,7 @@ func (c *Client) shutdown(ctx context.Context) error {
 
 // ended reports whether the supervisor with that pid is gone. One on its way out has taken its pid
 // from the lock already.
-func ended(stateDir string, pid int) bool {
-	now, running := control.Running(stateDir, daemonName)
-	return !running || now != pid && now != 0 && pid != 0
+func ended(stateDir string, pid int) (bool, error) {
+	now, running, err := control.Running(stateDir, daemonName)
+	return err == nil && (!running || now != pid && now != 0 && pid != 0), err
 }

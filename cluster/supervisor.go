@@ -51,18 +51,22 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, instance.Close()) }()
+	o.StateDir = instance.Dir() // one name, whatever it was started by: orphans are found by it
 	s, err := newSupervisor(spec, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if err := instance.Serve(s.handler()); err != nil {
+	if err := instance.Serve(s.handler(), func(message any, keyvals ...any) {
+		_ = daemon.ReopenLog(SupervisorLog(o.StateDir)) // it may be gone as well, and says so there
+		s.log.Warn(message, keyvals...)
+	}); err != nil {
 		return err
 	}
 	patience := time.Duration(0)
-	if instance.Crashed() {
+	// Nodes are stopped, not adopted. Where somebody has removed the lock, nothing else tells of them.
+	if found := endOrphans([]string{clusterMark(o.StateDir)}, new(groups)); found || instance.Crashed() {
 		patience = crashPatience
-		endOrphans([]string{clusterMark(o.StateDir)}, new(groups)) // nodes are stopped, not adopted
 	}
 	defer context.AfterFunc(ctx, s.shutdown)() // at once, so that nobody starts what is about to be stopped
 	if _, err := s.bringUp(ctx, o.Names, patience); err != nil {

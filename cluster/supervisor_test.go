@@ -153,7 +153,7 @@ func TestLifeOfACluster(t *testing.T) {
 	if err := c.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "end", func() bool { _, running := control.Running(dir, daemonName); return !running })
+	eventually(t, "end", func() bool { _, running, err := control.Running(dir, daemonName); return err == nil && !running })
 	for _, n := range spec.Nodes {
 		if answers(n.TCPAddress()) {
 			t.Errorf("%s outlives the cluster", n.Name)

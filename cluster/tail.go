@@ -2,8 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/control"
 )
 
 // NodeLog is the log of a node.
@@ -16,8 +19,12 @@ type NodeLog struct {
 // stateDir, else those that spec says.
 func NodeLogs(ctx context.Context, stateDir string, spec Spec, names []string) ([]NodeLog, error) {
 	dir := LogDir(stateDir, spec)
-	if running, err := Connect(stateDir).Spec(ctx); err == nil {
+	running, err := Connect(stateDir).Spec(ctx)
+	switch {
+	case err == nil:
 		spec, dir = running, LogDir(stateDir, running)
+	case spec.Logs.Dir == "" && errors.As(err, new(*control.DirError)): // which the logs are in
+		return nil, err
 	}
 	nodes, err := pick(spec.Nodes, names)
 	if err != nil {

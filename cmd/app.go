@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/charmbracelet/log"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
@@ -36,8 +38,10 @@ type app struct {
 		logLevel, logFormat string
 		noColor             bool
 	}
-	bound  []boundFlag
-	loaded *config.Config
+	bound      []boundFlag
+	loaded     *config.Config
+	configText []byte // of a configuration that can be read only once; nil for a file
+	state      string // see stateDir
 
 	running bool // a command's own code has begun; errors before are wrong usage
 }
@@ -45,6 +49,7 @@ type app struct {
 // Main runs one command line and returns the exit code of the process. It does not print usage texts
 // on errors: one line says what is wrong, a second one what to do.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	daemon.OwnDescriptors()
 	catchBrokenPipe()
 	errOut := term.New(stderr)
 	ctx, stop := withSignals(context.Background(), errOut)
@@ -115,26 +120,47 @@ func (a *app) log(name string) *log.Logger {
 // stateDir is the absolute directory for sockets, locks and logs of what runs in the background. The
 // directory need not exist yet.
 func (a *app) stateDir() string {
+	if a.state != "" {
+		return a.state
+	}
 	dir := a.flags.stateDir
 	if dir == "" {
 		dir = os.Getenv("ERLMCP_STATE_DIR")
 	}
 	if dir == "" {
-		dir = defaultStateDir()
+		var doubt string
+		if dir, doubt = defaultStateDir(); doubt != "" {
+			a.notef("warning: %s: the state directory is %s", doubt, dir)
+		}
 	}
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
+	a.state = dir
 	return dir
 }
 
 // defaultStateDir is in /tmp rather than os.TempDir when there is no runtime directory: the path of a
-// unix socket has room for about 100 bytes, and TMPDIR can differ between two shells of one user.
-func defaultStateDir() string {
+// unix socket has room for about 100 bytes, and TMPDIR can differ between two shells of one user. A runtime directory
+// is this user's, or none: sudo and su can leave that of another one in the environment. doubt says so.
+func defaultStateDir() (dir, doubt string) {
 	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtimeDir) {
-		return filepath.Join(runtimeDir, "erlmcp")
+		if doubt = doubtRuntimeDir(runtimeDir); doubt == "" {
+			return filepath.Join(runtimeDir, "erlmcp"), ""
+		}
 	}
-	return fmt.Sprintf("/tmp/erlmcp-%d", os.Getuid())
+	return fmt.Sprintf("/tmp/erlmcp-%d", os.Getuid()), doubt
+}
+
+func doubtRuntimeDir(dir string) string {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Sprintf("XDG_RUNTIME_DIR is not used: %v", err)
+	}
+	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
+		return fmt.Sprintf("XDG_RUNTIME_DIR, %s, is not used: it belongs to user %d, not to user %d", dir, owner, os.Geteuid())
+	}
+	return ""
 }
 
 // boundFlag is a flag that overrides one key of the configuration.
@@ -168,7 +194,18 @@ func (a *app) config() (*config.Config, error) {
 
 // loadConfig reads the configuration as it is now, for a daemon that reloads.
 func (a *app) loadConfig() (*config.Config, error) {
-	c, err := config.Load(a.configOptions())
+	o := a.configOptions()
+	if o.File == "" {
+		o.File = os.Getenv("ERLMCP_CONFIG")
+	}
+	var err error
+	if a.configText == nil && o.File != "" {
+		if a.configText, err = config.ReadOnce(o.File, o.Dir, a.stdin); err != nil {
+			return nil, withCode(exitUsage, err)
+		}
+	}
+	o.Text = a.configText
+	c, err := config.Load(o)
 	return c, withCode(exitUsage, err)
 }
 
@@ -195,10 +232,7 @@ func flagText(v pflag.Value) string {
 func (a *app) globalArgs() ([]string, error) {
 	directory := a.flags.directory
 	if directory == "" {
-		var err error
-		if directory, err = os.Getwd(); err != nil {
-			return nil, fmt.Errorf("working directory: %w", err)
-		}
+		directory = workingDirectory()
 	}
 	args := []string{
 		"--state-dir", a.stateDir(), "--directory", directory, "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat,
@@ -207,15 +241,33 @@ func (a *app) globalArgs() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.File != "" {
+	switch {
+	case c.Once() != "": // goes with it as its standard input
+		args = append(args, "--config", config.Stdin)
+	case c.File != "":
 		args = append(args, "--config", c.File)
 	}
 	return args, nil
 }
 
+// workingDirectory is where it was if it is gone: no file of the configuration is there then, and a relative path
+// is an error already.
+func workingDirectory() string {
+	if dir, err := os.Getwd(); err == nil {
+		return dir
+	}
+	if dir := os.Getenv("PWD"); filepath.IsAbs(dir) {
+		return dir
+	}
+	return "/nonexistent"
+}
+
 // completeNodes offers the names of the configured nodes that are not on the command line yet. It is
 // a cobra.CompletionFunc.
 func (a *app) completeNodes(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if a.flags.config == config.Stdin || strings.HasPrefix(a.flags.config, "/dev/") { // the shell's own
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	c, err := a.config()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -45,9 +45,9 @@ type chaos struct {
 	where string // for messages
 }
 
-// TestChaos kills or freezes any process of a system at any moment, also while it starts or stops, again
-// and again: the next "up" must work at once, connections through other workers live on, nothing runs
-// twice, and "down" leaves nothing.
+// TestChaos kills or freezes any process of a system at any moment, also while it starts or stops, or removes the
+// sockets or the whole state directory from under it, again and again: the next "up" must work at once, connections
+// through other workers live on, nothing runs twice, and "down" leaves nothing.
 //
 //	go test ./cmd -run TestChaos -v -timeout 1h -chaos.rounds 200 -chaos.seed 42
 func TestChaos(t *testing.T) {
@@ -68,6 +68,7 @@ func TestChaos(t *testing.T) {
 			c.strikeUnderLoad()
 		}
 		c.statesAreTrue()
+		c.foundAgain()
 		c.must("up")
 		c.await("health", func() bool { return c.command("health").Run() == nil })
 		c.nothingTwice()
@@ -124,12 +125,13 @@ func (c *chaos) strikeUnderLoad() {
 		close(ended)
 	}
 	time.Sleep(c.within(1500 * time.Millisecond))
-	victim, held := c.strike()
+	victim, held := c.strike(true)
 	select {
 	case <-ended:
 	case <-time.After(90 * time.Second):
 		c.Fatalf("%s: the load test does not end after %s was struck", c.where, victim)
 	}
+	c.foundAgain()
 	c.must("up")
 	c.await("health", func() bool { return c.command("health").Run() == nil })
 	if lost := dead(clients); victim.harmless() && lost > held {
@@ -148,7 +150,7 @@ func (c *chaos) strikeDuring(command string, most time.Duration) {
 		c.Fatal(err)
 	}
 	time.Sleep(c.within(most))
-	c.strike()
+	c.strike(false)
 	_ = cmd.Wait() // it may have failed, or be the victim
 }
 
@@ -157,10 +159,31 @@ func (c *chaos) within(most time.Duration) time.Duration {
 	return time.Duration(c.rand.Int64N(int64(most)))
 }
 
+// removal is what stands for a victim when files are struck: nobody loses a connection.
+var removal = chaosProcess{args: "lb worker"}
+
 // strike kills a process, or freezes it for a moment, and returns how many connections it had if it is a
-// worker of the balancer.
-func (c *chaos) strike() (victim chaosProcess, held int) {
+// worker of the balancer. Or it removes sockets, and from a settled system, where no command makes another one at the
+// same time, the state directory.
+func (c *chaos) strike(settled bool) (victim chaosProcess, held int) {
 	c.Helper()
+	switch c.rand.IntN(8) {
+	case 0:
+		sockets, _ := filepath.Glob(filepath.Join(c.dir, "*.sock"))
+		c.Logf("%s: remove %s", c.where, sockets)
+		for _, socket := range sockets {
+			_ = os.Remove(socket) // it may be gone by now
+		}
+		return removal, 0
+	case 1:
+		if settled {
+			c.Logf("%s: remove the state directory", c.where)
+			if err := os.RemoveAll(c.dir); err != nil {
+				c.Fatal(err)
+			}
+			return removal, 0
+		}
+	}
 	all := c.processes()
 	if len(all) == 0 {
 		return victim, 0
@@ -177,6 +200,21 @@ func (c *chaos) strike() (victim chaosProcess, held int) {
 	c.Logf("%s: kill %s", c.where, victim)
 	_ = syscall.Kill(victim.pid, syscall.SIGKILL)
 	return victim, held
+}
+
+// foundAgain returns when each daemon that lives can be found by its files.
+func (c *chaos) foundAgain() {
+	c.Helper()
+	for name, role := range map[string]string{"lb": "lb serve", "cluster": "cluster supervise"} {
+		c.await("the files of "+name, func() bool {
+			if len(c.pids(role)) == 0 {
+				return true
+			}
+			_, running, err := control.Running(c.dir, name)
+			_, missing := os.Stat(filepath.Join(c.dir, name+".sock"))
+			return err == nil && running && missing == nil
+		})
+	}
 }
 
 // connect has clients served.
@@ -247,7 +285,7 @@ func (c *chaos) nothingIsLeft() {
 	c.Helper()
 	c.await("the end of all processes", func() bool { return len(c.processes()) == 0 })
 	for _, name := range []string{"cluster", "lb"} {
-		if pid, running := control.Running(c.dir, name); running {
+		if pid, running, err := control.Running(c.dir, name); err != nil || running {
 			c.Fatalf("%s: the lock of %s is held, by pid %d, though nothing runs", c.where, name, pid)
 		}
 	}

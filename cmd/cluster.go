@@ -204,6 +204,8 @@ func (a *app) stopCluster(ctx context.Context, names []string) error {
 		err = cluster.Connect(a.stateDir()).StopNodes(ctx, names)
 	}
 	switch {
+	case between(err):
+		return err
 	case errors.Is(err, control.ErrNotRunning):
 		if err := a.knownNodes(names); err != nil {
 			return err
@@ -334,7 +336,7 @@ and nothing is answered. CONT lets it go on.`,
 
 // clusterStartHint tells what to do when there is no cluster to talk to.
 func clusterStartHint(err error) error {
-	if errors.Is(err, control.ErrNotRunning) {
+	if errors.Is(err, control.ErrNotRunning) && !between(err) {
 		return hinted(err, "erlmcp cluster start")
 	}
 	return err

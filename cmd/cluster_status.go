@@ -52,7 +52,7 @@ their names.`,
 func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status, error) {
 	s, err := cluster.Connect(a.stateDir()).Status(ctx)
 	switch {
-	case errors.Is(err, control.ErrNotRunning):
+	case errors.Is(err, control.ErrNotRunning) && !between(err):
 		c, err := a.config()
 		if err != nil {
 			return s, err

@@ -22,7 +22,8 @@ func newClusterTailCommand(a *app) *cobra.Command {
 		Use:   "tail [NODE...] [-n LINES] [--since TIME] [--grep PATTERN] [--json] [--no-follow]",
 		Short: "Print the nodes' logs as they grow",
 		Long: `Print the last lines of the logs of all nodes, or of these, and then what is added, until Ctrl-C.
-Works while nodes restart, through rotation, and while nothing runs.
+Works while nodes restart, through rotation, and while nothing runs. On a terminal, what else than choose a
+color a node could do to it is printed as a number; elsewhere every byte stays as it is.
 
 With --since or --grep and without --lines, all lines there are count, not only the last ones. A line
 is as old as the time it begins with (RFC 3339), or that in its member "time" or "ts" if it is JSON,
@@ -119,7 +120,11 @@ func (a *app) linePrinter(logs []cluster.NodeLog) func(node string, line []byte)
 		prefixes[l.Node] = a.stdout.Paint(nodeStyles[i%len(nodeStyles)], fmt.Sprintf("%-*s |", width, l.Node)) + " "
 	}
 	return func(node string, line []byte) error {
-		_, err := fmt.Fprintf(a.stdout, "%s%s\n", prefixes[node], line)
+		reset := ""
+		if a.stdout.Color() && bytes.IndexByte(line, '\x1b') >= 0 {
+			reset = "\x1b[0m" // a color that the node chose ends with its line
+		}
+		_, err := fmt.Fprintf(a.stdout, "%s%s%s\n", prefixes[node], line, reset)
 		return err
 	}
 }

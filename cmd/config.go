@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -107,7 +108,7 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check the configuration",
-		Long:  `Check the configuration as the other commands would read it, with FILE in place of that of --config.`,
+		Long:  `Check the configuration as the other commands would read it, with FILE in place of that of --config; - is the standard input.`,
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -120,10 +121,7 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 			for _, doubt := range c.Doubts() {
 				a.notef("warning: %s", doubt)
 			}
-			what := c.File
-			if what == "" {
-				what = "defaults"
-			}
+			what := cmp.Or(c.File, c.Once(), "defaults")
 			_, err = fmt.Fprintf(a.stdout, "%s: ok\n", what)
 			return err
 		},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/erlmcp/erlmcp/internal/control"
 )
 
 // Exit codes of every command but health, which follows the convention of monitoring plugins.
@@ -92,6 +94,10 @@ func hint(err error) string {
 	}
 	return ""
 }
+
+// between reports whether a daemon cannot be asked although there is one: it is not up yet, about to end, or its
+// socket is gone.
+func between(err error) bool { return errors.As(err, new(*control.NoSocketError)) }
 
 // report prints err the way every error is printed, and returns the exit code.
 func report(ctx context.Context, w io.Writer, err error) int {

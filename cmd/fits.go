@@ -19,15 +19,16 @@ func fits(c *config.Config) error {
 
 // wouldFit is fits without what runs already: it has its limit.
 func (a *app) wouldFit(c *config.Config) error {
-	if _, runs := control.Running(a.stateDir(), "lb"); !runs {
-		if err := balancerFits(c); err != nil {
+	for daemon, fits := range map[string]func(*config.Config) error{"lb": balancerFits, "cluster": nodesFit} {
+		_, runs, err := control.Running(a.stateDir(), daemon)
+		if err == nil && !runs {
+			err = fits(c)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if _, runs := control.Running(a.stateDir(), "cluster"); runs {
-		return nil
-	}
-	return nodesFit(c)
+	return nil
 }
 
 func balancerFits(c *config.Config) error {

@@ -38,7 +38,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)
 			switch {
-			case errors.Is(err, control.ErrNotRunning):
+			case errors.Is(err, control.ErrNotRunning) && !between(err):
 				return nil, nil
 			case err != nil:
 				return nil, err
@@ -50,7 +50,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
 		status, err := supervisor.Status(ctx)
 		switch {
-		case errors.Is(err, control.ErrNotRunning):
+		case errors.Is(err, control.ErrNotRunning) && !between(err):
 			return nil, nil
 		case err != nil:
 			return nil, err

@@ -23,7 +23,7 @@ func (m *liveHealth) text() string {
 	}
 	lines = append(lines, keys)
 	for i, line := range lines {
-		lines[i] = strings.TrimRight(term.Cut(line, m.width), " ")
+		lines[i] = strings.TrimRight(term.Cut(term.Escape(line, true), m.width), " ")
 	}
 	return strings.Join(lines, "\n")
 }

@@ -52,7 +52,11 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	if err != nil {
 		return err
 	}
-	if pid, ok := control.Running(a.stateDir(), "lb"); ok {
+	pid, ok, err := control.Running(a.stateDir(), "lb")
+	if err != nil {
+		return err
+	}
+	if ok {
 		return hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
 	}
 	args, err := a.globalArgs()
@@ -61,7 +65,7 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	}
 	begin := time.Now()
 	_ = a.stderr.Drawf("starting the balancer")
-	pid, err := proxy.Start(ctx, a.stateDir(), append(args, flags...))
+	pid, err = proxy.Start(ctx, a.stateDir(), append(args, flags...), a.configText)
 	if err != nil {
 		return err
 	}
@@ -102,6 +106,8 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 		})
 	}
 	switch {
+	case between(err):
+		return err
 	case errors.Is(err, control.ErrNotRunning):
 		a.notef("lb is not running")
 		return nil
@@ -205,7 +211,7 @@ func count(n int, thing string) string {
 
 // startHint tells how to start a balancer that does not run.
 func startHint(err error) error {
-	if errors.Is(err, control.ErrNotRunning) {
+	if errors.Is(err, control.ErrNotRunning) && !between(err) {
 		return hinted(err, "erlmcp lb start")
 	}
 	return err

@@ -27,7 +27,7 @@ else 1. A node in maintenance (disabled, or drained and then down) is meant to b
 			defer cancel()
 			s, err := proxy.Connect(a.stateDir()).Stats(ctx)
 			switch {
-			case errors.Is(err, control.ErrNotRunning):
+			case errors.Is(err, control.ErrNotRunning) && !between(err):
 				s = proxy.Stats{Schema: proxy.StatsSchema, Time: time.Now(), State: proxy.StateStopped}
 			case errors.Is(err, context.DeadlineExceeded):
 				return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")

@@ -9,18 +9,27 @@ import (
 )
 
 func newLBTokenCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "token",
+	var header bool
+	cmd := &cobra.Command{
+		Use:   "token [--header]",
 		Short: "Print the token for the buttons of the dashboard",
 		Long: `Print the token that the dashboard asks for before it drains or enables a node or lifts a ban. Programs
-send it to the admin listener as "Authorization: Bearer TOKEN". Each start of the balancer makes a new one.`,
+send it to the admin listener as "Authorization: Bearer TOKEN", which is what --header prints. Each start of the
+balancer makes a new one. On a command line every user of the machine could read it, so pipe it:
+
+  erlmcp lb token --header | curl -X POST -H @- http://127.0.0.1:8404/api/nodes/erlmcp2/drain`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := proxy.Connect(a.stateDir()).Token(cmd.Context())
 			if err != nil {
 				return startHint(err)
 			}
+			if header {
+				token = "Authorization: Bearer " + token
+			}
 			_, err = fmt.Fprintln(a.stdout, token)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&header, "header", false, "print the header field of HTTP that has the token")
+	return cmd
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ func (a *app) startKeeper(ctx context.Context) (*keeper, error) {
 	k := &keeper{cmd: exec.Command(exe, append(args, "loadtest", "keeper")...), lifeline: lifeline}
 	k.cmd.Args[0] = "erlmcp"
 	k.cmd.ExtraFiles = []*os.File{end}
+	if a.configText != nil {
+		k.cmd.Stdin = bytes.NewReader(a.configText)
+	}
 	k.cmd.Stderr = os.Stderr // itself: a pipe would break with the load test
 	// A session of its own: the terminal's Ctrl-C is the load test's to decide about.
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(func() {
 				for _, daemon := range []string{"lb", "cluster"} {
-					if pid, running := control.Running(state, daemon); running {
+					if pid, running, err := control.Running(state, daemon); err != nil || running {
 						t.Errorf("%s left a daemon running: %s (pid %d)", filepath.Base(env.WorkDir), daemon, pid)
 						_ = syscall.Kill(pid, syscall.SIGKILL)
 					}
@@ -125,8 +125,8 @@ func scriptSignalDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 || signals[args[0]] == 0 {
 		ts.Fatalf("usage: signaldaemon STOP|CONT|KILL lb|cluster")
 	}
-	pid, running := control.Running(ts.Getenv("ERLMCP_STATE_DIR"), args[1])
-	if !running {
+	pid, running, err := control.Running(ts.Getenv("ERLMCP_STATE_DIR"), args[1])
+	if err != nil || !running {
 		ts.Fatalf("%s does not run", args[1])
 	}
 	ts.Check(syscall.Kill(pid, signals[args[0]]))

@@ -36,7 +36,7 @@ A configuration file is not needed; "erlmcp config init" writes one with all def
 
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
-	flags.StringVar(&a.flags.config, "config", "", "configuration `FILE` (default ./erlmcp.yaml)")
+	flags.StringVar(&a.flags.config, "config", "", "configuration `FILE` (default ./erlmcp.yaml); - is the standard input")
 	flags.StringVar(&a.flags.stateDir, "state-dir", "", "`DIR` for sockets, locks and logs (default $XDG_RUNTIME_DIR/erlmcp)")
 	flags.StringVar(&a.flags.directory, "directory", "", "`DIR` that relative paths begin at (default the working directory)")
 	_ = flags.MarkHidden("directory") // for daemons

@@ -146,6 +146,9 @@ service says when it is up, and has its state directory in /var/lib/erlmcp.
 			if err != nil {
 				return err
 			}
+			if once := c.Once(); once != "" {
+				return usagef("a service cannot read its configuration from %s: name a file by --config", once)
+			}
 			u := make(c)
 			u.User, u.StateDir = user, "erlmcp"
 			words := []string{program, "--state-dir", "/var/lib/erlmcp"}

@@ -109,7 +109,7 @@ func (a *app) bringUpBalancer(ctx context.Context) (undo func(context.Context) e
 		if err == nil {
 			return func(ctx context.Context) error { return a.stopBalancer(ctx, false) }, nil
 		}
-		_, there := control.Running(a.stateDir(), "lb")
+		_, there, _ := control.Running(a.stateDir(), "lb")
 		if another := there || errors.Is(err, control.ErrRunning); !another || time.Now().After(deadline) {
 			return nil, err
 		}

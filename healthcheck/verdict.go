@@ -116,6 +116,8 @@ func nodeReasons(n NodeHealth) []string {
 
 func balancerReasons(lb *LoadBalancer, err error) []string {
 	switch {
+	case !lb.Running && err != nil:
+		return []string{"no load balancer can be asked: " + err.Error()}
 	case !lb.Running && lb.Error != "":
 		return []string{"no load balancer is running: " + lb.Error}
 	case !lb.Running:

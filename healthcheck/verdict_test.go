@@ -96,7 +96,7 @@ func TestVerdict(t *testing.T) {
 			"balancer cannot be asked and nobody is there", func(f *findings) {
 				f.balancer = balancerFinding{err: errors.New("not permitted")}
 			},
-			StatusDegraded, []string{"no load balancer is running: not permitted"},
+			StatusDegraded, []string{"no load balancer can be asked: not permitted"},
 		},
 		{
 			"somebody else in its place", func(f *findings) { f.balancer = balancerFinding{note: ":8000 is in use by python3 (process 9)"} },

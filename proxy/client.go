@@ -30,10 +30,12 @@ func Connect(stateDir string) *Client {
 }
 
 // Start runs "erlmcp lb serve" with more arguments in the background. It returns the pid once
-// clients are served, or the error that the balancer ended with. What it logs goes to LogFile.
-func Start(ctx context.Context, stateDir string, args []string) (pid int, err error) {
+// clients are served, or the error that the balancer ended with. What it logs goes to LogFile. input is what it
+// finds at its standard input; nil is nothing.
+func Start(ctx context.Context, stateDir string, args []string, input []byte) (pid int, err error) {
 	return daemon.Start(ctx, daemon.Options{
 		Args:    append([]string{"lb", "serve"}, args...),
+		Input:   input,
 		LogFile: LogFile(stateDir),
 	})
 }
@@ -123,37 +125,62 @@ func (c *Client) StopNow(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	err := c.stop(asking, stopRequest{AtOnce: true}, nil)
-	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+	lost := errors.As(err, new(*control.NoSocketError))
+	if !lost && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return err
 	}
-	if pid, ok := control.Running(c.dir, daemonName); ok && pid != 0 {
-		err := control.Signal(c.dir, daemonName, pid, syscall.SIGKILL)
-		if err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return fmt.Errorf("kill %s (pid %d): %w", daemonName, pid, err)
-		}
+	pid, running, err := control.Running(c.dir, daemonName)
+	if err != nil || !running {
+		return err
 	}
-	return c.gone(ctx, nil)
+	if err := control.Signal(c.dir, daemonName, pid, syscall.SIGKILL); errors.As(err, new(*control.StrangerError)) {
+		return err
+	} else if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s (pid %d): %w", daemonName, pid, err)
+	}
+	dying, cancel := context.WithTimeoutCause(ctx, deathPatience, fmt.Errorf("%s (pid %d) was killed, but does not end", daemonName, pid))
+	defer cancel()
+	return c.gone(dying, nil)
 }
 
-// answerTimeout is how long a balancer may take to end at once.
-const answerTimeout = 5 * time.Second
+const (
+	// answerTimeout is how long a balancer may take to end at once.
+	answerTimeout = 5 * time.Second
+	// deathPatience is how long one that was killed may take: its sockets are many.
+	deathPatience = 30 * time.Second
+)
 
+// stop asks the balancer to end, once it is up, and waits for it.
 func (c *Client) stop(ctx context.Context, q stopRequest, progress func(int64)) error {
 	asking, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	if err := c.control.Do(asking, http.MethodPost, pathStop, q, nil); err != nil {
-		return err
+	for {
+		err := c.control.Do(asking, http.MethodPost, pathStop, q, nil)
+		if err == nil {
+			return c.gone(ctx, progress)
+		}
+		between := new(control.NoSocketError)
+		if !errors.As(err, &between) || between.Lost() {
+			return err
+		}
+		select { // it is starting, or ending
+		case <-time.After(stopPause):
+		case <-asking.Done():
+			return between
+		}
 	}
-	return c.gone(ctx, progress)
 }
+
+// stopPause is between two looks whether the balancer has ended.
+const stopPause = 50 * time.Millisecond
 
 // gone returns when the balancer has ended.
 func (c *Client) gone(ctx context.Context, progress func(int64)) error {
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(stopPause)
 	defer tick.Stop()
 	for {
-		if _, ok := control.Running(c.dir, daemonName); !ok {
-			return nil
+		if _, ok, err := control.Running(c.dir, daemonName); !ok {
+			return err
 		}
 		if progress != nil {
 			s, err := c.Stats(ctx)
@@ -167,7 +194,7 @@ func (c *Client) gone(ctx context.Context, progress func(int64)) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -25,10 +25,11 @@ type Config struct {
 	Loadtest loadtest.Spec    `yaml:"loadtest"`
 
 	File     string   // absolute name of the file asked for, or of ./erlmcp.yaml; "" when there is none
-	Warnings []string // environment variables that look like keys and are none
+	Warnings []string // environment variables that look like keys and are none, and files left out
 
 	origins map[string]Origin // of each leaf that is not a default
 	dir     string            // Options.Dir
+	once    string            // the name of Options.Text
 }
 
 // Default is the configuration of an empty file, before sections take values from each other.
@@ -40,6 +41,9 @@ func Default() *Config {
 		Loadtest: loadtest.Default(),
 	}
 }
+
+// Once is the name of what was read in place of a file, and cannot be read again; "" if nothing was.
+func (c *Config) Once() string { return c.once }
 
 // Origin says where the value of the leaf at path comes from.
 func (c *Config) Origin(path string) Origin { return c.origins[path] }

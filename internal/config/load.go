@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -25,6 +26,7 @@ const maxFile = 1 << 20
 // Options says where a configuration comes from.
 type Options struct {
 	File  string   // the file asked for by --config; "" looks for ./erlmcp.yaml
+	Text  []byte   // what is in that file, if it can be read only once, see ReadOnce; nil is to be read
 	Dir   string   // what relative paths begin at that stand in no file; "" is the working directory
 	Env   []string // KEY=value, as os.Environ returns it
 	Flags []Flag
@@ -51,8 +53,13 @@ func Load(o Options) (*Config, error) {
 	var p problems
 
 	if user := userFile(env); user != "" {
-		if _, err := c.readFile(user, &p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		_, err := c.readFile(user, &p)
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		case isOurs(user):
 			return nil, err
+		default:
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%v; it is left out, as it is not this user's", err))
 		}
 	}
 	name := o.File
@@ -62,11 +69,19 @@ func Load(o Options) (*Config, error) {
 	if o.Dir != "" && !filepath.IsAbs(name) {
 		name = filepath.Join(o.Dir, name)
 	}
-	switch found, err := c.readFile(name, &p); {
-	case err == nil:
-		c.File = found
-	case o.File != "" || !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+	if o.Text != nil {
+		if c.once = o.File; c.once == Stdin {
+			c.once = "standard input"
+		}
+		c.readYAML(c.once, o.Text, &p)
+	} else {
+		found, err := c.readFile(name, &p)
+		switch {
+		case err == nil:
+			c.File = found
+		case o.File != "" || !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
 	}
 	c.readEnv(env, &p)
 	for _, f := range o.Flags {
@@ -76,10 +91,24 @@ func Load(o Options) (*Config, error) {
 		return nil, err
 	}
 	c.fill()
+	for _, path := range c.paths() {
+		if origin, said := c.origins[path.key]; said && *path.value != "" && !filepath.IsAbs(*path.value) {
+			p.add(origin, path.key, "%s is a relative path, and the working directory is gone", *path.value)
+		}
+	}
+	if err := p.err(); err != nil {
+		return nil, err
+	}
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// isOurs reports whether a file is there, as this user's: then it is this user's to mend.
+func isOurs(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && int(info.Sys().(*syscall.Stat_t).Uid) == os.Geteuid()
 }
 
 // environment is the environment as a map.

@@ -88,10 +88,10 @@ func (c *Config) paths() []pathKey {
 }
 
 // directory is what the relative path at key is relative to: the directory of the file it stands in, or
-// else Options.Dir. Daemons have another working directory, so no path stays relative.
+// else, as for what was read from a pipe, Options.Dir. Daemons have another working directory, so no path stays relative.
 func (c *Config) directory(key string) string {
 	dir := c.dir
-	if o := c.origins[key]; o.Line > 0 {
+	if o := c.origins[key]; o.Line > 0 && o.Name != c.once {
 		dir = filepath.Dir(o.Name)
 	}
 	if abs, err := filepath.Abs(dir); err == nil {

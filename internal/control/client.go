@@ -7,35 +7,144 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"syscall"
+	"time"
 )
 
-// ErrNotRunning is what errors of [Client] satisfy when no daemon answers the socket.
+// ErrNotRunning is what errors of [Client] satisfy when no daemon answers the socket because none runs, or
+// because the one that does is not up yet or about to end.
 var ErrNotRunning = errors.New("not running")
+
+// NoSocketError says that a daemon runs, as its lock tells, but has no socket to ask it by. It matches
+// [ErrNotRunning] while the daemon is starting or ending.
+type NoSocketError struct {
+	Name, Socket string
+	PID          int // 0 when it cannot be told
+	phase        phase
+}
+
+func (e *NoSocketError) Error() string {
+	as := ""
+	if e.PID != 0 {
+		as = fmt.Sprintf(" as pid %d", e.PID)
+	}
+	switch e.phase {
+	case starting:
+		return fmt.Sprintf("%s is starting%s, and does not answer yet", e.Name, as)
+	case ending:
+		return fmt.Sprintf("%s is ending%s, and does not answer any more", e.Name, as)
+	}
+	return fmt.Sprintf("%s is running%s, but its socket is gone: %s was removed, and not made anew", e.Name, as, e.Socket)
+}
+
+// Is makes the error match ErrNotRunning before the daemon is up and when it has begun to end.
+func (e *NoSocketError) Is(target error) bool { return target == ErrNotRunning && !e.Lost() }
+
+// Lost reports whether the socket was removed, by somebody else than the daemon.
+func (e *NoSocketError) Lost() bool { return e.phase != starting && e.phase != ending }
+
+// Hint is the way out.
+func (e *NoSocketError) Hint() string {
+	switch {
+	case !e.Lost():
+		return "ask again in a moment"
+	case e.PID == 0:
+		return "end the process that holds its lock, which fuser or lslocks name, and start it again"
+	}
+	return fmt.Sprintf("a %s that hangs does not make it anew: kill -TERM %d ends it, kill -KILL %d if that does not help; then start it again", e.Name, e.PID, e.PID)
+}
 
 // Client talks to the daemon of a state directory. It keeps no connection and needs no closing. It
 // is safe for concurrent use.
 type Client struct {
-	name   string
-	socket string
-	err    error // why there can be no socket
-	http   http.Client
+	dir, name string
+	http      http.Client
 }
 
 // NewClient returns a client of the daemon name in dir. The daemon need not run yet.
 func NewClient(dir, name string) *Client {
-	c := &Client{name: name}
-	c.socket, c.err = socketPath(dir, name)
+	c := &Client{dir: dir, name: name}
 	c.http.Transport = &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", c.socket)
-		},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
 	}
 	return c
+}
+
+const (
+	// patience is how long the socket of a daemon that serves may be missing: twice as long as one takes to
+	// notice, and to make it anew.
+	patience  = 2 * time.Second
+	dialPause = 20 * time.Millisecond
+)
+
+// dial connects to the daemon, if all on the way there can be believed.
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	for deadline := time.Now().Add(patience); ; {
+		conn, err := c.connect(ctx)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+			return conn, err
+		}
+		h, held, err := holderOf(c.dir, c.name)
+		if err != nil {
+			return nil, err
+		}
+		if !held {
+			return nil, fmt.Errorf("%s is %w", c.name, ErrNotRunning)
+		}
+		gone := &NoSocketError{c.name, filepath.Join(c.dir, c.name+".sock"), h.pid, h.phase}
+		if !gone.Lost() || time.Now().After(deadline) {
+			return nil, gone
+		}
+		select {
+		case <-time.After(dialPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (c *Client) connect(ctx context.Context) (net.Conn, error) {
+	p, err := look(c.dir, false)
+	if err != nil {
+		return nil, err
+	}
+	path, err := p.socketName(c.name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Lstat(path)
+	if err == nil {
+		err = p.trust(step{path, info}, fs.ModeSocket)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		err = p.deniedHere(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, p.deniedHere(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	uid, err := peer(conn.(*net.UnixConn))
+	if err == nil && uid != p.owner {
+		err = &DirError{p.given, fmt.Sprintf("is not believed: a process of %s, not of %s, is at the other end of its socket", userText(uid), userText(p.owner)), "see who that is, and end it"}
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // Do sends in (nil: no body) as JSON and decodes the reply into out (nil: ignored). The error is
@@ -81,8 +190,10 @@ func (c *Client) Stream(ctx context.Context, path string, each func(json.RawMess
 }
 
 func (c *Client) send(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
-	if c.err != nil {
-		return nil, c.err
+	if err := checkLength(c.dir, filepath.Join(c.dir, c.name+".sock")); err != nil {
+		if _, there := look(c.dir, false); there != nil {
+			return nil, err
+		}
 	}
 	var payload io.Reader
 	if in != nil {
@@ -109,10 +220,17 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (io.Read
 
 // broken explains why no (whole) reply came.
 func (c *Client) broken(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return fmt.Errorf("%s does not answer: %w", c.name, ctx.Err())
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+	}
+	if dir := new(DirError); errors.As(err, &dir) {
+		return dir
+	}
+	if gone := new(NoSocketError); errors.As(err, &gone) {
+		return gone
+	}
+	switch {
+	case errors.Is(err, ErrNotRunning):
 		return fmt.Errorf("%s is %w", c.name, ErrNotRunning)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

@@ -7,17 +7,24 @@
 //	DIR/NAME.sock   unix socket (0600) serving HTTP/1.1 with JSON bodies
 //
 // Whether a daemon runs is told by the lock alone, never by the existence of a file. Files that a
-// killed daemon left behind hinder nobody.
+// killed daemon left behind hinder nobody, and a daemon whose files were removed makes them anew.
+//
+// Nothing is believed that another user could have made: the whole way to the directory, its owner and mode,
+// those of lock and socket, and the user at the other end of the socket are looked at first, by both sides. A
+// signal goes to a process only if it is the one that has taken the lock, which its start and its user tell.
+// Root may ask and end the daemons of another user's directory, as that user could.
 package control
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -45,11 +52,17 @@ func (e *RunningError) Is(target error) bool { return target == ErrRunning }
 
 // Instance is the right to be the only NAME daemon of a state directory.
 type Instance struct {
-	socket  string
-	lock    *os.File
+	name    string
 	crashed bool
 	server  *http.Server
-	stop    func() // ends the context of requests
+	stop    func()        // ends the context of requests, and watching
+	watched chan struct{} // closed when watching has ended
+
+	mu       sync.Mutex // held while files are made
+	place    place
+	lock     *os.File
+	listener *net.UnixListener // nil before Serve, as is socket
+	socket   os.FileInfo       // as it was made
 }
 
 // Probes of the lock hold it for microseconds, so a single refusal does not yet mean that a daemon
@@ -62,35 +75,45 @@ const (
 // Acquire takes the lock of the daemon name in dir and creates dir (0700) when it is missing. When
 // another process holds it, the error is a *[RunningError].
 func Acquire(dir, name string) (*Instance, error) {
-	socket, err := socketPath(dir, name)
+	p, err := prepare(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := PrepareDir(dir); err != nil {
+	if _, err := p.socketName(name); err != nil {
 		return nil, err
 	}
-	path := lockPath(dir, name)
-	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	lock, previous, err := p.acquire(name)
 	if err != nil {
-		return nil, fmt.Errorf("open lock: %w", err)
+		return nil, err
+	}
+	writeHolder(lock, self(starting))
+	return &Instance{name: name, place: p, lock: lock, crashed: previous.pid != 0}, nil
+}
+
+// acquire takes the lock, and tells who had it last.
+func (p place) acquire(name string) (lock *os.File, previous holder, err error) {
+	lock, err = p.open(name+".lock", os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return nil, previous, err
 	}
 	for range acquireAttempts {
 		err = flock(lock, syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			previous := readHolder(lock)
-			writeHolder(lock, holder{os.Getpid(), pidfd.Began(os.Getpid())})
-			return &Instance{socket: socket, lock: lock, crashed: previous.pid != 0}, nil
+			return lock, readHolder(lock), nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			lock.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, previous, fmt.Errorf("lock %s: %w", lock.Name(), err)
 		}
 		time.Sleep(acquirePause)
 	}
 	pid := readHolder(lock).pid
 	lock.Close()
-	return nil, &RunningError{Name: name, PID: pid}
+	return nil, previous, &RunningError{Name: name, PID: pid}
 }
+
+// Dir is the path of the state directory without links: the same whatever name it was asked for by.
+func (i *Instance) Dir() string { return i.place.path }
 
 // Crashed reports whether the daemon before this one ended without [Instance.Close]. What it owned
 // (ports, children) may then still be on its way out.
@@ -103,35 +126,89 @@ func (i *Instance) Close() error {
 	return i.lock.Close()
 }
 
-// Running reports whether the daemon name of dir lives, and its pid (0 when it cannot be told).
-func Running(dir, name string) (pid int, ok bool) {
-	holder, ok := holderOf(dir, name)
-	return holder.pid, ok
+// Running reports whether the daemon name of dir lives, and its pid (0 when it cannot be told). An error, a
+// *[DirError], means that this process may not know, or that somebody else has put there what it found.
+func Running(dir, name string) (pid int, ok bool, err error) {
+	h, ok, err := holderOf(dir, name)
+	return h.pid, ok, err
 }
 
 // Signal sends sig to the daemon name of dir, whose pid was that when it was asked for last. The error
-// is os.ErrProcessDone when that one has ended; whoever may have its pid by now gets nothing.
+// is os.ErrProcessDone when that one has ended; whoever may have its pid by now gets nothing. When the lock is
+// held and names a process that cannot have taken it, the error is a *[StrangerError].
 func Signal(dir, name string, pid int, sig syscall.Signal) error {
-	return pidfd.Signal(pid, sig, func() bool {
-		holder, ok := holderOf(dir, name)
-		return ok && holder.pid == pid && (holder.began == "" || holder.began == pidfd.Began(pid))
+	if pid <= 0 {
+		return &StrangerError{Name: name}
+	}
+	var stranger error
+	err := pidfd.Signal(pid, sig, func() bool {
+		h, ok, err := holderOf(dir, name)
+		switch {
+		case err != nil:
+			stranger = err
+		case ok && h.pid != 0 && !h.proven():
+			stranger = &StrangerError{Name: name, PID: h.pid}
+		}
+		return err == nil && ok && h.pid == pid && h.proven()
 	})
+	if stranger != nil {
+		return stranger
+	}
+	return err
+}
+
+// StrangerError says that a process did not get a signal, because nothing proves that it is the daemon.
+type StrangerError struct {
+	Name string
+	PID  int // as the lock has it; 0 if it does not tell
+}
+
+func (e *StrangerError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("the lock of %s does not tell which process holds it, so none gets a signal", e.Name)
+	}
+	return fmt.Sprintf("process %d is named by the lock of %s, but has not taken it: it began at another time or is another user's, and gets no signal", e.PID, e.Name)
+}
+
+// Is makes the error match os.ErrProcessDone: the process that was meant is not that one.
+func (e *StrangerError) Is(target error) bool { return target == os.ErrProcessDone }
+
+// Hint is the way out.
+func (e *StrangerError) Hint() string {
+	return "find out who holds the lock, by lslocks or fuser, and end that process"
 }
 
 // holderOf returns who holds the lock, and whether anybody does.
-func holderOf(dir, name string) (holder, bool) {
-	lock, err := os.OpenFile(lockPath(dir, name), os.O_RDWR, 0)
+func holderOf(dir, name string) (h holder, held bool, err error) {
+	p, err := look(dir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return holder{}, false, nil
+	}
 	if err != nil {
-		return holder{}, false
+		return holder{}, false, err
 	}
-	defer lock.Close() // frees the lock if it was got
-	if err := flock(lock, syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
-		return holder{}, false
-	}
-	return readHolder(lock), true
+	return p.holder(name)
 }
 
-func lockPath(dir, name string) string { return filepath.Join(dir, name+".lock") }
+func (p place) holder(name string) (h holder, held bool, err error) {
+	lock, err := p.open(name+".lock", os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return holder{}, false, nil
+	}
+	if err != nil {
+		return holder{}, false, err
+	}
+	defer lock.Close() // frees the lock if it was got
+	switch err := flock(lock, syscall.LOCK_SH|syscall.LOCK_NB); {
+	case err == nil:
+		return holder{}, false, nil
+	case !errors.Is(err, syscall.EWOULDBLOCK):
+		return holder{}, false, fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	h = readHolder(lock)
+	h.user = p.owner
+	return h, true, nil
+}
 
 func flock(f *os.File, how int) error {
 	for {
@@ -146,24 +223,51 @@ func flock(f *os.File, how int) error {
 type holder struct {
 	pid   int    // 0 when it cannot be told
 	began string // as pidfd.Began has it
+	phase phase
+	user  int // whose processes can hold the lock
 }
 
-// readHolder and writeHolder keep the lock's holder in the file, "PID BEGAN", for people and for messages
+// phase is how far a daemon is in its life.
+type phase string
+
+const (
+	starting phase = "starting" // has no socket yet
+	serving  phase = "serving"
+	ending   phase = "ending" // has removed its socket
+)
+
+func self(p phase) holder { return holder{pid: os.Getpid(), began: pidfd.Began(os.Getpid()), phase: p} }
+
+// proven reports whether the process with that pid is the one that has taken the lock.
+func (h holder) proven() bool {
+	user, ok := pidfd.Owner(h.pid)
+	return ok && user == h.user && h.began != "" && h.began == pidfd.Began(h.pid)
+}
+
+// readHolder and writeHolder keep the lock's holder in the file, "PID BEGAN PHASE", for people and for messages
 // too. Failure to write it (a full disk) is no reason not to run. Nobody is an empty file.
 func readHolder(f *os.File) holder {
 	var text [64]byte
 	n, _ := f.ReadAt(text[:], 0)
-	number, began, _ := strings.Cut(strings.TrimSpace(string(text[:n])), " ")
-	pid, err := strconv.Atoi(number)
+	words := strings.Fields(string(text[:n]))
+	if len(words) == 0 {
+		return holder{}
+	}
+	pid, err := strconv.Atoi(words[0])
 	if err != nil || pid < 0 {
 		return holder{}
 	}
-	return holder{pid, began}
+	words = append(words, "", "")
+	return holder{pid: pid, began: words[1], phase: phase(words[2])}
 }
 
+// writeHolder writes one record over another of the same process at once, as the phases are padded to one
+// length: a reader finds the one or the other.
 func writeHolder(f *os.File, h holder) {
-	_ = f.Truncate(0)
+	if h.pid == 0 || readHolder(f).pid != h.pid {
+		_ = f.Truncate(0)
+	}
 	if h.pid != 0 {
-		_, _ = f.WriteAt([]byte(strings.TrimSpace(fmt.Sprintln(h.pid, h.began))+"\n"), 0)
+		_, _ = f.WriteAt(fmt.Appendf(nil, "%d %s %-8s\n", h.pid, h.began, h.phase), 0)
 	}
 }

@@ -15,7 +15,7 @@ func (o *Output) Draw(text string) error {
 		return nil
 	}
 	columns, rows := o.Size()
-	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(o.Escape(text), "\n"), "\n")
 	lines = lines[:min(len(lines), rows-1)]
 	fit := lipgloss.NewStyle().MaxWidth(columns - 1)
 

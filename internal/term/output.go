@@ -1,6 +1,7 @@
 // Package term prints for people: colour, tables, and lines that are redrawn while work goes on.
 //
-// Everything degrades to plain lines when the stream is not a terminal.
+// Everything degrades to plain lines when the stream is not a terminal. Whatever is printed to one goes through
+// [Escape] on its way: texts of nodes, daemons and files may be in it.
 package term
 
 import (
@@ -15,12 +16,13 @@ import (
 // Output is a stream together with what it can show. It is safe for concurrent use; each Write
 // reaches the stream whole.
 type Output struct {
-	mu     sync.Mutex
-	w      io.Writer
-	file   *os.File // the terminal, nil when there is none
-	live   bool
-	color  bool
-	redraw int // lines below which the cursor stands, to be overwritten by the next drawing
+	mu       sync.Mutex
+	w        io.Writer
+	file     *os.File // the terminal, nil when there is none
+	terminal bool
+	live     bool
+	color    bool
+	redraw   int // lines below which the cursor stands, to be overwritten by the next drawing
 }
 
 // New looks at what w is. Colour needs a terminal that is not "dumb" and no NO_COLOR in the
@@ -28,7 +30,7 @@ type Output struct {
 func New(w io.Writer) *Output {
 	o := &Output{w: w}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		o.file = f
+		o.file, o.terminal = f, true
 		o.live = os.Getenv("TERM") != "dumb"
 		o.color = o.live && os.Getenv("NO_COLOR") == ""
 	}
@@ -76,7 +78,21 @@ func (o *Output) Write(p []byte) (int, error) {
 	if err := o.eraseLocked(); err != nil {
 		return 0, err
 	}
-	return o.w.Write(p)
+	if !o.terminal {
+		return o.w.Write(p)
+	}
+	if _, err := io.WriteString(o.w, o.Escape(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Escape is [Escape] for what stands behind the output: a text stays as it is where that is no terminal.
+func (o *Output) Escape(text string) string {
+	if !o.terminal {
+		return text
+	}
+	return Escape(text, o.color)
 }
 
 // eraseLocked removes what was drawn and not meant to stay.

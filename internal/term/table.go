@@ -32,7 +32,7 @@ func (o *Output) Table(titles ...string) *Table {
 func (t *Table) Row(cells ...any) {
 	row := make([]string, len(t.widths))
 	for i := range min(len(cells), len(row)) {
-		row[i] = fmt.Sprint(cells[i])
+		row[i] = t.out.Escape(fmt.Sprint(cells[i]))
 		t.widths[i] = max(t.widths[i], lipgloss.Width(row[i]))
 	}
 	t.rows = append(t.rows, row)

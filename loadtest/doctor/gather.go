@@ -33,7 +33,7 @@ func Gather(p *Plan) (Facts, error) {
 	}
 	daemons := make(map[string]int)
 	for _, name := range []string{"lb", "cluster"} {
-		if pid, running := control.Running(p.StateDir, name); running {
+		if pid, running, err := control.Running(p.StateDir, name); err == nil && running {
 			daemons[name] = pid
 		}
 	}

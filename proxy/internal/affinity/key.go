@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // maxKeyFile is far more than any key.
@@ -60,6 +61,8 @@ func ReadKey(path string) ([]byte, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
+	case !ours(info):
+		return nil, fmt.Errorf("%s belongs to user %d, not to user %d or root: whose it is knows the key; chown it, or delete it and have another made", path, ownerOf(info), os.Geteuid())
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, fmt.Errorf("%s can be read by others (mode %04o); chmod 600 it, and delete it if they may have", path, info.Mode().Perm())
 	}
@@ -73,6 +76,14 @@ func ReadKey(path string) ([]byte, error) {
 	}
 	return key, nil
 }
+
+// ours reports whether nobody but this user and root can have written a file that others may not read.
+func ours(info fs.FileInfo) bool {
+	uid := ownerOf(info)
+	return uid == os.Geteuid() || uid == 0
+}
+
+func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
 // makeKey writes the whole file under another name and then links it, which fails
 // if somebody else was faster: nobody ever sees a part of a key, or two keys.

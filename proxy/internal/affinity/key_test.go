@@ -108,3 +108,19 @@ func TestBadKeyFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestKeyOfAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to give a file away")
+	}
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(strings.Repeat("ab", MinKey)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 54321, 54321); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadKey(path); err == nil || !strings.Contains(err.Error(), "belongs to user 54321, not to user 0") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,41 @@
+package config
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Stdin is the name of a file that stands for the standard input.
+const Stdin = "-"
+
+// ReadOnce reads the file asked for by --config if it can be read by this process only, and only once: the standard
+// input, a pipe, what a shell has opened as /dev/fd/63. Such a text goes into Options.Text, and from process to process.
+// It is nil for any other file, and for one that cannot be read, of which Load tells.
+func ReadOnce(name, dir string, stdin io.Reader) ([]byte, error) {
+	if name == Stdin {
+		text, err := io.ReadAll(io.LimitReader(stdin, maxFile+1))
+		if err != nil {
+			return nil, fileError("the standard input", err)
+		}
+		return append([]byte{}, text...), nil
+	}
+	if dir != "" && !filepath.IsAbs(name) {
+		name = filepath.Join(dir, name)
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.IsDir() || info.Mode().IsRegular() && !strings.HasPrefix(name, "/dev/") && !strings.HasPrefix(name, "/proc/") {
+		return nil, nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fileError(name, err)
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, fileError(name, err)
+	}
+	return append([]byte{}, text...), nil
+}
