@@ -24,10 +24,11 @@ const maxFile = 1 << 20
 
 // Options says where a configuration comes from.
 type Options struct {
-	File  string   // the file asked for by --config; "" looks for ./erlmcp.yaml
-	Dir   string   // what relative paths begin at that stand in no file; "" is the working directory
-	Env   []string // KEY=value, as os.Environ returns it
-	Flags []Flag
+	File   string   // the file asked for by --config; "" looks for ./erlmcp.yaml
+	System string   // the machine's file, which comes last; "" is none
+	Dir    string   // what relative paths begin at that stand in no file; "" is the working directory
+	Env    []string // KEY=value, as os.Environ returns it
+	Flags  []Flag
 }
 
 // Flag is a command line flag that overrides one key.
@@ -37,8 +38,11 @@ type Flag struct {
 	Name  string // "--target"
 }
 
+// SystemFile is the machine's configuration file.
+const SystemFile = "/etc/erlmcp/" + FileName
+
 // Load reads the configuration: flags over environment over the file asked for, or ./erlmcp.yaml, over
-// the user's file over defaults. It reports all that is wrong, one line each; the errors are *Error
+// the user's file over the machine's over defaults. It reports all that is wrong, one line each; the errors are *Error
 // where they concern a key or a file.
 func Load(o Options) (*Config, error) {
 	env := environment(o.Env)
@@ -50,8 +54,11 @@ func Load(o Options) (*Config, error) {
 	c.origins = make(map[string]Origin)
 	var p problems
 
-	if user := userFile(env); user != "" {
-		if _, err := c.readFile(user, &p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, file := range []string{o.System, userFile(env)} {
+		if file == "" {
+			continue
+		}
+		if _, err := c.readFile(file, &p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -80,6 +87,44 @@ func Load(o Options) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Place is where a part of the configuration may come from.
+type Place struct {
+	What string `json:"what"` // "--config", "working directory", "user" or "machine"
+	Path string `json:"path"`
+	Read bool   `json:"read"` // it is there, and is read
+}
+
+// Places lists the files that Load reads, those that are over others first. Of the file asked for and that of the working
+// directory there is one.
+func Places(o Options) (list []Place) {
+	env := environment(o.Env)
+	add := func(what, name string) {
+		if o.Dir != "" && !filepath.IsAbs(name) {
+			name = filepath.Join(o.Dir, name)
+		}
+		if found, err := filepath.Abs(name); err == nil {
+			name = found
+		}
+		_, err := os.Stat(name)
+		list = append(list, Place{what, name, err == nil})
+	}
+	switch {
+	case o.File != "":
+		add("--config", o.File)
+	case env["ERLMCP_CONFIG"] != "":
+		add("ERLMCP_CONFIG", env["ERLMCP_CONFIG"])
+	default:
+		add("working directory", FileName)
+	}
+	if user := userFile(env); user != "" {
+		add("user", user)
+	}
+	if o.System != "" {
+		add("machine", o.System)
+	}
+	return list
 }
 
 // environment is the environment as a map.
