@@ -9,18 +9,24 @@ import (
 )
 
 func newLBTokenCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var format outputFormat
+	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Print the token for the buttons of the dashboard",
 		Long: `Print the token that the dashboard asks for before it drains or enables a node or lifts a ban. Programs
 send it to the admin listener as "Authorization: Bearer TOKEN". Each start of the balancer makes a new one.`,
+		Example: `  curl -X POST -H "Authorization: Bearer $(erlmcp lb token)" http://127.0.0.1:8404/api/nodes/erlmcp2/drain`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := proxy.Connect(a.stateDir()).Token(cmd.Context())
 			if err != nil {
 				return startHint(err)
 			}
-			_, err = fmt.Fprintln(a.stdout, token)
-			return err
+			return a.print(format, map[string]string{"token": token}, func() error {
+				_, err := fmt.Fprintln(a.stdout, token)
+				return err
+			})
 		},
 	}
+	format.addOutputFlags(cmd)
+	return cmd
 }
