@@ -22,6 +22,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
+// systemConfig is the machine's configuration file; tests have none.
+var systemConfig = config.SystemFile
+
 // statusTimeout is how long a daemon may take to answer.
 const statusTimeout = 5 * time.Second
 
@@ -36,14 +39,17 @@ type app struct {
 		config, stateDir    string
 		directory           string // what relative paths begin at; "" is the working directory
 		logLevel, logFormat string
-		noColor             bool
+		noColor, quiet      bool
 	}
 	bound      []boundFlag
 	loaded     *config.Config
 	configText []byte // of a configuration that can be read only once; nil for a file
 	state      string // see stateDir
 
-	running bool // a command's own code has begun; errors before are wrong usage
+	running   bool    // a command's own code has begun; errors before are wrong usage
+	changes   changes // what it has changed
+	jsonLines bool    // JSON is printed one value a line
+	answered  bool    // the one line that a monitor reads is printed
 }
 
 // Main runs one command line and returns the exit code of the process. It does not print usage texts
@@ -63,10 +69,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !a.running {
-		err = asUsage(root, args, err)
-	}
 	_ = errOut.Erase()
+	err = a.advised(root, args, err)
+	if nagiosAsked(args) {
+		err = a.nagiosUnknown(ctx, err)
+	}
 	return report(ctx, errOut, err)
 }
 
@@ -81,18 +88,33 @@ func (a *app) prepare(flags *pflag.FlagSet) error {
 		a.stdout.DisableColor()
 		a.stderr.DisableColor()
 	}
+	if a.flags.quiet {
+		a.stderr.Still()
+	}
 	if _, err := log.ParseLevel(a.flags.logLevel); err != nil {
-		return usagef("--log-level: %q is not one of debug, info, warn, error", a.flags.logLevel)
+		return notOneOf("--log-level", a.flags.logLevel, []string{"debug", "info", "warn", "error"})
 	}
 	if _, ok := logFormats[a.flags.logFormat]; !ok {
-		return usagef("--log-format: %q is not one of text, json, logfmt", a.flags.logFormat)
+		return notOneOf("--log-format", a.flags.logFormat, []string{"text", "json", "logfmt"})
 	}
 	return nil
 }
 
-// notef tells the user, on the standard error, what happened.
+// notef tells the user, on the standard error, what happened, unless --quiet.
 func (a *app) notef(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "erlmcp: "+format+"\n", args...)
+	if !a.flags.quiet {
+		fmt.Fprintf(a.stderr, "erlmcp: "+format+"\n", args...)
+	}
+}
+
+// warnf tells the user, on the standard error, what is not as it should be.
+func (a *app) warnf(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "erlmcp: warning: "+format+"\n", args...)
+}
+
+// hintf tells the user what to do about a warning.
+func (a *app) hintf(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "hint: "+format+"\n", args...)
 }
 
 var logFormats = map[string]log.Formatter{
@@ -130,7 +152,7 @@ func (a *app) stateDir() string {
 	if dir == "" {
 		var doubt string
 		if dir, doubt = defaultStateDir(); doubt != "" {
-			a.notef("warning: %s: the state directory is %s", doubt, dir)
+			a.warnf("%s: the state directory is %s", doubt, dir)
 		}
 	}
 	if abs, err := filepath.Abs(dir); err == nil {
@@ -186,7 +208,7 @@ func (a *app) config() (*config.Config, error) {
 		return nil, err
 	}
 	for _, w := range c.Warnings {
-		a.notef("warning: %s", w)
+		a.warnf("%s", w)
 	}
 	a.loaded = c
 	return c, nil
@@ -210,7 +232,7 @@ func (a *app) loadConfig() (*config.Config, error) {
 }
 
 func (a *app) configOptions() config.Options {
-	o := config.Options{File: a.flags.config, Dir: a.flags.directory, Env: os.Environ()}
+	o := config.Options{File: a.flags.config, System: systemConfig, Dir: a.flags.directory, Env: os.Environ()}
 	for _, b := range a.bound {
 		if b.flag.Changed {
 			o.Flags = append(o.Flags, config.Flag{Path: b.path, Value: flagText(b.flag.Value), Name: "--" + b.flag.Name})

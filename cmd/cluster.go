@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,8 @@ starts them again when they die and keeps their logs. There is one cluster per s
 	cmd.AddCommand(
 		newClusterStartCommand(a), newClusterStopCommand(a), newClusterRestartCommand(a),
 		newClusterAddCommand(a), newClusterRemoveCommand(a),
-		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a), newClusterKillCommand(a),
+		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a),
+		newClusterLogsCommand(a), newClusterKillCommand(a),
 		newClusterUnitCommand(a), newClusterSuperviseCommand(a),
 	)
 	return cmd
@@ -32,8 +34,9 @@ starts them again when they die and keeps their logs. There is one cluster per s
 
 func newClusterStartCommand(a *app) *cobra.Command {
 	var nodes int
+	var foreground bool
 	cmd := &cobra.Command{
-		Use:   "start [NODE...] [--nodes N]",
+		Use:   "start [NODE...] [--nodes N] [--foreground]",
 		Short: "Start all nodes, or these",
 		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
 as they are, and a cluster that runs with another configuration keeps it: "cluster restart" applies the
@@ -42,10 +45,20 @@ while the cluster is being stopped waits for that; a stop ends a start. What a s
 killed has left behind is ended first, not taken over.
 
 With --nodes, the cluster has that many: the first ones of cluster.nodes, or more on the ports after
-the last one's. One that runs grows or shrinks, and the balancer follows.`,
+the last one's. One that runs grows or shrinks, and the balancer follows.
+
+With --foreground, the supervisor stays in the foreground, as suits containers and service managers: it logs to the
+standard error, the nodes' logs go to the standard output as well, and SIGTERM or Ctrl-C stops the cluster.`,
+		Example: `  erlmcp cluster start
+  erlmcp cluster start --nodes 8
+  erlmcp cluster start erlmcp2 --timeout 30s
+  erlmcp cluster start --foreground`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
+			if foreground {
+				return a.superviseHere(cmd.Context(), names, nodes, cmd.Flags().Changed("nodes"))
+			}
 			if !cmd.Flags().Changed("nodes") {
 				return a.runNodes(cmd.Context(), names)
 			}
@@ -59,7 +72,8 @@ the last one's. One that runs grows or shrinks, and the balancer follows.`,
 		},
 	}
 	cmd.Flags().IntVar(&nodes, "nodes", 0, "`NUMBER` of nodes the cluster is to have")
-	return cmd
+	cmd.Flags().BoolVar(&foreground, "foreground", false, "stay in the foreground, for containers and service managers")
+	return addTimeout(a.addChangeFlags(cmd), "what was started is taken down again; erlmcp cluster logs tells what the nodes waited for")
 }
 
 // startNodes starts a cluster of n nodes, or makes the one that runs one of n nodes.
@@ -75,7 +89,7 @@ func (a *app) startNodes(ctx context.Context, n int) error {
 	case err != nil:
 		return err
 	default:
-		if err := a.resize(ctx, n); err != nil {
+		if err := a.resize(ctx, n); err != nil || a.changes.dryRun {
 			return err
 		}
 		c.Cluster.Nodes = topology.Resize(running.Nodes, n)
@@ -104,11 +118,26 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 	if err != nil && !errors.Is(err, control.ErrNotRunning) {
 		return nil, err
 	}
+	if before.PID == 0 {
+		if err := fit(c, nodesNeed); err != nil {
+			return nil, err
+		}
+	}
 	o := cluster.Options{StateDir: a.stateDir(), Spec: c.Cluster, Names: names}
 	o.Note = func(text string) { a.notef("note: %s", text) }
 	o.Progress = a.nodeProgress("starting")
 	if o.Args, err = a.globalArgs(); err != nil {
 		return nil, err
+	}
+	if a.changes.dryRun {
+		if err := cluster.Check(c.Cluster); err != nil {
+			return nil, err
+		}
+		nodes := c.Cluster.Nodes
+		if running, err := cluster.Connect(a.stateDir()).Spec(ctx); err == nil {
+			nodes = running.Nodes
+		}
+		return nil, a.wouldStart(nodes, before, names)
 	}
 	begin := time.Now()
 	if err := cluster.Start(ctx, o); err != nil {
@@ -138,7 +167,7 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 		a.notef("already running: %s", strings.Join(ran, ", "))
 	}
 	if len(started) > 0 {
-		a.notef("started %s in %v", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond))
+		a.did(onNodes("start", started), "started %s in %v", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond))
 	}
 	return started, nil
 }
@@ -184,6 +213,8 @@ before it is killed. Without NODE the supervisor ends as well. That nothing runs
 The balancer, if one runs, gives the nodes no new clients first, and waits for those they have, at most
 for --drain-timeout. Then requests of sessions are answered 404, and requests under way have ten
 seconds.`,
+		Example: `  erlmcp cluster stop
+  erlmcp cluster stop erlmcp2 --drain-timeout 1m`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -191,12 +222,16 @@ seconds.`,
 		},
 	}
 	addDrainTimeout(cmd, &drainTimeout, "")
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "what was begun goes on; erlmcp cluster status shows how far it is")
 }
 
 // stopCluster stops the named nodes, or the cluster, and says what it did.
 func (a *app) stopCluster(ctx context.Context, names []string) error {
+	if a.changes.dryRun {
+		return a.wouldStop(ctx, "stop", "stop", names)
+	}
 	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+	stopped := change{Action: "stop", Kind: "cluster", Names: topology.Names(running.Nodes)}
 	leavesEPMD := err == nil && running.Runtime == cluster.RuntimeErlang && len(names) == 0
 	if len(names) == 0 {
 		err = cluster.Stop(ctx, a.stateDir())
@@ -214,11 +249,11 @@ func (a *app) stopCluster(ctx context.Context, names []string) error {
 	case err != nil:
 		return err
 	case leavesEPMD:
-		a.notef("cluster stopped; epmd, which all Erlang nodes of this machine share, is left as it is")
+		a.did(stopped, "cluster stopped; epmd, which all Erlang nodes of this machine share, is left as it is")
 	case len(names) == 0:
-		a.notef("cluster stopped")
+		a.did(stopped, "cluster stopped")
 	default:
-		a.notef("stopped %s", strings.Join(names, ", "))
+		a.did(onNodes("stop", names), "stopped %s", strings.Join(names, ", "))
 	}
 	return nil
 }
@@ -257,15 +292,21 @@ more: requests of its sessions are answered 404, so that their clients begin new
 those under way have ten seconds. Then it is stopped. The next one's turn comes when the balancer has
 found it again. A node that does not come back ends it. What "lb drain" and "lb disable" have taken out
 of service stays out, and counts as out.`,
+		Example: `  erlmcp cluster restart
+  erlmcp cluster restart --rolling --drain-timeout 1m
+  erlmcp cluster restart erlmcp2`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ctx := cmd.Context()
+			if cmd.Flags().Changed("drain-timeout") && !rolling {
+				return usagef("--drain-timeout goes with --rolling only")
+			}
+			if a.changes.dryRun {
+				return a.wouldRestart(ctx, names, rolling)
+			}
 			if rolling {
 				return a.roll(ctx, names, drainTimeout)
-			}
-			if cmd.Flags().Changed("drain-timeout") {
-				return usagef("--drain-timeout goes with --rolling only")
 			}
 			if len(names) > 0 {
 				err := cluster.Connect(a.stateDir()).RestartNodes(ctx, names)
@@ -273,7 +314,7 @@ of service stays out, and counts as out.`,
 					return a.runNodes(ctx, names)
 				}
 				if err == nil {
-					a.notef("restarted %s", strings.Join(names, ", "))
+					a.did(onNodes("restart", names), "restarted %s", strings.Join(names, ", "))
 				}
 				return err
 			}
@@ -300,7 +341,7 @@ of service stays out, and counts as out.`,
 	}
 	cmd.Flags().BoolVar(&rolling, "rolling", false, "one node at a time, drained at the balancer first")
 	addDrainTimeout(cmd, &drainTimeout, "with --rolling: ")
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "erlmcp cluster status shows which nodes are back")
 }
 
 func newClusterKillCommand(a *app) *cobra.Command {
@@ -312,6 +353,8 @@ func newClusterKillCommand(a *app) *cobra.Command {
 		Long: `Send a signal to all processes of a node. KILL ends it at once, and the supervisor starts it
 again unless --hold keeps it down until "cluster start". STOP freezes it: its connections stay open
 and nothing is answered. CONT lets it go on.`,
+		Example: `  erlmcp cluster kill erlmcp2
+  erlmcp cluster kill erlmcp2 --signal STOP`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -319,19 +362,60 @@ and nothing is answered. CONT lets it go on.`,
 			if hold && s != cluster.SignalKill {
 				return usagef("--hold goes with --signal KILL only")
 			}
-			err := cluster.Connect(a.stateDir()).Kill(cmd.Context(), args[0], s, hold)
+			if !slices.Contains(signalNames, string(s)) {
+				return notOneOf("--signal", signal, signalNames)
+			}
+			client := cluster.Connect(a.stateDir())
+			done := onNodes("kill", []string{args[0]})
+			if a.changes.dryRun {
+				now, err := client.Status(cmd.Context())
+				if err != nil {
+					return clusterStartHint(err)
+				}
+				if _, err := now.Only(args); err != nil {
+					return err
+				}
+				a.would(done, "send SIG%s to %s", s, args[0])
+				return nil
+			}
+			err := client.Kill(cmd.Context(), args[0], s, hold)
 			if err != nil {
 				return clusterStartHint(err)
 			}
-			a.notef("sent SIG%s to %s", s, args[0])
+			a.did(done, "sent SIG%s to %s", s, args[0])
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&signal, "signal", string(cluster.SignalKill), "`SIGNAL` to send: KILL, STOP or CONT")
 	cmd.Flags().BoolVar(&hold, "hold", false, "keep the killed node down")
 	_ = cmd.RegisterFlagCompletionFunc("signal",
-		cobra.FixedCompletions([]string{"KILL", "STOP", "CONT"}, cobra.ShellCompDirectiveNoFileComp))
-	return cmd
+		cobra.FixedCompletions(signalNames, cobra.ShellCompDirectiveNoFileComp))
+	return a.addChangeFlags(cmd)
+}
+
+// signalNames are those that "cluster kill" sends.
+var signalNames = []string{"KILL", "STOP", "CONT"}
+
+// wouldRestart says, for --dry-run, what a restart would do, if it would begin.
+func (a *app) wouldRestart(ctx context.Context, names []string, rolling bool) error {
+	doing := "stop and start"
+	if rolling {
+		doing = "drain, stop and start, one by one,"
+	}
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	if err := cluster.Check(c.Cluster); err != nil {
+		return err
+	}
+	if _, err := a.supervisorStatus(ctx); errors.Is(err, control.ErrNotRunning) {
+		if rolling {
+			return clusterStartHint(err)
+		}
+		return a.wouldStart(c.Cluster.Nodes, cluster.Status{}, names)
+	}
+	return a.wouldStop(ctx, "restart", doing, names)
 }
 
 // clusterStartHint tells what to do when there is no cluster to talk to.

@@ -23,6 +23,9 @@ const (
 // stopDrained stops nodes, or with no names the cluster, without new clients. The balancer gives them
 // clients again when they are back.
 func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Duration) error {
+	if a.changes.dryRun {
+		return a.wouldStop(ctx, "stop", "drain and stop", names)
+	}
 	var draining []string
 	if s, err := a.supervisorStatus(ctx); err == nil { // else to stop them tells why
 		if s, err = s.Only(names); err != nil {
@@ -35,7 +38,7 @@ func (a *app) stopDrained(ctx context.Context, names []string, timeout time.Dura
 	balanced, err := a.drain(ctx, draining, timeout)
 	drained := err == nil
 	if !drained && ctx.Err() == nil { // to stop matters more
-		a.notef("stopping without draining: %v", err)
+		a.warnf("stopping without draining: %v", err)
 		err = nil
 	}
 	if err == nil {

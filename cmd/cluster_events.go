@@ -1,9 +1,11 @@
 package cmd
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,12 +15,15 @@ import (
 
 func newClusterEventsCommand(a *app) *cobra.Command {
 	var follow bool
+	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "events [NODE...] [--follow]",
 		Short: "Print what has happened to the nodes",
 		Long: `Print every change of a node's state, or of the reason for it, as one JSON object a line: the last
 thousand, in the order they happened. With --follow also what happens from now on, until Ctrl-C or
-the end of the cluster.`,
+the end of the cluster. "cluster logs" and "cluster tail" have what the nodes themselves write.`,
+		Example: `  erlmcp cluster events erlmcp2
+  erlmcp cluster events -f -o table`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -30,13 +35,15 @@ the end of the cluster.`,
 			if _, err := s.Only(names); err != nil {
 				return err
 			}
-			out := json.NewEncoder(a.stdout)
-			out.SetEscapeHTML(false)
+			print := func(e cluster.Event) error { return a.printJSONLine(e) }
+			if format == "table" {
+				print = a.printEvent
+			}
 			err = client.Events(cmd.Context(), follow, func(e cluster.Event) error {
 				if len(names) > 0 && !slices.Contains(names, e.Node) {
 					return nil
 				}
-				return out.Encode(e)
+				return print(e)
 			})
 			if errors.Is(err, control.ErrNotRunning) { // it has ended meanwhile
 				return nil
@@ -45,5 +52,16 @@ the end of the cluster.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
+	format.addFormats(cmd, "json", "table")
 	return cmd
+}
+
+// printEvent prints an event for people.
+func (a *app) printEvent(e cluster.Event) error {
+	text := orDash(string(e.From)) + " → " + a.stdout.Paint(stateStyle(e.State), cmp.Or(string(e.State), "removed"))
+	if e.Reason != "" {
+		text += "  " + e.Reason
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s  %s  %s\n", e.Time.Local().Format(time.DateTime), e.Node, text)
+	return err
 }

@@ -31,7 +31,7 @@ func (a *app) roll(ctx context.Context, names []string, drainTimeout time.Durati
 		if err := a.rollOne(ctx, n.Name, drainTimeout); err != nil {
 			return fmt.Errorf("restarted %d of %d nodes: %w", i, len(picked.Nodes), err)
 		}
-		a.notef("restarted %s", n.Name)
+		a.did(onNodes("restart", []string{n.Name}), "restarted %s", n.Name)
 	}
 	return nil
 }

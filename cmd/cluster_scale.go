@@ -30,6 +30,8 @@ func newClusterAddCommand(a *app) *cobra.Command {
 		Long: `Start one more node and have the balancer, if one runs, send clients to it. What is not said follows
 from the last node: the next number, the same host, the next ports. The cluster keeps the node until
 it is stopped; for longer, add it to cluster.nodes.`,
+		Example: `  erlmcp cluster add
+  erlmcp cluster add east --tcp 9011 --http 9111`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -58,7 +60,7 @@ it is stopped; for longer, add it to cluster.nodes.`,
 	cmd.Flags().IntVar(&tcp, "tcp", 0, "`PORT` for newline-delimited JSON-RPC, 0 for none")
 	cmd.Flags().IntVar(&http, "http", 0, "`PORT` for Streamable HTTP, 0 for none")
 	cmd.Flags().IntVar(&sse, "sse", 0, "`PORT` for the legacy transport, 0 for none")
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "erlmcp cluster status shows whether the node is there")
 }
 
 func newClusterRemoveCommand(a *app) *cobra.Command {
@@ -69,6 +71,7 @@ func newClusterRemoveCommand(a *app) *cobra.Command {
 		Long: `Stop nodes and forget them. The balancer, if one runs, gives them no new clients first, and
 --drain-timeout is how long the ones they have may stay. They come back with the next start unless
 cluster.nodes changes.`,
+		Example:           "  erlmcp cluster remove erlmcp4 --drain-timeout 1m",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -76,7 +79,7 @@ cluster.nodes changes.`,
 		},
 	}
 	addDrainTimeout(cmd, &drainTimeout, "")
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "erlmcp cluster status shows which nodes are left")
 }
 
 // drainDefault is how long clients have to leave a node that is about to be stopped.
@@ -88,10 +91,22 @@ func addDrainTimeout(cmd *cobra.Command, timeout *time.Duration, with string) {
 }
 
 func (a *app) addNodes(ctx context.Context, nodes []topology.Node) error {
+	added := onNodes("add", topology.Names(nodes))
+	if a.changes.dryRun {
+		running, err := cluster.Connect(a.stateDir()).Spec(ctx)
+		if err != nil {
+			return clusterStartHint(err)
+		}
+		if err := topology.Validate(append(running.Nodes, nodes...)); err != nil {
+			return withCode(exitUsage, err)
+		}
+		a.would(added, "add %s", strings.Join(added.Names, ", "))
+		return nil
+	}
 	if err := cluster.Connect(a.stateDir()).AddNodes(ctx, nodes); err != nil {
 		return err
 	}
-	a.notef("added %s", strings.Join(topology.Names(nodes), ", "))
+	a.did(added, "added %s", strings.Join(added.Names, ", "))
 	if err := a.tellBalancer(ctx); err != nil {
 		return err
 	}
@@ -119,6 +134,9 @@ func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time
 			return err
 		}
 	}
+	if a.would(onNodes("remove", names), "drain, stop and remove %s", strings.Join(names, ", ")) {
+		return nil
+	}
 	balanced, err := a.drain(ctx, names, drainTimeout)
 	if err == nil {
 		err = client.RemoveNodes(ctx, names)
@@ -126,7 +144,7 @@ func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time
 	if err != nil { // they stay, or some of them
 		return errors.Join(err, a.restore(balanced))
 	}
-	a.notef("removed %s", strings.Join(names, ", "))
+	a.did(onNodes("remove", names), "removed %s", strings.Join(names, ", "))
 	return a.tellBalancer(ctx)
 }
 
@@ -203,7 +221,7 @@ func (a *app) haveBalancerFollow(ctx context.Context, names []string) (found []s
 		return nil, hinted(fmt.Errorf("lb does not follow the nodes: %w", err), "erlmcp lb reload, when that is put right")
 	}
 	if len(r.Changed) > 0 {
-		a.notef("lb follows: reloaded %s", strings.Join(r.Changed, ", "))
+		a.did(change{Action: "reload", Kind: "lb", Detail: r}, "lb follows: reloaded %s", strings.Join(r.Changed, ", "))
 	}
 	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
 	if err != nil {
@@ -225,7 +243,7 @@ func (a *app) haveBalancerFollow(ctx context.Context, names []string) (found []s
 		if listensOn(n, seen.Address) {
 			found = append(found, name)
 		} else {
-			a.notef("warning: lb has %s at %s, where it does not listen: change lb.nodes, then erlmcp lb reload", name, seen.Address)
+			a.warnf("lb has %s at %s, where it does not listen: change lb.nodes, then erlmcp lb reload", name, seen.Address)
 		}
 	}
 	return found, nil

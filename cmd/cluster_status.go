@@ -17,35 +17,61 @@ import (
 
 func newClusterStatusCommand(a *app) *cobra.Command {
 	var format outputFormat
+	var watch intervalFlag
 	cmd := &cobra.Command{
-		Use:   "status [NODE...] [--json]",
+		Use:   "status [NODE...] [--watch [SECONDS]] [--json]",
 		Short: "Show the nodes and what they do",
-		Long: `Show all nodes, or these. The exit code is 0 when all of them are ready, else 1.
+		Long: `Show all nodes, or these. The exit code is 0 when all of them are ready, 3 when no supervisor runs, else 1.
+With --watch, again and again until Ctrl-C; the exit code is that of the last look.
 
 States: stopped; starting (runs, has not answered yet); ready; degraded (serves, but does not see
 another node that does); backoff (died, will be started again); crashloop (the same, many times in
 a row); stopping; held (killed with --hold).
 
 SEES, with nodes that know each other, is how many of the others a node is connected to; --json has
-their names.`,
+their names. -o wide shows where each node's log is.`,
+		Example: `  erlmcp cluster status
+  erlmcp cluster status --watch 1
+  erlmcp cluster status -o wide
+  erlmcp cluster status -o json`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			s, err := a.clusterStatus(cmd.Context(), names)
-			if err != nil {
-				return err
-			}
-			if err := a.print(format, s, func() error { return a.printClusterStatus(s) }); err != nil {
-				return err
-			}
-			if !s.Healthy() {
-				return exitWith(exitFailure)
-			}
-			return nil
+			names = watch.take(names)
+			return a.watched(cmd.Context(), watch, format, func(ctx context.Context) error {
+				return a.showCluster(ctx, names, format)
+			})
 		},
 	}
-	format.addOutputFlags(cmd)
+	format.addOutputFlags(cmd, formatWide, formatName)
+	watch.addWatch(cmd)
 	return cmd
+}
+
+// showCluster prints the status of the named nodes, or of all.
+func (a *app) showCluster(ctx context.Context, names []string, format outputFormat) error {
+	s, err := a.clusterStatus(ctx, names)
+	if err != nil {
+		return err
+	}
+	if format == formatName {
+		names = names[:0:0]
+		for _, n := range s.Nodes {
+			names = append(names, n.Name)
+		}
+		err = a.printNames(names)
+	} else {
+		err = a.print(format, s, func() error { return a.printClusterStatus(s, format == formatWide) })
+	}
+	switch {
+	case err != nil:
+		return err
+	case s.State == cluster.PhaseStopped:
+		return exitWith(exitNotRunning)
+	case !s.Healthy():
+		return exitWith(exitFailure)
+	}
+	return nil
 }
 
 // clusterStatus asks the supervisor, or makes up what it would say of nodes that do not run.
@@ -64,11 +90,14 @@ func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status
 	return s.Only(names)
 }
 
-func (a *app) printClusterStatus(s cluster.Status) error {
+func (a *app) printClusterStatus(s cluster.Status, wide bool) error {
 	columns := []string{"NODE", "STATE", ">PID", ">FOR", ">RESTARTS", "TCP", "HTTP", "SSE"}
 	distributed := slices.ContainsFunc(s.Nodes, func(n cluster.NodeStatus) bool { return n.Distribution != nil })
 	if distributed {
 		columns = append(columns, ">SEES")
+	}
+	if wide {
+		columns = append(columns, "LOG")
 	}
 	t := a.stdout.Table(append(columns, "REASON")...)
 	for _, n := range s.Nodes {
@@ -86,6 +115,9 @@ func (a *app) printClusterStatus(s cluster.Status) error {
 		if distributed {
 			row = append(row, sees(n.Distribution))
 		}
+		if wide {
+			row = append(row, n.Log)
+		}
 		t.Row(append(row, n.Reason)...)
 	}
 	if err := t.Flush(); err != nil {
@@ -93,11 +125,14 @@ func (a *app) printClusterStatus(s cluster.Status) error {
 	}
 	for _, n := range s.Nodes {
 		if n.LogLost > 0 {
-			a.notef("warning: %d bytes of %s could not be written", n.LogLost, n.Log)
+			a.warnf("%d bytes of %s could not be written", n.LogLost, n.Log)
 		}
 	}
 	if s.State == cluster.PhaseStopped {
 		a.notef("cluster is not running")
+		if !a.flags.quiet {
+			a.hintf("erlmcp cluster start")
+		}
 	}
 	return nil
 }

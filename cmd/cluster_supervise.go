@@ -1,14 +1,15 @@
 package cmd
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
-// newClusterSuperviseCommand is the role that "cluster start" starts. In the foreground it suits
-// containers.
+// newClusterSuperviseCommand is the role that "cluster start" starts.
 func newClusterSuperviseCommand(a *app) *cobra.Command {
 	var fromStdin bool
 	cmd := &cobra.Command{
@@ -22,16 +23,21 @@ func newClusterSuperviseCommand(a *app) *cobra.Command {
 				daemon.Fail(err)
 				return err
 			}
-			return cluster.Supervise(cmd.Context(), spec, cluster.SupervisorOptions{
-				StateDir: a.stateDir(),
-				Names:    names,
-				NodeArgs: a.logArgs(),
-				Log:      a.log("cluster"),
-			})
+			return a.supervise(cmd.Context(), spec, names)
 		},
 	}
 	cmd.Flags().BoolVar(&fromStdin, "spec-from-stdin", false, "read the specification as JSON, not the configuration")
 	return cmd
+}
+
+// supervise runs the supervisor in this process.
+func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string) error {
+	return cluster.Supervise(ctx, spec, cluster.SupervisorOptions{
+		StateDir: a.stateDir(),
+		Names:    names,
+		NodeArgs: a.logArgs(),
+		Log:      a.log("cluster"),
+	})
 }
 
 func (a *app) supervisedSpec(fromStdin bool) (cluster.Spec, error) {

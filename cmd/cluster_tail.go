@@ -14,15 +14,37 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
+// newClusterTailCommand follows what the nodes write, as tail -f does with files.
 func newClusterTailCommand(a *app) *cobra.Command {
-	var lines int
-	var noFollow, asJSON bool
-	var since, grep string
-	cmd := &cobra.Command{
-		Use:   "tail [NODE...] [-n LINES] [--since TIME] [--grep PATTERN] [--json] [--no-follow]",
-		Short: "Print the nodes' logs as they grow",
-		Long: `Print the last lines of the logs of all nodes, or of these, and then what is added, until Ctrl-C.
-Works while nodes restart, through rotation, and while nothing runs. On a terminal, what else than choose a
+	cmd := a.newLogsCommand(true)
+	cmd.Use = "tail [NODE...] [-n LINES] [--since TIME] [--grep PATTERN] [--json] [--no-follow]"
+	cmd.Short = "Print the nodes' logs as they grow"
+	cmd.Long = `Print the last lines of the logs of all nodes, or of these, and then what is added, until Ctrl-C; with
+--no-follow, or --follow=false, no more than these lines. "cluster logs" is the same with the habits of kubectl: it
+follows with -f only, and prints all lines there are.
+
+` + logsHelp
+	cmd.Example = `  erlmcp cluster tail
+  erlmcp cluster tail erlmcp2 --since 5m --grep error --no-follow`
+	return cmd
+}
+
+// newClusterLogsCommand prints what the nodes have written.
+func newClusterLogsCommand(a *app) *cobra.Command {
+	cmd := a.newLogsCommand(false)
+	cmd.Use = "logs [NODE...] [-f] [--tail LINES] [--since TIME] [--grep PATTERN] [--json]"
+	cmd.Short = "Print the nodes' logs"
+	cmd.Long = `Print the logs of all nodes, or of these: all lines there are, or the last ones with --tail. With -f also what is added,
+until Ctrl-C. "cluster tail" is the same with other defaults.
+
+` + logsHelp
+	cmd.Example = `  erlmcp cluster logs erlmcp2
+  erlmcp cluster logs -f --tail 20
+  erlmcp cluster logs --since 1h -o json`
+	return cmd
+}
+
+const logsHelp = `Works while nodes restart, through rotation, and while nothing runs. On a terminal, what else than choose a
 color a node could do to it is printed as a number; elsewhere every byte stays as it is.
 
 With --since or --grep and without --lines, all lines there are count, not only the last ones. A line
@@ -30,18 +52,32 @@ is as old as the time it begins with (RFC 3339), or that in its member "time" or
 or else as the line before it.
 
 With --json, each line is one object: "node", and "entry" for a line that is itself a JSON object, or
-"line" for any other.`,
+"line" for any other. "cluster events" tells what has happened to the nodes themselves.`
+
+// newLogsCommand is a command that prints the nodes' logs, and by default either the last lines and what follows, or
+// all there are.
+func (a *app) newLogsCommand(followed bool) *cobra.Command {
+	var lines int
+	var follow, noFollow bool
+	var since, grep string
+	var format outputFormat
+	cmd := &cobra.Command{
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, names []string) error {
-			if lines < 0 {
+			flags := cmd.Flags()
+			bounded := flags.Changed("lines") || flags.Changed("tail")
+			if lines < 0 && flags.Changed("lines") {
 				return usagef("--lines: %d is negative", lines)
+			}
+			if noFollow && follow && flags.Changed("follow") {
+				return usagef("--follow and --no-follow contradict each other")
 			}
 			filter, err := tailFilter(since, grep, time.Now())
 			if err != nil {
 				return err
 			}
-			if since+grep != "" && !cmd.Flags().Changed("lines") {
+			if lines < 0 || !bounded && (!followed || since+grep != "") {
 				lines = cluster.AllLines
 			}
 			c, err := a.config()
@@ -53,17 +89,26 @@ With --json, each line is one object: "node", and "entry" for a line that is its
 				return err
 			}
 			print := a.linePrinter(logs)
-			if asJSON {
+			if format == "json" {
 				print = a.printLineJSON
 			}
-			return cluster.Tail(cmd.Context(), logs, lines, !noFollow, filter.Through(print))
+			return cluster.Tail(cmd.Context(), logs, lines, follow && !noFollow, filter.Through(print))
 		},
 	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", followed, "go on with what is added")
+	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "end after the lines there are")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 10, "print the last `LINES` of each log first")
+	cmd.Flags().IntVar(&lines, "tail", 10, "the same as --lines; -1 is all")
+	if !followed {
+		cmd.Flags().Lookup("lines").DefValue = "all"
+		cmd.Flags().Lookup("tail").DefValue = "all"
+		_ = cmd.Flags().MarkHidden("no-follow") // it is the default
+	} else {
+		_ = cmd.Flags().MarkHidden("tail")
+	}
 	cmd.Flags().StringVar(&since, "since", "", "leave out lines before `TIME`: 5m ago, or 2026-01-31T12:00:00Z")
 	cmd.Flags().StringVar(&grep, "grep", "", "leave out lines that do not match `PATTERN`, a regular expression")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines")
-	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "end after these lines")
+	format.addFormats(cmd, "table", "json")
 	return cmd
 }
 

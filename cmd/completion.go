@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -29,12 +31,14 @@ func newCompletionCommand(a *app) *cobra.Command {
   zsh:         erlmcp completion zsh > "${fpath[1]}/_erlmcp"
   fish:        erlmcp completion fish > ~/.config/fish/completions/erlmcp.fish
   powershell:  erlmcp completion powershell | Out-String | Invoke-Expression`,
+		Example: `  source <(erlmcp completion bash)
+  erlmcp completion fish > ~/.config/fish/completions/erlmcp.fish`,
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []cobra.Completion{"bash", "zsh", "fish", "powershell"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			generate, ok := shells[args[0]]
 			if !ok {
-				return hinted(usagef("no completion for the shell %q", args[0]), "bash, zsh, fish or powershell")
+				return notOneOf("SHELL", args[0], slices.Sorted(maps.Keys(shells)))
 			}
 			return generate(cmd.Root(), a.stdout)
 		},

@@ -2,14 +2,20 @@ package cmd
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 func newConfigCommand(a *app) *cobra.Command {
@@ -17,13 +23,14 @@ func newConfigCommand(a *app) *cobra.Command {
 		Use:   "config",
 		Short: "Write, show or check the configuration",
 		Long: `The configuration is optional. Values are taken, in this order, from flags, from environment
-variables, from the file of --config or else ./erlmcp.yaml, from
-$XDG_CONFIG_HOME/erlmcp/erlmcp.yaml, and from the defaults.
+variables, from the file of --config (ERLMCP_CONFIG) or else ./erlmcp.yaml, from the user's
+$XDG_CONFIG_HOME/erlmcp/erlmcp.yaml, from the machine's /etc/erlmcp/erlmcp.yaml, and from the
+defaults. "erlmcp config paths" tells which of these files there are.
 
 Every key has a variable: lb.limits.messages_per_second is ERLMCP_LB_LIMITS_MESSAGES_PER_SECOND.
 Lists are written with commas, or as in YAML in brackets.`,
 	}
-	cmd.AddCommand(newConfigInitCommand(a), newConfigShowCommand(a), newConfigCheckCommand(a))
+	cmd.AddCommand(newConfigInitCommand(a), newConfigShowCommand(a), newConfigCheckCommand(a), newConfigPathsCommand(a), newConfigSchemaCommand(a))
 	return cmd
 }
 
@@ -33,23 +40,27 @@ func newConfigInitCommand(a *app) *cobra.Command {
 		Use:   "init [FILE] [--force]",
 		Short: "Write a file with all keys, their defaults and what they are for",
 		Long:  `Write a configuration file with all keys, their defaults and what they are for. FILE is ./erlmcp.yaml unless given; - is the standard output.`,
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  erlmcp config init
+  erlmcp config init - | less`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			name := config.FileName
 			if len(args) == 1 {
 				name = args[0]
 			}
 			if name == "-" {
+				a.changes.format = "table" // the file itself is what is printed
 				return config.Default().Print(a.stdout, config.Explained)
 			}
 			if err := writeConfig(name, force); err != nil {
 				return err
 			}
-			a.notef("wrote %s", name)
+			a.did(change{Action: "write", Kind: "file", Names: []string{name}}, "wrote %s", name)
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "overwrite an existing file")
+	a.addAnswerFlags(cmd)
 	return cmd
 }
 
@@ -71,10 +82,16 @@ func writeConfig(name string, force bool) error {
 }
 
 func newConfigShowCommand(a *app) *cobra.Command {
-	var asJSON, defaults, origin bool
+	var defaults, origin bool
+	var format outputFormat
 	cmd := &cobra.Command{
-		Use:   "show [--json] [--defaults] [--origin]",
+		Use:   "show [-o yaml|json] [--defaults] [--origin]",
 		Short: "Print the effective configuration",
+		Long: `Print the configuration as the other commands read it from all its sources, complete with defaults, as a file that
+could take the place of these. With --origin, each value says where it comes from.`,
+		Example: `  erlmcp config show
+  erlmcp config show --origin
+  erlmcp config show -o json`,
 		RunE: func(*cobra.Command, []string) error {
 			c := config.Default()
 			if !defaults {
@@ -84,9 +101,9 @@ func newConfigShowCommand(a *app) *cobra.Command {
 				}
 			}
 			switch {
-			case asJSON && origin:
+			case format == "json" && origin:
 				return a.printJSON(c.Values())
-			case asJSON:
+			case format == "json":
 				document, err := c.Document()
 				if err != nil {
 					return err
@@ -98,32 +115,170 @@ func newConfigShowCommand(a *app) *cobra.Command {
 			return c.Print(a.stdout, config.Plain)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON; with --origin, as a list of keys")
+	format.addFormats(cmd, "yaml", "json")
 	cmd.Flags().BoolVar(&defaults, "defaults", false, "print the defaults, whatever is configured")
-	cmd.Flags().BoolVar(&origin, "origin", false, "print where each value comes from")
+	cmd.Flags().BoolVar(&origin, "origin", false, "print where each value comes from; as JSON, a list of keys")
 	return cmd
 }
 
+// configCheckSchema names the form of what the checks of a configuration print as JSON.
+const configCheckSchema = "erlmcp.check/v1"
+
+// checked is the outcome of a check.
+type checked struct {
+	Schema   string   `json:"schema"`
+	OK       bool     `json:"ok"`
+	File     string   `json:"file,omitempty"` // "" when there is none
+	Text     string   `json:"text,omitempty"` // what people are told
+	Problems []string `json:"problems"`
+	Warnings []string `json:"warnings"`
+}
+
+// check prints the outcome of a look at the configuration: as text, the warnings come before, and problems are the error,
+// which is the result in either form.
+func (a *app) printCheck(format outputFormat, r *checked, err error) error {
+	r.Schema, r.OK = configCheckSchema, err == nil
+	r.Problems = []string{}
+	if err != nil {
+		r.Problems = messages(err)
+	}
+	if r.Warnings == nil {
+		r.Warnings = []string{}
+	}
+	if format != "table" {
+		if err != nil && errors.As(err, new(*stopError)) {
+			return err
+		}
+		return errors.Join(a.print(format, r, nil), exitWith(exitCode(err)))
+	}
+	for _, w := range r.Warnings {
+		a.warnf("%s", w)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.stdout, r.Text)
+	return err
+}
+
 func newConfigCheckCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var format outputFormat
+	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check the configuration",
-		Long:  `Check the configuration as the other commands would read it, with FILE in place of that of --config; - is the standard input.`,
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Check the configuration as the other commands would read it, with FILE in place of that of --config (- is the
+standard input), and the files of certificates, keys and header fields that it names: whether they can be read and belong
+together, and when certificates end. "erlmcp lb check" looks at the machine and asks the nodes too.`,
+		Example: `  erlmcp config check
+  erlmcp config check new.yaml -o json`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				a.flags.config = args[0]
 			}
-			c, err := a.config()
-			if err != nil {
-				return err
-			}
-			for _, doubt := range c.Doubts() {
-				a.notef("warning: %s", doubt)
-			}
-			what := cmp.Or(c.File, c.Once(), "defaults")
-			_, err = fmt.Fprintf(a.stdout, "%s: ok\n", what)
-			return err
+			var r checked
+			return a.printCheck(format, &r, a.checkConfig(&r))
 		},
 	}
+	format.addOutputFlags(cmd)
+	return cmd
+}
+
+// checkConfig reads the configuration and the files it names, and notes in r what it finds.
+func (a *app) checkConfig(r *checked) error {
+	c, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	a.loaded = c
+	r.File = c.File
+	r.Text = cmp.Or(c.File, c.Once(), "defaults") + ": ok"
+	warnings, err := c.LB.CheckFiles(time.Now())
+	r.Warnings = slices.Concat(c.Warnings, c.Doubts(), warnings)
+	return withCode(exitUsage, err)
+}
+
+func newConfigSchemaCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON Schema of the file, for editors",
+		Long: `Print the JSON Schema (2020-12) of erlmcp.yaml: every key with what it is for, its default and what its value looks
+like. Editors that know it complete and check the file as it is written. What depends on more than one key is left to
+"erlmcp config check".
+
+  erlmcp config schema > erlmcp.schema.json
+
+and, for editors with a YAML language server, as the first line of erlmcp.yaml:
+
+  # yaml-language-server: $schema=erlmcp.schema.json`,
+		Example: "  erlmcp config schema > erlmcp.schema.json",
+		RunE:    func(*cobra.Command, []string) error { return a.printJSON(config.JSONSchema()) },
+	}
+}
+
+// paths is where everything is.
+type paths struct {
+	Configuration []config.Place `json:"configuration"` // those that are over others first
+	StateDir      string         `json:"state_dir"`
+	Sockets       []string       `json:"sockets"`
+	Logs          []string       `json:"logs"` // of the balancer and the supervisor
+	NodeLogs      string         `json:"node_logs"`
+	AccessLog     string         `json:"access_log,omitempty"`
+}
+
+func newConfigPathsCommand(a *app) *cobra.Command {
+	var format outputFormat
+	cmd := &cobra.Command{
+		Use:   "paths",
+		Short: "Tell where configuration, sockets and logs are",
+		Long: `Tell which files the configuration is read from, those that are over others first, and where what runs in the
+background has its sockets and its logs.`,
+		Example: `  erlmcp config paths
+  tail -f "$(erlmcp config paths -o json | jq -r '.logs[0]')"`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p := a.paths(cmd.Context())
+			return a.print(format, p, func() error { return a.printPaths(p) })
+		},
+	}
+	format.addOutputFlags(cmd)
+	return cmd
+}
+
+func (a *app) paths(ctx context.Context) *paths {
+	p := &paths{Configuration: config.Places(a.configOptions()), StateDir: a.stateDir()}
+	c, err := a.config()
+	if err != nil { // which is when one wants to know
+		a.warnf("defaults are told for what the configuration would say: %s", messages(err)[0])
+		c = config.Default()
+	}
+	spec := c.Cluster
+	if running, err := cluster.Connect(p.StateDir).Spec(ctx); err == nil {
+		spec = running
+	}
+	for _, daemon := range []string{"lb", "cluster"} {
+		p.Sockets = append(p.Sockets, filepath.Join(p.StateDir, daemon+".sock"))
+	}
+	p.Logs = []string{proxy.LogFile(p.StateDir), cluster.SupervisorLog(p.StateDir)}
+	p.NodeLogs = cluster.LogDir(p.StateDir, spec)
+	p.AccessLog = c.LB.AccessLog.File
+	return p
+}
+
+func (a *app) printPaths(p *paths) error {
+	t := a.stdout.Table("WHAT", "WHERE", "")
+	for _, c := range p.Configuration {
+		note := "not there"
+		if c.Read {
+			note = "read"
+		}
+		t.Row("configuration, "+c.What, c.Path, note)
+	}
+	t.Row("state directory", p.StateDir)
+	t.Row("log of lb", p.Logs[0])
+	t.Row("log of cluster", p.Logs[1])
+	t.Row("logs of the nodes", filepath.Join(p.NodeLogs, "*.log"))
+	if p.AccessLog != "" {
+		t.Row("access log", p.AccessLog)
+	}
+	return t.Flush()
 }

@@ -16,6 +16,7 @@ import (
 
 func newDoctorCommand(a *app) *cobra.Command {
 	var format outputFormat
+	var size loadtestSize
 	c := &cobra.Command{
 		Use:   "doctor [CONNECTIONS]",
 		Short: "Find what keeps this machine from holding many connections",
@@ -33,15 +34,16 @@ Exit codes:
   erlmcp doctor 500000
   erlmcp doctor --json`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.doctor(args, format) },
+		RunE: func(_ *cobra.Command, args []string) error { return a.doctor(size, args, format) },
 	}
+	size.addFlags(c)
 	format.addOutputFlags(c)
 	return c
 }
 
 // doctor prints what it has found.
-func (a *app) doctor(args []string, format outputFormat) error {
-	spec, err := a.loadtestSpec(args)
+func (a *app) doctor(size loadtestSize, args []string, format outputFormat) error {
+	spec, err := a.loadtestSpec(size, args)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ func newDownCommand(a *app) *cobra.Command {
 		Short: "Stop the balancer and the cluster",
 		Long: `Stop the balancer, which lets clients finish for as long as lb.timeouts.drain says, then the nodes
 and their supervisor. That nothing runs is no error.`,
+		Example: `  erlmcp down
+  erlmcp down --now`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			err := a.stopBalancer(ctx, now)
@@ -24,5 +26,5 @@ and their supervisor. That nothing runs is no error.`,
 		},
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "cut all connections instead of draining")
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "what was begun goes on; erlmcp down --now does not wait for clients")
 }

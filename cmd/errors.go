@@ -1,21 +1,16 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"syscall"
 
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
-)
-
-// Exit codes of every command but health, which follows the convention of monitoring plugins.
-const (
-	exitOK           = 0
-	exitFailure      = 1
-	exitUsage        = 2 // wrong usage or configuration
-	exitInconclusive = 4 // load test: the generator, not the system, was the limit
-	exitInterrupted  = 130
 )
 
 // exitError is how a command ends other than well. It is printed once, by Main.
@@ -58,6 +53,14 @@ func hinted(err error, format string, args ...any) error {
 	return &exitError{code: exitCode(err), err: err, hint: fmt.Sprintf(format, args...)}
 }
 
+// helpful adds advice to an error that has none.
+func helpful(err error, advice string) error {
+	if hint(err) != "" {
+		return err
+	}
+	return hinted(err, "%s", advice)
+}
+
 // withCode gives an error another exit code and keeps its hint. A nil error stays nil.
 func withCode(code int, err error) error {
 	if err == nil {
@@ -78,6 +81,9 @@ func exitWith(code int) error {
 func exitCode(err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, control.ErrNotRunning) && !between(err) && !errors.As(err, new(*exitError)) {
+		return exitNotRunning
 	}
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {
@@ -115,10 +121,39 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	for _, line := range messages(err) {
 		fmt.Fprintf(w, "erlmcp: %s\n", line)
 	}
-	if h := hint(err); h != "" {
-		fmt.Fprintf(w, "hint: %s\n", h)
-	}
+	fmt.Fprintf(w, "hint: %s\n", cmp.Or(hint(err), advice(err)))
 	return exitCode(err)
+}
+
+// usageAdvice is all there is to say about wrong usage of which nothing is known.
+const usageAdvice = "erlmcp --help"
+
+// advice is what to do about an error that nobody knew better advice for.
+func advice(err error) string {
+	var key *config.Error
+	switch {
+	case errors.Is(err, control.ErrNotRunning) && !between(err):
+		return "erlmcp up starts cluster and balancer"
+	case errors.As(err, &key):
+		return "erlmcp config init - prints every key, with its default and what it is for"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "erlmcp doctor tells who listens there"
+	case errors.Is(err, fs.ErrPermission):
+		return "run it as a user that may, or change whose the file is"
+	case errors.Is(err, syscall.ENOSPC):
+		return "free some room on the disk (df -h)"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+		return "erlmcp doctor tells what this machine lacks"
+	case errors.Is(err, fs.ErrNotExist):
+		return "see that it is there, and name it as it is"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "try again; erlmcp health tells who does not answer"
+	case exitCode(err) == exitUsage:
+		return usageAdvice
+	case errors.Is(err, context.Canceled):
+		return "run it again to begin anew"
+	}
+	return "erlmcp health tells what is wrong with what runs, erlmcp config paths where the logs are"
 }
 
 // messages takes joined errors apart: each is printed as an error of its own.

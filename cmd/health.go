@@ -2,10 +2,8 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +14,7 @@ import (
 // healthOptions are the flags of the health command.
 type healthOptions struct {
 	format     outputFormat
-	continuous continuousFlag
+	continuous intervalFlag
 	count      int
 	wait       bool
 	timeout    time.Duration // of wait
@@ -38,7 +36,7 @@ The exit code is the one of a monitoring plugin:
   2  down       no node is up, or clients get no answer
   3  unknown    it could not be found out; also wrong usage and configuration
 
-With --continuous it is the one of the last round; on a terminal this is a live view, which q or Ctrl-C
+With --continuous, or --watch, it is the one of the last round; on a terminal this is a live view, which q or Ctrl-C
 ends. Every line of JSON has statistics of each node over the rounds so far, and text ends with them on
 the standard error.
 
@@ -54,26 +52,65 @@ With --wait it is the one of the last round, too: the checks are repeated until 
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.timed = cmd.Flags().Changed("timeout")
 			if err := o.settle(args); err != nil {
-				return unknownHealth(err)
+				return unknownHealth(helpful(err, "erlmcp health --help"))
 			}
 			return a.health(cmd.Context(), o)
 		},
 	}
 	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		a.running = true
-		return unknownHealth(hinted(a.prepare(c.Flags()), "erlmcp health --help"))
+		return unknownHealth(helpful(a.prepare(c.Flags()), "erlmcp health --help"))
 	}
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		a.running = true // the exit code of wrong usage is this command's own
-		return unknownHealth(hinted(err, "erlmcp health --help"))
+		return unknownHealth(helpful(unknownFlag(c, err), "erlmcp health --help"))
 	})
 	o.format.addOutputFlags(c, "nagios", "prometheus")
 	c.Flags().Var(&o.continuous, "continuous", "repeat every `[SECONDS]` (default 5) until interrupted")
-	c.Flags().Lookup("continuous").NoOptDefVal = "true"
+	c.Flags().VarP(&o.continuous, "watch", "w", "the same as --continuous `[SECONDS]`")
+	for _, name := range []string{"continuous", "watch"} {
+		c.Flags().Lookup(name).NoOptDefVal = "true"
+	}
 	c.Flags().IntVar(&o.count, "count", 0, "end after `N` rounds")
 	c.Flags().BoolVar(&o.wait, "wait", false, "repeat until healthy")
 	c.Flags().DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to --wait")
 	return c
+}
+
+// nagiosAsked reports whether a command line asks for the output of a monitoring plugin. It looks at the words, which
+// may be wrong elsewhere.
+func nagiosAsked(args []string) bool {
+	health := false
+	for i, word := range args {
+		switch {
+		case word == "health":
+			health = true
+		case word == "-o" || word == "--output":
+			if i+1 < len(args) && args[i+1] == "nagios" {
+				return health
+			}
+		case word == "-onagios", word == "-o=nagios", word == "--output=nagios":
+			return health
+		}
+	}
+	return false
+}
+
+// nagiosUnknown answers a monitor when the health could not be found out, as a plugin must: by one line on the standard
+// output, and the code for unknown. A result that was printed stays the answer.
+func (a *app) nagiosUnknown(ctx context.Context, err error) error {
+	if err == nil || a.answered {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = errors.New(cause.Error()) // whose own code is not a plugin's
+	}
+	text := err.Error()
+	if advice := hint(err); advice != "" {
+		text += " (" + advice + ")"
+	}
+	fmt.Fprint(a.stdout, healthcheck.NagiosUnknown(text))
+	return unknownHealth(err)
 }
 
 // unknownHealth gives an error the exit code of a state that could not be found out.
@@ -181,7 +218,11 @@ func (a *app) waitHealthy(ctx context.Context, c *healthcheck.Collector, o healt
 	case ctx.Err() != nil: // interrupted
 		return exitWith(last.Status.ExitCode())
 	}
-	return withCode(last.Status.ExitCode(), fmt.Errorf("not healthy within %v", o.timeout))
+	advice := "erlmcp cluster status shows the nodes, erlmcp lb status the balancer"
+	if !last.LoadBalancer.Running {
+		advice = "erlmcp up starts cluster and balancer"
+	}
+	return hinted(withCode(last.Status.ExitCode(), fmt.Errorf("not healthy within %v", o.timeout)), "%s", advice)
 }
 
 // printHealth prints one round: of many, each as one line of JSON, one YAML document or one block of
@@ -189,6 +230,7 @@ func (a *app) waitHealthy(ctx context.Context, c *healthcheck.Collector, o healt
 func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
 	switch o.format {
 	case "nagios":
+		a.answered = true
 		_, err := fmt.Fprint(a.stdout, r.Nagios())
 		return err
 	case "prometheus":
@@ -198,9 +240,7 @@ func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
 	if o.continuous.on {
 		switch o.format {
 		case "json":
-			enc := json.NewEncoder(a.stdout)
-			enc.SetEscapeHTML(false)
-			return enc.Encode(r)
+			return a.printJSONLine(r)
 		case "yaml":
 			fmt.Fprintln(a.stdout, "---")
 		}
@@ -214,36 +254,3 @@ func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
 		return err
 	})
 }
-
-// continuousFlag is the value of --continuous: absent, without a value, or with seconds.
-type continuousFlag struct {
-	on    bool
-	every time.Duration // 0 leaves it to the configuration
-}
-
-// Set takes seconds ("5", "0.5") or a duration ("500ms").
-func (f *continuousFlag) Set(text string) error {
-	if on, err := strconv.ParseBool(text); err == nil && len(text) > 1 {
-		*f = continuousFlag{on: on}
-		return nil
-	}
-	every, err := time.ParseDuration(text)
-	if seconds, notNumber := strconv.ParseFloat(text, 64); notNumber == nil {
-		every, err = time.Duration(seconds*float64(time.Second)), nil
-	}
-	if err != nil || every < 100*time.Millisecond || every > 24*time.Hour {
-		return errors.New("not seconds from 0.1 to 86400")
-	}
-	*f = continuousFlag{true, every}
-	return nil
-}
-
-func (f *continuousFlag) String() string {
-	if f.every > 0 {
-		return f.every.String()
-	}
-	return strconv.FormatBool(f.on)
-}
-
-// Type makes the help text show no more than the name of the value.
-func (f *continuousFlag) Type() string { return "bool" }

@@ -36,7 +36,7 @@ func (m *liveHealth) head() []string {
 	if r == nil {
 		return []string{m.paint(term.Bold, "erlmcp health"), "", "asking nodes and balancer ..."}
 	}
-	lines := []string{fmt.Sprintf("%s  %s  %s  %s", m.paint(term.Bold, "erlmcp health"), m.state(string(r.Status)),
+	lines := []string{fmt.Sprintf("%s %s  %s  %s  %s", paintAs(m.paint, string(r.Status), "●"), m.paint(term.Bold, "erlmcp health"), m.state(string(r.Status)),
 		r.Time.Format(time.DateTime), m.paint(term.Dim, fmt.Sprintf("round %d, every %v", m.rounds, m.interval)))}
 	for i, reason := range r.Reasons {
 		if i == maxReasons-1 && len(r.Reasons) > maxReasons {
@@ -85,25 +85,29 @@ func (m *liveHealth) balancer(lb *healthcheck.LoadBalancer) string {
 // column is one of the table of nodes. Cells are cut to its width and those of numbers stand at the
 // right.
 type column struct {
-	title string
-	width int
-	right bool
-	from  int // columns of the window from which on there is room for it
-	cell  func(m *liveHealth, i int) string
+	title  string
+	width  int
+	narrow int // its width in a window that is narrow
+	right  bool
+	from   int // columns of the window from which on there is room for it
+	cell   func(m *liveHealth, i int) string
 }
+
+// narrowWindow is how many columns a window has at most that is narrow.
+const narrowWindow = 79
 
 // liveColumns leaves the bar, which takes what is left, to nodeLines.
 var liveColumns = []column{
-	{"NODE", 12, false, 0, func(m *liveHealth, i int) string { return m.report.Nodes[i].Name }},
-	{"STATE", 11, false, 0, func(m *liveHealth, i int) string { return m.state(nodeState(&m.report.Nodes[i])) }},
-	{"CONNS", 7, true, 0, func(m *liveHealth, i int) string { return orUnknown(m.report.Nodes[i].Connections) }},
-	{"TARGET", 7, true, 53, func(m *liveHealth, i int) string { return fmt.Sprintf("%.0f", m.report.Share(i)) }},
-	{"", 0, false, 70, nil}, // the bar
-	{"NEW/S", 7, true, 62, func(m *liveHealth, i int) string { return rateCell(m.report.Nodes[i].ConnectRate) }},
-	{"LATENCY", 8, true, 44, (*liveHealth).latencyCell},
-	{"", 16, false, 100, (*liveHealth).sparkCell},
-	{"AVAIL", 7, true, 80, (*liveHealth).availabilityCell},
-	{"FLAPS", 5, true, 110, func(m *liveHealth, i int) string { return fmt.Sprint(m.report.Nodes[i].Statistics.Flaps) }},
+	{"NODE", 12, 10, false, 0, func(m *liveHealth, i int) string { return m.report.Nodes[i].Name }},
+	{"STATE", 11, 8, false, 0, func(m *liveHealth, i int) string { return m.state(nodeState(&m.report.Nodes[i])) }},
+	{"CONNS", 7, 6, true, 0, func(m *liveHealth, i int) string { return orUnknown(m.report.Nodes[i].Connections) }},
+	{"TARGET", 7, 6, true, 46, func(m *liveHealth, i int) string { return fmt.Sprintf("%.0f", m.report.Share(i)) }},
+	{"", 0, 0, false, 56, nil}, // the bar
+	{"NEW/S", 7, 6, true, 70, func(m *liveHealth, i int) string { return rateCell(m.report.Nodes[i].ConnectRate) }},
+	{"LATENCY", 8, 8, true, 38, (*liveHealth).latencyCell},
+	{"", 16, 16, false, 100, (*liveHealth).sparkCell},
+	{"AVAIL", 7, 7, true, 80, (*liveHealth).availabilityCell},
+	{"FLAPS", 5, 5, true, 110, func(m *liveHealth, i int) string { return fmt.Sprint(m.report.Nodes[i].Statistics.Flaps) }},
 }
 
 // nodeLines is the table of nodes, with the columns there is room for.
@@ -117,6 +121,9 @@ func (m *liveHealth) nodeLines() []string {
 		}
 		if c.cell == nil {
 			bar = len(columns)
+		}
+		if m.width <= narrowWindow {
+			c.width = c.narrow
 		}
 		columns = append(columns, c)
 		left -= c.width + 2
@@ -174,6 +181,9 @@ func (m *liveHealth) bar(i int, full float64, columns int) string {
 		return m.paint(style, string(cells))
 	}
 	mark := min(int(share/full*float64(columns)+0.5), columns-1)
+	if mark == 0 && value > 0 && columns > 1 {
+		mark = 1 // the least of bars is still to be seen
+	}
 	return m.paint(style, string(cells[:mark])) + m.paint(term.Bold, "│") + m.paint(style, string(cells[mark+1:]))
 }
 

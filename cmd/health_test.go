@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestHealthInterrupted(t *testing.T) {
 		stderr: term.New(io.Discard),
 	}
 	a.flags.stateDir = t.TempDir()
-	err := a.health(ctx, healthOptions{format: "json", continuous: continuousFlag{on: true, every: time.Hour}})
+	err := a.health(ctx, healthOptions{format: "json", continuous: intervalFlag{on: true, every: time.Hour}})
 	if code := report(ctx, a.stderr, err); code != healthcheck.StatusDown.ExitCode() {
 		t.Errorf("exit code %d, error %v", code, err)
 	}
@@ -56,7 +57,7 @@ func TestHealthOutputClosed(t *testing.T) {
 	a.flags.stateDir = t.TempDir()
 	for _, o := range []healthOptions{
 		{format: "table"},
-		{format: "json", continuous: continuousFlag{on: true}},
+		{format: "json", continuous: intervalFlag{on: true}},
 		{format: "nagios", wait: true, timeout: time.Second},
 	} {
 		err := a.health(t.Context(), o)
@@ -112,27 +113,27 @@ func TestHealthFollowsTheCluster(t *testing.T) {
 func TestContinuousFlag(t *testing.T) {
 	for _, c := range []struct {
 		text string
-		want continuousFlag
+		want intervalFlag
 		ok   bool
 	}{
-		{"true", continuousFlag{on: true}, true},
-		{"false", continuousFlag{}, true},
-		{"5", continuousFlag{true, 5 * time.Second}, true},
-		{"1", continuousFlag{true, time.Second}, true},
-		{"0.5", continuousFlag{true, 500 * time.Millisecond}, true},
-		{"250ms", continuousFlag{true, 250 * time.Millisecond}, true},
-		{"2m", continuousFlag{true, 2 * time.Minute}, true},
-		{"0", continuousFlag{}, false},
-		{"-1", continuousFlag{}, false},
-		{"0.01", continuousFlag{}, false},
-		{"1e9", continuousFlag{}, false},
-		{"1e300", continuousFlag{}, false},
-		{"NaN", continuousFlag{}, false},
-		{"Inf", continuousFlag{}, false},
-		{"t", continuousFlag{}, false},
-		{"", continuousFlag{}, false},
+		{"true", intervalFlag{on: true}, true},
+		{"false", intervalFlag{}, true},
+		{"5", intervalFlag{true, 5 * time.Second}, true},
+		{"1", intervalFlag{true, time.Second}, true},
+		{"0.5", intervalFlag{true, 500 * time.Millisecond}, true},
+		{"250ms", intervalFlag{true, 250 * time.Millisecond}, true},
+		{"2m", intervalFlag{true, 2 * time.Minute}, true},
+		{"0", intervalFlag{}, false},
+		{"-1", intervalFlag{}, false},
+		{"0.01", intervalFlag{}, false},
+		{"1e9", intervalFlag{}, false},
+		{"1e300", intervalFlag{}, false},
+		{"NaN", intervalFlag{}, false},
+		{"Inf", intervalFlag{}, false},
+		{"t", intervalFlag{}, false},
+		{"", intervalFlag{}, false},
 	} {
-		var f continuousFlag
+		var f intervalFlag
 		if err := f.Set(c.text); (err == nil) != c.ok || f != c.want {
 			t.Errorf("%q: %+v, error %v; want %+v", c.text, f, err, c.want)
 		}
@@ -149,5 +150,21 @@ func TestRoundLatency(t *testing.T) {
 		if got := roundLatency(d).String(); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
+	}
+}
+
+// A plugin that is ended before it knows anything says so in its one line, with the code for it; what is known stays.
+func TestNagiosWhenEnded(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(&stopError{code: exitTerminated, reason: "stopped by terminated"})
+	var out bytes.Buffer
+	a := &app{stdout: term.New(&out)}
+	err := a.nagiosUnknown(ctx, ctx.Err())
+	if code := report(ctx, io.Discard, err); code != 3 || out.String() != "ERLMCP UNKNOWN - stopped by terminated\n" {
+		t.Errorf("code %d, %q", code, out.String())
+	}
+	a.answered = true
+	if err := a.nagiosUnknown(ctx, exitWith(2)); exitCode(err) != 2 || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("error %v, %q", err, out.String())
 	}
 }

@@ -153,15 +153,20 @@ func healthConnections(c healthcheck.Connections) string {
 func (a *app) paintState(state string) string { return paintState(a.stdout.Paint, state) }
 
 func paintState(paint func(term.Style, string) string, state string) string {
+	return paintAs(paint, state, state)
+}
+
+// paintAs paints a text as the state it stands for.
+func paintAs(paint func(term.Style, string) string, state, text string) string {
 	switch state {
 	case "healthy", "up", "running", "ready":
-		return paint(term.Green, state)
+		return paint(term.Green, text)
 	case "degraded", "silent", "draining", "maintenance", "unknown", "starting", "backoff":
-		return paint(term.Yellow, state)
+		return paint(term.Yellow, text)
 	case "down", "not running", "crashloop", "stopped":
-		return paint(term.Red, state)
+		return paint(term.Red, text)
 	}
-	return state
+	return text
 }
 
 func upOrDown(up bool) string {

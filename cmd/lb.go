@@ -38,12 +38,14 @@ func newLBStartCommand(a *app) *cobra.Command {
 		Short: "Run the balancer in the background",
 		Long: `Run the balancer in the background, and return when it serves clients. What it logs goes to lb.log in
 the state directory. That no node is up is no error: it says so, and clients get nodes as soon as there are.`,
+		Example: `  erlmcp lb start
+  erlmcp lb start --listen :9000 --balance roundrobin`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.startBalancer(cmd.Context(), givenFlags(cmd))
 		},
 	}
 	a.addLBFlags(cmd)
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "what was started is ended again; lb.log in the state directory tells how far it came")
 }
 
 // startBalancer starts the balancer with more flags of "lb serve" and says so.
@@ -59,9 +61,17 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	if ok {
 		return hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
 	}
+	if err := fit(c, balancerNeeds); err != nil {
+		return err
+	}
 	args, err := a.globalArgs()
 	if err != nil {
 		return err
+	}
+	if a.changes.dryRun {
+		listen := c.LB.Listening()
+		a.would(change{Action: "start", Kind: "lb"}, "start lb at %s", cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS))
+		return nil
 	}
 	begin := time.Now()
 	_ = a.stderr.Drawf("starting the balancer")
@@ -76,7 +86,8 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	if err != nil { // stopped again just now
 		s = proxy.Stats{Listeners: []proxy.ListenerStats{{Name: "tcp", Address: c.LB.Listen.TCP}}}
 	}
-	a.notef("lb serves %s (pid %d), started in %v", firstAddress(&s), pid, time.Since(begin).Round(10*time.Millisecond))
+	a.did(change{Action: "start", Kind: "lb", Detail: map[string]any{"pid": pid, "listeners": s.Listeners}},
+		"lb serves %s (pid %d), started in %v", firstAddress(&s), pid, time.Since(begin).Round(10*time.Millisecond))
 	a.warnOfNoNode(ctx, &s)
 	return nil
 }
@@ -88,15 +99,21 @@ func newLBStopCommand(a *app) *cobra.Command {
 		Short: "Stop the balancer",
 		Long: `Stop the balancer: it takes no new clients, and ends when the present ones have gone or
 lb.timeouts.drain is over. That it does not run is no error.`,
+		Example: `  erlmcp lb stop
+  erlmcp lb stop --now`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.stopBalancer(cmd.Context(), now) },
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "cut all connections instead of draining")
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "it goes on draining; erlmcp lb stop --now ends it")
 }
 
 // stopBalancer stops the balancer, drained unless now, and says so.
 func (a *app) stopBalancer(ctx context.Context, now bool) error {
 	client := proxy.Connect(a.stateDir())
+	stopped := change{Action: "stop", Kind: "lb"}
+	if a.changes.dryRun {
+		return a.wouldStopBalancer(ctx, stopped, now)
+	}
 	var err error
 	if now {
 		err = client.StopNow(ctx)
@@ -119,26 +136,54 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 	if err := a.stderr.Erase(); err != nil {
 		return err
 	}
-	a.notef("lb stopped")
+	a.did(stopped, "lb stopped")
+	return nil
+}
+
+// wouldStopBalancer says, for --dry-run, whom a stop would meet.
+func (a *app) wouldStopBalancer(ctx context.Context, stopped change, now bool) error {
+	s, err := a.balancerStats(ctx)
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		a.notef("lb is not running")
+	case err != nil:
+		return err
+	case now:
+		a.would(stopped, "stop lb and cut %s", count(int(s.Connections.Active), "client"))
+	default:
+		a.would(stopped, "drain and stop lb: %s", count(int(s.Connections.Active), "client"))
+	}
 	return nil
 }
 
 func newLBReloadCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the balancer read its configuration again",
 		Long: `Have the running balancer read its configuration again, with the flags and the environment it was
 started with. No connection is closed. If anything is wrong, the old configuration stays in force,
-all of it.`,
+all of it. --dry-run has the balancer check it and tell which keys are different.`,
+		Example: `  erlmcp lb reload --dry-run
+  erlmcp lb reload`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := proxy.Connect(a.stateDir()).Reload(cmd.Context())
+			client, done := proxy.Connect(a.stateDir()), change{Action: "reload", Kind: "lb"}
+			reload := client.Reload
+			if a.changes.dryRun {
+				reload = client.PlanReload
+			}
+			r, err := reload(cmd.Context())
 			if err != nil {
 				return startHint(err)
 			}
+			done.Detail = r
 			switch {
+			case len(r.Changed) > 0 && a.would(done, "reload: %s", strings.Join(r.Changed, ", ")):
 			case len(r.Changed) > 0:
-				a.notef("reloaded: %s", strings.Join(r.Changed, ", "))
-			case len(r.Moved) == 0:
+				a.did(done, "reloaded: %s", strings.Join(r.Changed, ", "))
+			case len(r.Moved) > 0:
+				a.did(done, "%s", strings.Join(r.Moved, "; "))
+				return nil
+			default:
 				a.notef("nothing has changed")
 			}
 			for _, moved := range r.Moved {
@@ -150,39 +195,46 @@ all of it.`,
 			return nil
 		},
 	}
+	return addTimeout(a.addChangeFlags(cmd), "erlmcp lb status tells whether the configuration was taken")
 }
 
 func newLBCheckCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var format outputFormat
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration without using it",
-		Long: `Check the configuration and what it needs of this machine. Nodes that run are asked whether they speak
-what is said of them, at the path that is said; those that do not run yet are not missed.`,
+		Long: `Check what "erlmcp config check" checks, and what the balancer needs of this machine. Nodes that run are asked
+whether they speak what is said of them, at the path that is said; those that do not run yet are not missed.`,
+		Example: `  erlmcp lb check && erlmcp lb reload
+  erlmcp lb check -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.config()
-			if err != nil {
-				return err
-			}
-			workers, most, clients, err := proxy.Plan(c.LB)
-			if err != nil {
-				return err
-			}
-			nodes, err := c.AllNodes()
-			if err != nil {
-				a.notef("warning: lb.nodes_from: %v", err)
-			}
-			growth := ""
-			if most > workers {
-				growth = fmt.Sprintf(", up to %d", most)
-			}
-			listen := c.LB.Listening()
-			if _, err = fmt.Fprintf(a.stdout, "the configuration is valid: %s, %s, %d clients, %s of at most %d%s\n",
-				cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS), count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth); err != nil {
-				return err
-			}
-			return a.checkNodes(cmd.Context(), c)
+			var r checked
+			return a.printCheck(format, &r, a.checkBalancer(cmd.Context(), &r))
 		},
 	}
+	format.addOutputFlags(cmd)
+	return cmd
+}
+
+// checkBalancer notes in r what it finds wrong with the configuration, the machine and the nodes.
+func (a *app) checkBalancer(ctx context.Context, r *checked) error {
+	if err := a.checkConfig(r); err != nil {
+		return err
+	}
+	c := a.loaded
+	workers, most, clients, err := proxy.Plan(c.LB)
+	if err != nil {
+		return withCode(exitMachine, err)
+	}
+	nodes, _ := c.AllNodes() // of a file that cannot be taken, the warnings tell
+	growth := ""
+	if most > workers {
+		growth = fmt.Sprintf(", up to %d", most)
+	}
+	listen := c.LB.Listening()
+	r.Text = fmt.Sprintf("the configuration is valid: %s, %s, %d clients, %s of at most %d%s",
+		cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS), count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth)
+	return a.checkNodes(ctx, c)
 }
 
 // checkNodes asks the nodes that run whether they are what they are configured as.
@@ -198,7 +250,11 @@ func (a *app) checkNodes(ctx context.Context, c *config.Config) error {
 	if len(misfits) == 0 {
 		return nil
 	}
-	return errors.New(strings.Join(misfits, "\n"))
+	var errs []error
+	for _, text := range misfits {
+		errs = append(errs, errors.New(text))
+	}
+	return hinted(errors.Join(errs...), "write into the configuration what is there, then erlmcp lb check")
 }
 
 // count is a number of things: "1 node", "4 nodes".

@@ -25,10 +25,20 @@ func newLBBanListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [--json]",
 		Short: "List the clients that are shut out",
+		Long:  `List the clients that are shut out, and until when; the one that is free first is at the top.`,
+		Example: `  erlmcp lb ban list
+  erlmcp lb ban list -o name`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			bans, err := proxy.Connect(a.stateDir()).Bans(cmd.Context())
 			if err != nil {
 				return startHint(err)
+			}
+			if format == formatName {
+				var names []string
+				for _, b := range bans {
+					names = append(names, b.Source)
+				}
+				return a.printNames(names)
 			}
 			return a.print(format, bans, func() error {
 				if len(bans) == 0 {
@@ -43,7 +53,7 @@ func newLBBanListCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	format.addOutputFlags(cmd)
+	format.addOutputFlags(cmd, formatName)
 	return cmd
 }
 
@@ -52,31 +62,65 @@ func newLBBanAddCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS [--for DURATION]",
 		Short: "Shut a client out",
-		Args:  cobra.ExactArgs(1),
+		Long: `Shut a client out by its address: new connections of it are refused until the ban is over. A ban that is
+longer than the new one stays as it is.`,
+		Example: "  erlmcp lb ban add 192.0.2.7 --for 1h",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.changes.dryRun {
+				source, banned, err := a.bannedClient(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if banned {
+					a.notef("%s is banned already; a longer ban stays", source)
+				}
+				a.would(onClient("ban", source, nil), "ban %s", source)
+				return nil
+			}
 			b, err := proxy.Connect(a.stateDir()).Ban(cmd.Context(), args[0], long)
 			if err != nil {
 				return startHint(err)
 			}
-			a.notef("%s is banned for %s", b.Source, shortDuration(time.Until(b.Until)))
+			a.did(onClient("ban", b.Source, b), "%s is banned for %s", b.Source, shortDuration(time.Until(b.Until)))
 			return nil
 		},
 	}
 	cmd.Flags().DurationVar(&long, "for", 0, "how long (default lb.limits.ban.for)")
-	return cmd
+	return a.addChangeFlags(cmd)
 }
 
 func newLBBanRemoveCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "remove ADDRESS",
-		Short: "Let a client in again",
-		Args:  cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use:     "remove ADDRESS",
+		Short:   "Let a client in again",
+		Long:    `Lift the ban of a client, whether it was made by hand or by lb.limits.ban.`,
+		Example: "  erlmcp lb ban remove 192.0.2.7",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.changes.dryRun {
+				source, banned, err := a.bannedClient(cmd.Context(), args[0])
+				if err == nil && !banned {
+					err = hinted(failf("%s is not banned", source), "erlmcp lb ban list shows who is")
+				}
+				if err == nil {
+					a.would(onClient("unban", source, nil), "let %s in again", source)
+				}
+				return err
+			}
 			if err := proxy.Connect(a.stateDir()).Unban(cmd.Context(), args[0]); err != nil {
+				if isCode(err, "not_banned") {
+					return hinted(err, "erlmcp lb ban list shows who is")
+				}
 				return startHint(err)
 			}
-			a.notef("%s is no longer banned", args[0])
+			a.did(onClient("unban", args[0], nil), "%s is no longer banned", args[0])
 			return nil
 		},
 	}
+	return a.addChangeFlags(cmd)
+}
+
+func onClient(action, client string, detail any) change {
+	return change{Action: action, Kind: "client", Names: []string{client}, Detail: detail}
 }

@@ -43,12 +43,13 @@ have to be told to trust it. Files that exist are kept unless --force is given.`
 	f.StringVar(&o.out, "out", ".", "`DIR` for lb.crt and lb.key")
 	f.IntVar(&o.days, "days", 365, "how many days it is valid")
 	f.BoolVar(&o.force, "force", false, "overwrite files that exist")
+	a.addAnswerFlags(cmd)
 	return cmd
 }
 
 func (a *app) makeCert(o certOptions) error {
 	if !o.selfSigned {
-		return usagef("lb cert makes self-signed certificates only: say --self-signed")
+		return hinted(usagef("lb cert makes self-signed certificates only"), "say so: erlmcp lb cert --self-signed")
 	}
 	if o.days < 1 || o.days > maxCertDays {
 		return usagef("--days: must be from 1 to %d, is %d", maxCertDays, o.days)
@@ -89,9 +90,14 @@ func (a *app) makeCert(o certOptions) error {
 	if err := writeWhole(certFile, cert, 0o644); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.stdout, "lb:\n  tls:\n    cert: %q\n    key: %q\n", certFile, keyFile)
-	a.notef("certificate for %v, valid for %d days: put the lines above into erlmcp.yaml, then erlmcp lb reload", hosts, o.days)
-	return err
+	if a.changes.format == "table" {
+		if _, err := fmt.Fprintf(a.stdout, "lb:\n  tls:\n    cert: %q\n    key: %q\n", certFile, keyFile); err != nil {
+			return err
+		}
+	}
+	a.did(change{Action: "write", Kind: "file", Names: []string{certFile, keyFile}, Detail: map[string]any{"hosts": hosts, "days": o.days}},
+		"certificate for %v, valid for %d days: put the lines above into erlmcp.yaml, then erlmcp lb reload", hosts, o.days)
+	return nil
 }
 
 // isCertHost reports whether a certificate can be for h; a wildcard is one label in front.

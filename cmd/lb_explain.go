@@ -29,6 +29,8 @@ and what would become of a request with it.
 Of a proxy in front it shows whether it is trusted: ask about the clients that it names then.
 
 It changes nothing.`,
+		Example: `  erlmcp lb explain 192.0.2.7
+  erlmcp lb explain --cookie "$COOKIE" -o json`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("session") || cmd.Flags().Changed("cookie") {
 				return cobra.NoArgs(cmd, args)

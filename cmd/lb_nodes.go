@@ -13,13 +13,24 @@ import (
 func newLBDrainCommand(a *app) *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
-		Use:   "drain NODE [--wait]",
+		Use:   "drain NODE [--wait [--timeout TIME]]",
 		Short: "Give a node no new clients",
 		Long: `Give a node no new clients, until "lb enable". Those it has stay, and MCP sessions; new connections
-over TCP go elsewhere. A drained node that goes down counts as in maintenance.`,
+over TCP go elsewhere. A drained node that goes down counts as in maintenance.
+
+With --wait it returns when the node has no clients left, or after --timeout, with exit code 1; the node goes on
+draining then.`,
+		Example: `  erlmcp lb drain erlmcp2
+  erlmcp lb drain erlmcp2 --wait --timeout 5m`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("timeout") && !wait {
+				return usagef("--timeout is for --wait")
+			}
+			if a.changes.dryRun {
+				return a.wouldTell(cmd.Context(), "drain", args[0])
+			}
 			n, err := proxy.Connect(a.stateDir()).Drain(cmd.Context(), args[0])
 			if err != nil {
 				return startHint(err)
@@ -27,33 +38,47 @@ over TCP go elsewhere. A drained node that goes down counts as in maintenance.`,
 			if wait {
 				return a.awaitEmpty(cmd.Context(), n)
 			}
-			a.notef("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
+			a.did(onNode("drain", n.Name, n), "%s drains: %s left", n.Name, count(int(n.Connections), "client"))
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when it has no clients left")
-	return cmd
+	return addTimeout(a.addChangeFlags(cmd), "it goes on draining; erlmcp lb disable NODE gives it nothing more, erlmcp lb enable NODE takes the order back")
+}
+
+// wouldTell says, for --dry-run, what an order to the balancer about a node would meet.
+func (a *app) wouldTell(ctx context.Context, action, name string) error {
+	n, err := a.balancerNode(ctx, name)
+	if err == nil {
+		a.would(onNode(action, n.Name, n), "%s %s, which is %s with %s", action, n.Name, n.State, count(int(n.Connections), "client"))
+	}
+	return err
 }
 
 func newLBDisableCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "disable NODE",
 		Short: "Give a node nothing more, not even requests of its sessions",
 		Long: `Give a node nothing more, until "lb enable": put it into maintenance. What is under way comes to its
 end: requests are answered, connections over TCP, event streams and WebSockets stay until one side
 closes them. A request of an MCP session that lives on the node gets 404, so that its client begins a
 new one, on another node. To lose fewer, first "lb drain --wait".`,
+		Example:           "  erlmcp lb disable erlmcp2",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.changes.dryRun {
+				return a.wouldTell(cmd.Context(), "disable", args[0])
+			}
 			n, err := proxy.Connect(a.stateDir()).Disable(cmd.Context(), args[0])
 			if err != nil {
 				return startHint(err)
 			}
-			a.notef("%s is disabled: %s and %s left", n.Name, count(int(n.Connections), "connection"), count(int(n.Pending), "request"))
+			a.did(onNode("disable", n.Name, n), "%s is disabled: %s and %s left", n.Name, count(int(n.Connections), "connection"), count(int(n.Pending), "request"))
 			return nil
 		},
 	}
+	return a.addChangeFlags(cmd)
 }
 
 // awaitEmpty waits until a node has no clients and says so.
@@ -81,23 +106,30 @@ func (a *app) awaitEmpty(ctx context.Context, n proxy.NodeStats) error {
 	if err := a.stderr.Erase(); err != nil {
 		return err
 	}
-	a.notef("%s is drained", n.Name)
+	a.did(onNode("drain", n.Name, n), "%s is drained", n.Name)
 	return nil
 }
 
 func newLBEnableCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "enable NODE",
-		Short:             "Give a drained or disabled node clients again",
+	cmd := &cobra.Command{
+		Use:   "enable NODE",
+		Short: "Give a drained or disabled node clients again",
+		Long: `Take "lb drain" or "lb disable" back: the node gets clients again as soon as its checks find it up, by and
+by if lb.slow_start is set.`,
+		Example:           "  erlmcp lb enable erlmcp2",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.changes.dryRun {
+				return a.wouldTell(cmd.Context(), "enable", args[0])
+			}
 			n, err := proxy.Connect(a.stateDir()).Enable(cmd.Context(), args[0])
 			if err != nil {
 				return startHint(err)
 			}
-			a.notef("%s is enabled and %s", n.Name, n.State)
+			a.did(onNode("enable", n.Name, n), "%s is enabled and %s", n.Name, n.State)
 			return nil
 		},
 	}
+	return a.addChangeFlags(cmd)
 }

@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
@@ -22,6 +24,8 @@ func newLBServeCommand(a *app) *cobra.Command {
 		Short: "Run the balancer in the foreground",
 		Long: `Run the balancer in the foreground. SIGTERM or Ctrl-C drains: no new clients, and the present ones
 have lb.timeouts.drain to end; a second signal ends it at once. SIGHUP is "lb reload".`,
+		Example: `  erlmcp lb serve
+  erlmcp lb serve --listen :9000 --log-format json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := a.serveBalancer(cmd.Context())
 			if err != nil {
@@ -69,6 +73,9 @@ func (a *app) serveBalancer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := fit(c, balancerNeeds); err != nil {
+		return err
+	}
 	a.followCluster(ctx, c)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
@@ -84,8 +91,9 @@ func (a *app) serveBalancer(ctx context.Context) error {
 			a.followCluster(ctx, c)
 			return c.LB, nil
 		},
-		DecodeNodes: config.DecodeNodes,
-		Signals:     signals,
+		DecodeNodes:  config.DecodeNodes,
+		NodeRestarts: func() map[string]int { return a.nodeRestarts(ctx) },
+		Signals:      signals,
 		Ready: func() {
 			a.logNoNode(ctx)
 			_ = daemon.Ready() // whoever started it may have gone
@@ -97,6 +105,24 @@ func (a *app) serveBalancer(ctx context.Context) error {
 		return hinted(err, "erlmcp lb stop ends it; --state-dir runs another one beside it")
 	}
 	return err
+}
+
+// scrapePatience is how long a scrape of metrics waits for the supervisor.
+const scrapePatience = time.Second
+
+// nodeRestarts asks the supervisor, if one runs, how often it has started each node again.
+func (a *app) nodeRestarts(ctx context.Context) map[string]int {
+	ctx, cancel := context.WithTimeout(ctx, scrapePatience)
+	defer cancel()
+	s, err := cluster.Connect(a.stateDir()).Status(ctx)
+	if err != nil {
+		return nil
+	}
+	restarts := make(map[string]int, len(s.Nodes))
+	for _, n := range s.Nodes {
+		restarts[n.Name] = n.Restarts
+	}
+	return restarts
 }
 
 func newLBWorkerCommand(a *app) *cobra.Command {

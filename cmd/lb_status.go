@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,34 +18,61 @@ import (
 
 func newLBStatusCommand(a *app) *cobra.Command {
 	var format outputFormat
+	var watch intervalFlag
 	cmd := &cobra.Command{
-		Use:   "status [--json]",
+		Use:   "status [--watch [SECONDS]] [--json]",
 		Short: "Show what the balancer does",
-		Long: `Show the balancer, its nodes and its clients. The exit code is 0 when it serves and no node is down,
-else 1. A node in maintenance (disabled, or drained and then down) is meant to be.`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
-			defer cancel()
-			s, err := proxy.Connect(a.stateDir()).Stats(ctx)
-			switch {
-			case errors.Is(err, control.ErrNotRunning) && !between(err):
-				s = proxy.Stats{Schema: proxy.StatsSchema, Time: time.Now(), State: proxy.StateStopped}
-			case errors.Is(err, context.DeadlineExceeded):
-				return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
-			case err != nil:
-				return err
+		Long: `Show the balancer, its nodes and its clients. The exit code is 0 when it serves and no node is down, 3
+when it does not run, else 1. A node in maintenance (disabled, or drained and then down) is meant to be.
+With --watch, again and again until Ctrl-C; the exit code is that of the last look.`,
+		Example: `  erlmcp lb status
+  erlmcp lb status --watch 1
+  erlmcp lb status -o wide
+  erlmcp lb status -o json`,
+		Args: cobra.ArbitraryArgs, // the interval of --watch
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args = watch.take(args); len(args) > 0 {
+				return usagef("%s does not take the argument %q", cmd.CommandPath(), args[0])
 			}
-			if err := a.print(format, s, func() error { return a.printBalancer(&s) }); err != nil {
-				return err
-			}
-			if s.State != proxy.StateRunning || anyDown(&s) {
-				return exitWith(exitFailure)
-			}
-			return nil
+			return a.watched(cmd.Context(), watch, format, func(ctx context.Context) error { return a.showBalancer(ctx, format) })
 		},
 	}
-	format.addOutputFlags(cmd)
+	format.addOutputFlags(cmd, formatWide, formatName)
+	watch.addWatch(cmd)
 	return cmd
+}
+
+// showBalancer prints the status of the balancer.
+func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	s, err := proxy.Connect(a.stateDir()).Stats(ctx)
+	switch {
+	case errors.Is(err, control.ErrNotRunning) && !between(err):
+		s = proxy.Stats{Schema: proxy.StatsSchema, Time: time.Now(), State: proxy.StateStopped}
+	case errors.Is(err, context.DeadlineExceeded):
+		return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
+	case err != nil:
+		return err
+	}
+	if format == formatName {
+		var names []string
+		for i := range s.Nodes {
+			names = append(names, s.Nodes[i].Name)
+		}
+		err = a.printNames(names)
+	} else {
+		err = a.print(format, s, func() error { return a.printBalancer(&s, format == formatWide) })
+	}
+	switch {
+	case err != nil:
+		return err
+	case s.State == proxy.StateStopped:
+		return exitWith(exitNotRunning)
+	case s.State != proxy.StateRunning || anyDown(&s):
+		return exitWith(exitFailure)
+	}
+	return nil
 }
 
 func anyDown(s *proxy.Stats) bool {
@@ -56,9 +84,12 @@ func anyDown(s *proxy.Stats) bool {
 	return false
 }
 
-func (a *app) printBalancer(s *proxy.Stats) error {
+func (a *app) printBalancer(s *proxy.Stats, wide bool) error {
 	if s.State == proxy.StateStopped {
 		a.notef("lb is not running")
+		if !a.flags.quiet {
+			a.hintf("erlmcp lb start")
+		}
 		return nil
 	}
 	var restarts uint64
@@ -98,11 +129,15 @@ func (a *app) printBalancer(s *proxy.Stats) error {
 		fmt.Fprintln(a.stdout, "no nodes yet")
 		return nil
 	}
-	return a.balancerNodes(s).Flush()
+	return a.balancerNodes(s, wide).Flush()
 }
 
-func (a *app) balancerNodes(s *proxy.Stats) *term.Table {
-	t := a.stdout.Table("NODE", "STATE", ">FOR", ">CLIENTS", ">MAX", ">WEIGHT", ">TOTAL", ">IN", ">OUT", ">ERRORS", ">CHECK", "ADDRESS", "REASON")
+func (a *app) balancerNodes(s *proxy.Stats, wide bool) *term.Table {
+	columns := []string{"NODE", "STATE", ">FOR", ">CLIENTS", ">MAX", ">WEIGHT", ">TOTAL", ">IN", ">OUT", ">ERRORS", ">CHECK", "ADDRESS"}
+	if wide {
+		columns = append(columns, "TRANSPORTS", ">PENDING", ">REQUESTS", ">MESSAGES", ">RETRIES", ">DISPLACED")
+	}
+	t := a.stdout.Table(append(columns, "REASON")...)
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		check, reason := "-", n.Note
@@ -120,11 +155,26 @@ func (a *app) balancerNodes(s *proxy.Stats) *term.Table {
 		if n.Leaving {
 			reason = "no longer configured"
 		}
-		t.Row(n.Name, a.paintState(n.State), shortDuration(s.Time.Sub(n.Since)), n.Connections, n.MaxConnections,
+		row := []any{
+			n.Name, a.paintState(n.State), shortDuration(s.Time.Sub(n.Since)), n.Connections, n.MaxConnections,
 			strconv.FormatFloat(n.Weight, 'g', 3, 64), n.Total, roundBytes(n.BytesIn), roundBytes(n.BytesOut),
-			n.ConnectErrors+n.Resets, check, n.Address, reason)
+			n.ConnectErrors + n.Resets, check, n.Address,
+		}
+		if wide {
+			row = append(row, a.transports(n), n.Pending, n.Requests, n.Messages, n.Retries, n.Displaced)
+		}
+		t.Row(append(row, reason)...)
 	}
 	return t
+}
+
+// transports tells of each transport of a node how it is.
+func (a *app) transports(n *proxy.NodeStats) string {
+	texts := make([]string, len(n.Transports))
+	for i, t := range n.Transports {
+		texts[i] = t.Name + " " + a.paintState(t.State)
+	}
+	return orDash(strings.Join(texts, ", "))
 }
 
 // roundBytes is a number of bytes in its largest unit of 1024, rounded.

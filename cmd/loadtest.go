@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
@@ -18,6 +21,7 @@ import (
 func newLoadtestCommand(a *app) *cobra.Command {
 	var format outputFormat
 	var up bool
+	var size loadtestSize
 	c := &cobra.Command{
 		Use:   "loadtest [CONNECTIONS] [SECONDS]",
 		Short: "Prove what the balancer and its nodes hold",
@@ -33,8 +37,9 @@ Exit codes:
 
   0  pass
   1  fail
-  2  wrong usage or configuration, or this machine cannot do what is asked
+  2  wrong usage or configuration
   4  inconclusive: the load test itself was late
+  5  this machine, or the system as it is, cannot do what is asked; nothing was begun
 
 A load test that a signal ends early prints what it has, and ends with 128 and the number of the signal:
 130 for Ctrl-C.
@@ -42,13 +47,17 @@ A load test that a signal ends early prints what it has, and ends with 128 and t
 Servers without the tool "whoami", by which the nodes of this program and of erlmcp tell their name, are
 tested too: all is judged then but how clients are spread over nodes, and what becomes of the clients of one.`,
 		Example: `  erlmcp loadtest
+  erlmcp loadtest --connections 5000 --duration 2m
   erlmcp loadtest 25000 30 --up --failover freeze
   erlmcp loadtest 1000 10 --json
   erlmcp loadtest 500000 60 --remote-agents 5 --listen 192.0.2.1:4222`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, err := a.loadtestSpec(args)
+			spec, err := a.loadtestSpec(size, args)
 			if err != nil {
+				if near := firstNear(args, commandNames(cmd)); near != "" {
+					return hinted(err, "did you mean %s %s?", cmd.CommandPath(), near)
+				}
 				return err
 			}
 			if !up {
@@ -65,6 +74,7 @@ tested too: all is judged then but how clients are spread over nodes, and what b
 	format.addOutputFlags(c)
 	flags, d := c.Flags(), loadtest.Default()
 	flags.SortFlags = false
+	size.addFlags(c)
 	flags.BoolVar(&up, "up", false, "start what does not run of cluster and balancer, and take that down afterwards")
 	flags.String("target", d.Target, "`HOST:PORT` of the balancer's TCP listener")
 	flags.String("failover", "", "`FAULT` of a node: kill, freeze or none (default kill, if the cluster runs here)")
@@ -90,13 +100,69 @@ tested too: all is judged then but how clients are spread over nodes, and what b
 	return c
 }
 
-// loadtestSpec is the configured load test with the arguments CONNECTIONS and SECONDS in place.
-func (a *app) loadtestSpec(args []string) (loadtest.Spec, error) {
+// firstNear is which of the names the first argument was meant to be, "" if it is like none.
+func firstNear(args, names []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return nearest.Find(args[0], names)
+}
+
+// loadtestSize is how much a load test is to be, by flags; zero leaves it to arguments and configuration.
+type loadtestSize struct {
+	given       *pflag.FlagSet
+	connections int
+	duration    secondsFlag
+}
+
+// addFlags gives a command the flags beside the arguments CONNECTIONS and, if it has it, SECONDS.
+func (s *loadtestSize) addFlags(c *cobra.Command) {
+	s.given = c.Flags()
+	c.Flags().IntVar(&s.connections, "connections", 0, "hold `N` connections; the same as the argument CONNECTIONS")
+	if strings.Contains(c.Use, "SECONDS") {
+		c.Flags().Var(&s.duration, "duration", "hold them for this `TIME`, 60 or 2m; the same as the argument SECONDS")
+	}
+}
+
+// secondsFlag is a duration that may be given as seconds.
+type secondsFlag time.Duration
+
+// Set takes seconds ("60", "0.5") or a duration ("2m").
+func (f *secondsFlag) Set(text string) error {
+	d, err := parseSeconds(text)
+	*f = secondsFlag(d)
+	return err
+}
+
+func (f *secondsFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return time.Duration(*f).String()
+}
+
+// Type is the name of the value.
+func (f *secondsFlag) Type() string { return "seconds" }
+
+// loadtestSpec is the configured load test with the arguments CONNECTIONS and SECONDS, or the flags for them, in place.
+func (a *app) loadtestSpec(size loadtestSize, args []string) (loadtest.Spec, error) {
 	c, err := a.config()
 	if err != nil {
 		return loadtest.Spec{}, err
 	}
 	s := c.Loadtest
+	switch {
+	case size.given.Changed("connections") && len(args) > 0:
+		return s, usagef("CONNECTIONS is said twice: as %s and by --connections", args[0])
+	case size.given.Changed("duration") && len(args) > 1:
+		return s, usagef("SECONDS is said twice: as %s and by --duration", args[1])
+	}
+	if size.given.Changed("connections") {
+		s.Connections = size.connections
+	}
+	if size.given.Changed("duration") {
+		s.Duration = time.Duration(size.duration)
+	}
 	if len(args) > 0 {
 		if s.Connections, err = strconv.Atoi(args[0]); err != nil {
 			return s, usagef("CONNECTIONS: %q is not a whole number", args[0])

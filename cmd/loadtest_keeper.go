@@ -45,6 +45,9 @@ func (a *app) startKeeper(ctx context.Context) (*keeper, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.flags.quiet {
+		args = append(args, "--quiet")
+	}
 	end, lifeline, err := os.Pipe()
 	if err != nil {
 		return nil, err

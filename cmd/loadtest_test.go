@@ -91,7 +91,7 @@ func TestPreflightObstaclesAreAllSaid(t *testing.T) {
 	if got, want := out.String(), "erlmcp: memory: 1 MiB, needed: 2 MiB\nhint: buy some\n"; got != want {
 		t.Errorf("got %q", got)
 	}
-	if err.Error() != "ports: 5, needed: 6" || hint(err) != "widen" || exitCode(err) != exitUsage {
+	if err.Error() != "ports: 5, needed: 6" || hint(err) != "widen" || exitCode(err) != exitMachine {
 		t.Errorf("%v, hint %q, code %d", err, hint(err), exitCode(err))
 	}
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,10 +59,14 @@ func (a *app) explainPreflight(e *loadtest.PreflightError) error {
 	}
 	for _, q := range failed[:len(failed)-1] {
 		a.notef("%s: %s, needed: %s", q.Name, q.Value, q.Need)
-		fmt.Fprintf(a.stderr, "hint: %s\n", q.Fix)
+		a.hintf("%s", q.Fix)
 	}
 	last := failed[len(failed)-1]
-	return hinted(usagef("%s: %s, needed: %s", last.Name, last.Value, last.Need), "%s", last.Fix)
+	code := exitUsage
+	if slices.ContainsFunc(failed, func(q loadtest.Requirement) bool { return !q.Usage }) {
+		code = exitMachine
+	}
+	return hinted(withCode(code, failf("%s: %s, needed: %s", last.Name, last.Value, last.Need)), "%s", last.Fix)
 }
 
 // printLoadtest prints a report for people.

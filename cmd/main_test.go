@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GORACE") == "" {
 		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
+	systemConfig = ""
 	testscript.Main(unconfigured{m}, map[string]func(){
 		"erlmcp":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"stubborn": stubborn,
@@ -55,7 +57,9 @@ func (u unconfigured) Run() int {
 //	freeports NAME…           put a free TCP port of 127.0.0.1 into each variable
 //	certificate DIR DAYS      put a self-signed certificate, lb.crt and lb.key, that ends in so many days into a directory
 //
-// and the condition [mounts], which holds where a script may mount file systems in a namespace of its own,
+// the variable LIMIT_PIDS, a script that runs a command with few processes (sh -c $LIMIT_PIDS sh N COMMAND…), and
+// the conditions [mounts], which holds where a script may mount file systems in a namespace of its own, and [pids],
+// where LIMIT_PIDS works, and [ipv6];
 // and whatever a script starts in the background it must stop: the script fails when its state
 // directory still has a daemon at the end.
 func TestScripts(t *testing.T) {
@@ -78,6 +82,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("ERLMCP_STATE_DIR", state)
 			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/.config")
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("LIMIT_PIDS", limitPids)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
@@ -95,11 +100,36 @@ func TestScripts(t *testing.T) {
 
 // scriptCondition knows the conditions of scripts beyond testscript's own.
 func scriptCondition(name string) (bool, error) {
-	if name != "mounts" {
-		return false, fmt.Errorf("unknown condition %q", name)
+	switch name {
+	case "mounts":
+		return exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp").Run() == nil, nil
+	case "ipv6":
+		l, err := net.Listen("tcp", "[::1]:0")
+		if err == nil {
+			_ = l.Close()
+		}
+		return err == nil, nil
+	case "pids":
+		return exec.Command("sh", "-c", limitPids, "sh", "1000", "true").Run() == nil, nil
 	}
-	return exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "none", "/tmp").Run() == nil, nil
+	return false, fmt.Errorf("unknown condition %q", name)
 }
+
+// limitPids is a script that runs a command in a control group, of either version, with so many processes and threads.
+const limitPids = `for root in /sys/fs/cgroup/pids /sys/fs/cgroup; do
+	group=$root/erlmcp-test-$$
+	mkdir $group 2>/dev/null || continue
+	if [ -e $group/pids.max ]; then
+		echo $1 >$group/pids.max
+		shift
+		sh -c 'echo $$ >$0/cgroup.procs && exec "$@"' $group "$@"
+		code=$?
+		rmdir $group
+		exit $code
+	fi
+	rmdir $group
+done
+exit 99`
 
 // scriptExitCode is the script command "exitcode N PROGRAM ARGS…".
 func scriptExitCode(ts *testscript.TestScript, neg bool, args []string) {

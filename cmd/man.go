@@ -25,6 +25,8 @@ func newManCommand(a *app) *cobra.Command {
 		Short: "Print the manual page, or write all pages to a directory",
 		Long: `Without DIR, print the manual page of erlmcp itself, for "erlmcp man | man -l -".
 With DIR, write one page a command there; the directory is created if need be.`,
+		Example: `  erlmcp man | man -l -
+  erlmcp man /usr/local/share/man/man1`,
 		Args: cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs

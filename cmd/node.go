@@ -14,6 +14,7 @@ func newNodeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Run one MCP server node",
+		Long:  `Run the MCP server of this program by itself, as "cluster start" runs several of them under a supervisor.`,
 	}
 	cmd.AddCommand(newNodeServeCommand(a), newNodeWorkerCommand(a))
 	return cmd

@@ -10,16 +10,28 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
 // outputFormat is how a command prints its data: "table" for people, or "json" or "yaml", or a format
 // of that command alone.
 type outputFormat string
 
+// Formats that only some commands have.
+const (
+	formatWide = "wide" // a table with more columns
+	formatName = "name" // names alone, one a line
+)
+
 // addOutputFlags gives a command with data the flags --json and --output. more are its own formats.
 func (f *outputFormat) addOutputFlags(cmd *cobra.Command, more ...string) {
-	*f = "table"
-	names := append([]string{"table", "json", "yaml"}, more...)
+	f.addFormats(cmd, append([]string{"table", "json", "yaml"}, more...)...)
+}
+
+// addFormats gives a command the same flags with the formats of these names, of which the first is its default.
+func (f *outputFormat) addFormats(cmd *cobra.Command, names ...string) {
+	*f = outputFormat(names[0])
 	last := len(names) - 1
 	cmd.Flags().VarP(&formatFlag{f, names}, "output", "o", "print as "+strings.Join(names[:last], ", ")+" or "+names[last])
 	cmd.Flags().BoolFunc("json", "print as JSON; the same as --output json", func(string) error {
@@ -47,10 +59,17 @@ func (v *formatFlag) String() string {
 // Type is the name of the value in the help text.
 func (v *formatFlag) Type() string { return "format" }
 
-// Set takes one of the names.
+// Set takes one of the names, and "text" for the table.
 func (v *formatFlag) Set(text string) error {
+	if text == "text" {
+		text = "table"
+	}
 	if !slices.Contains(v.names, text) {
-		return fmt.Errorf("not one of %s", strings.Join(v.names, ", "))
+		err := fmt.Errorf("not one of %s", strings.Join(v.names, ", "))
+		if near := nearest.Find(text, v.names); near != "" {
+			return hinted(err, "did you mean %s?", near)
+		}
+		return err
 	}
 	*v.format = outputFormat(text)
 	return nil
@@ -60,11 +79,31 @@ func (v *formatFlag) Set(text string) error {
 func (a *app) print(f outputFormat, v any, human func() error) error {
 	switch f {
 	case "json":
+		if a.jsonLines {
+			return a.printJSONLine(v)
+		}
 		return a.printJSON(v)
 	case "yaml":
 		return a.printYAML(v)
 	}
 	return human()
+}
+
+// printNames prints names, one a line.
+func (a *app) printNames(names []string) error {
+	for _, name := range names {
+		if _, err := fmt.Fprintln(a.stdout, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printJSONLine writes v as one line of JSON.
+func (a *app) printJSONLine(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
 }
 
 // printJSON writes v as one indented JSON object.

@@ -1,10 +1,14 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
 // groups has every command of the program, as the help text shows them.
@@ -27,21 +31,25 @@ and proves with measurements that the set-up holds.
 A configuration file is not needed; "erlmcp config init" writes one with all defaults.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
+		Version:           readVersion().line(),
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.prepare(c.Flags()) },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(unknownFlag)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
-	flags.StringVar(&a.flags.config, "config", "", "configuration `FILE` (default ./erlmcp.yaml); - is the standard input")
+	flags.StringVar(&a.flags.config, "config", "", "configuration `FILE` (default ./erlmcp.yaml; see erlmcp help environment); - is the standard input")
 	flags.StringVar(&a.flags.stateDir, "state-dir", "", "`DIR` for sockets, locks and logs (default $XDG_RUNTIME_DIR/erlmcp)")
 	flags.StringVar(&a.flags.directory, "directory", "", "`DIR` that relative paths begin at (default the working directory)")
 	_ = flags.MarkHidden("directory") // for daemons
 	flags.StringVar(&a.flags.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	flags.StringVar(&a.flags.logFormat, "log-format", "text", "`FORMAT` of log lines: text, json or logfmt")
+	flags.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no notes and no progress: data, warnings and errors only")
 	flags.BoolVar(&a.flags.noColor, "no-color", false, "no colour (also by NO_COLOR in the environment)")
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	_ = root.MarkPersistentFlagDirname("state-dir")
@@ -60,7 +68,7 @@ A configuration file is not needed; "erlmcp config init" writes one with all def
 			root.AddCommand(c)
 		}
 	}
-	help := newHelpCommand(root)
+	help := newHelpCommand(a, root)
 	help.GroupID = groups[len(groups)-1].title
 	root.AddCommand(help)
 	root.SetHelpCommand(help)
@@ -98,9 +106,67 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("unknown command %q", c.CommandPath()+" "+args[0])
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		return hinted(withCode(exitUsage, err), "did you mean %s?", c.CommandPath()+" "+strings.Join(near, " or "))
+	err := usagef("unknown command %q", c.CommandPath()+" "+args[0])
+	if near := nearest.Find(args[0], commandNames(c)); near != "" {
+		return hinted(err, "did you mean %s?", c.CommandPath()+" "+near)
+	}
+	return err
+}
+
+// commandNames are those of the commands of c that are shown, with their aliases.
+func commandNames(c *cobra.Command) (names []string) {
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() || !sub.Hidden && sub.Name() == "help" { // which cobra does not count
+			names = append(append(names, sub.Name()), sub.Aliases...)
+		}
+	}
+	return names
+}
+
+// unknownFlag adds to an error of the flags of c which one was meant, or which of the values that a flag takes.
+func unknownFlag(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		var names []string
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, f.Name)
+			}
+		})
+		if near := nearest.Find(unknown.GetSpecifiedName(), names); near != "" {
+			return hinted(withCode(exitUsage, err), "did you mean --%s?", near)
+		}
+		return err
+	}
+	var wrong *pflag.InvalidValueError
+	if errors.As(err, &wrong) {
+		text := wrong.Unwrap().Error()
+		switch wrong.GetFlag().Value.Type() {
+		case "int":
+			text = "not a whole number"
+		case "duration":
+			text = "not a time span like 30s, 250ms or 5m"
+		case "bool":
+			if _, own := wrong.GetFlag().Value.(*intervalFlag); !own {
+				text = "neither true nor false"
+			}
+		}
+		err := usagef("--%s: %q is %s", wrong.GetFlag().Name, wrong.GetValue(), text)
+		if advice := hint(wrong.Unwrap()); advice != "" {
+			return hinted(err, "%s", advice)
+		}
+		return err
+	}
+	return err
+}
+
+// notOneOf is the error about a value that is none of those there are; of tells what has it.
+func notOneOf(of, value string, there []string) error {
+	err := usagef("%s: %q is not one of %s", of, value, strings.Join(there, ", "))
+	for _, word := range []string{value, strings.ToLower(value), strings.ToUpper(value)} {
+		if near := nearest.Find(word, there); near != "" {
+			return hinted(err, "did you mean %s?", near)
+		}
 	}
 	return err
 }
@@ -110,13 +176,7 @@ func needsCommand(c *cobra.Command, _ []string) error {
 	if !c.HasParent() {
 		return c.Help()
 	}
-	var names []string
-	for _, sub := range c.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
-		}
-	}
-	return fmt.Errorf("%s needs a command: %s", c.CommandPath(), strings.Join(names, ", "))
+	return fmt.Errorf("%s needs a command: %s", c.CommandPath(), strings.Join(commandNames(c), ", "))
 }
 
 // plainArgsError says what cobra's argument rules say, with the command's name.
@@ -131,43 +191,22 @@ func plainArgsError(c *cobra.Command, given []string, err error) error {
 	return fmt.Errorf("%s: %s", c.CommandPath(), text)
 }
 
-// asUsage turns an error from before a command's own code into wrong usage, and points to its help.
-func asUsage(root *cobra.Command, args []string, err error) error {
-	if hint(err) != "" {
-		return withCode(exitUsage, err)
+// advised adds to an error without advice where the help of the command is, if it is one of usage: one from before
+// the command's own code, or that says so.
+func (a *app) advised(root *cobra.Command, args []string, err error) error {
+	var silent *exitError
+	if err == nil || errors.As(err, &silent) && silent.err == nil {
+		return err
+	}
+	if !a.running {
+		err = withCode(exitUsage, err)
+	}
+	if hint(err) != "" || advice(err) != usageAdvice {
+		return err
 	}
 	at, _, findErr := root.Find(args)
 	if findErr != nil {
 		at = root
 	}
-	return hinted(withCode(exitUsage, err), "%s --help", at.CommandPath())
-}
-
-func newHelpCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]...",
-		Short: "Show the help of a command",
-		Args:  cobra.ArbitraryArgs,
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			at, rest, err := root.Find(args)
-			if err != nil || len(rest) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			var names []string
-			for _, sub := range at.Commands() {
-				if sub.IsAvailableCommand() {
-					names = append(names, sub.Name()+"\t"+sub.Short)
-				}
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(_ *cobra.Command, args []string) error {
-			at, rest, err := root.Find(args)
-			if err != nil || len(rest) > 0 {
-				return usagef("there is no command %q", strings.Join(append([]string{root.Name()}, args...), " "))
-			}
-			at.InitDefaultHelpFlag()
-			return at.Help()
-		},
-	}
+	return hinted(err, "%s --help", at.CommandPath())
 }

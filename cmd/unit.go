@@ -130,7 +130,8 @@ service says when it is up, and has its state directory in /var/lib/erlmcp.
 
   erlmcp ` + role[0] + ` unit > /etc/systemd/system/` + file + `
   systemctl daemon-reload && systemctl enable --now ` + strings.TrimSuffix(file, ".service"),
-		Args: cobra.NoArgs,
+		Example: "  erlmcp " + role[0] + " unit --user erlmcp > /etc/systemd/system/" + file,
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if user == "" || strings.ContainsAny(user, " \t\n%") {
 				return usagef("--user: %q is no name of a user", user)

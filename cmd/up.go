@@ -13,19 +13,31 @@ import (
 )
 
 func newUpCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "up",
+	var foreground bool
+	cmd := &cobra.Command{
+		Use:   "up [--foreground]",
 		Short: "Start the cluster and the balancer in the background",
 		Long: `Start the nodes, then the balancer before them, and return when clients are served. What runs
 already stays as it is, also if it runs with another configuration. When a step fails, or on Ctrl-C, what this command had started is taken
-down again. "erlmcp down" stops all of it.`,
+down again. "erlmcp down" stops all of it.
+
+With --foreground, as in a container, it stays until SIGTERM or Ctrl-C, prints all logs, and then stops what it has
+started; it ends with 1 when cluster or balancer end by themselves. SIGHUP is "erlmcp lb reload".`,
+		Example: `  erlmcp up
+  erlmcp up --timeout 2m && erlmcp health
+  erlmcp up --foreground`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := a.bringUp(cmd.Context()); err != nil {
+			if foreground {
+				return a.upHere(cmd.Context())
+			}
+			if _, err := a.bringUp(cmd.Context()); err != nil || a.changes.dryRun {
 				return err
 			}
 			return a.tellWhere(cmd.Context())
 		},
 	}
+	cmd.Flags().BoolVar(&foreground, "foreground", false, "stay in the foreground, for containers and service managers")
+	return addTimeout(a.addChangeFlags(cmd), "what was started is taken down again; erlmcp config paths tells where the logs are")
 }
 
 // takeDownTimeout bounds taking down what was started, longer than a balancer drains by default.

@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -128,17 +127,17 @@ func misfits(s *proxy.Stats) (texts []string) {
 // warnOfNoNode says when no client can be served as yet. That is no error: nodes may come.
 func (a *app) warnOfNoNode(ctx context.Context, s *proxy.Stats) {
 	for _, misfit := range misfits(s) {
-		a.notef("warning: %s", misfit)
+		a.warnf("%s", misfit)
 	}
 	reasons, advice := a.noNode(ctx, s)
 	if len(reasons) == 0 {
 		return
 	}
-	a.notef("warning: no node is up, so clients are refused as yet")
+	a.warnf("no node is up, so clients are refused as yet")
 	for _, reason := range reasons {
-		a.notef("warning: %s", reason)
+		a.warnf("%s", reason)
 	}
-	fmt.Fprintf(a.stderr, "hint: %s\n", advice)
+	a.hintf("%s", advice)
 }
 
 // logNoNode is warnOfNoNode for a balancer's log.

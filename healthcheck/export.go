@@ -16,7 +16,6 @@ func (r *Report) Nagios() string {
 	if text == "" {
 		text = fmt.Sprintf("%d of %d nodes up", up, len(r.Nodes))
 	}
-	text = strings.NewReplacer("|", "/", "\n", " ", "\r", " ").Replace(text)
 	data := []string{fmt.Sprintf("nodes_up=%d;;;0;%d", up, len(r.Nodes))}
 	if c := &r.Connections; c.Total != nil {
 		data = append(data, fmt.Sprintf("connections=%d;;;0;%d", *c.Total, c.Capacity))
@@ -34,7 +33,17 @@ func (r *Report) Nagios() string {
 			}
 		}
 	}
-	return fmt.Sprintf("ERLMCP %s - %s | %s\n", nagiosWords[r.Status.ExitCode()], text, strings.Join(data, " "))
+	return fmt.Sprintf("ERLMCP %s - %s | %s\n", nagiosWords[r.Status.ExitCode()], nagiosText(text), strings.Join(data, " "))
+}
+
+// NagiosUnknown is the line of a monitoring plugin that could not find out what it was asked, for a reason.
+func NagiosUnknown(reason string) string {
+	return fmt.Sprintf("ERLMCP %s - %s\n", nagiosWords[StatusUnknown.ExitCode()], nagiosText(reason))
+}
+
+// nagiosText is text as it may stand before performance data: one line, and no mark that begins these.
+func nagiosText(text string) string {
+	return strings.NewReplacer("|", "/", "\n", " ", "\r", " ").Replace(text)
 }
 
 func nagiosLabel(node, what string) string {
@@ -84,6 +93,12 @@ func (r *Report) Prometheus() string {
 			e.sample(labels, c.Latency.Seconds())
 		}
 	})
+	if r.Cluster != nil {
+		e.counter("node_restarts_total", "How often the supervisor has started the node again.")
+		for _, n := range r.Cluster.Nodes {
+			e.sample(label("node", n.Name), float64(n.Restarts))
+		}
+	}
 	return e.text.String()
 }
 
@@ -101,9 +116,13 @@ type exposition struct {
 	name string
 }
 
-func (e *exposition) family(name, help string) {
+func (e *exposition) family(name, help string) { e.begin(name, help, "gauge") }
+
+func (e *exposition) counter(name, help string) { e.begin(name, help, "counter") }
+
+func (e *exposition) begin(name, help, kind string) {
 	e.name = "erlmcp_health_" + name
-	fmt.Fprintf(&e.text, "# HELP %s %s\n# TYPE %s gauge\n", e.name, help, e.name)
+	fmt.Fprintf(&e.text, "# HELP %s %s\n# TYPE %s %s\n", e.name, help, e.name, kind)
 }
 
 func (e *exposition) sample(labels string, value float64) {

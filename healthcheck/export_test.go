@@ -25,6 +25,9 @@ func TestNagios(t *testing.T) {
 	if got := r.Nagios(); got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
+	if got, want := NagiosUnknown("no | file\nat all"), "ERLMCP UNKNOWN - no / file at all\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	unknown := Report{Status: StatusUnknown}
 	if got, want := unknown.Nagios(), "ERLMCP UNKNOWN - 0 of 0 nodes up | nodes_up=0;;;0;0\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -32,12 +35,15 @@ func TestNagios(t *testing.T) {
 }
 
 func TestPrometheus(t *testing.T) {
-	got := exportedReport().Prometheus()
+	r := exportedReport()
+	r.Cluster = &Cluster{Nodes: []ClusterNode{{Name: "one", Restarts: 3}}}
+	got := r.Prometheus()
 	for _, want := range []string{
 		"# HELP erlmcp_health_status 0 healthy, 1 degraded, 2 down, 3 unknown.\n# TYPE erlmcp_health_status gauge\nerlmcp_health_status 1\n",
 		"erlmcp_health_timestamp_seconds 1700000000\n",
 		"erlmcp_health_load_balancer_up 0\n",
 		"erlmcp_health_connections 7\n",
+		"# TYPE erlmcp_health_node_restarts_total counter\nerlmcp_health_node_restarts_total{node=\"one\"} 3\n",
 		"erlmcp_health_node_up{node=\"one\"} 1\nerlmcp_health_node_up{node=\"t\\\"w'o\"} 0\n",
 		"erlmcp_health_check_success{node=\"one\",kind=\"tcp\"} 1\n",
 		"erlmcp_health_check_latency_seconds{node=\"one\",kind=\"tcp\"} 8e-05\n",

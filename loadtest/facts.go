@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -18,13 +17,14 @@ type facts struct {
 	cores       int
 	nofile      uint64 // hard limit of descriptors of a process
 	target      netip.AddrPort
-	targetError *targetError // target cannot be resolved, reached, or asked
-	targetNode  string       // who answered
-	question    question     // what it answers
-	nameless    string       // why answers name no node, if they do not
-	sources     sourceRange  // the common ones, those to take first at the beginning
-	usedBefore  int          // of those the plan takes, by load tests that a balancer may still remember
-	sourceError error        // connecting from them fails
+	targetError *targetError      // target cannot be resolved, reached, or asked
+	targetNode  string            // who answered
+	question    question          // what it answers
+	nameless    string            // why answers name no node, if they do not
+	sources     sourceRange       // the common ones, those to take first at the beginning
+	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember
+	sourceError error             // connecting from them fails
+	unreachable *unreachableError // why the addresses of the spec are not used; nil if they are
 	host        hostFacts
 	seen        Observation
 }
@@ -37,11 +37,15 @@ type hostFacts struct {
 	filesUsed       int64
 	conntrackMax    int64 // 0 when connections are not tracked
 	conntrackUsed   int64
+	memoryFrom      string // the control group's file that limits memory, "" where the machine does
+	threads         Threads
+	cpus            float64 // quota of a control group; 0: none
+	cpusFrom        string
 }
 
 // gather finds out all there is to know.
 func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
-	f := facts{cores: runtime.NumCPU()}
+	var f facts
 	var err error
 	if f.nofile, err = prefork.Limit(); err != nil {
 		return f, err
@@ -53,12 +57,13 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 		f.targetError = &targetError{kind: targetSilent, text: err.Error()}
 		return f, ctx.Err()
 	}
-	f.sources = commonSources(s, f.target)
+	f.sources, f.unreachable = commonSources(s, f.target)
 	f.targetError = f.introduce(ctx)
 	if f.targetError == nil && f.sources.First.IsValid() {
 		f.sourceError = errors.Join(bindable(f.sources.at(0)), bindable(f.sources.at(f.sources.Count-1)))
 	}
 	f.host = hostLimits() // after the probe, which conntrack may have seen
+	f.cores = usableCores(f.host.cpus)
 	return f, ctx.Err()
 }
 
@@ -87,14 +92,36 @@ func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(number)), nil
 }
 
-// commonSources are the addresses of the spec, if connections from there can reach the target:
-// loopback addresses reach nothing else, and families do not mix.
-func commonSources(s *Spec, target netip.AddrPort) sourceRange {
+// commonSources are the addresses of the spec. Where connections from there cannot reach the target, the error tells
+// it, and the kernel chooses: loopback addresses reach nothing else, and families do not mix.
+func commonSources(s *Spec, target netip.AddrPort) (sourceRange, *unreachableError) {
 	p, err := netip.ParsePrefix(s.SourceIPs)
-	if err != nil || p.Addr().Is4() != target.Addr().Is4() || p.Addr().IsLoopback() != target.Addr().IsLoopback() {
-		return kernelsChoice
+	if err != nil { // empty
+		return kernelsChoice, nil
 	}
-	return sourcesIn(p, maxConnections)
+	if p.Addr().Is4() != target.Addr().Is4() || p.Addr().IsLoopback() && !target.Addr().IsLoopback() {
+		return kernelsChoice, &unreachableError{p, target, s.SourceIPs == Default().SourceIPs}
+	}
+	return sourcesIn(p, maxConnections), nil
+}
+
+// unreachableError says that clients with addresses of a prefix cannot connect to a target.
+type unreachableError struct {
+	prefix    netip.Prefix
+	target    netip.AddrPort
+	byDefault bool // nobody has asked for the prefix
+}
+
+func (e *unreachableError) Error() string {
+	return fmt.Sprintf("addresses of %s cannot connect to %s", e.prefix, e.target)
+}
+
+// fix is what to name instead.
+func (e *unreachableError) fix() string {
+	if e.target.Addr().IsLoopback() && e.target.Addr().Is4() {
+		return "name a prefix within 127.0.0.0/8, or --source-ips '' for one address"
+	}
+	return fmt.Sprintf("name a prefix of this machine's addresses from which it reaches %s, or --source-ips '' for one address", e.target.Addr())
 }
 
 // bindable reports whether this machine has an address.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/erlmcp/erlmcp/internal/cgroup"
 )
 
 // hostLimits reads /proc. What cannot be read stays unknown.
@@ -20,12 +22,30 @@ func hostLimits() hostFacts {
 	if scanFile("/proc/sys/net/netfilter/nf_conntrack_count", &h.conntrackUsed) && h.conntrackUsed > 0 {
 		scanFile("/proc/sys/net/netfilter/nf_conntrack_max", &h.conntrackMax)
 	}
-	h.memoryAvailable = memoryAvailable()
+	groups := cgroup.Read()
+	h.memoryAvailable, h.memoryFrom = available(groups.Memory)
+	h.threads = threads(groups.Pids)
+	h.cpus, h.cpusFrom = groups.CPUs, groups.CPUFrom
 	return h
 }
 
 // memoryAvailable is how many bytes can be had without swapping, 0 if that is not known.
 func memoryAvailable() int64 {
+	bytes, _ := available(cgroup.Read().Memory)
+	return bytes
+}
+
+// available is the lesser of what the machine and the control groups have left; from is the groups' file if it is theirs.
+func available(groups cgroup.Quantity) (bytes int64, from string) {
+	bytes = machineMemory()
+	if groups.From != "" && (bytes == 0 || groups.Left() < bytes) {
+		return max(groups.Left(), 1), groups.From
+	}
+	return bytes, ""
+}
+
+// machineMemory is how many bytes the machine has available, 0 if that is not known.
+func machineMemory() int64 {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
 		return 0

@@ -2,8 +2,11 @@ package loadtest
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"net/netip"
 	"runtime"
+	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
@@ -20,22 +23,97 @@ type Machine struct {
 	ConntrackMax    int64 // 0 when connections are not tracked
 	ConntrackUsed   int64
 
+	Threads    Threads
+	MemoryFrom string  // the control group's file that limits memory, where that is less than the machine has
+	CPUs       float64 // quota of a control group, 0 without one
+	CPUsFrom   string
+
 	SourceError error // why clients cannot connect from the addresses of the spec
+}
+
+// Threads are limits of processes and threads together.
+type Threads struct {
+	Max  int64 // 0: not known, or no limit
+	Used int64
+	From string // whose limit that is: "kernel.pid_max", "ulimit -u", or the file of a control group
+}
+
+// NeedThreads judges whether so many more processes of this program may run; known is false where there is no telling.
+func NeedThreads(t Threads, processes int) (q Requirement, known bool) {
+	var all requirements
+	if all.threads(t, processes); len(all) == 0 {
+		return q, false
+	}
+	return all[0], true
+}
+
+// Left is how many more there may be.
+func (t Threads) Left() int64 { return max(t.Max-t.Used, 0) }
+
+// ofKernel reports whether the limit is the machine's, not the user's or a control group's.
+func (t Threads) ofKernel() bool { return strings.HasPrefix(t.From, "kernel.") }
+
+// Fix is how to have so many more.
+func (t Threads) Fix(need int64) string {
+	switch {
+	case strings.HasPrefix(t.From, "/"):
+		return fmt.Sprintf("raise the limit of the container or service to %d (docker run --pids-limit, TasksMax=)", RoundUp(t.Used+need))
+	case strings.HasPrefix(t.From, "ulimit"):
+		return fmt.Sprintf("%s %d (as root; for a service LimitNPROC=)", t.From, RoundUp(t.Used+need))
+	}
+	return fmt.Sprintf("sudo sysctl -w %s=%d", t.From, RoundUp(t.Used+need))
+}
+
+// tighter returns the one that has less left.
+func (t Threads) tighter(other Threads) Threads {
+	if t.Max == 0 || other.Max != 0 && other.Left() < t.Left() {
+		return other
+	}
+	return t
+}
+
+// RoundUp is the next power of two: numbers that people meet in settings.
+func RoundUp(n int64) int64 {
+	up := int64(1)
+	for up < n {
+		up <<= 1
+	}
+	return up
+}
+
+// usableCores is how many processors there are for a process with that quota, 0 being none.
+func usableCores(quota float64) int {
+	if quota <= 0 {
+		return runtime.NumCPU()
+	}
+	return max(min(runtime.NumCPU(), int(math.Ceil(quota))), 1)
+}
+
+// limits finds what this machine and the control groups let a process have, whatever is planned.
+func (m *Machine) limits() {
+	h := hostLimits()
+	m.Cores = usableCores(h.cpus)
+	m.EphemeralPorts, m.MemoryAvailable, m.MemoryFrom = h.ephemeralPorts, h.memoryAvailable, h.memoryFrom
+	m.FilesMax, m.FilesUsed = h.filesMax, h.filesUsed
+	m.ConntrackMax, m.ConntrackUsed = h.conntrackMax, h.conntrackUsed
+	m.Threads, m.CPUs, m.CPUsFrom = h.threads, h.cpus, h.cpusFrom
+}
+
+// ThisHost is ThisMachine without what depends on a plan, and without a change of the limit of descriptors.
+func ThisHost() (m Machine) {
+	m.limits()
+	return m
 }
 
 // ThisMachine looks at this one. It raises the soft limit of descriptors to the hard one, as a load
 // test does.
 func ThisMachine(s *Spec) (Machine, error) {
-	m := Machine{Cores: runtime.NumCPU()}
+	m := ThisHost()
 	var err error
 	if m.Descriptors, err = prefork.Limit(); err != nil {
 		return m, err
 	}
-	h := hostLimits()
-	m.EphemeralPorts, m.MemoryAvailable = h.ephemeralPorts, h.memoryAvailable
-	m.FilesMax, m.FilesUsed = h.filesMax, h.filesUsed
-	m.ConntrackMax, m.ConntrackUsed = h.conntrackMax, h.conntrackUsed
-	if sources := commonSources(s, localTarget(s)); sources.First.IsValid() {
+	if sources, _ := commonSources(s, localTarget(s)); sources.First.IsValid() {
 		m.SourceError = errors.Join(bindable(sources.at(0)), bindable(sources.at(sources.Count-1)))
 	}
 	return m, nil
@@ -50,13 +128,13 @@ func (m Machine) Check(s *Spec, nodes int) []Requirement {
 		host: hostFacts{
 			ephemeralPorts: m.EphemeralPorts, memoryAvailable: m.MemoryAvailable,
 			filesMax: m.FilesMax, filesUsed: m.FilesUsed,
-			conntrackMax: m.ConntrackMax, conntrackUsed: m.ConntrackUsed,
+			conntrackMax: m.ConntrackMax, conntrackUsed: m.ConntrackUsed, memoryFrom: m.MemoryFrom,
 		},
 	}
 	for range nodes {
 		f.seen.Nodes = append(f.seen.Nodes, NodeView{Up: true})
 	}
-	f.sources = commonSources(s, f.target)
+	f.sources, f.unreachable = commonSources(s, f.target)
 	offers := make([]offer, max(localAgents(s, f), 1))
 	for i := range offers {
 		offers[i] = offer{agent: localName(i), connections: s.Connections}

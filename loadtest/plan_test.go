@@ -175,12 +175,46 @@ func TestSources(t *testing.T) {
 
 func TestCommonSources(t *testing.T) {
 	s := Default()
-	if r := commonSources(&s, testTarget); r.Count != 65_534 {
-		t.Error("loopback sources are not used for a loopback target:", r)
+	if r, err := commonSources(&s, testTarget); r.Count != 65_534 || err != nil {
+		t.Error("loopback sources are not used for a loopback target:", r, err)
 	}
 	for _, target := range []string{"192.0.2.1:8000", "[::1]:8000"} {
-		if r := commonSources(&s, netip.MustParseAddrPort(target)); r != kernelsChoice {
-			t.Errorf("%s is to be reached from %s", target, r)
+		if r, err := commonSources(&s, netip.MustParseAddrPort(target)); r != kernelsChoice || err == nil || !err.byDefault {
+			t.Errorf("%s is to be reached from %s (%v)", target, r, err)
+		}
+	}
+	s.SourceIPs = "10.9.9.0/24" // of this machine or not: that is looked at elsewhere
+	if r, err := commonSources(&s, testTarget); r.Count != 254 || err != nil {
+		t.Error("other addresses are not used for a loopback target:", r, err)
+	}
+	if r, err := commonSources(&s, netip.MustParseAddrPort("[::1]:8000")); r != kernelsChoice || err == nil || err.byDefault {
+		t.Errorf("::1 is to be reached from %s (%v)", r, err)
+	}
+}
+
+// Addresses that were asked for and cannot reach the target are refused; the usual ones are done without, and it is said.
+func TestPreflightTellsOfSourcesThatCannotReach(t *testing.T) {
+	for prefix, want := range map[string]string{
+		Default().SourceIPs: "source_ips",
+		"127.2.0.0/16":      "sources",
+		"10.9.9.0/24":       "sources",
+		"":                  "",
+	} {
+		s, f := Default(), goodFacts()
+		s.SourceIPs, s.Connections = prefix, 100
+		f.target = netip.MustParseAddrPort("[::1]:8000")
+		f.sources, f.unreachable = commonSources(&s, f.target)
+		told := ""
+		for _, q := range requirementsOf(&s, f) {
+			if !q.OK && (q.Name == "sources" || q.Name == "source_ips") {
+				told += q.Name
+				if q.Fix == "" || q.Usage != (q.Name == "sources") || q.Advisory == q.Usage {
+					t.Errorf("%q: %+v", prefix, q)
+				}
+			}
+		}
+		if told != want {
+			t.Errorf("%q: told %q, want %q", prefix, told, want)
 		}
 	}
 }

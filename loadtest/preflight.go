@@ -18,8 +18,10 @@ type Requirement struct {
 	Need  string `json:"need"`  // what it takes
 	OK    bool   `json:"ok"`
 	// Advisory ones do not keep a run from starting.
-	Advisory bool   `json:"advisory,omitempty"`
-	Fix      string `json:"fix,omitempty"` // what to do when it is not ok
+	Advisory bool `json:"advisory,omitempty"`
+	// Usage tells that what was asked makes no sense, on any machine.
+	Usage bool   `json:"usage,omitempty"`
+	Fix   string `json:"fix,omitempty"` // what to do when it is not ok
 }
 
 // PreflightError says that a run was not begun because its plan cannot work out.
@@ -78,6 +80,12 @@ func preflight(s *Spec, f *facts, fault Fault, p *plan, planError error) []Requi
 	q.agents(s, f)
 	q.sources(s, f, p, planError)
 	q.host(s, f, p)
+	if t := f.host.threads; t.ofKernel() { // of which it cannot be told how much is used in a container
+		q.threads(t, moreProcesses(s, f))
+		q[len(q)-1].Advisory = true
+	} else {
+		q.threads(t, moreProcesses(s, f))
+	}
 	if b := f.seen.Balancer; b != nil {
 		q.balancer(s, b, p)
 	}
@@ -99,9 +107,13 @@ func (q *requirements) advise(name string, ok bool, value, need, fix string) {
 	(*q)[len(*q)-1].Advisory = true
 }
 
+// usage marks the last requirement as one about what was asked.
+func (q *requirements) usage() { (*q)[len(*q)-1].Usage = !(*q)[len(*q)-1].OK }
+
 func (q *requirements) target(s *Spec, f *facts) {
 	if e := f.targetError; e != nil {
 		q.need("target", false, e.Error(), "MCP over newline-delimited TCP at "+s.Target, e.fix(&f.seen))
+		q.usage()
 		return
 	}
 	if f.question.names() {
@@ -131,6 +143,11 @@ func (q *requirements) sources(s *Spec, f *facts, p *plan, planError error) {
 		q.need("sources", false, planError.Error(), fmt.Sprintf("%d addresses", fewestSources(s)), "use a larger --source-ips")
 		return
 	}
+	if e := f.unreachable; e != nil && !e.byDefault {
+		q.need("sources", false, e.Error(), "addresses that reach the target", e.fix())
+		q.usage()
+		return
+	}
 	if f.sourceError != nil {
 		q.need("sources", false, f.sourceError.Error(), f.sources.String(), sourceFix(f.sources))
 		return
@@ -139,6 +156,9 @@ func (q *requirements) sources(s *Spec, f *facts, p *plan, planError error) {
 	if f.usedBefore > 0 {
 		q.advise("source_reuse", false, fmt.Sprintf("%d of the addresses were used by an earlier load test", f.usedBefore),
 			"other ones: a sticky balancer keeps them where they were", "use a larger --source-ips, or wait for lb.sticky.ttl")
+	}
+	if e := f.unreachable; e != nil {
+		q.advise("source_ips", false, e.Error()+": all clients have one", "several, for a balancer that keeps an address on one node", e.fix())
 	}
 	nodes := max(len(f.seen.serving()), 1)
 	grain := tolerance(s.TolerancePercent, float64(s.Connections)/float64(nodes))
@@ -170,8 +190,12 @@ func (q *requirements) host(s *Spec, f *facts, p *plan) {
 	}
 	if h.memoryAvailable > 0 {
 		need := int64(s.Connections) * int64(perConnection)
-		q.need("memory", h.memoryAvailable >= need, mib(h.memoryAvailable)+" available", mib(need),
-			"hold fewer connections, or put the agents on other machines (--remote-agents)")
+		left, fix := mib(h.memoryAvailable)+" available", "hold fewer connections, or put the agents on other machines (--remote-agents)"
+		if h.memoryFrom != "" {
+			left += " (" + h.memoryFrom + ")"
+			fix = "raise the limit of the container or service (docker run --memory, MemoryMax=), or " + fix
+		}
+		q.need("memory", h.memoryAvailable >= need, left, mib(need), fix)
 	}
 	if h.filesMax > 0 {
 		need := int64(s.Connections * files)
@@ -190,6 +214,18 @@ func (q *requirements) host(s *Spec, f *facts, p *plan) {
 		q.need("conntrack", h.conntrackMax-h.conntrackUsed >= need, fmt.Sprintf("%d left", h.conntrackMax-h.conntrackUsed), fmt.Sprint(need),
 			"raise net.netfilter.nf_conntrack_max (sysctl), or exempt this traffic from tracking")
 	}
+}
+
+// threadsPerProcess is what a copy of this program has at most: the Go runtime's and a few that wait.
+const threadsPerProcess = 16
+
+// threads judges whether so many more processes of this program may run.
+func (q *requirements) threads(t Threads, processes int) {
+	if t.Max == 0 {
+		return
+	}
+	need := int64(processes) * threadsPerProcess
+	q.need("threads", t.Left() >= need, fmt.Sprintf("%d left of %d (%s)", t.Left(), t.Max, t.From), fmt.Sprint(need), t.Fix(need))
 }
 
 func (q *requirements) balancer(s *Spec, b *BalancerView, p *plan) {
@@ -259,6 +295,15 @@ func (q *requirements) nodes(s *Spec, f *facts, fault Fault) {
 	}
 }
 
+// moreProcesses is how many processes of this machine a run adds: agents, and workers that a balancer here starts meanwhile.
+func moreProcesses(s *Spec, f *facts) int {
+	n := localAgents(s, f)
+	if b := f.seen.Balancer; b != nil {
+		n += max(b.MaxWorkers-len(b.Workers), 0)
+	}
+	return n
+}
+
 func (q *requirements) fault(s *Spec, f *facts, fault Fault) {
 	value := "the cluster is under control"
 	if !f.seen.CanBreak {
@@ -273,6 +318,7 @@ func (q *requirements) fault(s *Spec, f *facts, fault Fault) {
 	if name := s.FailoverNode; name != "" && f.seen.CanBreak {
 		q.need("failover_node", slices.Contains(f.seen.serving(), name), "serving: "+strings.Join(f.seen.serving(), ", "), name,
 			"name a node that serves, or none (--failover-node)")
+		q.usage()
 	}
 }
 

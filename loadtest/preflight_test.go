@@ -166,3 +166,23 @@ func failedNames(all []Requirement) string {
 	}
 	return strings.Join(names, " ")
 }
+
+// Limits of processes are a reason not to begin where it is known how much of them is used.
+func TestPreflightLooksAtThreads(t *testing.T) {
+	for from, advisory := range map[string]bool{"kernel.pid_max": true, "ulimit -u": false, "/sys/fs/cgroup/pids.max": false} {
+		s, f := Default(), goodFacts()
+		f.host.threads = Threads{Max: 20, Used: 10, From: from}
+		found := false
+		for _, q := range requirementsOf(&s, f) {
+			if q.Name == "threads" {
+				found = true
+				if q.OK || q.Advisory != advisory || q.Value != "10 left of 20 ("+from+")" || q.Fix == "" {
+					t.Errorf("%s: %+v", from, q)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s is not looked at", from)
+		}
+	}
+}

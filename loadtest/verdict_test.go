@@ -161,3 +161,32 @@ func TestSpread(t *testing.T) {
 		t.Error("a spread over no nodes")
 	}
 }
+
+// Clients of one address stay together on a sticky balancer: that they are not spread is no failure of it.
+func TestUnevenForLackOfAddresses(t *testing.T) {
+	for _, c := range []struct {
+		sources, perSource, off int
+		note                    string
+		verdict                 Verdict
+	}{
+		{1, 200, 150, "not judged: all clients have one address", Pass},
+		{4, 50, 30, "not judged: up to 50 clients have one address", Pass},
+		{200, 1, 30, "", Fail},
+		{1, 200, 2, "", Pass},
+	} {
+		s, r := Default(), goodReport()
+		r.Generator = Generator{}
+		r.Plan.Sources, r.Plan.ConnectionsPerSource = c.sources, c.perSource
+		r.Distribution = &Distribution{TargetPerNode: 50, Tolerance: 5, MaxDeviation: c.off}
+		r.Failover.Survivors = &Distribution{TargetPerNode: 66, Tolerance: 5, MaxDeviation: c.off}
+		checks, verdict := judge(&s, r)
+		if verdict != c.verdict {
+			t.Errorf("%+v: %s", c, verdict)
+		}
+		for _, check := range checks {
+			if (check.Name == "distribution" || check.Name == "failover_spread") && check.Note != c.note {
+				t.Errorf("%+v: %+v", c, check)
+			}
+		}
+	}
+}

@@ -16,7 +16,7 @@ import (
 // something needs the token.
 func (m *master) adminHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{stats: m.stats})
+	registry.MustRegister(&collector{stats: m.stats, restarts: m.o.NodeRestarts})
 	mux := http.NewServeMux()
 	page := dash.Page()
 	mux.Handle("GET /{$}", page)

@@ -160,6 +160,9 @@ func TestPageIsLive(t *testing.T) {
 	b.nodes[1].stop()
 	p.eventually(cell("n1", "State"), "down")
 	p.eventually(announced, "n1 is down.")
+	p.eventually(`document.getElementById("live").dataset.state`, "degraded") // the dot in the header tells of the whole
+	b.nodes[0].stop()
+	p.eventually(`document.getElementById("live").dataset.state`, "down")
 	foreign := p.text(`performance.getEntriesByType("resource").map((r) => r.name).filter((n) => !n.startsWith(location.origin + "/"))`)
 	if foreign != "" {
 		t.Errorf("the page fetches %s", foreign)
@@ -180,6 +183,28 @@ func TestPageChartsWhenTheClockIsSet(t *testing.T) {
 		window.times = c.times().join(" ");
 	})(); undefined`))
 	p.eventually(`window.times`, "1000 1001 1002 1003 1004 1005 1006")
+	p.silent()
+}
+
+// Ticks of an axis that have no label, as most of a logarithmic one, have none that says 0.
+func TestPageAxes(t *testing.T) {
+	p := browse(t, serve(t, startNodes(t, 1), nil))
+	p.do(chromedp.Evaluate[chromedp.Void](`(async () => {
+		const { labelled } = await import("/assets/page/charts.js");
+		const { micros } = await import("/assets/page/format.js");
+		window.ticks = labelled(micros)(null, [100, null, 1000, null, 0]).join("|");
+	})(); undefined`))
+	p.eventually(`window.ticks`, "100 µs||1.00 ms||0 µs")
+	p.silent()
+}
+
+// A file of nodes that cannot be taken is told of, for as long as that is so.
+func TestPageTellsOfTheFileOfNodes(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "nodes.yaml")
+	b := serve(t, startNodes(t, 1), func(s *Spec) { s.NodesFrom = name })
+	p := browse(t, b)
+	const told = `document.getElementById("nodes-from").textContent`
+	p.eventually(told+`.startsWith("The file of nodes is not taken") && `+told+`.includes("no such file")`, "true")
 	p.silent()
 }
 

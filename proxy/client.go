@@ -107,6 +107,12 @@ func (c *Client) ExplainTag(ctx context.Context, kind, value string) (e TagExpla
 	return e, err
 }
 
+// PlanReload says what Reload would do now, and changes nothing.
+func (c *Client) PlanReload(ctx context.Context) (r Reloaded, err error) {
+	err = c.control.Do(ctx, http.MethodGet, pathReload, nil, &r)
+	return r, err
+}
+
 // Reload has the balancer read its configuration again. On an error it goes on with the old one.
 func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
 	err = c.control.Do(ctx, http.MethodPost, pathReload, nil, &r)

@@ -51,6 +51,7 @@ func (m *master) controlHandler() http.Handler {
 	handle("GET", pathStats, func(*http.Request) (any, error) { return m.stats(), nil })
 	handle("GET", pathToken, func(*http.Request) (any, error) { return m.token, nil })
 	handle("POST", pathReload, func(*http.Request) (any, error) { return m.reload() })
+	handle("GET", pathReload, func(*http.Request) (any, error) { return m.planReload() })
 	handle("POST", pathStop, m.requestStop)
 	for path, to := range map[string]adminState{pathDrain: adminDrained, pathDisable: adminDisabled, pathEnable: adminReady} {
 		handle("POST", path, func(r *http.Request) (any, error) { return m.administer(r.PathValue("name"), to) })

@@ -81,6 +81,12 @@ func (m *master) unban(source netip.Prefix) error {
 	return nil
 }
 
+// Source is what a client counts as, in the form of BanStatus.Source: its IPv4 address, or the /64 of its IPv6 address.
+func Source(client string) (string, error) {
+	source, err := sourceOf(client)
+	return sourceText(source), err
+}
+
 // refusal is the answer to a command that makes sense but cannot be carried out.
 func refusal(code, format string, args ...any) error {
 	return &control.Error{Status: http.StatusConflict, Code: code, Message: fmt.Sprintf(format, args...)}

@@ -31,6 +31,9 @@ type Options struct {
 	Load func() (Spec, error)
 	// DecodeNodes reads the text of the file Spec.NodesFrom. What it returns is complete and valid by itself.
 	DecodeNodes func(file string, text []byte) ([]topology.Node, error)
+	// NodeRestarts is asked, at each scrape, how often whoever runs the nodes has started each of them again; it must
+	// answer soon. nil where nobody can tell.
+	NodeRestarts func() map[string]int
 	// Resolver looks up the hosts of nodes; nil is what Spec.Resolve says.
 	Resolver Resolver
 	// Signals are those of the process. SIGHUP reloads; the first of any other drains, the second

@@ -28,7 +28,7 @@ var errDraining = errors.New("the balancer is draining")
 func (m *master) reload() (Reloaded, error) {
 	m.reloading.Lock()
 	defer m.reloading.Unlock()
-	r, err := m.reloadLocked()
+	r, err := m.reloadLocked(false)
 	status := ReloadStats{At: time.Now(), OK: err == nil}
 	if err != nil {
 		status.Error = err.Error()
@@ -40,7 +40,15 @@ func (m *master) reload() (Reloaded, error) {
 	return r, err
 }
 
-func (m *master) reloadLocked() (r Reloaded, err error) {
+// planReload says what a reload would do, and does nothing. Whether new addresses for clients can be listened at, and
+// where names of nodes lead, shows at the reload only.
+func (m *master) planReload() (Reloaded, error) {
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
+	return m.reloadLocked(true)
+}
+
+func (m *master) reloadLocked(plan bool) (r Reloaded, err error) {
 	if m.o.Load == nil {
 		return r, errNoReload
 	}
@@ -79,12 +87,16 @@ func (m *master) reloadLocked() (r Reloaded, err error) {
 	if changed.spec, err = next.WithNodes(changed.file.name, changed.file.nodes); err != nil {
 		return r, err
 	}
-	m.complainOf(changed.file, old.file)
 	doors, err := m.doors.change(next.Listen)
 	if err != nil {
 		return r, err
 	}
 	defer doors.undo()
+	if plan {
+		r.Changed = changedKeys(old.configured(), changed.configured())
+		return r, nil
+	}
+	m.complainOf(changed.file, old.file)
 	m.names.learn(m.ask(m.serving, &changed.spec))
 	if r.Moved, err = m.adopt(changed); err != nil {
 		return r, err

@@ -9,7 +9,8 @@ import (
 
 // collector turns Stats into metrics, anew for every scrape.
 type collector struct {
-	stats func() Stats
+	stats    func() Stats
+	restarts func() map[string]int // see Options.NodeRestarts; nil without
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -46,6 +47,8 @@ var (
 	descResident   = describe("worker_resident_memory_bytes", "Resident memory, shared pages included.", "worker")
 	descLag        = describe("worker_loop_lag_seconds", "How late the event loop last woke.", "worker")
 	descNodeUp     = describe("node_up", "1 if the node is up over all its transports, draining included.", "node", "address")
+
+	descNodeRestarts = prometheus.NewDesc("erlmcp_cluster_node_restarts_total", "How often the supervisor of this state directory has started the node again, by itself.", []string{"node"}, nil)
 
 	descTransportUp    = describe("node_transport_up", "1 if the node is up over the transport, draining included.", "node", "address", "transport")
 	descTransportCheck = describe("node_transport_check_successful", "1 if the last active check of the transport succeeded.", "node", "address", "transport")
@@ -112,6 +115,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for i := range s.Nodes {
 		e.node(&s.Nodes[i])
+	}
+	if c.restarts != nil {
+		for node, n := range c.restarts() {
+			e.counter(descNodeRestarts, uint64(n), node)
+		}
 	}
 }
 

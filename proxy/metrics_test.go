@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -55,4 +56,16 @@ func TestMetricNames(t *testing.T) {
 		return
 	}
 	t.Error("no histogram of connect times")
+}
+
+// How often nodes were started again is asked of whoever runs them.
+func TestMetricOfRestarts(t *testing.T) {
+	c := &collector{stats: func() Stats { return Stats{} }, restarts: func() map[string]int { return map[string]int{"a": 3} }}
+	const want = `# HELP erlmcp_cluster_node_restarts_total How often the supervisor of this state directory has started the node again, by itself.
+# TYPE erlmcp_cluster_node_restarts_total counter
+erlmcp_cluster_node_restarts_total{node="a"} 3
+`
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "erlmcp_cluster_node_restarts_total"); err != nil {
+		t.Error(err)
+	}
 }

@@ -73,6 +73,9 @@ func (c *Config) locate(err error) error {
 	if !ok || strings.ContainsAny(path, " \n") {
 		return err
 	}
+	if near := c.meant(path); near != "" {
+		text += "; did you mean " + near + "?"
+	}
 	return &Error{c.nearestOrigin(path), path, text}
 }
 

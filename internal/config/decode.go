@@ -61,14 +61,20 @@ func (d *decoder) section(node *yaml.Node, v reflect.Value, path string) {
 	}
 	fields := fieldsOf(v.Type())
 	lines := make(map[string]int, len(fields))
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, child := node.Content[i], node.Content[i+1]
+	for _, pair := range d.pairs(node, path) {
+		key, child := pair.key, pair.value
 		if key.Kind != yaml.ScalarNode {
 			d.fail(key, path, "a key must be a word, but is %s", kindName(key))
 			continue
 		}
+		if isExtension(path, key.Value) {
+			continue
+		}
 		at := join(path, key.Value)
 		if line, twice := lines[key.Value]; twice {
+			if pair.merged {
+				continue
+			}
 			d.fail(key, at, "is already set in line %d", line)
 			continue
 		}

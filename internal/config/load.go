@@ -25,11 +25,12 @@ const maxFile = 1 << 20
 
 // Options says where a configuration comes from.
 type Options struct {
-	File  string   // the file asked for by --config; "" looks for ./erlmcp.yaml
-	Text  []byte   // what is in that file, if it can be read only once, see ReadOnce; nil is to be read
-	Dir   string   // what relative paths begin at that stand in no file; "" is the working directory
-	Env   []string // KEY=value, as os.Environ returns it
-	Flags []Flag
+	File   string   // the file asked for by --config; "" looks for ./erlmcp.yaml
+	Text   []byte   // what is in that file, if it can be read only once, see ReadOnce; nil is to be read
+	System string   // the machine's file, which comes last; "" is none
+	Dir    string   // what relative paths begin at that stand in no file; "" is the working directory
+	Env    []string // KEY=value, as os.Environ returns it
+	Flags  []Flag
 }
 
 // Flag is a command line flag that overrides one key.
@@ -39,8 +40,11 @@ type Flag struct {
 	Name  string // "--target"
 }
 
+// SystemFile is the machine's configuration file.
+const SystemFile = "/etc/erlmcp/" + FileName
+
 // Load reads the configuration: flags over environment over the file asked for, or ./erlmcp.yaml, over
-// the user's file over defaults. It reports all that is wrong, one line each; the errors are *Error
+// the user's file over the machine's over defaults. It reports all that is wrong, one line each; the errors are *Error
 // where they concern a key or a file.
 func Load(o Options) (*Config, error) {
 	env := environment(o.Env)
@@ -52,11 +56,14 @@ func Load(o Options) (*Config, error) {
 	c.origins = make(map[string]Origin)
 	var p problems
 
-	if user := userFile(env); user != "" {
-		_, err := c.readFile(user, &p)
+	for _, file := range []string{o.System, userFile(env)} {
+		if file == "" {
+			continue
+		}
+		_, err := c.readFile(file, &p)
 		switch {
 		case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		case isOurs(user):
+		case file == o.System || isOurs(file):
 			return nil, err
 		default:
 			c.Warnings = append(c.Warnings, fmt.Sprintf("%v; it is left out, as it is not this user's", err))
@@ -109,6 +116,44 @@ func Load(o Options) (*Config, error) {
 func isOurs(name string) bool {
 	info, err := os.Stat(name)
 	return err == nil && int(info.Sys().(*syscall.Stat_t).Uid) == os.Geteuid()
+}
+
+// Place is where a part of the configuration may come from.
+type Place struct {
+	What string `json:"what"` // "--config", "working directory", "user" or "machine"
+	Path string `json:"path"`
+	Read bool   `json:"read"` // it is there, and is read
+}
+
+// Places lists the files that Load reads, those that are over others first. Of the file asked for and that of the working
+// directory there is one.
+func Places(o Options) (list []Place) {
+	env := environment(o.Env)
+	add := func(what, name string) {
+		if o.Dir != "" && !filepath.IsAbs(name) {
+			name = filepath.Join(o.Dir, name)
+		}
+		if found, err := filepath.Abs(name); err == nil {
+			name = found
+		}
+		_, err := os.Stat(name)
+		list = append(list, Place{what, name, err == nil})
+	}
+	switch {
+	case o.File != "":
+		add("--config", o.File)
+	case env["ERLMCP_CONFIG"] != "":
+		add("ERLMCP_CONFIG", env["ERLMCP_CONFIG"])
+	default:
+		add("working directory", FileName)
+	}
+	if user := userFile(env); user != "" {
+		add("user", user)
+	}
+	if o.System != "" {
+		add("machine", o.System)
+	}
+	return list
 }
 
 // environment is the environment as a map.

@@ -23,6 +23,10 @@ var badFiles = map[string]string{
 	"duplicate_section.yaml":     `FILE:3:1: lb: is already set in line 1`,
 	"duration_without_unit.yaml": `FILE:3:11: lb.timeouts.idle: "300" is not a time span like 3s, 250ms or 5m`,
 	"empty.yaml":                 `FILE: the file is empty`,
+	"embedded_path.yaml":         `FILE:3:35: cluster.nodes[0].path: embedded nodes serve MCP at /mcp, not at /api/mcp: leave the path out`,
+	"embedded_service.yaml":      `FILE:3:23: cluster.nodes[0].host: _mcp._tcp.example.com is a service in DNS, but the nodes of the cluster are started here: write an address of this machine, or put the service into lb.nodes`,
+	"embedded_tls.yaml":          `FILE:3:22: cluster.nodes[0].url: embedded nodes do not speak TLS: write http: 9101 instead of it, and TLS for clients into lb.tls`,
+	"embedded_url.yaml":          `FILE:3:22: cluster.nodes[0].url: embedded nodes serve MCP at /mcp, not at /other: leave the path out`,
 	"float_is_infinite.yaml":     `FILE:2:22: loadtest.tolerance_percent: ".inf" is not a number`,
 	"invalid_default.yaml":       `lb.checks.fast_interval: must not be longer than checks.interval (100ms), is 250ms`,
 	"invalid_element.yaml":       `FILE:5:9: lb.limits.exempt[1]: "10.0.0.300" is neither an address nor a prefix`,
@@ -35,7 +39,7 @@ var badFiles = map[string]string{
 	"many_errors.yaml": `FILE:2:3: lb.blance: unknown key; did you mean balance?
 FILE:3:12: lb.workers: "x" is not a whole number
 FILE:5:16: cluster.logs.keep: "true" is not a whole number`,
-	"merge_key.yaml":           `FILE:2:3: lb.<<: unknown key; known are listen, admin, tls, nodes, nodes_from, node_tls, max_connections, node_max_connections, workers, balance, sticky, http, trusted_proxies, limits, source_table, resolve, checks, slow_start, timeouts, max_message, source, proxy_protocol, access_log`,
+	"merge_key.yaml":           `FILE:2:7: lb.<<: is "usual", but must be a mapping, or a list of mappings, to take keys from`,
 	"number_is_fraction.yaml":  `FILE:2:12: lb.workers: "2.5" is not a whole number`,
 	"number_is_quoted.yaml":    `FILE:2:12: lb.workers: "2" is not a whole number`,
 	"number_is_text.yaml":      `FILE:2:12: lb.workers: "many" is not a whole number`,
@@ -54,6 +58,7 @@ FILE:3:11: lb.workers: is empty, but must be a whole number`,
 	"unknown_key.yaml":            `FILE:3:5: lb.limits.conections_per_second: unknown key; did you mean connections_per_second?`,
 	"unknown_section.yaml":        `FILE:2:1: proxy: unknown key; known are cluster, lb, health, loadtest`,
 	"upper_case_key.yaml":         `FILE:1:1: LB: unknown key; did you mean lb?`,
+	"value_is_misspelt.yaml":      `FILE:2:12: lb.balance: must be one of leastconn, roundrobin, source, random2, is "rondrobin"; did you mean roundrobin?`,
 	"whole_is_scalar.yaml":        `FILE:1:1: is "lb.balance=source", but must hold keys: cluster, lb, health, loadtest`,
 }
 

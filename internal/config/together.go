@@ -102,9 +102,34 @@ func (c *Config) directory(key string) string {
 
 // validateTogether checks what no section can check alone.
 func (c *Config) validateTogether(p *problems) {
+	c.validateStarted(p)
 	c.validatePorts(p, "cluster.nodes", c.Cluster.Nodes)
 	if !slices.Equal(c.LB.Nodes, c.Cluster.Nodes) {
 		c.validatePorts(p, "lb.nodes", c.LB.Nodes)
+	}
+}
+
+// validateStarted checks that the nodes of the cluster can be what is said of them: they are started here, and those
+// that are this program serve their endpoint at one path, without TLS.
+func (c *Config) validateStarted(p *problems) {
+	embedded := c.Cluster.Runtime == cluster.RuntimeEmbedded
+	for i, n := range c.Cluster.Nodes {
+		bad := func(key, format string, args ...any) {
+			path := fmt.Sprintf("cluster.nodes[%d].%s", i, key)
+			p.add(c.nearestOrigin(path), path, format, args...)
+		}
+		switch {
+		case n.IsService():
+			bad("host", "%s is a service in DNS, but the nodes of the cluster are started here: write an address of this machine, or put the service into lb.nodes", n.Host)
+		case embedded && n.TLS():
+			bad("url", "embedded nodes do not speak TLS: write http: %d instead of it, and TLS for clients into lb.tls", n.HTTP)
+		case embedded && n.MCPPath() != topology.DefaultPath:
+			key := "path"
+			if _, said := c.origins[fmt.Sprintf("cluster.nodes[%d].path", i)]; !said && n.URL != "" {
+				key = "url"
+			}
+			bad(key, "embedded nodes serve MCP at %s, not at %s: leave the path out", topology.DefaultPath, n.Path)
+		}
 	}
 }
 

@@ -3,8 +3,6 @@ package term
 import (
 	"fmt"
 	"strings"
-
-	"charm.land/lipgloss/v2"
 )
 
 // Draw shows text until the next Draw, Erase or Write takes its place: a progress line, or a table that is
@@ -17,11 +15,10 @@ func (o *Output) Draw(text string) error {
 	columns, rows := o.Size()
 	lines := strings.Split(strings.TrimSuffix(o.Escape(text), "\n"), "\n")
 	lines = lines[:min(len(lines), rows-1)]
-	fit := lipgloss.NewStyle().MaxWidth(columns - 1)
 
 	var b strings.Builder
 	for _, line := range lines {
-		b.WriteString(fit.Render(line) + "\n")
+		b.WriteString(Cut(line, columns-1) + "\n")
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

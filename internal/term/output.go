@@ -43,8 +43,14 @@ func (o *Output) Through(wrap func(io.Writer) io.Writer) *Output {
 	return o
 }
 
+// Onto returns an output that prints onto w what would be printed onto o: in colour or not, and nothing redrawn.
+func (o *Output) Onto(w io.Writer) *Output { return &Output{w: w, color: o.color} }
+
 // DisableColor turns colour off for good.
 func (o *Output) DisableColor() { o.color = false }
+
+// Still turns redrawn lines off for good.
+func (o *Output) Still() { o.live = false }
 
 // Color reports whether Paint paints.
 func (o *Output) Color() bool { return o.color }

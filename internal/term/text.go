@@ -9,12 +9,17 @@ import (
 // Width is how many columns a text takes that may be painted.
 func Width(text string) int { return lipgloss.Width(text) }
 
-// Cut takes from a painted line what goes beyond the columns.
+// Cut takes from a painted line what goes beyond the columns, and ends what is left in an ellipsis.
 func Cut(line string, columns int) string {
-	if Width(line) <= columns {
+	switch {
+	case Width(line) <= columns:
 		return line
+	case columns <= 0:
+		return ""
+	case columns == 1:
+		return "…"
 	}
-	return lipgloss.NewStyle().MaxWidth(columns).Render(line)
+	return lipgloss.NewStyle().MaxWidth(columns-1).Render(line) + "…"
 }
 
 // Pad fills a painted text with spaces up to the columns, or cuts it.

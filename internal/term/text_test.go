@@ -46,7 +46,11 @@ func TestPadCountsColumns(t *testing.T) {
 	for got, want := range map[string]string{
 		Pad(painted, 6):     painted + "  ",
 		PadLeft(painted, 6): "  " + painted,
-		Pad("abcdef", 3):    "abc",
+		Pad("abcdef", 3):    "ab…",
+		Pad("abc", 3):       "abc",
+		Cut("abc", 1):       "…",
+		Cut("abc", 0):       "",
+		Cut(painted, 3):     "\x1b[31mdo\x1b[0m…",
 		PadLeft("█", 2):     " █",
 	} {
 		if got != want {

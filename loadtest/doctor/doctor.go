@@ -44,7 +44,6 @@ type Listener struct {
 type Facts struct {
 	Machine loadtest.Machine
 	Kernel
-	Processes
 	StateDirFree  int64  // bytes
 	StateDirError error  // why it cannot be written to
 	ClockSource   string // of the kernel
@@ -72,13 +71,6 @@ const (
 	PingAllowed
 	PingForbidden
 )
-
-// Processes are limits of processes and threads together.
-type Processes struct {
-	Max  int64 // the least of all limits
-	Used int64
-	From string // whose limit that is: "kernel.pid_max"
-}
 
 // Holder is who listens at an address.
 type Holder struct {
@@ -164,7 +156,12 @@ func (e *examination) find(name string, ok bool, bad Level, value, need, fix str
 // machine is the judgement of the load test's preflight, with commands for what it asks for.
 func (e *examination) machine() {
 	m, s := &e.facts.Machine, &e.plan.Loadtest
-	e.find("cores", m.Cores >= 2, Warning, fmt.Sprint(m.Cores), "2", "give the machine another core")
+	cores, more := fmt.Sprint(m.Cores), "give the machine another core"
+	if m.CPUs > 0 && m.CPUs <= float64(m.Cores) {
+		cores = fmt.Sprintf("%.3g (%s)", m.CPUs, m.CPUsFrom)
+		more = "raise the quota of the container or service (docker run --cpus, CPUQuota=)"
+	}
+	e.find("cores", m.Cores >= 2, Warning, cores, "2", more)
 	for _, q := range m.Check(s, e.plan.Nodes) {
 		level := Problem
 		if q.Advisory {
@@ -196,19 +193,16 @@ func (e *examination) command(name string) string {
 	case "conntrack":
 		return fmt.Sprintf("sudo sysctl -w net.netfilter.nf_conntrack_max=%d", roundUp(m.ConntrackUsed+3*n))
 	case "memory":
+		if m.MemoryFrom != "" {
+			return ""
+		}
 		return fmt.Sprintf("erlmcp doctor %d (what there is memory for), or add memory", m.MemoryAvailable/(24<<10)/1000*1000)
 	}
 	return ""
 }
 
 // roundUp is the next power of two: numbers that people meet in settings.
-func roundUp(n int64) int64 {
-	up := int64(1)
-	for up < n {
-		up <<= 1
-	}
-	return up
-}
+func roundUp(n int64) int64 { return loadtest.RoundUp(n) }
 
 func (e *examination) kernel() {
 	k, n := &e.facts.Kernel, e.plan.Loadtest.Connections
@@ -230,26 +224,14 @@ func (e *examination) kernel() {
 	}
 }
 
-// threadsPerProcess is what a copy of this program has at most: the Go runtime's and a few that wait.
-const threadsPerProcess = 16
-
+// processes judges what all of the set-up runs: agents, workers of the balancer, and those of the nodes.
 func (e *examination) processes() {
-	p := &e.facts.Processes
-	if p.Max == 0 {
-		return
-	}
-	// Agents, workers of the balancer, and those of the nodes: by descriptors each holds at most so many.
+	// By descriptors each holds at most so many.
 	room := max(int64(e.facts.Machine.Descriptors)/2, 1)
 	copies := 4*int64(e.plan.Loadtest.Connections)/room + int64(4*e.facts.Machine.Cores+3*e.plan.Nodes+4)
-	need := copies * threadsPerProcess
-	e.find("threads", p.Max-p.Used >= need, Problem, fmt.Sprintf("%d left of %d (%s)", p.Max-p.Used, p.Max, p.From), fmt.Sprint(need), p.fix(need))
-}
-
-func (p *Processes) fix(need int64) string {
-	if strings.Contains(p.From, "cgroup") {
-		return fmt.Sprintf("raise the limit of the container or service to %d (docker run --pids-limit, TasksMax=)", roundUp(p.Used+need))
+	if q, known := loadtest.NeedThreads(e.facts.Machine.Threads, int(copies)); known {
+		e.find(q.Name, q.OK, Problem, q.Value, q.Need, q.Fix)
 	}
-	return fmt.Sprintf("sudo sysctl -w %s=%d", p.From, roundUp(p.Used+need))
 }
 
 // leastFree is what a state directory needs beside logs: sockets, locks and keys.

@@ -27,12 +27,12 @@ func good() (*Plan, *Facts) {
 		Machine: loadtest.Machine{
 			Cores: 2, Descriptors: 20_000, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30,
 			FilesMax: 2_000_000, FilesUsed: 1000, ConntrackMax: 262_144,
+			Threads: loadtest.Threads{Max: 32_768, Used: 200, From: "kernel.pid_max"},
 		},
 		Kernel: Kernel{
 			NrOpen: 1 << 20, SoMaxConn: 4096, SynBacklog: 2048, TCPMemoryPages: 575_802, TCPMemoryUsed: 79, PageSize: 4096,
 			Ping: PingAllowed,
 		},
-		Processes:    Processes{Max: 32_768, Used: 200, From: "kernel.pid_max"},
 		StateDirFree: 10 << 30, ClockSource: "tsc",
 		Tools: map[string]string{"haproxy": "/usr/sbin/haproxy"},
 		Held:  make([]Holder, 2),
@@ -70,8 +70,17 @@ func TestEachFinding(t *testing.T) {
 		{"somaxconn", func(_ *Plan, f *Facts) { f.SoMaxConn = 128 }, Warning, "sudo sysctl -w net.core.somaxconn=4096"},
 		{"syn_backlog", func(_ *Plan, f *Facts) { f.SynBacklog = 128 }, Warning, "sudo sysctl -w net.ipv4.tcp_max_syn_backlog=4096"},
 		{"tcp_memory", func(_ *Plan, f *Facts) { f.TCPMemoryPages = 10_000 }, Problem, `sudo sysctl -w net.ipv4.tcp_mem="65536 98304 131072"`},
-		{"threads", func(_ *Plan, f *Facts) { f.Processes.Max = 512 }, Problem, "sudo sysctl -w kernel.pid_max="},
-		{"threads", func(_ *Plan, f *Facts) { f.Processes = Processes{100, 20, "pids.max of the cgroup"} }, Problem, "--pids-limit"},
+		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads.Max = 512 }, Problem, "sudo sysctl -w kernel.pid_max="},
+		{"threads", func(_ *Plan, f *Facts) {
+			f.Machine.Threads = loadtest.Threads{Max: 100, Used: 20, From: "/sys/fs/cgroup/pids.max"}
+		}, Problem, "--pids-limit"},
+		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads = loadtest.Threads{Max: 100, Used: 20, From: "ulimit -u"} }, Problem, "ulimit -u 2048"},
+		{"memory", func(_ *Plan, f *Facts) {
+			f.Machine.MemoryAvailable, f.Machine.MemoryFrom = 1<<30, "/sys/fs/cgroup/memory.max"
+		}, Problem, "MemoryMax="},
+		{"cores", func(_ *Plan, f *Facts) {
+			f.Machine.Cores, f.Machine.CPUs, f.Machine.CPUsFrom = 1, 0.5, "/sys/fs/cgroup/cpu.max"
+		}, Warning, "CPUQuota="},
 		{"state_dir", func(_ *Plan, f *Facts) { f.StateDirError = errors.New("no") }, Problem, "mkdir -p -m 700 /run/erlmcp"},
 		{"disk", func(_ *Plan, f *Facts) { f.StateDirFree = 1 << 20 }, Problem, "df -h /run/erlmcp"},
 		{"disk", func(_ *Plan, f *Facts) { f.StateDirFree = 1 << 29 }, Warning, "ERLMCP_CLUSTER_LOGS_KEEP"},
@@ -113,7 +122,7 @@ func TestEachFinding(t *testing.T) {
 // What is not known is not judged.
 func TestUnknownFacts(t *testing.T) {
 	p, f := good()
-	f.Kernel, f.Processes, f.ClockSource, f.StateDirFree = Kernel{}, Processes{}, "", 0
+	f.Kernel, f.Machine.Threads, f.ClockSource, f.StateDirFree = Kernel{}, loadtest.Threads{}, "", 0
 	for _, x := range Examine(p, f).Findings {
 		switch x.Name {
 		case "somaxconn", "syn_backlog", "tcp_memory", "threads", "disk", "clock", "icmp":

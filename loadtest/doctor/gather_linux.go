@@ -3,7 +3,6 @@ package doctor
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -19,50 +18,9 @@ func host(f *Facts) {
 	k.PageSize = int64(os.Getpagesize())
 	k.TCPMemoryUsed = tcpMemory()
 	k.Ping = mayPing()
-	f.Processes = processes()
 	if source, err := os.ReadFile("/sys/devices/system/clocksource/clocksource0/current_clocksource"); err == nil {
 		f.ClockSource = strings.TrimSpace(string(source))
 	}
-	// A control group has less than the machine.
-	group := "/sys/fs/cgroup" + controlGroup()
-	for ; strings.HasPrefix(group, "/sys/fs/cgroup"); group = filepath.Dir(group) {
-		var most, used int64
-		if scan(group+"/memory.max", &most) && scan(group+"/memory.current", &used) {
-			f.Machine.MemoryAvailable = min(f.Machine.MemoryAvailable, max(most-used, 1))
-		}
-		if scan(group+"/pids.max", &most) && scan(group+"/pids.current", &used) && most-used < f.Processes.Max-f.Processes.Used {
-			f.Processes = Processes{Max: most, Used: used, From: "pids.max of the cgroup"}
-		}
-	}
-}
-
-// controlGroup is the path of ours in the unified hierarchy.
-func controlGroup() string {
-	text, _ := os.ReadFile("/proc/self/cgroup")
-	for line := range strings.Lines(string(text)) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return strings.TrimSuffix(path, "/")
-		}
-	}
-	return ""
-}
-
-func processes() Processes {
-	var pids, threads int64
-	scan("/proc/sys/kernel/pid_max", &pids)
-	scan("/proc/sys/kernel/threads-max", &threads)
-	p := Processes{Max: pids, From: "kernel.pid_max"}
-	if threads > 0 && (threads < pids || pids == 0) {
-		p.Max, p.From = threads, "kernel.threads-max"
-	}
-	// The fourth field of loadavg is "running/all": threads, of the whole machine.
-	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		if fields := strings.Fields(string(text)); len(fields) > 3 {
-			var running int64
-			_, _ = fmt.Sscanf(fields[3], "%d/%d", &running, &p.Used)
-		}
-	}
-	return p
 }
 
 // tcpMemory is how many pages the buffers of TCP sockets take now.

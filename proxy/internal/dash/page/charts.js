@@ -34,6 +34,9 @@ const powers = (_, __, min, max) => {
   return at;
 };
 
+/** labelled prints the ticks of an axis; uPlot has null for those without a label. */
+export const labelled = (print) => (_, at) => at.map((v) => (v === null ? "" : print(v)));
+
 const fromZero = (_, __, max) => [0, max > 0 ? max * 1.08 : 1];
 
 /** Chart is one quantity of all nodes. */
@@ -64,7 +67,7 @@ class Chart {
       scales: { y: this.quantity.log ? { distr: 3, range: decades } : { range: fromZero } },
       axes: [
         { ...axis, grid: { show: false }, space: 60, size: 24, values: (_, at) => at.map((t) => clock.format(t * 1000)), incrs: [60, 120, 300] },
-        { ...axis, ...(this.quantity.log ? { splits: powers } : {}), space: 32, size: (_, labels) => Math.max(34, ...(labels ?? []).map((l) => 6.5 * l.length + 12)), values: (_, at) => at.map(this.quantity.print) },
+        { ...axis, ...(this.quantity.log ? { splits: powers } : {}), space: 32, size: (_, labels) => Math.max(34, ...(labels ?? []).map((l) => 6.5 * l.length + 12)), values: labelled(this.quantity.print) },
       ],
       series: [{}, ...nodes.map((n, i) => ({ label: n.name, stroke: colour(`--s${i % 8}`), width: 1.5, points: { show: false } }))],
       hooks: { setCursor: [(u) => this.read(u.cursor.idx ?? null)] },

@@ -24,7 +24,11 @@ export function mark(e, name, value) {
 export function bar() {
   const inner = make("span");
   const outer = make("span", { class: "bar", "aria-hidden": "true" }, inner);
-  return { outer, fill: (part) => { inner.style.width = `${(100 * Math.min(1, Math.max(0, part || 0))).toFixed(1)}%`; } };
+  const fill = (part) => {
+    inner.style.width = `${(100 * Math.min(1, Math.max(0, part || 0))).toFixed(1)}%`;
+    inner.style.minWidth = part > 0 ? "2px" : ""; // the least is still to be seen
+  };
+  return { outer, fill };
 }
 
 /** twoLines is a cell with a main text and a quieter one below. */

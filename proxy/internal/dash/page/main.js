@@ -4,14 +4,14 @@ import { announce, prepareActions } from "./actions.js";
 import { charts } from "./charts.js";
 import { mark, say } from "./dom.js";
 import { nodeKey, nodeTable } from "./nodes.js";
-import { bans, headline, limits, listeners, totals, workers } from "./panels.js";
+import { bans, headline, limits, listeners, nodeFile, totals, workers } from "./panels.js";
 import { watch } from "./stream.js";
 
 const $ = (id) => document.getElementById(id);
 
 const drawn = charts($("charts"));
 const views = [
-  headline, totals($("totals")), nodeTable($("node-table")), limits($("limits")),
+  headline, totals($("totals")), nodeTable($("node-table")), nodeFile($("nodes-from")), limits($("limits")),
   workers($("worker-table")), listeners($("listener-table")), bans($("ban-table")), drawn.stats,
 ];
 

@@ -6,10 +6,20 @@ import { between, bytes, count, duration, micros, none, rate } from "./format.js
 
 const $ = (id) => document.getElementById(id);
 
+/** whole is the state of everything: of the balancer, and while it runs, of the nodes that are meant to serve. */
+export function whole(s) {
+  if (s.state !== "running") return s.state;
+  const meant = s.nodes.filter((n) => !n.leaving && n.state !== "maintenance");
+  const up = meant.filter((n) => n.state === "up" || n.state === "draining");
+  if (up.length === meant.length && meant.length > 0) return "running";
+  return up.length > 0 || meant.some((n) => n.state === "degraded") ? "degraded" : "down";
+}
+
 /** headline shows what the balancer is, and the title of the page. */
 export function headline(s) {
   say($("state"), s.state);
-  mark($("state"), "data-state", s.state);
+  mark($("state"), "data-state", whole(s));
+  mark($("live"), "data-state", whole(s));
   say($("facts"), `up ${duration(s.uptime_s)} · pid ${s.pid} · ${s.version}`);
   const up = s.nodes.filter((n) => n.state === "up").length;
   document.title = `${up}/${s.nodes.length} up, ${count(s.connections.active)} clients – erlmcp`;
@@ -80,6 +90,15 @@ export function limits(list) {
     ...(s.access_log_dropped > 0 ? [["Log lines dropped", count(s.access_log_dropped), { bad: true }]] : []),
     ["Addresses known", count(s.sources.tracked), { small: `of ${count(s.sources.capacity)}` }],
   ]);
+}
+
+/** nodeFile returns what tells of a file of nodes that cannot be taken. */
+export function nodeFile(paragraph) {
+  return (s) => {
+    const wrong = s.nodes_from?.error ?? "";
+    say(paragraph, wrong && `The file of nodes is not taken, those of before stay: ${wrong}`);
+    mark(paragraph, "data-wrong", wrong ? "yes" : "no");
+  };
 }
 
 function workerClients(cell) {

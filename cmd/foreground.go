@@ -1,0 +1,129 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy"
+)
+
+// staysHere refuses flags that make no sense for what stays in the foreground.
+func (a *app) staysHere(ctx context.Context) error {
+	_, limited := ctx.Deadline()
+	if limited || a.changes.dryRun || a.changes.format != "table" {
+		return usagef("--foreground goes without --dry-run, --output and --timeout")
+	}
+	return nil
+}
+
+// superviseHere runs the supervisor of "cluster start" in this process, and prints what the nodes write.
+func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resize bool) error {
+	if err := a.staysHere(ctx); err != nil {
+		return err
+	}
+	if resize && (nodes < 1 || nodes > mostNodes) {
+		return usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
+	}
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	if resize {
+		c.Cluster.Nodes, c.Cluster.Resized = topology.Resize(c.Cluster.Nodes, nodes), true
+	}
+	for _, name := range names {
+		if _, err := topology.Find(c.Cluster.Nodes, name); err != nil {
+			return err
+		}
+	}
+	pid, running, err := control.Running(a.stateDir(), "cluster")
+	if err != nil {
+		return err
+	}
+	if running {
+		return hinted(&control.RunningError{Name: "cluster", PID: pid}, "erlmcp cluster stop ends it; --state-dir runs another one beside it")
+	}
+	logs, err := cluster.NodeLogs(ctx, a.stateDir(), c.Cluster, nil)
+	if err != nil {
+		return err
+	}
+	follow, stop := a.followLogs(ctx, logs)
+	defer func() { stop(); <-follow }()
+	return a.supervise(ctx, c.Cluster, names)
+}
+
+// followLogs prints what is written to logs from now on, until stop is called; then done is closed.
+func (a *app) followLogs(ctx context.Context, logs []cluster.NodeLog) (done <-chan struct{}, stop context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what is said at the end counts too
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := cluster.Tail(ctx, logs, 0, true, a.linePrinter(logs)); err != nil && ctx.Err() == nil {
+			a.warnf("logs are no longer shown: %v", err)
+		}
+	}()
+	return ended, cancel
+}
+
+// watchPause is between two looks whether what runs in the background still does.
+const watchPause = 250 * time.Millisecond
+
+// upHere starts cluster and balancer, as "up" does, and stays with them: until ctx ends, or one of them does.
+func (a *app) upHere(ctx context.Context) error {
+	if err := a.staysHere(ctx); err != nil {
+		return err
+	}
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	logs, err := cluster.NodeLogs(ctx, a.stateDir(), c.Cluster, nil)
+	if err != nil {
+		return err
+	}
+	logs = append(logs, cluster.NodeLog{Node: "cluster", Path: cluster.SupervisorLog(a.stateDir())},
+		cluster.NodeLog{Node: "lb", Path: proxy.LogFile(a.stateDir())})
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	follow, stop := a.followLogs(ctx, logs)
+	defer func() { stop(); <-follow }()
+	k, err := a.startKeeper(ctx)
+	if err != nil {
+		return err
+	}
+	err = a.tellWhere(ctx)
+	if err == nil {
+		err = a.stayWith(ctx, hangups)
+	}
+	return errors.Join(err, k.takeDown())
+}
+
+// stayWith returns when ctx ends, or with what does not run any more.
+func (a *app) stayWith(ctx context.Context, hangups <-chan os.Signal) error {
+	tick := time.NewTicker(watchPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangups:
+			if _, err := proxy.Connect(a.stateDir()).Reload(ctx); err != nil && ctx.Err() == nil {
+				a.warnf("not reloaded: %v", err)
+			}
+		case <-tick.C:
+			for _, name := range []string{"lb", "cluster"} {
+				if _, runs, err := control.Running(a.stateDir(), name); err == nil && !runs && ctx.Err() == nil {
+					return hinted(failf("%s has ended", name), "its log is above; erlmcp up starts it again")
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package cgroup
+
+// Read finds no groups.
+func Read() Limits { return Limits{} }
