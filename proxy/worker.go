@@ -41,6 +41,7 @@ type worker struct {
 	gate      *prefork.Gate
 	spare     *pair // free pairs, linked by next
 	http      frontend
+	crowd     sourceCrowd // the clients that are counted as active, by source
 	tls       tlsEnd
 	trust     *nodeTrust // for TLS to nodes
 	open      int        // clients that hold a descriptor, counted as active or not
@@ -197,6 +198,11 @@ func (w *worker) handle(m prefork.Message) {
 		}
 	case messageNodes:
 		w.syncNodes()
+	case messageYield:
+		var y Yield
+		if err = decode(m, messageYield, &y); err == nil {
+			w.yield(y.Source)
+		}
 	case prefork.MessageIntake:
 		err = w.gate.Obey(m, w.open, w.loop.Now())
 	default:
@@ -297,6 +303,7 @@ func (w *worker) trimSoon(running context.Context) {
 // trim drops what is kept for reuse, which may be as much as the busiest moment took.
 func (w *worker) trim() {
 	w.loop.Trim()
+	w.crowd.Trim()
 	w.spare, w.access.spare, w.scratch = nil, nil, nil
 	h := &w.http
 	h.spareClients, h.spareExchanges, h.spareNodes = nil, nil, nil
@@ -385,5 +392,6 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.collect()
 	w.lookForSilence()
 	w.fade()
+	w.weighIn()
 	w.expireNodes()
 }

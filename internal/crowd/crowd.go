@@ -18,7 +18,7 @@ import (
 const grain = int64(time.Second)
 
 // looks bounds how many holders, and how many seats of one, are looked at to choose among them.
-const looks = 64
+const looks = 32
 
 // Guest is what has a seat.
 type Guest interface {
@@ -44,16 +44,12 @@ type holder[K comparable, G Guest] struct {
 	first, last *Seat[K, G]   // by use
 }
 
-// A Seat is the place of one guest, who embeds it. The zero Seat is free.
+// A Seat is the place of one guest, who embeds it: there are very many. The zero Seat is free.
 type Seat[K comparable, G Guest] struct {
 	guest      G
-	holder     *holder[K, G] // nil: free
 	next, prev *Seat[K, G]
-	used       int64
+	used       int64 // 0: free
 }
-
-// Taken reports whether somebody sits there.
-func (s *Seat[K, G]) Taken() bool { return s.holder != nil }
 
 // Used is when the seat was last used, to the second.
 func (s *Seat[K, G]) Used() int64 { return s.used }
@@ -81,28 +77,28 @@ func (c *Crowd[K, G]) Sit(key K, s *Seat[K, G], g G, now int64) (held int) {
 	c.seats++
 	h.held++
 	c.classify(h)
-	*s = Seat[K, G]{guest: g, holder: h, used: now}
+	*s = Seat[K, G]{guest: g, used: max(now, 1)}
 	h.append(s)
 	return h.held
 }
 
-// Use says that a seat is used now. It does nothing for a free one.
-func (c *Crowd[K, G]) Use(s *Seat[K, G], now int64) {
-	if now-s.used >= grain && s.holder != nil {
+// Use says that a seat of a holder is used now. It does nothing for a free one.
+func (c *Crowd[K, G]) Use(key K, s *Seat[K, G], now int64) {
+	if now-s.used >= grain && s.used != 0 {
 		s.used = now
-		if h := s.holder; h.last != s {
+		if h := c.holders[key]; h.last != s {
 			h.remove(s)
 			h.append(s)
 		}
 	}
 }
 
-// Leave frees a seat; it may be free.
-func (c *Crowd[K, G]) Leave(s *Seat[K, G]) {
-	h := s.holder
-	if h == nil {
+// Leave frees a seat of a holder; it may be free.
+func (c *Crowd[K, G]) Leave(key K, s *Seat[K, G]) {
+	if s.used == 0 {
 		return
 	}
+	h := c.holders[key]
 	h.remove(s)
 	*s = Seat[K, G]{}
 	c.seats--
