@@ -499,7 +499,7 @@ func TestEveryCutIsShown(t *testing.T) {
 			t.Errorf("%v is not shown", r)
 		}
 	}
-	if fmt.Sprint(len(shown)) != "9" {
+	if fmt.Sprint(len(shown)) != "10" {
 		t.Errorf("shown are %v", shown)
 	}
 }

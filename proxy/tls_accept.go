@@ -106,7 +106,7 @@ func (h *handshake) begin() {
 	w, now := h.w, h.w.loop.Now()
 	crowd, full := &w.tls.crowd, h.ownFull()
 	switch {
-	case w.tls.config == nil, w.tls.shaking >= 2*w.maxHandshakes(): // those that gave way are still at it
+	case w.tls.config == nil, w.tls.shaking >= w.maxHandshakes()+maxHandshakes: // those that gave way are still at it
 		h.turnAway(board.ReasonWorkerFull)
 		return
 	case full && now < h.until && w.patience() > 0:

@@ -15,7 +15,7 @@ const (
 	maxWorkers = 1024
 	minSources = 64
 	maxSources = 1 << 22
-	maxSize    = 1 << 36
+	maxSize    = 1 << 37
 
 	cacheLine = 64
 	pageSize  = 4096 // regions start on multiples of it, whatever the kernel's page is
@@ -78,8 +78,8 @@ func (l Layout) sets() int { return 2 * l.Sources / ways }
 // reserved are the slots that are kept for sources that are banned and have no other.
 func (l Layout) reserved() int { return max(l.Sources/8, minSources) }
 
-// shared are the slots that sources without one of their own share.
-func (l Layout) shared() int { return l.Sources }
+// shared are the slots that sources without one of their own share: many, so that few meet.
+func (l Layout) shared() int { return 4 * l.Sources }
 
 func (l Layout) allSlots() int { return l.Sources + l.reserved() + l.shared() }
 

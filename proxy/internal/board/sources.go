@@ -186,7 +186,7 @@ func (s *Sources) MessageRate(id SlotID) *atomic.Int64 { return &s.slots[id].mes
 
 // Overflow reports whether id is shared, by hash, by sources without a slot of
 // their own. Two that meet there share rates and the count of connections: that is
-// stricter for both and never laxer. There are as many such slots as in the table, so that
+// stricter for both and never laxer. There are more such slots than in the table, so that
 // who wants to be in the way of all others has to use up the rates of as many sources. Their violations
 // are counted together, but it is the address that is banned, which finds a reserved slot. It is sticky by hash.
 func (s *Sources) Overflow(id SlotID) bool { return int(id) >= s.shared }

@@ -113,7 +113,7 @@ func TestConcurrentChoicesHaveOneWinner(t *testing.T) {
 }
 
 func TestRendezvousMovesOnlyTheLostNodesBuckets(t *testing.T) {
-	b := newNodes(t, Layout{Workers: 1, Sources: 4096}, 4)
+	b := newNodes(t, Layout{Workers: 1, Sources: 1024}, 4)
 	s := b.Sources()
 	choices := func() (list []int) {
 		for id := s.shared; id < len(s.slots); id++ {
