@@ -128,6 +128,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.nofile = nofile
+	m.doors.visitors = visitorsFor(nofile, capacity.most)
 	key, err := loadKey(&s, m.o.StateDir)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -272,7 +273,10 @@ func (b *balancer) wantSmall(before []uint64, most uint64) {
 	after := b.residents()
 	b.t.Logf("memory of master and workers: %d MiB, before %d MiB", mebi(after), mebi(before))
 	for i := range min(len(before), len(after)) {
-		if after[i] > before[i]+most {
+		if i == 0 && b.stats().PID == os.Getpid() {
+			continue // the clients are in the same process
+		}
+		if after[i] > before[i]+raceFactor*most {
 			b.t.Errorf("process %d has grown from %d to %d MiB", i, before[i]>>20, after[i]>>20)
 		}
 	}

@@ -42,7 +42,7 @@ func TestHalfOpenHandshakesGiveWay(t *testing.T) {
 	if s.Refused.WorkerFull != 0 || s.Cut.GaveWay < strangers*each-maxHandshakes {
 		t.Errorf("%d refused, %d gave way", s.Refused.WorkerFull, s.Cut.GaveWay)
 	}
-	b.wantSmall(before, 160<<20)
+	b.wantSmall(before, 96<<20)
 }
 
 // Whose handshakes give way: the oldest of the busiest source, wherever the newcomer is from.

@@ -37,7 +37,7 @@ var comments = map[string]string{
 	"lb.listen.https":                  "The same over TLS; \"\" is :8443 when lb.tls.cert is set.",
 	"lb.listen.admin":                  "Dashboard, statistics and metrics.",
 	"lb.listen.health":                 "GET /health for whatever stands in front, and /nginx_status.",
-	"lb.admin":                         "The admin listener.",
+	"lb.admin":                         "The admin listener, and the health listener on a loopback address.",
 	"lb.admin.hosts":                   "Names it is called by, besides localhost and IP addresses; others are refused.",
 	"lb.tls":                           "The certificate of the https listener; files that change are taken over. erlmcp lb cert --self-signed makes a pair.",
 	"lb.tls.cert":                      "PEM file with the certificate and its chain.",

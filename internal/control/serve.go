@@ -8,15 +8,18 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/lobby"
 )
 
 const (
-	headerTimeout = 5 * time.Second
-	closeTimeout  = time.Second
+	closeTimeout = time.Second
+	// maxClients is how many are connected at a time: a part of prefork.Reserve.
+	maxClients = 32
 )
 
 // Serve answers requests on the daemon's socket with h, in the background, until [Instance.Close].
-// Only the user of the daemon can connect. The context of a request ends when the client goes or
+// Only the user of the daemon can connect; of too many connections, that which rests longest is ended. The context of a request ends when the client goes or
 // the daemon closes.
 func (i *Instance) Serve(h http.Handler) error {
 	// Bound under another name and renamed: nobody can connect before the permissions are right, and a
@@ -39,11 +42,10 @@ func (i *Instance) Serve(h http.Handler) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	i.stop = cancel
 	i.server = &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerTimeout,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		Handler:     h,
+		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	go func() { _ = i.server.Serve(listener) }() // ErrServerClosed
+	go lobby.New(listener, maxClients).Serve(i.server)
 	return nil
 }
 
