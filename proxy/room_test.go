@@ -118,7 +118,7 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 	if got := b.cuts(board.ReasonGaveWay); got != 22 {
 		t.Errorf("%d gave way, want 22", got)
 	}
-	b.on(func() { b.access.flush() })
+	b.on(func() { b.access.flush(b.loop.Now()) })
 	for _, l := range readAccess(b, path, 22) {
 		if l.Reason != "gave_way" || l.Client != "127.0.8.1" {
 			t.Errorf("%+v", l)
@@ -206,7 +206,7 @@ func TestWhatRestsOverHTTPGivesWay(t *testing.T) {
 	if got := answer(call); got != "hi" {
 		t.Error(got)
 	}
-	b.on(func() { b.access.flush() })
+	b.on(func() { b.access.flush(b.loop.Now()) })
 	n := 0
 	for _, l := range readAccess(b, path, 8) {
 		if l.Reason == "gave_way" {

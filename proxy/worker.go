@@ -387,7 +387,7 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.beatDue = now + int64(heartbeat)
 	w.loop.Schedule(&w.beat, heartbeat, w)
 	w.tls.rotate(time.Now())
-	w.access.flush()
+	w.access.flush(now)
 	w.gate.Look(w.open, now)
 	w.collect()
 	w.lookForSilence()
