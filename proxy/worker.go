@@ -33,6 +33,7 @@ type worker struct {
 	spec       Spec
 	max        int    // clients this worker may hold
 	maxMessage uint32 // bytes
+	budget     int    // bytes that may be in hand for all clients
 	limits     limits
 	picker     picker
 	backends   [board.MaxNodes]*backend // nil: slot not in use
@@ -218,6 +219,7 @@ func (w *worker) apply(s WorkerSpec) error {
 	w.syncNodes() // while the backends of slots that were freed are still known
 	w.spec, w.max = s.Spec, s.MaxConnections
 	w.gate.Resize(w.max)
+	w.budget = max(w.max*heldPerClient, leastHeld)
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
 	w.picker.balance = s.Spec.Balance
@@ -393,5 +395,6 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.lookForSilence()
 	w.fade()
 	w.weighIn()
+	w.boundMemory()
 	w.expireNodes()
 }
