@@ -76,12 +76,12 @@ func (w *worker) claim(source board.SlotID, here bool) bool {
 	from := w.index
 	if !here {
 		for r := range w.board.Rows() {
-			other := board.SlotID(w.board.Worker(r).Heaviest.Load() - 1)
-			if r == w.index || int64(other) < 0 {
+			other := w.board.Worker(r).Heaviest.Load() - 1
+			if r == w.index || other < 0 {
 				continue
 			}
-			if n := sources.Live(other); n > held {
-				most, held, from = other, n, r
+			if n := sources.Live(board.SlotID(other)); n > held {
+				most, held, from = board.SlotID(other), n, r
 			}
 		}
 	}

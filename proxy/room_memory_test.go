@@ -34,7 +34,7 @@ func TestWhatIsInHandIsBounded(t *testing.T) {
 			b.on(func() { b.budget = budget })
 			small := b.dialTo(b.web, "127.0.8.2")
 			small.say(head)
-			for i := range 60 {
+			for i := range 100 {
 				b.dialTo(b.web, fmt.Sprintf("127.0.8.%d", 100+i%2)).say(say)
 			}
 			b.eventually("the others to give way", func() bool { return b.cuts(board.ReasonGaveWay) > 0 })

@@ -69,7 +69,6 @@ func TestAFullTableOfSources(t *testing.T) {
 			t.Logf("%+v, %d held", b.stats().Sources, b.stats().Connections.Active)
 
 			// A newcomer.
-			active := b.stats().Connections.Active
 			served := 0
 			for range 20 {
 				c := b.dialFrom(at, "127.0.9.1")
@@ -80,9 +79,6 @@ func TestAFullTableOfSources(t *testing.T) {
 			}
 			if served > 5 || served == 0 {
 				t.Errorf("a newcomer holds %d, want 5", served)
-			}
-			if got := b.stats().Connections.Active; got > active+5 {
-				t.Errorf("%d are served, where %d were", got, active)
 			}
 
 			// One that goes on.
