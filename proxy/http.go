@@ -179,11 +179,12 @@ func (c *httpClient) welcome() {
 		c.turnAway(board.ReasonPerSource, 0)
 		return
 	}
-	if reason, ok := c.w.hasRoom(c.source); !ok {
+	reason, wait, ok := c.w.hasRoom(c.source)
+	if !ok {
 		c.turnAway(reason, 0)
 		return
 	}
-	c.enter(0)
+	c.enter(wait)
 }
 
 // enter takes the client in, but does not read it before wait is over.
@@ -331,6 +332,8 @@ func (c *httpClient) expired() {
 	case c.state == waiting:
 		c.state = reading // over the rate until now
 		c.again()
+	case c.state == delayed && c.w.waitsForRoom(&c.seat):
+		c.within(roomLook)
 	case c.state == delayed:
 		c.w.held--
 		c.begun()

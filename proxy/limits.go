@@ -97,10 +97,11 @@ func (w *worker) mayEnter(source board.SlotID, addr netip.Addr, exempt bool, now
 			return reason, wait, false
 		}
 	}
-	if reason, ok = w.hasRoom(source); !ok {
+	reason, forRoom, ok := w.hasRoom(source)
+	if !ok {
 		return reason, 0, false
 	}
-	return 0, wait, true
+	return 0, max(wait, forRoom), true
 }
 
 // patience is for how long a newcomer that is over the rate may be held. Those that are held take no more

@@ -283,6 +283,10 @@ func (p *pair) OnTimer(*reactor.Timer) {
 	case greeting, flushing, dismissed:
 		p.client.Close()
 	case queued:
+		if p.w.waitsForRoom(&p.seat) {
+			p.w.loop.Schedule(&p.timer, roomLook, p)
+			return
+		}
 		p.w.held--
 		p.w.begin(p, p.sourceHash())
 	case connecting:

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/erlmcp/erlmcp/internal/crowd"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -8,7 +10,8 @@ import (
 // Where the balancer is full, the source that holds most gives way to a newcomer of one that holds less: of its
 // connections that which rests longest is ended. Who holds most is found without counting: each worker keeps those of its
 // own sources in order (crowd), and has the first of them on the board. What another worker holds is asked of
-// it, by the master; the newcomer is let in meanwhile, so that for a moment there is one more than there may be.
+// it, by the master; the newcomer has its place meanwhile, so that for a moment there is one more than there may be, and waits
+// for a node until there is not.
 //
 // Sources that are exempt from limits never give way.
 
@@ -40,14 +43,29 @@ func (w *worker) seat(source board.SlotID, s *sourceSeat, y yielder) {
 }
 
 // hasRoom reports whether one more client of a source can be served, if only because another one gives way.
-func (w *worker) hasRoom(source board.SlotID) (reason board.Reason, ok bool) {
+// Then it has to wait before it gets a node.
+func (w *worker) hasRoom(source board.SlotID) (reason board.Reason, wait time.Duration, ok bool) {
 	switch {
 	case w.cell.Active.Load() >= int64(w.max):
-		return board.ReasonWorkerFull, w.claim(source, true)
+		wait, ok = w.claim(source, true)
+		return board.ReasonWorkerFull, wait, ok
 	case w.full():
-		return board.ReasonFull, w.claim(source, false)
+		wait, ok = w.claim(source, false)
+		return board.ReasonFull, wait, ok
 	}
-	return 0, true
+	return 0, 0, true
+}
+
+const (
+	// roomLook is how long a newcomer waits before it looks whether another worker has made room for it, and roomWait for
+	// how long it looks again.
+	roomLook = 5 * time.Millisecond
+	roomWait = time.Second
+)
+
+// waitsForRoom reports whether a newcomer whose wait is over has to go on waiting: more are counted than there may be.
+func (w *worker) waitsForRoom(s *sourceSeat) bool {
+	return w.board.Active() > int64(w.spec.MaxConnections) && w.loop.Now()-s.Used() < int64(maxHeldTime+roomWait)
 }
 
 // weighIn puts the source on the board that holds most, of those that hold much here.
@@ -70,7 +88,7 @@ func (w *worker) overbooked() int64 { return int64(max(w.spec.MaxConnections/100
 
 // claim has a connection of the source that holds most give way to one of source, unless that would then hold
 // as much itself. here is that it has to be one of this worker.
-func (w *worker) claim(source board.SlotID, here bool) bool {
+func (w *worker) claim(source board.SlotID, here bool) (wait time.Duration, ok bool) {
 	sources := w.board.Sources()
 	most, held, _ := w.heaviest()
 	from := w.index
@@ -86,17 +104,17 @@ func (w *worker) claim(source board.SlotID, here bool) bool {
 		}
 	}
 	if held <= sources.Held(source)+1 {
-		return false
+		return 0, false
 	}
 	if y, ok := w.crowd.Idlest(most, w.loop.Now()); ok {
 		y.giveWay()
-		return true
+		return 0, true
 	}
 	if w.board.Active() >= int64(w.spec.MaxConnections)+w.overbooked() {
-		return false
+		return 0, false
 	}
 	w.report(messageYield, Yield{Worker: from, Source: most})
-	return true
+	return roomLook, true
 }
 
 // yield has a connection of a source give way, as another worker has asked for.

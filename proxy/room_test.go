@@ -404,7 +404,7 @@ func TestWhoHoldsMostAmongManyGivesWay(t *testing.T) {
 			}
 			newcomer := shared.Sources().Find(netip.MustParseAddr("192.0.2.2"), loop.Now())
 			for range heavy - 2 {
-				if _, ok := w.hasRoom(newcomer); !ok {
+				if _, _, ok := w.hasRoom(newcomer); !ok {
 					t.Fatalf("no room after %d gave way", gone)
 				}
 				w.cell.Active.Add(1)
@@ -417,7 +417,7 @@ func TestWhoHoldsMostAmongManyGivesWay(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { w.hasRoom(equal) }); n != 0 {
 				t.Errorf("%v allocations", n)
 			}
-			if _, ok := w.hasRoom(equal); ok || many != 0 {
+			if _, _, ok := w.hasRoom(equal); ok || many != 0 {
 				t.Error("equals give way")
 			}
 		})
