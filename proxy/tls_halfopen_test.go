@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -71,7 +72,7 @@ func TestWhoseHandshakeGivesWay(t *testing.T) {
 	}
 	for _, c := range append(other, busy[2:]...) {
 		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-		if _, err := c.Read(make([]byte, 1)); err == io.EOF {
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
 			t.Error("a handshake that was none of the oldest has ended")
 		}
 	}

@@ -64,6 +64,7 @@ func (g *guest) hear() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	defer resp.Body.Close()
 	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "hi" {
 		g.t.Fatal(string(text), err)
 	}

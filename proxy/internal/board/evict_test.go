@@ -74,12 +74,12 @@ func TestAFloodOfSourcesLeavesLimitsOn(t *testing.T) {
 					now += sec
 					has := 0
 					for ; has < 50; has++ {
-						if id := s.Find(a, now); s.Held(id) >= most {
+						id := s.Find(a, now)
+						if s.Held(id) >= most {
 							break
-						} else {
-							s.Enter(1, id)
-							defer s.Leave(1, id, now)
 						}
+						s.Enter(1, id)
+						defer s.Leave(1, id, now)
 					}
 					if has > most {
 						t.Fatalf("newcomer %d holds %d", i, has)
