@@ -111,7 +111,7 @@ func (a *app) printBalancer(s *proxy.Stats, wide bool) error {
 	r := &s.Refused
 	row("refused", "%d banned, %d rate, %d full, %d without a node, %d for a full worker, %d per source", r.Ban, r.Rate, r.Full, r.NoNode, r.WorkerFull, r.PerSource)
 	if c := &s.Cut; *c != (proxy.CutStats{}) {
-		row("cut", "%d by draining, %d idle, %d untaken, %d node down, %d node lost, %d client gone", c.Drain, c.Idle, c.Untaken, c.NodeDown, c.NodeLost, c.ClientGone)
+		row("cut", "%d by draining, %d idle, %d untaken, %d node down, %d node lost, %d client gone, %d gave way", c.Drain, c.Idle, c.Untaken, c.NodeDown, c.NodeLost, c.ClientGone, c.GaveWay)
 	}
 	h := &s.HTTP
 	row("requests", "%d over HTTP, answered %d with 2xx, %d with 4xx, %d with 5xx", h.Requests, h.Responses.Successful, h.Responses.ClientError, h.Responses.ServerError)

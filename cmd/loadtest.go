@@ -206,6 +206,9 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 		MessagesPerSecond:    c.LB.Limits.MessagesPerSecond,
 		MaxPerSource:         c.LB.Limits.MaxPerSource,
 	}
+	if s.SourceIPs != "" { // else it is the machine itself, which has no share
+		limits.MaxPerSource = c.LB.PerSource()
+	}
 	log := a.log("loadtest")
 	report, err := loadtest.Run(ctx, s, loadtest.Options{
 		System:   loadtest.Live(a.stateDir(), s.Target, limits),

@@ -242,7 +242,7 @@ func (q *requirements) balancer(s *Spec, b *BalancerView, p *plan) {
 	}
 	if limit := b.Limits.MaxPerSource; limit > 0 && p != nil {
 		q.need("max_per_source", limit >= p.perSource, fmt.Sprint(limit), fmt.Sprint(p.perSource),
-			"lower --connections-per-source, or raise lb.limits.max_per_source")
+			"lower --connections-per-source, or raise lb.limits.max_per_source (or share_percent)")
 	}
 	if limit := b.Limits.ConnectionsPerSecond; limit > 0 && p != nil {
 		slow := p.rampRate < float64(s.RampRate) && float64(s.Connections)/p.rampRate > minRamp.Seconds()

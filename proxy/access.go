@@ -29,6 +29,7 @@ const (
 type access struct {
 	log   *accesslog.Log // nil: off
 	spare *accessEntry   // linked by next
+	quota refusalQuota
 }
 
 // accessEntry is what becomes a line when a request or connection ends. Its methods do nothing for a
@@ -44,6 +45,7 @@ type accessEntry struct {
 	retries uint32
 	status  int          // 0: none was sent
 	reason  board.Reason // of a refusal, or noReason
+	omitted uint32       // lines that this one stands for
 }
 
 const noReason board.Reason = -1
@@ -73,8 +75,9 @@ func (a *access) apply(w *worker) {
 }
 
 // flush hands over what has been waiting for company.
-func (a *access) flush() {
+func (a *access) flush(now int64) {
 	if a.log != nil {
+		a.tellOmitted(now)
 		a.log.Flush()
 	}
 }
@@ -99,6 +102,8 @@ func (a *access) close(w *worker) {
 			p.access = nil
 		}
 	}
+	a.quota.began = 0
+	a.tellOmitted(w.loop.Now())
 	a.log.Close()
 	a.log = nil
 }
@@ -167,12 +172,21 @@ func (a *access) end(w *worker, e *accessEntry, frontend string) {
 	if e == nil {
 		return
 	}
-	if a.log != nil {
+	if a.log != nil && a.takes(w, e, frontend) {
 		if room := a.log.Line(); room != nil {
 			a.log.Commit(e.append(room, frontend, w.loop.Now()))
 		}
 	}
 	e.next, a.spare = a.spare, e
+}
+
+// takes reports whether the line of an entry is to be written.
+func (a *access) takes(w *worker, e *accessEntry, frontend string) bool {
+	if !e.isRefusal() {
+		return true
+	}
+	a.tellOmitted(w.loop.Now())
+	return a.quota.takes(e.client, w.board.Global().Seed, frontend, e.reason)
 }
 
 // frontend is by which the client came.
@@ -255,6 +269,9 @@ func (e *accessEntry) append(dst []byte, frontend string, now int64) []byte {
 	dst = strconv.AppendUint(append(dst, `,"bytes_out":`...), e.out, 10)
 	dst = strconv.AppendInt(append(dst, `,"duration_us":`...), (now-e.began)/int64(time.Microsecond), 10)
 	dst = strconv.AppendUint(append(dst, `,"retries":`...), uint64(e.retries), 10)
+	if e.omitted > 0 {
+		return append(strconv.AppendUint(append(dst, `,"omitted":`...), uint64(e.omitted), 10), "}\n"...)
+	}
 	if frontend != frontendTCP {
 		dst = strconv.AppendInt(append(dst, `,"status":`...), int64(e.status), 10)
 		dst = strconv.AppendInt(append(dst, `,"response_us":`...), max(0, e.headed-e.began)/int64(time.Microsecond), 10)

@@ -40,6 +40,7 @@ type accessLine struct {
 	Version   string    `json:"version"`
 	Session   bool      `json:"session"`
 	Agent     string    `json:"user_agent"`
+	Omitted   int       `json:"omitted"`
 }
 
 // readAccess waits until the log has that many lines and reads them, strictly.

@@ -29,8 +29,11 @@ func (m *master) adminHandler() http.Handler {
 	mux.HandleFunc("GET /nginx_status", m.serveNginxStatus)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	mux.Handle("/api/", guard.SameOrigin(m.token.Require(m.adminAPI())))
-	return guard.Hosts(func() []string { return m.now.Load().spec.Admin.Hosts }, secured(mux))
+	return guard.Hosts(m.hosts, secured(mux))
 }
+
+// hosts are the names that the doors may be called by.
+func (m *master) hosts() []string { return m.now.Load().spec.Admin.Hosts }
 
 // secured keeps browsers from guessing types, framing, keeping and leaking what is answered.
 func secured(next http.Handler) http.Handler {
@@ -104,7 +107,7 @@ func (m *master) healthHandler() http.Handler {
 	}
 	mux.HandleFunc("GET /health", answer)
 	mux.HandleFunc("GET /health/{listener}", answer)
-	return mux
+	return guard.LoopbackHosts(m.hosts, mux)
 }
 
 // replyJSON answers with what was true a moment ago.

@@ -7,23 +7,41 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/lobby"
+	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
 // A door is an HTTP listener that the master itself serves.
 type door struct {
 	name     string // its key in Listen
 	address  string // as in the spec
-	listener net.Listener
+	listener *lobby.Lobby
 	server   *http.Server // nil until served
 	hurry    context.CancelFunc
 }
 
-func openDoor(name, address string) (*door, error) {
+func openDoor(name, address string, visitors int) (*door, error) {
 	l, err := listenHere(name, address)
 	if err != nil {
 		return nil, err
 	}
-	return &door{name: name, address: address, listener: l}, nil
+	return &door{name: name, address: address, listener: lobby.New(l, visitors)}, nil
+}
+
+const (
+	// masterFiles is how many descriptors the master needs beside those for workers, checks and visitors: listeners,
+	// board, logs, look-ups of names.
+	masterFiles = 96
+	// maxVisitors is how many connections a door has at a time, if descriptors are plenty, and minVisitors if they are few.
+	maxVisitors, minVisitors = 256, 40
+)
+
+// visitorsFor is how many connections each door may have, so that enough descriptors stay for health checks and for
+// control, whoever comes.
+func visitorsFor(nofile uint64, workers int) int {
+	free := int(min(nofile, 1<<20)) - prefork.ParentFiles(workers) - masterFiles
+	return max(minVisitors, min(free/4, maxVisitors))
 }
 
 // serve begins to answer. A visitor gets little time and space: there is nothing to upload.
@@ -39,7 +57,7 @@ func (d *door) serve(h http.Handler) {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
-	go func() { _ = d.server.Serve(d.listener) }() // ends with close
+	go d.listener.Serve(d.server) // ends with close
 }
 
 // close finishes what is being answered. Answers without an end are told to end by their context.
@@ -59,6 +77,7 @@ func (d *door) close() {
 // doors are those that are served. Its methods may be called from any goroutine.
 type doors struct {
 	handlers map[string]http.Handler // by name; constant
+	visitors int                     // of each; constant
 
 	mu   sync.Mutex
 	list []*door
@@ -84,7 +103,7 @@ func (ds *doors) change(l Listen) (*doorChange, error) {
 			c.closing = slices.Delete(c.closing, kept, kept+1)
 			continue
 		}
-		d, err := openDoor(want.name, want.address)
+		d, err := openDoor(want.name, want.address, ds.visitors)
 		if err != nil {
 			c.undo()
 			return nil, err

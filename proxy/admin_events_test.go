@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/lobby"
 )
 
 // pipes is a listener without a network, for tests in fake time.
@@ -62,7 +64,7 @@ func inFakeTime(t *testing.T, test func(t *testing.T, s *eventStream)) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		go r.run(ctx, (&script{begin, func(second int) []NodeStats { return []NodeStats{growing("a", second)} }}).counts)
-		s.door = &door{listener: s.pipes}
+		s.door = &door{listener: lobby.New(s.pipes, maxVisitors)}
 		s.door.serve(s)
 		synctest.Wait()
 		defer synctest.Wait()
@@ -205,7 +207,7 @@ func TestEventsEndWithTheDoor(t *testing.T) {
 		}()
 		synctest.Wait()
 		begin := time.Now()
-		other := &door{listener: newPipes()} // inFakeTime closes this one in place of the other
+		other := &door{listener: lobby.New(newPipes(), maxVisitors)} // inFakeTime closes this one in place of the other
 		s.door, other = other, s.door
 		other.close()
 		if err := <-ended; err != nil && !errors.Is(err, io.ErrClosedPipe) || time.Since(begin) > time.Second/2 {

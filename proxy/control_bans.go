@@ -61,10 +61,7 @@ func (m *master) ban(source netip.Prefix, long time.Duration) (BanStatus, error)
 	}
 	now := mono.Now()
 	sources := m.board.Sources()
-	id := sources.Find(source.Addr(), now)
-	if !sources.Ban(id, now+int64(long)) {
-		return BanStatus{}, refusal("full", "the table of sources is full (lb.source_table: %d)", sources.Capacity())
-	}
+	id := sources.BanSource(source.Addr(), now+int64(long), now)
 	m.log.Info("banned by order", "source", sourceText(source), "for", long)
 	return BanStatus{sourceText(source), mono.Time(sources.BannedUntil(id)), sources.Live(id)}, nil
 }

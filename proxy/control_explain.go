@@ -107,11 +107,26 @@ func (e *Explanation) enter(m *master, spec *Spec, l *limits) bool {
 	if e.refusedByLimits(l) {
 		return false
 	}
-	if m.board.Active() >= int64(spec.MaxConnections) {
+	switch share := !e.Exempt && l.perSource > 0 && e.Connections >= l.perSource; {
+	case m.board.Active() < int64(spec.MaxConnections) && share:
+		e.refuse(board.ReasonPerSource, "it has %d connections (lb.limits.share_percent)", e.Connections)
+	case m.board.Active() >= int64(spec.MaxConnections) && !m.makesRoom(e.Connections):
 		e.refuse(board.ReasonFull, "all %d places are taken (lb.max_connections)", spec.MaxConnections)
-		return false
+	default:
+		return true
 	}
-	return true
+	return false
+}
+
+// makesRoom reports whether somebody gives way to a source that holds so many, as worker.claim does.
+func (m *master) makesRoom(held int) bool {
+	sources := m.board.Sources()
+	for r := range m.board.Rows() {
+		if id := m.board.Worker(r).Heaviest.Load() - 1; id >= 0 && sources.Live(board.SlotID(id)) > held+1 {
+			return true
+		}
+	}
+	return false
 }
 
 // recall fills in what is known of a source, and returns the node it stays with.
@@ -144,7 +159,7 @@ func (e *Explanation) refusedByLimits(l *limits) bool {
 		return false
 	case !e.BannedUntil.IsZero():
 		e.refuse(board.ReasonBan, "it is banned until %s", e.BannedUntil.Format(time.TimeOnly))
-	case l.perSource > 0 && e.Connections >= l.perSource:
+	case l.maxSaid && e.Connections >= l.perSource:
 		e.refuse(board.ReasonPerSource, "it has %d connections (lb.limits.max_per_source)", e.Connections)
 	case tooLong(e.Connection, l):
 		e.refuse(board.ReasonRate, "it connects too often (lb.limits.connections_per_second: %d)", e.Connection.PerSecond)

@@ -32,7 +32,7 @@ func (x *exchange) cutOff(reason board.Reason) {
 		x.breakTunnel(reason)
 	case !x.headed:
 		x.refuse(denialOf(reason, 0))
-	case x.endsHere() && (reason == board.ReasonDrain || reason == board.ReasonIdle):
+	case x.endsHere() && (reason == board.ReasonDrain || reason == board.ReasonIdle || reason == board.ReasonGaveWay):
 		c.w.countCut(x.access, reason)
 		x.endHere()
 	default:
@@ -91,6 +91,8 @@ func closeStatus(reason board.Reason) uint16 {
 	switch reason {
 	case board.ReasonDrain, board.ReasonIdle, board.ReasonNodeDown:
 		return 1001 // going away
+	case board.ReasonGaveWay:
+		return 1013 // try again later
 	case board.ReasonTooLarge:
 		return 1009 // message too big
 	}

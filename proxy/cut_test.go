@@ -493,13 +493,13 @@ func TestEveryCutIsShown(t *testing.T) {
 	})
 	for _, r := range []board.Reason{
 		board.ReasonDrain, board.ReasonIdle, board.ReasonUntaken, board.ReasonNodeDown, board.ReasonNodeLost,
-		board.ReasonBadReply, board.ReasonClientGone, board.ReasonBadRequest, board.ReasonTooLarge,
+		board.ReasonBadReply, board.ReasonClientGone, board.ReasonGaveWay, board.ReasonBadRequest, board.ReasonTooLarge,
 	} {
 		if !shown[r.String()] {
 			t.Errorf("%v is not shown", r)
 		}
 	}
-	if fmt.Sprint(len(shown)) != "9" {
+	if fmt.Sprint(len(shown)) != "10" {
 		t.Errorf("shown are %v", shown)
 	}
 }

@@ -75,6 +75,7 @@ type httpClient struct {
 
 	next, prev *httpClient
 	origin
+	seat    sourceSeat
 	due     int64         // when patience ends, 0 = never
 	armed   int64         // when the timer fires: at due or before
 	wait    time.Duration // unwelcome: for how long to stay away
@@ -158,7 +159,7 @@ func (w *worker) putClient(c *httpClient) {
 // admit applies the limits to a client from addr.
 func (c *httpClient) admit(addr netip.Addr) {
 	c.identify(addr)
-	reason, wait, ok := c.w.mayEnter(c.source, c.exempt, c.w.loop.Now())
+	reason, wait, ok := c.w.mayEnter(c.source, c.addr, c.exempt, c.w.loop.Now())
 	if !ok {
 		c.turnAway(reason, wait)
 		return
@@ -174,15 +175,16 @@ func (c *httpClient) identify(addr netip.Addr) {
 
 // welcome takes in a client that was charged for its connection before its handshake.
 func (c *httpClient) welcome() {
-	if limit := c.w.limits.perSource; limit > 0 && c.w.board.Sources().Live(c.source) >= limit {
+	if w := c.w; w.hasShare(c.source) && (w.limits.maxSaid || !w.full()) {
 		c.turnAway(board.ReasonPerSource, 0)
 		return
 	}
-	if reason, ok := c.w.hasRoom(); !ok {
+	reason, wait, ok := c.w.hasRoom(c.source)
+	if !ok {
 		c.turnAway(reason, 0)
 		return
 	}
-	c.enter(0)
+	c.enter(wait)
 }
 
 // enter takes the client in, but does not read it before wait is over.
@@ -191,6 +193,9 @@ func (c *httpClient) enter(wait time.Duration) {
 	c.held = true
 	w.cell.Active.Add(1)
 	w.board.Sources().Enter(w.index, c.source)
+	if !c.exempt {
+		w.seat(c.source, &c.seat, c)
+	}
 	if wait > 0 {
 		c.state = delayed
 		w.held++
@@ -220,6 +225,7 @@ func (c *httpClient) turnAway(reason board.Reason, wait time.Duration) {
 func (c *httpClient) release() {
 	if c.held {
 		c.held = false
+		c.w.crowd.Leave(c.source, &c.seat)
 		c.w.cell.Active.Add(-1)
 		c.w.board.Sources().Leave(c.w.index, c.source, c.w.loop.Now())
 	}
@@ -271,6 +277,7 @@ func (c *httpClient) rest() {
 		c.part()
 	default:
 		c.state, c.seen = reading, 0
+		w.crowd.Use(c.source, &c.seat, w.loop.Now())
 		if c.owed = c.conn.Pending() > 0; c.owed {
 			c.within(w.spec.Timeouts.Send)
 		} else {
@@ -325,6 +332,8 @@ func (c *httpClient) expired() {
 	case c.state == waiting:
 		c.state = reading // over the rate until now
 		c.again()
+	case c.state == delayed && c.w.waitsForRoom(&c.seat):
+		c.within(roomLook)
 	case c.state == delayed:
 		c.w.held--
 		c.begun()

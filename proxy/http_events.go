@@ -70,6 +70,7 @@ func (x *exchange) patience() {
 		return
 	}
 	x.alive = c.w.loop.Now()
+	c.w.crowd.Use(c.source, &c.seat, x.alive)
 	if c.w.draining && x.endless() {
 		x.depart()
 		return

@@ -17,9 +17,9 @@ type httpNode struct {
 	next, prev *httpNode // in the pool, older and newer; next also among the spare ones
 	since      int64     // in the pool: when it came
 	answers    uint32    // how many it has brought
+	epoch      uint32    // of its pool
 	said       uint64    // bytes sent
 	before     uint64    // of them before the request under way
-	epoch      uint32    // of its pool
 	opened     bool
 	used       bool // has been in the pool
 	pooled     bool

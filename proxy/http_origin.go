@@ -52,7 +52,7 @@ func (x *exchange) enter(r requestHead) (no denial) {
 	if until := sources.BannedUntil(x.source); until > now && !x.exempt && !w.hasSession(r) {
 		return w.denialTo(x.source, board.ReasonBan, time.Duration(until-now))
 	}
-	if limit := w.limits.perSource; limit > 0 && !x.exempt && sources.Live(x.source) >= limit {
+	if !x.exempt && w.hasShare(x.source) {
 		return denialOf(board.ReasonPerSource, 0)
 	}
 	x.entered = true

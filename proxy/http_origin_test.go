@@ -414,7 +414,7 @@ func TestSourceOfARequest(t *testing.T) {
 		t.Errorf("40 clients of one proxy are at the nodes %v", seen)
 	}
 	b.eventually("the log", func() bool {
-		b.on(b.access.flush)
+		b.on(func() { b.access.flush(b.loop.Now()) })
 		text, _ := os.ReadFile(file)
 		return bytes.Count(text, []byte("\n")) == 120
 	})

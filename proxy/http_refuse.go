@@ -46,6 +46,8 @@ func denialOf(reason board.Reason, wait time.Duration) denial {
 		r.status, r.text = http.StatusBadGateway, "the balancer stopped before the node answered"
 	case board.ReasonNodeTimeout:
 		r.status, r.text = http.StatusGatewayTimeout, "the node did not answer in time"
+	case board.ReasonGaveWay:
+		r.status, r.text = http.StatusServiceUnavailable, "the balancer is full: this address holds most, and others have none"
 	default:
 		r.status, r.text = http.StatusServiceUnavailable, "the balancer is full"
 	}

@@ -164,7 +164,7 @@ func (x *exchange) overRate(wait time.Duration) denial {
 		return denial{}
 	}
 	w.cell.Rejects.Add(1)
-	w.violation(x.source, w.loop.Now(), "requests")
+	w.violation(x.source, x.addr, w.loop.Now(), "requests")
 	return denialOf(board.ReasonMessageRate, wait)
 }
 

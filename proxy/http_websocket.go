@@ -164,6 +164,7 @@ func (x *exchange) tunnelPatience() {
 		return
 	}
 	x.alive = w.loop.Now()
+	w.crowd.Use(c.source, &c.seat, x.alive)
 	limit, _ := x.limit()
 	c.within(limit)
 }

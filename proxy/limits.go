@@ -19,7 +19,8 @@ type limits struct {
 	message    rate
 	tools      []toolLimit
 	reject     bool // messages over the rate, instead of throttling
-	perSource  int
+	perSource  int  // connections of one source; 0 is no limit
+	maxSaid    bool // by max_per_source, and not by the share
 	ban        Ban
 	patience   time.Duration // for how long what is over a rate may be held
 }
@@ -53,7 +54,8 @@ func newLimits(s *Spec) limits {
 		message:    perSecond(s.Limits.MessagesPerSecond),
 		tools:      newToolLimits(s.Limits.Tools),
 		reject:     s.Limits.Action == ActionReject,
-		perSource:  s.Limits.MaxPerSource,
+		perSource:  s.PerSource(),
+		maxSaid:    s.Limits.MaxPerSource > 0,
 		ban:        s.Limits.Ban,
 		patience:   maxHeldTime,
 	}
@@ -89,27 +91,17 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 
 // mayEnter decides whether a newcomer is looked for a node at all, on whichever frontend it came. If so, it
 // is held for wait first.
-func (w *worker) mayEnter(source board.SlotID, exempt bool, now int64) (reason board.Reason, wait time.Duration, ok bool) {
+func (w *worker) mayEnter(source board.SlotID, addr netip.Addr, exempt bool, now int64) (reason board.Reason, wait time.Duration, ok bool) {
 	if !exempt {
-		if reason, wait, ok = w.permits(source, now, w.patience()); !ok {
+		if reason, wait, ok = w.permits(source, addr, now, w.patience()); !ok {
 			return reason, wait, false
 		}
 	}
-	if reason, ok = w.hasRoom(); !ok {
+	reason, forRoom, ok := w.hasRoom(source)
+	if !ok {
 		return reason, 0, false
 	}
-	return 0, wait, true
-}
-
-// hasRoom reports whether one more client can be served.
-func (w *worker) hasRoom() (reason board.Reason, ok bool) {
-	switch {
-	case w.cell.Active.Load() >= int64(w.max):
-		return board.ReasonWorkerFull, false
-	case w.board.Active() >= int64(w.spec.MaxConnections):
-		return board.ReasonFull, false
-	}
-	return 0, true
+	return 0, max(wait, forRoom), true
 }
 
 // patience is for how long a newcomer that is over the rate may be held. Those that are held take no more
@@ -123,19 +115,19 @@ func (w *worker) patience() time.Duration {
 
 // permits decides whether a new connection of a source may enter, and after which wait. A source that is
 // refused with ReasonRate or ReasonBan should stay away for wait.
-func (w *worker) permits(id board.SlotID, now int64, patience time.Duration) (reason board.Reason, wait time.Duration, ok bool) {
+func (w *worker) permits(id board.SlotID, addr netip.Addr, now int64, patience time.Duration) (reason board.Reason, wait time.Duration, ok bool) {
 	s, l := w.board.Sources(), &w.limits
 	if until := s.BannedUntil(id); until > now {
 		return board.ReasonBan, time.Duration(until - now), false
 	}
-	if l.perSource > 0 && s.Live(id) >= l.perSource {
+	if w.hasShare(id) && (l.maxSaid || !w.full()) {
 		return board.ReasonPerSource, 0, false
 	}
 	if l.connection.unlimited() {
 		return 0, 0, true
 	}
 	if ok, wait = board.ChargeAhead(s.ConnectionRate(id), now, l.connection.interval, l.connection.burst, 1, patience); !ok {
-		w.violation(id, now, "connections")
+		w.violation(id, addr, now, "connections")
 		return board.ReasonRate, wait, false
 	}
 	if wait > 0 {
@@ -145,11 +137,20 @@ func (w *worker) permits(id board.SlotID, now int64, patience time.Duration) (re
 	return 0, wait, true
 }
 
-// violation counts that a source was over a rate, of what. It may be banned for that.
-func (w *worker) violation(id board.SlotID, now int64, what string) {
+// hasShare reports whether a source holds as many connections as one may.
+func (w *worker) hasShare(id board.SlotID) bool {
+	limit := w.limits.perSource
+	return limit > 0 && (w.limits.maxSaid || w.board.Active() >= int64(limit)) && w.board.Sources().Held(id) >= limit
+}
+
+// full reports whether the balancer is: what a share is of is gone then, and who gives way is another question.
+func (w *worker) full() bool { return w.board.Active() >= int64(w.spec.MaxConnections) }
+
+// violation counts that a source was over a rate, of what. addr is one of its addresses. It may be banned for that.
+func (w *worker) violation(id board.SlotID, addr netip.Addr, now int64, what string) {
 	ban := &w.limits.ban
-	if s := w.board.Sources(); s.Violation(id, now, ban.Window, ban.Violations, ban.For) {
-		w.announce(s.Info(id).Source, what)
+	if w.board.Sources().Violation(id, addr, now, ban.Window, ban.Violations, ban.For) {
+		w.announce(board.SourceOf(addr), what)
 	}
 }
 

@@ -78,6 +78,6 @@ func headerText(room, value []byte) []byte {
 func (x *exchange) overToolRate(wait time.Duration) denial {
 	w := x.client.w
 	w.cell.Rejects.Add(1)
-	w.violation(x.source, w.loop.Now(), "calls of a tool")
+	w.violation(x.source, x.addr, w.loop.Now(), "calls of a tool")
 	return denial{reason: board.ReasonMessageRate, status: http.StatusTooManyRequests, text: "this tool is rate limited", wait: wait}
 }

@@ -132,6 +132,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.nofile = nofile
+	m.doors.visitors = visitorsFor(nofile, capacity.most)
 	key, err := loadKey(&s, m.o.StateDir)
 	if err != nil {
 		return err
@@ -219,6 +220,7 @@ func (m *master) enforce(e *effective) {
 	e.trust.doubt(m.log, m.now.Load())
 	m.now.Store(e)
 	m.board.Global().SourceTTLNs.Store(int64(max(e.spec.Sticky.TTL, e.spec.Limits.Ban.Window)))
+	m.board.Global().BanWindowNs.Store(int64(e.spec.Limits.Ban.Window))
 }
 
 // checkNodes begins to watch the nodes and waits until each was checked once.

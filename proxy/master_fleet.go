@@ -326,9 +326,25 @@ func (f *fleet) hear(g *generation, i int, m prefork.Message) {
 			return
 		}
 		f.suspect(s)
+	case messageYield:
+		var y Yield
+		if err := json.Unmarshal(m.Data, &y); err != nil {
+			f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
+			return
+		}
+		f.pass(y)
 	case messageDrained:
 		f.log.Debug("worker has drained", "worker", g.rows[i])
 	}
+}
+
+// pass passes a question on to the worker that it is for. One that has ended has no place any more.
+func (f *fleet) pass(y Yield) {
+	f.pools(func(g *generation, p *prefork.Pool) {
+		if i := slices.Index(g.rows, y.Worker); i >= 0 {
+			_ = p.Send(i, messageYield, y)
+		}
+	})
 }
 
 // lost cleans up after worker i of g.

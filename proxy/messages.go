@@ -14,6 +14,7 @@ const (
 	messageReady   = "ready"   // worker → master: none; it accepts clients, under the last WorkerSpec
 	messageSuspect = "suspect" // worker → master: Suspect
 	messageDrained = "drained" // worker → master: none; it holds no client any more
+	messageYield   = "yield"   // worker → master → the worker that it names: Yield
 )
 
 // Names of the files a worker inherits.
@@ -46,6 +47,12 @@ type NodeSlot struct {
 	Slot int
 	Node topology.Node
 	Addr netip.Addr // of the node's host, resolved by the master
+}
+
+// Yield asks a worker for the place of a connection of a source, which holds most.
+type Yield struct {
+	Worker int // its row on the board
+	Source board.SlotID
 }
 
 // Suspect reports that a node misbehaved towards a worker's clients.

@@ -31,6 +31,7 @@ type measured struct {
 	wait     time.Duration // throttle: read on after this
 	answer   []byte        // error lines for the client
 	tooLong  bool          // a line is longer than allowed
+	rejected bool          // a line was: a violation
 }
 
 // measure looks at input in order. It stops behind a line that has to be waited
@@ -115,7 +116,7 @@ func (m *meter) drop(w *worker, source board.SlotID, data []byte, now int64) mea
 	w.scratch = m.dropped.AppendErrors(w.scratch[:0], mcp.CodeRateLimited, "rate limited", retryAfter(wait))
 	v.answer = w.scratch
 	w.cell.Rejects.Add(1)
-	w.violation(source, now, "messages")
+	v.rejected = true
 	w.putInspector(m.dropped)
 	m.dropped, m.length = nil, 0
 	return v

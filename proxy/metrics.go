@@ -38,7 +38,8 @@ var (
 	descAccessLost = describe("access_log_dropped_lines_total", "Lines of the access log that were lost.")
 	descTracked    = describe("sources", "Client addresses remembered.")
 	descCapacity   = describe("sources_max", "Client addresses that can be remembered.")
-	descOverflows  = describe("source_overflows_total", "Look-ups of a client address that found no room.")
+	descOverflows  = describe("source_overflows_total", "Look-ups of a client address that found no room, and shared it.")
+	descEvictions  = describe("source_evictions_total", "Client addresses forgotten early, for the sake of others.")
 	descBanned     = describe("banned_sources", "Client addresses banned.")
 	descAccepted   = describe("worker_accepted_connections_total", "Clients accepted, refused ones included.", "worker")
 	descHeld       = describe("worker_connections", "Clients connected.", "worker")
@@ -109,6 +110,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	e.gauge(descTracked, float64(s.Sources.Tracked))
 	e.gauge(descCapacity, float64(s.Sources.Capacity))
 	e.counter(descOverflows, s.Sources.Overflows)
+	e.counter(descEvictions, s.Sources.Evictions)
 	e.gauge(descBanned, float64(s.Sources.Banned))
 	for i := range s.Workers {
 		e.worker(&s.Workers[i])

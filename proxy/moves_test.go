@@ -22,8 +22,8 @@ import (
 
 var moveRequests = flag.Int("moves.requests", 400, "requests in TestNobodyIsLostWhileNodesMove")
 
-// crowd is clients that ask one after the other, all the time.
-type crowd struct {
+// askers are clients that ask one after the other, all the time.
+type askers struct {
 	asked, failed atomic.Int64
 	first         atomic.Value // why a request failed first
 	leave         chan struct{}
@@ -32,8 +32,8 @@ type crowd struct {
 
 // keepAsking has n clients ask until they are dismissed, each with a connection of its own. Every answer is to be
 // 200 and "hello".
-func keepAsking(n int, ask func(*http.Client) (*http.Response, error)) *crowd {
-	c := &crowd{leave: make(chan struct{})}
+func keepAsking(n int, ask func(*http.Client) (*http.Response, error)) *askers {
+	c := &askers{leave: make(chan struct{})}
 	for range n {
 		c.left.Go(func() {
 			browser := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
@@ -68,7 +68,7 @@ func hear(resp *http.Response, err error) error {
 }
 
 // dismiss ends the questions, of which none may have failed.
-func (c *crowd) dismiss(t testing.TB) {
+func (c *askers) dismiss(t testing.TB) {
 	t.Helper()
 	close(c.leave)
 	c.left.Wait()

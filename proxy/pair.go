@@ -32,6 +32,7 @@ type pair struct {
 	tried      uint64       // nodes that failed this client, a bit per slot
 	source     board.SlotID
 	meter      meter
+	seat       sourceSeat
 	state      pairState
 	ends       uint8 // connections attached and not yet closed
 	nodeFull   bool  // the node takes no more: the client is not read
@@ -104,6 +105,9 @@ func (p *pair) enter() {
 	p.held = true
 	p.w.cell.Active.Add(1)
 	p.w.board.Sources().Enter(p.w.index, p.source)
+	if !p.meter.exempt {
+		p.w.seat(p.source, &p.seat, p)
+	}
 }
 
 // hold counts the pair as a connection to b.
@@ -142,6 +146,7 @@ func (p *pair) release() {
 	p.leave()
 	if p.held {
 		p.held = false
+		p.w.crowd.Leave(p.source, &p.seat)
 		p.w.cell.Active.Add(-1)
 		p.w.board.Sources().Leave(p.w.index, p.source, p.w.loop.Now())
 	}
@@ -278,6 +283,10 @@ func (p *pair) OnTimer(*reactor.Timer) {
 	case greeting, flushing, dismissed:
 		p.client.Close()
 	case queued:
+		if p.w.waitsForRoom(&p.seat) {
+			p.w.loop.Schedule(&p.timer, roomLook, p)
+			return
+		}
 		p.w.held--
 		p.w.begin(p, p.sourceHash())
 	case connecting:

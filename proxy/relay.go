@@ -34,6 +34,7 @@ func (p *pair) fromClient(data []byte) (consumed int) {
 		return len(data) // the node is done with this client
 	}
 	p.lastActive, p.spoken = p.w.loop.Now(), true
+	p.w.crowd.Use(p.source, &p.seat, p.lastActive)
 	for consumed < len(data) && p.state == relaying && !p.client.Paused() {
 		consumed += p.passOn(data[consumed:])
 	}
@@ -55,6 +56,11 @@ func (p *pair) passOn(data []byte) (consumed int) {
 	}
 	if len(v.answer) > 0 {
 		p.answer(v.answer)
+	}
+	if v.rejected {
+		if addr, ok := p.address(); ok {
+			w.violation(p.source, addr, p.lastActive, "messages")
+		}
 	}
 	if v.tooLong {
 		w.countCut(p.access, board.ReasonTooLarge)
@@ -156,6 +162,7 @@ func (n *nodeEnd) OnOpen(*reactor.Conn) { n.w.connected((*pair)(n)) }
 func (n *nodeEnd) OnData(_ *reactor.Conn, data []byte) (consumed int) {
 	p := (*pair)(n)
 	p.lastActive = p.w.loop.Now()
+	p.w.crowd.Use(p.source, &p.seat, p.lastActive)
 	if b := p.backend; b != nil {
 		b.line().answered()
 		b.flow.BytesOut.Add(uint64(len(data)))

@@ -186,8 +186,11 @@ type Limits struct {
 	ConnectionsPerSecond int    `yaml:"connections_per_second"` // 0 is no limit
 	MessagesPerSecond    int    `yaml:"messages_per_second"`    // 0 is no limit
 	Action               Action `yaml:"action"`
-	MaxPerSource         int    `yaml:"max_per_source"` // connections, or requests through trusted proxies, at a time; 0 is no limit
-	Ban                  Ban    `yaml:"ban"`
+	// MaxPerSource is for connections, or requests through trusted proxies, at a time. 0 is SharePercent of
+	// Spec.MaxConnections, of which 100 is no limit: see Spec.PerSource.
+	MaxPerSource int `yaml:"max_per_source"`
+	SharePercent int `yaml:"share_percent"`
+	Ban          Ban `yaml:"ban"`
 	// Tools bounds calls of single tools besides, over HTTP in the stateless era, at most 64 of them.
 	Tools []ToolLimit `yaml:"tools"`
 	// Exempt lists addresses and prefixes that no limit and no ban applies to: by default what the
@@ -323,6 +326,7 @@ func Default() Spec {
 		Limits: Limits{
 			ConnectionsPerSecond: 100,
 			MessagesPerSecond:    100,
+			SharePercent:         50,
 			Ban:                  Ban{Violations: 100, Window: time.Minute, For: time.Minute},
 			Exempt:               []string{"127.0.0.1", "::1"},
 		},
@@ -348,6 +352,21 @@ func Default() Spec {
 		},
 		MaxMessage: 16 * units.MiB,
 		Source:     SourceAuto,
+	}
+}
+
+// leastShare is a share of few places.
+const leastShare = 10
+
+// PerSource returns how many connections one source may hold, 0 being no limit.
+func (s *Spec) PerSource() int {
+	switch l := &s.Limits; {
+	case l.MaxPerSource > 0:
+		return l.MaxPerSource
+	case l.SharePercent >= 100:
+		return 0
+	default:
+		return max((s.MaxConnections*l.SharePercent+99)/100, leastShare)
 	}
 }
 

@@ -186,6 +186,7 @@ func (s *Spec) validateLimits(p *problems) {
 	between(p, "limits.messages_per_second", l.MessagesPerSecond, 0, maxRate)
 	oneOf(p, "limits.action", l.Action, ActionDefault, ActionThrottle, ActionReject)
 	between(p, "limits.max_per_source", l.MaxPerSource, 0, maxConnections)
+	between(p, "limits.share_percent", l.SharePercent, 1, 100)
 	between(p, "limits.ban.violations", l.Ban.Violations, 0, maxRate)
 	between(p, "limits.ban.window", l.Ban.Window, time.Second, maxDuration)
 	if most := int(l.Ban.Window / board.ViolationStep); l.Ban.Violations > most && l.Ban.Violations <= maxRate && l.Ban.Window >= time.Second {

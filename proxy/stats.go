@@ -190,7 +190,8 @@ type CheckStats struct {
 type SourceStats struct {
 	Tracked   int    `json:"tracked"`
 	Capacity  int    `json:"capacity"`
-	Overflows uint64 `json:"overflows"` // look-ups that found it full
+	Overflows uint64 `json:"overflows"` // look-ups that found it full of sources that hold something
+	Evictions uint64 `json:"evictions"` // sources forgotten before lb.sticky.ttl, for the sake of others
 	Banned    int    `json:"banned"`
 }
 
@@ -281,6 +282,7 @@ type CutStats struct {
 	NodeLost   uint64 `json:"node_lost"`   // the node closed the connection, or it failed
 	BadReply   uint64 `json:"bad_reply"`   // the node went on with something that is not HTTP
 	ClientGone uint64 `json:"client_gone"` // the client left, or its connection failed
+	GaveWay    uint64 `json:"gave_way"`    // others needed the place, and its source held most; connections that rested included
 	BadRequest uint64 `json:"bad_request"` // the client went on with something that is not HTTP
 	TooLarge   uint64 `json:"too_large"`   // a message or body is over max_message
 }
@@ -290,7 +292,7 @@ func cutBy(count func(board.Reason) uint64) CutStats {
 	return CutStats{
 		Drain: count(board.ReasonDrain), Idle: count(board.ReasonIdle), Untaken: count(board.ReasonUntaken),
 		NodeDown: count(board.ReasonNodeDown), NodeLost: count(board.ReasonNodeLost), BadReply: count(board.ReasonBadReply),
-		ClientGone: count(board.ReasonClientGone), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
+		ClientGone: count(board.ReasonClientGone), GaveWay: count(board.ReasonGaveWay), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
 	}
 }
 
@@ -299,7 +301,7 @@ func (c *CutStats) each(f func(reason string, n uint64)) {
 	for reason, n := range map[board.Reason]uint64{
 		board.ReasonDrain: c.Drain, board.ReasonIdle: c.Idle, board.ReasonUntaken: c.Untaken,
 		board.ReasonNodeDown: c.NodeDown, board.ReasonNodeLost: c.NodeLost, board.ReasonBadReply: c.BadReply,
-		board.ReasonClientGone: c.ClientGone, board.ReasonBadRequest: c.BadRequest, board.ReasonTooLarge: c.TooLarge,
+		board.ReasonClientGone: c.ClientGone, board.ReasonGaveWay: c.GaveWay, board.ReasonBadRequest: c.BadRequest, board.ReasonTooLarge: c.TooLarge,
 	} {
 		f(reason.String(), n)
 	}

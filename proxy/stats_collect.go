@@ -79,7 +79,7 @@ func (s *Stats) addWorker(c *board.Worker) {
 
 func sourceStats(b *board.Board) SourceStats {
 	sources := b.Sources()
-	s := SourceStats{Tracked: sources.Tracked(), Capacity: sources.Capacity(), Overflows: b.Global().Overflows.Load()}
+	s := SourceStats{Tracked: sources.Tracked(), Capacity: sources.Capacity(), Overflows: b.Global().Overflows.Load(), Evictions: b.Global().Evictions.Load()}
 	for range sources.Banned(mono.Now()) {
 		s.Banned++
 	}

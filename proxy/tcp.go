@@ -49,7 +49,7 @@ func (w *worker) admit(p *pair, addr netip.Addr) {
 	p.source = w.board.Sources().Find(addr, now)
 	p.access = w.access.begin(addr, now)
 	p.meter.exempt = contains(w.limits.exempt, addr)
-	reason, wait, ok := w.mayEnter(p.source, p.meter.exempt, now)
+	reason, wait, ok := w.mayEnter(p.source, addr, p.meter.exempt, now)
 	if !ok {
 		p.refuse(reason, wait)
 		return
@@ -226,16 +226,22 @@ func (w *worker) connectTimeout(p *pair) {
 	w.elsewhere(p)
 }
 
-// sourceHash is that of the client's address, for balancing by source.
-func (p *pair) sourceHash() uint64 {
+// address is the client's; ok is false when it has gone.
+func (p *pair) address() (addr netip.Addr, ok bool) {
 	if source, _, ok := p.origin(); ok {
-		return hashAddr(source.Addr())
+		return source.Addr(), true
 	}
 	peer, err := p.client.RemoteAddr()
-	if err != nil {
-		return 0 // the client has gone; any node will do
+	return peer.Addr(), err == nil
+}
+
+// sourceHash is that of the client's address, for balancing by source.
+func (p *pair) sourceHash() uint64 {
+	addr, ok := p.address()
+	if !ok {
+		return 0 // any node will do
 	}
-	return hashAddr(peer.Addr())
+	return hashAddr(addr)
 }
 
 // connected begins the relay.

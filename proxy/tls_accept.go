@@ -11,30 +11,36 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/crowd"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // The way in over TLS: accept ─▶ admit, as over HTTP ─▶ handshake, off the loop.
 //
-// A connection is charged to its source before the handshake, so that those who finish none are bound by
-// the same rate, held, refused and banned like others. Who comes by a trusted peer is known only
+// A connection is charged to its source before the handshake, and counts as one from then on, so that those who finish
+// none are bound by the same limits, held, refused and banned like others. Who comes by a trusted peer is known only
 // behind its PROXY header, and admitted after the handshake.
+//
+// Where as many are under way as there may be, the oldest of the source that has most gives way to a
+// newcomer: who is in earnest is done within milliseconds.
 //
 // From then on the client is an httpClient like others, with a layer below.
 
 const (
-	// maxHandshakes bounds the handshakes of a worker that are under way: each has a goroutine and some
-	// 30 KB.
+	// maxHandshakes bounds the handshakes of a worker that are under way, to fewer where descriptors are few: each has
+	// a goroutine and some 30 KB.
 	maxHandshakes = 1024
 	// handshakeTime is how long one may take, the PROXY header before it included.
 	handshakeTime = 10 * time.Second
-	// hurriedHandshake is how long one may take that begins when half of maxHandshakes are under way: who is
+	// hurriedHandshake is how long one may take that begins when half of them are under way: who is
 	// not in earnest then soon makes room.
 	hurriedHandshake = time.Second
 	// lateRequest is how long a client that was let in while the worker drains has to ask something.
 	lateRequest = 2 * time.Second
 )
+
+type handshakeCrowd = crowd.Crowd[board.SlotID, *handshake]
 
 // httpsAcceptor takes newcomers of the HTTPS listener.
 type httpsAcceptor worker
@@ -45,16 +51,18 @@ func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	w.cell.Accepted.Add(1)
 	greets := contains(w.limits.trusted, peer.Addr())
 	h := &handshake{w: w, peer: peer, addr: peer.Addr(), greets: greets, fd: fd, out: &w.tls.out}
+	now := w.loop.Now()
+	h.source = w.board.Sources().Find(peer.Addr(), now)
 	if h.limited = !greets && !contains(w.limits.exempt, peer.Addr()); !h.limited {
+		w.board.Sources().Enter(w.index, h.source)
 		h.begin()
 		return
 	}
-	now := w.loop.Now()
-	h.source = w.board.Sources().Find(peer.Addr(), now)
-	reason, wait, ok := w.permits(h.source, now, w.patience())
+	reason, wait, ok := w.permits(h.source, peer.Addr(), now, w.patience())
+	w.board.Sources().Enter(w.index, h.source)
 	switch {
-	case !ok && (reason == board.ReasonBan || w.tls.bySource[h.source] >= w.limits.connection.atOnce()):
-		w.turnAwayUnheard(fd, reason)
+	case !ok && (reason == board.ReasonBan || h.ownFull()):
+		h.turnAway(reason)
 	case !ok:
 		h.refused, h.reason, h.wait = true, reason, wait // and told so
 		h.begin()
@@ -62,6 +70,13 @@ func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 		h.until = now + int64(w.limits.patience)
 		h.hold(wait)
 	}
+}
+
+// ownFull reports that as many handshakes of the source are under way as connections it may make at once: they hold a
+// place each, and are admitted when they are over.
+func (h *handshake) ownFull() bool {
+	w := h.w
+	return h.limited && w.tls.crowd.Held(h.source) >= w.limits.connection.atOnce()
 }
 
 // hold has a handshake begin after wait.
@@ -88,27 +103,50 @@ const placeWait = 50 * time.Millisecond
 
 // begin shakes hands, if there is a place.
 func (h *handshake) begin() {
-	w := h.w
-	full := h.limited && w.tls.bySource[h.source] >= w.limits.connection.atOnce()
+	w, now := h.w, h.w.loop.Now()
+	crowd, full := &w.tls.crowd, h.ownFull()
 	switch {
-	case w.tls.shaking >= maxHandshakes || w.tls.config == nil:
-		w.turnAwayUnheard(h.fd, board.ReasonWorkerFull)
-	case full && w.loop.Now() < h.until && w.patience() > 0:
+	case w.tls.config == nil, w.tls.shaking >= w.maxHandshakes()+maxHandshakes: // those that gave way are still at it
+		h.turnAway(board.ReasonWorkerFull)
+		return
+	case full && now < h.until && w.patience() > 0:
 		h.hold(placeWait)
+		return
 	case full:
-		w.violation(h.source, w.loop.Now(), "handshakes")
-		w.turnAwayUnheard(h.fd, board.ReasonRate)
-	default:
-		w.entered()
-		w.tls.shaking++
-		w.tls.count(h, 1)
-		config, patience := w.tls.config, w.handshakePatience()
-		go func() {
-			h.run(h.fd, config, patience)
-			w.loop.Post(func() { w.shaken(h) })
-		}()
+		w.violation(h.source, h.addr, now, "handshakes")
+		w.oldestGivesWay(h.source)
+	case crowd.Seats() >= w.maxHandshakes():
+		busiest, _, _ := crowd.Busiest(nil)
+		w.oldestGivesWay(busiest)
+	}
+	w.entered()
+	w.tls.shaking++
+	h.began = now
+	h.file = os.NewFile(uintptr(h.fd), "client") // non-blocking, so it waits in the runtime's poller
+	crowd.Sit(h.source, &h.seat, h, now)
+	h.err = h.file.SetDeadline(time.Now().Add(w.handshakePatience()))
+	config := w.tls.config
+	go func() {
+		h.run(config)
+		w.loop.Post(func() { w.shaken(h) })
+	}()
+}
+
+// maxHandshakes is how many may be under way.
+func (w *worker) maxHandshakes() int { return min(maxHandshakes, max(w.max/2, 1)) }
+
+// oldestGivesWay ends the oldest handshake of a source. It makes room at once, though its goroutine has to
+// notice yet.
+func (w *worker) oldestGivesWay(source board.SlotID) {
+	if h, ok := w.tls.crowd.Idlest(source, w.loop.Now()); ok {
+		w.tls.crowd.Leave(h.source, &h.seat)
+		h.gaveWay = true
+		_ = h.file.SetDeadline(time.Unix(1, 0)) // fails if it has just ended by itself
 	}
 }
+
+// Idle is since when it is under way.
+func (h *handshake) Idle() (since int64, loss int) { return h.began, losesNothing }
 
 // OnAcceptError reports that newcomers have to wait in the kernel's queue.
 func (a *httpsAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
@@ -116,7 +154,7 @@ func (a *httpsAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(er
 // handshakePatience is how long a handshake that begins now may take.
 func (w *worker) handshakePatience() time.Duration {
 	patience := handshakeTime
-	if w.tls.shaking > maxHandshakes/2 {
+	if w.tls.shaking > w.maxHandshakes()/2 {
 		patience = hurriedHandshake
 	}
 	if t := w.spec.Timeouts.Request; t > 0 {
@@ -125,30 +163,24 @@ func (w *worker) handshakePatience() time.Duration {
 	return patience
 }
 
-// count keeps account of the handshakes of a source. It may have as many under way as connections it
-// may make at once: they hold a place each, and are admitted when they are over.
-func (e *tlsEnd) count(h *handshake, by int) {
-	if !h.limited {
-		return
-	}
-	if e.bySource == nil {
-		e.bySource = make(map[board.SlotID]int)
-	}
-	if e.bySource[h.source] += by; e.bySource[h.source] == 0 {
-		delete(e.bySource, h.source)
-	}
+// turnAway closes a connection that is not worth a handshake.
+func (h *handshake) turnAway(reason board.Reason) {
+	h.w.cell.Refused[reason].Add(1)
+	_ = unix.Close(h.fd)
+	h.leave()
 }
 
-// turnAwayUnheard closes a connection that is not worth a handshake.
-func (w *worker) turnAwayUnheard(fd int, reason board.Reason) {
-	w.cell.Refused[reason].Add(1)
-	_ = unix.Close(fd)
+// leave has the handshake count no more.
+func (h *handshake) leave() {
+	w := h.w
+	w.tls.crowd.Leave(h.source, &h.seat)
+	w.board.Sources().Leave(w.index, h.source, w.loop.Now())
 }
 
 // shaken takes the outcome of a handshake.
 func (w *worker) shaken(h *handshake) {
 	w.tls.shaking--
-	w.tls.count(h, -1)
+	h.leave()
 	if h.err == nil {
 		c := w.takeClient()
 		c.secure, c.wire = true, h.wire
@@ -171,7 +203,9 @@ func (w *worker) shaken(h *handshake) {
 		w.chargeFailed(h)
 	}
 	w.open--
-	w.cell.Refused[board.ReasonHandshake].Add(1)
+	if w.cell.Refused[board.ReasonHandshake].Add(1); h.gaveWay {
+		w.cell.Cut[board.ReasonGaveWay].Add(1)
+	}
 	if errors.Is(h.err, errProxyHeader) {
 		w.complain("PROXY header", "peer", h.peer, "err", h.err)
 	} else if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
@@ -186,7 +220,7 @@ func (w *worker) shaken(h *handshake) {
 func (w *worker) chargeFailed(h *handshake) {
 	if h.greets && h.addr != h.peer.Addr() && !contains(w.limits.exempt, h.addr) {
 		now := w.loop.Now()
-		_, _, _ = w.permits(w.board.Sources().Find(h.addr, now), now, 0) // it is let go either way
+		_, _, _ = w.permits(w.board.Sources().Find(h.addr, now), h.addr, now, 0) // it is let go either way
 	}
 }
 
@@ -197,8 +231,12 @@ type handshake struct {
 	until   int64         // when it has to begin, or it is refused
 	peer    netip.AddrPort
 	greets  bool // begins with a PROXY header
-	limited bool // counted for source
+	limited bool // by what its source may do
 	source  board.SlotID
+	seat    crowd.Seat[board.SlotID, *handshake]
+	began   int64
+	gaveWay bool // to another one
+	file    *os.File
 	refused bool // is told so behind it: why, and for how long to stay away
 	reason  board.Reason
 	wait    time.Duration
@@ -213,10 +251,10 @@ type handshake struct {
 }
 
 // run shakes hands over the socket. Its descriptor is another one afterwards, or closed.
-func (h *handshake) run(fd int, config *tls.Config, patience time.Duration) {
-	file := os.NewFile(uintptr(fd), "client") // non-blocking, so it waits in the runtime's poller
+func (h *handshake) run(config *tls.Config) {
+	file := h.file
 	defer file.Close()
-	if h.err = file.SetDeadline(time.Now().Add(patience)); h.err != nil {
+	if h.err != nil {
 		return
 	}
 	if h.greets {

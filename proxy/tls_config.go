@@ -7,20 +7,18 @@ import (
 	"crypto/tls"
 	"fmt"
 	"time"
-
-	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // tlsEnd is what a worker has for TLS.
 type tlsEnd struct {
-	config    *tls.Config          // nil without a certificate; replaced as a whole, handshakes go on with theirs
-	secret    []byte               // of session tickets
-	day       int64                // of the present ticket key
-	shaking   int                  // handshakes under way
-	bySource  map[board.SlotID]int // of them, those of sources that are limited
-	out       []byte               // ciphertext on its way, see tlsWire
-	complaint int64                // when a failed handshake was last logged
-	cert, key []byte               // what config was made of
+	config    *tls.Config    // nil without a certificate; replaced as a whole, handshakes go on with theirs
+	secret    []byte         // of session tickets
+	day       int64          // of the present ticket key
+	shaking   int            // goroutines of handshakes
+	crowd     handshakeCrowd // handshakes under way, by source
+	out       []byte         // ciphertext on its way, see tlsWire
+	complaint int64          // when a failed handshake was last logged
+	cert, key []byte         // what config was made of
 }
 
 // apply takes over a specification.

@@ -381,6 +381,7 @@ func TestTLSFailuresAreLimited(t *testing.T) {
 // The more handshakes are under way, the sooner one has to be done.
 func TestHandshakePatience(t *testing.T) {
 	b := startWorker(t, []string{startSite(t, hello)}, nil)
+	most := b.maxHandshakes()
 	for _, test := range []struct {
 		shaking       int
 		request, want time.Duration
@@ -388,10 +389,10 @@ func TestHandshakePatience(t *testing.T) {
 		{1, 30 * time.Second, handshakeTime},
 		{1, 3 * time.Second, 3 * time.Second},
 		{1, 0, handshakeTime},
-		{maxHandshakes / 2, 30 * time.Second, handshakeTime},
-		{maxHandshakes/2 + 1, 30 * time.Second, hurriedHandshake},
-		{maxHandshakes, 0, hurriedHandshake},
-		{maxHandshakes, time.Millisecond, time.Millisecond},
+		{most / 2, 30 * time.Second, handshakeTime},
+		{most/2 + 1, 30 * time.Second, hurriedHandshake},
+		{most, 0, hurriedHandshake},
+		{most, time.Millisecond, time.Millisecond},
 	} {
 		b.on(func() {
 			b.spec.Timeouts.Request = test.request
@@ -413,7 +414,7 @@ func TestTLSHandshakesOfASource(t *testing.T) {
 	for i := range idle {
 		idle[i] = b.dialTo(b.secure, "127.0.0.2")
 	}
-	b.eventually("the others to be refused", func() bool { return b.refused(board.ReasonRate) == more })
+	b.eventually("the others to have taken their places", func() bool { return b.cell.Cut[board.ReasonGaveWay].Load() == more })
 	b.on(func() {
 		if b.tls.shaking != rate {
 			t.Errorf("%d handshakes are under way", b.tls.shaking)
@@ -429,7 +430,7 @@ func TestTLSHandshakesOfASource(t *testing.T) {
 		c.Close()
 	}
 	b.eventually("nothing to be counted", func() (none bool) {
-		b.on(func() { none = b.tls.shaking == 0 && len(b.tls.bySource) == 0 })
+		b.on(func() { none = b.tls.shaking == 0 && b.tls.crowd.Seats() == 0 })
 		return none
 	})
 }

@@ -33,6 +33,7 @@ type worker struct {
 	spec       Spec
 	max        int    // clients this worker may hold
 	maxMessage uint32 // bytes
+	budget     int    // bytes that may be in hand for all clients
 	limits     limits
 	picker     picker
 	backends   [board.MaxNodes]*backend // nil: slot not in use
@@ -41,6 +42,7 @@ type worker struct {
 	gate      *prefork.Gate
 	spare     *pair // free pairs, linked by next
 	http      frontend
+	crowd     sourceCrowd // the clients that are counted as active, by source
 	tls       tlsEnd
 	trust     *nodeTrust // for TLS to nodes
 	open      int        // clients that hold a descriptor, counted as active or not
@@ -197,6 +199,11 @@ func (w *worker) handle(m prefork.Message) {
 		}
 	case messageNodes:
 		w.syncNodes()
+	case messageYield:
+		var y Yield
+		if err = decode(m, messageYield, &y); err == nil {
+			w.yield(y.Source)
+		}
 	case prefork.MessageIntake:
 		err = w.gate.Obey(m, w.open, w.loop.Now())
 	default:
@@ -212,6 +219,7 @@ func (w *worker) apply(s WorkerSpec) error {
 	w.syncNodes() // while the backends of slots that were freed are still known
 	w.spec, w.max = s.Spec, s.MaxConnections
 	w.gate.Resize(w.max)
+	w.budget = max(w.max*heldPerClient, leastHeld)
 	w.limits = newLimits(&s.Spec)
 	w.maxMessage = uint32(min(int64(s.Spec.MaxMessage), math.MaxUint32/2))
 	w.picker.balance = s.Spec.Balance
@@ -297,6 +305,7 @@ func (w *worker) trimSoon(running context.Context) {
 // trim drops what is kept for reuse, which may be as much as the busiest moment took.
 func (w *worker) trim() {
 	w.loop.Trim()
+	w.crowd.Trim()
 	w.spare, w.access.spare, w.scratch = nil, nil, nil
 	h := &w.http
 	h.spareClients, h.spareExchanges, h.spareNodes = nil, nil, nil
@@ -380,10 +389,12 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.beatDue = now + int64(heartbeat)
 	w.loop.Schedule(&w.beat, heartbeat, w)
 	w.tls.rotate(time.Now())
-	w.access.flush()
+	w.access.flush(now)
 	w.gate.Look(w.open, now)
 	w.collect()
 	w.lookForSilence()
 	w.fade()
+	w.weighIn()
+	w.boundMemory()
 	w.expireNodes()
 }

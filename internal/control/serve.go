@@ -10,26 +10,30 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/lobby"
 )
 
 const (
-	headerTimeout = 5 * time.Second
-	closeTimeout  = time.Second
+	closeTimeout = time.Second
+	// maxClients is how many are connected at a time: a part of prefork.Reserve.
+	maxClients = 32
 	// watchInterval is how soon a daemon notices that its files were removed. Clients wait longer, see patience.
 	watchInterval = 500 * time.Millisecond
 )
 
 // Serve answers requests on the daemon's socket with h, in the background, until [Instance.Close].
-// Only the user of the daemon, and root, can connect. The context of a request ends when the client goes or
-// the daemon closes. Whatever is removed of directory, lock and socket meanwhile is made anew, which warn is told.
+// Only the user of the daemon, and root, can connect; of too many connections, that which rests longest is ended. The
+// context of a request ends when the client goes or the daemon closes. Whatever is removed of directory, lock and socket
+// meanwhile is made anew, which warn is told.
 func (i *Instance) Serve(h http.Handler, warn func(message any, keyvals ...any)) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	i.stop = cancel
 	i.server = &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerTimeout,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		Handler:     h,
+		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
+	lobby.Prepare(i.server)
 	i.watched = make(chan struct{})
 	if _, err := i.keep(); err != nil {
 		cancel()
@@ -135,7 +139,7 @@ func (i *Instance) listen(path string) error {
 		_ = i.listener.Close()
 	}
 	i.listener, i.socket = listener, made
-	server, own := i.server, ownListener{listener, i.place}
+	server, own := i.server, lobby.New(ownListener{listener, i.place}, maxClients)
 	go func() { _ = server.Serve(own) }() // ErrServerClosed, or closed for another
 	return nil
 }

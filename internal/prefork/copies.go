@@ -63,6 +63,9 @@ func Holds(lanes, items, perItem int, nofile uint64) int {
 // parentPerCopy is how many descriptors a copy takes in its parent: control stream and process.
 const parentPerCopy = 2
 
+// ParentFiles is how many descriptors so many copies take in their parent.
+func ParentFiles(copies int) int { return parentPerCopy * copies }
+
 // share is how many of items one of n copies must have room for. It never rises with n.
 func share(items, n int) int {
 	m := float64(items) / float64(n)

@@ -26,12 +26,14 @@ const (
 // pool keeps free buffers by size, each a power of two.
 type pool struct {
 	free  [maxClass - minClass + 1]*buffer
-	bytes int
+	bytes int // of the free ones
+	lent  int // bytes of those that are in use
 }
 
 // get returns an empty buffer with room for at least n bytes.
 func (p *pool) get(n int) *buffer {
 	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
+	p.lent += 1 << class
 	if class > maxClass {
 		return &buffer{data: make([]byte, 0, 1<<class)}
 	}
@@ -46,6 +48,7 @@ func (p *pool) get(n int) *buffer {
 }
 
 func (p *pool) put(b *buffer) {
+	p.lent -= cap(b.data)
 	class := bits.Len(uint(cap(b.data))) - 1
 	if class > maxClass || p.bytes+cap(b.data) > poolBytes {
 		return

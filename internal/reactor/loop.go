@@ -107,7 +107,10 @@ func (l *Loop) Cancel(t *Timer) {
 }
 
 // Trim drops what is kept for reuse.
-func (l *Loop) Trim() { l.pool = pool{} }
+func (l *Loop) Trim() { l.pool = pool{lent: l.pool.lent} }
+
+// Held is how many bytes of buffers are in use, for what was not consumed or not written yet.
+func (l *Loop) Held() int { return l.pool.lent }
 
 // Run runs the loop on the calling goroutine until Stop. Every connection has
 // been closed, with OnClose called, when it returns. It may be called once.

@@ -2,6 +2,7 @@ package board
 
 import (
 	"iter"
+	"net/netip"
 	"time"
 )
 
@@ -25,9 +26,10 @@ const violationLag = 10
 
 // Violation counts a violation of the source, the first in its ViolationStep.
 // The threshold-th within window bans it for banFor: banned is true for that one
-// alone, and counting starts anew. With a threshold of 0 there are no bans.
-func (s *Sources) Violation(id SlotID, now int64, window time.Duration, threshold int, banFor time.Duration) (banned bool) {
-	if threshold <= 0 || s.Overflow(id) {
+// alone, and counting starts anew. With a threshold of 0 there are no bans. addr is
+// who is banned where the slot is shared.
+func (s *Sources) Violation(id SlotID, addr netip.Addr, now int64, window time.Duration, threshold int, banFor time.Duration) (banned bool) {
+	if threshold <= 0 {
 		return false
 	}
 	slot := &s.slots[id]
@@ -48,8 +50,12 @@ func (s *Sources) Violation(id SlotID, now int64, window time.Duration, threshol
 			next = 0
 		}
 		if slot.violations.CompareAndSwap(old, next) {
-			if tripped {
-				s.Ban(id, now+int64(banFor))
+			switch until := now + int64(banFor); {
+			case !tripped:
+			case s.Overflow(id):
+				s.BanSource(addr, until, now)
+			default:
+				s.Ban(id, until)
 			}
 			return tripped
 		}
@@ -61,7 +67,7 @@ func (s *Sources) Violation(id SlotID, now int64, window time.Duration, threshol
 func (s *Sources) BannedUntil(id SlotID) int64 { return s.slots[id].banUntil.Load() }
 
 // Ban bans the source until the given instant, or longer if it already is. It
-// reports false for an overflow bucket, which cannot be banned.
+// reports false for a shared slot: see BanSource.
 func (s *Sources) Ban(id SlotID, until int64) bool {
 	if s.Overflow(id) {
 		return false

@@ -20,7 +20,7 @@ func TestABurstIsOneViolation(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i := range step / 1000 {
-				if s.Violation(id, sec+i, time.Minute, 2, time.Minute) {
+				if s.Violation(id, addr(0), sec+i, time.Minute, 2, time.Minute) {
 					t.Error("banned")
 					return
 				}
@@ -31,7 +31,7 @@ func TestABurstIsOneViolation(t *testing.T) {
 	if got := s.Info(id).Violations; got != 1 {
 		t.Errorf("%d violations", got)
 	}
-	if !s.Violation(id, sec+step, time.Minute, 2, time.Minute) {
+	if !s.Violation(id, addr(0), sec+step, time.Minute, 2, time.Minute) {
 		t.Error("who goes on is not banned")
 	}
 }
@@ -40,7 +40,7 @@ func TestViolationsBan(t *testing.T) {
 	s := newBoard(t, Layout{Workers: 1, Sources: 64}).Sources()
 	id := s.Find(addr(0), sec)
 	for i := range 99 {
-		if s.Violation(id, sec+int64(i)*step, time.Minute, 100, time.Minute) {
+		if s.Violation(id, addr(0), sec+int64(i)*step, time.Minute, 100, time.Minute) {
 			t.Fatalf("banned at violation %d", i+1)
 		}
 	}
@@ -48,7 +48,7 @@ func TestViolationsBan(t *testing.T) {
 		t.Fatalf("%+v before the 100th", s.Info(id))
 	}
 	now := 61*sec - 17*ms
-	if !s.Violation(id, now, time.Minute, 100, time.Minute) {
+	if !s.Violation(id, addr(0), now, time.Minute, 100, time.Minute) {
 		t.Fatal("not banned at violation 100 within the minute")
 	}
 	if got := s.BannedUntil(id); got != now+60*sec {
@@ -57,7 +57,7 @@ func TestViolationsBan(t *testing.T) {
 	if s.Info(id).Violations != 0 {
 		t.Error("counting did not start anew")
 	}
-	if s.Violation(id, now+step, time.Minute, 100, time.Minute) {
+	if s.Violation(id, addr(0), now+step, time.Minute, 100, time.Minute) {
 		t.Error("the 101st bans again")
 	}
 	s.Unban(id)
@@ -70,16 +70,16 @@ func TestViolationsOfAnotherMinuteDoNotCount(t *testing.T) {
 	s := newBoard(t, Layout{Workers: 1, Sources: 64}).Sources()
 	id := s.Find(addr(0), sec)
 	for i := range int64(99) {
-		s.Violation(id, sec+i*step, time.Minute, 100, time.Minute)
+		s.Violation(id, addr(0), sec+i*step, time.Minute, 100, time.Minute)
 	}
-	if s.Violation(id, 61*sec+1, time.Minute, 100, time.Minute) || s.Info(id).Violations != 1 {
+	if s.Violation(id, addr(0), 61*sec+1, time.Minute, 100, time.Minute) || s.Info(id).Violations != 1 {
 		t.Fatalf("%+v after the window", s.Info(id))
 	}
 	// A window that seems to begin ahead of now is another clock's.
 	for i := range int64(98) {
-		s.Violation(id, 1000*sec+i*step, time.Minute, 100, time.Minute)
+		s.Violation(id, addr(0), 1000*sec+i*step, time.Minute, 100, time.Minute)
 	}
-	if s.Violation(id, 900*sec, time.Minute, 100, time.Minute) || s.Info(id).Violations != 1 {
+	if s.Violation(id, addr(0), 900*sec, time.Minute, 100, time.Minute) || s.Info(id).Violations != 1 {
 		t.Fatalf("%+v after the clock stepped back", s.Info(id))
 	}
 }
@@ -96,7 +96,7 @@ func TestNoThresholdNoBan(t *testing.T) {
 	s := newBoard(t, Layout{Workers: 1, Sources: 64}).Sources()
 	id := s.Find(addr(0), sec)
 	for i := range int64(1000) {
-		if s.Violation(id, sec+i*step, time.Minute, 0, time.Minute) {
+		if s.Violation(id, addr(0), sec+i*step, time.Minute, 0, time.Minute) {
 			t.Fatal("banned")
 		}
 	}
@@ -122,7 +122,7 @@ func TestViolationIsAFixedWindow(t *testing.T) {
 			if want {
 				count = 0
 			}
-			if got := s.Violation(id, now, time.Duration(window), threshold, time.Minute); got != want {
+			if got := s.Violation(id, addr(0), now, time.Duration(window), threshold, time.Minute); got != want {
 				t.Fatalf("banned %v, want %v", got, want)
 			}
 		}
@@ -137,7 +137,7 @@ func TestConcurrentViolationsBanOnce(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i := range int64(2000) {
-				if s.Violation(id, sec+i*step, time.Hour, 100, time.Minute) {
+				if s.Violation(id, addr(0), sec+i*step, time.Hour, 100, time.Minute) {
 					bans.Add(1)
 				}
 			}

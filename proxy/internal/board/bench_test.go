@@ -61,6 +61,6 @@ func BenchmarkViolation(b *testing.B) {
 	id := s.Find(addr(0), sec)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Violation(id, sec, time.Minute, 100, time.Minute)
+		s.Violation(id, addr(0), sec, time.Minute, 100, time.Minute)
 	}
 }

@@ -54,8 +54,8 @@ func TestRegionsDoNotOverlap(t *testing.T) {
 			{"tools", p.tools, toolRates * 8},
 			{"cursor", p.cursor, unsafe.Sizeof(cursor{})},
 			{"index", p.index, uintptr(2*l.Sources) * 4},
-			{"slots", p.slots, uintptr(l.Sources+l.Sources/4) * 64},
-			{"rows", p.rows, uintptr(l.Workers*l.Sources) * 4},
+			{"slots", p.slots, uintptr(l.allSlots()) * 64},
+			{"rows", p.rows, uintptr(l.Workers*l.allSlots()) * 4},
 		} {
 			if r.start != at {
 				t.Errorf("%v: %s starts at %d, want %d", l, r.name, r.start, at)

@@ -13,16 +13,21 @@ type Global struct {
 	Draining    atomic.Uint32 // 1 from the moment the balancer stops accepting
 	Seed        uint64        // of every hash a client could aim at; set by Create, never changed
 	SourceTTLNs atomic.Int64  // a source idle for longer is forgotten; at least the violation window; 0 = DefaultSourceTTL
+	BanWindowNs atomic.Int64  // for how long violations are held against a source; 0 = DefaultBanWindow
 	Rows        atomic.Uint32 // rows of workers that were ever in use; 0 = all: see Board.Use
-	_           [cacheLine - 28]byte
+	_           [cacheLine - 36]byte
 
 	// Added to by workers.
 	Overflows atomic.Uint64 // finds that got no slot of their own
-	_         [cacheLine - 8]byte
+	Evictions atomic.Uint64 // sources forgotten before their time, for the sake of others
+	_         [cacheLine - 16]byte
 }
 
-// DefaultSourceTTL applies while Global.SourceTTLNs is 0.
-const DefaultSourceTTL = 30 * time.Minute
+// Defaults of Global.SourceTTLNs and Global.BanWindowNs.
+const (
+	DefaultSourceTTL = 30 * time.Minute
+	DefaultBanWindow = time.Minute
+)
 
 // State is what the master says of one transport of a node.
 type State uint32
@@ -150,6 +155,7 @@ const (
 	ReasonUntaken    // the client took nothing of what was there for it
 	ReasonNodeDown   // the node was marked down
 	ReasonClientGone // the client left before the end, or its connection failed
+	ReasonGaveWay    // others needed the place, and its source held most
 
 	Reasons // how many there are
 )
@@ -196,6 +202,8 @@ func (r Reason) String() string {
 		return "node_down"
 	case ReasonClientGone:
 		return "client_gone"
+	case ReasonGaveWay:
+		return "gave_way"
 	}
 	return "unknown"
 }
@@ -210,6 +218,7 @@ type Worker struct {
 	Active      atomic.Int64 // client connections held
 	LoopLagNs   atomic.Int64 // how late the loop woke last
 	HeartbeatNs atomic.Int64 // last turn of the loop
+	Heaviest    atomic.Int64 // 1 + the slot of the source that holds most, of those that hold much there; 0 = none
 
 	// Counters.
 	Accepted    atomic.Uint64
@@ -224,7 +233,7 @@ type Worker struct {
 	AccessLogDropped atomic.Uint64
 	// Answers, streams and connections that ended before their end.
 	Cut [Reasons]atomic.Uint64
-	_   [cacheLine - 8]byte
+	_   [cacheLine - 32]byte
 }
 
 // StatusClasses is the number of classes of HTTP statuses: class 2 counts those

@@ -46,8 +46,12 @@ func (s *Sources) idle(id SlotID, seen uint64, now int64) bool {
 // expired reports that the slot is idle and nothing is held against its source.
 func (s *Sources) expired(id SlotID, now int64) bool {
 	slot := &s.slots[id]
-	return s.idle(id, slot.seen.Load(), now) && slot.banUntil.Load() <= now &&
-		slot.connTAT.Load() <= now && slot.messageTAT.Load() <= now
+	return s.idle(id, slot.seen.Load(), now) && !slot.owes(now)
+}
+
+// owes reports that the source is banned, or has used its rates up to some degree.
+func (slot *slot) owes(now int64) bool {
+	return slot.banUntil.Load() > now || slot.connTAT.Load() > now || slot.messageTAT.Load() > now
 }
 
 // fresh reports that a slot that is nobody's never was anybody's.

@@ -30,11 +30,17 @@ func (s *Sources) Info(id SlotID) Info {
 }
 
 // Each calls f for every source that has a slot, in the order slots were handed
-// out, until f returns false. Sources may come and go meanwhile.
+// out and reserved ones last, until f returns false. Sources may come and go meanwhile.
 func (s *Sources) Each(f func(SlotID, Info) bool) {
-	for id := range SlotID(s.Tracked()) {
-		if i := s.Info(id); i.Source.IsValid() && !f(id, i) {
-			return
+	each := func(from, to int) (more bool) {
+		for id := SlotID(from); id < SlotID(to); id++ {
+			if i := s.Info(id); i.Source.IsValid() && !f(id, i) {
+				return false
+			}
 		}
+		return true
+	}
+	if each(0, s.Tracked()) && s.cursor.reserved.Load() != 0 {
+		each(s.size, s.shared)
 	}
 }

@@ -48,6 +48,9 @@ func prefixOf(k uint64) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
+// SourceOf is the source that an address belongs to: a /32 of IPv4, or a /64 of IPv6.
+func SourceOf(a netip.Addr) netip.Prefix { return prefixOf(keyOf(a)) }
+
 // hasher spreads keys by a secret seed, so that a stranger cannot choose
 // addresses that collide. Two folded multiplications, as in wyhash.
 type hasher struct{ a, b uint64 }

@@ -15,7 +15,7 @@ const (
 	maxWorkers = 1024
 	minSources = 64
 	maxSources = 1 << 22
-	maxSize    = 1 << 35
+	maxSize    = 1 << 37
 
 	cacheLine = 64
 	pageSize  = 4096 // regions start on multiples of it, whatever the kernel's page is
@@ -65,8 +65,8 @@ func (l Layout) plan() plan {
 	p.tools = region(toolRates, unsafe.Sizeof(atomic.Int64{}))
 	p.cursor = region(1, unsafe.Sizeof(cursor{}))
 	p.index = region(l.sets(), unsafe.Sizeof(set{}))
-	p.slots = region(l.Sources+l.buckets(), unsafe.Sizeof(slot{}))
-	p.rows = region(l.Workers*l.Sources, unsafe.Sizeof(uint32(0)))
+	p.slots = region(l.allSlots(), unsafe.Sizeof(slot{}))
+	p.rows = region(l.Workers*l.allSlots(), unsafe.Sizeof(uint32(0)))
 	p.size = at
 	return p
 }
@@ -75,8 +75,13 @@ func (l Layout) plan() plan {
 // set overflows rarely before the table is full.
 func (l Layout) sets() int { return 2 * l.Sources / ways }
 
-// buckets are the slots that sources without a slot of their own share.
-func (l Layout) buckets() int { return l.Sources / 4 }
+// reserved are the slots that are kept for sources that are banned and have no other.
+func (l Layout) reserved() int { return max(l.Sources/8, minSources) }
+
+// shared are the slots that sources without one of their own share: many, so that few meet.
+func (l Layout) shared() int { return 4 * l.Sources }
+
+func (l Layout) allSlots() int { return l.Sources + l.reserved() + l.shared() }
 
 // header is the first cell of a board: immutable after Create.
 type header struct {
@@ -89,7 +94,7 @@ type header struct {
 	_       [32]byte
 }
 
-const version = 7
+const version = 8
 
 var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
 

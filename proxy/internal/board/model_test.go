@@ -31,8 +31,10 @@ func (m *model) live(x *modelSource) int { return x.live[0] + x.live[1] }
 
 func (m *model) idle(x *modelSource) bool { return m.live(x) == 0 && m.now-x.seen > modelTTL }
 
+// reusable includes sources that make room in a full set.
 func (m *model) reusable(x *modelSource) bool {
-	return m.idle(x) && x.banUntil <= m.now && x.owes <= m.now
+	rests := m.idle(x) || m.live(x) == 0 && m.now-x.seen > settleTime
+	return rests && x.banUntil <= m.now && x.owes <= m.now
 }
 
 func (m *model) nodeOf(x *modelSource) int {
@@ -42,7 +44,7 @@ func (m *model) nodeOf(x *modelSource) int {
 	return x.node
 }
 
-const modelTTL = 1000 << seenStepBits
+const modelTTL = 4_000_000 << seenStepBits // 4 s
 
 // TestSourcesAgainstAMap plays random sequences on a small table and on a map.
 // The table may take slots only from sources that are reusable by the model;
@@ -63,8 +65,10 @@ func TestSourcesAgainstAMap(t *testing.T) {
 			"charge": m.charge,
 			"down":   m.nodeDown,
 			"kill":   m.kill,
-			"pass":   func(t *rapid.T) { m.now += rapid.Int64Range(1, 1000).Draw(t, "steps") << seenStepBits },
-			"":       m.check,
+			"pass": func(t *rapid.T) {
+				m.now += rapid.Int64Range(1, modelTTL>>seenStepBits).Draw(t, "steps") << seenStepBits
+			},
+			"": m.check,
 		})
 	})
 }

@@ -73,7 +73,7 @@ func work(b *Board, w int, stop <-chan struct{}) (t tally) {
 		id := s.Find(addr((i*7+w*13)%sharedSources), now)
 		node := s.SetSticky(id, NoNode, (i+w)%4)
 		Charge(s.ConnectionRate(id), now, 1, sec, 1)
-		s.Violation(id, now, time.Minute, 1_000_000, time.Minute)
+		s.Violation(id, addr((i*7+w*13)%sharedSources), now, time.Minute, 1_000_000, time.Minute)
 		s.Enter(w, id)
 		held = append(held, id)
 		flow := b.Flow(w, max(0, node))

@@ -8,8 +8,9 @@ import (
 )
 
 // Sources is the table of client addresses: sticky node, rates, violations, ban
-// and live connections of each. It never refuses a source: one that finds no
-// slot shares a bucket (see Overflow).
+// and live connections of each. It never refuses a source, and limits hold for
+// each: one that finds no slot takes that of another of its set that owes nothing,
+// and where there is none, it shares one (see Overflow).
 //
 // The index is set-associative. A key hashes to one set, a cache line of 16
 // entries, each naming a slot. Slots are handed out densely, so that a thousand
@@ -24,14 +25,22 @@ import (
 // key of its set, by compare-and-swap on the key. No state needs a reset then:
 // rates, ban and violations have run out, and sticky is tagged with the life of
 // its source.
+//
+// Once all slots are handed out, a new key takes over the slot of its set that
+// was idle longest, be it for less than the TTL (evict.go). Behind the table there are slots
+// that only bans may take, so that there is room for one however full the table is
+// (reserve.go), and those that are shared:
+//
+//	slots  ├── of one source each ──┼── of banned ones ──┼── shared by hash ──┤
 type Sources struct {
 	board  *Board
 	hasher hasher
 	cursor *cursor
 	index  []set
-	slots  []slot          // the table's, then the overflow buckets
+	slots  []slot          // the table's, then the reserved, then the shared ones
 	rows   []atomic.Uint32 // worker × slot: live connections, written by that worker
 	size   int             // slots of the table
+	shared int             // the first of those that are shared
 }
 
 // SlotID names a slot. It stays with its source while a connection is entered,
@@ -44,10 +53,11 @@ const ways = 16
 // Written by any worker, once.
 type set [ways]atomic.Uint32
 
-// cursor is where the table ends. Written by any worker.
+// cursor is where the table ends, and when the bans beyond do. Written by any worker.
 type cursor struct {
-	next atomic.Uint32 // slots before it are in the index
-	_    [cacheLine - 4]byte
+	next     atomic.Uint32 // slots before it are in the index
+	reserved atomic.Int64  // the last instant at which there may be a ban in a reserved slot
+	_        [cacheLine - 16]byte
 }
 
 // slot is the state of one source, written by any worker, each field by
@@ -69,9 +79,9 @@ func (s *Sources) overlay(b *Board, p plan) {
 	s.board = b
 	s.cursor = &cells[cursor](b.mem, p.cursor, 1)[0]
 	s.index = cells[set](b.mem, p.index, l.sets())
-	s.slots = cells[slot](b.mem, p.slots, l.Sources+l.buckets())
-	s.rows = cells[atomic.Uint32](b.mem, p.rows, l.Workers*l.Sources)
-	s.size = l.Sources
+	s.slots = cells[slot](b.mem, p.slots, l.allSlots())
+	s.rows = cells[atomic.Uint32](b.mem, p.rows, l.Workers*l.allSlots())
+	s.size, s.shared = l.Sources, l.Sources+l.reserved()
 }
 
 func (s *Sources) seed(seed uint64) { s.hasher = newHasher(seed) }
@@ -85,28 +95,46 @@ func (s *Sources) Find(addr netip.Addr, now int64) SlotID {
 	// A retry means that another process changed this very set meanwhile.
 	for range 4 * ways {
 		c := s.scan(set, key, now)
-		switch {
-		case c.found:
+		if c.found {
 			if s.hold(c.id, key, now) {
 				return c.id
 			}
-		case c.reusable:
-			if s.take(c.id, c.owner, key, now) {
-				if id, ok := s.unify(set, key); ok && s.hold(id, key, now) {
-					return id
-				}
+			continue
+		}
+		if id, ok := s.banned(key, h, now); ok {
+			return id
+		}
+		taken := c.reusable && s.take(c.id, c.owner, key, now)
+		if !c.reusable && (c.entry == ways || !s.extend(set, c.entry, now)) {
+			v, ok := s.oldest(set, now)
+			if !ok {
+				break
 			}
-		case c.entry == ways || !s.extend(set, c.entry, now):
-			return s.overflow(h)
+			taken = s.evict(v, key, now)
+		}
+		if taken {
+			if id, ok := s.unify(set, key); ok && s.hold(id, key, now) {
+				return id
+			}
 		}
 	}
-	return s.overflow(h)
+	s.board.global.Overflows.Add(1)
+	return s.sharedOf(h)
 }
 
 // Lookup returns the slot of addr if it has one of its own. It changes nothing.
 func (s *Sources) Lookup(addr netip.Addr) (SlotID, bool) {
 	key := keyOf(addr)
-	set := s.setOf(s.hasher.hash(key))
+	h := s.hasher.hash(key)
+	if id, ok := s.lookup(key, h); ok {
+		return id, true
+	}
+	return s.reservedFor(key, h)
+}
+
+// lookup is Lookup in the table.
+func (s *Sources) lookup(key, h uint64) (SlotID, bool) {
+	set := s.setOf(h)
 	for i := range set {
 		id := set[i].Load()
 		if id == 0 {
@@ -121,25 +149,28 @@ func (s *Sources) Lookup(addr netip.Addr) (SlotID, bool) {
 
 // Enter counts a connection of the source held by worker, who alone may call it.
 func (s *Sources) Enter(worker int, id SlotID) {
-	if !s.Overflow(id) {
-		s.row(worker, id).Add(1)
-	}
+	s.row(worker, id).Add(1)
 }
 
 // Leave takes back one Enter of the same worker. The source counts as seen now.
 func (s *Sources) Leave(worker int, id SlotID, now int64) {
-	if !s.Overflow(id) {
-		s.see(id, now)
-		s.row(worker, id).Add(^uint32(0))
-	}
+	s.see(id, now)
+	s.row(worker, id).Add(^uint32(0))
 }
 
-// Live is the number of connections all workers hold of the source, 0 for an
-// overflow bucket.
-func (s *Sources) Live(id SlotID) int {
-	if s.Overflow(id) {
-		return 0
+// Held is how many connections a source is counted for: its own, and as it may
+// have had to share a slot before, all of those who share that one.
+func (s *Sources) Held(id SlotID) int {
+	n := s.Live(id)
+	if !s.Overflow(id) && s.board.global.Overflows.Load() > 0 {
+		n += s.Live(s.sharedOf(s.hasher.hash(s.slots[id].key.Load())))
 	}
+	return n
+}
+
+// Live is the number of connections all workers hold of the source, or of all
+// that share its slot.
+func (s *Sources) Live(id SlotID) int {
 	n := 0
 	for w := range s.board.Rows() {
 		n += int(s.row(w, id).Load())
@@ -153,10 +184,12 @@ func (s *Sources) ConnectionRate(id SlotID) *atomic.Int64 { return &s.slots[id].
 // MessageRate is the source's tat of messages, for Charge and ChargeAnyway.
 func (s *Sources) MessageRate(id SlotID) *atomic.Int64 { return &s.slots[id].messageTAT }
 
-// Overflow reports whether id is a bucket that sources without a slot of their
-// own share by hash: it has rates, but no violations, no ban and no count of
-// live connections, which would strike strangers, and is sticky by hash.
-func (s *Sources) Overflow(id SlotID) bool { return int(id) >= s.size }
+// Overflow reports whether id is shared, by hash, by sources without a slot of
+// their own. Two that meet there share rates and the count of connections: that is
+// stricter for both and never laxer. There are more such slots than in the table, so that
+// who wants to be in the way of all others has to use up the rates of as many sources. Their violations
+// are counted together, but it is the address that is banned, which finds a reserved slot. It is sticky by hash.
+func (s *Sources) Overflow(id SlotID) bool { return int(id) >= s.shared }
 
 // Tracked is how many slots have been handed out, idle ones included.
 func (s *Sources) Tracked() int { return int(s.cursor.next.Load()) }
@@ -166,24 +199,33 @@ func (s *Sources) Capacity() int { return s.size }
 
 func (s *Sources) setOf(h uint64) *set { return &s.index[h&uint64(len(s.index)-1)] }
 
-func (s *Sources) overflow(h uint64) SlotID {
-	s.board.global.Overflows.Add(1)
-	bucket, _ := bits.Mul64(h, uint64(len(s.slots)-s.size))
-	return SlotID(s.size + int(bucket))
+// sharedOf is the slot that a source shares when it has none of its own.
+func (s *Sources) sharedOf(h uint64) SlotID {
+	n, _ := bits.Mul64(h, uint64(len(s.slots)-s.shared))
+	return SlotID(s.shared + int(n))
 }
 
 func (s *Sources) row(worker int, id SlotID) *atomic.Uint32 {
-	return &s.rows[worker*s.size+int(id)]
+	return &s.rows[worker*len(s.slots)+int(id)]
 }
 
 // clear forgets the live connections of a dead worker. Their sources were seen
 // until now: seen first, then gone, so that none looks idle in between.
 func (s *Sources) clear(worker int, now int64) {
-	for id := range SlotID(s.Tracked()) {
-		if live := s.row(worker, id); live.Load() != 0 {
-			s.see(id, now)
-			live.Store(0)
+	forget := func(from, to int) {
+		for id := SlotID(from); id < SlotID(to); id++ {
+			if live := s.row(worker, id); live.Load() != 0 {
+				s.see(id, now)
+				live.Store(0)
+			}
 		}
+	}
+	forget(0, s.Tracked())
+	if s.cursor.reserved.Load() != 0 {
+		forget(s.size, s.shared)
+	}
+	if s.board.global.Overflows.Load() != 0 {
+		forget(s.shared, len(s.slots))
 	}
 }
 

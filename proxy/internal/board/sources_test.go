@@ -55,31 +55,34 @@ func TestAFullSetDegradesAndRecovers(t *testing.T) {
 	if _, ok := s.Lookup(list[ways]); ok {
 		t.Error("Lookup found a source without a slot")
 	}
-	if again := s.Find(list[ways], 2*sec); again != id {
+	if again := s.Find(list[ways], 2*sec-ms); again != id {
 		t.Errorf("the source is in bucket %d, then %d", id, again)
 	}
 
-	// A bucket has rates, and a node by hash; it holds nothing against strangers.
+	// A shared slot has rates, a count and a node by hash.
 	if ok, _ := Charge(s.ConnectionRate(id), sec, sec, sec, 1); !ok {
 		t.Error("first connection refused")
 	}
 	if ok, _ := Charge(s.ConnectionRate(id), sec, sec, sec, 1); ok {
-		t.Error("no rate in a bucket")
+		t.Error("no rate in a shared slot")
 	}
 	node, ok := s.Sticky(id)
 	if !ok || s.SetSticky(id, node, 2) != 2 {
 		t.Errorf("sticky %d %v", node, ok)
 	}
 	if again, _ := s.Sticky(id); again != node {
-		t.Errorf("a bucket's node changed from %d to %d by SetSticky", node, again)
+		t.Errorf("a shared slot's node changed from %d to %d by SetSticky", node, again)
 	}
 	s.Enter(0, id)
-	if s.Live(id) != 0 {
-		t.Error("a bucket counts connections")
+	if s.Live(id) != 1 || s.Held(id) != 1 {
+		t.Error("a shared slot counts no connections")
 	}
 	s.Leave(0, id, sec)
-	if s.Violation(id, sec, time.Minute, 1, time.Minute) || s.Ban(id, ttl) || s.BannedUntil(id) != 0 {
-		t.Error("a bucket can be banned")
+	if s.Live(id) != 0 {
+		t.Error("a shared slot counts connections that have left")
+	}
+	if s.Ban(id, ttl) || s.BannedUntil(id) != 0 {
+		t.Error("all who share a slot can be banned at once")
 	}
 
 	// Once its set has an idle slot, the source gets it, with nothing of the old.
@@ -112,8 +115,8 @@ func TestOnlyIdleInnocentSlotsAreTakenOver(t *testing.T) {
 	late := sec + ttl + ms
 	for name, hold := range map[string]func(s *Sources, id SlotID){
 		"live":              func(s *Sources, id SlotID) { s.Enter(0, id) },
-		"seen":              func(s *Sources, id SlotID) { s.Find(prefixOf(s.slots[id].key.Load()).Addr(), late-ttl+ms) },
-		"left":              func(s *Sources, id SlotID) { s.Enter(0, id); s.Leave(0, id, late-ttl+ms) },
+		"seen":              func(s *Sources, id SlotID) { s.Find(prefixOf(s.slots[id].key.Load()).Addr(), late-settleTime+ms) },
+		"left":              func(s *Sources, id SlotID) { s.Enter(0, id); s.Leave(0, id, late-settleTime+ms) },
 		"banned":            func(s *Sources, id SlotID) { s.Ban(id, late+1) },
 		"connections owed":  func(s *Sources, id SlotID) { ChargeAnyway(s.ConnectionRate(id), late, sec, sec, 1) },
 		"messages owed":     func(s *Sources, id SlotID) { ChargeAnyway(s.MessageRate(id), late, sec, sec, 1) },
@@ -251,11 +254,11 @@ func TestHotCallsDoNotAllocate(t *testing.T) {
 		"Find full":    func() { s.Find(full[ways], now) },
 		"Lookup":       func() { s.Lookup(a) },
 		"Sticky":       func() { node, _ := s.Sticky(id); s.SetSticky(id, node, 1) },
-		"rendezvous":   func() { s.Sticky(SlotID(s.size)) },
+		"rendezvous":   func() { s.Sticky(SlotID(s.shared)) },
 		"Enter":        func() { s.Enter(1, id); s.Live(id); s.Leave(1, id, now) },
 		"Charge":       func() { Charge(s.ConnectionRate(id), now, 1, sec, 1) },
 		"ChargeAnyway": func() { ChargeAnyway(s.MessageRate(id), now, 1, sec, 1) },
-		"Violation":    func() { s.Violation(id, now, time.Minute, 3, time.Minute) },
+		"Violation":    func() { s.Violation(id, addr(0), now, time.Minute, 3, time.Minute) },
 		"BannedUntil":  func() { s.BannedUntil(id) },
 		"NodeActive":   func() { b.NodeActive(3) },
 		"Flow":         func() { b.Flow(1, 2).ObserveConnect(time.Millisecond) },

@@ -113,10 +113,10 @@ func TestConcurrentChoicesHaveOneWinner(t *testing.T) {
 }
 
 func TestRendezvousMovesOnlyTheLostNodesBuckets(t *testing.T) {
-	b := newNodes(t, Layout{Workers: 1, Sources: 4096}, 4)
+	b := newNodes(t, Layout{Workers: 1, Sources: 1024}, 4)
 	s := b.Sources()
 	choices := func() (list []int) {
-		for id := s.size; id < len(s.slots); id++ {
+		for id := s.shared; id < len(s.slots); id++ {
 			node, _ := s.Sticky(SlotID(id))
 			list = append(list, node)
 		}
@@ -128,7 +128,7 @@ func TestRendezvousMovesOnlyTheLostNodesBuckets(t *testing.T) {
 		count[node]++
 	}
 	for node := range 4 {
-		if n := count[node]; n < 180 || n > 340 { // of 1024: a mean of 256, ±6σ
+		if n := count[node]; n < 860 || n > 1190 { // of 4096: a mean of 1024, ±6σ
 			t.Errorf("node %d has %d of %d buckets", node, n, len(before))
 		}
 	}
@@ -141,7 +141,7 @@ func TestRendezvousMovesOnlyTheLostNodesBuckets(t *testing.T) {
 	for i := range 4 {
 		b.SetNodeState(i, Down, time.Unix(3, 0))
 	}
-	if node, ok := s.Sticky(SlotID(s.size)); ok {
+	if node, ok := s.Sticky(SlotID(s.shared)); ok {
 		t.Fatalf("node %d though none is up", node)
 	}
 }

@@ -77,6 +77,7 @@ func (b *Board) ClearWorker(w int) {
 	c.Active.Store(0)
 	c.LoopLagNs.Store(0)
 	c.HeartbeatNs.Store(0)
+	c.Heaviest.Store(0)
 	c.PID.Store(0)
 }
 

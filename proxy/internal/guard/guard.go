@@ -33,6 +33,19 @@ func Hosts(names func() []string, next http.Handler) http.Handler {
 	})
 }
 
+// LoopbackHosts is Hosts for who comes to a loopback address: what is open to others anyway need not be kept from
+// foreign pages, and is asked for by whatever name its network gives it.
+func LoopbackHosts(names func() []string, next http.Handler) http.Handler {
+	guarded := Hosts(names, next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && at.IP.IsLoopback() {
+			guarded.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // allowed judges a Host header. Without one (HTTP/1.0) no browser asks.
 func allowed(host string, names []string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {

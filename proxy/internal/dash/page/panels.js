@@ -69,6 +69,7 @@ const cutReasons = [
   ["node_lost", "Cut: node lost"],
   ["bad_reply", "Cut: bad answer"],
   ["client_gone", "Cut: client gone"],
+  ["gave_way", "Cut: gave way to others"],
   ["bad_request", "Cut: malformed"],
   ["too_large", "Cut: too large"],
 ];
