@@ -27,7 +27,10 @@ type exchange struct {
 	out  http1.Body // of the response
 	size int64      // of the request's body so far
 
-	batch mcp.Scanner // of a body that may be one
+	batch   mcp.Scanner // of the body
+	peeked  []byte      // the beginning of an encoded body
+	charged uint32      // messages with which the source was charged
+	foreign uint32      // bytes of a body in another charset
 
 	began int64         // when a connection was first wanted
 	sent  int64         // when the head of the request was sent
@@ -51,6 +54,7 @@ type exchange struct {
 	method    int8            // a number of mcp.MethodNumber, methodSought or methodNone
 	kind      kind
 	framing   http1.Framing // of the response towards the client
+	coding    coding        // of the body
 
 	// The request.
 	old        bool // HTTP/1.0
@@ -67,7 +71,6 @@ type exchange struct {
 	entered    bool // counted as a connection of its source
 	admitted   bool // by the limits
 	resized    bool // the body is in chunks
-	batches    bool // the body may be a batch
 	zips       bool // the client takes gzip
 	weak       bool // it has a body with a weak tag and asks whether that is still good
 	complete   bool // all of it was sent

@@ -131,6 +131,9 @@ func (r denial) append(dst, origin []byte, keep, bare bool) []byte {
 		dst = append(dst, "\r\nRetry-After: "...)
 		dst = strconv.AppendInt(dst, seconds, 10)
 	}
+	if r.status == http.StatusUnsupportedMediaType {
+		dst = append(dst, "\r\nAccept-Encoding: gzip, deflate"...) // RFC 9110 section 15.5.16
+	}
 	dst = appendCORS(dst, origin)
 	if !keep {
 		dst = append(dst, "\r\nConnection: close"...)

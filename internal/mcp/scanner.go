@@ -112,6 +112,12 @@ func (s *Scanner) End() (messages int) {
 	return messages
 }
 
+// Decided reports whether it is known what the line or text begins with.
+func (s *Scanner) Decided() bool { return s.valued || s.phase == inRest || s.phase == inUnread }
+
+// Batch reports whether there may be more than one message in what has come, or in the value under way.
+func (s *Scanner) Batch() bool { return s.batch || s.count > 0 || s.phase == inUnread }
+
 // InLine reports whether a line has begun: something other than white space came since the last newline.
 func (s *Scanner) InLine() bool { return s.begun }
 
