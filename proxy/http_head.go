@@ -70,6 +70,10 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 				dst = appendOtherCookies(dst, f.Name, f.Value, c.w.http.cookie)
 				continue
 			}
+		case len("sec-websocket-extensions"):
+			if x.upgrade && x.limited() && same(f.Name, "sec-websocket-extensions") {
+				continue // none is needed, and what they compress cannot be counted
+			}
 		case len("mcp-session-id"):
 			if x.session && same(f.Name, "mcp-session-id") {
 				dst = appendField(dst, f.Name, untagged(f.Value))
