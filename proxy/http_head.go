@@ -124,6 +124,9 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	if x.framing == http1.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
+	if x.client.secure && r.Get("strict-transport-security") == nil {
+		dst = append(dst, w.http.hsts...)
+	}
 	switch {
 	case x.tunnel:
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)

@@ -13,6 +13,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -57,6 +58,7 @@ type master struct {
 
 	recorder *recorder
 	token    guard.Token // of the commands of the admin listener
+	tickets  ticketKeys
 
 	now        atomic.Pointer[effective]
 	lastReload atomic.Pointer[ReloadStats] // nil before the first
@@ -234,7 +236,7 @@ func (m *master) workerSpec(row int) WorkerSpec {
 		NodeTrust: *now.trust,
 	}
 	if now.certificate != nil {
-		s.Certificate, s.CertificateKey = now.certificate.cert, now.certificate.key
+		s.Certificate, s.CertificateKey, s.TicketKeys = now.certificate.cert, now.certificate.key, m.tickets.inUse(mono.Now())
 	}
 	return s
 }
@@ -299,7 +301,7 @@ func (m *master) run(ctx context.Context) error {
 			m.background.Go(func() { _, _ = m.reload() }) // it logs
 		case <-sweep.C:
 			m.fleet.replaceHung()
-			if m.members.sweep() {
+			if m.members.sweep() || m.tickets.expired(mono.Now()) {
 				m.background.Go(m.fleet.respec) // it waits for workers
 			}
 		}
