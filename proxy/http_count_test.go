@@ -244,6 +244,25 @@ func TestBatchesOverTCPAreThrottled(t *testing.T) {
 	}
 }
 
+// What is said last counts without the end of its line.
+func TestLastLineCounts(t *testing.T) {
+	b := startWorker(t, []string{startNode(t, "a", nil).address()}, unlimited)
+	for said, want := range map[string]uint64{"{}": 1, "{}\n{}": 2, "{}\n": 1, "[{},{}": 2, "{}{}": 2, "": 0, " ": 0} {
+		before := b.cell.Messages.Load()
+		c := b.dial("")
+		c.say(said)
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.cell.Messages.Load() - before; n != want {
+			t.Errorf("%q: counted %d, want %d", said, n, want)
+		}
+	}
+}
+
 // The messages of a batch over a WebSocket are counted, and no extension hides them.
 func TestSocketBatches(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -275,5 +276,26 @@ func TestTunnelPassesAnything(t *testing.T) {
 	got := make([]byte, len(ours))
 	if _, err := io.ReadFull(c.r, got); err != nil || string(got) != string(ours) {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Frames that are no message but have the node do something are due like one.
+func TestFramesThatAreDue(t *testing.T) {
+	join := func(frames ...[]byte) []byte { return slices.Concat(frames...) }
+	frame := func(first byte, n int) []byte { return appendFrame(nil, first, n) }
+	for name, test := range map[string]struct {
+		stream []byte
+		due    int
+	}{
+		"messages":        {join(frame(0x81, 0), frame(0x82, 100)), 0},
+		"pings and pongs": {join(frame(0x89, 0), frame(0x8a, 10), frame(0x89, 125)), 3},
+		"long fragments":  {join(frame(0x01, shortFragment), frame(0x00, shortFragment), frame(0x80, 1)), 0},
+		"short fragments": {join(frame(0x01, 1), frame(0x00, 0), frame(0x00, shortFragment-1), frame(0x80, 0)), 3},
+	} {
+		var s frameScanner
+		countFrames(&s, test.stream, 1000)
+		if due := s.takeDues(); due != test.due || s.takeDues() != 0 {
+			t.Errorf("%s: %d are due, want %d", name, due, test.due)
+		}
 	}
 }

@@ -90,6 +90,22 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 	return v
 }
 
+// end measures what the client leaves without the end of a line, for the node may take it for one.
+func (m *meter) end(w *worker, source board.SlotID, now int64) (messages int) {
+	if m.dropped != nil {
+		return 0
+	}
+	messages = m.scanner.End() - int(m.counted)
+	due, limit := messages, w.limits.message
+	if m.counted == 0 && w.limits.reject {
+		due-- // the first was charged when the line began
+	}
+	if due > 0 && !m.exempt && !limit.unlimited() {
+		board.ChargeAnyway(w.board.Sources().MessageRate(source), now, limit.interval, limit.burst, int64(due))
+	}
+	return messages
+}
+
 // leadingBlank is the number of bytes before the first that is not white space,
 // or is a newline.
 func leadingBlank(p []byte) int {
