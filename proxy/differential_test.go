@@ -135,7 +135,7 @@ func startRecorder(t *testing.T) *keeper {
 		for in := bufio.NewReader(io.TeeReader(c, &raw)); ; {
 			req, err := http.ReadRequest(in)
 			if err != nil {
-				if raw.Len() > 0 && err != io.EOF && err != io.ErrUnexpectedEOF && !isClosed(err) {
+				if raw.Len() > 0 && !isEnd(err) && !isClosed(err) {
 					t.Errorf("net/http does not read what was forwarded: %v: %q", err, raw.String())
 				}
 				return
@@ -156,6 +156,8 @@ func startRecorder(t *testing.T) *keeper {
 }
 
 func isClosed(err error) bool { return errors.As(err, new(net.Error)) }
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
@@ -196,7 +198,7 @@ func (j *replay) run() (wrong string) {
 		switch {
 		case err != nil && count == 1 && ends && !isTimeout(err):
 			return "" // and then it has closed, whether in order or not
-		case err != nil && count == 2 && (err == io.EOF || err == io.ErrUnexpectedEOF):
+		case err != nil && count == 2 && isEnd(err):
 			return ""
 		case err != nil:
 			return fmt.Sprintf("has given %d answers, and then: %v", count, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/bits"
 	"net/http"
 
 	"github.com/klauspost/compress/flate"
@@ -63,7 +64,7 @@ func codingOf(r *http1.Request) coding {
 // hidesASCII reports whether a media type names a charset in which brackets, commas and quotation marks may be
 // other bytes than in ASCII, or the other way round.
 func hidesASCII(mediaType []byte) bool {
-	for {
+	for bytes.IndexByte(mediaType, '=') >= 0 {
 		i := indexFold(mediaType, "charset")
 		if i < 0 {
 			return false
@@ -81,6 +82,7 @@ func hidesASCII(mediaType []byte) bool {
 			return true
 		}
 	}
+	return false
 }
 
 func isASCIISuperset(charset []byte) bool {
@@ -100,7 +102,7 @@ func isASCIISuperset(charset []byte) bool {
 // indexFold is where lower is in p in any case, -1 if it is not.
 func indexFold(p []byte, lower string) int {
 	for i := 0; i+len(lower) <= len(p); i++ {
-		if same(p[i:i+len(lower)], lower) {
+		if p[i]|0x20 == lower[0] && same(p[i:i+len(lower)], lower) {
 			return i
 		}
 	}
@@ -183,14 +185,19 @@ func (x *exchange) peek(data []byte) denial {
 	if x.coding != gzipped && x.coding != deflated || !x.limited() {
 		return denial{}
 	}
-	x.peeked = append(x.peeked, data[:min(len(data), maxPeeked-len(x.peeked))]...)
+	before := len(x.peeked)
+	x.peeked = append(x.peeked, data[:min(len(data), maxPeeked-before)]...)
+	full := len(x.peeked) == maxPeeked
+	if bits.Len(uint(before)) == bits.Len(uint(len(x.peeked))) && !full && !x.in.Done() {
+		return denial{} // not for every byte that comes
+	}
 	batch, known := peekInto(x.peeked, x.coding == deflated)
 	switch {
 	case batch:
 		return undecoded("a batch can be counted without Content-Encoding only")
 	case known:
 		x.coding, x.peeked = readable, nil
-	case len(x.peeked) == maxPeeked:
+	case full:
 		return undecoded("the beginning of the encoded body says nothing")
 	}
 	return denial{}

@@ -97,8 +97,8 @@ func (s *frameScanner) next(p []byte, limit uint64, room *[]byte) (n, messages i
 
 // read reads a piece of a payload.
 func (s *frameScanner) read(p []byte, room *[]byte) (n, messages int) {
-	text := append((*room)[:0], p...)
-	*room = text
+	*room = append((*room)[:0], p...)
+	text := *room
 	unmask(text, s.mask)
 	n = s.text.Text(text, s.last && s.left == uint64(len(p)))
 	m := s.mask

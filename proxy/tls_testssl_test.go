@@ -38,8 +38,9 @@ func TestTestssl(t *testing.T) {
 	cmd := exec.CommandContext(ctx, program, "--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1", "--jsonfile", report,
 		"-p", "-s", "-f", "-P", "-S", "-h", "-U", "https://"+strings.Replace(b.secure, "127.0.0.1", "localhost", 1)+"/")
 	cmd.WaitDelay = time.Second
-	if out, err := cmd.CombinedOutput(); ctx.Err() != nil {
-		t.Fatalf("%v: %s", err, out) // its status is the number of findings
+	out, err := cmd.CombinedOutput() // its status is the number of findings
+	if ctx.Err() != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	text, err := os.ReadFile(report)
 	if err != nil {
