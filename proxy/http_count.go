@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/bits"
 	"net/http"
+	"time"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
@@ -20,7 +21,7 @@ import (
 // pass, for whoever may read them: what a header says of the protocol's revision binds no node.
 //
 //	UTF-8 and the like       counted as it is, see mcp.Scanner
-//	another charset          by its length besides
+//	another charset          by its length besides, unless it begins with an object
 //	gzip, deflate            the beginning is decoded: a single message passes, a batch is refused
 //	another content coding   refused, unless the body is said to be no JSON
 //
@@ -136,15 +137,19 @@ func undecoded(text string) denial {
 }
 
 // countMessages counts the messages in a piece of the body, and charges the source for each but the first, with
-// which the request was charged. They are refused once the source owes as much as can be kept account of; the
-// end of the body, without which the node makes nothing of it, has not been sent then.
+// which the request was charged. They are refused if the source owes much already, or comes to owe as much as can be kept
+// account of; the end of the body, without which the node makes nothing of it, has not been sent then.
 func (x *exchange) countMessages(data []byte) denial {
 	last := x.in.Done()
-	if x.coding == foreign {
-		x.foreign += uint32(len(data))
-	}
 	for len(data) > 0 {
 		n := x.batch.Text(data, last)
+		switch {
+		case x.coding != foreign:
+		case x.batch.Object(): // in every charset that has the brace there at all
+			x.coding = readable
+		default:
+			x.foreign += uint32(n)
+		}
 		data = data[n:]
 		if m := x.batch.Messages() + int(x.foreign/mcp.UnreadBytes); m > int(x.charged) {
 			if no := x.charge(m - int(x.charged)); !no.none() {
@@ -155,22 +160,36 @@ func (x *exchange) countMessages(data []byte) denial {
 	return denial{}
 }
 
-// charge charges the source for more messages of a body.
+// charge charges the source for more messages of a body. A batch begins when the source owes no more than what is
+// held of single messages: other batches may have come since its head was let in.
 func (x *exchange) charge(more int) denial {
 	w := x.client.w
+	if x.limited() {
+		tat, now, limit := w.board.Sources().MessageRate(x.source), w.loop.Now(), w.limits.message
+		if x.charged == 1 && w.spec.Limits.Action != ActionThrottle {
+			patience := time.Duration(int64(more) * limit.interval)
+			if !w.limits.reject {
+				patience += w.limits.patience
+			}
+			if ok, wait := board.ChargeAhead(tat, now, limit.interval, limit.burst, int64(more), patience); !ok {
+				return x.overBatchRate("rate limited", wait)
+			}
+		} else if wait := board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(more)); wait >= board.MaxDebt {
+			return x.overBatchRate("more messages in batches than may come in a minute", wait)
+		}
+	}
 	x.charged += uint32(more)
 	w.cell.Messages.Add(uint64(more))
 	x.backend.flow.Messages.Add(uint64(more))
-	if !x.limited() {
-		return denial{}
-	}
-	now, limit := w.loop.Now(), w.limits.message
-	if wait := board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, int64(more)); wait >= board.MaxDebt {
-		w.cell.Rejects.Add(1)
-		w.violation(x.source, now, "messages in batches")
-		return denial{reason: board.ReasonMessageRate, status: http.StatusTooManyRequests, text: "more messages in batches than may come in a minute", wait: wait}
-	}
 	return denial{}
+}
+
+// overBatchRate rejects a batch over the message rate.
+func (x *exchange) overBatchRate(text string, wait time.Duration) denial {
+	w := x.client.w
+	w.cell.Rejects.Add(1)
+	w.violation(x.source, w.loop.Now(), "messages in batches")
+	return denial{reason: board.ReasonMessageRate, status: http.StatusTooManyRequests, text: text, wait: wait}
 }
 
 const (

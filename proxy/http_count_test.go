@@ -157,6 +157,8 @@ func TestEncodedBodiesPass(t *testing.T) {
 		"quoted charset":   {"Content-Type: application/json; charset=\"UTF-8\"\r\n", aCall},
 		"pretty":           {"", "{\r\n  \"method\": \"x\",\r\n  \"params\": [\r\n    {},\r\n    {}\r\n  ]\r\n}\r\n"},
 		"UTF-16 of a call": {"", "\xfe\xff" + utf16(aCall)},
+		"UTF-16 by name":   {"Content-Type: application/json; charset=utf-16be\r\n", utf16(long)},
+		"another charset":  {"Content-Type: application/json; charset=shift_jis\r\n", long},
 		"braces in text":   {"", `{"a":"\\frac{1}{2} } { [,"}`},
 	} {
 		before := b.cell.Messages.Load()

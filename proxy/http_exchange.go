@@ -45,8 +45,7 @@ type exchange struct {
 	filter    *endpointFilter // of the beginning of a legacy event stream; else nil
 	due       int64           // when the head of the response has to be there, while ask stands before it; 0 = never
 	alive     int64           // of a response: when something passed last, or the client took a comment
-	frames    frameScanner    // of a tunnel, from the client
-	heard     frameScanner    // likewise, from the node
+	frames    *tunnelFrames   // of a tunnel
 	resumeAt  int64           // of a tunnel: when its client may be read again, 0 = it may
 	zip       *zipper         // of the response's body; else nil
 	place     eventPlace      // of an event stream
@@ -348,7 +347,7 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
 	x.access.sent(len(p))
 	for scanned := 0; scanned < len(p); {
-		n, _, _ := x.heard.next(p[scanned:], math.MaxUint64, nil)
+		n, _, _ := x.frames.said.next(p[scanned:], math.MaxUint64, nil)
 		scanned += n
 	}
 	c.conn.Send(p)

@@ -37,6 +37,9 @@ type frameScanner struct {
 	dues    uint32 // frames that are no message but cost the node as much
 }
 
+// tunnelFrames are those of both directions of a tunnel.
+type tunnelFrames struct{ asked, said frameScanner }
+
 const (
 	frameFin     = 0x80
 	frameRSV     = 0x70
@@ -203,14 +206,14 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	messages := 0
 	var wait time.Duration
 	for consumed < len(p) && wait == 0 {
-		k, more, tooLong := x.frames.next(p[consumed:], uint64(w.maxMessage), &w.scratch)
+		k, more, tooLong := x.frames.asked.next(p[consumed:], uint64(w.maxMessage), &w.scratch)
 		consumed += k
 		if tooLong {
 			x.cutOff(board.ReasonTooLarge)
 			return len(p)
 		}
 		messages += more
-		if due := more + x.frames.takeDues(); due > 0 && limited {
+		if due := more + x.frames.asked.takeDues(); due > 0 && limited {
 			wait = board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, int64(due))
 		}
 	}
@@ -246,7 +249,7 @@ func (x *exchange) tunnelPatience() {
 }
 
 // closing reports whether the tunnel comes to its end by itself.
-func (x *exchange) closing() bool { return x.nodeEnded || x.frames.closing || x.heard.closing }
+func (x *exchange) closing() bool { return x.nodeEnded || x.frames.asked.closing || x.frames.said.closing }
 
 // tunnelEnded passes the end of the node's stream on: both connections are closed once the client has
 // ended its own too.

@@ -19,6 +19,7 @@ type Scanner struct {
 	escape bool // in a string, after a backslash
 	batch  bool // the value under way is an array
 	valued bool // a value has begun
+	object bool // the first was an object
 	broken bool // something that ends the lines of others came in the midst of what is under way
 	begun  bool // a message that is not in count
 	last   byte // the byte of a value before, white space apart; of a scalar: 1 if another value is in count for it
@@ -80,7 +81,7 @@ func (s *Scanner) Step(p []byte) (n, messages int, end bool) {
 // comes behind p.
 func (s *Scanner) Text(p []byte, last bool) (n int) {
 	if last && *s == (Scanner{}) && isSingle(p) {
-		s.phase, s.begun = inRest, true
+		s.phase, s.begun, s.valued, s.object = inRest, true, true, true
 		return len(p)
 	}
 	return s.scan(p)
@@ -117,6 +118,9 @@ func (s *Scanner) Decided() bool { return s.valued || s.phase == inRest || s.pha
 
 // Batch reports whether there may be more than one message in what has come, or in the value under way.
 func (s *Scanner) Batch() bool { return s.batch || s.count > 0 || s.phase == inUnread }
+
+// Object reports whether the line or text begins with an object.
+func (s *Scanner) Object() bool { return s.object }
 
 // InLine reports whether a line has begun: something other than white space came since the last newline.
 func (s *Scanner) InLine() bool { return s.begun }
@@ -271,13 +275,13 @@ func (s *Scanner) start(c byte) {
 	switch {
 	case isSpace(c):
 	case c == '{' || c == '[':
-		s.value(inValue, 1)
+		s.value(c, inValue, 1)
 		s.batch, s.last = c == '[', c
 	case c == '"':
-		s.value(inString, 0)
+		s.value(c, inString, 0)
 	case c == 't' || c == 'f' || c == 'n' || c == '-' || '0' <= c && c <= '9':
 		before := s.count
-		s.value(inScalar, 0)
+		s.value(c, inScalar, 0)
 		s.last = byte(s.count - before)
 	case isTrimmed(c):
 		s.begun = true
@@ -292,10 +296,12 @@ func (s *Scanner) start(c byte) {
 	}
 }
 
-// value begins a value.
-func (s *Scanner) value(of phase, depth uint32) {
+// value begins a value with c.
+func (s *Scanner) value(c byte, of phase, depth uint32) {
 	if s.valued {
 		s.count++
+	} else {
+		s.object = c == '{'
 	}
 	s.phase, s.depth, s.begun, s.valued = of, depth, true, true
 }
