@@ -249,7 +249,9 @@ func (x *exchange) tunnelPatience() {
 }
 
 // closing reports whether the tunnel comes to its end by itself.
-func (x *exchange) closing() bool { return x.nodeEnded || x.frames.asked.closing || x.frames.said.closing }
+func (x *exchange) closing() bool {
+	return x.nodeEnded || x.frames.asked.closing || x.frames.said.closing
+}
 
 // tunnelEnded passes the end of the node's stream on: both connections are closed once the client has
 // ended its own too.
