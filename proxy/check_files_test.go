@@ -25,9 +25,9 @@ func TestCheckFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := TLS{file("a.crt", cert, 0o644), file("a.key", key, 0o600)}
-	mixed := TLS{good.Cert, file("b.key", otherKey, 0o600)}
-	open := TLS{good.Cert, file("open.key", key, 0o600)}
+	good := TLS{Cert: file("a.crt", cert, 0o644), Key: file("a.key", key, 0o600)}
+	mixed := TLS{Cert: good.Cert, Key: file("b.key", otherKey, 0o600)}
+	open := TLS{Cert: good.Cert, Key: file("open.key", key, 0o600)}
 	if err := os.Chmod(open.Key, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -46,8 +46,8 @@ func TestCheckFiles(t *testing.T) {
 		{"one of the future", func(s *Spec) { s.TLS = good }, -40 * day, "is not valid before ", ""},
 		{"a pair that is none", func(s *Spec) { s.TLS = mixed }, 0, "private key does not match public key", ""},
 		{"a key that everybody can read", func(s *Spec) { s.TLS = open }, 0, "", "everybody can read"},
-		{"a certificate that is not there", func(s *Spec) { s.TLS = TLS{dir + "/none", good.Key} }, 0, "lb.tls.cert: open ", ""},
-		{"a key that is not there", func(s *Spec) { s.TLS = TLS{good.Cert, dir + "/none"} }, 0, "lb.tls.key: open ", ""},
+		{"a certificate that is not there", func(s *Spec) { s.TLS = TLS{Cert: dir + "/none", Key: good.Key} }, 0, "lb.tls.cert: open ", ""},
+		{"a key that is not there", func(s *Spec) { s.TLS = TLS{Cert: good.Cert, Key: dir + "/none"} }, 0, "lb.tls.key: open ", ""},
 		{"no authorities", func(s *Spec) { s.NodeTLS.CA = good.Key }, 0, "lb.node_tls.ca: ", ""},
 		{"a client's pair that has expired", func(s *Spec) { s.NodeTLS.Cert, s.NodeTLS.Key = good.Cert, good.Key }, 40 * day, "lb.node_tls.cert: ", ""},
 		{"a client's pair that is none", func(s *Spec) { s.NodeTLS.Cert, s.NodeTLS.Key = good.Cert, mixed.Key }, 0, "lb.node_tls: ", ""},

@@ -74,7 +74,7 @@ func (x *exchange) left() {
 func (x *exchange) breakTunnel(reason board.Reason) {
 	c := x.client
 	c.w.countCut(x.access, reason)
-	if status := closeStatus(reason); status != 0 && x.heard.between() && !x.heard.closing {
+	if status := closeStatus(reason); status != 0 && x.frames.said.between() && !x.frames.said.closing {
 		c.conn.Send([]byte{frameFin | frameClose, 2, byte(status >> 8), byte(status)})
 	}
 	x.end()

@@ -29,6 +29,7 @@ type frontend struct {
 	belief   belief         // of the request
 	routes   []route
 	paths    []string       // of the nodes' MCP endpoints, if there are several
+	hsts     []byte         // the field of Spec.TLS.HSTS as a line, nil without
 	cookie   []byte         // the cookie of Spec.Sticky, up to and with its equals sign
 	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
 	clients  *httpClient    // all of them, linked by next and prev
@@ -43,6 +44,10 @@ type frontend struct {
 // apply takes over a specification.
 func (f *frontend) apply(s *WorkerSpec) (err error) {
 	f.routes = newRoutes(s.Spec.HTTP.Routes)
+	f.hsts = nil
+	if s.Spec.TLS.HSTS != "" {
+		f.hsts = []byte("Strict-Transport-Security: " + s.Spec.TLS.HSTS + "\r\n")
+	}
 	f.cookie = []byte(s.Spec.Sticky.Cookie + "=")
 	if f.ring, err = affinity.New(s.Key); err != nil {
 		return err

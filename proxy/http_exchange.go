@@ -27,7 +27,10 @@ type exchange struct {
 	out  http1.Body // of the response
 	size int64      // of the request's body so far
 
-	batch mcp.Scanner // of a body that may be one
+	batch   mcp.Scanner // of the body
+	peeked  []byte      // the beginning of an encoded body
+	charged uint32      // messages with which the source was charged
+	foreign uint32      // bytes of a body in another charset
 
 	began int64         // when a connection was first wanted
 	sent  int64         // when the head of the request was sent
@@ -42,8 +45,7 @@ type exchange struct {
 	filter    *endpointFilter // of the beginning of a legacy event stream; else nil
 	due       int64           // when the head of the response has to be there, while ask stands before it; 0 = never
 	alive     int64           // of a response: when something passed last, or the client took a comment
-	frames    frameScanner    // of a tunnel, from the client
-	heard     frameScanner    // likewise, from the node
+	frames    *tunnelFrames   // of a tunnel
 	resumeAt  int64           // of a tunnel: when its client may be read again, 0 = it may
 	zip       *zipper         // of the response's body; else nil
 	place     eventPlace      // of an event stream
@@ -51,6 +53,7 @@ type exchange struct {
 	method    int8            // a number of mcp.MethodNumber, methodSought or methodNone
 	kind      kind
 	framing   http1.Framing // of the response towards the client
+	coding    coding        // of the body
 
 	// The request.
 	old        bool // HTTP/1.0
@@ -67,7 +70,6 @@ type exchange struct {
 	entered    bool // counted as a connection of its source
 	admitted   bool // by the limits
 	resized    bool // the body is in chunks
-	batches    bool // the body may be a batch
 	zips       bool // the client takes gzip
 	weak       bool // it has a body with a weak tag and asks whether that is still good
 	complete   bool // all of it was sent
@@ -345,7 +347,7 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
 	x.access.sent(len(p))
 	for scanned := 0; scanned < len(p); {
-		n, _, _ := x.heard.next(p[scanned:], math.MaxUint64)
+		n, _, _ := x.frames.said.next(p[scanned:], math.MaxUint64, nil)
 		scanned += n
 	}
 	c.conn.Send(p)

@@ -70,6 +70,10 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 				dst = appendOtherCookies(dst, f.Name, f.Value, c.w.http.cookie)
 				continue
 			}
+		case len("sec-websocket-extensions"):
+			if x.upgrade && x.limited() && same(f.Name, "sec-websocket-extensions") {
+				continue // none is needed, and what they compress cannot be counted
+			}
 		case len("mcp-session-id"):
 			if x.session && same(f.Name, "mcp-session-id") {
 				dst = appendField(dst, f.Name, untagged(f.Value))
@@ -119,6 +123,9 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	}
 	if x.framing == http1.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	if x.client.secure && r.Get("strict-transport-security") == nil {
+		dst = append(dst, w.http.hsts...)
 	}
 	switch {
 	case x.tunnel:

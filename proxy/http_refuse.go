@@ -114,9 +114,9 @@ func appendCORS(dst, origin []byte) []byte {
 	return append(dst, "\r\nAccess-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: Retry-After\r\nVary: Origin"...)
 }
 
-// append appends the response to a request from a page of origin, or from none. bare leaves the body out,
-// as HEAD asks.
-func (r denial) append(dst, origin []byte, keep, bare bool) []byte {
+// append appends the response to a request from a page of origin, or from none, with further field lines. bare leaves
+// the body out, as HEAD asks.
+func (r denial) append(dst, origin, fields []byte, keep, bare bool) []byte {
 	var room [512]byte
 	var body []byte
 	if r.wait > 0 {
@@ -133,11 +133,14 @@ func (r denial) append(dst, origin []byte, keep, bare bool) []byte {
 		dst = append(dst, "\r\nRetry-After: "...)
 		dst = strconv.AppendInt(dst, seconds, 10)
 	}
+	if r.status == http.StatusUnsupportedMediaType {
+		dst = append(dst, "\r\nAccept-Encoding: gzip, deflate"...) // RFC 9110 section 15.5.16
+	}
 	dst = appendCORS(dst, origin)
 	if !keep {
 		dst = append(dst, "\r\nConnection: close"...)
 	}
-	dst = append(dst, "\r\n\r\n"...)
+	dst = append(append(append(dst, "\r\n"...), fields...), "\r\n"...)
 	if bare {
 		return dst
 	}
@@ -149,7 +152,11 @@ func (c *httpClient) say(r denial, origin []byte, keep, bare bool) {
 	w := c.w
 	w.cell.Refused[r.reason].Add(1)
 	w.cell.Responses[r.status/100].Add(1)
-	out := r.append(w.scratch[:0], origin, keep, bare)
+	var fields []byte
+	if c.secure {
+		fields = w.http.hsts
+	}
+	out := r.append(w.scratch[:0], origin, fields, keep, bare)
 	w.scratch = out[:0]
 	c.conn.Send(out)
 	c.logDenial(r, len(out))

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
 	"time"
@@ -103,7 +102,6 @@ func (x *exchange) classify(r *http1.Request) {
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra && !x.client.w.isTagged(r)
 	x.noteMethod(r)
-	x.batches = string(r.Method) == "POST" && !x.stateless // whose nodes are obliged to refuse them
 }
 
 // examine decides whether a request may be forwarded, once. Over the message rate it may have to
@@ -118,6 +116,9 @@ func (x *exchange) examine(r *http1.Request) denial {
 	}
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
 		return w.tooLarge()
+	}
+	if no := x.uncountable(r); !no.none() {
+		return no
 	}
 	if no := x.enter(r); !no.none() {
 		return no
@@ -142,7 +143,7 @@ func (x *exchange) examine(r *http1.Request) denial {
 			x.pause(paced)
 		}
 	}
-	x.admitted = true
+	x.admitted, x.charged = true, 1
 	w.cell.Messages.Add(1)
 	return denial{}
 }
@@ -205,7 +206,7 @@ func (x *exchange) forward(r *http1.Request, n int, p []byte) (consumed int) {
 	c, w := x.client, x.client.w
 	x.in.Reset(r.Body, r.Length)
 	x.resized = r.Body == http1.Chunked
-	x.size, x.batch = 0, mcp.Scanner{}
+	x.size, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	x.sent = w.loop.Now()
 	x.node.before = x.node.said
 	c.state = exchanging
@@ -259,8 +260,15 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 		}
 		consumed += n
 		x.countMethod(data)
-		if x.batches {
-			scanBody(&x.batch, data)
+		if x.node != nil && len(data) > 0 {
+			no := x.peek(data)
+			if no.none() {
+				no = x.countMessages(data)
+			}
+			if !no.none() {
+				x.refuse(no)
+				return len(p)
+			}
 		}
 		if x.size += int64(len(data)); x.size > int64(w.maxMessage) && x.node != nil {
 			x.refuse(w.tooLarge())
@@ -275,7 +283,6 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 	if x.in.Done() {
 		x.complete = true
 		x.countMethod(nil)
-		x.countBatch()
 		if x.resized {
 			out = append(out, http1.LastChunk...)
 		}
@@ -290,32 +297,6 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 	}
 	x.send(out)
 	return consumed
-}
-
-// scanBody counts the messages of a body, in which a newline is white space like any other.
-func scanBody(s *mcp.Scanner, data []byte) {
-	for len(data) > 0 {
-		var line []byte
-		if line, data, _ = bytes.Cut(data, []byte("\n")); len(line) > 0 {
-			s.Next(line)
-		}
-	}
-}
-
-// countBatch charges the source for each message of a batch but the first, with which the request was
-// charged. They have been sent by now: it is the next request that has to wait.
-func (x *exchange) countBatch() {
-	more := x.batch.End() - 1
-	x.batches = false // should it be sent again, it was charged
-	if more <= 0 || x.node == nil {
-		return
-	}
-	w := x.client.w
-	w.cell.Messages.Add(uint64(more))
-	x.backend.flow.Messages.Add(uint64(more))
-	if limit := w.limits.message; !x.exempt && !limit.unlimited() {
-		board.ChargeAnyway(w.board.Sources().MessageRate(x.source), w.loop.Now(), limit.interval, limit.burst, int64(more))
-	}
 }
 
 // send sends bytes of the request to the node.

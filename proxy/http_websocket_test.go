@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
@@ -31,14 +33,13 @@ func appendFrame(dst []byte, first byte, n int) []byte {
 
 // countFrames counts the messages in pieces of a stream.
 func countFrames(s *frameScanner, p []byte, limit uint64) (messages int, tooLong bool) {
+	var room []byte
 	for len(p) > 0 {
-		n, end, tooLong := s.next(p, limit)
+		n, more, tooLong := s.next(p, limit, &room)
 		if tooLong {
 			return messages, true
 		}
-		if end {
-			messages++
-		}
+		messages += more
 		p = p[n:]
 	}
 	return messages, false
@@ -52,6 +53,14 @@ func TestFrames(t *testing.T) {
 		return all
 	}
 	frame := func(first byte, n int) []byte { return appendFrame(nil, first, n) }
+	text := func(first byte, payload string) []byte {
+		p := appendFrame(nil, first, len(payload))
+		at := len(p) - len(payload)
+		copy(p[at:], payload)
+		unmask(p[at:], [4]byte{1, 2, 3, 4})
+		return p
+	}
+	const batch = `[{"a":"],"},{},{"b":[1,2]}]`
 	const limit = 100_000
 	for _, test := range []struct {
 		name     string
@@ -74,7 +83,14 @@ func TestFrames(t *testing.T) {
 		{"two long ones", join(frame(0x81, limit), frame(0x81, limit)), 2, false},
 		{"absurd", []byte{0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x81, 0, 0x81, 0}, 0, false},
 		{"fragmented control", join(frame(0x09, 1), frame(0x81, 1)), 0, false},
-		{"long control", join(frame(0x89, 126), frame(0x81, 1)), 0, false},
+		{"long control", join(frame(0x89, 126), frame(0x81, 1)), (4 + 126 + 7) / mcp.UnreadBytes, false},
+		{"batch", text(0x81, batch), 3, false},
+		{"empty batch", text(0x81, "[]"), 1, false},
+		{"batch of many", text(0x81, "["+strings.Repeat("{},", 999)+"{}]"), 1000, false},
+		{"batch in fragments", join(text(0x01, batch[:9]), frame(0x89, 3), text(0x00, batch[9:10]), text(0x80, batch[10:])), 3, false},
+		{"batch and more", join(text(0x82, "\ufeff"+batch), text(0x81, "{}"), text(0x81, batch)), 7, false},
+		{"batch that is compressed", text(0xc1, "["+strings.Repeat("{},", 999)+"{}]"), 3001/mcp.UnreadBytes + 1, false},
+		{"one in fragments", join(text(0x01, "{\"a\":"), text(0x80, "[1,2]}")), 1, false},
 		{"reserved", join(frame(0x81, 1), frame(0x83, 1), frame(0x81, 1)), 1, false},
 	} {
 		for _, size := range []int{1, 2, 3, 7, 1 << 20} {
@@ -116,8 +132,9 @@ func FuzzFrames(f *testing.F) {
 			t.Fatalf("%x: %d and %d messages, too long: %v and %v", stream, want, got, wantLong, gotLong)
 		}
 		var s frameScanner
+		var room []byte
 		for p := stream; len(p) > 0; {
-			n, _, tooLong := s.next(p, uint64(limit))
+			n, _, tooLong := s.next(p, uint64(limit), &room)
 			if tooLong {
 				return
 			}
@@ -259,5 +276,26 @@ func TestTunnelPassesAnything(t *testing.T) {
 	got := make([]byte, len(ours))
 	if _, err := io.ReadFull(c.r, got); err != nil || string(got) != string(ours) {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Frames that are no message but have the node do something are due like one.
+func TestFramesThatAreDue(t *testing.T) {
+	join := func(frames ...[]byte) []byte { return slices.Concat(frames...) }
+	frame := func(first byte, n int) []byte { return appendFrame(nil, first, n) }
+	for name, test := range map[string]struct {
+		stream []byte
+		due    int
+	}{
+		"messages":        {join(frame(0x81, 0), frame(0x82, 100)), 0},
+		"pings and pongs": {join(frame(0x89, 0), frame(0x8a, 10), frame(0x89, 125)), 3},
+		"long fragments":  {join(frame(0x01, shortFragment), frame(0x00, shortFragment), frame(0x80, 1)), 0},
+		"short fragments": {join(frame(0x01, 1), frame(0x00, 0), frame(0x00, shortFragment-1), frame(0x80, 0)), 3},
+	} {
+		var s frameScanner
+		countFrames(&s, test.stream, 1000)
+		if due := s.takeDues(); due != test.due || s.takeDues() != 0 {
+			t.Errorf("%s: %d are due, want %d", name, due, test.due)
+		}
 	}
 }

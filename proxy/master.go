@@ -14,6 +14,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -61,6 +62,7 @@ type master struct {
 
 	recorder *recorder
 	token    guard.Token // of the commands of the admin listener
+	tickets  ticketKeys
 
 	now        atomic.Pointer[effective]
 	lastReload atomic.Pointer[ReloadStats] // nil before the first
@@ -243,7 +245,7 @@ func (m *master) workerSpec(row int) WorkerSpec {
 		NodeTrust: *now.trust,
 	}
 	if now.certificate != nil {
-		s.Certificate, s.CertificateKey = now.certificate.cert, now.certificate.key
+		s.Certificate, s.CertificateKey, s.TicketKeys = now.certificate.cert, now.certificate.key, m.tickets.inUse(mono.Now())
 	}
 	return s
 }
@@ -308,7 +310,7 @@ func (m *master) run(ctx context.Context) error {
 			m.background.Go(func() { _, _ = m.reload() }) // it logs
 		case <-sweep.C:
 			m.fleet.replaceHung()
-			if m.members.sweep() {
+			if m.members.sweep() || m.tickets.expired(mono.Now()) {
 				m.background.Go(m.fleet.respec) // it waits for workers
 			}
 		}

@@ -37,6 +37,7 @@ type WorkerSpec struct {
 	// Certificate and CertificateKey are of the https listener, in PEM; empty without it. The key is secret.
 	Certificate    []byte    `json:",omitempty"`
 	CertificateKey []byte    `json:",omitempty"`
+	TicketKeys     [][]byte  `json:",omitempty"` // of TLS sessions, the one in use first; secret
 	NodeTrust      nodeTrust // for TLS to nodes
 	Reload         bool      // replaces an earlier WorkerSpec
 }

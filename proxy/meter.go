@@ -14,10 +14,12 @@ import (
 // message that broke the rate pass and then stops reading until the source has
 // paid for it: the average holds, nothing is lost, and since nobody was harmed
 // it is no violation. Rejecting drops the message, answers it with an error
-// and counts a violation.
+// and counts a violation. A batch that has begun can only be throttled: what
+// it has over the rate is read later, whatever is done with single messages.
 type meter struct {
 	scanner mcp.Scanner
 	length  uint32         // bytes of the line so far
+	counted uint32         // messages of the line so far that were measured
 	exempt  bool           // from the rate
 	dropped *mcp.Inspector // the rejected line that is being dropped
 }
@@ -27,7 +29,7 @@ type meter struct {
 type measured struct {
 	forward  int // data[:forward] goes to the node
 	consumed int
-	messages int           // in the lines that end in forward
+	messages int           // that end in forward
 	wait     time.Duration // throttle: read on after this
 	answer   []byte        // error lines for the client
 	tooLong  bool          // a line is longer than allowed
@@ -58,25 +60,28 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 				return v
 			}
 		}
-		n, messages, end := m.scanner.Next(rest)
+		n, messages, end := m.scanner.Step(rest)
+		if !end {
+			messages = max(0, m.scanner.Messages()-1) // the one under way comes to its end later
+		}
 		v.consumed += n
+		first := m.counted == 0
+		messages -= int(m.counted)
+		m.counted += uint32(messages)
 		v.messages += messages
 		if m.length += uint32(n); m.length > w.maxMessage {
 			v.tooLong = true
 			break
 		}
-		if !end {
-			break
+		if end {
+			m.length, m.counted = 0, 0
 		}
-		m.length = 0
-		if !limited {
-			continue
-		}
-		if w.limits.reject {
+		if first && messages > 0 && limited && w.limits.reject {
 			messages-- // the first was charged when the line began
 		}
-		if messages > 0 {
-			if v.wait = board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(messages)); v.wait > 0 && !w.limits.reject {
+		if messages > 0 && limited {
+			v.wait = board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(messages))
+			if v.wait > 0 && (!w.limits.reject || !end) {
 				break
 			}
 			v.wait = 0
@@ -84,6 +89,22 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 	}
 	v.forward = v.consumed
 	return v
+}
+
+// end measures what the client leaves without the end of a line, for the node may take it for one.
+func (m *meter) end(w *worker, source board.SlotID, now int64) (messages int) {
+	if m.dropped != nil {
+		return 0
+	}
+	messages = m.scanner.End() - int(m.counted)
+	due, limit := messages, w.limits.message
+	if m.counted == 0 && w.limits.reject {
+		due-- // the first was charged when the line began
+	}
+	if due > 0 && !m.exempt && !limit.unlimited() {
+		board.ChargeAnyway(w.board.Sources().MessageRate(source), now, limit.interval, limit.burst, int64(due))
+	}
+	return messages
 }
 
 // leadingBlank is the number of bytes before the first that is not white space,

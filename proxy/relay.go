@@ -136,6 +136,10 @@ func (c *clientEnd) OnEOF(*reactor.Conn) {
 	case p.nodeEOF:
 		p.close()
 	default:
+		if messages := p.meter.end(p.w, p.source, p.w.loop.Now()); messages > 0 && p.backend != nil {
+			p.w.cell.Messages.Add(uint64(messages))
+			p.backend.flow.Messages.Add(uint64(messages))
+		}
 		p.node.CloseWrite()
 	}
 }

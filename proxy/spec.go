@@ -94,6 +94,8 @@ type Admin struct {
 type TLS struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+	// HSTS is the value of Strict-Transport-Security in answers over HTTPS, unless the node has set it; empty is none.
+	HSTS string `yaml:"hsts"`
 }
 
 // NodeTLS says how TLS is spoken to nodes. Its PEM files are read again when they change.

@@ -89,6 +89,36 @@ func (s *Spec) validateListen(p *problems) {
 	if (s.TLS.Cert == "") != (s.TLS.Key == "") {
 		p.add("tls", "cert and key must be set together")
 	}
+	if s.TLS.HSTS != "" && !isHSTS(s.TLS.HSTS) {
+		p.add("tls.hsts", "%q must be like \"max-age=63072000\", in seconds, perhaps followed by \"; includeSubDomains\" and \"; preload\"", s.TLS.HSTS)
+	}
+}
+
+// isHSTS reports whether a value of Strict-Transport-Security has the directives that browsers know (RFC 6797 section
+// 6.1), each once.
+func isHSTS(value string) bool {
+	seen := make(map[string]bool)
+	for directive := range strings.SplitSeq(value, ";") {
+		name, argument, has := strings.Cut(strings.TrimSpace(directive), "=")
+		name = strings.ToLower(name)
+		switch name {
+		case "max-age":
+			if _, err := strconv.ParseUint(argument, 10, 32); err != nil {
+				return false
+			}
+		case "includesubdomains", "preload":
+			if has {
+				return false
+			}
+		default:
+			return false
+		}
+		if seen[name] {
+			return false
+		}
+		seen[name] = true
+	}
+	return seen["max-age"]
 }
 
 func (s *Spec) validateNodes(p *problems) {

@@ -2,18 +2,13 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
-	"time"
 )
 
 // tlsEnd is what a worker has for TLS.
 type tlsEnd struct {
 	config    *tls.Config    // nil without a certificate; replaced as a whole, handshakes go on with theirs
-	secret    []byte         // of session tickets
-	day       int64          // of the present ticket key
 	shaking   int            // goroutines of handshakes
 	crowd     handshakeCrowd // handshakes under way, by source
 	out       []byte         // ciphertext on its way, see tlsWire
@@ -21,49 +16,46 @@ type tlsEnd struct {
 	cert, key []byte         // what config was made of
 }
 
+// What Mozilla's "intermediate" asks for (https://wiki.mozilla.org/Security/Server_Side_TLS), as far as crypto/tls
+// has it, and beyond that the key exchange that holds against quantum computers. Suites of TLS 1.3 are all good.
+var (
+	tlsSuites = []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	}
+	tlsCurves = []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256, tls.CurveP384}
+)
+
 // apply takes over a specification.
 func (e *tlsEnd) apply(s *WorkerSpec) error {
 	if len(s.Certificate) == 0 {
 		e.config = nil
 		return nil
 	}
-	if e.config != nil && bytes.Equal(e.secret, s.Key) && bytes.Equal(e.cert, s.Certificate) && bytes.Equal(e.key, s.CertificateKey) {
-		return nil
+	if e.config == nil || !bytes.Equal(e.cert, s.Certificate) || !bytes.Equal(e.key, s.CertificateKey) {
+		pair, err := tls.X509KeyPair(s.Certificate, s.CertificateKey)
+		if err != nil {
+			return fmt.Errorf("the certificate: %w", err)
+		}
+		e.config = &tls.Config{
+			Certificates:     []tls.Certificate{pair},
+			MinVersion:       tls.VersionTLS12,
+			CipherSuites:     tlsSuites,
+			CurvePreferences: tlsCurves,
+			NextProtos:       []string{"http/1.1"},
+		}
+		e.cert, e.key = s.Certificate, s.CertificateKey
 	}
-	pair, err := tls.X509KeyPair(s.Certificate, s.CertificateKey)
-	if err != nil {
-		return fmt.Errorf("the certificate: %w", err)
+	var keys [][ticketKeySize]byte
+	for _, k := range s.TicketKeys {
+		keys = append(keys, [ticketKeySize]byte(k))
 	}
-	e.config = &tls.Config{
-		Certificates: []tls.Certificate{pair},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
+	if len(keys) > 0 {
+		e.config.SetSessionTicketKeys(keys)
 	}
-	e.secret, e.cert, e.key = s.Key, s.Certificate, s.CertificateKey
-	e.day = -1
-	e.rotate(time.Now())
 	return nil
-}
-
-const secondsPerDay = 24 * 60 * 60
-
-// rotate has new tickets encrypted with the key of the day. Those of yesterday are still accepted. All
-// workers of all balancers that share the secret agree, whenever they were started.
-func (e *tlsEnd) rotate(now time.Time) {
-	day := now.Unix() / secondsPerDay
-	if e.config == nil || e.day == day {
-		return
-	}
-	e.day = day
-	e.config.SetSessionTicketKeys([][32]byte{ticketKey(e.secret, day), ticketKey(e.secret, day-1)})
-}
-
-// ticketKey derives the key of session tickets of a day since 1970.
-func ticketKey(secret []byte, day int64) (key [32]byte) {
-	derived, err := hkdf.Key(sha256.New, secret, nil, fmt.Sprintf("erlmcp tls session tickets, day %d", day), len(key))
-	if err != nil {
-		panic("proxy: a ticket key: " + err.Error()) // the length is within bounds
-	}
-	copy(key[:], derived)
-	return key
 }

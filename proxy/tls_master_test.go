@@ -345,3 +345,43 @@ func TestCertificateIsReadWhole(t *testing.T) {
 		}
 	}
 }
+
+// Workers have the ticket keys of their master, also those of a reload, and another balancer with the same file of a
+// key has others.
+func TestTicketsAmongWorkers(t *testing.T) {
+	dir := t.TempDir()
+	pair := writePair(t, dir, "a.test")
+	key := write(t, "key", strings.Repeat("ab", 32)+"\n")
+	start := func() *balancer {
+		return serve(t, startNodes(t, 1), withSites(t, withTLS(dir, func(s *Spec) { s.Workers, s.Sticky.KeyFile = 2, key })))
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		config := trusting(pair)
+		config.MaxVersion, config.ClientSessionCache = version, tls.NewLRUClientSessionCache(4)
+		resumed := func(b *balancer) bool {
+			conn, err := tls.Dial("tcp", b.address("https"), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			if _, err := io.ReadAll(conn); err != nil {
+				t.Fatal(err)
+			}
+			return conn.ConnectionState().DidResume
+		}
+		first, second := start(), start()
+		resumed(first)
+		for i := range 20 { // 1 in 2^19 that all meet the same worker
+			if i == 10 {
+				first.reloaded(func(s *Spec) { s.Limits.MessagesPerSecond = 5 })
+			}
+			if !resumed(first) {
+				t.Fatalf("version %x: connection %d is not resumed", version, i)
+			}
+		}
+		if resumed(second) {
+			t.Errorf("version %x: resumed at another balancer", version)
+		}
+	}
+}

@@ -242,10 +242,63 @@ func TestTLSResumption(t *testing.T) {
 	}
 }
 
-func TestTicketKeysOfTwoDays(t *testing.T) {
-	secret := make([]byte, 32)
-	if again := ticketKey(bytes.Clone(secret), 1); ticketKey(secret, 1) != again || ticketKey(secret, 1) == ticketKey(secret, 2) || ticketKey([]byte("other"), 1) == ticketKey(secret, 1) {
-		t.Error("keys of days")
+// A key of tickets is random, good for two lives, and gone then.
+func TestTicketKeysDie(t *testing.T) {
+	const life = int64(ticketLife)
+	var keys, others ticketKeys
+	first := keys.inUse(1)
+	if len(first) != 1 || len(first[0]) != ticketKeySize || bytes.Equal(first[0], others.inUse(1)[0]) || keys.expired(life) {
+		t.Fatalf("%x", first)
+	}
+	kept := keys.keys[0]
+	clear(first[0]) // it is a copy
+	second := keys.inUse(life)
+	if len(second) != 1 || !bytes.Equal(second[0], kept) || !keys.expired(life+1) {
+		t.Fatalf("%x, then %x", kept, second)
+	}
+	third := keys.inUse(life + 1)
+	if len(third) != 2 || bytes.Equal(third[0], kept) || !bytes.Equal(third[1], kept) || keys.expired(life+1) {
+		t.Fatalf("%x, then %x", kept, third)
+	}
+	fourth := keys.inUse(3 * life)
+	if len(fourth) != 2 || !bytes.Equal(fourth[1], third[0]) || !bytes.Equal(kept, make([]byte, ticketKeySize)) {
+		t.Fatalf("%x, then %x; the first is %x now", third, fourth, kept)
+	}
+}
+
+// What a worker was told of new keys holds for new handshakes, and tickets of keys that are gone are good for nothing.
+func TestTicketKeysAreReplaced(t *testing.T) {
+	b := startWorker(t, []string{startSite(t, func(http.ResponseWriter, *http.Request) {})}, nil)
+	keys := func(names ...byte) {
+		s := b.given
+		s.TicketKeys = nil
+		for _, name := range names {
+			s.TicketKeys = append(s.TicketKeys, bytes.Repeat([]byte{name}, ticketKeySize))
+		}
+		b.on(func() {
+			if err := b.apply(s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		keys('a')
+		config := trusting(testPair())
+		config.MaxVersion, config.ClientSessionCache = version, tls.NewLRUClientSessionCache(4)
+		for i, step := range []struct {
+			keys    string
+			resumed bool
+		}{{"a", false}, {"ba", true}, {"cb", true}, {"dc", true}, {"fe", false}} {
+			keys([]byte(step.keys)...)
+			conn := b.secureDial(config)
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			if _, err := io.ReadAll(conn); err != nil {
+				t.Fatal(err)
+			}
+			if resumed := conn.ConnectionState().DidResume; resumed != step.resumed {
+				t.Errorf("version %x, step %d: resumed %v", version, i, resumed)
+			}
+		}
 	}
 }
 
@@ -509,4 +562,49 @@ func TestTLSLeavesNoDescriptors(t *testing.T) {
 		})
 		return openFiles(t) <= before
 	})
+}
+
+// Answers over HTTPS say what lb.tls.hsts has, ours and those of nodes that say nothing themselves.
+func TestHSTS(t *testing.T) {
+	site := startSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/own" {
+			w.Header().Set("strict-transport-security", "max-age=1")
+		}
+	})
+	for _, set := range []string{"", "max-age=63072000; includeSubDomains"} {
+		b := startWorker(t, []string{site}, func(s *Spec) { s.TLS.HSTS = set })
+		ask := func(conn io.ReadWriter, path string) string {
+			_, _ = io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			return strings.Join(resp.Header.Values("Strict-Transport-Security"), "|")
+		}
+		for path, want := range map[string]string{"/": set, "/own": "max-age=1", "/x y": set} { // the last is refused
+			if got := ask(b.secureDial(trusting(testPair())), path); got != want {
+				t.Errorf("%q over TLS, set %q: %q", path, set, got)
+			}
+		}
+		for path, want := range map[string]string{"/": "", "/own": "max-age=1", "/x y": ""} {
+			if got := ask(b.visit(), path); got != want {
+				t.Errorf("%q, set %q: %q", path, set, got)
+			}
+		}
+	}
+}
+
+func TestHSTSValues(t *testing.T) {
+	for value, good := range map[string]bool{
+		"": true, "max-age=0": true, "max-age=63072000": true, "Max-Age=1;includeSubDomains;preload": true, "includeSubDomains; max-age=1": true,
+		"63072000": false, "max-age": false, "max-age=-1": false, "max-age=1y": false, "includeSubDomains": false, "max-age=1; x": false,
+		"max-age=1; max-age=2": false, "max-age=1\r\nX: y": false, "max-age=1; preload=1": false, "max-age=1;": false,
+	} {
+		s := Default()
+		s.TLS.HSTS = value
+		if err := s.Validate(); (err == nil || !strings.Contains(err.Error(), "hsts")) != good {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
 }

@@ -388,7 +388,6 @@ func (w *worker) OnTimer(t *reactor.Timer) {
 	w.cell.LoopLagNs.Store(max(0, now-w.beatDue))
 	w.beatDue = now + int64(heartbeat)
 	w.loop.Schedule(&w.beat, heartbeat, w)
-	w.tls.rotate(time.Now())
 	w.access.flush(now)
 	w.gate.Look(w.open, now)
 	w.collect()

@@ -95,6 +95,7 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	b.given = WorkerSpec{
 		Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey),
 		Certificate: pair.cert, CertificateKey: pair.key, NodeTrust: *trust,
+		TicketKeys: [][]byte{make([]byte, ticketKeySize)},
 	}
 	b.worker, err = newWorker(b.given, shared, listeners, prefork.Open, b, log.New(io.Discard))
 	if err != nil {

@@ -42,6 +42,7 @@ var comments = map[string]string{
 	"lb.tls":                           "The certificate of the https listener; files that change are taken over. erlmcp lb cert --self-signed makes a pair.",
 	"lb.tls.cert":                      "PEM file with the certificate and its chain.",
 	"lb.tls.key":                       "PEM file with the private key.",
+	"lb.tls.hsts":                      "Strict-Transport-Security of answers over https, like \"max-age=63072000\"; browsers then refuse http. \"\" is none.",
 	"lb.nodes":                         "Servers that somebody else runs, as in cluster.nodes, or by url: {name: a, url: \"https://host:port/mcp\"}; without this key and nodes_from, the nodes of the cluster. A host like _mcp._tcp.example.com is a service: each host and port of its SRV records is a node.",
 	"lb.nodes_from":                    "File with a list of further nodes, in YAML or JSON; a node added there serves without a reload. \"\" is none.",
 	"lb.node_tls":                      "TLS to nodes whose url begins with https; files that change are taken over.",

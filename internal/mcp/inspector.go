@@ -23,7 +23,7 @@ type Inspector struct {
 	messages []span
 	ids      []byte // ids of all messages, one after the other
 
-	phase   phase
+	phase   inspected
 	escape  bool
 	batch   bool
 	empty   bool // a batch without elements so far
@@ -43,6 +43,16 @@ type span struct {
 	id, method bool // the message has that member
 	long       bool // more than MaxID
 }
+
+// inspected is how far an Inspector is in its line.
+type inspected uint8
+
+const (
+	lineStart  inspected = iota // nothing but white space so far
+	inMessages                  // between tokens
+	inText                      // in a string
+	inTail                      // the rest of the line does not matter
+)
 
 type capture uint8
 
@@ -136,17 +146,17 @@ func (in *Inspector) scan(p []byte) {
 		if p = trimLeft(p); len(p) == 0 {
 			return
 		}
-		in.phase, in.level = inBatch, 1
+		in.phase, in.level = inMessages, 1
 		if p[0] == '[' {
-			in.phase, in.level, in.batch, in.empty = inBatch, 2, true, true
+			in.phase, in.level, in.batch, in.empty = inMessages, 2, true, true
 		}
 	}
-	for len(p) > 0 && in.phase != inMessage {
-		if in.phase == inString {
+	for len(p) > 0 && in.phase != inTail {
+		if in.phase == inText {
 			n, closed := skipString(p, &in.escape)
 			in.keep(p[:n])
 			if p = p[n:]; closed {
-				in.phase = inBatch
+				in.phase = inMessages
 				in.closeString()
 			}
 			continue
@@ -168,7 +178,7 @@ func (in *Inspector) token(c byte) {
 	}
 	switch c {
 	case '"':
-		in.phase = inString
+		in.phase = inText
 		if members && in.isKey {
 			in.capture, in.keyLen, in.isKey = theKey, 0, false
 			return
@@ -198,7 +208,7 @@ func (in *Inspector) token(c byte) {
 			in.object = false
 		}
 		if in.depth--; in.depth <= 0 {
-			in.phase = inMessage
+			in.phase = inTail
 			return
 		}
 	}
@@ -258,7 +268,7 @@ func (in *Inspector) finish() {
 		return
 	}
 	in.closeMessage()
-	in.phase = inMessage
+	in.phase = inTail
 }
 
 // keep adds p to what is being captured.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -48,6 +49,150 @@ func TestScannerCounts(t *testing.T) {
 			t.Errorf("%q: %v and %d, want %v and %d", c.stream, got, rest, c.want, c.rest)
 		}
 	}
+}
+
+// What a line may mean to somebody is counted.
+func TestScannerCountsForOthers(t *testing.T) {
+	const call = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"b":"]},[{"}}}`
+	const calls = 50
+	list := strings.TrimSuffix(strings.Repeat(call+",", calls), ",")
+	batch := "[" + list + "]"
+	wide := func(text string, size, at int) string {
+		p := make([]byte, len(text)*size)
+		for i := range len(text) {
+			p[i*size+at] = text[i]
+		}
+		return string(p)
+	}
+	for name, line := range map[string]string{
+		"plain":                     batch,
+		"white space":               " \t\r" + batch + " ",
+		"what trim cuts":            "\v\f\x00\x1f\u00a0\u2003\u3000\ufeff" + batch,
+		"byte order mark":           "\xef\xbb\xbf" + batch,
+		"two of them":               "\xef\xbb\xbf\xef\xbb\xbf" + batch,
+		"UTF-16LE":                  wide(batch, 2, 0),
+		"UTF-16BE":                  wide(batch, 2, 1),
+		"UTF-16LE with a mark":      "\xff\xfe" + wide(batch, 2, 0),
+		"UTF-16BE with a mark":      "\xfe\xff" + wide(" "+batch, 2, 1),
+		"UTF-32LE":                  wide(batch, 4, 0),
+		"UTF-32BE":                  wide(batch, 4, 3),
+		"UTF-32BE with a mark":      "\x00\x00\xfe\xff" + wide(batch, 4, 3),
+		"comment before":            "/* [ */" + batch,
+		"stars":                     "/**[***/" + batch,
+		"line comment":              "// [\r" + batch,
+		"hash":                      "# [\r" + batch,
+		"comment within":            "[/*\"*/" + list + "/*\"*/]",
+		"single quotes":             "[{'a':'\"'}," + list + ",{'a':'\"'}]",
+		"unquoted":                  "[{a:b\"}," + list + ",{a:b\"}]",
+		"triple quotes":             "[{\"a\":\"\"\"\"\"\"}," + list + "]",
+		"no commas":                 "[" + strings.Repeat(call+"\t", calls) + "]",
+		"semicolons":                "[" + strings.Repeat(call+";", calls) + "]",
+		"prefix":                    ")]}'\r" + batch,
+		"behind another":            "{}" + batch,
+		"behind a number":           "0" + batch,
+		"behind a string":           "\"a\"" + batch,
+		"behind a literal":          "null" + batch,
+		"behind a batch":            "[]" + batch,
+		"values":                    strings.Repeat(call, calls),
+		"values and spaces":         strings.Repeat(call+" ", calls),
+		"values and errors":         strings.Repeat("0"+call, calls),
+		"carriage returns":          strings.Repeat(call+"\r", calls),
+		"U+2028":                    strings.Repeat(call+"\u2028", calls),
+		"U+2029":                    strings.Repeat(call+"\u2029 ", calls),
+		"line behind what is none":  "nonsense\r" + batch,
+		"line in a value":           "{\"a\":\r" + batch,
+		"line in a string":          "{\"a\":\"\r" + batch + "\"}",
+		"line in an escape":         "{\"a\":\"\\\r" + batch + "\"}",
+		"long separator in a value": "{\"a\":\"x\u2028" + batch + "\"}",
+		"line in a comment":         "/*\r" + batch,
+	} {
+		for seed := range uint64(20) {
+			var whole, parts Scanner
+			want := whole.Count([]byte(line + "\n"))
+			got := 0
+			split([]byte(line+"\n"), seed, func(p []byte) { got += parts.Count(p) })
+			if want < calls || got != want {
+				t.Errorf("%s: %d messages, %d in pieces, there are %d", name, want, got, calls)
+			}
+		}
+		var s Scanner
+		for p := []byte(line); len(p) > 0; {
+			p = p[s.Text(p, true):]
+		}
+		if n := s.End(); n < calls && !strings.ContainsAny(line, "\r\u2028\u2029") {
+			t.Errorf("%s: %d messages as a text", name, n)
+		}
+	}
+}
+
+// What is one message to everybody is not counted as more.
+func TestScannerCountsOne(t *testing.T) {
+	for _, text := range []string{
+		`{"a":"\\frac{a}{b} } { }["}`,
+		`{"a":{"b":[{},{}]}}` + "\r",
+		"{\r\n  \"a\": [\r\n    {},\r\n    {}\r\n  ]\r\n}\r\n",
+		"{\"a\":\"“{” — [\u2028text]\"}",
+		"a=b&c=[1,2]", "<a>[1,2]</a>", "--boundary\r\n\r\n[1,2]", "hello {} [1,2]", "# title\n\ntext [1,2]",
+		"\xff\xd8\xff\xe0\x00\x10JFIF[1,2]", "{ 'a': 1, /* [ */ }, {", "{\\rtf1 [1,2]}",
+		"\x00\x00\x00\x18ftyp[1,2]", "\x1f\x8b\x08[1,2]", "PK\x03\x04[1,2]", "7", "\"a\"", "-1.5e3", "true",
+	} {
+		for seed := range uint64(20) {
+			var s Scanner
+			split([]byte(text), seed, func(p []byte) {
+				for len(p) > 0 {
+					p = p[s.Text(p, false):]
+				}
+			})
+			if n := s.End(); n != 1 {
+				t.Errorf("%q: %d messages", text, n)
+			}
+		}
+		var s Scanner
+		if s.Text([]byte(text), true); s.Messages() != 1 {
+			t.Errorf("%q at once: %d messages", text, s.Messages())
+		}
+	}
+}
+
+// A stream of objects and batches has as many messages as a decoder finds in it.
+func FuzzScannerAgainstDecoder(f *testing.F) {
+	for _, s := range streams {
+		f.Add([]byte(s), uint64(1))
+	}
+	f.Add([]byte(`{"a":"}{"}{"b":[1,{}]}[{},{}]0{}"x"null[[1,2]]`), uint64(2))
+	f.Fuzz(func(t *testing.T, p []byte, seed uint64) {
+		var whole, parts Scanner
+		for rest := p; len(rest) > 0; {
+			rest = rest[whole.Text(rest, true):]
+		}
+		split(p, seed, func(p []byte) {
+			for len(p) > 0 {
+				p = p[parts.Text(p, false):]
+			}
+		})
+		got := whole.End()
+		if n := parts.End(); n != got {
+			t.Fatalf("%q: %d messages, %d in pieces", p, got, n)
+		}
+		want, others, d := 0, 0, json.NewDecoder(bytes.NewReader(p))
+		for {
+			var v any
+			if err := d.Decode(&v); err != nil {
+				if err == io.EOF && got > want+others || got < want {
+					t.Fatalf("%q: %d messages, the decoder finds %d and %d other values", p, got, want, others)
+				}
+				return
+			}
+			switch v := v.(type) {
+			case []any:
+				want += max(1, len(v))
+			case map[string]any:
+				want++
+			default:
+				others++
+			}
+		}
+	})
 }
 
 func TestScannerInLine(t *testing.T) {
@@ -132,8 +277,9 @@ func FuzzScannerAgainstEncodingJSON(f *testing.F) {
 			if !end {
 				got = s.End()
 			}
-			want, ok := lineMessages(bytes.TrimSuffix(line, []byte("\n")))
-			if ok && got != want || !ok && got < 1 {
+			line = bytes.TrimSuffix(line, []byte("\n"))
+			want, ok := lineMessages(line)
+			if others := bytes.ContainsAny(bytes.TrimSuffix(line, []byte("\r")), "\r\u2028"); ok && got != want && (!others || got < want) || !ok && got < 1 {
 				t.Fatalf("%q: %d messages, want %d", line, got, want)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
 // Head is what requests and responses have in common. Do not copy it: Fields is
@@ -72,6 +73,13 @@ func (h *Head) Get(name string) []byte {
 		}
 	}
 	return nil
+}
+
+// Repeated reports whether there is more than one field of that name, which is a well-known one in lower case.
+func (h *Head) Repeated(name string) bool {
+	n := known(name)
+	i := int(h.first[n])
+	return i > 0 && slices.Contains(h.known[i:len(h.Fields)], n)
 }
 
 // Hop reports whether field i concerns only the connection it came on and is not

@@ -118,3 +118,15 @@ func TestIsValue(t *testing.T) {
 		}
 	}
 }
+
+func TestRepeated(t *testing.T) {
+	var r Request
+	if _, err := r.Parse([]byte("GET / HTTP/1.1\r\nHost: a\r\nContent-Type: a\r\nX: b\r\nX: c\r\ncontent-type: d\r\nContent-Encoding: e\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"content-type": true, "content-encoding": false, "host": false, "date": false} {
+		if r.Repeated(name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+	}
+}
