@@ -37,6 +37,10 @@ type Spec struct {
 	StartTimeout time.Duration `yaml:"start_timeout" json:"start_timeout"`
 	StopTimeout  time.Duration `yaml:"stop_timeout" json:"stop_timeout"`
 
+	// OpenFiles is the soft limit of open files that nodes are started with; 0 is that of whoever starts the
+	// cluster.
+	OpenFiles int `yaml:"open_files" json:"open_files"`
+
 	Liveness Liveness `yaml:"liveness" json:"liveness"`
 
 	Containment Containment `yaml:"containment" json:"containment"`
@@ -59,6 +63,8 @@ const (
 	minLogSize            = 128 * units.KiB
 	maxLogKeep            = 1000
 	maxNodeMaxConnections = 10_000_000
+	minOpenFiles          = 64
+	maxOpenFiles          = 1 << 30
 	minNodeTimeout        = 100 * time.Millisecond
 	maxNodeTimeout        = 24 * time.Hour
 )
@@ -113,6 +119,9 @@ func (s *Spec) Validate() error {
 		if t.value != 0 && (t.value < minNodeTimeout || t.value > maxNodeTimeout) {
 			add(t.key, "%v is not within %v..%v", t.value, minNodeTimeout, maxNodeTimeout)
 		}
+	}
+	if n := s.OpenFiles; n != 0 && (n < minOpenFiles || n > maxOpenFiles) {
+		add("open_files", "%d is not within %d..%d", n, minOpenFiles, maxOpenFiles)
 	}
 	s.Liveness.validate(add)
 	s.Containment.validate(add)

@@ -33,9 +33,16 @@ const (
 	startPause = 20 * time.Millisecond
 	// supervisorPatience is what a supervisor may take besides the time its nodes have to start.
 	supervisorPatience = 30 * time.Second
-	// killPatience exceeds what a supervisor takes to kill a node that does not end when it is told to.
-	killPatience = 5 * time.Second
+	// killPatience exceeds what a supervisor takes to kill nodes that do not end when they are told to, and what
+	// they leave behind.
+	killPatience = 15 * time.Second
 )
+
+// StartsWithin is how long a supervisor may take until its first nodes are ready, or it has given up.
+func (s *Spec) StartsWithin() time.Duration { return s.pace().startTimeout + supervisorPatience }
+
+// StopsWithin is how long a supervisor may take to end: its nodes stop together.
+func (s *Spec) StopsWithin() time.Duration { return s.pace().stopGrace + killPatience }
 
 // Start starts the cluster in the background, or what is missing of a cluster that runs, and
 // returns when the nodes are ready. When it fails, or ctx ends, what it started is taken down
@@ -78,6 +85,9 @@ var errAgain = errors.New("try again")
 // Check reports why a cluster cannot be started, as far as that can be told without trying.
 func Check(spec Spec) error {
 	if err := spec.Validate(); err != nil {
+		return err
+	}
+	if err := checkOpenFiles(spec.OpenFiles); err != nil {
 		return err
 	}
 	_, err := runtimeOf(spec, "", nil)
@@ -127,9 +137,9 @@ func (o *Options) launch(ctx context.Context) error {
 		Args:    slices.Concat([]string{"cluster", "supervise", "--spec-from-stdin"}, o.Args, o.Names),
 		Input:   spec,
 		LogFile: SupervisorLog(o.StateDir),
-		Timeout: o.Spec.pace().startTimeout + supervisorPatience,
-		// It stops its nodes one by one. Were it killed before, their children would be left.
-		Grace: time.Duration(1+len(o.Spec.Nodes)) * (o.Spec.pace().stopGrace + killPatience),
+		Timeout: o.Spec.StartsWithin(),
+		// Were it killed before its nodes have ended, their children would be left.
+		Grace: o.Spec.StopsWithin(),
 	})
 	return err
 }

@@ -128,9 +128,6 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if _, err := pick(spec.Nodes, o.Names); err != nil {
 		return nil, err
 	}
-	if _, err := prefork.Limit(); err != nil {
-		o.Log.Warn("nodes may be short of descriptors", "err", err)
-	}
 	if err := adoptOrphans(); err != nil {
 		o.Log.Warn("processes left by a node that died will not be waited for", "err", err)
 	}
@@ -138,7 +135,7 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	launcher, err := newLauncher(clusterMark(o.StateDir), cage)
+	launcher, err := newLauncher(clusterMark(o.StateDir), cage, spec.OpenFiles)
 	if err != nil {
 		cage.close()
 		return nil, err
@@ -215,12 +212,24 @@ func (s *supervisor) shutdown() {
 	}
 }
 
-// takeDown stops all nodes, the last one first.
+// takeDown stops all nodes.
 func (s *supervisor) takeDown() {
 	s.shutdown()
-	for _, m := range slices.Backward(s.all()) {
-		_ = m.ask(context.Background(), order{verb: stop})
+	_ = stopAll(context.Background(), s.all())
+}
+
+// stopAll stops nodes together, so that all of them have ended when the slowest has. The error is ctx's.
+func stopAll(ctx context.Context, machines []*machine) error {
+	var results []<-chan error
+	for _, m := range machines {
+		results = append(results, m.submit(order{verb: stop}))
 	}
+	for _, result := range results {
+		if err := await(ctx, result); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *supervisor) status() Status {
@@ -262,9 +271,7 @@ func (s *supervisor) pick(names []string) ([]*machine, error) {
 func (s *supervisor) start(ctx context.Context, names []string) error {
 	fresh, err := s.bringUp(ctx, names, 0)
 	if err != nil {
-		for _, m := range slices.Backward(fresh) {
-			_ = m.ask(context.Background(), order{verb: stop})
-		}
+		_ = stopAll(context.Background(), fresh)
 	}
 	return err
 }
@@ -326,18 +333,13 @@ func (s *supervisor) begin(
 	return results, fresh, nil
 }
 
-// stop stops the named nodes, the last one first.
+// stop stops the named nodes.
 func (s *supervisor) stop(ctx context.Context, names []string) error {
 	picked, err := s.pick(names)
 	if err != nil {
 		return err
 	}
-	for _, m := range slices.Backward(picked) {
-		if err := m.ask(ctx, order{verb: stop}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return stopAll(ctx, picked)
 }
 
 // drain says of the named nodes that they get no new clients.

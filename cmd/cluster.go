@@ -178,7 +178,7 @@ func newClusterStopCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [NODE...]",
 		Short: "Stop the cluster, or these nodes",
-		Long: `Stop the nodes gracefully, the last one first: each finishes what it was asked and has ten seconds
+		Long: `Stop the nodes gracefully, all at once: each finishes what it was asked, and has cluster.stop_timeout
 before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.
 
 The balancer, if one runs, gives the nodes no new clients first, and waits for those they have, at most
