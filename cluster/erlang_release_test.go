@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -111,33 +110,10 @@ func TestErlangReleaseOfAnotherUser(t *testing.T) {
 	if out, err := exec.Command("chmod", "-R", "a+rX", filepath.Dir(spec.Erlang.Root)).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said strings.Builder
-	cmd := exec.Command("/proc/self/exe", "cluster", "supervise", "--state-dir", dir)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Dir = strings.NewReader(string(text)), &said, &said, "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	eventually(t, "the nodes", func() bool {
-		select {
-		case err := <-ended:
-			t.Fatalf("the supervisor ended: %v\n%s", err, &said)
-		default:
-		}
-		s, err := Connect(dir).Status(t.Context())
-		return err == nil && s.State == PhaseRunning && seesAll(s)
+	superviseApart(t, spec, dir, func(cmd *exec.Cmd) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	})
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("%v\n%s", err, &said)
+	if s, err := Connect(dir).Status(t.Context()); err != nil || !seesAll(s) {
+		t.Errorf("status is %+v, %v", s, err)
 	}
 }
