@@ -74,6 +74,7 @@ type erlang struct {
 	build  erlangBuild
 	dir    string // for what belongs to the nodes; also their home
 	cookie string // "" before the first Program
+	found  erldist.Found
 }
 
 // newErlang verifies the build. It writes nothing yet.
@@ -205,5 +206,5 @@ func (e *erlang) Introduce(ctx context.Context, n topology.Node, peer string) er
 
 // ask is the node as this side reaches it.
 func (e *erlang) ask(n topology.Node) erldist.Node {
-	return erldist.Node{Name: e.Peer(n), Cookie: e.cookie, As: "erlmcp_supervisor@" + e.Address}
+	return erldist.Node{Name: e.Peer(n), Cookie: e.cookie, As: "erlmcp_supervisor@" + e.Address, Found: &e.found}
 }

@@ -209,7 +209,8 @@ func TestNodesThatKnowEachOther(t *testing.T) {
 
 	// One that does not answer is degraded.
 	links.silence("erlmcp2")
-	if n := awaitState(t, c, "erlmcp2", StateDegraded); n.Reason != "its distribution does not answer: "+io.ErrUnexpectedEOF.Error() {
+	if n := awaitState(t, c, "erlmcp2", StateDegraded); n.Reason != "its distribution does not answer: "+io.ErrUnexpectedEOF.Error() ||
+		n.Distribution == nil || n.Distribution.Sees != nil {
 		t.Errorf("node is %+v", n)
 	}
 }

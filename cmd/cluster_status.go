@@ -104,8 +104,11 @@ func (a *app) printClusterStatus(s cluster.Status) error {
 
 // sees is how many other nodes a node is connected to.
 func sees(d *cluster.Distribution) string {
-	if d == nil {
+	switch {
+	case d == nil:
 		return "-"
+	case d.Sees == nil:
+		return "?"
 	}
 	return fmt.Sprint(len(d.Sees))
 }
