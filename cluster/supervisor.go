@@ -169,6 +169,7 @@ func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	output.warn = func(text string) { o.Log.Warn(text, "log", output.path) }
 	m := &machine{
 		node: n, program: program, launch: s.launcher.launch, probe: o.probe, pace: o.pace,
 		live: s.spec.Liveness, output: output, publish: s.register.set, log: o.Log,

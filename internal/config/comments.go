@@ -30,6 +30,7 @@ var comments = map[string]string{
 	"cluster.logs.dir":             "\"\" is logs in the state directory.",
 	"cluster.logs.max_size":        "A file that would grow over it is rotated.",
 	"cluster.logs.keep":            "Rotated files that are kept.",
+	"cluster.logs.max_line":        "A longer line is cut in two, with a mark where.",
 
 	"lb":                               "The balancer. A client's source is its IPv4 address or the /64 of its IPv6 address.",
 	"lb.listen":                        "Addresses to listen on, host:port or :port; \"\" is off.",
