@@ -196,7 +196,7 @@ func TestPumpKeepsLongLines(t *testing.T) {
 			t.Errorf("%d bytes of a line of %d became %d", len(text), size, len(got))
 		}
 		var longest int
-		if err := Tail(t.Context(), []NodeLog{{"n", f.path}}, AllLines, false, func(_ string, line []byte) error {
+		if err := Tail(t.Context(), TailOptions{Logs: these(NodeLog{"n", f.path}), Lines: AllLines}, func(_ string, line []byte) error {
 			longest = max(longest, len(line))
 			return nil
 		}); err != nil || longest != size {
