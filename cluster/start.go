@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/control"
@@ -51,17 +50,7 @@ func Start(ctx context.Context, o Options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	watching, unwatch := context.WithCancel(ctx)
-	defer unwatch()
-	var watcher sync.WaitGroup
-	watcher.Go(func() { o.watch(watching) })
-	err := o.untilSettled(ctx)
-	unwatch()
-	watcher.Wait()
-	if err == nil {
-		o.conclude(ctx)
-	}
-	return err
+	return o.watched(ctx, func() error { return o.untilSettled(ctx) })
 }
 
 // untilSettled launches or joins until no supervisor comes or goes in between.

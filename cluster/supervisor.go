@@ -26,7 +26,12 @@ type SupervisorOptions struct {
 	StateDir string
 	Names    []string // nodes to start at once; none means all
 	NodeArgs []string // global flags for nodes that are this program
-	Log      *log.Logger
+
+	// Load reads the specification anew, for a restart in place; nil when there is none: whoever has started the
+	// supervisor starts another one.
+	Load func() (Spec, error)
+
+	Log *log.Logger
 
 	runtime Runtime // for tests; nil is the Spec's
 	probe   prober  // for tests; nil is the runtime's
@@ -50,7 +55,13 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, instance.Close()) }()
+	var waiting *os.File // for a restart in place
+	defer func() {
+		if waiting != nil {
+			err = becomeAgain(instance, waiting)
+		}
+		err = errors.Join(err, instance.Close())
+	}()
 	s, err := newSupervisor(spec, o)
 	if err != nil {
 		return err
@@ -66,6 +77,9 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	}
 	defer context.AfterFunc(ctx, s.shutdown)() // at once, so that nobody starts what is about to be stopped
 	if _, err := s.bringUp(ctx, o.Names, patience); err != nil {
+		if waiting = s.endForAgain(ctx); waiting != nil {
+			return nil
+		}
 		s.takeDown()
 		return err
 	}
@@ -78,6 +92,9 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	case <-ctx.Done():
 	case <-s.closing:
 	}
+	if waiting = s.endForAgain(ctx); waiting != nil {
+		return nil
+	}
 	if err := daemon.Stopping(); err != nil {
 		s.log.Debug("nobody waits for the end", "err", err)
 	}
@@ -85,13 +102,25 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	return nil
 }
 
+// becomeAgain executes the program anew, which keeps the lock and tells waiting what becomes of it. It returns only
+// when that is not possible.
+func becomeAgain(instance *control.Instance, waiting *os.File) error {
+	env, err := instance.Bequeath(daemonName)
+	if err != nil {
+		waiting.Close()
+		return err
+	}
+	return daemon.Become(waiting, env)
+}
+
 // supervisor is all nodes of a running cluster.
 type supervisor struct {
-	spec     Spec // as it was at the start; see currentSpec
-	options  SupervisorOptions
-	register *register
-	launcher *launcher
-	log      *log.Logger
+	spec       Spec // as it was at the start; see currentSpec
+	options    SupervisorOptions
+	configured bool // the runtime is the Spec's
+	register   *register
+	launcher   *launcher
+	log        *log.Logger
 
 	// beginning is held while it is found out which nodes must be started, until they have been
 	// told so: two starts at the same time must not find each other's ports taken.
@@ -104,6 +133,7 @@ type supervisor struct {
 	machines []*machine // in the order of the cluster; see all
 	phase    Phase
 	closing  chan struct{} // closed when the end has been asked for
+	waiting  *os.File      // who waits for a restart in place; nil: it just ends
 
 	life         context.Context // of the machines
 	stopMachines context.CancelFunc
@@ -113,7 +143,8 @@ type supervisor struct {
 
 // newSupervisor makes the machines of all nodes; they start nothing yet.
 func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
-	if o.runtime == nil {
+	configured := o.runtime == nil
+	if configured {
 		var err error
 		if o.runtime, err = runtimeOf(spec, o.StateDir, o.NodeArgs); err != nil {
 			return nil, err
@@ -142,7 +173,7 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervisor{
-		spec: spec, options: o, register: newRegister(), launcher: launcher, log: o.Log,
+		spec: spec, options: o, configured: configured, register: newRegister(), launcher: launcher, log: o.Log,
 		phase: PhaseStarting, closing: make(chan struct{}),
 		life: ctx, stopMachines: cancel,
 	}
@@ -248,7 +279,7 @@ func (s *supervisor) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Status{
-		Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Containment: s.launcher.containment(), Nodes: nodes,
+		Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Foreground: s.options.Load != nil, Containment: s.launcher.containment(), Nodes: nodes,
 	}
 }
 
@@ -367,11 +398,14 @@ func (s *supervisor) order(ctx context.Context, names []string, o order) error {
 	return nil
 }
 
-// restart stops and starts the named nodes one by one. When ctx ends, the one that it is at comes back all
+// restart stops and starts the named nodes one by one, if all that is needed for that is there. When ctx ends, the one that it is at comes back all
 // the same: nobody has asked for a node that stays down.
 func (s *supervisor) restart(ctx context.Context, names []string) error {
 	picked, err := s.pick(names)
 	if err != nil {
+		return err
+	}
+	if err := s.check(picked); err != nil {
 		return err
 	}
 	for _, m := range picked {

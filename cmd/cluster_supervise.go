@@ -22,12 +22,20 @@ func newClusterSuperviseCommand(a *app) *cobra.Command {
 				daemon.Fail(err)
 				return err
 			}
-			return cluster.Supervise(cmd.Context(), spec, cluster.SupervisorOptions{
-				StateDir: a.stateDir(),
-				Names:    names,
-				NodeArgs: a.logArgs(),
-				Log:      a.log("cluster"),
-			})
+			o := cluster.SupervisorOptions{StateDir: a.stateDir(), Names: names, NodeArgs: a.logArgs(), Log: a.log("cluster")}
+			if daemon.Foreground() && !fromStdin {
+				o.Load = func() (cluster.Spec, error) {
+					c, err := a.loadConfig()
+					if err == nil {
+						err = nodesFit(c)
+					}
+					if err != nil {
+						return cluster.Spec{}, err
+					}
+					return c.Cluster, nil
+				}
+			}
+			return cluster.Supervise(cmd.Context(), spec, o)
 		},
 	}
 	cmd.Flags().BoolVar(&fromStdin, "spec-from-stdin", false, "read the specification as JSON, not the configuration")

@@ -70,6 +70,9 @@ func Acquire(dir, name string) (*Instance, error) {
 		return nil, err
 	}
 	path := lockPath(dir, name)
+	if lock := inherited(name, path); lock != nil {
+		return &Instance{socket: socket, lock: lock}, nil // it names this process already
+	}
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
