@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ type Options struct {
 	Spec     Spec
 	Names    []string // nodes to start; none means all
 	Args     []string // global flags for the supervisor and for nodes that are this program
+	LogFile  string   // of the supervisor; "" is SupervisorLog
 
 	Progress func(NodeStatus)    // told, from one goroutine, each node's status and its changes; may be nil
 	Note     func(remark string) // told what is odd but no error; may be nil
@@ -125,7 +127,7 @@ func (o *Options) launch(ctx context.Context) error {
 	_, err = daemon.Start(ctx, daemon.Options{
 		Args:    slices.Concat([]string{"cluster", "supervise", "--spec-from-stdin"}, o.Args, o.Names),
 		Input:   spec,
-		LogFile: SupervisorLog(o.StateDir),
+		LogFile: cmp.Or(o.LogFile, SupervisorLog(o.StateDir)),
 		Timeout: o.Spec.StartsWithin(),
 		// Were it killed before its nodes have ended, their children would be left.
 		Grace: o.Spec.StopsWithin(),
@@ -133,7 +135,7 @@ func (o *Options) launch(ctx context.Context) error {
 	return err
 }
 
-// SupervisorLog is the file that the supervisor of a state directory logs to.
+// SupervisorLog is the file that the supervisor of a state directory logs to if it is told no other one.
 func SupervisorLog(stateDir string) string { return filepath.Join(stateDir, daemonName+".log") }
 
 // join lets the supervisor that runs start what is missing.

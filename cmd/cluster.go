@@ -118,7 +118,7 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 	}
 	after, err := cluster.Connect(a.stateDir()).Status(ctx)
 	if err != nil { // it is up, even if it is stopped again just now
-		after = cluster.Offline(a.stateDir(), c.Cluster)
+		after = cluster.Offline(a.stateDir(), a.clusterSpec(c))
 	}
 	if len(names) == 0 {
 		for _, n := range after.Nodes {
@@ -146,7 +146,7 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 func (a *app) clusterOptions(c *config.Config, names []string) (cluster.Options, error) {
 	args, err := a.globalArgs()
 	return cluster.Options{
-		StateDir: a.stateDir(), Spec: c.Cluster, Names: names, Args: args,
+		StateDir: a.stateDir(), Spec: a.clusterSpec(c), Names: names, Args: args, LogFile: a.daemonLog("cluster"),
 		Note:     func(text string) { a.notef("note: %s", text) },
 		Progress: a.nodeProgress("starting"),
 	}, err

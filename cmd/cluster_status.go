@@ -57,7 +57,7 @@ func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status
 		if err != nil {
 			return s, err
 		}
-		s = cluster.Offline(a.stateDir(), c.Cluster)
+		s = cluster.Offline(a.stateDir(), a.clusterSpec(c))
 	case err != nil:
 		return s, err
 	}

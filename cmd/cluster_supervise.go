@@ -22,6 +22,7 @@ func newClusterSuperviseCommand(a *app) *cobra.Command {
 				daemon.Fail(err)
 				return err
 			}
+			a.keepLog("cluster", spec.Logs.MaxSize, spec.Logs.Keep)
 			o := cluster.SupervisorOptions{StateDir: a.stateDir(), Names: names, NodeArgs: a.logArgs(), Log: a.log("cluster")}
 			if daemon.Foreground() && !fromStdin {
 				o.Load = func() (cluster.Spec, error) {
@@ -32,7 +33,7 @@ func newClusterSuperviseCommand(a *app) *cobra.Command {
 					if err != nil {
 						return cluster.Spec{}, err
 					}
-					return c.Cluster, nil
+					return a.clusterSpec(c), nil
 				}
 			}
 			return cluster.Supervise(cmd.Context(), spec, o)
@@ -50,7 +51,7 @@ func (a *app) supervisedSpec(fromStdin bool) (cluster.Spec, error) {
 	if err != nil {
 		return cluster.Spec{}, err
 	}
-	return c.Cluster, nil
+	return a.clusterSpec(c), nil
 }
 
 // logArgs are the flags that make another role log as this process does; none where that is the default.

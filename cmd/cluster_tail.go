@@ -61,7 +61,7 @@ With --json, each line is one object: "node", and "entry" for a line that is its
 			}
 			return cluster.Tail(cmd.Context(), cluster.TailOptions{
 				Logs: func(ctx context.Context) ([]cluster.NodeLog, error) {
-					return cluster.NodeLogs(ctx, a.stateDir(), c.Cluster, names)
+					return cluster.NodeLogs(ctx, a.stateDir(), a.clusterSpec(c), names)
 				},
 				Lines: lines, Follow: follow && !noFollow, Filter: filter,
 			}, print)

@@ -22,7 +22,7 @@ $XDG_CONFIG_HOME/erlmcp/erlmcp.yaml, and from the defaults.
 Every key has a variable: lb.limits.messages_per_second is ERLMCP_LB_LIMITS_MESSAGES_PER_SECOND.
 Lists are written with commas, or as in YAML in brackets.`,
 	}
-	cmd.AddCommand(newConfigInitCommand(a), newConfigShowCommand(a), newConfigCheckCommand(a))
+	cmd.AddCommand(newConfigInitCommand(a), newConfigShowCommand(a), newConfigCheckCommand(a), newConfigPathsCommand(a))
 	return cmd
 }
 

@@ -26,6 +26,7 @@ type unit struct {
 	Ports                     bool   // may listen on ports below 1024
 	NoNewCode                 bool   // makes no machine code at run time
 	Cgroups                   bool   // makes cgroups; RestrictNamespaces would forbid clone3, which starts a process in one
+	LogsDir                   string // relative to /var/log; "" is none
 	Writable                  []string
 	StartTimeout, StopTimeout int // seconds
 }
@@ -55,6 +56,9 @@ User={{.User}}
 UMask=0077
 StateDirectory={{.StateDir}}
 StateDirectoryMode=0700
+{{- with .LogsDir}}
+LogsDirectory={{.}}
+LogsDirectoryMode=0700{{end}}
 {{- range .Writable}}
 ReadWritePaths={{.}}{{end}}
 {{- if .Ports}}
@@ -104,6 +108,8 @@ func newClusterUnitCommand(a *app) *cobra.Command {
 		}
 		if dir := c.Cluster.Logs.Dir; dir != "" {
 			u.Writable = []string{unitWord(dir)}
+		} else {
+			u.LogsDir = "erlmcp"
 		}
 		return u
 	}, "cluster", "supervise")
@@ -129,7 +135,7 @@ func (a *app) newUnitCommand(file string, make func(*config.Config) unit, role .
 		Use:   "unit [--user USER]",
 		Short: "Print a unit file for systemd",
 		Long: `Print a hardened unit file for systemd, for this program and the configuration file in use. The
-service says when it is up, and has its state directory in /var/lib/erlmcp.
+service says when it is up, and has its state directory in /var/lib/erlmcp and logs of nodes in /var/log/erlmcp.
 
   erlmcp ` + role[0] + ` unit > /etc/systemd/system/` + file + `
   systemctl daemon-reload && systemctl enable --now ` + strings.TrimSuffix(file, ".service"),

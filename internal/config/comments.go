@@ -27,7 +27,7 @@ var comments = map[string]string{
 	"cluster.command.ready":        "When a node is ready: auto (an MCP reply on its first port, a connection on the others), mcp (a reply on each), tcp (a connection on each), http (GET ready_path) or none.",
 	"cluster.command.ready_path":   "What http asks for; the reply must be 2xx.",
 	"cluster.logs":                 "What nodes print goes to DIR/NAME.log.",
-	"cluster.logs.dir":             "\"\" is logs in the state directory.",
+	"cluster.logs.dir":             "\"\" is logs in a state directory that was chosen, else where logs outlive a restart of the machine: see erlmcp config paths.",
 	"cluster.logs.max_size":        "A file that would grow over it is rotated.",
 	"cluster.logs.keep":            "Rotated files that are kept.",
 	"cluster.logs.max_line":        "A longer line is cut in two, with a mark where.",
