@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -59,7 +60,7 @@ func startService(t *testing.T) *service {
 	s.configure("")
 	s.env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "NO_COLOR=1")
 	s.cmd = exec.Command("erlmcp", s.args("cluster", "supervise")...)
-	s.cmd.Env = append(s.env[:len(s.env):len(s.env)], "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "ONLY_THE_SERVICE=has-it")
+	s.cmd.Env = slices.Concat(s.env, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "ONLY_THE_SERVICE=has-it"})
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
