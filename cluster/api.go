@@ -26,6 +26,7 @@ func (s *supervisor) handler() http.Handler {
 	mux.HandleFunc("POST /v1/stop", serveNodes(s.stop))
 	mux.HandleFunc("POST /v1/restart", serveNodes(s.restart))
 	mux.HandleFunc("POST /v1/kill", s.serveKill)
+	mux.HandleFunc("POST /v1/again", s.serveAgain)
 	mux.HandleFunc("POST /v1/shutdown", func(w http.ResponseWriter, _ *http.Request) {
 		s.shutdown()
 		control.Reply(w, http.StatusAccepted, nil)

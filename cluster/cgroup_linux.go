@@ -141,6 +141,17 @@ func (c *cell) admit(attr *syscall.SysProcAttr) {
 	}
 }
 
+// members are the processes in the cell.
+func (c *cell) members() (pids []int) {
+	if c == nil {
+		return nil
+	}
+	for _, group := range append(children(c.dir), c.dir) {
+		pids = append(pids, members(group)...)
+	}
+	return pids
+}
+
 // clear kills everything in the cell and removes it.
 func (c *cell) clear() {
 	if c == nil {

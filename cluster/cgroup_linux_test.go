@@ -121,7 +121,7 @@ func TestNothingLeavesACell(t *testing.T) {
 	home := ownGroup(t)
 	spec, serves := caged(t, 2)
 	dir := shortDir(t)
-	c := supervise(t, spec, SupervisorOptions{StateDir: dir})
+	c := supervise(t, spec, SupervisorOptions{StateDir: dir, pace: hasty})
 	s, err := c.Status(t.Context())
 	if err != nil || s.Containment != ContainCgroup {
 		t.Fatalf("containment is %q, %v", s.Containment, err)

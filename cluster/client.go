@@ -114,7 +114,7 @@ func (c *Client) StartNodes(ctx context.Context, names []string) error {
 	return c.long(ctx, "/v1/start", names)
 }
 
-// StopNodes stops nodes gracefully, the last one first, and returns when they have ended.
+// StopNodes stops nodes gracefully, all at once, and returns when they have ended.
 func (c *Client) StopNodes(ctx context.Context, names []string) error {
 	return c.long(ctx, "/v1/stop", names)
 }

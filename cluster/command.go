@@ -104,40 +104,69 @@ func placeholders(arg string) []string {
 }
 
 // command is the Runtime of a Command.
-type command struct {
-	Command
-	path string // of the program; "" when it depends on the node
-}
+type command struct{ Command }
 
-// newCommand finds the program.
-func newCommand(c Command) (*command, error) {
+// newCommand finds the programs of all nodes.
+func newCommand(c Command, nodes []topology.Node) (*command, error) {
 	if info, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !info.IsDir()) {
 		return nil, &BuildError{
 			Missing: fmt.Sprintf("cluster.command.dir: there is no directory %s", c.Dir),
 			Advice:  "make it or change cluster.command.dir",
 		}
 	}
-	found := &command{Command: c}
-	if len(placeholders(c.Argv[0])) > 0 {
-		return found, nil
+	found := &command{c}
+	for _, n := range nodes {
+		if _, err := found.Program(n); err != nil {
+			return nil, err
+		}
 	}
-	var err error
-	found.path, err = found.lookup(c.Argv[0])
-	return found, err
+	return found, nil
 }
 
-// lookup returns the path of a program: a name is looked up in PATH, a path is relative to Dir.
-func (c *command) lookup(program string) (string, error) {
-	path := program
-	if strings.ContainsRune(program, '/') && !filepath.IsAbs(path) {
-		path = filepath.Join(c.Dir, path)
+// Program implements Runtime.
+func (c *command) Program(n topology.Node) (Program, error) {
+	replace := strings.NewReplacer("{name}", n.Name, "{host}", n.Host,
+		"{tcp}", strconv.Itoa(n.TCP), "{http}", strconv.Itoa(n.HTTP), "{sse}", strconv.Itoa(n.SSE))
+	p := Program{Node: n.Name, Dir: c.Dir, Env: nodeEnv(n)}
+	for _, arg := range c.Argv {
+		p.Args = append(p.Args, replace.Replace(arg))
 	}
-	found, err := exec.LookPath(path)
+	for _, entry := range c.Env {
+		p.Env = append(p.Env, replace.Replace(entry))
+	}
+	var err error
+	p.Path, err = c.lookup(p.Args[0], p.Env)
+	return p, err
+}
+
+// lookup returns the path of a program: a name is looked up in the PATH that env has, or else this process; a
+// path is relative to Dir.
+func (c *command) lookup(program string, env []string) (string, error) {
+	path := program
+	var found string
+	var err error
+	switch where, given := pathOf(env); {
+	case strings.ContainsRune(program, '/'):
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(c.Dir, path)
+		}
+		found, err = exec.LookPath(path)
+	case given:
+		found, err = c.lookupIn(where, program)
+	default:
+		found, err = exec.LookPath(path)
+	}
+	if err == nil {
+		err = interpreted(found)
+	}
 	if err == nil {
 		return found, nil
 	}
 	why := "is not there"
+	var script *interpreterError
 	switch {
+	case errors.As(err, &script):
+		why = script.Error()
 	case errors.Is(err, exec.ErrNotFound):
 		why = "is not in PATH"
 	case errors.Is(err, os.ErrPermission):
@@ -149,24 +178,32 @@ func (c *command) lookup(program string) (string, error) {
 	}
 }
 
-// Program implements Runtime.
-func (c *command) Program(n topology.Node) (Program, error) {
-	replace := strings.NewReplacer("{name}", n.Name, "{host}", n.Host,
-		"{tcp}", strconv.Itoa(n.TCP), "{http}", strconv.Itoa(n.HTTP), "{sse}", strconv.Itoa(n.SSE))
-	p := Program{Node: n.Name, Path: c.path, Dir: c.Dir, Env: nodeEnv(n)}
-	for _, arg := range c.Argv {
-		p.Args = append(p.Args, replace.Replace(arg))
-	}
-	for _, entry := range c.Env {
-		p.Env = append(p.Env, replace.Replace(entry))
-	}
-	if p.Path == "" {
-		var err error
-		if p.Path, err = c.lookup(p.Args[0]); err != nil {
-			return Program{}, err
+// pathOf is the PATH that an environment sets; the last one counts.
+func pathOf(env []string) (path string, given bool) {
+	for _, entry := range env {
+		if value, ok := strings.CutPrefix(entry, "PATH="); ok {
+			path, given = value, true
 		}
 	}
-	return p, nil
+	return path, given
+}
+
+// lookupIn looks a name up in the directories of a PATH; those that are relative, or empty, begin at Dir.
+func (c *command) lookupIn(path, program string) (string, error) {
+	result := exec.ErrNotFound
+	for _, dir := range filepath.SplitList(path) {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(c.Dir, dir)
+		}
+		found, err := exec.LookPath(filepath.Join(dir, program))
+		if err == nil {
+			return filepath.Abs(found)
+		}
+		if errors.Is(err, os.ErrPermission) {
+			result = err
+		}
+	}
+	return "", result
 }
 
 // Ready implements Runtime.

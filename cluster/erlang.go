@@ -60,7 +60,8 @@ func (e Erlang) validate(add func(field, format string, args ...any)) {
 	if at, err := netip.ParseAddr(e.Address); err != nil || !at.Is4() || at.IsUnspecified() {
 		add("erlang.address", "%q is not the IPv4 address of an interface", e.Address)
 	}
-	for _, arg := range e.Args {
+	flags, _ := beforeExtra(e.Args)
+	for _, arg := range flags {
 		if why := managed(arg); why != "" {
 			add("erlang.args", "%s is not allowed: %s", arg, why)
 		}
@@ -73,12 +74,14 @@ type erlang struct {
 	build  erlangBuild
 	dir    string // for what belongs to the nodes; also their home
 	cookie string // "" before the first Program
+	found  erldist.Found
 }
 
 // newErlang verifies the build. It writes nothing yet.
 func newErlang(e Erlang, stateDir string) (*erlang, error) {
 	for _, name := range []string{"ERL_FLAGS", "ERL_AFLAGS", "ERL_ZFLAGS"} {
-		for _, flag := range strings.Fields(os.Getenv(name)) {
+		flags, _ := beforeExtra(strings.Fields(os.Getenv(name)))
+		for _, flag := range flags {
 			if why := managed(flag); why != "" {
 				return nil, &BuildError{
 					Missing: fmt.Sprintf("the environment variable %s has the flag %s: %s", name, flag, why),
@@ -122,16 +125,21 @@ func (e *erlang) Program(n topology.Node) (Program, error) {
 			"ERL_CRASH_DUMP_BYTES=67108864",
 		),
 		// Of one node, or of heart, and not of all nodes.
-		Unset: []string{"HEART_COMMAND", "ERL_DIST_PORT", "RELX_COOKIE"},
+		Unset: []string{"HEART_COMMAND", "ERL_DIST_PORT", "RELX_COOKIE", "RELX_MULTI_NODE"},
 	}
 	if e.build.script != "" {
+		if err := os.MkdirAll(e.home(n), 0o700); err != nil {
+			return Program{}, fmt.Errorf("make the directory of %s: %w", n.Name, err)
+		}
 		args, err := e.writeVMArgs(n)
 		if err != nil {
 			return Program{}, err
 		}
 		p.Path = e.build.script
 		p.Args = append([]string{p.Path, "foreground"}, e.Args...)
-		p.Env = append(p.Env, "VMARGS_PATH="+args)
+		// The script writes what it makes of templates, sys.config.src say, beside them, where all nodes have the same
+		// and another user may not write, unless it is told where else.
+		p.Env = append(p.Env, "VMARGS_PATH="+args, "RELX_OUT_FILE_PATH="+e.home(n))
 		return p, nil
 	}
 	p.Path = e.build.erl
@@ -142,12 +150,17 @@ func (e *erlang) Program(n topology.Node) (Program, error) {
 	for _, ebin := range e.build.ebins {
 		p.Args = append(p.Args, "-pa", ebin)
 	}
-	p.Args = append(p.Args, e.Args...)
+	flags, extra := beforeExtra(e.Args)
+	p.Args = append(p.Args, flags...)
 	p.Args = append(p.Args, "-eval", fmt.Sprintf(
 		`case application:ensure_all_started(%s, permanent) of {ok, _} -> ok; `+
 			`{error, Reason} -> io:format(standard_error, "cannot start: ~p~n", [Reason]), halt(1) end`, e.Application))
+	p.Args = append(p.Args, extra...)
 	return p, nil
 }
+
+// home is where files of that node alone are.
+func (e *erlang) home(n topology.Node) string { return filepath.Join(e.dir, n.Name) }
 
 // flags are what every node is told, a flag with its values each.
 func (e *erlang) flags(n topology.Node) [][]string {
@@ -193,5 +206,5 @@ func (e *erlang) Introduce(ctx context.Context, n topology.Node, peer string) er
 
 // ask is the node as this side reaches it.
 func (e *erlang) ask(n topology.Node) erldist.Node {
-	return erldist.Node{Name: e.Peer(n), Cookie: e.cookie, As: "erlmcp_supervisor@" + e.Address}
+	return erldist.Node{Name: e.Peer(n), Cookie: e.cookie, As: "erlmcp_supervisor@" + e.Address, Found: &e.found}
 }

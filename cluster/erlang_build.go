@@ -59,12 +59,32 @@ func findRelease(e Erlang) (erlangBuild, error) {
 		if err != nil {
 			return erlangBuild{}, incomplete(err.Error())
 		}
+		rel := filepath.Join(dir, "releases", version)
+		for _, path := range []string{script, rel, filepath.Join(dir, "lib"), filepath.Join(rel, "sys.config"), filepath.Join(rel, "sys.config.src")} {
+			if err := readable(path); err != nil {
+				return erlangBuild{}, &BuildError{
+					Missing: fmt.Sprintf("the release in %s cannot be read: %v", dir, err), Advice: "chmod -R a+rX " + dir,
+				}
+			}
+		}
 		return erlangBuild{dir: dir, script: script, vmArgs: vmArgsOf(dir, version)}, nil
 	}
 	return erlangBuild{}, &BuildError{
 		Missing: fmt.Sprintf("cluster.erlang.release: there is no release %s in %s", e.Release, filepath.Join(e.Root, "_build/*/rel")),
 		Advice:  releaseAdvice(e),
 	}
+}
+
+// readable reports a file or directory that is there and cannot be read.
+func readable(path string) error {
+	file, err := os.Open(path)
+	if err == nil {
+		return file.Close()
+	}
+	if os.IsNotExist(err) {
+		return nil
+	}
+	return err
 }
 
 func releaseAdvice(e Erlang) string { return "cd " + e.Root + " && rebar3 as prod release" }

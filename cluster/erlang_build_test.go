@@ -109,9 +109,19 @@ func TestVMArgs(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "vm.args")
 	files(t, dir, map[string]string{"vm.args": "## c\n-name a@b\r\n-sname x\n-setcookie s\n+K true\n\n-kernel inet_dist_use_interface {0,0,0,0}\n  -env A 1\n"})
-	lines, err := readVMArgs(path)
-	if want := []string{"+K true", "-env A 1"}; err != nil || !slices.Equal(lines, want) {
-		t.Errorf("got %q, %v", lines, err)
+	kept, err := readVMArgs(path)
+	if want := []string{"+K true", "-env A 1"}; err != nil || !slices.Equal(kept.flags, want) || kept.extra != nil {
+		t.Errorf("got %q, %v", kept, err)
+	}
+	for text, want := range map[string]vmArgs{
+		"+K true\n-extra a -heart\n# no\n-name b\n":            {[]string{"+K true"}, []string{"-extra a -heart", "-name b"}},
+		"-sname x -extra\n-extra":                              {nil, []string{"-extra", "-extra"}},
+		"-env A 1 -extra one\n-kernel inet_dist_use_interface": {[]string{"-env A 1"}, []string{"-extra one", "-kernel inet_dist_use_interface"}},
+	} {
+		files(t, dir, map[string]string{"vm.args": text})
+		if kept, err := readVMArgs(path); err != nil || !slices.Equal(kept.flags, want.flags) || !slices.Equal(kept.extra, want.extra) {
+			t.Errorf("%q: got %q, %v", text, kept, err)
+		}
 	}
 	for text, want := range map[string]string{
 		"-heart":                 "vm.args:1: -heart is not allowed: it would start nodes behind the supervisor's back",
@@ -130,8 +140,8 @@ func TestVMArgs(t *testing.T) {
 func TestVMArgsTemplate(t *testing.T) {
 	root, state := t.TempDir(), t.TempDir()
 	dir := makeRelease(t, root, "")
-	files(t, dir, map[string]string{"releases/1.0.0/vm.args.src": "-name ${NODE}\n+P ${PROCESSES:-100000}\n"})
-	files(t, state, map[string]string{"erlang/a.vm.args": "old", "erlang/a.vm.args.orig": "old"})
+	files(t, dir, map[string]string{"releases/1.0.0/vm.args.src": "-name ${NODE}\n+P ${PROCESSES:-100000}\n-extra ${MORE}"})
+	files(t, state, map[string]string{"erlang/a/vm.args": "old", "erlang/a/vm.args.orig": "old"})
 	e, err := newErlang(Erlang{Root: root, Release: "erlmcp", Application: "app", Address: "127.0.0.1"}, state)
 	if err != nil {
 		t.Fatal(err)
@@ -140,12 +150,12 @@ func TestVMArgsTemplate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(state, "erlang", "a.vm.args")
+	path := filepath.Join(state, "erlang", "a", "vm.args")
 	if !slices.Contains(p.Env, "VMARGS_PATH="+path) || !slices.Contains(p.Env, "HOME="+filepath.Join(state, "erlang")) || p.Args[1] != "foreground" {
 		t.Errorf("program is %+v", p)
 	}
 	text, err := os.ReadFile(path + ".src")
-	want := "+P ${PROCESSES:-100000}\n-name a@127.0.0.1\n-kernel inet_dist_use_interface {127,0,0,1}\n-app tcp_port 1 http_port 2 sse_port 3\n"
+	want := "+P ${PROCESSES:-100000}\n-name a@127.0.0.1\n-kernel inet_dist_use_interface {127,0,0,1}\n-app tcp_port 1 http_port 2 sse_port 3\n-extra ${MORE}\n"
 	if err != nil || string(text) != want {
 		t.Errorf("got %s, %v", text, err)
 	}
@@ -200,6 +210,7 @@ func TestCookies(t *testing.T) {
 }
 
 func TestFlagsOfTheEnvironment(t *testing.T) {
+	t.Setenv("ERL_ZFLAGS", "-extra -name") // words of the application
 	t.Setenv("ERL_FLAGS", "+K true -setcookie seen")
 	_, err := newErlang(Erlang{}, "")
 	if err == nil || !strings.HasPrefix(err.Error(), "the environment variable ERL_FLAGS has the flag -setcookie: ") {

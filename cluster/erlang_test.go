@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/erldist"
+	"github.com/erlmcp/erlmcp/internal/sockdiag"
 )
 
 // erlangSpec is a cluster of n real Erlang nodes with an epmd of their own, which listens: nodes start one that is
@@ -248,6 +250,34 @@ func TestErlangPartition(t *testing.T) {
 	call("erlang", "set_cookie", two, erldist.Atom(cookie))
 	awaitState(t, c, "erlmcp1", StateReady)
 	awaitState(t, c, "erlmcp2", StateReady)
+}
+
+// Nodes that are connected are whole, whatever has become of epmd.
+func TestErlangWithoutEPMD(t *testing.T) {
+	spec := erlangSpec(t, 2)
+	c := supervise(t, spec, SupervisorOptions{pace: slow})
+	epmd := netip.MustParseAddrPort("127.0.0.1:" + os.Getenv("ERL_EPMD_PORT"))
+	pid, name, err := sockdiag.Listener(epmd)
+	if err != nil || name != "epmd" {
+		t.Skipf("cannot tell who listens on %v: %s (%d), %v", epmd, name, pid, err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end of epmd", func() bool { return !listens(int(epmd.Port())) })
+	for end := time.Now().Add(surveyLooks*surveyRetry + 3*slow.survey); time.Now().Before(end); time.Sleep(slow.survey) {
+		if s, err := c.Status(t.Context()); err != nil || !seesAll(s) {
+			t.Fatalf("without epmd: %+v, %v", s, err)
+		}
+	}
+	// One that starts brings epmd back.
+	if err := c.RestartNodes(t.Context(), []string{"erlmcp1"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all nodes see each other", func() bool {
+		s, err := c.Status(t.Context())
+		return err == nil && seesAll(s)
+	})
 }
 
 // The script does in short what that of a release does.

@@ -21,7 +21,8 @@ type follower struct {
 
 const (
 	followBuffer = 64 << 10
-	longestLine  = 1 << 20 // longer ones are broken
+	longestLine  = int(maxLogLine) + longestMark // longer ones, which no log of ours has, are broken
+	keptBuffer   = 1 << 20                       // of the longest line so far
 	mostRotated  = maxLogKeep
 )
 
@@ -158,7 +159,7 @@ func (f *follower) feed(data []byte) error {
 			line = f.pending
 		}
 		err := f.emit(line)
-		f.pending = f.pending[:0]
+		f.forget()
 		if err != nil {
 			return err
 		}
@@ -172,8 +173,15 @@ func (f *follower) flush() error {
 		return nil
 	}
 	err := f.emit(f.pending)
-	f.pending = f.pending[:0]
+	f.forget()
 	return err
+}
+
+// forget makes room for the next line.
+func (f *follower) forget() {
+	if f.pending = f.pending[:0]; cap(f.pending) > keptBuffer {
+		f.pending = nil
+	}
 }
 
 // lastLines returns where the last n lines of file begin, and how many there are if fewer.

@@ -2,11 +2,15 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -20,11 +24,13 @@ type logFile struct {
 	path    string
 	maxSize int64 // bytes
 	keep    int
+	maxLine int               // bytes without the newline; longer ones are cut, see pump
+	warn    func(text string) // told what becomes of the log; may be nil
 
 	mu     sync.Mutex
 	file   *os.File // nil while it cannot be written
+	id     os.FileInfo
 	size   int64
-	seen   time.Time // when file was last known to be what has the name
 	torn   bool      // the last write ended within a line
 	retry  time.Time // not to be tried again before, while file is nil
 	gap    int64     // bytes lost since the last write that succeeded
@@ -44,7 +50,6 @@ func logPath(dir, node string) string { return filepath.Join(dir, node+".log") }
 
 const (
 	logRetry    = time.Second
-	logCheck    = time.Second // how often to look whether somebody took the file away
 	recentBytes = 8 << 10
 	recentLines = 10
 )
@@ -54,7 +59,7 @@ func openLog(dir, node string, l Logs) (*logFile, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, &logError{dir, err}
 	}
-	f := &logFile{path: logPath(dir, node), maxSize: int64(l.MaxSize), keep: l.Keep}
+	f := &logFile{path: logPath(dir, node), maxSize: int64(l.MaxSize), keep: l.Keep, maxLine: int(cmp.Or(l.MaxLine, defaultMaxLine))}
 	if err := f.openLocked(); err != nil {
 		return nil, &logError{dir, err}
 	}
@@ -138,8 +143,17 @@ func (f *logFile) close() {
 	}
 }
 
+// openLocked opens the file, in a directory that is made anew if somebody has removed it.
 func (f *logFile) openLocked() error {
-	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	open := func() (*os.File, error) { return os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600) }
+	file, err := open()
+	removed := os.IsNotExist(err)
+	if removed {
+		if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+			return err
+		}
+		file, err = open()
+	}
 	if err != nil {
 		return err
 	}
@@ -148,8 +162,21 @@ func (f *logFile) openLocked() error {
 		file.Close()
 		return err
 	}
-	f.file, f.size, f.seen = file, info.Size(), time.Now()
+	f.file, f.id, f.size = file, info, info.Size()
+	if removed {
+		const what = "the directory of this log had been removed and was made anew"
+		f.warnLocked(what)
+		n, err := file.WriteString(supervisorLine(what))
+		f.size += int64(n)
+		return err
+	}
 	return nil
+}
+
+func (f *logFile) warnLocked(text string) {
+	if f.warn != nil {
+		f.warn(text)
+	}
 }
 
 // appendLocked writes what fits into the current file, rotates, and goes on.
@@ -186,7 +213,7 @@ func (f *logFile) appendLocked(lines []byte) {
 
 // usableLocked makes the file writable again if it was not, and then says what is missing.
 func (f *logFile) usableLocked() bool {
-	if f.file != nil && time.Since(f.seen) > logCheck && f.takenAwayLocked() {
+	if f.file != nil && f.takenAwayLocked() {
 		f.file.Close()
 		f.file, f.torn = nil, false
 	}
@@ -215,13 +242,9 @@ func (f *logFile) usableLocked() bool {
 
 // takenAwayLocked reports whether the file was deleted or renamed by somebody else.
 func (f *logFile) takenAwayLocked() bool {
-	f.seen = time.Now()
-	mine, err := f.file.Stat()
-	if err != nil {
-		return false
-	}
 	named, err := os.Stat(f.path)
-	return os.IsNotExist(err) || err == nil && !os.SameFile(mine, named)
+	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	return gone || err == nil && !os.SameFile(f.id, named)
 }
 
 func (f *logFile) breakLocked() {
@@ -233,6 +256,9 @@ func (f *logFile) breakLocked() {
 }
 
 func (f *logFile) loseLocked(n int) {
+	if f.gap == 0 && n > 0 {
+		f.warnLocked("this log cannot be written, and loses lines until it can")
+	}
 	f.gap += int64(n)
 	f.lost += int64(n)
 }

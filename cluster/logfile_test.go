@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/erlmcp/erlmcp/internal/units"
 )
@@ -116,7 +117,6 @@ func TestLogReplacesAFileTakenAway(t *testing.T) {
 	if err := os.Remove(f.path); err != nil {
 		t.Fatal(err)
 	}
-	f.seen = time.Time{} // as if the last look was long ago
 	f.write([]byte("two\n"))
 	if got := contents(t, f.path); got != "two\n" {
 		t.Errorf("got %q", got)
@@ -185,12 +185,85 @@ func TestPumpKeepsLinesWhole(t *testing.T) {
 	}
 }
 
-func TestPumpBreaksEndlessLines(t *testing.T) {
-	f := testLog(t, 128<<10, 100)
-	pump(&pieces{bytes.Repeat([]byte("x"), 3*pumpBuffer), rand.New(rand.NewPCG(1, 2))}, f)
+// A line of JSON stays one, up to the bound.
+func TestPumpKeepsLongLines(t *testing.T) {
+	for _, size := range []int{100_000, 1_000_000, 1 << 20, int(defaultMaxLine)} {
+		f := testLog(t, 64*units.MiB, 1)
+		line := `{"text":"` + strings.Repeat("x", size-len(`{"text":""}`)) + `"}`
+		text := "before\n" + line + "\nafter\n" + strings.Repeat("short\n", 1000)
+		pump(&pieces{[]byte(text), rand.New(rand.NewPCG(1, 2))}, f)
+		if got := contents(t, f.path); got != text {
+			t.Errorf("%d bytes of a line of %d became %d", len(text), size, len(got))
+		}
+		var longest int
+		if err := Tail(t.Context(), TailOptions{Logs: these(NodeLog{"n", f.path}), Lines: AllLines}, func(_ string, line []byte) error {
+			longest = max(longest, len(line))
+			return nil
+		}); err != nil || longest != size {
+			t.Errorf("the longest line of a log with one of %d bytes has %d, %v", size, longest, err)
+		}
+	}
+}
+
+// Longer ones are cut, between characters, where a mark says so.
+func TestPumpCutsLongLines(t *testing.T) {
+	const most = 1000
+	text := strings.Repeat("é", 3*most) + "\nnext\n" + strings.Repeat("y", most) + "\n" + strings.Repeat("z", most+1)
+	for seed := range uint64(20) {
+		f := testLog(t, 64*units.MiB, 1)
+		f.maxLine = most
+		pump(&pieces{[]byte(text), rand.New(rand.NewPCG(seed, 2))}, f)
+		got := contents(t, f.path)
+		for line := range strings.Lines(got) {
+			if len(line) > most+longestMark || !utf8.ValidString(line) {
+				t.Fatalf("a line has %d bytes: %q", len(line), line)
+			}
+		}
+		if whole := strings.ReplaceAll(got, lineGoesOn+lineWentOn, ""); whole != text+"\n" {
+			t.Errorf("%d bytes became %d: %q", len(text), len(whole), whole)
+		}
+	}
+}
+
+// What is removed while a node runs is made anew, and nothing is lost.
+func TestLogWhoseDirectoryIsRemoved(t *testing.T) {
+	f := testLog(t, 1000, 1)
+	var warned []string
+	f.warn = func(text string) { warned = append(warned, text) }
+	f.write([]byte("one\n"))
+	if err := os.RemoveAll(filepath.Dir(f.path)); err != nil {
+		t.Fatal(err)
+	}
+	f.write([]byte("two\n"))
+	f.write([]byte("three\n"))
 	got := contents(t, f.path)
-	if n := strings.Count(got, "x"); n != 3*pumpBuffer || !strings.HasSuffix(got, "\n") {
-		t.Errorf("%d of %d bytes", n, 3*pumpBuffer)
+	if !strings.HasSuffix(got, " supervisor: the directory of this log had been removed and was made anew\ntwo\nthree\n") || f.lostBytes() != 0 {
+		t.Errorf("got %q, lost %d bytes", got, f.lostBytes())
+	}
+	if len(warned) != 1 {
+		t.Errorf("warned %q", warned)
+	}
+	// What cannot be made anew is lost until it can, and said once.
+	dir := filepath.Dir(f.path)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		f.write([]byte("lost\n"))
+		f.retry = time.Time{} // as if its second was over
+	}
+	if f.lostBytes() != 15 || len(warned) != 2 {
+		t.Errorf("lost %d bytes, warned %q", f.lostBytes(), warned)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	f.write([]byte("four\n"))
+	if got := contents(t, f.path); !strings.Contains(got, "supervisor: 15 bytes of this log were lost") || !strings.HasSuffix(got, "\nfour\n") {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -135,14 +135,13 @@ func (m *machine) becomeReady() {
 	m.tell(&m.starters, nil)
 }
 
-// terminate asks the process to end. One that is frozen must be woken to hear it.
+// terminate asks the process to end.
 func (m *machine) terminate() {
 	m.forgetReadiness()
 	m.setDue(m.pace.stopGrace)
 	m.next = stayDown
 	m.enter(StateStopping, "")
-	_ = m.process.signal(syscall.SIGTERM) // fails only when it has just ended, which is what is wanted
-	_ = m.process.signalGroup(syscall.SIGCONT)
+	m.process.ask()
 }
 
 // expire acts on the deadline of the state.

@@ -14,14 +14,14 @@ import (
 // Distribution is how a node of a runtime whose nodes know each other stands to the others.
 type Distribution struct {
 	Name string   `json:"name"` // that others know it by
-	Sees []string `json:"sees"` // the nodes it is connected to; those of the cluster by their short name
+	Sees []string `json:"sees"` // the nodes it is connected to; those of the cluster by their short name; null when it does not tell
 }
 
 func (d *Distribution) equal(other *Distribution) bool {
 	if d == nil || other == nil {
 		return d == other
 	}
-	return d.Name == other.Name && slices.Equal(d.Sees, other.Sees)
+	return d.Name == other.Name && slices.Equal(d.Sees, other.Sees) && (d.Sees == nil) == (other.Sees == nil)
 }
 
 const (
@@ -142,11 +142,12 @@ func (s *surveyor) ask(ctx context.Context, n topology.Node, up map[string]int) 
 		}
 		sees, err = s.mesh.Sees(ctx, n)
 	}
-	v := view{distribution: &Distribution{Name: s.mesh.Peer(n), Sees: s.short(sees)}}
+	v := view{distribution: &Distribution{Name: s.mesh.Peer(n)}}
 	if err != nil {
 		v.doubt = "its distribution does not answer: " + err.Error()
 		return v
 	}
+	v.distribution.Sees = s.short(sees)
 	var names []string
 	for _, m := range s.missing(n, up, sees) {
 		names = append(names, m.node.Name)

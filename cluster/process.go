@@ -21,6 +21,7 @@ type launcher struct {
 	null     *os.File
 	mark     string // in the environment of everything it starts
 	cage     *cage  // nil: a node is held together by its process group
+	files    int    // soft limit of open files of a process; 0 is what this one was started with
 
 	groups groups // of what runs
 }
@@ -82,7 +83,7 @@ func (g *groups) hold(do func(known map[int]bool)) {
 func clusterMark(stateDir string) string { return "ERLMCP_SUPERVISED_BY=" + stateDir }
 
 // newLauncher returns a launcher that owns the cage.
-func newLauncher(mark string, cage *cage) (*launcher, error) {
+func newLauncher(mark string, cage *cage, files int) (*launcher, error) {
 	lifeline, err := daemon.NewLifeline()
 	if err != nil {
 		return nil, err
@@ -93,7 +94,7 @@ func newLauncher(mark string, cage *cage) (*launcher, error) {
 		return nil, err
 	}
 	l := &launcher{
-		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark, cage: cage,
+		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark, cage: cage, files: files,
 	}
 	go func() {
 		runtime.LockOSThread()
@@ -129,9 +130,14 @@ func (l *launcher) containment() Containment {
 type process struct {
 	pid    int // also of the group
 	handle handle
+	cell   *cell    // nil: none
+	marks  []string // in the environment of everything that belongs to this node
 	ended  chan syscall.WaitStatus
 
-	mu   sync.Mutex // held while a signal is sent
+	asked  chan struct{} // closed when it has been asked to end
+	doomed chan struct{} // closed when it is killed
+
+	mu   sync.Mutex // held while a signal is sent, and those channels are closed
 	dead bool       // about to be reaped
 }
 
@@ -141,7 +147,8 @@ const pipeGrace = 500 * time.Millisecond
 
 // launch executes p in a process group of its own, and in a cgroup if there is a cage, with its output
 // going to log. When the process has ended, the rest of its group and cgroup is killed, and what has left
-// the group, and when all are reaped and the log has everything, ended receives the status.
+// the group; had it been asked to end, they may take as long as it might have. When all are reaped and the
+// log has everything, ended receives the status.
 func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	cell, err := l.cage.cell(p.Node)
 	if err != nil {
@@ -153,7 +160,10 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 		return nil, fmt.Errorf("make pipe: %w", err)
 	}
 	env, lifeline := l.lifeline.Child()
-	proc := &process{ended: make(chan syscall.WaitStatus, 1)}
+	proc := &process{
+		cell: cell, marks: []string{l.mark, p.mark()},
+		ended: make(chan syscall.WaitStatus, 1), asked: make(chan struct{}), doomed: make(chan struct{}),
+	}
 	attr := &syscall.ProcAttr{
 		Dir:   cmp.Or(p.Dir, "/"),
 		Env:   environment(os.Environ(), append(slices.Clone(p.Env), env, l.mark, p.mark()), p.Unset),
@@ -164,7 +174,9 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	started := make(chan struct{})
 	l.jobs <- func() {
 		defer close(started)
-		proc.pid, err = l.groups.add(func() (int, error) { return syscall.ForkExec(p.Path, p.Args, attr) })
+		proc.pid, err = l.groups.add(func() (int, error) {
+			return withFiles(l.files, func() (int, error) { return syscall.ForkExec(p.Path, p.Args, attr) })
+		})
 	}
 	<-started
 	theirs.Close()
@@ -181,7 +193,7 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	go func() {
 		status := proc.bury(&l.groups)
 		cell.clear()
-		endOrphans([]string{l.mark, p.mark()}, &l.groups)
+		endOrphans(proc.marks, &l.groups)
 		_ = out.SetReadDeadline(time.Now().Add(pipeGrace))
 		<-pumped
 		out.Close()
@@ -190,25 +202,67 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	return proc, nil
 }
 
-// signal sends sig to the process.
-func (p *process) signal(sig syscall.Signal) error { return p.send(sig, false) }
+// ask asks the process and everything it has started to end. Those that are frozen must be woken to hear it.
+func (p *process) ask() {
+	p.mu.Lock()
+	closeOnce(p.asked)
+	p.mu.Unlock()
+	_ = p.signalGroup(syscall.SIGTERM) // fails only when it has just ended, which is what is wanted
+	p.signalStrays(syscall.SIGTERM)
+	_ = p.signalGroup(syscall.SIGCONT)
+	p.signalStrays(syscall.SIGCONT)
+}
 
-// signalGroup sends sig to the process and everything it has started.
-func (p *process) signalGroup(sig syscall.Signal) error { return p.send(sig, true) }
-
-func (p *process) send(sig syscall.Signal, group bool) error {
+// signalGroup sends sig to the process and everything it has started in its group. Killed, what has left the group
+// ends with it.
+func (p *process) signalGroup(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead {
 		return os.ErrProcessDone
 	}
-	return p.handle.signal(p.pid, sig, group)
+	if sig == syscall.SIGKILL {
+		closeOnce(p.doomed)
+	}
+	return p.handle.signal(p.pid, sig, true)
+}
+
+// closeOnce closes a channel that others close too, under the same lock.
+func closeOnce(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
+const (
+	firstRestPause = 2 * time.Millisecond
+	longRestPause  = 100 * time.Millisecond
+)
+
+// awaitRest waits, when a process that was asked to end has ended, for what it had started and has been asked as
+// well, until that is killed.
+func (p *process) awaitRest() {
+	select {
+	case <-p.asked:
+	default:
+		return
+	}
+	for pause := firstRestPause; !p.alone(); pause = min(2*pause, longRestPause) {
+		select {
+		case <-time.After(pause):
+		case <-p.doomed:
+			return
+		}
+	}
 }
 
 // bury waits for the end of the process, kills what it leaves behind in its group, reaps them all,
 // and returns the process's own status.
 func (p *process) bury(g *groups) syscall.WaitStatus {
 	awaitDeath(p.pid)
+	p.awaitRest()
 	p.mu.Lock()
 	p.dead = true
 	_ = p.handle.signal(p.pid, syscall.SIGKILL, true)

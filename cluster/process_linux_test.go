@@ -124,7 +124,7 @@ func TestSignalWithoutAHandle(t *testing.T) {
 
 // Signals to a node that has ended go nowhere, whoever has its pid.
 func TestSignalToAnEndedNode(t *testing.T) {
-	l, err := newLauncher("X=y", nil)
+	l, err := newLauncher("X=y", nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestSignalToAnEndedNode(t *testing.T) {
 	}
 	<-p.ended
 	stranger := successor(t, p.pid)
-	for _, send := range []func(syscall.Signal) error{p.signal, p.signalGroup} {
+	for _, send := range []func(syscall.Signal) error{p.signalGroup, p.signalGroup} {
 		if err := send(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("got %v", err)
 		}

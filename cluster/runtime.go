@@ -58,7 +58,7 @@ func runtimeOf(s Spec, stateDir string, args []string) (Runtime, error) {
 	case RuntimeErlang:
 		return newErlang(s.Erlang, stateDir)
 	case RuntimeCommand:
-		return newCommand(s.Command)
+		return newCommand(s.Command, s.Nodes)
 	}
 	return embedded{maxConnections: s.NodeMaxConnections, args: args}, nil
 }

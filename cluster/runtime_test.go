@@ -100,30 +100,49 @@ func TestReadinessOfCommands(t *testing.T) {
 
 func TestCommandsThatAreNotThere(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "text"), nil, 0o600); err != nil {
-		t.Fatal(err)
+	programs := map[string]string{
+		"bin/mine": "", "own-erlmcp1/own": "", "script": "#! /no/such/shell -e\n", "dos": "#!/bin/sh\r\n", "sound": "#!/bin/sh\n",
+	}
+	files(t, dir, programs)
+	files(t, dir, map[string]string{"text": ""})
+	for name := range programs {
+		if err := os.Chmod(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	tests := []struct {
-		argv0, dir, want string
+		argv0, path, dir, want string
 	}{
-		{"no-such-program-here", dir, "cluster.command.argv: the program no-such-program-here is not in PATH"},
-		{"./none", dir, "cluster.command.argv: the program " + dir + "/none is not there"},
-		{"./text", dir, "cluster.command.argv: the program " + dir + "/text is not executable"},
-		{"sh", dir + "/none", "cluster.command.dir: there is no directory " + dir + "/none"},
-		{"sh", dir, ""},
-		{"./{name}", dir, ""},
+		{"no-such-program-here", "", dir, "cluster.command.argv: the program no-such-program-here is not in PATH"},
+		{"./none", "", dir, "cluster.command.argv: the program " + dir + "/none is not there"},
+		{"./text", "", dir, "cluster.command.argv: the program " + dir + "/text is not executable"},
+		{"./script", "", dir, "cluster.command.argv: the program " + dir + `/script has the interpreter "/no/such/shell", which is not there`},
+		{"./dos", "", dir, "cluster.command.argv: the program " + dir + `/dos has the interpreter "/bin/sh\r", which is not there`},
+		{"./sound", "", dir, ""},
+		{"sh", "", dir + "/none", "cluster.command.dir: there is no directory " + dir + "/none"},
+		{"sh", "", dir, ""},
+		{"./{name}", "", dir, "cluster.command.argv: the program " + dir + "/erlmcp1 is not there"},
+		{"mine", "PATH=" + dir + "/bin", dir, ""},
+		{"mine", "PATH=/none:bin", dir, ""}, // begins at dir
+		{"own", "PATH=" + dir + "/own-{name}", dir, ""},
+		{"text", "PATH=" + dir, dir, "cluster.command.argv: the program text is not executable"},
+		{"sh", "PATH=" + dir + "/bin", dir, "cluster.command.argv: the program sh is not in PATH"},
+		{"sh", "PATH=", "", "cluster.command.argv: the program sh is not in PATH"},
 	}
 	for _, test := range tests {
 		spec := testSpec(t, 1)
 		spec.Runtime = RuntimeCommand
 		spec.Command.Argv, spec.Command.Dir = []string{test.argv0}, test.dir
+		if test.path != "" {
+			spec.Command.Env = []string{"PATH=/elsewhere", test.path}
+		}
 		err := Check(spec)
 		var missing *BuildError
 		if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &missing) || err.Error() != test.want || missing.Hint() == "") {
 			t.Errorf("%s: got %v, want %s", test.argv0, err, test.want)
 		}
 	}
-	c, err := newCommand(Command{Argv: []string{"./{name}"}, Dir: dir})
+	c, err := newCommand(Command{Argv: []string{"./{name}"}, Dir: dir}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +209,8 @@ func TestNodesThatKnowEachOther(t *testing.T) {
 
 	// One that does not answer is degraded.
 	links.silence("erlmcp2")
-	if n := awaitState(t, c, "erlmcp2", StateDegraded); n.Reason != "its distribution does not answer: "+io.ErrUnexpectedEOF.Error() {
+	if n := awaitState(t, c, "erlmcp2", StateDegraded); n.Reason != "its distribution does not answer: "+io.ErrUnexpectedEOF.Error() ||
+		n.Distribution == nil || n.Distribution.Sees != nil {
 		t.Errorf("node is %+v", n)
 	}
 }

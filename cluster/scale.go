@@ -19,7 +19,7 @@ func (c *Client) AddNodes(ctx context.Context, nodes []topology.Node) error {
 	return c.control.Do(ctx, http.MethodPost, "/v1/add", addRequest{nodes}, nil)
 }
 
-// RemoveNodes stops nodes and takes them out of the running cluster, the last one first. One must stay.
+// RemoveNodes stops nodes and takes them out of the running cluster. One must stay.
 func (c *Client) RemoveNodes(ctx context.Context, names []string) error {
 	return c.long(ctx, "/v1/remove", names)
 }
@@ -82,20 +82,22 @@ func (s *supervisor) adopt(n topology.Node) error {
 
 // drop ends the machines of nodes, and what runs of them.
 func (s *supervisor) drop(nodes []topology.Node) error {
-	for _, n := range slices.Backward(nodes) {
-		picked, err := s.pick([]string{n.Name})
-		if err != nil {
-			return err
-		}
-		m := picked[0]
-		_ = m.ask(context.Background(), order{verb: stop})
+	if len(nodes) == 0 {
+		return nil
+	}
+	picked, err := s.pick(topology.Names(nodes))
+	if err != nil {
+		return err
+	}
+	_ = stopAll(context.Background(), picked)
+	for _, m := range slices.Backward(picked) {
 		m.forget()
 		<-m.over
 		m.output.close()
 		s.mu.Lock()
 		s.machines = slices.DeleteFunc(s.machines, func(other *machine) bool { return other == m })
 		s.mu.Unlock()
-		s.register.remove(n.Name)
+		s.register.remove(m.node.Name)
 	}
 	return nil
 }

@@ -37,6 +37,10 @@ type Spec struct {
 	StartTimeout time.Duration `yaml:"start_timeout" json:"start_timeout"`
 	StopTimeout  time.Duration `yaml:"stop_timeout" json:"stop_timeout"`
 
+	// OpenFiles is the soft limit of open files that nodes are started with; 0 is that of whoever starts the
+	// cluster.
+	OpenFiles int `yaml:"open_files" json:"open_files"`
+
 	Liveness Liveness `yaml:"liveness" json:"liveness"`
 
 	Containment Containment `yaml:"containment" json:"containment"`
@@ -52,13 +56,19 @@ type Logs struct {
 	Dir     string      `yaml:"dir" json:"dir"`           // empty: logs in the state directory
 	MaxSize units.Bytes `yaml:"max_size" json:"max_size"` // a file that would grow over it is rotated
 	Keep    int         `yaml:"keep" json:"keep"`         // rotated files kept beside the current one
+	MaxLine units.Bytes `yaml:"max_line" json:"max_line"` // a longer line is cut; 0 in a Spec that was not decoded over Default is 4MiB
 }
 
 // Bounds of what a Spec may ask for.
 const (
 	minLogSize            = 128 * units.KiB
+	minLogLine            = units.KiB
+	maxLogLine            = 64 * units.MiB
+	defaultMaxLine        = 4 * units.MiB
 	maxLogKeep            = 1000
 	maxNodeMaxConnections = 10_000_000
+	minOpenFiles          = 64
+	maxOpenFiles          = 1 << 30
 	minNodeTimeout        = 100 * time.Millisecond
 	maxNodeTimeout        = 24 * time.Hour
 )
@@ -74,7 +84,7 @@ func Default() Spec {
 		Containment:  ContainAuto,
 		Erlang:       Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
 		Command:      Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
-		Logs:         Logs{MaxSize: 64 * units.MiB, Keep: 5},
+		Logs:         Logs{MaxSize: 64 * units.MiB, Keep: 5, MaxLine: defaultMaxLine},
 	}
 }
 
@@ -114,6 +124,9 @@ func (s *Spec) Validate() error {
 			add(t.key, "%v is not within %v..%v", t.value, minNodeTimeout, maxNodeTimeout)
 		}
 	}
+	if n := s.OpenFiles; n != 0 && (n < minOpenFiles || n > maxOpenFiles) {
+		add("open_files", "%d is not within %d..%d", n, minOpenFiles, maxOpenFiles)
+	}
 	s.Liveness.validate(add)
 	s.Containment.validate(add)
 	if s.Logs.MaxSize < minLogSize {
@@ -121,6 +134,9 @@ func (s *Spec) Validate() error {
 	}
 	if s.Logs.Keep < 0 || s.Logs.Keep > maxLogKeep {
 		add("logs.keep", "%d is not within 0..%d", s.Logs.Keep, maxLogKeep)
+	}
+	if n := s.Logs.MaxLine; n != 0 && (n < minLogLine || n > maxLogLine) {
+		add("logs.max_line", "%v is not within %v..%v", n, minLogLine, maxLogLine)
 	}
 	return errors.Join(wrong...)
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/control"
@@ -22,6 +22,7 @@ type Options struct {
 	Spec     Spec
 	Names    []string // nodes to start; none means all
 	Args     []string // global flags for the supervisor and for nodes that are this program
+	LogFile  string   // of the supervisor; "" is SupervisorLog
 
 	Progress func(NodeStatus)    // told, from one goroutine, each node's status and its changes; may be nil
 	Note     func(remark string) // told what is odd but no error; may be nil
@@ -33,9 +34,16 @@ const (
 	startPause = 20 * time.Millisecond
 	// supervisorPatience is what a supervisor may take besides the time its nodes have to start.
 	supervisorPatience = 30 * time.Second
-	// killPatience exceeds what a supervisor takes to kill a node that does not end when it is told to.
-	killPatience = 5 * time.Second
+	// killPatience exceeds what a supervisor takes to kill nodes that do not end when they are told to, and what
+	// they leave behind.
+	killPatience = 15 * time.Second
 )
+
+// StartsWithin is how long a supervisor may take until its first nodes are ready, or it has given up.
+func (s *Spec) StartsWithin() time.Duration { return s.pace().startTimeout + supervisorPatience }
+
+// StopsWithin is how long a supervisor may take to end: its nodes stop together.
+func (s *Spec) StopsWithin() time.Duration { return s.pace().stopGrace + killPatience }
 
 // Start starts the cluster in the background, or what is missing of a cluster that runs, and
 // returns when the nodes are ready. When it fails, or ctx ends, what it started is taken down
@@ -44,17 +52,7 @@ func Start(ctx context.Context, o Options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	watching, unwatch := context.WithCancel(ctx)
-	defer unwatch()
-	var watcher sync.WaitGroup
-	watcher.Go(func() { o.watch(watching) })
-	err := o.untilSettled(ctx)
-	unwatch()
-	watcher.Wait()
-	if err == nil {
-		o.conclude(ctx)
-	}
-	return err
+	return o.watched(ctx, func() error { return o.untilSettled(ctx) })
 }
 
 // untilSettled launches or joins until no supervisor comes or goes in between. One may take its time to end, since
@@ -84,6 +82,9 @@ var errAgain = errors.New("try again")
 // Check reports why a cluster cannot be started, as far as that can be told without trying.
 func Check(spec Spec) error {
 	if err := spec.Validate(); err != nil {
+		return err
+	}
+	if err := checkOpenFiles(spec.OpenFiles); err != nil {
 		return err
 	}
 	_, err := runtimeOf(spec, "", nil)
@@ -140,15 +141,15 @@ func (o *Options) launch(ctx context.Context) error {
 	_, err = daemon.Start(ctx, daemon.Options{
 		Args:    slices.Concat([]string{"cluster", "supervise", "--spec-from-stdin"}, o.Args, o.Names),
 		Input:   spec,
-		LogFile: SupervisorLog(o.StateDir),
-		Timeout: o.Spec.pace().startTimeout + supervisorPatience,
-		// It stops its nodes one by one. Were it killed before, their children would be left.
-		Grace: time.Duration(1+len(o.Spec.Nodes)) * (o.Spec.pace().stopGrace + killPatience),
+		LogFile: cmp.Or(o.LogFile, SupervisorLog(o.StateDir)),
+		Timeout: o.Spec.StartsWithin(),
+		// Were it killed before its nodes have ended, their children would be left.
+		Grace: o.Spec.StopsWithin(),
 	})
 	return err
 }
 
-// SupervisorLog is the file that the supervisor of a state directory logs to.
+// SupervisorLog is the file that the supervisor of a state directory logs to if it is told no other one.
 func SupervisorLog(stateDir string) string { return filepath.Join(stateDir, daemonName+".log") }
 
 // join lets the supervisor that runs start what is missing.

@@ -51,6 +51,7 @@ type Status struct {
 	PID         int          `json:"pid"`           // of the supervisor; 0 when there is none
 	Time        time.Time    `json:"time,omitzero"` // when this was so, by the supervisor's clock
 	State       Phase        `json:"state"`
+	Foreground  bool         `json:"foreground,omitempty"`  // somebody else looks after the supervisor, which restarts in place
 	Containment Containment  `json:"containment,omitempty"` // ContainCgroup or ContainProcessGroup, while there is a supervisor
 	Nodes       []NodeStatus `json:"nodes"`
 }

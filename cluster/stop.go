@@ -20,7 +20,7 @@ const (
 	deathPatience = 30 * time.Second
 )
 
-// Stop takes the cluster of stateDir down: all nodes, the last one first, and then the supervisor. It
+// Stop takes the cluster of stateDir down: all nodes at once, and then the supervisor. It
 // returns when all of it has ended. A supervisor that gives no sign of life is woken, then killed, and
 // the nodes with it. The error is control.ErrNotRunning when there is none.
 func Stop(ctx context.Context, stateDir string) error {

@@ -26,7 +26,12 @@ type SupervisorOptions struct {
 	StateDir string
 	Names    []string // nodes to start at once; none means all
 	NodeArgs []string // global flags for nodes that are this program
-	Log      *log.Logger
+
+	// Load reads the specification anew, for a restart in place; nil when there is none: whoever has started the
+	// supervisor starts another one.
+	Load func() (Spec, error)
+
+	Log *log.Logger
 
 	runtime Runtime // for tests; nil is the Spec's
 	probe   prober  // for tests; nil is the runtime's
@@ -50,17 +55,20 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, instance.Close()) }()
+	var waiting *os.File // for a restart in place
+	defer func() {
+		if waiting != nil {
+			err = becomeAgain(instance, waiting)
+		}
+		err = errors.Join(err, instance.Close())
+	}()
 	o.StateDir = instance.Dir() // one name, whatever it was started by: orphans are found by it
 	s, err := newSupervisor(spec, o)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if err := instance.Serve(s.handler(), func(message any, keyvals ...any) {
-		_ = daemon.ReopenLog(SupervisorLog(o.StateDir)) // it may be gone as well, and says so there
-		s.log.Warn(message, keyvals...)
-	}); err != nil {
+	if err := instance.Serve(s.handler(), s.log.Warn); err != nil {
 		return err
 	}
 	patience := time.Duration(0)
@@ -70,6 +78,9 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	}
 	defer context.AfterFunc(ctx, s.shutdown)() // at once, so that nobody starts what is about to be stopped
 	if _, err := s.bringUp(ctx, o.Names, patience); err != nil {
+		if waiting = s.endForAgain(ctx); waiting != nil {
+			return nil
+		}
 		s.takeDown()
 		return err
 	}
@@ -82,6 +93,9 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	case <-ctx.Done():
 	case <-s.closing:
 	}
+	if waiting = s.endForAgain(ctx); waiting != nil {
+		return nil
+	}
 	if err := daemon.Stopping(); err != nil {
 		s.log.Debug("nobody waits for the end", "err", err)
 	}
@@ -89,13 +103,25 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	return nil
 }
 
+// becomeAgain executes the program anew, which keeps the lock and tells waiting what becomes of it. It returns only
+// when that is not possible.
+func becomeAgain(instance *control.Instance, waiting *os.File) error {
+	env, err := instance.Bequeath(daemonName)
+	if err != nil {
+		waiting.Close()
+		return err
+	}
+	return daemon.Become(waiting, env)
+}
+
 // supervisor is all nodes of a running cluster.
 type supervisor struct {
-	spec     Spec // as it was at the start; see currentSpec
-	options  SupervisorOptions
-	register *register
-	launcher *launcher
-	log      *log.Logger
+	spec       Spec // as it was at the start; see currentSpec
+	options    SupervisorOptions
+	configured bool // the runtime is the Spec's
+	register   *register
+	launcher   *launcher
+	log        *log.Logger
 
 	// beginning is held while it is found out which nodes must be started, until they have been
 	// told so: two starts at the same time must not find each other's ports taken.
@@ -108,6 +134,7 @@ type supervisor struct {
 	machines []*machine // in the order of the cluster; see all
 	phase    Phase
 	closing  chan struct{} // closed when the end has been asked for
+	waiting  *os.File      // who waits for a restart in place; nil: it just ends
 
 	life         context.Context // of the machines
 	stopMachines context.CancelFunc
@@ -117,7 +144,8 @@ type supervisor struct {
 
 // newSupervisor makes the machines of all nodes; they start nothing yet.
 func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
-	if o.runtime == nil {
+	configured := o.runtime == nil
+	if configured {
 		var err error
 		if o.runtime, err = runtimeOf(spec, o.StateDir, o.NodeArgs); err != nil {
 			return nil, err
@@ -132,9 +160,6 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if _, err := pick(spec.Nodes, o.Names); err != nil {
 		return nil, err
 	}
-	if _, err := prefork.Limit(); err != nil {
-		o.Log.Warn("nodes may be short of descriptors", "err", err)
-	}
 	if err := adoptOrphans(); err != nil {
 		o.Log.Warn("processes left by a node that died will not be waited for", "err", err)
 	}
@@ -142,14 +167,14 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	launcher, err := newLauncher(clusterMark(o.StateDir), cage)
+	launcher, err := newLauncher(clusterMark(o.StateDir), cage, spec.OpenFiles)
 	if err != nil {
 		cage.close()
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervisor{
-		spec: spec, options: o, register: newRegister(), launcher: launcher, log: o.Log,
+		spec: spec, options: o, configured: configured, register: newRegister(), launcher: launcher, log: o.Log,
 		phase: PhaseStarting, closing: make(chan struct{}),
 		life: ctx, stopMachines: cancel,
 	}
@@ -176,6 +201,7 @@ func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	output.warn = func(text string) { o.Log.Warn(text, "log", output.path) }
 	m := &machine{
 		node: n, program: program, launch: s.launcher.launch, probe: o.probe, pace: o.pace,
 		live: s.spec.Liveness, output: output, publish: s.register.set, log: o.Log,
@@ -219,12 +245,24 @@ func (s *supervisor) shutdown() {
 	}
 }
 
-// takeDown stops all nodes, the last one first.
+// takeDown stops all nodes.
 func (s *supervisor) takeDown() {
 	s.shutdown()
-	for _, m := range slices.Backward(s.all()) {
-		_ = m.ask(context.Background(), order{verb: stop})
+	_ = stopAll(context.Background(), s.all())
+}
+
+// stopAll stops nodes together, so that all of them have ended when the slowest has. The error is ctx's.
+func stopAll(ctx context.Context, machines []*machine) error {
+	var results []<-chan error
+	for _, m := range machines {
+		results = append(results, m.submit(order{verb: stop}))
 	}
+	for _, result := range results {
+		if err := await(ctx, result); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *supervisor) status() Status {
@@ -242,7 +280,7 @@ func (s *supervisor) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Status{
-		Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Containment: s.launcher.containment(), Nodes: nodes,
+		Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Foreground: s.options.Load != nil, Containment: s.launcher.containment(), Nodes: nodes,
 	}
 }
 
@@ -266,9 +304,7 @@ func (s *supervisor) pick(names []string) ([]*machine, error) {
 func (s *supervisor) start(ctx context.Context, names []string) error {
 	fresh, err := s.bringUp(ctx, names, 0)
 	if err != nil {
-		for _, m := range slices.Backward(fresh) {
-			_ = m.ask(context.Background(), order{verb: stop})
-		}
+		_ = stopAll(context.Background(), fresh)
 	}
 	return err
 }
@@ -330,18 +366,13 @@ func (s *supervisor) begin(
 	return results, fresh, nil
 }
 
-// stop stops the named nodes, the last one first.
+// stop stops the named nodes.
 func (s *supervisor) stop(ctx context.Context, names []string) error {
 	picked, err := s.pick(names)
 	if err != nil {
 		return err
 	}
-	for _, m := range slices.Backward(picked) {
-		if err := m.ask(ctx, order{verb: stop}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return stopAll(ctx, picked)
 }
 
 // drain says of the named nodes that they get no new clients.
@@ -368,11 +399,14 @@ func (s *supervisor) order(ctx context.Context, names []string, o order) error {
 	return nil
 }
 
-// restart stops and starts the named nodes one by one. When ctx ends, the one that it is at comes back all
+// restart stops and starts the named nodes one by one, if all that is needed for that is there. When ctx ends, the one that it is at comes back all
 // the same: nobody has asked for a node that stays down.
 func (s *supervisor) restart(ctx context.Context, names []string) error {
 	picked, err := s.pick(names)
 	if err != nil {
+		return err
+	}
+	if err := s.check(picked); err != nil {
 		return err
 	}
 	for _, m := range picked {

@@ -26,6 +26,13 @@ var quick = pace{
 	startTimeout: 20 * time.Second, stopGrace: 10 * time.Second, survey: 100 * time.Millisecond,
 }
 
+// hasty is the same for nodes whose children do not hear.
+var hasty = func() pace {
+	p := quick
+	p.stopGrace = 200 * time.Millisecond
+	return p
+}()
+
 // supervise runs a supervisor within this process until the test ends, and returns when its first
 // nodes are ready.
 func supervise(t *testing.T, spec Spec, o SupervisorOptions) *Client {
@@ -388,7 +395,7 @@ func TestDescendants(t *testing.T) {
 	port := freePorts(t, 1)[0]
 	t.Setenv(behaviourEnv, "erlmcp1=family")
 	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
-	c := supervise(t, testSpec(t, 1), SupervisorOptions{})
+	c := supervise(t, testSpec(t, 1), SupervisorOptions{pace: hasty})
 	serves := func() bool { return listens(port) }
 	eventually(t, "child", serves)
 	if err := c.StopNodes(t.Context(), nil); err != nil {
@@ -418,7 +425,7 @@ func TestEscapedDescendants(t *testing.T) {
 	port := freePorts(t, 1)[0]
 	t.Setenv(behaviourEnv, "erlmcp1=escape")
 	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
-	c := supervise(t, testSpec(t, 2), SupervisorOptions{})
+	c := supervise(t, testSpec(t, 2), SupervisorOptions{pace: hasty})
 	serves := func() bool { return listens(port) }
 	eventually(t, "child", serves)
 	if err := c.StopNodes(t.Context(), []string{"erlmcp2"}); err != nil {
@@ -445,7 +452,7 @@ func TestDaemonsOfNodes(t *testing.T) {
 	t.Setenv("CLUSTER_TEST_CHILD_PORT", strconv.Itoa(port))
 	spec := testSpec(t, 2)
 	spec.Containment = ContainProcessGroup
-	c := supervise(t, spec, SupervisorOptions{})
+	c := supervise(t, spec, SupervisorOptions{pace: hasty})
 	if s, err := c.Status(t.Context()); err != nil || s.Containment != ContainProcessGroup {
 		t.Errorf("containment is %q, %v", s.Containment, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/control"
@@ -40,59 +42,161 @@ func NodeLogs(ctx context.Context, stateDir string, spec Spec, names []string) (
 // AllLines is more lines than logs have.
 const AllLines = math.MaxInt
 
+// TailOptions say what [Tail] prints.
+type TailOptions struct {
+	Logs   func(context.Context) ([]NodeLog, error) // which there are; asked again now and then while following
+	Lines  int                                      // of each log, the last ones
+	Follow bool                                     // also what is added
+	Filter Filter
+}
+
 const (
 	tailPause = 100 * time.Millisecond
 	tailShare = 1 << 20 // bytes of one log printed before it is the next one's turn
+	tailLook  = time.Second
 )
 
-// Tail prints the last lines of each log, and with follow what is added, until ctx ends or print
-// fails. Rotated files are read as well, and followed through: no line is left out unless rotation
+// Tail prints the last lines of each log, and with Follow what is added, also of nodes that are added, until ctx ends
+// or print fails. Rotated files are read as well, and followed through: no line is left out unless rotation
 // deletes it first. A log that is missing is empty. print gets lines without newline, from one
 // goroutine; a line is valid during the call only.
-func Tail(
-	ctx context.Context, logs []NodeLog, lines int, follow bool,
-	print func(node string, line []byte) error,
-) error {
-	followers := make([]*follower, len(logs))
-	for i, l := range logs {
-		followers[i] = newFollower(l.Path, lines, func(line []byte) error { return print(l.Node, line) })
+func Tail(ctx context.Context, o TailOptions, print func(node string, line []byte) error) error {
+	logs, err := o.Logs(ctx)
+	if err != nil {
+		return err
 	}
-	defer func() {
-		for _, f := range followers {
-			f.close()
-		}
-	}()
+	t := &tail{since: time.Now(), print: print}
+	defer t.close()
+	for _, l := range logs {
+		t.add(l, o.Lines, o.Filter)
+	}
+	looking, stop := context.WithCancel(ctx)
+	var looks sync.WaitGroup
+	changes := make(chan []NodeLog)
+	if o.Follow {
+		looks.Go(func() { look(looking, o.Logs, logs, changes) })
+	}
+	defer looks.Wait()
+	defer stop()
 	ticker := time.NewTicker(tailPause)
 	defer ticker.Stop()
 	for {
-		more := false
-		for _, f := range followers {
-			unread, err := f.poll(tailShare)
-			if err != nil {
-				return err
-			}
-			more = more || unread
+		more, err := t.poll()
+		if err != nil {
+			return err
 		}
 		switch {
 		case more && ctx.Err() == nil:
-		case !follow:
-			return flushAll(followers)
+		case !o.Follow:
+			return t.flush()
 		default:
 			select {
 			case <-ticker.C:
+			case logs := <-changes:
+				t.follow(logs, o.Filter)
 			case <-ctx.Done():
-				return flushAll(followers)
+				return t.flush()
 			}
 		}
 	}
 }
 
-// flushAll prints lines that have no end yet.
-func flushAll(followers []*follower) error {
-	for _, f := range followers {
-		if err := f.flush(); err != nil {
+// look tells of other logs than those known, until ctx ends. What cannot be told now may be told later.
+func look(ctx context.Context, which func(context.Context) ([]NodeLog, error), known []NodeLog, changes chan<- []NodeLog) {
+	ticker := time.NewTicker(tailLook)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		logs, err := which(ctx)
+		if err != nil || slices.Equal(logs, known) {
+			continue
+		}
+		select {
+		case changes <- logs:
+			known = logs
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tail is the logs that are printed.
+type tail struct {
+	since time.Time // the logs are these since then
+	print func(node string, line []byte) error
+	logs  []*tailed
+}
+
+// tailed is one of them.
+type tailed struct {
+	NodeLog
+	*follower
+	sieve *sieve
+	gone  bool // the node is not of the cluster any more
+}
+
+func (t *tail) add(l NodeLog, lines int, filter Filter) {
+	s := &sieve{filter: filter, now: time.Now(), print: func(line []byte) error { return t.print(l.Node, line) }}
+	t.logs = append(t.logs, &tailed{NodeLog: l, follower: newFollower(l.Path, lines, s.line), sieve: s})
+}
+
+// follow goes on with these logs. Of those that are new, what was written before the last change is not printed.
+func (t *tail) follow(logs []NodeLog, filter Filter) {
+	if filter.Since.Before(t.since) {
+		filter.Since = t.since
+	}
+	t.since = time.Now()
+	for _, l := range logs {
+		if !slices.ContainsFunc(t.logs, func(known *tailed) bool { return known.NodeLog == l }) {
+			t.add(l, AllLines, filter)
+		}
+	}
+	for _, known := range t.logs {
+		known.gone = !slices.Contains(logs, known.NodeLog)
+	}
+}
+
+// poll prints what is new, and reports whether there is more to be had at once.
+func (t *tail) poll() (more bool, err error) {
+	for _, l := range t.logs {
+		unread, err := l.poll(tailShare)
+		if err != nil {
+			return false, err
+		}
+		if !unread && !l.sieve.live {
+			if err := l.sieve.goLive(); err != nil {
+				return false, err
+			}
+		}
+		if !unread && l.gone {
+			err := l.flush()
+			l.close()
+			if err != nil {
+				return false, err
+			}
+		}
+		more = more || unread
+	}
+	t.logs = slices.DeleteFunc(t.logs, func(l *tailed) bool { return l.gone && l.file == nil })
+	return more, nil
+}
+
+// flush prints lines that have no end yet.
+func (t *tail) flush() error {
+	for _, l := range t.logs {
+		if err := l.flush(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (t *tail) close() {
+	for _, l := range t.logs {
+		l.close()
+	}
 }

@@ -1,67 +1,85 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"testing"
 	"time"
 )
 
-func TestFilter(t *testing.T) {
-	lines := []string{
-		"a no time yet",
-		"b 2026-01-01T10:00:00Z not b's",
-		"a 2026-01-01T10:00:00.000Z INFO old",
-		"a   still old",
-		`a {"time":"2026-01-01T11:00:00+01:00","msg":"as old"}`,
-		`a {"ts":"2026-01-01T12:00:00Z","msg":"new"}`,
-		"a   still new",
-		`a {"time":12}`,
-		"b too old",
-		"a 2026-01-01T13:00:00.123456789+00:00\tnewer",
-		"a ",
-		"b 2026-01-01T13:00:00Z new in b",
+// chosen are the numbers of the lines that a filter chooses of what is there already.
+func chosen(t *testing.T, filter Filter, lines []string) (got []int) {
+	t.Helper()
+	at := map[string][]int{}
+	for i, line := range lines {
+		at[line] = append(at[line], i)
 	}
-	noon := time.Date(2026, 1, 1, 11, 0, 0, 0, time.UTC)
+	s := &sieve{filter: filter, now: time.Date(2026, 1, 1, 14, 0, 0, 0, time.UTC), print: func(line []byte) error {
+		got = append(got, at[string(line)][0])
+		at[string(line)] = at[string(line)][1:]
+		return nil
+	}}
+	for _, line := range lines {
+		if err := s.line([]byte(line + "\r")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.goLive(); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestFilter(t *testing.T) {
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	tests := []struct {
 		name   string
 		filter Filter
+		lines  []string
 		want   []int
 	}{
-		{"nothing", Filter{}, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}},
-		{"since", Filter{Since: noon}, []int{5, 6, 7, 9, 10, 11}},
-		{"match", Filter{Match: regexp.MustCompile(`old$`)}, []int{2, 3, 8}},
-		{"both", Filter{Since: noon, Match: regexp.MustCompile(`new`)}, []int{5, 6, 9, 11}},
+		{"nothing", Filter{}, []string{"a", "2026-01-01T10:00:00Z b", ""}, []int{0, 1, 2}},
+		{"no time at all", Filter{Since: noon}, []string{"a", "b", " c"}, []int{0, 1, 2}},
+		{"before an old one", Filter{Since: noon}, []string{"a", " b", "2026-01-01T10:00:00Z old"}, nil},
+		{"before a new one", Filter{Since: noon}, []string{"a", "2026-01-01T12:00:00Z new", "b"}, []int{0, 1, 2}},
+		{"behind an old one", Filter{Since: noon}, []string{"2026-01-01T10:00:00Z old", "  its trace", "tick", "  of tick"}, []int{2, 3}},
+		{"between old ones", Filter{Since: noon}, []string{"2026-01-01T10:00:00Z old", "tick", "2026-01-01T11:00:00Z old", "tock"}, []int{3}},
+		{"numbers behind an old one", Filter{Since: noon}, []string{"2026-01-01T10:00:00Z old", `{"ts":1767272400.5}`, `{"time":1767261600500}`, `{"time":12}`}, []int{1, 3}},
+		{"the clock goes back", Filter{Since: noon}, []string{"2026-01-01T13:00:00Z new", "a", "2026-01-01T10:00:00Z old", "2026-01-01T13:00:00Z new", "b"}, []int{0, 1, 3, 4}},
+		{"match", Filter{Match: regexp.MustCompile(`old$`)}, []string{"old", "older", "\x1b[31mold\x1b[0m"}, []int{0, 2}},
+		{"both", Filter{Since: noon, Match: regexp.MustCompile(`new`)}, []string{"new 0", "2026-01-01T10:00:00Z new", "new 2", "x", "2026-01-01T12:00:00Z new", "x", "new 6"}, []int{2, 4, 6}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			var got []string
-			print := test.filter.Through(func(node string, line []byte) error {
-				got = append(got, node+" "+string(line))
-				return nil
-			})
-			for _, line := range lines {
-				if err := print(line[:1], []byte(line[2:])); err != nil {
-					t.Fatal(err)
-				}
-			}
-			var want []string
-			for _, i := range test.want {
-				want = append(want, lines[i])
-			}
-			if !slices.Equal(got, want) {
-				t.Errorf("got\n%q\nwant\n%q", got, want)
+			if got := chosen(t, test.filter, test.lines); !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
 	}
 }
 
-func FuzzLineTime(f *testing.F) {
-	f.Add("2026-01-01T10:00:00Z x")
-	f.Add(`{"time":"2026-01-01T11:00:00+01:00"}`)
-	f.Fuzz(func(t *testing.T, line string) {
-		if at, ok := lineTime([]byte(line)); ok && at.IsZero() && line[0] == '{' {
-			t.Errorf("%q has the time %v", line, at)
+// What comes while it is followed is new, whatever time it says.
+func TestFilterLetsPassWhatComes(t *testing.T) {
+	log := testLog(t, 1<<20, 1)
+	log.write([]byte("2026-01-01T10:00:00Z old\n  its trace\n"))
+	done := errors.New("done")
+	var got []string
+	o := TailOptions{Logs: these(NodeLog{"a", log.path}), Lines: AllLines, Follow: true, Filter: Filter{Since: time.Now().Add(-2 * time.Second)}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	log.write([]byte("unknown\n"))
+	err := Tail(ctx, o, func(_ string, line []byte) error {
+		switch got = append(got, string(line)); len(got) {
+		case 1:
+			log.write([]byte("  tick\n2026-01-01T10:00:00Z stands still\ntock\n"))
+		case 4:
+			return done
 		}
+		return nil
 	})
+	if want := []string{"unknown", "  tick", "2026-01-01T10:00:00Z stands still", "tock"}; !errors.Is(err, done) || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
 }

@@ -8,16 +8,22 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-func tailed(t *testing.T, logs []NodeLog, lines int) []string {
+// these are logs that do not change.
+func these(logs ...NodeLog) func(context.Context) ([]NodeLog, error) {
+	return func(context.Context) ([]NodeLog, error) { return logs, nil }
+}
+
+func tailedLines(t *testing.T, logs []NodeLog, lines int) []string {
 	t.Helper()
 	var got []string
-	err := Tail(t.Context(), logs, lines, false, func(node string, line []byte) error {
+	err := Tail(t.Context(), TailOptions{Logs: these(logs...), Lines: lines}, func(node string, line []byte) error {
 		got = append(got, node+":"+string(line))
 		return nil
 	})
@@ -38,7 +44,7 @@ func TestTailLastLines(t *testing.T) {
 	logs := []NodeLog{{"a", path}, {"none", filepath.Join(dir, "none.log")}}
 	all := []string{"a:1", "a:2", "a:3", "a:4", "a:5", "a:6"}
 	for n := range 8 {
-		if got, want := tailed(t, logs, n), all[max(0, len(all)-n):]; !slices.Equal(got, want) {
+		if got, want := tailedLines(t, logs, n), all[max(0, len(all)-n):]; !slices.Equal(got, want) {
 			t.Errorf("last %d: got %q", n, got)
 		}
 	}
@@ -53,7 +59,7 @@ func TestTailLongFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got := tailed(t, []NodeLog{{"a", path}}, 20_000)
+	got := tailedLines(t, []NodeLog{{"a", path}}, 20_000)
 	if len(got) != 20_000 || got[0] != "a:line 30000" || got[19_999] != "a:line 49999" {
 		t.Errorf("%d lines from %s", len(got), got[0])
 	}
@@ -79,7 +85,7 @@ func TestTailFollowsRotation(t *testing.T) {
 		}
 	}()
 	done := errors.New("done")
-	err := Tail(ctx, []NodeLog{{"a", log.path}}, 10, true, func(_ string, line []byte) error {
+	err := Tail(ctx, TailOptions{Logs: these(NodeLog{"a", log.path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
 		if want := fmt.Sprintf("line %d", printed.Load()); string(line) != want {
 			return fmt.Errorf("got %q, want %q", line, want)
 		}
@@ -100,7 +106,7 @@ func TestTailBeginsWithAMissingLogAndEndsWithTheContext(t *testing.T) {
 		defer cancel()
 		time.AfterFunc(tailPause/2, func() { _ = os.WriteFile(path, []byte("one\ntwo"), 0o600) })
 		var got []string
-		err := Tail(ctx, []NodeLog{{"a", path}}, 10, true, func(_ string, line []byte) error {
+		err := Tail(ctx, TailOptions{Logs: these(NodeLog{"a", path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
 			got = append(got, string(line))
 			cancel()
 			return nil
@@ -118,7 +124,7 @@ func TestTailTruncatedLog(t *testing.T) {
 	}
 	done := errors.New("done")
 	var got []string
-	err := Tail(t.Context(), []NodeLog{{"a", path}}, 10, true, func(_ string, line []byte) error {
+	err := Tail(t.Context(), TailOptions{Logs: these(NodeLog{"a", path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
 		got = append(got, string(line))
 		if len(got) == 2 {
 			return done
@@ -166,4 +172,66 @@ func TestTailDeletedLog(t *testing.T) {
 	if !slices.Equal(got, []string{"3", "4"}) {
 		t.Errorf("got %q", got)
 	}
+}
+
+// Nodes that are added are followed from their first line, and those that are removed to their last.
+func TestTailFollowsTheCluster(t *testing.T) {
+	dir := t.TempDir()
+	a, b := NodeLog{"a", filepath.Join(dir, "a.log")}, NodeLog{"b", filepath.Join(dir, "b.log")}
+	write := func(l NodeLog, text string) {
+		t.Helper()
+		file, err := os.OpenFile(l.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		file.Close()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		at := func(d time.Duration) string { return time.Now().Add(d).Format(time.RFC3339) }
+		write(a, "a1\n")
+		write(b, at(-time.Hour)+" of an earlier life\nold\n"+at(-time.Minute)+" ended\n")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		var mu sync.Mutex
+		logs := []NodeLog{a}
+		change := func(now ...NodeLog) {
+			mu.Lock()
+			defer mu.Unlock()
+			logs = now
+		}
+		var got []string
+		go func() {
+			time.Sleep(tailLook * 3 / 2)
+			write(b, "b1\n"+at(0)+" b2\n")
+			change(a, b)
+			time.Sleep(3 * tailLook)
+			write(b, "b3\n")
+			write(a, "a2")
+			change(b)
+			time.Sleep(3 * tailLook)
+			write(a, "not any more\n")
+			write(b, "b4\n")
+			time.Sleep(3 * tailLook)
+			cancel()
+		}()
+		started := at(0)
+		err := Tail(ctx, TailOptions{Lines: 10, Follow: true, Logs: func(context.Context) ([]NodeLog, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return logs, nil
+		}}, func(node string, line []byte) error {
+			got = append(got, node+":"+string(line))
+			return nil
+		})
+		if len(got) > 2 && strings.HasSuffix(got[2], " b2") && got[2] > "b:"+started {
+			got[2] = "b:b2"
+		}
+		slices.Sort(got)
+		if want := []string{"a:a1", "a:a2", "b:b1", "b:b2", "b:b3", "b:b4"}; err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -123,10 +124,8 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 			return nil, err
 		}
 	}
-	o := cluster.Options{StateDir: a.stateDir(), Spec: c.Cluster, Names: names}
-	o.Note = func(text string) { a.notef("note: %s", text) }
-	o.Progress = a.nodeProgress("starting")
-	if o.Args, err = a.globalArgs(); err != nil {
+	o, err := a.clusterOptions(c, names)
+	if err != nil {
 		return nil, err
 	}
 	if a.changes.dryRun {
@@ -148,7 +147,7 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 	}
 	after, err := cluster.Connect(a.stateDir()).Status(ctx)
 	if err != nil { // it is up, even if it is stopped again just now
-		after = cluster.Offline(a.stateDir(), c.Cluster)
+		after = cluster.Offline(a.stateDir(), a.clusterSpec(c))
 	}
 	if len(names) == 0 {
 		for _, n := range after.Nodes {
@@ -170,6 +169,16 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 		a.did(onNodes("start", started), "started %s in %v", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond))
 	}
 	return started, nil
+}
+
+// clusterOptions are what starts the configured cluster, or these nodes of it.
+func (a *app) clusterOptions(c *config.Config, names []string) (cluster.Options, error) {
+	args, err := a.globalArgs()
+	return cluster.Options{
+		StateDir: a.stateDir(), Spec: a.clusterSpec(c), Names: names, Args: args, LogFile: a.daemonLog("cluster"),
+		Note:     func(text string) { a.notef("note: %s", text) },
+		Progress: a.nodeProgress("starting"),
+	}, err
 }
 
 // servesIn is the pid of a node, 0 if it does not serve.
@@ -207,7 +216,7 @@ func newClusterStopCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [NODE...]",
 		Short: "Stop the cluster, or these nodes",
-		Long: `Stop the nodes gracefully, the last one first: each finishes what it was asked and has ten seconds
+		Long: `Stop the nodes gracefully, all at once: each finishes what it was asked, and has cluster.stop_timeout
 before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.
 
 The balancer, if one runs, gives the nodes no new clients first, and waits for those they have, at most
@@ -282,7 +291,9 @@ func newClusterRestartCommand(a *app) *cobra.Command {
 		Use:   "restart [NODE...] [--rolling]",
 		Short: "Restart the cluster, or these nodes one by one",
 		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they
-are now; the balancer, if one runs, follows to where the nodes are then. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
+are now; the balancer, if one runs, follows to where the nodes are then. Nothing is stopped unless all that a start
+needs is there. A supervisor that a service manager or a container looks after stays the process that it is, and
+reads its own configuration anew. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
 with the configuration the cluster runs with. On Ctrl-C the node whose turn it is comes back, and the
 others stay as they are.
 
@@ -318,17 +329,7 @@ of service stays out, and counts as out.`,
 				}
 				return err
 			}
-			c, err := a.config() // before anything is stopped
-			if err != nil {
-				return err
-			}
-			if err := cluster.Check(c.Cluster); err != nil {
-				return err
-			}
-			if err := a.stopCluster(ctx, nil); err != nil {
-				return err
-			}
-			started, err := a.startCluster(ctx, nil)
+			started, err := a.restartCluster(ctx)
 			if err != nil {
 				return err
 			}
@@ -342,6 +343,53 @@ of service stays out, and counts as out.`,
 	cmd.Flags().BoolVar(&rolling, "rolling", false, "one node at a time, drained at the balancer first")
 	addDrainTimeout(cmd, &drainTimeout, "with --rolling: ")
 	return addTimeout(a.addChangeFlags(cmd), "erlmcp cluster status shows which nodes are back")
+}
+
+// restartCluster stops everything and starts it again, in place where somebody else looks after the supervisor, says what
+// it did, and returns the names of the nodes. Without a cluster it starts one.
+func (a *app) restartCluster(ctx context.Context) (started []string, err error) {
+	c, err := a.config() // before anything is stopped
+	if err != nil {
+		return nil, err
+	}
+	o, err := a.clusterOptions(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	inPlace, err := cluster.PrepareRestart(ctx, o)
+	switch {
+	case err != nil && !errors.Is(err, control.ErrNotRunning):
+		return nil, err
+	case inPlace:
+		return a.restartInPlace(ctx, o)
+	}
+	if err := fit(c, nodesNeed); err != nil {
+		return nil, err
+	}
+	if err := a.stopCluster(ctx, nil); err != nil {
+		return nil, err
+	}
+	return a.startCluster(ctx, nil)
+}
+
+// restartInPlace is restartCluster for a supervisor that stays.
+func (a *app) restartInPlace(ctx context.Context, o cluster.Options) (started []string, err error) {
+	begin := time.Now()
+	if err := cluster.RestartInPlace(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := a.stderr.Erase(); err != nil {
+		return nil, err
+	}
+	after, err := cluster.Connect(a.stateDir()).Status(ctx)
+	if err != nil { // it is up, even if it is stopped again just now
+		after = cluster.Offline(a.stateDir(), o.Spec)
+	}
+	for _, n := range after.Nodes {
+		started = append(started, n.Name)
+	}
+	a.notef("restarted %s in %v, in place (pid %d)", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond), after.PID)
+	return started, nil
 }
 
 func newClusterKillCommand(a *app) *cobra.Command {

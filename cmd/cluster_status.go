@@ -83,7 +83,7 @@ func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status
 		if err != nil {
 			return s, err
 		}
-		s = cluster.Offline(a.stateDir(), c.Cluster)
+		s = cluster.Offline(a.stateDir(), a.clusterSpec(c))
 	case err != nil:
 		return s, err
 	}
@@ -139,8 +139,11 @@ func (a *app) printClusterStatus(s cluster.Status, wide bool) error {
 
 // sees is how many other nodes a node is connected to.
 func sees(d *cluster.Distribution) string {
-	if d == nil {
+	switch {
+	case d == nil:
 		return "-"
+	case d.Sees == nil:
+		return "?"
 	}
 	return fmt.Sprint(len(d.Sees))
 }

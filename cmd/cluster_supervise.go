@@ -23,21 +23,31 @@ func newClusterSuperviseCommand(a *app) *cobra.Command {
 				daemon.Fail(err)
 				return err
 			}
-			return a.supervise(cmd.Context(), spec, names)
+			a.keepLog("cluster", spec.Logs.MaxSize, spec.Logs.Keep)
+			return a.supervise(cmd.Context(), spec, names, !fromStdin)
 		},
 	}
 	cmd.Flags().BoolVar(&fromStdin, "spec-from-stdin", false, "read the specification as JSON, not the configuration")
 	return cmd
 }
 
-// supervise runs the supervisor in this process.
-func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string) error {
-	return cluster.Supervise(ctx, spec, cluster.SupervisorOptions{
-		StateDir: a.stateDir(),
-		Names:    names,
-		NodeArgs: a.logArgs(),
-		Log:      a.log("cluster"),
-	})
+// supervise runs the supervisor in this process. One that somebody else looks after can read a configured specification
+// anew, to restart in place.
+func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string, configured bool) error {
+	o := cluster.SupervisorOptions{StateDir: a.stateDir(), Names: names, NodeArgs: a.logArgs(), Log: a.log("cluster")}
+	if configured && daemon.Foreground() {
+		o.Load = func() (cluster.Spec, error) {
+			c, err := a.loadConfig()
+			if err == nil {
+				err = fit(c, nodesNeed)
+			}
+			if err != nil {
+				return cluster.Spec{}, err
+			}
+			return a.clusterSpec(c), nil
+		}
+	}
+	return cluster.Supervise(ctx, spec, o)
 }
 
 func (a *app) supervisedSpec(fromStdin bool) (cluster.Spec, error) {
@@ -48,7 +58,7 @@ func (a *app) supervisedSpec(fromStdin bool) (cluster.Spec, error) {
 	if err != nil {
 		return cluster.Spec{}, err
 	}
-	return c.Cluster, nil
+	return a.clusterSpec(c), nil
 }
 
 // logArgs are the flags that make another role log as this process does; none where that is the default.

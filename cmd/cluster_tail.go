@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -11,13 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/logtime"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
 // newClusterTailCommand follows what the nodes write, as tail -f does with files.
 func newClusterTailCommand(a *app) *cobra.Command {
 	cmd := a.newLogsCommand(true)
-	cmd.Use = "tail [NODE...] [-n LINES] [--since TIME] [--grep PATTERN] [--json] [--no-follow]"
+	cmd.Use = "tail [NODE...] [-n LINES] [--since TIME] [--grep PATTERN] [--json] [-f | --no-follow]"
 	cmd.Short = "Print the nodes' logs as they grow"
 	cmd.Long = `Print the last lines of the logs of all nodes, or of these, and then what is added, until Ctrl-C; with
 --no-follow, or --follow=false, no more than these lines. "cluster logs" is the same with the habits of kubectl: it
@@ -44,12 +46,14 @@ until Ctrl-C. "cluster tail" is the same with other defaults.
 	return cmd
 }
 
-const logsHelp = `Works while nodes restart, through rotation, and while nothing runs. On a terminal, what else than choose a
-color a node could do to it is printed as a number; elsewhere every byte stays as it is.
+const logsHelp = `Works while nodes restart, come and go, through rotation, and while nothing runs. On a terminal, what else than
+choose a color a node could do to it is printed as a number; elsewhere every byte stays as it is.
 
-With --since or --grep and without --lines, all lines there are count, not only the last ones. A line
-is as old as the time it begins with (RFC 3339), or that in its member "time" or "ts" if it is JSON,
-or else as the line before it.
+With --since or --grep and without --lines, all lines there are count, not only the last ones. TIME is
+a span like 5m, 1h30m, 2d or 1w, a time of today like 12:00, a date, with a time or not, or "today"
+or "yesterday". How old a line is tells the time it says itself, as loggers write it, in text or in JSON.
+One that says none is at least as old as the next one that does, and if it is indented it belongs to the one
+before it. A line whose age cannot be told is printed, and so is all that comes from now on.
 
 With --json, each line is one object: "node", and "entry" for a line that is itself a JSON object, or
 "line" for any other. "cluster events" tells what has happened to the nodes themselves.`
@@ -84,15 +88,20 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			logs, err := cluster.NodeLogs(cmd.Context(), a.stateDir(), c.Cluster, names)
-			if err != nil {
-				return err
+			known := names
+			if len(known) == 0 {
+				known = c.NodeNames()
 			}
-			print := a.linePrinter(logs)
+			print := a.linePrinter(known)
 			if format == "json" {
 				print = a.printLineJSON
 			}
-			return cluster.Tail(cmd.Context(), logs, lines, follow && !noFollow, filter.Through(print))
+			return cluster.Tail(cmd.Context(), cluster.TailOptions{
+				Logs: func(ctx context.Context) ([]cluster.NodeLog, error) {
+					return cluster.NodeLogs(ctx, a.stateDir(), a.clusterSpec(c), names)
+				},
+				Lines: lines, Follow: follow && !noFollow, Filter: filter,
+			}, print)
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", followed, "go on with what is added")
@@ -106,23 +115,17 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 	} else {
 		_ = cmd.Flags().MarkHidden("tail")
 	}
-	cmd.Flags().StringVar(&since, "since", "", "leave out lines before `TIME`: 5m ago, or 2026-01-31T12:00:00Z")
+	cmd.Flags().StringVar(&since, "since", "", "leave out lines before `TIME`: 5m, 2d, 12:00, yesterday, 2026-01-31, 2026-01-31T12:00:00Z")
 	cmd.Flags().StringVar(&grep, "grep", "", "leave out lines that do not match `PATTERN`, a regular expression")
 	format.addFormats(cmd, "table", "json")
 	return cmd
 }
 
-// tailFilter reads the flags --since, a time or how long ago that is, and --grep.
+// tailFilter reads the flags --since and --grep.
 func tailFilter(since, grep string, now time.Time) (f cluster.Filter, err error) {
 	if since != "" {
-		ago, err := time.ParseDuration(strings.TrimSuffix(since, " ago"))
-		switch {
-		case err == nil && ago >= 0:
-			f.Since = now.Add(-ago)
-		default:
-			if f.Since, err = time.Parse(time.RFC3339, since); err != nil {
-				return f, usagef("--since: %q is neither a time span like 5m nor a time like 2026-01-31T12:00:00Z", since)
-			}
+		if f.Since, err = logtime.Since(since, now); err != nil {
+			return f, usagef("--since: %q %v", since, err)
 		}
 	}
 	if grep != "" {
@@ -154,22 +157,29 @@ func (a *app) printLineJSON(node string, line []byte) error {
 // nodeStyles tell neighbours apart; 35 is magenta, 34 blue.
 var nodeStyles = []term.Style{term.Cyan, term.Yellow, term.Green, "35", "34"}
 
-// linePrinter prints lines behind the aligned name of their node.
-func (a *app) linePrinter(logs []cluster.NodeLog) func(node string, line []byte) error {
+// linePrinter prints lines behind the name of their node, aligned as far as names are known.
+func (a *app) linePrinter(names []string) func(node string, line []byte) error {
 	width := 0
-	for _, l := range logs {
-		width = max(width, len(l.Node))
+	for _, name := range names {
+		width = max(width, len(name))
 	}
 	prefixes := map[string]string{}
-	for i, l := range logs {
-		prefixes[l.Node] = a.stdout.Paint(nodeStyles[i%len(nodeStyles)], fmt.Sprintf("%-*s |", width, l.Node)) + " "
+	prefix := func(node string) string {
+		if _, known := prefixes[node]; !known {
+			style := nodeStyles[len(prefixes)%len(nodeStyles)]
+			prefixes[node] = a.stdout.Paint(style, fmt.Sprintf("%-*s |", width, node)) + " "
+		}
+		return prefixes[node]
+	}
+	for _, name := range names {
+		prefix(name)
 	}
 	return func(node string, line []byte) error {
 		reset := ""
 		if a.stdout.Color() && bytes.IndexByte(line, '\x1b') >= 0 {
 			reset = "\x1b[0m" // a color that the node chose ends with its line
 		}
-		_, err := fmt.Fprintf(a.stdout, "%s%s%s\n", prefixes[node], line, reset)
+		_, err := fmt.Fprintf(a.stdout, "%s%s%s\n", prefix(node), line, reset)
 		return err
 	}
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
-	"github.com/erlmcp/erlmcp/proxy"
 )
 
 func newConfigCommand(a *app) *cobra.Command {
@@ -224,6 +223,7 @@ type paths struct {
 	Logs          []string       `json:"logs"` // of the balancer and the supervisor
 	NodeLogs      string         `json:"node_logs"`
 	AccessLog     string         `json:"access_log,omitempty"`
+	ErlangFiles   string         `json:"erlang_files,omitempty"`
 }
 
 func newConfigPathsCommand(a *app) *cobra.Command {
@@ -232,7 +232,12 @@ func newConfigPathsCommand(a *app) *cobra.Command {
 		Use:   "paths",
 		Short: "Tell where configuration, sockets and logs are",
 		Long: `Tell which files the configuration is read from, those that are over others first, and where what runs in the
-background has its sockets and its logs.`,
+background has its sockets and its logs. Logs of nodes that run are where the cluster was started with, whatever is
+configured by now.
+
+A state directory that was chosen, by --state-dir or ERLMCP_STATE_DIR, has the logs in it. The default one does
+not outlive a restart of the machine, so logs are then in $XDG_STATE_HOME/erlmcp or ~/.local/state/erlmcp, or
+for root in /var/log/erlmcp, if these can be used.`,
 		Example: `  erlmcp config paths
   tail -f "$(erlmcp config paths -o json | jq -r '.logs[0]')"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -251,16 +256,19 @@ func (a *app) paths(ctx context.Context) *paths {
 		a.warnf("defaults are told for what the configuration would say: %s", messages(err)[0])
 		c = config.Default()
 	}
-	spec := c.Cluster
+	spec := a.clusterSpec(c)
 	if running, err := cluster.Connect(p.StateDir).Spec(ctx); err == nil {
 		spec = running
 	}
 	for _, daemon := range []string{"lb", "cluster"} {
 		p.Sockets = append(p.Sockets, filepath.Join(p.StateDir, daemon+".sock"))
 	}
-	p.Logs = []string{proxy.LogFile(p.StateDir), cluster.SupervisorLog(p.StateDir)}
+	p.Logs = []string{a.daemonLog("lb"), a.daemonLog("cluster")}
 	p.NodeLogs = cluster.LogDir(p.StateDir, spec)
 	p.AccessLog = c.LB.AccessLog.File
+	if spec.Runtime == cluster.RuntimeErlang {
+		p.ErlangFiles = filepath.Join(p.StateDir, "erlang")
+	}
 	return p
 }
 
@@ -279,6 +287,9 @@ func (a *app) printPaths(p *paths) error {
 	t.Row("logs of the nodes", filepath.Join(p.NodeLogs, "*.log"))
 	if p.AccessLog != "" {
 		t.Row("access log", p.AccessLog)
+	}
+	if p.ErlangFiles != "" {
+		t.Row("files of Erlang nodes", p.ErlangFiles)
 	}
 	return t.Flush()
 }

@@ -50,13 +50,13 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 	if running {
 		return hinted(&control.RunningError{Name: "cluster", PID: pid}, "erlmcp cluster stop ends it; --state-dir runs another one beside it")
 	}
-	logs, err := cluster.NodeLogs(ctx, a.stateDir(), c.Cluster, nil)
+	logs, err := cluster.NodeLogs(ctx, a.stateDir(), a.clusterSpec(c), nil)
 	if err != nil {
 		return err
 	}
 	follow, stop := a.followLogs(ctx, logs)
 	defer func() { stop(); <-follow }()
-	return a.supervise(ctx, c.Cluster, names)
+	return a.supervise(ctx, a.clusterSpec(c), names, true)
 }
 
 // followLogs prints what is written to logs from now on, until stop is called; then done is closed.
@@ -65,7 +65,12 @@ func (a *app) followLogs(ctx context.Context, logs []cluster.NodeLog) (done <-ch
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := cluster.Tail(ctx, logs, 0, true, a.linePrinter(logs)); err != nil && ctx.Err() == nil {
+		var names []string
+		for _, l := range logs {
+			names = append(names, l.Node)
+		}
+		o := cluster.TailOptions{Logs: func(context.Context) ([]cluster.NodeLog, error) { return logs, nil }, Follow: true}
+		if err := cluster.Tail(ctx, o, a.linePrinter(names)); err != nil && ctx.Err() == nil {
 			a.warnf("logs are no longer shown: %v", err)
 		}
 	}()
@@ -84,12 +89,12 @@ func (a *app) upHere(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	logs, err := cluster.NodeLogs(ctx, a.stateDir(), c.Cluster, nil)
+	logs, err := cluster.NodeLogs(ctx, a.stateDir(), a.clusterSpec(c), nil)
 	if err != nil {
 		return err
 	}
-	logs = append(logs, cluster.NodeLog{Node: "cluster", Path: cluster.SupervisorLog(a.stateDir())},
-		cluster.NodeLog{Node: "lb", Path: proxy.LogFile(a.stateDir())})
+	logs = append(logs, cluster.NodeLog{Node: "cluster", Path: a.daemonLog("cluster")},
+		cluster.NodeLog{Node: "lb", Path: a.daemonLog("lb")})
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)

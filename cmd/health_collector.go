@@ -87,7 +87,7 @@ func clusterHealth(s *cluster.Status) *healthcheck.Cluster {
 			Name: n.Name, State: string(n.State), Since: n.Since, Restarts: n.Restarts, Reason: n.Reason, Serves: n.State.Serves(),
 		}
 		if n.Distribution != nil {
-			node.Mesh, node.Sees = true, n.Distribution.Sees
+			node.Mesh, node.Sees, node.Silent = true, n.Distribution.Sees, n.Distribution.Sees == nil
 		}
 		c.Nodes = append(c.Nodes, node)
 	}

@@ -115,12 +115,15 @@ func healthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster
 	}
 	parts := []string{paintState(paint, c.State), fmt.Sprintf("process %d", c.PID)}
 	nodes := make(map[string]int) // by state
-	restarts, mesh := 0, 0
+	restarts, mesh, silent := 0, 0, 0
 	for _, n := range c.Nodes {
 		nodes[n.State]++
 		restarts += n.Restarts
 		if n.Mesh {
 			mesh++
+		}
+		if n.Silent {
+			silent++
 		}
 	}
 	for _, state := range slices.Sorted(maps.Keys(nodes)) {
@@ -132,6 +135,8 @@ func healthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster
 	switch {
 	case c.Partitioned:
 		parts = append(parts, paint(term.Red, "partitioned"))
+	case silent > 0:
+		parts = append(parts, count(silent, "node")+" not telling whom it sees")
 	case mesh > 1:
 		parts = append(parts, "each sees all others")
 	}

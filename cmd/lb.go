@@ -36,8 +36,8 @@ func newLBStartCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start [flags]",
 		Short: "Run the balancer in the background",
-		Long: `Run the balancer in the background, and return when it serves clients. What it logs goes to lb.log in
-the state directory. That no node is up is no error: it says so, and clients get nodes as soon as there are.`,
+		Long: `Run the balancer in the background, and return when it serves clients. "erlmcp config paths"
+says where its log is. That no node is up is no error: it says so, and clients get nodes as soon as there are.`,
 		Example: `  erlmcp lb start
   erlmcp lb start --listen :9000 --balance roundrobin`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,7 +75,7 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	}
 	begin := time.Now()
 	_ = a.stderr.Drawf("starting the balancer")
-	pid, err = proxy.Start(ctx, a.stateDir(), append(args, flags...), a.configText)
+	pid, err = proxy.Start(ctx, a.daemonLog("lb"), append(args, flags...), a.configText)
 	if err != nil {
 		return err
 	}

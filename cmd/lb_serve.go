@@ -76,6 +76,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 	if err := fit(c, balancerNeeds); err != nil {
 		return err
 	}
+	a.keepLog("lb", daemonLogSize, daemonLogKeep)
 	a.followCluster(ctx, c)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
@@ -98,7 +99,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 			a.logNoNode(ctx)
 			_ = daemon.Ready() // whoever started it may have gone
 		},
-		Worker: append([]string{"lb", "worker"}, a.logArgs()...),
+		Worker: append([]string{"lb", "worker", "--state-dir", a.stateDir()}, a.logArgs()...),
 		Log:    a.log("lb"),
 	})
 	if errors.Is(err, control.ErrRunning) {
@@ -130,6 +131,9 @@ func newLBWorkerCommand(a *app) *cobra.Command {
 		Use:    "worker",
 		Short:  "Carry clients (started by lb serve)",
 		Hidden: true,
-		RunE:   func(cmd *cobra.Command, _ []string) error { return proxy.Worker(cmd.Context(), a.log("lb")) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a.keepLog("lb", 0, 0) // that is for its parent
+			return proxy.Worker(cmd.Context(), a.log("lb"))
+		},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,17 +17,18 @@ import (
 // unit is a service of systemd. Both services share one state directory, through which they find each
 // other.
 type unit struct {
-	Description string
-	Command     string // line to execute
-	User        string
-	StateDir    string // relative to /var/lib
-	Reload      bool   // SIGHUP reloads
-	Needs       string // other units
-	Ports       bool   // may listen on ports below 1024
-	NoNewCode   bool   // makes no machine code at run time
-	Cgroups     bool   // makes cgroups; RestrictNamespaces would forbid clone3, which starts a process in one
-	Writable    []string
-	StopTimeout int // seconds
+	Description               string
+	Command                   string // line to execute
+	User                      string
+	StateDir                  string // relative to /var/lib
+	Reload                    bool   // SIGHUP reloads
+	Needs                     string // other units
+	Ports                     bool   // may listen on ports below 1024
+	NoNewCode                 bool   // makes no machine code at run time
+	Cgroups                   bool   // makes cgroups; RestrictNamespaces would forbid clone3, which starts a process in one
+	LogsDir                   string // relative to /var/log; "" is none
+	Writable                  []string
+	StartTimeout, StopTimeout int // seconds
 }
 
 var unitTemplate = template.Must(template.New("unit").Parse(`[Unit]
@@ -47,13 +49,16 @@ RestartSec=1
 KillMode=mixed
 {{- if .Cgroups}}
 Delegate=yes{{end}}
-TimeoutStartSec=150
+TimeoutStartSec={{.StartTimeout}}
 TimeoutStopSec={{.StopTimeout}}
 LimitNOFILE=1048576
 User={{.User}}
 UMask=0077
 StateDirectory={{.StateDir}}
 StateDirectoryMode=0700
+{{- with .LogsDir}}
+LogsDirectory={{.}}
+LogsDirectoryMode=0700{{end}}
 {{- range .Writable}}
 ReadWritePaths={{.}}{{end}}
 {{- if .Ports}}
@@ -90,7 +95,9 @@ WantedBy=multi-user.target
 func newClusterUnitCommand(a *app) *cobra.Command {
 	return a.newUnitCommand("erlmcp-cluster.service", func(c *config.Config) unit {
 		u := unit{
-			Description: "erlmcp cluster", StopTimeout: 120,
+			Description: "erlmcp cluster",
+			// A start that fails takes down what it has started.
+			StartTimeout: seconds(c.Cluster.StartsWithin() + c.Cluster.StopsWithin()), StopTimeout: seconds(c.Cluster.StopsWithin()),
 			Cgroups: c.Cluster.Containment != cluster.ContainProcessGroup,
 		}
 		if c.Cluster.Runtime == cluster.RuntimeErlang {
@@ -101,6 +108,8 @@ func newClusterUnitCommand(a *app) *cobra.Command {
 		}
 		if dir := c.Cluster.Logs.Dir; dir != "" {
 			u.Writable = []string{unitWord(dir)}
+		} else {
+			u.LogsDir = "erlmcp"
 		}
 		return u
 	}, "cluster", "supervise")
@@ -110,7 +119,7 @@ func newLBUnitCommand(a *app) *cobra.Command {
 	return a.newUnitCommand("erlmcp-lb.service", func(c *config.Config) unit {
 		u := unit{
 			Description: "erlmcp load balancer", Reload: true, Ports: true, NoNewCode: true,
-			StopTimeout: int(c.LB.Timeouts.Drain.Seconds()) + 30,
+			StartTimeout: 150, StopTimeout: seconds(c.LB.Timeouts.Drain) + 30,
 		}
 		if file := c.LB.AccessLog.File; filepath.IsAbs(file) {
 			u.Writable = []string{unitWord(filepath.Dir(file))}
@@ -126,7 +135,7 @@ func (a *app) newUnitCommand(file string, make func(*config.Config) unit, role .
 		Use:   "unit [--user USER]",
 		Short: "Print a unit file for systemd",
 		Long: `Print a hardened unit file for systemd, for this program and the configuration file in use. The
-service says when it is up, and has its state directory in /var/lib/erlmcp.
+service says when it is up, and has its state directory in /var/lib/erlmcp and logs of nodes in /var/log/erlmcp.
 
   erlmcp ` + role[0] + ` unit > /etc/systemd/system/` + file + `
   systemctl daemon-reload && systemctl enable --now ` + strings.TrimSuffix(file, ".service"),
@@ -167,6 +176,9 @@ service says when it is up, and has its state directory in /var/lib/erlmcp.
 	cmd.Flags().StringVar(&user, "user", "erlmcp", "`USER` that the service runs as")
 	return cmd
 }
+
+// seconds is a time for a unit file, rounded up.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // unitWord quotes a word for a unit file: % and $ begin replacements there, and blanks end words.
 func unitWord(word string) string {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -40,8 +41,8 @@ started; it ends with 1 when cluster or balancer end by themselves. SIGHUP is "e
 	return addTimeout(a.addChangeFlags(cmd), "what was started is taken down again; erlmcp config paths tells where the logs are")
 }
 
-// takeDownTimeout bounds taking down what was started, longer than a balancer drains by default.
-const takeDownTimeout = time.Minute
+// takeDownTimeout bounds taking down what was started, longer than a balancer drains by default and nodes may take.
+func takeDownTimeout(c *config.Config) time.Duration { return time.Minute + c.Cluster.StopsWithin() }
 
 // bringUp starts what does not run of cluster and balancer, in this order. takeDown stops what bringUp
 // has started, and nothing else, in the opposite order; a context that has ended does not keep it
@@ -56,7 +57,7 @@ func (a *app) bringUp(ctx context.Context) (takeDown func(context.Context) error
 	}
 	var started []func(context.Context) error
 	takeDown = func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeDownTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeDownTimeout(c))
 		defer cancel()
 		var errs []error
 		for i := len(started) - 1; i >= 0; i-- {

@@ -25,13 +25,13 @@ func (a *app) tellWhere(ctx context.Context) error {
 	}
 	running, err := cluster.Connect(a.stateDir()).Spec(ctx)
 	if err != nil {
-		running = a.loaded.Cluster
+		running = a.clusterSpec(a.loaded)
 	}
 	for _, line := range whereLines(s.Listeners) {
 		a.notef("%s", line)
 	}
 	a.notef("logs: %s, and of the nodes %s (erlmcp cluster tail)",
-		proxy.LogFile(a.stateDir()), filepath.Join(cluster.LogDir(a.stateDir(), running), "*.log"))
+		a.daemonLog("lb"), filepath.Join(cluster.LogDir(a.stateDir(), running), "*.log"))
 	return nil
 }
 

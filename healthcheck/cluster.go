@@ -26,7 +26,8 @@ type ClusterNode struct {
 	Serves   bool      `json:"serves"`
 	Sees     []string  `json:"sees,omitempty"`    // nodes it is connected to, where nodes know each other
 	Missing  []string  `json:"missing,omitempty"` // nodes that serve and that it does not see
-	Mesh     bool      `json:"mesh"`              // nodes know each other, and it has told whom it sees
+	Mesh     bool      `json:"mesh"`              // nodes know each other
+	Silent   bool      `json:"silent,omitempty"`  // it does not tell whom it sees
 }
 
 // settle works out who misses whom. Nodes come and go, so the cluster is partitioned only when the
@@ -36,7 +37,7 @@ func (c *Cluster) settle() {
 	for i := range c.Nodes {
 		n := &c.Nodes[i]
 		n.Missing = nil
-		if !n.Mesh || !n.Serves {
+		if !n.Mesh || n.Silent || !n.Serves {
 			continue
 		}
 		for _, other := range c.Nodes {

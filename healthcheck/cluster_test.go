@@ -37,6 +37,15 @@ func TestCluster(t *testing.T) {
 			"erlmcp1 does not see erlmcp3: the cluster is partitioned",
 			"erlmcp3 does not see erlmcp1: the cluster is partitioned",
 		}},
+		{"one does not tell", func(c *Cluster) {
+			c.Nodes[0].Sees, c.Nodes[0].Silent, c.Nodes[0].State, c.Nodes[0].Reason = nil, true, "degraded", "no answer"
+		}, false, []string{"the supervisor has erlmcp1 in state degraded: no answer"}},
+		{"one does not tell and is missed", func(c *Cluster) {
+			c.Nodes[0].Sees, c.Nodes[0].Silent, c.Nodes[0].State, c.Nodes[0].Reason = nil, true, "degraded", "no answer"
+			c.Nodes[1].Sees, c.Nodes[1].State = []string{"erlmcp3"}, "degraded"
+		}, true, []string{
+			"the supervisor has erlmcp1 in state degraded: no answer", "erlmcp2 does not see erlmcp1: the cluster is partitioned",
+		}},
 		{"not yet introduced", func(c *Cluster) { c.Nodes[0].Sees = nil }, false, nil},
 		{"one is down", func(c *Cluster) {
 			c.Nodes[2] = ClusterNode{Name: "erlmcp3", State: "backoff"}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -30,18 +29,15 @@ func Connect(stateDir string) *Client {
 }
 
 // Start runs "erlmcp lb serve" with more arguments in the background. It returns the pid once
-// clients are served, or the error that the balancer ended with. What it logs goes to LogFile. input is what it
+// clients are served, or the error that the balancer ended with. What it logs goes to logFile. input is what it
 // finds at its standard input; nil is nothing.
-func Start(ctx context.Context, stateDir string, args []string, input []byte) (pid int, err error) {
+func Start(ctx context.Context, logFile string, args []string, input []byte) (pid int, err error) {
 	return daemon.Start(ctx, daemon.Options{
 		Args:    append([]string{"lb", "serve"}, args...),
 		Input:   input,
-		LogFile: LogFile(stateDir),
+		LogFile: logFile,
 	})
 }
-
-// LogFile is where a balancer in the background writes its log.
-func LogFile(stateDir string) string { return filepath.Join(stateDir, daemonName+".log") }
 
 // Stats returns what the balancer is doing.
 func (c *Client) Stats(ctx context.Context) (s Stats, err error) {

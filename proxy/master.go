@@ -13,7 +13,6 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/control"
-	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -176,10 +175,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	m.onClose(m.record())
 	m.doors.commit(doors)
 	m.onClose(m.doors.close)
-	if err := instance.Serve(m.controlHandler(), func(message any, keyvals ...any) {
-		_ = daemon.ReopenLog(LogFile(m.o.StateDir)) // it may be gone as well, and says so there
-		m.log.Warn(message, keyvals...)
-	}); err != nil {
+	if err := instance.Serve(m.controlHandler(), m.log.Warn); err != nil {
 		return err
 	}
 	m.background.Go(m.watchCertificates)

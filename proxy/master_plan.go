@@ -79,6 +79,10 @@ func planHere(s *Spec) (c capacity, nofile uint64, err error) {
 // Plan returns with how many workers a valid spec starts on this machine, how many there may be, and how many
 // clients one of them may hold. It fails as Serve would: with a *StartError if the descriptor limit is too low.
 func Plan(s Spec) (workers, most, clientsPerWorker int, err error) {
-	c, _, err := planHere(&s)
+	nofile, err := prefork.Ceiling()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	c, err := planCapacity(&s, runtime.GOMAXPROCS(0), nofile)
 	return c.workers, c.most, c.perWorker, err
 }

@@ -66,7 +66,7 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 // Plan returns with how many workers for TCP a node starts on this machine, and how many there may be. It fails as Serve would,
 // with a *LimitError, if the limit of open files is too low.
 func Plan(spec Spec) (workers, most int, err error) {
-	nofile, err := prefork.Limit()
+	nofile, err := prefork.Ceiling()
 	if err != nil || spec.Node.TCP == 0 {
 		return 0, 0, err
 	}

@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -81,6 +82,10 @@ func Acquire(dir, name string) (*Instance, error) {
 	}
 	if _, err := p.socketName(name); err != nil {
 		return nil, err
+	}
+	if lock := inherited(name, filepath.Join(p.path, name+".lock")); lock != nil { // of this process, as it was before
+		writeHolder(lock, self(starting))
+		return &Instance{name: name, place: p, lock: lock}, nil
 	}
 	lock, previous, err := p.acquire(name)
 	if err != nil {

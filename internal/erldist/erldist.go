@@ -10,6 +10,7 @@
 package erldist
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -27,6 +29,37 @@ type Node struct {
 	As     string // the name this side goes by, the same in every call: names are never forgotten there
 
 	EPMD string // host:port of its port mapper; "" is HOST and the usual port
+
+	Found *Found // where nodes have been found; nil forgets
+}
+
+// Found remembers the ports of nodes. One keeps its port, and its connections, as long as it lives, also when epmd
+// has ended or has forgotten it.
+type Found struct {
+	mu    sync.Mutex
+	ports map[string]int // by name
+}
+
+func (f *Found) keep(name string, port int) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ports == nil {
+		f.ports = map[string]int{}
+	}
+	f.ports[name] = port
+}
+
+func (f *Found) port(name string) (port int, ok bool) {
+	if f == nil {
+		return 0, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	port, ok = f.ports[name]
+	return port, ok
 }
 
 // DefaultTimeout limits a call whose context has no deadline.
@@ -67,17 +100,21 @@ func (n Node) call(ctx context.Context, module, function string, args List) (Ter
 	if epmd == "" {
 		epmd = net.JoinHostPort(host, strconv.Itoa(EPMDPort()))
 	}
-	port, err := lookup(ctx, epmd, name)
-	if err != nil {
-		return nil, err
+	port, lost := lookup(ctx, epmd, name)
+	if lost == nil {
+		n.Found.keep(n.Name, port)
+	} else if known, ok := n.Found.port(n.Name); ok {
+		port = known
+	} else {
+		return nil, lost
 	}
 	conn, release, err := dial(ctx, net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(lost, err)
 	}
 	defer release()
-	if err := handshake(conn, n.As, n.Cookie); err != nil {
-		return nil, contextual(ctx, err)
+	if err := handshake(conn, n); err != nil {
+		return nil, cmp.Or(lost, contextual(ctx, err))
 	}
 	result, err := rpc(conn, n.As, module, function, args)
 	return result, contextual(ctx, err)

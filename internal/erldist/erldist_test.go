@@ -2,6 +2,7 @@ package erldist
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -89,6 +90,7 @@ func FuzzReadTerm(f *testing.F) {
 type peer struct {
 	cookie string
 	status string
+	name   string // that it says is its own; "" is the right one
 	answer func(request Term) [][]byte
 }
 
@@ -153,7 +155,9 @@ func (p peer) play(t *testing.T, c net.Conn) {
 	}
 	const challenge = 4_000_000_000
 	question := binary.BigEndian.AppendUint32(append([]byte{'N'}, make([]byte, 8)...), challenge)
-	_ = sendShort(c, append(question, make([]byte, 6)...))
+	question = append(question, make([]byte, 4)...)
+	name := cmp.Or(p.name, "peer@127.0.0.1")
+	_ = sendShort(c, append(binary.BigEndian.AppendUint16(question, uint16(len(name))), name...))
 	reply, err := readShort(c)
 	if err != nil || len(reply) != 21 {
 		return
@@ -209,17 +213,17 @@ func TestCall(t *testing.T) {
 		answer [][]byte
 		want   string // the beginning of the error
 	}{
-		{"answer", peer{"secret", "ok", nil}, [][]byte{rex(peers)}, ""},
-		{"old connection", peer{"secret", "alive", nil}, [][]byte{rex(peers)}, ""},
-		{"talkative", peer{"secret", "ok", nil}, [][]byte{{0, 0, 0, 0}, message(t, Tuple{Int(1)}), message(t, send, Atom("hi")), rex(peers)}, ""},
-		{"refused", peer{"secret", "not_allowed", nil}, nil, `ask peer@127.0.0.1: handshake: refused with "snot_allowed"`},
-		{"other cookie", peer{"other", "ok", nil}, nil, `ask peer@127.0.0.1: the cookies differ`},
-		{"fails", peer{"secret", "ok", nil}, [][]byte{rex(Tuple{Atom("badrpc"), Atom("nodedown")})}, `ask peer@127.0.0.1: the call failed: nodedown`},
-		{"no names", peer{"secret", "ok", nil}, [][]byte{rex(List{Int(1)})}, `ask peer@127.0.0.1: erlang:nodes() is no list of names`},
-		{"no list", peer{"secret", "ok", nil}, [][]byte{rex(Atom("x"))}, `ask peer@127.0.0.1: erlang:nodes() is no list of names`},
-		{"hangs up", peer{"secret", "ok", nil}, nil, `ask peer@127.0.0.1: EOF`},
-		{"too long", peer{"secret", "ok", nil}, [][]byte{{255, 0, 0, 0}}, `ask peer@127.0.0.1: a message of 4278190080 bytes`},
-		{"garbage", peer{"secret", "ok", nil}, [][]byte{{0, 0, 0, 2, passThrough, 7}}, `ask peer@127.0.0.1: not an Erlang term`},
+		{"answer", peer{cookie: "secret", status: "ok"}, [][]byte{rex(peers)}, ""},
+		{"old connection", peer{cookie: "secret", status: "alive"}, [][]byte{rex(peers)}, ""},
+		{"talkative", peer{cookie: "secret", status: "ok"}, [][]byte{{0, 0, 0, 0}, message(t, Tuple{Int(1)}), message(t, send, Atom("hi")), rex(peers)}, ""},
+		{"refused", peer{cookie: "secret", status: "not_allowed"}, nil, `ask peer@127.0.0.1: handshake: refused with "snot_allowed"`},
+		{"other cookie", peer{cookie: "other", status: "ok"}, nil, `ask peer@127.0.0.1: the cookies differ`},
+		{"fails", peer{cookie: "secret", status: "ok"}, [][]byte{rex(Tuple{Atom("badrpc"), Atom("nodedown")})}, `ask peer@127.0.0.1: the call failed: nodedown`},
+		{"no names", peer{cookie: "secret", status: "ok"}, [][]byte{rex(List{Int(1)})}, `ask peer@127.0.0.1: erlang:nodes() is no list of names`},
+		{"no list", peer{cookie: "secret", status: "ok"}, [][]byte{rex(Atom("x"))}, `ask peer@127.0.0.1: erlang:nodes() is no list of names`},
+		{"hangs up", peer{cookie: "secret", status: "ok"}, nil, `ask peer@127.0.0.1: EOF`},
+		{"too long", peer{cookie: "secret", status: "ok"}, [][]byte{{255, 0, 0, 0}}, `ask peer@127.0.0.1: a message of 4278190080 bytes`},
+		{"garbage", peer{cookie: "secret", status: "ok"}, [][]byte{{0, 0, 0, 2, passThrough, 7}}, `ask peer@127.0.0.1: not an Erlang term`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -261,6 +265,35 @@ func TestSilentNode(t *testing.T) {
 	defer cancel()
 	_, err := Node{Name: "peer@127.0.0.1", EPMD: silent}.Sees(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A node that was found once is reached without epmd, and nobody else is taken for it.
+func TestWithoutEPMD(t *testing.T) {
+	p := peer{cookie: "secret", status: "ok", answer: func(Term) [][]byte {
+		return [][]byte{message(t, Tuple{Int(opSend), Atom(""), Atom("pid")}, Tuple{Atom("rex"), List{Atom("other@127.0.0.1")}})}
+	}}
+	n := p.start(t)
+	n.Found = new(Found)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	gone := n
+	gone.EPMD = closed.Addr().String()
+	if _, err := gone.Sees(t.Context()); err == nil || !strings.Contains(err.Error(), "epmd: ") {
+		t.Errorf("before it was found: %v", err)
+	}
+	for _, at := range []Node{n, gone} {
+		if names, err := at.Sees(t.Context()); err != nil || !reflect.DeepEqual(names, []string{"other@127.0.0.1"}) {
+			t.Errorf("sees %q, %v", names, err)
+		}
+	}
+	p.name = "another@127.0.0.1"
+	stranger := p.start(t)
+	if _, err := stranger.Sees(t.Context()); err == nil || !strings.Contains(err.Error(), `"another@127.0.0.1" answers where peer@127.0.0.1 is`) {
 		t.Errorf("got %v", err)
 	}
 }

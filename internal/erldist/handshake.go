@@ -36,8 +36,9 @@ const (
 // errCookie says that one side does not know the other's cookie.
 var errCookie = errors.New("the cookies differ")
 
-// handshake makes conn a connection between the node as and whoever accepted it.
-func handshake(conn io.ReadWriter, as, cookie string) error {
+// handshake makes conn a connection with n, if it is n that has accepted it.
+func handshake(conn io.ReadWriter, n Node) error {
+	as, cookie := n.As, n.Cookie
 	if len(as) > maxName {
 		return fmt.Errorf("the name %.20q… is too long", as)
 	}
@@ -50,9 +51,12 @@ func handshake(conn io.ReadWriter, as, cookie string) error {
 	if err := acceptStatus(conn); err != nil {
 		return err
 	}
-	theirs, err := readChallenge(conn)
+	theirs, name, err := readChallenge(conn)
 	if err != nil {
 		return err
+	}
+	if name != n.Name {
+		return fmt.Errorf("handshake: %.40q answers where %s is", name, n.Name)
 	}
 	var mine [4]byte
 	if _, err := rand.Read(mine[:]); err != nil {
@@ -92,17 +96,23 @@ func acceptStatus(conn io.ReadWriter) error {
 	return fmt.Errorf("handshake: refused with %.40q", status)
 }
 
-// readChallenge reads the number that the other side wants to see signed.
-func readChallenge(conn io.Reader) (uint32, error) {
+// readChallenge reads the number that the other side wants to see signed, and its name:
+//
+//	'N' FLAGS(8) CHALLENGE(4) CREATION(4) LENGTH(2) NAME
+func readChallenge(conn io.Reader) (challenge uint32, name string, err error) {
 	text, err := readShort(conn)
 	if err != nil {
-		return 0, fmt.Errorf("handshake: %w", err)
+		return 0, "", fmt.Errorf("handshake: %w", err)
 	}
-	const flags = 8
-	if len(text) < 1+flags+4 || text[0] != 'N' {
-		return 0, errors.New("handshake: not a node of OTP 23 or newer")
+	const number, length = 1 + 8, 1 + 8 + 4 + 4
+	if len(text) < length+2 || text[0] != 'N' {
+		return 0, "", errors.New("handshake: not a node of OTP 23 or newer")
 	}
-	return binary.BigEndian.Uint32(text[1+flags:]), nil
+	name = string(text[length+2:])
+	if n := int(binary.BigEndian.Uint16(text[length:])); n <= len(name) {
+		name = name[:n]
+	}
+	return binary.BigEndian.Uint32(text[number:]), name, nil
 }
 
 func digest(cookie string, challenge uint32) [md5.Size]byte {

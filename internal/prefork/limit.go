@@ -9,16 +9,29 @@ import (
 // pollers, mappings, log files and what libraries open for a moment.
 const Reserve = 256
 
+// Ceiling is what Limit raises the limit to. Where this process does not go on to raise it, its children are
+// given the soft limit that it was started with itself.
+func Ceiling() (uint64, error) {
+	most, _, err := ceiling()
+	return most, err
+}
+
+func ceiling() (most uint64, l syscall.Rlimit, err error) {
+	if err = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err == nil {
+		most, err = maxFiles(l.Max)
+	}
+	if err != nil {
+		return 0, l, fmt.Errorf("prefork: read the limit of open files: %w", err)
+	}
+	return most, l, nil
+}
+
 // Limit raises this process's soft limit of open files to the hard one and returns it. Children
 // inherit the raised limit.
 func Limit() (uint64, error) {
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		return 0, fmt.Errorf("prefork: read the limit of open files: %w", err)
-	}
-	most, err := maxFiles(l.Max)
+	most, l, err := ceiling()
 	if err != nil {
-		return 0, fmt.Errorf("prefork: read the limit of open files: %w", err)
+		return 0, err
 	}
 	l.Cur = most
 	// Also when nothing changes: only a limit that was set explicitly survives exec, otherwise the

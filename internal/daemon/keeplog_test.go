@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const testLogEnv = "DAEMON_TEST_LOG"
+
+func init() {
+	roles["logs"] = func() {
+		w := KeepLog(os.Stderr, LogOptions{Path: os.Getenv(testLogEnv), MaxSize: 500, Keep: 100})
+		term := catch()
+		_ = Ready()
+		for i := 0; ; i++ {
+			select {
+			case <-term:
+				return
+			case <-time.After(time.Millisecond):
+				fmt.Fprintf(w, "line %d\n", i)
+			}
+		}
+	}
+}
+
+func await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// A log is rotated when it is long, and a new one is begun when it has been renamed or removed, without a lost line.
+func TestLogIsKept(t *testing.T) {
+	o := options(t, "logs")
+	dir := filepath.Dir(o.LogFile)
+	o.Env = append(o.Env, testLogEnv+"="+o.LogFile)
+	pid, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() { _ = syscall.Kill(pid, syscall.SIGUSR1) }
+	longer := func(path string, size int64) func() bool {
+		return func() bool {
+			info, err := os.Stat(path)
+			return err == nil && info.Size() > size
+		}
+	}
+	// By itself, in time, and at once when it is asked.
+	await(t, "the first rotation", longer(o.LogFile+".1", 0))
+	await(t, "lines enough for the second", longer(o.LogFile, 500))
+	ask()
+	await(t, "the second rotation", longer(o.LogFile+".2", 0))
+	// As logrotate does.
+	moved := filepath.Join(dir, "moved")
+	if err := os.Rename(o.LogFile, moved); err != nil {
+		t.Fatal(err)
+	}
+	ask()
+	await(t, "a new log", longer(o.LogFile, 0))
+	// With its directory.
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a new directory", longer(o.LogFile, 0))
+	stop(t, pid)
+
+	var all bytes.Buffer
+	for _, path := range []string{dir + ".away/daemon.log.2", dir + ".away/daemon.log.1", dir + ".away/moved", dir + ".away/daemon.log", o.LogFile} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	i := 0
+	for line := range strings.Lines(all.String()) {
+		if want := fmt.Sprintf("line %d\n", i); line != want {
+			t.Fatalf("%q follows line %d", line, i-1)
+		}
+		i++
+	}
+}
+
+func TestOtherStreamsAreLeft(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if w := KeepLog(&b, LogOptions{Path: path}); w != &b {
+		t.Errorf("got %T", w)
+	}
+	if w := KeepLog(os.Stderr, LogOptions{Path: path}); w != os.Stderr {
+		t.Errorf("got %T", w)
+	}
+}

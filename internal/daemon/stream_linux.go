@@ -1,0 +1,6 @@
+package daemon
+
+import "golang.org/x/sys/unix"
+
+// replaceStream makes a standard stream the file of another descriptor.
+func replaceStream(file, stream int) error { return unix.Dup3(file, stream, 0) }
