@@ -37,7 +37,7 @@ func TestChaos(t *testing.T) {
 			listening := openFiles(t)
 			b := startWorker(t, nodes, func(s *Spec) {
 				s.MaxMessage = 64 << 10
-				s.MaxConnections = 45
+				s.MaxConnections = 200 // nobody gives way
 				s.Limits.MaxPerSource = 8
 				s.Limits.ConnectionsPerSecond = 0
 				s.Limits.MessagesPerSecond = 2000

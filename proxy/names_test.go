@@ -162,6 +162,7 @@ func TestNodeIsWhereItTakesConnections(t *testing.T) {
 		})
 	}
 	at("127.0.0.2")
+	b.eventually("workers to know", func(*Stats) bool { return b.dial().ask("hello") == "second" })
 	c := b.dial()
 	if got := c.ask("hello"); got != "second" {
 		t.Errorf("answered by %s", got)
@@ -174,9 +175,7 @@ func TestNodeIsWhereItTakesConnections(t *testing.T) {
 	twin(t, second, "third", "127.0.0.1")
 	second.stop()
 	at("127.0.0.1")
-	if got := b.dial().ask("hello"); got != "third" {
-		t.Errorf("a newcomer is answered by %s", got)
-	}
+	b.eventually("newcomers to be served there", func(*Stats) bool { return b.dial().ask("hello") == "third" })
 }
 
 // Where only ::1 takes connections, localhost is there, also on a machine that has it as 127.0.0.1 alone.
@@ -191,10 +190,7 @@ func TestLocalhostIsBothLoopbackAddresses(t *testing.T) {
 	s := following(testSpec(n))
 	s.Nodes[0].Host = "localhost"
 	b := serveIn(t, z, s, nil)
-	b.eventuallyState("n0", NodeUp)
-	if got := b.dial().ask("hello"); got != "six" {
-		t.Errorf("answered by %s", got)
-	}
+	b.eventually("somebody to be served", func(*Stats) bool { return b.dial().ask("hello") == "six" })
 	for name, want := range map[string]bool{"LocalHost.": true, "mcp.localhost": true, "localhost.test": false, "notlocalhost": false, "": false} {
 		if isLocalhost(name) != want {
 			t.Errorf("%q: %t", name, !want)
