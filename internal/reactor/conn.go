@@ -114,6 +114,16 @@ func (c *Conn) Pending() int {
 	return len(c.out.bytes())
 }
 
+// Held returns how much memory the connection has for input not consumed and for output that waits.
+func (c *Conn) Held() (bytes int) {
+	for _, b := range [...]*buffer{c.in, c.out} {
+		if b != nil {
+			bytes += cap(b.data)
+		}
+	}
+	return bytes
+}
+
 // Send writes p now, as far as the kernel takes it, and keeps a copy of the
 // rest. After Close, CloseWrite or a failure it does nothing: OnClose tells.
 func (c *Conn) Send(p []byte) {
