@@ -2,21 +2,15 @@ package node
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/erlmcp/erlmcp/cluster/node/internal/protocol"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 )
 
-const (
-	// maxPending is how many bytes of replies a client may leave unread before no more of its requests
-	// are taken.
-	maxPending = 64 << 10
-
-	// maxHeld is how many bytes of unfinished requests and unread replies a worker keeps. Beyond it, a
-	// client that adds to them is cut off: a few thousand slow ones must not take all memory.
-	maxHeld = 512 << 20
-)
+// maxPending is how many bytes of replies a client may leave unread before no more of its requests are taken.
+const maxPending = 64 << 10
 
 // conn is a client on the reactor. An idle connection has no other state and no buffer.
 //
@@ -26,8 +20,9 @@ type conn struct {
 	reactor.Conn
 	worker   *worker
 	asleep   *sleeper // calls whose replies are not due yet
+	held     holding  // of worker.hoard
+	sleeps   int32    // bytes that asleep takes
 	searched int32    // bytes of the unfinished line, which hold no newline
-	held     int32    // bytes counted in worker.held
 	index    int32    // in worker.conns; -1: one too many, on its way out
 	session  protocol.Session
 	leaving  bool
@@ -64,11 +59,9 @@ func (c *conn) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 		return len(p)
 	}
 	c.behind = c.Pending() > maxPending && consumed < len(p)
-	c.hold(len(p) - consumed + c.Pending())
+	c.hold(len(p) - consumed)
 	switch {
-	case w.held > w.mostHeld && c.held > maxPending:
-		w.complain("cut off a slow client", errTooMuchHeld)
-		c.Abort()
+	case !c.Open(): // it was the one to give way
 	case c.Pending() > maxPending:
 		c.Pause() // until OnDrained
 	default:
@@ -106,7 +99,7 @@ func (c *conn) OnEOF(*reactor.Conn) {
 // OnClose forgets the client.
 func (c *conn) OnClose(*reactor.Conn, error) {
 	c.forgetAsleep()
-	c.hold(0)
+	c.worker.hoard.hold(c, 0, 0)
 	c.worker.remove(c)
 }
 
@@ -138,8 +131,24 @@ func (c *conn) leave() {
 	c.worker.farewell(c)
 }
 
-// hold counts the bytes the reactor keeps for this client.
-func (c *conn) hold(bytes int) {
-	c.worker.held += bytes - int(c.held)
-	c.held = int32(bytes)
+func (c *conn) account() *holding { return &c.held }
+
+// hold counts what is kept for this client: buffers, of which the one for input is yet to be made when there is a rest
+// for the first time, and calls that are asleep. If all clients together hold too much, those with most are cut off.
+func (c *conn) hold(rest int) {
+	w := c.worker
+	bytes := max(c.Held(), rest) + int(c.sleeps)
+	if bytes == 0 && c.held.bytes == 0 {
+		return
+	}
+	w.hoard.hold(c, bytes, int32(w.loop.Now()/int64(time.Second)))
+	for {
+		largest, ok := w.hoard.first()
+		if !ok {
+			return
+		}
+		w.complain("cut off a slow client", errTooMuchHeld)
+		largest.Abort()
+		w.hoard.hold(largest, 0, 0) // its buffers are free, OnClose comes later
+	}
 }

@@ -27,7 +27,7 @@ func (w *web) health(rw http.ResponseWriter, _ *http.Request) {
 		Connections:    w.tally.total(),
 		MaxConnections: w.spec.MaxConnections,
 		HTTPConns:      w.open.Load(),
-		Sessions:       countSessions(w.mcp),
+		Sessions:       w.sessions.len() + int(w.streams.Load()),
 	}
 	status := http.StatusOK
 	if w.stopping.Load() {

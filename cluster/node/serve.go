@@ -51,6 +51,7 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	}
 	o.Log.Info("serving", "node", spec.Node.Name, "tcp", spec.Node.TCPAddress(), "http", spec.Node.HTTPAddress(),
 		"sse", spec.Node.SSEAddress(), "workers", n.workers, "at_most", n.most)
+	boundMemory()
 	running, ended := context.WithCancel(ctx)
 	defer ended()
 	go prefork.KeepSmall(running, nil)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"unsafe"
 
 	"github.com/erlmcp/erlmcp/cluster/node/internal/protocol"
 	"github.com/erlmcp/erlmcp/internal/reactor"
@@ -31,6 +32,7 @@ func (c *conn) Defer(d protocol.Deferred) bool {
 	}
 	s := &sleeper{conn: c, next: c.asleep, id: bytes.Clone(d.ID), reply: bytes.Clone(d.Reply), batch: d.Batch}
 	c.asleep = s
+	c.sleeps += s.size()
 	c.worker.loop.Schedule(&s.Timer, d.After, s)
 	return true
 }
@@ -59,6 +61,7 @@ func (s *sleeper) wake(reply []byte) {
 		at = &(*at).next
 	}
 	*at = s.next
+	s.conn.sleeps -= s.size()
 
 	switch {
 	case s.batch != nil:
@@ -73,5 +76,8 @@ func (c *conn) forgetAsleep() {
 	for s := c.asleep; s != nil; s = s.next {
 		c.worker.loop.Cancel(&s.Timer)
 	}
-	c.asleep = nil
+	c.asleep, c.sleeps = nil, 0
 }
+
+// size is what s takes, about.
+func (s *sleeper) size() int32 { return int32(unsafe.Sizeof(*s)) + int32(cap(s.id)+cap(s.reply)) }

@@ -35,6 +35,9 @@ type web struct {
 	serving  sync.WaitGroup // servers
 	failures chan error     // of servers
 	calls    calls
+	sessions *sessions    // over Streamable HTTP
+	streams  atomic.Int64 // sessions that end with their stream or socket
+	bodies   *bodies
 }
 
 func newWeb(spec Spec, t *tally, connections int, logger *log.Logger) *web {
@@ -45,8 +48,10 @@ func newWeb(spec Spec, t *tally, connections int, logger *log.Logger) *web {
 		started:  time.Now(),
 		most:     int64(connections),
 		failures: make(chan error, 2),
+		sessions: newSessions(maxSessions),
+		bodies:   newBodies(budget),
 	}
-	w.mcp.AddReceivingMiddleware(w.calls.count)
+	w.mcp.AddReceivingMiddleware(w.calls.count, w.sessions.count)
 	return w
 }
 
@@ -54,8 +59,8 @@ func newWeb(spec Spec, t *tally, connections int, logger *log.Logger) *web {
 func (w *web) routes() http.Handler {
 	limit := int64(w.spec.MaxMessage)
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", w.guard(newStreamable(w.mcp, limit)))
-	mux.Handle("/mcp/ws", sameOrigin(w.spec.Node.Host, &webSocket{w.mcp, limit}))
+	mux.Handle("/mcp", w.guard(w.bodies.reading(limit, newStreamable(w.mcp, w.sessions, limit).serve)))
+	mux.Handle("/mcp/ws", sameOrigin(w.spec.Node.Host, w.countStream(&webSocket{w.mcp, w.bodies, limit})))
 	mux.HandleFunc("GET /health", w.health)
 	return mux
 }
@@ -68,12 +73,23 @@ func (w *web) legacyRoutes() http.Handler {
 		MaxRequestBodyBytes:        limit,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/mcp/sse", w.guard(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if _, ok := readBody(rw, r, limit); ok {
-			events.ServeHTTP(rw, r)
+	mux.Handle("/mcp/sse", w.guard(w.bodies.reading(limit, func(rw http.ResponseWriter, r *http.Request, _ []byte) {
+		if r.Method == http.MethodGet {
+			w.countStream(events).ServeHTTP(rw, r)
+			return
 		}
+		events.ServeHTTP(rw, r)
 	})))
 	return mux
+}
+
+// countStream counts what next serves as a session for as long as it does.
+func (w *web) countStream(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.streams.Add(1)
+		defer w.streams.Add(-1)
+		next.ServeHTTP(rw, r)
+	})
 }
 
 // guard is what all MCP over HTTP goes through.

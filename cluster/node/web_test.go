@@ -78,7 +78,7 @@ func TestClients(t *testing.T) {
 		if got := ws.Subprotocol(); got != "mcp" {
 			t.Errorf("subprotocol %q", got)
 		}
-		return socketTransport{ws}
+		return newSocketTransport(t.Context(), ws, newBodies(budget))
 	}
 	streamable := func(*testing.T) sdk.Transport { return &sdk.StreamableClientTransport{Endpoint: site.http + "/mcp"} }
 	legacy := func(*testing.T) sdk.Transport { return &sdk.SSEClientTransport{Endpoint: site.sse + "/mcp/sse"} }
@@ -325,7 +325,7 @@ func TestStopFinishesWhatWasAsked(t *testing.T) {
 	for _, transport := range []sdk.Transport{
 		&sdk.StreamableClientTransport{Endpoint: s.http + "/mcp"}, // holds a stream open
 		&sdk.SSEClientTransport{Endpoint: s.sse + "/mcp/sse"},
-		socketTransport{dialSocket(t, s)},
+		newSocketTransport(ctx, dialSocket(t, s), newBodies(budget)),
 	} {
 		client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil)
 		session, err := client.Connect(ctx, transport, &sdk.ClientSessionOptions{ProtocolVersion: mcp.Version20251125})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/coder/websocket"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -18,6 +19,7 @@ import (
 // webSocket serves MCP with one JSON-RPC message in each text message.
 type webSocket struct {
 	server     *sdk.Server
+	bodies     *bodies
 	maxMessage int64
 }
 
@@ -30,7 +32,9 @@ func (s *webSocket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // answered by Accept
 	}
 	ws.SetReadLimit(s.maxMessage)
-	session, err := s.server.Connect(r.Context(), socketTransport{ws}, nil)
+	transport := newSocketTransport(r.Context(), ws, s.bodies)
+	defer transport.release()
+	session, err := s.server.Connect(r.Context(), transport, nil)
 	if err != nil {
 		_ = ws.CloseNow()
 		return
@@ -38,18 +42,95 @@ func (s *webSocket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = session.Wait() // why it has ended is the client's affair
 }
 
-// socketTransport is an sdk.Transport, and its own sdk.Connection, over a WebSocket.
-type socketTransport struct{ ws *websocket.Conn }
+// maxUnanswered is how many requests of a socket, and how many bytes of them, may be under way before no more is read.
+const (
+	maxUnanswered      = 128
+	maxUnansweredBytes = 1 << 20
+)
 
-func (t socketTransport) Connect(context.Context) (sdk.Connection, error) { return t, nil }
+// socketTransport is an sdk.Transport, and its own sdk.Connection, over a WebSocket.
+type socketTransport struct {
+	ws   *websocket.Conn
+	body *body // what comes in
+
+	mu         sync.Mutex
+	unanswered int
+	bytes      int           // of them
+	answered   chan struct{} // closed when an answer is written
+}
+
+func newSocketTransport(ctx context.Context, ws *websocket.Conn, all *bodies) *socketTransport {
+	t := &socketTransport{ws: ws, body: all.message(ctx), answered: make(chan struct{})}
+	context.AfterFunc(t.body.ctx, func() { _ = ws.CloseNow() })
+	return t
+}
+
+func (t *socketTransport) release() { t.body.release() }
+
+func (t *socketTransport) Connect(context.Context) (sdk.Connection, error) { return t, nil }
 
 // SessionID is empty: the socket is the session.
-func (t socketTransport) SessionID() string { return "" }
+func (t *socketTransport) SessionID() string { return "" }
+
+// asked counts a request of so many bytes.
+func (t *socketTransport) asked(bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unanswered++
+	t.bytes += bytes
+}
+
+// replied counts an answer. What the requests take is given back when all are answered.
+func (t *socketTransport) replied() {
+	t.mu.Lock()
+	if t.unanswered--; t.unanswered <= 0 {
+		t.unanswered, t.bytes = 0, 0
+	}
+	close(t.answered)
+	t.answered = make(chan struct{})
+	t.mu.Unlock()
+	t.settle()
+}
+
+// settle gives back what messages have taken, unless some are still to be answered.
+func (t *socketTransport) settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.unanswered == 0 {
+		t.body.giveBack()
+	}
+}
+
+// waits waits until more may be asked. It returns what is still to be answered, in bytes.
+func (t *socketTransport) waits(ctx context.Context) (unanswered int, err error) {
+	for {
+		t.mu.Lock()
+		unanswered = t.bytes
+		full, answered := t.unanswered >= maxUnanswered || t.bytes >= maxUnansweredBytes, t.answered
+		t.mu.Unlock()
+		if !full {
+			return unanswered, nil
+		}
+		select {
+		case <-answered:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
 
 // Read returns the next message. What is none is answered here.
-func (t socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
+func (t *socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
 	for {
-		kind, text, err := t.ws.Read(ctx)
+		unanswered, err := t.waits(ctx)
+		if err != nil {
+			return nil, err
+		}
+		t.body.owed = handling * unanswered
+		kind, r, err := t.ws.Reader(ctx)
+		if err == nil && kind == websocket.MessageText {
+			err = t.body.collect(r)
+		}
 		switch {
 		case websocket.CloseStatus(err) != -1, errors.Is(err, io.EOF):
 			return nil, io.EOF
@@ -59,7 +140,14 @@ func (t socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
 			_ = t.ws.Close(websocket.StatusUnsupportedData, "messages must be text")
 			return nil, io.EOF
 		}
+		text := t.body.text
+		t.body.text = nil
 		message, err := jsonrpc.DecodeMessage(text)
+		if request, ok := message.(*jsonrpc.Request); err == nil && ok && request.IsCall() {
+			t.asked(len(text))
+		} else {
+			t.settle()
+		}
 		if err == nil {
 			return message, nil
 		}
@@ -73,21 +161,24 @@ func (t socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
 	}
 }
 
-func (t socketTransport) Write(ctx context.Context, message jsonrpc.Message) error {
+func (t *socketTransport) Write(ctx context.Context, message jsonrpc.Message) error {
 	text, err := jsonrpc.EncodeMessage(message)
 	if err != nil {
 		return err
+	}
+	if _, ok := message.(*jsonrpc.Response); ok {
+		defer t.replied()
 	}
 	return t.write(ctx, text)
 }
 
 // write gives up on a client that does not read for writeTimeout.
-func (t socketTransport) write(ctx context.Context, text []byte) error {
+func (t *socketTransport) write(ctx context.Context, text []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	return t.ws.Write(ctx, websocket.MessageText, text)
 }
 
-func (t socketTransport) Close() error {
+func (t *socketTransport) Close() error {
 	return t.ws.Close(websocket.StatusNormalClosure, "")
 }

@@ -48,6 +48,7 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	if err != nil {
 		return err
 	}
+	boundMemory()
 	w := newWorker(loop, spec, t, child.Index, logger)
 	w.room = min(w.room, prefork.Room(1, nofile))
 	w.gate = prefork.NewGate(child.Intake, w.room, func(kind string, data any) {
@@ -128,8 +129,7 @@ type worker struct {
 	most     int    // how many there may be in all workers
 	tally    *tally // how many there are
 	mine     *atomic.Int64
-	held     int // bytes the reactor keeps, for all of conns
-	mostHeld int
+	hoard    hoard[*conn]
 
 	out       []byte // replies under construction; free between two calls of the loop
 	farewells farewells
@@ -147,7 +147,7 @@ func newWorker(loop *reactor.Loop, spec Spec, t *tally, index int, logger *log.L
 		most:       spec.MaxConnections,
 		tally:      t,
 		mine:       t.of(index),
-		mostHeld:   maxHeld,
+		hoard:      hoard[*conn]{most: budget},
 		gate:       prefork.NewGate(prefork.Open, spec.MaxConnections, nil), // unless it is one of several
 	}
 }
@@ -205,7 +205,7 @@ func (w *worker) OnAccept(fd int, _ netip.AddrPort) {
 
 var (
 	errTooMany     = errors.New("the node has as many connections as it may have")
-	errTooMuchHeld = errors.New("too much of what slow clients send and do not read is held")
+	errTooMuchHeld = errors.New("too much is held of what clients send and do not read")
 )
 
 // OnAcceptError reports that descriptors or memory have run out.

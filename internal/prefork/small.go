@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime/debug"
+	"runtime/metrics"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,10 @@ const (
 	quiet = 100
 	// worthwhile is how many times of what giving back takes a process must have computed since the last time.
 	worthwhile = 20
+	// much is how large a heap is looked through again even without that, as what was in use the last time may not be now,
+	// and rarely how many times of what that takes must have passed.
+	much   = 64 << 20
+	rarely = 500
 )
 
 // KeepSmall gives memory back until ctx ends: at once, soon again, and from then on whenever the process is quiet after it
@@ -36,7 +41,7 @@ func KeepSmall(ctx context.Context, release func()) {
 		return computed() - before
 	}
 	shed()
-	last, due := computed(), time.Duration(0)
+	last, cost, at := computed(), time.Duration(0), time.Now()
 	for before, began := computed(), time.Now(); ; before, began = computed(), time.Now() {
 		select {
 		case <-time.After(lookEvery/2 + rand.N(lookEvery)):
@@ -44,11 +49,23 @@ func KeepSmall(ctx context.Context, release func()) {
 			return
 		}
 		now := computed()
-		if now-before <= time.Since(began)/quiet && now-last >= due {
-			due = worthwhile * shed()
-			last = computed()
+		again := now-last >= worthwhile*cost || time.Since(at) >= rarely*cost && heap() > much
+		if now-before <= time.Since(began)/quiet && again {
+			cost = shed()
+			last, at = computed(), time.Now()
 		}
 	}
+}
+
+// heap is how much memory the heap has of the system.
+func heap() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(samples)
+	var sum uint64
+	for _, s := range samples {
+		sum += s.Value.Uint64()
+	}
+	return sum
 }
 
 // computed is the processor time that this process has taken.
