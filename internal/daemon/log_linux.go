@@ -1,6 +1,0 @@
-package daemon
-
-import "golang.org/x/sys/unix"
-
-// replace makes a descriptor another name of the file behind fd, for what this process starts too.
-func replace(fd, by int) error { return unix.Dup3(fd, by, 0) }
