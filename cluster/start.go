@@ -37,6 +37,14 @@ const (
 	killPatience = 5 * time.Second
 )
 
+// StartsWithin is how long a supervisor may take until its first nodes are ready, or it has given up.
+func (s *Spec) StartsWithin() time.Duration { return s.pace().startTimeout + supervisorPatience }
+
+// StopsWithin is how long a supervisor may take to end: it stops its nodes one by one.
+func (s *Spec) StopsWithin() time.Duration {
+	return time.Duration(1+len(s.Nodes)) * (s.pace().stopGrace + killPatience)
+}
+
 // Start starts the cluster in the background, or what is missing of a cluster that runs, and
 // returns when the nodes are ready. When it fails, or ctx ends, what it started is taken down
 // again.
@@ -127,9 +135,9 @@ func (o *Options) launch(ctx context.Context) error {
 		Args:    slices.Concat([]string{"cluster", "supervise", "--spec-from-stdin"}, o.Args, o.Names),
 		Input:   spec,
 		LogFile: SupervisorLog(o.StateDir),
-		Timeout: o.Spec.pace().startTimeout + supervisorPatience,
-		// It stops its nodes one by one. Were it killed before, their children would be left.
-		Grace: time.Duration(1+len(o.Spec.Nodes)) * (o.Spec.pace().stopGrace + killPatience),
+		Timeout: o.Spec.StartsWithin(),
+		// Were it killed before its nodes have ended, their children would be left.
+		Grace: o.Spec.StopsWithin(),
 	})
 	return err
 }
