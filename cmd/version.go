@@ -18,6 +18,9 @@ type versionInfo struct {
 	Platform string `json:"platform"`
 }
 
+// release is the version of a release, which the linker sets.
+var release string
+
 // readVersion takes what the linker wrote into this binary.
 func readVersion() versionInfo {
 	v := versionInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
@@ -27,6 +30,9 @@ func readVersion() versionInfo {
 	}
 	if info.Main.Version != "" {
 		v.Version = info.Main.Version
+	}
+	if release != "" {
+		v.Version = release
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
