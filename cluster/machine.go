@@ -73,6 +73,19 @@ func (m *machine) submit(o order) <-chan error {
 // ask submits an order and awaits its result.
 func (m *machine) ask(ctx context.Context, o order) error { return await(ctx, m.submit(o)) }
 
+// turn returns when the loop has turned or is over; the error is ctx's.
+func (m *machine) turn(ctx context.Context) error {
+	o := order{verb: turn, reply: make(chan error, 1)}
+	select {
+	case m.orders <- o:
+		return await(ctx, o.reply)
+	case <-m.over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // await returns the result of an order, or the cause of ctx's end if that comes first; the order
 // goes on.
 func await(ctx context.Context, result <-chan error) error {

@@ -17,6 +17,7 @@ const (
 	observe
 	drain
 	resume
+	turn // of the loop, for who watches it
 )
 
 // order is a request to a machine.
@@ -34,6 +35,8 @@ func (m *machine) obey(o order) {
 		m.obeyStart(o.reply)
 	case stop:
 		m.obeyStop(o.reply)
+	case turn:
+		o.reply <- nil
 	case kill:
 		o.reply <- m.obeyKill(o.signal, o.hold)
 	case observe:

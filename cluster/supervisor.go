@@ -89,6 +89,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	if err := daemon.Ready(); err != nil {
 		s.log.Debug("nobody waits for the start", "err", err)
 	}
+	go daemon.Watch(s.life, s.alive, s.log)
 	select {
 	case <-ctx.Done():
 	case <-s.closing:
@@ -96,7 +97,8 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	if waiting = s.endForAgain(ctx); waiting != nil {
 		return nil
 	}
-	if err := daemon.Stopping(); err != nil {
+	running := s.currentSpec()
+	if err := daemon.Stopping(running.StopsWithin()); err != nil {
 		s.log.Debug("nobody waits for the end", "err", err)
 	}
 	s.takeDown()
@@ -243,6 +245,16 @@ func (s *supervisor) shutdown() {
 		close(s.closing)
 		s.phase = PhaseStopping
 	}
+}
+
+// alive returns when the loops of all machines have turned.
+func (s *supervisor) alive(ctx context.Context) error {
+	for _, m := range s.all() {
+		if err := m.turn(ctx); err != nil {
+			return fmt.Errorf("the loop of %s does not turn: %w", m.node.Name, err)
+		}
+	}
+	return nil
 }
 
 // takeDown stops all nodes.

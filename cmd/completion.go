@@ -11,7 +11,8 @@ import (
 //go:generate sh -c "mkdir -p ../completions && go build -o ../completions/erlmcp ./erlmcp"
 //go:generate sh -c "cd ../completions && ./erlmcp completion bash >erlmcp.bash && ./erlmcp completion zsh >_erlmcp"
 //go:generate sh -c "cd ../completions && ./erlmcp completion fish >erlmcp.fish && ./erlmcp completion powershell >erlmcp.ps1"
-//go:generate sh -c "cd ../completions && rm -rf man && ./erlmcp man man && rm erlmcp"
+//go:generate sh -c "cd ../completions && rm -rf man && ./erlmcp man man && ./erlmcp lb unit --packaged >../packaging/erlmcp-lb.service"
+//go:generate sh -c "cd ../completions && ./erlmcp cluster unit --packaged >../packaging/erlmcp-cluster.service && rm erlmcp"
 
 // shells are the shells there are completions for, and how each is generated.
 var shells = map[string]func(root *cobra.Command, w io.Writer) error{

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The completions and manual pages that are checked in are those of this program.
+// The completions, manual pages and packaged units that are checked in are those of this program.
 func TestGeneratedFilesAreCurrent(t *testing.T) {
 	const dir = "../completions"
 	for shell, name := range map[string]string{
@@ -20,6 +20,14 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 			t.Fatalf("completion %s: exit code %d", shell, code)
 		}
 		sameFile(t, filepath.Join(dir, name), script.Bytes())
+	}
+
+	for _, role := range []string{"cluster", "lb"} {
+		var file bytes.Buffer
+		if code := Main([]string{role, "unit", "--packaged"}, strings.NewReader(""), &file, io.Discard); code != 0 {
+			t.Fatalf("%s unit: exit code %d", role, code)
+		}
+		sameFile(t, "../packaging/erlmcp-"+role+".service", file.Bytes())
 	}
 
 	pages := t.TempDir()

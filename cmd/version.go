@@ -26,6 +26,9 @@ type versionInfo struct {
 // nextVersion is the version of a build that the go command could not tell one, such as of "go run".
 const nextVersion = "v0.1.0-dev"
 
+// release is the version of a release, which the linker sets.
+var release string
+
 // readVersion takes what the linker wrote into this binary.
 func readVersion() versionInfo {
 	v := versionInfo{Version: nextVersion, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
@@ -35,6 +38,9 @@ func readVersion() versionInfo {
 	}
 	if info.Main.Version != "" && info.Main.Version != "(devel)" {
 		v.Version = info.Main.Version
+	}
+	if release != "" {
+		v.Version = release
 	}
 	for _, s := range info.Settings {
 		switch s.Key {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -67,8 +69,9 @@ type master struct {
 	lastReload atomic.Pointer[ReloadStats] // nil before the first
 	reloading  sync.Mutex                  // one at a time
 
-	stops      chan bool       // asked over the control socket; true is at once
-	serving    context.Context // ends when draining begins
+	stops      chan bool         // asked over the control socket; true is at once
+	turns      chan chan<- error // asked whether the loop turns, and the workers' loops do
+	serving    context.Context   // ends when draining begins
 	endServe   context.CancelFunc
 	background sync.WaitGroup // reloads by signal
 
@@ -105,7 +108,7 @@ func Serve(ctx context.Context, s Spec, o Options) error {
 	if o.Worker == nil {
 		o.Worker = []string{"lb", "worker"}
 	}
-	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1), names: newNames(o.Log)}
+	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1), turns: make(chan chan<- error), names: newNames(o.Log)}
 	m.recorder, m.token = newRecorder(), guard.NewToken()
 	m.doors.handlers = map[string]http.Handler{"admin": m.adminHandler(), "health": m.healthHandler()}
 	m.serving, m.endServe = context.WithCancel(context.Background())
@@ -117,6 +120,9 @@ func Serve(ctx context.Context, s Spec, o Options) error {
 	if o.Ready != nil {
 		o.Ready()
 	}
+	watched, unwatch := context.WithCancel(context.Background())
+	defer unwatch()
+	go daemon.Watch(watched, m.alive, m.log)
 	return m.run(ctx)
 }
 
@@ -304,6 +310,8 @@ func (m *master) run(ctx context.Context) error {
 				return m.drain(0)
 			}
 			m.background.Go(func() { _, _ = m.reload() }) // it logs
+		case turned := <-m.turns:
+			turned <- m.fleet.alive()
 		case <-sweep.C:
 			m.fleet.replaceHung()
 			if m.members.sweep() || m.tickets.expired(mono.Now()) {
@@ -316,6 +324,23 @@ func (m *master) run(ctx context.Context) error {
 // drainGrace is what workers get beyond the time to drain, to cut what is left.
 const drainGrace = 2 * time.Second
 
+// stopGrace is what the whole balancer may take to end beyond the time to drain.
+const stopGrace = 30 * time.Second
+
+// StopsWithin is how long a balancer may take to end once it is told to.
+func (s *Spec) StopsWithin() time.Duration { return s.Timeouts.Drain + stopGrace }
+
+// alive returns when the loop of the master has turned; the error says what is wrong with the workers.
+func (m *master) alive(ctx context.Context) error {
+	turned := make(chan error, 1)
+	select {
+	case m.turns <- turned:
+		return <-turned
+	case <-ctx.Done():
+		return fmt.Errorf("the loop of the master does not turn: %w", context.Cause(ctx))
+	}
+}
+
 // drain stops accepting, waits for connections to end, and cuts them when the time is up or
 // somebody insists. Nodes are watched and commands answered meanwhile. As many signals as echoes
 // are not a second one.
@@ -324,6 +349,9 @@ func (m *master) drain(echoes int) error {
 	m.board.Global().Draining.Store(1)
 	patience := m.now.Load().spec.Timeouts.Drain
 	m.log.Info("draining", "connections", m.board.Active(), "at_most", patience)
+	if err := daemon.Stopping(patience + stopGrace); err != nil {
+		m.log.Debug("nobody waits for the end", "err", err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience+drainGrace)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -336,6 +364,8 @@ func (m *master) drain(echoes int) error {
 			}
 			m.log.Info("stopped")
 			return nil
+		case turned := <-m.turns:
+			turned <- nil
 		case atOnce := <-m.stops:
 			if atOnce {
 				cancel()

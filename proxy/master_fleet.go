@@ -82,6 +82,7 @@ type row struct {
 	restarts uint64
 	beat     int64 // of the worker's heart, as last seen
 	missed   int   // looks in a row that saw no new one
+	silent   int   // those, and those between two lives
 }
 
 // fleet is all workers. Its methods may be called from any goroutine.
@@ -302,12 +303,36 @@ func (f *fleet) replaceHung() {
 	})
 }
 
+// maxSilent is how many looks in a row may see no heartbeat of a worker, nor of its replacement, before the balancer
+// as a whole counts as hung.
+const maxSilent = 2 * maxMissed
+
+// alive says which worker is neither heard of nor replaced.
+func (f *fleet) alive() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, g := range f.generations {
+		if !g.serving || g.retiring {
+			continue
+		}
+		for _, r := range g.rows {
+			if f.rows[r].used && f.rows[r].silent >= maxSilent {
+				return fmt.Errorf("worker %d hangs, and nothing has replaced it", r)
+			}
+		}
+	}
+	return nil
+}
+
 // misses looks at a worker's heartbeat and returns how many looks in a row have seen no new one.
 func (f *fleet) misses(r int) int {
 	beat := f.board.Worker(r).HeartbeatNs.Load()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	row := &f.rows[r]
+	if row.silent++; beat != 0 && beat != row.beat || !row.used {
+		row.silent = 0
+	}
 	if row.missed++; beat == 0 || beat != row.beat { // 0 is between two lives
 		row.beat, row.missed = beat, 0
 	}

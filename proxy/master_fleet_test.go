@@ -32,6 +32,58 @@ func TestHeartbeatsAreCounted(t *testing.T) {
 	}
 }
 
+// A balancer lives while each worker, or its replacement, is heard of now and then.
+func TestWorkersAliveToWatchdog(t *testing.T) {
+	b, err := board.Create(board.Layout{Workers: 3, Sources: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	g := &generation{rows: []int{0, 1, 2}, serving: true}
+	f := &fleet{board: b, rows: make([]row, 3), generations: []*generation{g}}
+	f.rows[0].used, f.rows[1].used = true, true // and 2 never was
+	now := int64(0)
+	look := func(times int, beating ...int) error {
+		for range times {
+			now++
+			for _, r := range beating {
+				b.Worker(r).HeartbeatNs.Store(now)
+			}
+			for _, r := range g.rows {
+				f.misses(r)
+			}
+		}
+		return f.alive()
+	}
+	for _, step := range []struct {
+		what    string
+		beating []int
+		clear   bool
+		times   int
+		alive   bool
+	}{
+		{"both run", []int{0, 1}, false, 3 * maxSilent, true},
+		{"one is silent, and about to be killed", []int{0}, false, maxSilent - 1, true},
+		{"killing it has not helped", []int{0}, false, 1, false},
+		{"it comes back", []int{0, 1}, false, 1, true},
+		{"it has ended", []int{0}, true, maxSilent - 1, true},
+		{"nothing has replaced it", []int{0}, false, 1, false},
+		{"the replacement runs", []int{0, 1}, false, 1, true},
+	} {
+		if step.clear {
+			b.Worker(1).HeartbeatNs.Store(0)
+		}
+		if err := look(step.times, step.beating...); (err == nil) != step.alive {
+			t.Errorf("%s: %v", step.what, err)
+		}
+	}
+	_ = look(maxSilent, 0)
+	g.retiring = true
+	if err := f.alive(); err != nil {
+		t.Errorf("workers on their way out: %v", err)
+	}
+}
+
 // A worker that hangs is replaced, the others live on.
 func TestHungWorkerIsReplaced(t *testing.T) {
 	b := serve(t, startNodes(t, 1), func(s *Spec) { s.Workers = 2 })

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -275,5 +276,50 @@ loadtest: {tolerance_percent: 3, max_latency_cv_percent: 2.5}
 	if c.LB.MaxConnections != 1000 || filepath.Base(c.LB.TLS.Cert) != "1" || c.LB.Timeouts.Idle != 90*time.Minute || c.LB.Timeouts.Drain != 0 ||
 		c.LB.MaxMessage != 4<<20 || c.Loadtest.TolerancePercent != 3 || c.Loadtest.MaxLatencyCVPercent != 2.5 {
 		t.Errorf("%+v", c.LB)
+	}
+}
+
+// A unit takes along what the configuration in force was taken from, and nothing else.
+func TestSources(t *testing.T) {
+	dir := t.TempDir()
+	file, user := filepath.Join(dir, "erlmcp.yaml"), filepath.Join(dir, "home", "erlmcp", FileName)
+	if err := os.MkdirAll(filepath.Dir(user), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{file: "lb: {balance: source}", user: "lb: {balance: random2, workers: 3}"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := "XDG_CONFIG_HOME=" + filepath.Join(dir, "home")
+	for _, c := range []struct {
+		what string
+		o    Options
+		user string
+		vars []string
+	}{
+		{"defaults", Options{Dir: filepath.Join(dir, "none")}, "", nil},
+		{"a file", Options{File: file}, "", nil},
+		{"both files", Options{File: file, Env: []string{home}}, user, nil},
+		{"the user's file as the file", Options{File: user, Env: []string{home}}, "", nil},
+		{
+			"the environment", Options{File: file, Env: []string{
+				"ERLMCP_LB_WORKERS=2", "ERLMCP_LB_LISTEN_HTTP=", "ERLMCP_CLUSTER_NODES=[{name: a, tcp: 9}]", "ERLMCP_STATE_DIR=/x", "PATH=/bin",
+			}},
+			"", []string{"ERLMCP_CLUSTER_NODES", "ERLMCP_LB_LISTEN_HTTP", "ERLMCP_LB_WORKERS"},
+		},
+		{
+			"what a flag is over", Options{Env: []string{"ERLMCP_LB_WORKERS=2"}, Flags: []Flag{{"lb.workers", "4", "--workers"}}, Dir: filepath.Join(dir, "none")},
+			"", nil,
+		},
+	} {
+		loaded, err := Load(c.o)
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		if user, vars := loaded.Sources(c.o.Env); user != c.user || !slices.Equal(vars, c.vars) {
+			t.Errorf("%s: %q, %v; want %q, %v", c.what, user, vars, c.user, c.vars)
+		}
 	}
 }

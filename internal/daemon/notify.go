@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 // notifyEnv names the socket on which a service manager wants to be told how its service is, see
@@ -16,8 +17,11 @@ var manager = os.Getenv(notifyEnv)
 
 func init() { os.Unsetenv(notifyEnv) }
 
-// Stopping tells the service manager, if there is one, that this daemon is about to end.
-func Stopping() error { return notify(manager, "STOPPING=1") }
+// Stopping tells the service manager, if there is one, that this daemon is about to end, and how long that
+// may take: the manager's own limit may be of another configuration.
+func Stopping(within time.Duration) error {
+	return notify(manager, fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
+}
 
 // notify sends a state to the socket of a service manager, and nothing when socket is "".
 func notify(socket, state string) error {
