@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -116,14 +115,18 @@ func (s *supervisor) prepareAgain(w http.ResponseWriter, r *http.Request) (waiti
 		return nil, err
 	}
 	defer conn.Close()
-	if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n")); err != nil {
-		return nil, err
-	}
-	unix, ok := conn.(*net.UnixConn)
+	unix, ok := conn.(interface{ File() (*os.File, error) })
 	if !ok {
 		return nil, fmt.Errorf("a connection of the type %T cannot be passed on", conn)
 	}
-	return unix.File()
+	if waiting, err = unix.File(); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n")); err != nil {
+		waiting.Close()
+		return nil, err
+	}
+	return waiting, nil
 }
 
 // endForAgain takes everything down if a restart in place has been asked for, and returns who waits for it; nil means

@@ -3,9 +3,11 @@
 package lobby
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -127,6 +129,15 @@ func (v *visitor) Write(p []byte) (int, error) {
 	v.used = mono.Now()
 	v.lobby.crowd.Use(v.from, &v.seat, v.used)
 	return n, err
+}
+
+// File is that of the connection, as a *net.UnixConn has it.
+func (v *visitor) File() (*os.File, error) {
+	c, ok := v.Conn.(interface{ File() (*os.File, error) })
+	if !ok {
+		return nil, fmt.Errorf("a connection of the type %T has no file", v.Conn)
+	}
+	return c.File()
 }
 
 // Close gives the place back.
