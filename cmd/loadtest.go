@@ -258,12 +258,13 @@ func takeEnv(name string) string {
 func newLoadtestAgentCommand(a *app) *cobra.Command {
 	var o loadtest.AgentOptions
 	c := &cobra.Command{
-		Use:   "agent --join URL",
+		Use:   "agent --join URL --pin PIN",
 		Short: "Hold connections for a load test of another machine",
 		Long: fmt.Sprintf(`agent joins a load test that was started elsewhere with --remote-agents, and holds its share of the
-connections until the test is over. Both sides need the same secret in the environment variable
-%s.`, loadtest.TokenVariable),
-		Example: `  erlmcp loadtest agent --join nats://192.0.2.1:4222 --source-ips 198.51.100.0/24`,
+connections until the test is over. The load test says its URL and its pin, by which an agent knows that it speaks with
+nobody else. Both sides need the same secret in the environment variable %s, which is
+sent within TLS only.`, loadtest.TokenVariable),
+		Example: `  erlmcp loadtest agent --join tls://192.0.2.1:4222 --pin sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Log, o.Token, o.StateDir = a.log("agent"), takeEnv(loadtest.TokenVariable), a.stateDir()
 			if o.Join == "" {
@@ -273,6 +274,9 @@ connections until the test is over. Both sides need the same secret in the envir
 				}
 				return err
 			}
+			if o.Pin == "" {
+				return hinted(usagef("an agent must know the load test that it joins"), "--pin PIN, as the load test says when it waits for agents")
+			}
 			if o.Token == "" {
 				return hinted(usagef("there is no secret to join with"),
 					"set %s to the same text as where the load test runs", loadtest.TokenVariable)
@@ -281,6 +285,7 @@ connections until the test is over. Both sides need the same secret in the envir
 		},
 	}
 	c.Flags().StringVar(&o.Join, "join", "", "`URL` that the load test says agents can join at")
+	c.Flags().StringVar(&o.Pin, "pin", "", "`PIN` of the load test's certificate: sha256:…")
 	c.Flags().StringVar(&o.SourceIPs, "source-ips", "", "`PREFIX` of the addresses to connect from (default what the load test plans)")
 	return c
 }

@@ -21,7 +21,8 @@ import (
 // AgentOptions say how an agent finds its run. The zero value is an agent that a coordinator on
 // this machine has started.
 type AgentOptions struct {
-	Join      string // the coordinator's NATS URL
+	Join      string // the coordinator's NATS URL: tls://HOST:PORT
+	Pin       string // of the certificate that it has: sha256:…
 	Token     string // what it asks for
 	SourceIPs string // prefix of the addresses to connect from; empty: what the coordinator plans
 	StateDir  string // where it is remembered which of these were used; empty: nowhere
@@ -34,6 +35,7 @@ const joinMessage = "join"
 type join struct {
 	Agent string `json:"agent"`
 	URL   string `json:"url"`
+	Pin   string `json:"pin"`
 	Token string `json:"token"`
 }
 
@@ -45,7 +47,7 @@ func Agent(parent context.Context, o AgentOptions) error {
 	defer cancel(nil)
 	var j join
 	if o.Join != "" {
-		j = join{URL: o.Join, Token: o.Token}
+		j = join{URL: o.Join, Pin: o.Pin, Token: o.Token}
 	} else {
 		child, err := prefork.Inherit()
 		if err != nil {
@@ -109,7 +111,7 @@ func (a *agent) run(ctx context.Context, j join) error {
 	if err != nil {
 		return err
 	}
-	a.conn, err = joinBus(j.URL, j.Token, func() { a.cancel(errBusLost) })
+	a.conn, err = joinBus(j, func() { a.cancel(errBusLost) })
 	if err != nil {
 		return err
 	}

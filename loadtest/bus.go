@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -24,16 +25,20 @@ const busPatience = 10 * time.Second
 // maxMessage holds the histograms of an agent.
 const maxMessage = 8 << 20
 
+// maxStrangers is how many connections there may be beside those of agents.
+const maxStrangers = 64
+
 // bus is the coordinator's NATS server, in this process, and its own connection to it.
 type bus struct {
 	server *server.Server
 	conn   *nats.Conn
 	token  string
+	pin    string // of its certificate
 }
 
-// startBus listens on an address (port 0: any). Only who knows the token gets in; an empty token is
-// replaced by a random one.
-func startBus(listen, token string) (*bus, error) {
+// startBus listens on an address (port 0: any) for so many agents. Only who knows the token gets in, within TLS; an
+// empty token is replaced by a random one.
+func startBus(listen, token string, agents int) (*bus, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return nil, err
@@ -48,8 +53,14 @@ func startBus(listen, token string) (*bus, error) {
 	if token == "" {
 		token = randomHex(32)
 	}
+	cert, pin, err := busCertificate()
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate for the agents' bus: %w", err)
+	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "erlmcp-loadtest", Host: host, Port: number, Authorization: token,
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}, TLSHandshakeFirst: true,
+		TLSTimeout: busPatience.Seconds(), AuthTimeout: 2 * busPatience.Seconds(), MaxConn: agents + maxStrangers,
 		MaxPayload: maxMessage, NoLog: true, NoSigs: true,
 	})
 	if err != nil {
@@ -67,11 +78,11 @@ func startBus(listen, token string) (*bus, error) {
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("join the agents' bus: %w", err)
 	}
-	return &bus{s, conn, token}, nil
+	return &bus{s, conn, token, pin}, nil
 }
 
 // url is where agents join.
-func (b *bus) url() string { return b.server.ClientURL() }
+func (b *bus) url() string { return "tls://" + b.server.Addr().String() }
 
 func (b *bus) close() {
 	b.conn.Close()
@@ -83,11 +94,15 @@ func (b *bus) close() {
 var errBusLost = errors.New("the coordinator of the load test has gone")
 
 // joinBus connects an agent. lost is called once when the connection ends, for any reason.
-func joinBus(url, token string, lost func()) (*nats.Conn, error) {
-	conn, err := nats.Connect(url, nats.Token(token), nats.NoReconnect(), nats.Name("agent"),
+func joinBus(j join, lost func()) (*nats.Conn, error) {
+	secure, err := pinned(j.Pin)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := nats.Connect(j.URL, nats.Secure(secure), nats.TLSHandshakeFirst(), nats.Token(j.Token), nats.NoReconnect(), nats.Name("agent"),
 		nats.Timeout(busPatience), nats.ClosedHandler(func(*nats.Conn) { lost() }))
 	if err != nil {
-		return nil, fmt.Errorf("join the load test at %s: %w", url, err)
+		return nil, fmt.Errorf("join the load test at %s: %w", j.URL, err)
 	}
 	return conn, nil
 }

@@ -73,7 +73,7 @@ func startFleet(ctx context.Context, b *bus, local int, l *log.Logger, fail func
 		Args:   []string{"loadtest", "agent"},
 		Copies: local,
 		Hello: func(i int) (string, any) {
-			return joinMessage, join{Agent: localName(i), URL: b.url(), Token: b.token}
+			return joinMessage, join{Agent: localName(i), URL: b.url(), Pin: b.pin, Token: b.token}
 		},
 		OnExit:  f.exited,
 		Backoff: prefork.Backoff{Min: time.Hour}, // a lost one is not replaced: the run is over

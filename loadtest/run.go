@@ -157,14 +157,14 @@ func (r *run) limits() Limits {
 
 // execute does everything after the preflight.
 func (r *run) execute(ctx context.Context, fail func(error), token string) (err error) {
-	b, err := startBus(r.spec.Listen, token)
+	local := localAgents(&r.spec, &r.facts)
+	b, err := startBus(r.spec.Listen, token, local+r.spec.RemoteAgents)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	local := localAgents(&r.spec, &r.facts)
 	if r.spec.RemoteAgents > 0 {
-		r.log.Info("remote agents can join", "url", b.url(), "awaited", r.spec.RemoteAgents)
+		r.log.Info("remote agents can join", "url", b.url(), "pin", b.pin, "awaited", r.spec.RemoteAgents)
 	}
 	defer r.mend()
 	r.fleet, err = startFleet(ctx, b, local, r.log, fail)

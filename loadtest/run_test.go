@@ -2,13 +2,17 @@ package loadtest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -17,6 +21,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	charm "github.com/charmbracelet/log"
+	"github.com/nats-io/nats.go"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
@@ -375,17 +382,19 @@ func TestRemoteAgent(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
+	said, log := io.Pipe()
+	t.Cleanup(func() { log.Close() })
 	go func() {
-		for {
-			err := Agent(ctx, AgentOptions{Join: "nats://" + s.Listen, Token: "secret", SourceIPs: "127.3.0.0/16"})
-			if err == nil || !strings.Contains(err.Error(), "no servers available") {
-				ended <- err
-				return
-			}
-			time.Sleep(10 * time.Millisecond) // the coordinator is not up yet
+		defer func() { _, _ = io.Copy(io.Discard, said) }()
+		told, err := bufio.NewReader(said).ReadString('\n')
+		found := regexp.MustCompile(` url=(\S+) pin=(\S+) `).FindStringSubmatch(told)
+		if err != nil || found == nil {
+			ended <- fmt.Errorf("the coordinator says %q, %v", told, err)
+			return
 		}
+		ended <- Agent(ctx, AgentOptions{Join: found[1], Pin: found[2], Token: "secret", SourceIPs: "127.3.0.0/16"})
 	}()
-	r := mustRun(t, s, Options{System: f, Token: "secret"})
+	r := mustRun(t, s, Options{System: f, Token: "secret", Log: charm.New(log)})
 	if failed(r) != "" {
 		t.Error(failed(r))
 	}
@@ -406,7 +415,7 @@ func TestRemoteAgent(t *testing.T) {
 }
 
 func TestStrangersStayOutside(t *testing.T) {
-	b, err := startBus("127.0.0.1:0", "")
+	b, err := startBus("127.0.0.1:0", "", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,11 +423,63 @@ func TestStrangersStayOutside(t *testing.T) {
 	if len(b.token) != 64 {
 		t.Error("the token has", len(b.token), "digits")
 	}
-	if err := Agent(t.Context(), AgentOptions{Join: b.url(), Token: "guess"}); err == nil || !strings.Contains(err.Error(), "uthorization") {
+	if err := Agent(t.Context(), AgentOptions{Join: b.url(), Pin: b.pin, Token: "guess"}); err == nil || !strings.Contains(err.Error(), "uthorization") {
 		t.Error(err)
+	}
+	if _, err := nats.Connect("nats://"+b.server.Addr().String(), nats.Token(b.token), nats.Timeout(200*time.Millisecond)); err == nil {
+		t.Error("somebody is let in without TLS")
 	}
 	if err := Agent(t.Context(), AgentOptions{}); err == nil {
 		t.Error("an agent ran without a coordinator")
+	}
+}
+
+// An agent says its token to nobody but the coordinator that it was told of.
+func TestTokenIsSaidToThePinnedOneOnly(t *testing.T) {
+	other, err := startBus("127.0.0.1:0", "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.close()
+	_, pin, err := busCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another coordinator that has the address now, with TLS.
+	o := AgentOptions{Join: other.url(), Pin: pin, Token: other.token}
+	if err := Agent(t.Context(), o); !errors.Is(err, errNotPinned) {
+		t.Errorf("with the certificate of another: %v", err)
+	}
+	// One without TLS, that hears all it is told.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	heard := make(chan []byte, 1)
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			heard <- nil
+			return
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(c, `INFO {"server_id":"x","version":"2.10.0","proto":1,"max_payload":1048576,"tls_required":false}`+"\r\n")
+		text, _ := io.ReadAll(c)
+		heard <- text
+	}()
+	o = AgentOptions{Join: "tls://" + ln.Addr().String(), Pin: pin, Token: "the secret of this run"}
+	if err := Agent(t.Context(), o); err == nil {
+		t.Error("it has joined")
+	}
+	if text := <-heard; len(text) == 0 || bytes.Contains(text, []byte("secret")) {
+		t.Errorf("it was told %q", text)
+	}
+	for _, pin := range []string{"", "sha256:", "6b86b273", "md5:" + pin[7:], pin + "00", "sha256:zz" + pin[9:]} {
+		if err := Agent(t.Context(), AgentOptions{Join: other.url(), Pin: pin, Token: other.token}); err == nil || !strings.Contains(err.Error(), "is no pin") {
+			t.Errorf("with the pin %q: %v", pin, err)
+		}
 	}
 }
 
