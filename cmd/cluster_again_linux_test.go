@@ -67,6 +67,12 @@ func startService(t *testing.T, role ...string) *service {
 	s.cmd = exec.Command("erlmcp", s.args(role...)...)
 	s.cmd.Env = slices.Concat(s.env, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "WATCHDOG_USEC=300000", "ONLY_THE_SERVICE=has-it"})
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
+	input, err := os.Open(filepath.Join(dir, "erlmcp.yaml")) // for --config -
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer input.Close()
+	s.cmd.Stdin = input
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +240,18 @@ func TestRestartOfAForegroundStart(t *testing.T) {
 	defer blocker.Close()
 	s.run(0, "cluster", "restart")
 	s.await("READY=1", "READY=1", "READY=1")
+}
+
+// Nothing is stopped where the configuration is gone once it was read.
+func TestRestartOfAServiceWithoutAFile(t *testing.T) {
+	s := startService(t, "cluster", "supervise", "--config", "-")
+	before := s.status()
+	if said := s.run(1, "cluster", "restart"); !strings.Contains(said, "goes on as it is") || !strings.Contains(said, "which cannot be read again") {
+		t.Errorf("it says %s", said)
+	}
+	if now := s.status(); now.Nodes[0].PID != before.Nodes[0].PID || now.Nodes[1].PID != before.Nodes[1].PID {
+		t.Error("nodes have been stopped")
+	}
 }
 
 // A start that fails after all is told to whoever has asked, and to the service manager by the exit code.

@@ -43,6 +43,9 @@ func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string, 
 	if load != nil && daemon.Foreground() {
 		o.Load = func() (cluster.Spec, error) {
 			c, err := load()
+			if err == nil && c.Once() != "" {
+				err = hinted(failf("its configuration came from %s, which cannot be read again", c.Once()), "name a file by --config; erlmcp config show prints one")
+			}
 			if err == nil {
 				err = fit(c, nodesNeed)
 			}
