@@ -82,6 +82,8 @@ func (c *Client) again(ctx context.Context) error {
 // serveAgain takes the cluster down, to be brought up again by the program that this process then becomes. Whoever
 // asks reads the report of that one.
 func (s *supervisor) serveAgain(w http.ResponseWriter, r *http.Request) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
 	waiting, err := s.prepareAgain(w, r)
 	if err != nil {
 		control.Fail(w, err)
@@ -109,6 +111,9 @@ func (s *supervisor) prepareAgain(w http.ResponseWriter, r *http.Request) (waiti
 	nodes, _ := s.register.snapshot()
 	if err := Preflight(r.Context(), spec, s.options.StateDir, nodes); err != nil {
 		return nil, notStopped(err)
+	}
+	if s.ending() { // meanwhile
+		return nil, errStopping
 	}
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {

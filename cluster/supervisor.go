@@ -58,7 +58,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	var waiting *os.File // for a restart in place
 	defer func() {
 		if waiting != nil {
-			err = becomeAgain(instance, waiting)
+			err = becomeAgain(ctx, instance, waiting)
 		}
 		err = errors.Join(err, instance.Close())
 	}()
@@ -71,6 +71,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	if err := instance.Serve(s.handler(), s.log.Warn); err != nil {
 		return err
 	}
+	go daemon.Watch(s.life, s.alive, s.log)
 	patience := time.Duration(0)
 	// Nodes are stopped, not adopted. Where somebody has removed the lock, nothing else tells of them.
 	if found := endOrphans([]string{clusterMark(o.StateDir)}, new(groups)); found || instance.Crashed() {
@@ -89,7 +90,6 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	if err := daemon.Ready(); err != nil {
 		s.log.Debug("nobody waits for the start", "err", err)
 	}
-	go daemon.Watch(s.life, s.alive, s.log)
 	select {
 	case <-ctx.Done():
 	case <-s.closing:
@@ -106,10 +106,10 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 }
 
 // becomeAgain executes the program anew, which keeps the lock and tells waiting what becomes of it. It returns only
-// when that is not possible.
-func becomeAgain(instance *control.Instance, waiting *os.File) error {
+// when that is not possible, or ctx has ended: a signal that came before would be forgotten.
+func becomeAgain(ctx context.Context, instance *control.Instance, waiting *os.File) error {
 	env, err := instance.Bequeath(daemonName)
-	if err != nil {
+	if err != nil || ctx.Err() != nil {
 		waiting.Close()
 		return err
 	}
@@ -128,6 +128,10 @@ type supervisor struct {
 	// beginning is held while it is found out which nodes must be started, until they have been
 	// told so: two starts at the same time must not find each other's ports taken.
 	beginning sync.Mutex
+
+	// asking is held while it is found out whether a restart in place can be: of two that are asked for, the second
+	// finds the cluster stopping.
+	asking sync.Mutex
 
 	// scaling is held while nodes are added or removed.
 	scaling sync.Mutex

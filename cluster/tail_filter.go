@@ -14,8 +14,12 @@ type Filter struct {
 	Match *regexp.Regexp // lines that it does not match are left out; nil is none
 }
 
-// mostHeld is how much of a log is held back until it is known whether it is old, in bytes.
-const mostHeld = 16 << 20
+const (
+	// mostHeld is how much of a log is held back until it is known whether it is old, in bytes.
+	mostHeld = 16 << 20
+	// heldLine is what a line takes besides, about.
+	heldLine = 32
+)
 
 // age is what is known of how old a line of a log is.
 type age int
@@ -60,7 +64,7 @@ func (s *sieve) line(line []byte) error {
 	case s.age != fresh:
 		if s.matches(line) {
 			s.held = append(s.held, bytes.Clone(line))
-			s.size += len(line)
+			s.size += heldLine + len(line)
 		}
 		return nil
 	}

@@ -83,3 +83,17 @@ func TestFilterLetsPassWhatComes(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
+
+// Of a log of which nothing tells how old it is, no more is held back than a bound, however short the lines are.
+func TestFilterHoldsLittleBack(t *testing.T) {
+	printed := 0
+	s := &sieve{filter: Filter{Since: time.Now()}, now: time.Now(), print: func([]byte) error { printed++; return nil }}
+	for range mostHeld/heldLine + 10 {
+		if err := s.line(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if printed == 0 {
+		t.Errorf("%d lines are held back", len(s.held))
+	}
+}

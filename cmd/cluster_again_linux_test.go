@@ -18,7 +18,7 @@ import (
 	"github.com/erlmcp/erlmcp/cluster"
 )
 
-// service is "erlmcp cluster supervise" as a service manager runs it.
+// service is a supervisor in the foreground as a service manager runs it.
 type service struct {
 	t      *testing.T
 	dir    string
@@ -28,11 +28,12 @@ type service struct {
 	ended  chan struct{}
 	output bytes.Buffer // whole when ended is closed
 
-	mu   sync.Mutex
-	told []string // by sd_notify
+	mu    sync.Mutex
+	told  []string // by sd_notify
+	signs int      // of life, likewise
 }
 
-func startService(t *testing.T) *service {
+func startService(t *testing.T, role ...string) *service {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "erlmcp") // short: the path of a unix socket must fit
 	if err != nil {
@@ -53,15 +54,25 @@ func startService(t *testing.T) *service {
 				return
 			}
 			s.mu.Lock()
-			s.told = append(s.told, string(buf[:n]))
+			if said := string(buf[:n]); said == "WATCHDOG=1" {
+				s.signs++
+			} else {
+				s.told = append(s.told, said)
+			}
 			s.mu.Unlock()
 		}
 	}()
 	s.configure("")
 	s.env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "NO_COLOR=1")
-	s.cmd = exec.Command("erlmcp", s.args("cluster", "supervise")...)
-	s.cmd.Env = slices.Concat(s.env, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "ONLY_THE_SERVICE=has-it"})
+	s.cmd = exec.Command("erlmcp", s.args(role...)...)
+	s.cmd.Env = slices.Concat(s.env, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "WATCHDOG_USEC=300000", "ONLY_THE_SERVICE=has-it"})
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
+	input, err := os.Open(filepath.Join(dir, "erlmcp.yaml")) // for --config -
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer input.Close()
+	s.cmd.Stdin = input
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +147,7 @@ func (s *service) status() (status cluster.Status) {
 
 // A supervisor that a service manager runs is restarted without leaving it.
 func TestRestartOfAService(t *testing.T) {
-	s := startService(t)
+	s := startService(t, "cluster", "supervise")
 	before := s.status()
 	if before.PID != s.cmd.Process.Pid || !before.Foreground {
 		t.Fatalf("status is %+v", before)
@@ -191,9 +202,61 @@ func TestRestartOfAService(t *testing.T) {
 	}
 }
 
+// A service manager that wants signs of life gets them afterwards as well.
+func TestRestartOfAServiceThatIsWatched(t *testing.T) {
+	s := startService(t, "cluster", "supervise")
+	s.run(0, "cluster", "restart")
+	s.await("READY=1", "READY=1")
+	for deadline, first := time.Now().Add(30*time.Second), s.lived(); s.lived() < first+3; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("there are %d signs of life", s.lived()-first)
+		}
+	}
+}
+
+// lived is how many signs of life there were.
+func (s *service) lived() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signs
+}
+
+// A cluster that "cluster start" keeps in the foreground is restarted like one of "cluster supervise", with the number of
+// nodes that it was started with.
+func TestRestartOfAForegroundStart(t *testing.T) {
+	s := startService(t, "cluster", "start", "--foreground", "--nodes", "1")
+	before := s.status()
+	if said := s.run(0, "cluster", "restart"); !strings.Contains(said, "erlmcp: restarted n1 in ") {
+		t.Errorf("it says %s", said)
+	}
+	s.await("READY=1", "READY=1")
+	if after := s.status(); after.PID != before.PID || len(after.Nodes) != 1 || after.Nodes[0].PID == before.Nodes[0].PID {
+		t.Errorf("status was %+v and is %+v", before, after)
+	}
+	blocker, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", s.ports[1])) // of the node that it does not have
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blocker.Close()
+	s.run(0, "cluster", "restart")
+	s.await("READY=1", "READY=1", "READY=1")
+}
+
+// Nothing is stopped where the configuration is gone once it was read.
+func TestRestartOfAServiceWithoutAFile(t *testing.T) {
+	s := startService(t, "cluster", "supervise", "--config", "-")
+	before := s.status()
+	if said := s.run(1, "cluster", "restart"); !strings.Contains(said, "goes on as it is") || !strings.Contains(said, "which cannot be read again") {
+		t.Errorf("it says %s", said)
+	}
+	if now := s.status(); now.Nodes[0].PID != before.Nodes[0].PID || now.Nodes[1].PID != before.Nodes[1].PID {
+		t.Error("nodes have been stopped")
+	}
+}
+
 // A start that fails after all is told to whoever has asked, and to the service manager by the exit code.
 func TestRestartOfAServiceThatFails(t *testing.T) {
-	s := startService(t)
+	s := startService(t, "cluster", "supervise")
 	s.configure("  runtime: command\n  command: {argv: [sh, -c, 'echo last words; exit 3']}\n")
 	out := s.run(1, "cluster", "restart")
 	if !strings.Contains(out, "failed to start: it exited with status 3; its log ends with\n  last words") {

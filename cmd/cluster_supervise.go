@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
@@ -24,7 +25,11 @@ func newClusterSuperviseCommand(a *app) *cobra.Command {
 				return err
 			}
 			a.keepLog("cluster", spec.Logs.MaxSize, spec.Logs.Keep)
-			return a.supervise(cmd.Context(), spec, names, !fromStdin)
+			load := a.loadConfig
+			if fromStdin {
+				load = nil
+			}
+			return a.supervise(cmd.Context(), spec, names, load)
 		},
 	}
 	cmd.Flags().BoolVar(&fromStdin, "spec-from-stdin", false, "read the specification as JSON, not the configuration")
@@ -32,12 +37,15 @@ func newClusterSuperviseCommand(a *app) *cobra.Command {
 }
 
 // supervise runs the supervisor in this process. One that somebody else looks after can read a configured specification
-// anew, to restart in place.
-func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string, configured bool) error {
+// anew by load, to restart in place; nil is one that is not configured.
+func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string, load func() (*config.Config, error)) error {
 	o := cluster.SupervisorOptions{StateDir: a.stateDir(), Names: names, NodeArgs: a.logArgs(), Log: a.log("cluster")}
-	if configured && daemon.Foreground() {
+	if load != nil && daemon.Foreground() {
 		o.Load = func() (cluster.Spec, error) {
-			c, err := a.loadConfig()
+			c, err := load()
+			if err == nil && c.Once() != "" {
+				err = hinted(failf("its configuration came from %s, which cannot be read again", c.Once()), "name a file by --config; erlmcp config show prints one")
+			}
 			if err == nil {
 				err = fit(c, nodesNeed)
 			}

@@ -133,7 +133,7 @@ type checked struct {
 	Warnings []string `json:"warnings"`
 }
 
-// check prints the outcome of a look at the configuration: as text, the warnings come before, and problems are the error,
+// printCheck prints the outcome of a look at the configuration: as text, the warnings come before, and problems are the error,
 // which is the result in either form.
 func (a *app) printCheck(format outputFormat, r *checked, err error) error {
 	r.Schema, r.OK = configCheckSchema, err == nil

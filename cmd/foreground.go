@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -24,19 +26,27 @@ func (a *app) staysHere(ctx context.Context) error {
 }
 
 // superviseHere runs the supervisor of "cluster start" in this process, and prints what the nodes write.
-func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resize bool) error {
+func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resize bool) (err error) {
+	defer func() {
+		if err != nil {
+			daemon.Fail(err) // who waits for a restart in place is told why there is none
+		}
+	}()
 	if err := a.staysHere(ctx); err != nil {
 		return err
 	}
 	if resize && (nodes < 1 || nodes > mostNodes) {
 		return usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
 	}
-	c, err := a.config()
+	resized := func(c *config.Config, err error) (*config.Config, error) {
+		if err == nil && resize {
+			c.Cluster.Nodes, c.Cluster.Resized = topology.Resize(c.Cluster.Nodes, nodes), true
+		}
+		return c, err
+	}
+	c, err := resized(a.config())
 	if err != nil {
 		return err
-	}
-	if resize {
-		c.Cluster.Nodes, c.Cluster.Resized = topology.Resize(c.Cluster.Nodes, nodes), true
 	}
 	for _, name := range names {
 		if _, err := topology.Find(c.Cluster.Nodes, name); err != nil {
@@ -47,7 +57,7 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 	if err != nil {
 		return err
 	}
-	if running {
+	if running && pid != os.Getpid() { // this process has the lock when it has become this program anew
 		return hinted(&control.RunningError{Name: "cluster", PID: pid}, "erlmcp cluster stop ends it; --state-dir runs another one beside it")
 	}
 	logs, err := cluster.NodeLogs(ctx, a.stateDir(), a.clusterSpec(c), nil)
@@ -56,7 +66,7 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 	}
 	follow, stop := a.followLogs(ctx, logs)
 	defer func() { stop(); <-follow }()
-	return a.supervise(ctx, a.clusterSpec(c), names, true)
+	return a.supervise(ctx, a.clusterSpec(c), names, func() (*config.Config, error) { return resized(a.loadConfig()) })
 }
 
 // followLogs prints what is written to logs from now on, until stop is called; then done is closed.
@@ -104,8 +114,7 @@ func (a *app) upHere(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = a.tellWhere(ctx)
-	if err == nil {
+	if err = a.tellWhere(ctx); err == nil || ctx.Err() != nil { // to be told to end is no failure from here on
 		err = a.stayWith(ctx, hangups)
 	}
 	return errors.Join(err, k.takeDown())

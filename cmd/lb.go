@@ -45,7 +45,7 @@ says where its log is. That no node is up is no error: it says so, and clients g
 		},
 	}
 	a.addLBFlags(cmd)
-	return addTimeout(a.addChangeFlags(cmd), "what was started is ended again; lb.log in the state directory tells how far it came")
+	return addTimeout(a.addChangeFlags(cmd), "what was started is ended again; its log tells how far it came: erlmcp config paths")
 }
 
 // startBalancer starts the balancer with more flags of "lb serve" and says so.

@@ -223,11 +223,11 @@ func (x *exchange) peek(data []byte) denial {
 }
 
 // peekInto decodes the beginning of a body until it is known whether it may be a batch. What cannot be decoded
-// is none.
+// is none, unless it is said to be gzip by its first bytes: some read heads that are too long here.
 func peekInto(p []byte, deflated bool) (batch, known bool) {
-	decoder, err := decoderOf(bytes.NewReader(p), deflated)
+	decoder, err := decoderOf(p, deflated)
 	if err != nil {
-		return false, !isCut(err)
+		return isGzip(p) && !isCut(err), !isCut(err)
 	}
 	var s mcp.Scanner
 	var room [512]byte
@@ -247,18 +247,18 @@ func peekInto(p []byte, deflated bool) (batch, known bool) {
 // isCut reports whether there was not enough to go on.
 func isCut(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
+func isGzip(p []byte) bool { return len(p) > 1 && p[0] == 0x1f && p[1] == 0x8b }
+
 // decoderOf reads gzip or zlib, whichever it is, or else what is deflated without a head.
-func decoderOf(r *bytes.Reader, deflated bool) (io.Reader, error) {
-	first, _ := r.ReadByte()
-	second, err := r.ReadByte()
-	if err != nil {
+func decoderOf(p []byte, deflated bool) (io.Reader, error) {
+	if len(p) < 2 {
 		return nil, io.ErrUnexpectedEOF
 	}
-	_, _ = r.Seek(0, io.SeekStart)
+	r := bytes.NewReader(p)
 	switch {
-	case first == 0x1f && second == 0x8b:
+	case isGzip(p):
 		return gzip.NewReader(r)
-	case first&0x0f == 8 && (uint(first)<<8|uint(second))%31 == 0:
+	case p[0]&0x0f == 8 && (uint(p[0])<<8|uint(p[1]))%31 == 0:
 		return zlib.NewReader(r)
 	}
 	if !deflated {

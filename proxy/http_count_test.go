@@ -38,7 +38,14 @@ func encoded(with func(io.Writer) io.WriteCloser, text string) string {
 	return out.String()
 }
 
-func zip(w io.Writer) io.WriteCloser     { return gzip.NewWriter(w) }
+func zip(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }
+func zipWithComment(length int) func(io.Writer) io.WriteCloser {
+	return func(w io.Writer) io.WriteCloser {
+		z := gzip.NewWriter(w)
+		z.Comment = strings.Repeat("-", length)
+		return z
+	}
+}
 func zlibbed(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }
 func deflate(w io.Writer) io.WriteCloser {
 	d, err := flate.NewWriter(w, flate.BestCompression)
@@ -98,6 +105,7 @@ func TestBatchesInDisguise(t *testing.T) {
 		"gzip of text without end":      {"Content-Encoding: gzip\r\n", encoded(zip, strings.Repeat(" ", 10<<20)+aBatch), true},
 		"gzip twice":                    {"Content-Encoding: gzip, gzip\r\n", encoded(zip, encoded(zip, aBatch)), true},
 		"gzip in two fields":            {"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n", encoded(zip, aBatch), true},
+		"gzip and a long comment":       {"Content-Encoding: gzip\r\n", encoded(zipWithComment(600), aBatch), true},
 		"deflate":                       {"Content-Encoding: deflate\r\n", encoded(zlibbed, aBatch), true},
 		"deflate without a head":        {"Content-Encoding: deflate\r\n", encoded(deflate, aBatch), true},
 		"gzip that is called deflate":   {"Content-Encoding: deflate\r\n", encoded(zip, aBatch), true},
@@ -132,6 +140,35 @@ func TestBatchesInDisguise(t *testing.T) {
 				t.Errorf("%s, chunked %v: %s, %d messages", name, chunked, resp.Status, counted)
 			}
 		}
+	}
+}
+
+// A batch of which the last bytes come before the end of the body is seen at that end.
+func TestEncodedBatchBeforeTheEnd(t *testing.T) {
+	var got atomic.Int64
+	b := startWorker(t, []string{startSite(t, func(_ http.ResponseWriter, r *http.Request) {
+		for p := make([]byte, 1<<10); ; {
+			n, err := r.Body.Read(p)
+			got.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	})}, func(s *Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 1_000_000 })
+	body := encoded(zipWithComment(500), aBatch)
+	const first = 512 // not enough to tell anything
+	if len(body) >= maxPeeked {
+		t.Fatalf("the body has %d bytes", len(body))
+	}
+	c := b.visit()
+	c.say("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n")
+	c.say(string(http1.AppendChunk(nil, []byte(body[:first]))))
+	b.eventually("the first bytes", func() bool { return got.Load() == first })
+	c.say(string(http1.AppendChunk(nil, []byte(body[first:]))))
+	b.eventually("all bytes", func() bool { return got.Load() == int64(len(body)) })
+	c.say(http1.LastChunk)
+	if resp, text := c.answer("POST"); resp.StatusCode != http.StatusUnsupportedMediaType {
+		t.Errorf("%s, %s", resp.Status, text)
 	}
 }
 

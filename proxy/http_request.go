@@ -260,7 +260,7 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 		}
 		consumed += n
 		x.countMethod(data)
-		if x.node != nil && len(data) > 0 {
+		if x.node != nil && (len(data) > 0 || x.in.Done()) {
 			no := x.peek(data)
 			if no.none() {
 				no = x.countMessages(data)

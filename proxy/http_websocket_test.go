@@ -299,3 +299,19 @@ func TestFramesThatAreDue(t *testing.T) {
 		}
 	}
 }
+
+// A large batch in one frame is not unmasked as a whole for each step in which its messages are counted.
+func TestBatchesAreUnmaskedInPieces(t *testing.T) {
+	const size = 64 << 10
+	frame := append([]byte{frameFin | 1, frameMasked | 127, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, "["+strings.Repeat("1,", size/2-1)+"]"...)
+	var s frameScanner
+	var room []byte
+	unmasked, messages := 0, 0
+	for rest := frame; len(rest) > 0; {
+		n, m, _ := s.next(rest, size, &room)
+		rest, messages, unmasked = rest[n:], messages+m, unmasked+len(room)
+	}
+	if messages < size/2-1 || unmasked > 16*size {
+		t.Errorf("for %d messages in %d bytes %d were unmasked", messages, size, unmasked)
+	}
+}

@@ -314,7 +314,7 @@ func (m *master) run(ctx context.Context) error {
 			turned <- m.fleet.alive()
 		case <-sweep.C:
 			m.fleet.replaceHung()
-			if m.members.sweep() || m.tickets.expired(mono.Now()) {
+			if m.members.sweep() || m.now.Load().certificate != nil && m.tickets.expired(mono.Now()) {
 				m.background.Go(m.fleet.respec) // it waits for workers
 			}
 		}

@@ -126,3 +126,21 @@ func TestSocketIsHeldBack(t *testing.T) {
 	must(t, <-asleep)
 	must(t, ws.CloseNow())
 }
+
+// What has come of a message counts while it is read, whatever is answered meanwhile.
+func TestSocketMessageCountsWhileAnswersGo(t *testing.T) {
+	all := newBodies(budget)
+	transport := &socketTransport{body: all.message(t.Context()), answered: make(chan struct{})}
+	must(t, transport.body.hold(100))
+	transport.asked(25)
+	transport.begin()
+	must(t, transport.body.hold(100+5000))
+	transport.replied()
+	if n := all.held(); n != 5100 {
+		t.Errorf("%d bytes are held while a message is read", n)
+	}
+	transport.told()
+	if n := all.held(); n != 0 {
+		t.Errorf("%d bytes are held of what needs no answer", n)
+	}
+}

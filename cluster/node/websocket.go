@@ -54,6 +54,7 @@ type socketTransport struct {
 	body *body // what comes in
 
 	mu         sync.Mutex
+	reading    bool // a message is coming in
 	unanswered int
 	bytes      int           // of them
 	answered   chan struct{} // closed when an answer is written
@@ -72,12 +73,28 @@ func (t *socketTransport) Connect(context.Context) (sdk.Connection, error) { ret
 // SessionID is empty: the socket is the session.
 func (t *socketTransport) SessionID() string { return "" }
 
-// asked counts a request of so many bytes.
+// begin says that a message comes in: what it takes is not given back before it is read.
+func (t *socketTransport) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reading = true
+}
+
+// asked counts a request of so many bytes, which was read.
 func (t *socketTransport) asked(bytes int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.reading = false
 	t.unanswered++
 	t.bytes += bytes
+}
+
+// told is asked for what needs no answer.
+func (t *socketTransport) told() {
+	t.mu.Lock()
+	t.reading = false
+	t.mu.Unlock()
+	t.settle()
 }
 
 // replied counts an answer. What the requests take is given back when all are answered.
@@ -92,11 +109,11 @@ func (t *socketTransport) replied() {
 	t.settle()
 }
 
-// settle gives back what messages have taken, unless some are still to be answered.
+// settle gives back what messages have taken, unless some are still to be read or answered.
 func (t *socketTransport) settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.unanswered == 0 {
+	if t.unanswered == 0 && !t.reading {
 		t.body.giveBack()
 	}
 }
@@ -129,6 +146,7 @@ func (t *socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
 		t.body.owed = handling * unanswered
 		kind, r, err := t.ws.Reader(ctx)
 		if err == nil && kind == websocket.MessageText {
+			t.begin()
 			err = t.body.collect(r)
 		}
 		switch {
@@ -146,7 +164,7 @@ func (t *socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
 		if request, ok := message.(*jsonrpc.Request); err == nil && ok && request.IsCall() {
 			t.asked(len(text))
 		} else {
-			t.settle()
+			t.told()
 		}
 		if err == nil {
 			return message, nil

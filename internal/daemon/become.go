@@ -33,8 +33,8 @@ func init() {
 func Foreground() bool { return !background }
 
 // Become has this process execute the program of this binary anew, as it is on disk now, with the same arguments and
-// descriptors and with env added to the environment. The service manager that is told [Ready] next is the one of
-// this process, and whoever waits for that reads at waiting what [Start] reads of a daemon: one report, in JSON.
+// descriptors and with env added to the environment. The service manager that is told [Ready] next, and given signs of life, is the one
+// of this process, and whoever waits for that reads at waiting what [Start] reads of a daemon: one report, in JSON.
 // It returns only when that is not possible; then waiting has been told why.
 func Become(waiting *os.File, env ...string) error {
 	defer waiting.Close()
@@ -43,6 +43,9 @@ func Become(waiting *os.File, env ...string) error {
 		env = append(slices.Concat(os.Environ(), env), fmt.Sprintf("%s=%d", becomeEnv, waiting.Fd()))
 		if manager != "" {
 			env = append(env, notifyEnv+"="+manager)
+		}
+		if watchdog != 0 {
+			env = append(env, fmt.Sprintf("%s=%d", watchdogEnv, watchdog.Microseconds()))
 		}
 		for _, program := range programs() {
 			err = syscall.Exec(program, os.Args, env)
