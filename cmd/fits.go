@@ -22,13 +22,16 @@ func fits(c *config.Config) error { return fit(c, balancerNeeds, nodesNeed) }
 // wouldFit is fits without what runs already: it has its limit.
 func (a *app) wouldFit(c *config.Config) error {
 	var parts []needs
-	for daemon, part := range map[string]needs{"lb": balancerNeeds, "cluster": nodesNeed} {
-		_, runs, err := control.Running(a.stateDir(), daemon)
+	for _, daemon := range []struct {
+		name  string
+		needs needs
+	}{{"lb", balancerNeeds}, {"cluster", nodesNeed}} {
+		_, runs, err := control.Running(a.stateDir(), daemon.name)
 		if err != nil {
 			return err
 		}
 		if !runs {
-			parts = append(parts, part)
+			parts = append(parts, daemon.needs)
 		}
 	}
 	return fit(c, parts...)

@@ -277,6 +277,9 @@ sent within TLS only.`, loadtest.TokenVariable),
 			if o.Pin == "" {
 				return hinted(usagef("an agent must know the load test that it joins"), "--pin PIN, as the load test says when it waits for agents")
 			}
+			if _, err := loadtest.ParsePin(o.Pin); err != nil {
+				return hinted(usagef("--pin: %v", err), "take it as the load test says it when it waits for agents")
+			}
 			if o.Token == "" {
 				return hinted(usagef("there is no secret to join with"),
 					"set %s to the same text as where the load test runs", loadtest.TokenVariable)

@@ -45,11 +45,19 @@ func pinOf(der []byte) string {
 	return pinPrefix + hex.EncodeToString(sum[:])
 }
 
+// ParsePin reads the hash in a pin.
+func ParsePin(pin string) (sum []byte, err error) {
+	digits, ok := strings.CutPrefix(pin, pinPrefix)
+	if sum, err = hex.DecodeString(digits); err != nil || !ok || len(sum) != sha256.Size {
+		return nil, fmt.Errorf("%q is no pin: it is %s and %d hexadecimal digits", pin, pinPrefix, 2*sha256.Size)
+	}
+	return sum, nil
+}
+
 // pinned is how to speak TLS to whoever has the pinned certificate, and to nobody else.
 func pinned(pin string) (*tls.Config, error) {
-	sum, err := hex.DecodeString(strings.TrimPrefix(pin, pinPrefix))
-	if err != nil || !strings.HasPrefix(pin, pinPrefix) || len(sum) != sha256.Size {
-		return nil, fmt.Errorf("%q is no pin: it is %s and %d hexadecimal digits", pin, pinPrefix, 2*sha256.Size)
+	if _, err := ParsePin(pin); err != nil {
+		return nil, err
 	}
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,

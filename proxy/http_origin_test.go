@@ -124,13 +124,15 @@ func FuzzBelief(f *testing.F) {
 		f.Add(s, false)
 		f.Add(s, true)
 	}
+	f.Add("\r\n", true)
 	f.Fuzz(func(t *testing.T, forged string, rfc7239 bool) {
 		name, added := "X-Forwarded-For: ", "192.0.2.7, 10.0.0.5"
 		if rfc7239 {
 			name, added = "Forwarded: ", "for=192.0.2.7, for=10.0.0.5"
 		}
 		var r http1.Request
-		if n, err := r.Parse([]byte("GET / HTTP/1.1\r\nHost: h\r\n" + name + forged + "\r\n\r\n")); n == 0 || err != nil || len(r.Fields) != 2 {
+		head := []byte("GET / HTTP/1.1\r\nHost: h\r\n" + name + forged + "\r\n\r\n")
+		if n, err := r.Parse(head); n != len(head) || err != nil || len(r.Fields) != 2 {
 			return // it is not one line
 		}
 		var b belief
