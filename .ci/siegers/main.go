@@ -9,7 +9,7 @@
 // taken by a plain loop, as nice, in the runs without the attack:
 //
 //	attackers' share   the loop, and nothing else
-//	siege's share      and a second loop, not nice, that takes what the system computed more during the siege than in the
+//	siege's share      and two more loops, not nice, that take what the system computed more during the siege than in the
 //	                   run before
 //
 // The demand compares with the latter: the processors have as much to do, and what is left of the difference is how the
@@ -99,8 +99,8 @@ func run(ctx context.Context) error {
 		if idle, err = burden(ctx, filepath.Join(dir, "b"), program, nice); err != nil {
 			return err
 		}
-		more := load{max(besieged.systemShare()-idle.systemShare(), 0), 0}
-		if busy, err = burden(ctx, filepath.Join(dir, "c"), program, nice, more); err != nil {
+		more := load{max(besieged.systemShare()-idle.systemShare(), 0) / 2, 0} // each of two: one cannot take more than a processor
+		if busy, err = burden(ctx, filepath.Join(dir, "c"), program, nice, more, more); err != nil {
 			return err
 		}
 	}
