@@ -117,7 +117,7 @@ func TestSourceOf(t *testing.T) {
 		{"[::ffff:10.0.0.1]:5", "", "10.0.0.1"},
 		{"@", "", "invalid IP"},
 	} {
-		r := httptest.NewRequest("POST", "/mcp", nil)
+		r := httptest.NewRequest(http.MethodPost, "/mcp", nil)
 		r.RemoteAddr = test.peer
 		if test.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", test.forwarded)
@@ -142,7 +142,7 @@ func (s *site) begin(t *testing.T, source string) (id string) {
 
 func (s *site) post(t *testing.T, source, session, text string) *http.Response {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), "POST", s.http+"/mcp", strings.NewReader(text))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.http+"/mcp", strings.NewReader(text))
 	must(t, err)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, text/event-stream")
@@ -192,7 +192,7 @@ func TestOneSourceTakesAllSessions(t *testing.T) {
 
 	// Sessions that their clients end make room, too.
 	for _, id := range append(taken[len(taken)-30:], good, newcomer) {
-		r, err := http.NewRequestWithContext(t.Context(), "DELETE", s.http+"/mcp", nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, s.http+"/mcp", nil)
 		must(t, err)
 		r.Header.Set(mcp.HeaderSessionID, id)
 		resp, err := http.DefaultClient.Do(r)
