@@ -76,7 +76,7 @@ func (b *body) try(bytes int) (wait <-chan struct{}) {
 	all := b.all
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	now := int32(time.Since(all.start) / time.Second)
+	now := all.now()
 	all.hoard.spare(b) // who waits for others gives way to nobody
 	for others := all.hoard.held - int(b.bytes); others > 0 && others+bytes > all.hoard.most; others = all.hoard.held - int(b.bytes) {
 		largest, ok := all.hoard.largest()
@@ -102,6 +102,20 @@ func (all *bodies) giveBackLocked(b *body) {
 		all.freed = make(chan struct{})
 	}
 }
+
+// passTo has another one hold what a message has taken.
+func (b *body) passTo(other *body) {
+	b.all.mu.Lock()
+	defer b.all.mu.Unlock()
+	bytes := int(b.bytes)
+	b.all.hoard.hold(b, 0, 0)
+	if other.ctx.Err() == nil {
+		b.all.hoard.hold(other, int(other.bytes)+bytes, b.all.now())
+	}
+}
+
+// now is in seconds.
+func (all *bodies) now() int32 { return int32(time.Since(all.start) / time.Second) }
 
 // giveBack gives back what a message has taken.
 func (b *body) giveBack() {

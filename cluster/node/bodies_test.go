@@ -130,7 +130,7 @@ func TestSocketIsHeldBack(t *testing.T) {
 // What has come of a message counts while it is read, whatever is answered meanwhile.
 func TestSocketMessageCountsWhileAnswersGo(t *testing.T) {
 	all := newBodies(budget)
-	transport := &socketTransport{body: all.message(t.Context()), answered: make(chan struct{})}
+	transport := &socketTransport{backlog: newBacklog(all.message(t.Context()))}
 	must(t, transport.body.hold(100))
 	transport.asked(25)
 	transport.begin()

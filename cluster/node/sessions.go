@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -17,7 +18,8 @@ import (
 
 // sessions are those over Streamable HTTP, by who has begun them. When there are as many as may be, a newcomer takes
 // the place of another: of the source with most sessions that were never used, or where all were, of the source with
-// most. There those that were never used go first, then the one that is idle for longest.
+// most. There those that were never used go first, then the one that is idle for longest. One that is not used within
+// unusedTimeout ends.
 //
 //	initialize ──▶ fresh ──request──▶ busy ◀──request── idle
 //	                                    └────answered────▶
@@ -41,7 +43,12 @@ type session struct {
 	used   int64
 	place  *list.Element // in source.by[state]
 	close  func()
+	unused *time.Timer // ends it
 }
+
+// unusedTimeout is how long a session lives whose client asks nothing after initialize: the next it has to say, that it
+// is initialized, takes it no time.
+const unusedTimeout = time.Minute
 
 type sessionState int
 
@@ -77,11 +84,7 @@ func (t *sessions) admit(address netip.Addr) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.n >= t.most {
-		victim := t.order[0].first()
-		t.removeLocked(victim)
-		if victim.close != nil {
-			victim.close()
-		}
+		t.endLocked(t.order[0].first())
 	}
 	from := t.sources[address]
 	if from == nil {
@@ -104,6 +107,7 @@ func (t *sessions) begin(s *session, id string, end func()) (ok bool) {
 		return false
 	}
 	s.id, s.close = id, end
+	s.unused = time.AfterFunc(unusedTimeout, func() { t.expire(s) })
 	t.byID[id] = s
 	return true
 }
@@ -114,6 +118,7 @@ func (t *sessions) enter(id string) {
 	defer t.mu.Unlock()
 	if s := t.byID[id]; s != nil {
 		s.open++
+		s.unused.Stop()
 		t.placeLocked(s, busy)
 	}
 }
@@ -127,6 +132,22 @@ func (t *sessions) leave(id string) {
 	}
 	if s.open--; s.open == 0 {
 		t.placeLocked(s, idle)
+	}
+}
+
+// expire ends a session if it has never been used.
+func (t *sessions) expire(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.place != nil && s.state == fresh {
+		t.endLocked(s)
+	}
+}
+
+func (t *sessions) endLocked(s *session) {
+	t.removeLocked(s)
+	if s.close != nil {
+		s.close()
 	}
 }
 
@@ -144,6 +165,9 @@ func (t *sessions) removeLocked(s *session) {
 	from := s.source
 	from.by[s.state].Remove(s.place)
 	s.place = nil
+	if s.unused != nil {
+		s.unused.Stop()
+	}
 	delete(t.byID, s.id)
 	t.n--
 	if from.held--; from.held > 0 {

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
@@ -206,4 +208,30 @@ func TestOneSourceTakesAllSessions(t *testing.T) {
 	resp := s.post(t, "192.0.2.3", "", `{"jsonrpc":"2.0","id":1,"method":"ping"}`)
 	resp.Body.Close()
 	waitFor(t, func() bool { return s.sessions.len() == 0 })
+}
+
+// Sessions whose clients say nothing after initialize end soon, and others do not.
+func TestUnusedSessionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := newSessions(10)
+		ended := make(map[string]bool)
+		begin := func(id string) *session {
+			s := table.admit(netip.MustParseAddr("192.0.2.1"))
+			table.begin(s, id, func() { ended[id] = true })
+			return s
+		}
+		begin("unused")
+		begin("used")
+		begin("busy")
+		table.remove(begin("over"))
+		time.Sleep(unusedTimeout - time.Second)
+		table.enter("used")
+		table.leave("used")
+		table.enter("busy")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := table.len(); n != 2 || len(ended) != 1 || !ended["unused"] {
+			t.Errorf("%d are left, ended are %v", n, ended)
+		}
+	})
 }

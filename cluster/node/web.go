@@ -67,19 +67,14 @@ func (w *web) routes() http.Handler {
 
 // legacyRoutes is what the SSE port serves: the HTTP+SSE transport of 2024-11-05.
 func (w *web) legacyRoutes() http.Handler {
-	limit := int64(w.spec.MaxMessage)
-	events := sdk.NewSSEHandler(func(*http.Request) *sdk.Server { return w.mcp }, &sdk.SSEOptions{
-		DisableLocalhostProtection: true, // see sameOrigin
-		MaxRequestBodyBytes:        limit,
-	})
+	streams := newLegacy(w.mcp, w.bodies, int64(w.spec.MaxMessage))
 	mux := http.NewServeMux()
-	mux.Handle("/mcp/sse", w.guard(w.bodies.reading(limit, func(rw http.ResponseWriter, r *http.Request, _ []byte) {
-		if r.Method == http.MethodGet {
-			w.countStream(events).ServeHTTP(rw, r)
-			return
-		}
-		events.ServeHTTP(rw, r)
-	})))
+	mux.Handle("HEAD /mcp/sse", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Allow", "GET, POST")
+		rw.WriteHeader(http.StatusMethodNotAllowed)
+	}))
+	mux.Handle("GET /mcp/sse", w.guard(w.countStream(http.HandlerFunc(streams.open))))
+	mux.Handle("POST /mcp/sse", w.guard(http.HandlerFunc(streams.post)))
 	return mux
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync"
 
 	"github.com/coder/websocket"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -42,26 +41,14 @@ func (s *webSocket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = session.Wait() // why it has ended is the client's affair
 }
 
-// maxUnanswered is how many requests of a socket, and how many bytes of them, may be under way before no more is read.
-const (
-	maxUnanswered      = 128
-	maxUnansweredBytes = 1 << 20
-)
-
 // socketTransport is an sdk.Transport, and its own sdk.Connection, over a WebSocket.
 type socketTransport struct {
-	ws   *websocket.Conn
-	body *body // what comes in
-
-	mu         sync.Mutex
-	reading    bool // a message is coming in
-	unanswered int
-	bytes      int           // of them
-	answered   chan struct{} // closed when an answer is written
+	*backlog // its body is what comes in, too
+	ws       *websocket.Conn
 }
 
 func newSocketTransport(ctx context.Context, ws *websocket.Conn, all *bodies) *socketTransport {
-	t := &socketTransport{ws: ws, body: all.message(ctx), answered: make(chan struct{})}
+	t := &socketTransport{newBacklog(all.message(ctx)), ws}
 	context.AfterFunc(t.body.ctx, func() { _ = ws.CloseNow() })
 	return t
 }
@@ -72,69 +59,6 @@ func (t *socketTransport) Connect(context.Context) (sdk.Connection, error) { ret
 
 // SessionID is empty: the socket is the session.
 func (t *socketTransport) SessionID() string { return "" }
-
-// begin says that a message comes in: what it takes is not given back before it is read.
-func (t *socketTransport) begin() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.reading = true
-}
-
-// asked counts a request of so many bytes, which was read.
-func (t *socketTransport) asked(bytes int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.reading = false
-	t.unanswered++
-	t.bytes += bytes
-}
-
-// told is asked for what needs no answer.
-func (t *socketTransport) told() {
-	t.mu.Lock()
-	t.reading = false
-	t.mu.Unlock()
-	t.settle()
-}
-
-// replied counts an answer. What the requests take is given back when all are answered.
-func (t *socketTransport) replied() {
-	t.mu.Lock()
-	if t.unanswered--; t.unanswered <= 0 {
-		t.unanswered, t.bytes = 0, 0
-	}
-	close(t.answered)
-	t.answered = make(chan struct{})
-	t.mu.Unlock()
-	t.settle()
-}
-
-// settle gives back what messages have taken, unless some are still to be read or answered.
-func (t *socketTransport) settle() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.unanswered == 0 && !t.reading {
-		t.body.giveBack()
-	}
-}
-
-// waits waits until more may be asked. It returns what is still to be answered, in bytes.
-func (t *socketTransport) waits(ctx context.Context) (unanswered int, err error) {
-	for {
-		t.mu.Lock()
-		unanswered = t.bytes
-		full, answered := t.unanswered >= maxUnanswered || t.bytes >= maxUnansweredBytes, t.answered
-		t.mu.Unlock()
-		if !full {
-			return unanswered, nil
-		}
-		select {
-		case <-answered:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-}
 
 // Read returns the next message. What is none is answered here.
 func (t *socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
