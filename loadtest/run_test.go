@@ -389,7 +389,7 @@ func TestRemoteAgent(t *testing.T) {
 		told, err := bufio.NewReader(said).ReadString('\n')
 		found := regexp.MustCompile(` url=(\S+) pin=(\S+) `).FindStringSubmatch(told)
 		if err != nil || found == nil {
-			ended <- fmt.Errorf("the coordinator says %q, %v", told, err)
+			ended <- fmt.Errorf("the coordinator says %q, %w", told, err)
 			return
 		}
 		ended <- Agent(ctx, AgentOptions{Join: found[1], Pin: found[2], Token: "secret", SourceIPs: "127.3.0.0/16"})
