@@ -175,9 +175,10 @@ func TestNodesThatKnowEachOther(t *testing.T) {
 	if err != nil || !s.Healthy() {
 		t.Fatalf("status is %+v, %v", s, err)
 	}
-	if d := s.Nodes[0].Distribution; d == nil || d.Name != "erlmcp1@here" || !slices.Equal(d.Sees, []string{"erlmcp2", "erlmcp3"}) {
-		t.Errorf("first node's distribution is %+v", d)
-	}
+	eventually(t, "the first node to see the others", func() bool {
+		d := node(t, c, "erlmcp1").Distribution
+		return d != nil && d.Name == "erlmcp1@here" && slices.Equal(d.Sees, []string{"erlmcp2", "erlmcp3"})
+	})
 
 	// Introduced nodes that lose each other are introduced again.
 	links.cut("erlmcp1", "erlmcp2@here")
