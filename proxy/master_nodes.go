@@ -196,7 +196,7 @@ func (ms *members) lost() bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	return slices.ContainsFunc(ms.list, func(m *member) bool {
-		return !m.leaving && (isNamed(m.node) || m.of != "") && (m.slot == noSlot || m.isDown())
+		return !m.leaving && m.isNamed() && (m.slot == noSlot || m.isDown())
 	})
 }
 
@@ -205,13 +205,18 @@ func (ms *members) fallen() (list []found) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	for _, m := range ms.list {
-		named := isNamed(m.node) || m.of != ""
-		if up := slices.ContainsFunc(m.watchers[:], func(w *watcher) bool { return w != nil && !w.isDown() }); named && !up && !m.leaving && m.slot != noSlot {
+		if m.leaving || m.slot == noSlot || !m.isNamed() {
+			continue
+		}
+		if !slices.ContainsFunc(m.watchers[:], func(w *watcher) bool { return w != nil && !w.isDown() }) {
 			list = append(list, found{node: m.node, addr: m.addr, of: m.of})
 		}
 	}
 	return list
 }
+
+// isNamed reports whether where m is depends on a name: its own, or that of its service.
+func (m *member) isNamed() bool { return isNamed(m.node) || m.of != "" }
 
 // isDown reports whether m is down over any of its transports.
 func (m *member) isDown() bool {
