@@ -98,14 +98,10 @@ func (s *frameScanner) next(p []byte, limit uint64, room *[]byte) (n, messages i
 	return n, messages, false
 }
 
-// unmaskedAtOnce is how much of a batch is unmasked at a time, in bytes, since what comes behind the messages that are
-// counted in a step is unmasked again.
-const unmaskedAtOnce = 1 << 10
-
 // read reads a piece of a payload.
 func (s *frameScanner) read(p []byte, room *[]byte) (n, messages int) {
 	if s.text.Batch() {
-		p = p[:min(len(p), unmaskedAtOnce)]
+		p = p[:min(len(p), mcp.StepBytes)] // what is not read is unmasked again
 	}
 	*room = append((*room)[:0], p...)
 	text := *room

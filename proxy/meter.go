@@ -48,7 +48,7 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 	var v measured
 	for v.consumed < len(data) {
 		rest := data[v.consumed:]
-		if blank := leadingBlank(rest); blank > 0 && !m.scanner.InLine() {
+		if blank := m.leadingBlank(rest); blank > 0 {
 			rest = rest[:blank] // it may be all there is: no message has begun yet
 		} else if limited && w.limits.reject && !m.scanner.InLine() && rest[0] != '\n' {
 			if ok, _ := board.Charge(tat, now, limit.interval, limit.burst, 1); !ok {
@@ -107,9 +107,11 @@ func (m *meter) end(w *worker, source board.SlotID, now int64) (messages int) {
 	return messages
 }
 
-// leadingBlank is the number of bytes before the first that is not white space,
-// or is a newline.
-func leadingBlank(p []byte) int {
+// leadingBlank is the number of bytes before a line begins or ends, 0 within one.
+func (m *meter) leadingBlank(p []byte) int {
+	if m.scanner.InLine() {
+		return 0
+	}
 	for i, c := range p {
 		if c != ' ' && c != '\t' && c != '\r' {
 			return i

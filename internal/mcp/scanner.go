@@ -48,6 +48,9 @@ const (
 	UnreadBytes = 16
 	// maxAtOnce bounds the messages that are counted in a step.
 	maxAtOnce = 64
+	// StepBytes bounds what of a batch is looked at in a step, as what is behind the messages that are counted in it is
+	// looked at again.
+	StepBytes = maxAtOnce * UnreadBytes
 )
 
 // Next reads p up to the end of the first line that ends in it. It returns the number of bytes read; end reports
@@ -61,8 +64,11 @@ func (s *Scanner) Next(p []byte) (n, messages int, end bool) {
 	return n, messages, end
 }
 
-// Step is Next, but may read less of a batch: of one that has many messages, some at a time.
+// Step is Next, but reads less of a batch: some messages at a time, and no more than StepBytes once it is known as one.
 func (s *Scanner) Step(p []byte) (n, messages int, end bool) {
+	if s.Batch() {
+		p = p[:min(len(p), StepBytes)]
+	}
 	n = bytes.IndexByte(p, '\n')
 	line := p
 	if n >= 0 {
@@ -77,7 +83,7 @@ func (s *Scanner) Step(p []byte) (n, messages int, end bool) {
 	return n + 1, s.End(), true
 }
 
-// Text reads p, a piece of a text in which a newline is white space, in steps as Step does. last says that nothing
+// Text reads p, a piece of a text in which a newline is white space, some messages at a time. last says that nothing
 // comes behind p.
 func (s *Scanner) Text(p []byte, last bool) (n int) {
 	if last && *s == (Scanner{}) && isSingle(p) {
@@ -272,7 +278,7 @@ func (s *Scanner) scan(p []byte) (n int) {
 
 // countUnread counts by length, of n bytes as many as it returns.
 func (s *Scanner) countUnread(n int) int {
-	n = min(n, maxAtOnce*UnreadBytes)
+	n = min(n, StepBytes)
 	s.unread += uint32(n)
 	s.count += s.unread / UnreadBytes
 	s.unread %= UnreadBytes

@@ -313,7 +313,12 @@ func BenchmarkScanner(b *testing.B) {
 	small := []byte(strings.Repeat(`{"jsonrpc":"2.0","id":123456,"method":"tools/call","params":{"name":"whoami"}}`+"\n", 800))
 	large := append(append([]byte(`{"jsonrpc":"2.0","id":1,"result":"`), bytes.Repeat([]byte("x"), 64<<10)...), "\"}\n"...)
 	batch := []byte("[" + strings.TrimSuffix(strings.Repeat(`{"jsonrpc":"2.0","id":123456,"method":"tools/call","params":{"name":"whoami"}},`, 800), ",") + "]\n")
-	for name, p := range map[string][]byte{"Small": small, "Large": large, "Batch": batch} {
+	numbers := func(size int) []byte {
+		return append(append([]byte("["), bytes.Repeat([]byte("1,"), size/2)...), "1]\n"...)
+	}
+	for name, p := range map[string][]byte{
+		"Small": small, "Large": large, "Batch": batch, "Numbers64KiB": numbers(64 << 10), "Numbers16MiB": numbers(16 << 20),
+	} {
 		b.Run(name, func(b *testing.B) {
 			var s Scanner
 			b.SetBytes(int64(len(p)))
