@@ -41,7 +41,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 		end := endOfTarget(r)
 		*end = untagged(*end)
 	}
-	dst = append(dst, c.w.http.pathAt(x.port, r.Path)...)
+	dst = c.w.http.appendPath(dst, x.port, r.Path)
 	if r.Query != nil {
 		dst = append(append(dst, '?'), r.Query...)
 	}

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"slices"
-	"unsafe"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -62,15 +61,15 @@ func endpointsOf(nodes []NodeSlot) (paths []string) {
 	return paths
 }
 
-// pathAt is the path by which the port knows what is asked for: where nodes have their MCP endpoint at different
-// paths, each of these is the endpoint of whichever node gets the request.
-func (f *frontend) pathAt(p *port, path []byte) []byte {
+// appendPath appends the path by which the port knows what is asked for: where nodes have their MCP endpoint at
+// different paths, each of these is the endpoint of whichever node gets the request.
+func (f *frontend) appendPath(dst []byte, p *port, path []byte) []byte {
 	for _, endpoint := range f.paths {
 		if string(path) == endpoint {
-			return unsafe.Slice(unsafe.StringData(p.path), len(p.path)) // it is only read
+			return append(dst, p.path...)
 		}
 	}
-	return path
+	return append(dst, path...)
 }
 
 // routeOf finds the route of path, nil if there is none.
