@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
-	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 )
 
 // certificateSoon is how long before its end a certificate is worth a warning.
@@ -49,9 +48,9 @@ func (s *Spec) CheckFiles(now time.Time) (warnings []string, err error) {
 			check("lb.node_tls.cert", s.NodeTLS.Cert, leaf)
 		}
 	}
-	if file := s.Sticky.KeyFile; file != "" {
-		if _, err := affinity.ReadKey(file); err != nil {
-			errs = append(errs, &StartError{fmt.Errorf("lb.sticky.key_file: %w", err), keyAdvice})
+	if s.Sticky.KeyFile != "" {
+		if _, err := loadKey(s, ""); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if file := s.Checks.HeadersFile; file != "" {

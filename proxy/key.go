@@ -12,8 +12,6 @@ const keyName = "affinity.key"
 
 // loadKey reads the secret by which sessions and cookies name their node, from the file that s names
 // or else from the state directory, where the first start makes one.
-const keyAdvice = "head -c 32 /dev/urandom | base64 makes a key"
-
 func loadKey(s *Spec, stateDir string) ([]byte, error) {
 	if s.Sticky.KeyFile == "" {
 		key, err := affinity.LoadKey(filepath.Join(stateDir, keyName))
@@ -24,7 +22,7 @@ func loadKey(s *Spec, stateDir string) ([]byte, error) {
 	}
 	key, err := affinity.ReadKey(s.Sticky.KeyFile)
 	if err != nil {
-		return nil, &StartError{fmt.Errorf("lb.sticky.key_file: %w", err), keyAdvice}
+		return nil, &StartError{fmt.Errorf("lb.sticky.key_file: %w", err), "head -c 32 /dev/urandom | base64 makes a key"}
 	}
 	return key, nil
 }
