@@ -41,7 +41,7 @@ func (s *Sources) Violation(id SlotID, addr netip.Addr, now int64, window time.D
 	for {
 		old := slot.violations.Load()
 		count, start := old&violationMask, int64(old&^violationMask)
-		if old == 0 || now-start > int64(window) || start > now {
+		if !within(old, now, int64(window)) {
 			count, start = 0, now
 		}
 		next := uint64(start)&^violationMask | min(count+1, violationMask)
@@ -60,6 +60,12 @@ func (s *Sources) Violation(id SlotID, addr netip.Addr, now int64, window time.D
 			return tripped
 		}
 	}
+}
+
+// within reports that a violations word has violations of the window before now.
+func within(violations uint64, now, window int64) bool {
+	start := int64(violations &^ violationMask)
+	return violations != 0 && now-start <= window && start <= now
 }
 
 // BannedUntil is the instant the source's ban ends: it is banned if that lies
@@ -83,9 +89,14 @@ func (s *Sources) Ban(id SlotID, until int64) bool {
 
 // Unban lifts the source's ban and forgives its violations.
 func (s *Sources) Unban(id SlotID) {
-	s.slots[id].violations.Store(0)
-	s.slots[id].violated.Store(0)
+	s.slots[id].forgive()
 	s.slots[id].banUntil.Store(0)
+}
+
+// forgive forgets the violations.
+func (slot *slot) forgive() {
+	slot.violations.Store(0)
+	slot.violated.Store(0)
 }
 
 // Banned lists the sources banned at now.

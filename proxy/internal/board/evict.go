@@ -31,9 +31,10 @@ func (s *Sources) oldest(st *set, now int64) (v victim, ok bool) {
 				continue
 			}
 			id := SlotID(n - 1)
-			seen := s.slots[id].seen.Load()
-			if now-seenNs(seen) > settleTime && !s.slots[id].owes(now) && !s.slots[id].violates(now, s.banWindow()) && (best < 0 || seenNs(seen) < seenNs(v.seen)) {
-				best, v = i, victim{id, s.slots[id].key.Load(), seen}
+			slot := &s.slots[id]
+			seen := slot.seen.Load()
+			if now-seenNs(seen) > settleTime && !slot.owes(now) && !within(slot.violations.Load(), now, s.banWindow()) && (best < 0 || seenNs(seen) < seenNs(v.seen)) {
+				best, v = i, victim{id, slot.key.Load(), seen}
 			}
 		}
 		if best < 0 {
@@ -60,8 +61,7 @@ func (s *Sources) evict(v victim, key uint64, now int64) bool {
 		}
 		return false
 	}
-	slot.violations.Store(0)
-	slot.violated.Store(0)
+	slot.forgive()
 	if !slot.key.CompareAndSwap(keyNobody, key) {
 		return false
 	}
@@ -69,13 +69,6 @@ func (s *Sources) evict(v victim, key uint64, now int64) bool {
 		s.board.global.Evictions.Add(1)
 	}
 	return s.hold(v.id, key, now)
-}
-
-// violates reports that there are violations within the window.
-func (slot *slot) violates(now, window int64) bool {
-	word := slot.violations.Load()
-	start := int64(word &^ violationMask)
-	return word != 0 && now-start <= window && start <= now
 }
 
 func (s *Sources) banWindow() int64 {

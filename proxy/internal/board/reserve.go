@@ -71,8 +71,7 @@ func (s *Sources) reserve(key, h uint64, until, now int64) (id SlotID) {
 		if owner != keyNobody && !slot.key.CompareAndSwap(owner, keyNobody) {
 			continue
 		}
-		slot.violations.Store(0)
-		slot.violated.Store(0)
+		slot.forgive()
 		slot.sticky.Store(0)
 		slot.banUntil.Store(until)
 		if slot.key.CompareAndSwap(keyNobody, key) {
