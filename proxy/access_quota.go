@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -24,7 +25,6 @@ type refusalQuota struct {
 	lines    int
 	bySource [refusalBuckets]uint8
 	omitted  [len(frontends)][board.Reasons]uint32
-	omits    bool // some are
 }
 
 // isRefusal reports whether a line is of what no node was asked for. Who gives way has been let in before.
@@ -40,31 +40,24 @@ func (q *refusalQuota) takes(client netip.Addr, seed uint64, frontend string, re
 		*mine++
 		return true
 	}
-	for i := range frontends {
-		if frontends[i] == frontend {
-			q.omitted[i][reason]++
-		}
-	}
-	q.omits = true
+	q.omitted[slices.Index(frontends[:], frontend)][reason]++
 	return false
 }
 
-// tellOmitted writes what was left out, once a second.
+// tellOmitted writes what was left out, once a second, to the log, which is on.
 func (a *access) tellOmitted(now int64) {
 	q := &a.quota
 	if now-q.began < int64(complaintEvery) {
 		return
 	}
-	if q.omits && a.log != nil {
-		for f := range q.omitted {
-			for reason, n := range q.omitted[f] {
-				if n == 0 {
-					continue
-				}
-				e := accessEntry{began: q.began, reason: board.Reason(reason), omitted: n}
-				if room := a.log.Line(); room != nil {
-					a.log.Commit(e.append(room, frontends[f], now))
-				}
+	for f := range q.omitted {
+		for reason, n := range q.omitted[f] {
+			if n == 0 {
+				continue
+			}
+			e := accessEntry{began: q.began, reason: board.Reason(reason), omitted: n}
+			if room := a.log.Line(); room != nil {
+				a.log.Commit(e.append(room, frontends[f], now))
 			}
 		}
 	}
