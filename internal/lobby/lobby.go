@@ -88,13 +88,6 @@ func (l *Lobby) seat(v *visitor) (gone *visitor) {
 	return gone
 }
 
-// Open is how many connections there are.
-func (l *Lobby) Open() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.crowd.Seats()
-}
-
 // visitor is one connection.
 type visitor struct {
 	net.Conn

@@ -12,6 +12,13 @@ import (
 	"time"
 )
 
+// Open is how many connections there are.
+func (l *Lobby) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.crowd.Seats()
+}
+
 // open serves a lobby whose requests for /wait last until wait is closed.
 func open(t *testing.T, most int) (l *Lobby, wait chan struct{}) {
 	t.Helper()
