@@ -180,7 +180,7 @@ func (c *httpClient) identify(addr netip.Addr) {
 
 // welcome takes in a client that was charged for its connection before its handshake.
 func (c *httpClient) welcome() {
-	if w := c.w; w.hasShare(c.source) && (w.limits.maxSaid || !w.full()) {
+	if c.w.isOverShare(c.source) {
 		c.turnAway(board.ReasonPerSource, 0)
 		return
 	}

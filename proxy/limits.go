@@ -120,7 +120,7 @@ func (w *worker) permits(id board.SlotID, addr netip.Addr, now int64, patience t
 	if until := s.BannedUntil(id); until > now {
 		return board.ReasonBan, time.Duration(until - now), false
 	}
-	if w.hasShare(id) && (l.maxSaid || !w.full()) {
+	if w.isOverShare(id) {
 		return board.ReasonPerSource, 0, false
 	}
 	if l.connection.unlimited() {
@@ -143,7 +143,13 @@ func (w *worker) hasShare(id board.SlotID) bool {
 	return limit > 0 && (w.limits.maxSaid || w.board.Active() >= int64(limit)) && w.board.Sources().Held(id) >= limit
 }
 
-// full reports whether the balancer is: what a share is of is gone then, and who gives way is another question.
+// isOverShare reports whether a newcomer of a source is refused for that. Where the balancer is full, what a share is of is
+// gone, and who gives way is another question.
+func (w *worker) isOverShare(id board.SlotID) bool {
+	return w.hasShare(id) && (w.limits.maxSaid || !w.full())
+}
+
+// full reports whether all places of the balancer are taken.
 func (w *worker) full() bool { return w.board.Active() >= int64(w.spec.MaxConnections) }
 
 // violation counts that a source was over a rate, of what. addr is one of its addresses. It may be banned for that.
