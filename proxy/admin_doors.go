@@ -49,13 +49,11 @@ func (d *door) serve(h http.Handler) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.hurry = cancel
 	d.server = &http.Server{
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		Handler:           http.MaxBytesHandler(h, 4<<10),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       5 * time.Second,
-		WriteTimeout:      15 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		BaseContext:    func(net.Listener) context.Context { return ctx },
+		Handler:        http.MaxBytesHandler(h, 4<<10),
+		ReadTimeout:    5 * time.Second,
+		WriteTimeout:   15 * time.Second,
+		MaxHeaderBytes: 16 << 10,
 	}
 	go d.listener.Serve(d.server) // ends with close
 }
