@@ -148,6 +148,19 @@ func enter(ctx context.Context, address string, from netip.Addr) (*stranger, boo
 	return s, true
 }
 
+// begin enters and says something. There is a stranger to leave only if end is done.
+func begin(ctx context.Context, address string, from netip.Addr, text []byte, limit time.Duration) (s *stranger, end outcome) {
+	s, ok := enter(ctx, address, from)
+	if !ok {
+		return nil, refused
+	}
+	if end = s.say(text, limit); end != done {
+		s.leave()
+		return nil, end
+	}
+	return s, done
+}
+
 // leave leaves nothing behind, not even a socket that waits.
 func (s *stranger) leave() {
 	s.stop()
@@ -187,7 +200,7 @@ func (s *stranger) drip(text []byte, each int, every, limit time.Duration) outco
 			return end
 		}
 		text = text[len(piece):]
-		if gone := s.watch(every); gone {
+		if s.watch(every) == cut {
 			return cut
 		}
 		if s.ctx.Err() != nil || time.Now().After(end) {
@@ -198,13 +211,15 @@ func (s *stranger) drip(text []byte, each int, every, limit time.Duration) outco
 }
 
 // watch waits for the end of the connection, and drops what is said.
-func (s *stranger) watch(limit time.Duration) (gone bool) {
+func (s *stranger) watch(limit time.Duration) outcome {
 	_ = s.SetReadDeadline(time.Now().Add(limit))
 	if s.ctx.Err() != nil {
-		return false
+		return held
 	}
-	_, err := io.Copy(io.Discard, s.Conn)
-	return err == nil || s.ended(err) == cut
+	if _, err := io.Copy(io.Discard, s.Conn); err != nil {
+		return s.ended(err)
+	}
+	return cut
 }
 
 // stay holds the connection and reads nothing: the end shows when something is said.
