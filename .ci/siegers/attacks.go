@@ -14,7 +14,7 @@ import (
 )
 
 // waves is the whole siege. A source may do 100 things a second, so what is below its limits comes from many. What asks
-// for long answers comes seldom: a node answers it, whoever asks, and a MiB takes it 40 ms.
+// for long answers comes seldom: a node answers it, whoever asks, and computes meanwhile.
 func waves() []wave {
 	return []wave{
 		{attack: "half-open handshakes", block: 20, sources: 30, rate: 60, atOnce: 1500, attempt: halfOpen},
