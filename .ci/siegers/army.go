@@ -96,9 +96,7 @@ func (w *wave) roll(ctx context.Context, t *target) tally {
 	places := make(chan struct{}, w.atOnce)
 	var going sync.WaitGroup
 	began := time.Now()
-	ticker := time.NewTicker(beat)
-	defer ticker.Stop()
-	for n := 0; pauseFor(ctx, ticker.C); {
+	for n := 0; pause(ctx, beat); {
 		for due := int(time.Since(began).Seconds() * w.rate); n < due; n++ {
 			select {
 			case places <- struct{}{}:
@@ -120,15 +118,6 @@ func (w *wave) roll(ctx context.Context, t *target) tally {
 		sum.Ends[i] = int(ends[i].Load())
 	}
 	return sum
-}
-
-func pauseFor(ctx context.Context, tick <-chan time.Time) bool {
-	select {
-	case <-tick:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // stranger is a connection that closes when the siege is over.

@@ -144,16 +144,9 @@ func unreadEvents(ctx context.Context, t *target, from netip.Addr, _ int) outcom
 	}
 	defer s.leave()
 	_ = s.SetReadDeadline(time.Now().Add(patience))
-	in := bufio.NewReaderSize(s, 512)
-	endpoint := ""
-	for endpoint == "" {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return s.ended(err)
-		}
-		if rest, ok := strings.CutPrefix(line, "data: "); ok {
-			endpoint = strings.TrimSpace(rest)
-		}
+	endpoint, err := nextEvent(bufio.NewReaderSize(s, 512))
+	if err != nil {
+		return s.ended(err)
 	}
 	p, ok := enter(ctx, t.HTTP, from)
 	if !ok {
@@ -165,7 +158,7 @@ func unreadEvents(ctx context.Context, t *target, from netip.Addr, _ int) outcom
 		if id == 0 {
 			body = []byte(initialize)
 		}
-		if end := p.say(append(head(endpoint, len(body)), body...), 5*time.Second); end != done {
+		if end := p.say(append(head(string(endpoint), len(body)), body...), 5*time.Second); end != done {
 			break
 		}
 	}
