@@ -148,11 +148,6 @@ func (s *system) stats(ctx context.Context) (all stats, err error) {
 }
 
 // stateChanges is how often nodes have come and gone.
-func (s *system) stateChanges(ctx context.Context) (n uint64, err error) {
-	all, err := s.stats(ctx)
-	return all.stateChanges(), err
-}
-
 func (s *stats) stateChanges() (n uint64) {
 	for _, node := range s.Nodes {
 		n += node.StateChanges
