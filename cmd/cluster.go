@@ -468,7 +468,7 @@ func (a *app) wouldRestart(ctx context.Context, names []string, rolling bool) er
 
 // clusterStartHint tells what to do when there is no cluster to talk to.
 func clusterStartHint(err error) error {
-	if errors.Is(err, control.ErrNotRunning) && !between(err) {
+	if notRunning(err) {
 		return hinted(err, "erlmcp cluster start")
 	}
 	return err
