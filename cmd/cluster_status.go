@@ -53,11 +53,7 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 		return err
 	}
 	if format == formatName {
-		names = names[:0:0]
-		for _, n := range s.Nodes {
-			names = append(names, n.Name)
-		}
-		err = a.printNames(names)
+		err = a.printNames(s.Names())
 	} else {
 		err = a.print(format, s, func() error { return a.printClusterStatus(s, format == formatWide) })
 	}

@@ -48,10 +48,8 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if _, err := topology.Find(c.Cluster.Nodes, name); err != nil {
-			return err
-		}
+	if err := allKnown(c.Cluster.Nodes, names); err != nil {
+		return err
 	}
 	pid, running, err := control.Running(a.stateDir(), "cluster")
 	if err != nil {
