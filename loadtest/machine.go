@@ -50,8 +50,9 @@ func NeedThreads(t Threads, processes int) (q Requirement, known bool) {
 // Left is how many more there may be.
 func (t Threads) Left() int64 { return max(t.Max-t.Used, 0) }
 
-// ofKernel reports whether the limit is the machine's, not the user's or a control group's.
-func (t Threads) ofKernel() bool { return strings.HasPrefix(t.From, "kernel.") }
+// OfKernel reports whether the limit is the machine's, not the user's or a control group's. Of such a one it cannot be told
+// how much is used in a container.
+func (t Threads) OfKernel() bool { return strings.HasPrefix(t.From, "kernel.") }
 
 // Fix is how to have so many more.
 func (t Threads) Fix(need int64) string {
