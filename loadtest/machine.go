@@ -90,19 +90,14 @@ func usableCores(quota float64) int {
 	return max(min(runtime.NumCPU(), int(math.Ceil(quota))), 1)
 }
 
-// limits finds what this machine and the control groups let a process have, whatever is planned.
-func (m *Machine) limits() {
+// ThisHost is ThisMachine without what depends on a plan, and without a change of the limit of descriptors.
+func ThisHost() (m Machine) {
 	h := hostLimits()
 	m.Cores = usableCores(h.cpus)
 	m.EphemeralPorts, m.MemoryAvailable, m.MemoryFrom = h.ephemeralPorts, h.memoryAvailable, h.memoryFrom
 	m.FilesMax, m.FilesUsed = h.filesMax, h.filesUsed
 	m.ConntrackMax, m.ConntrackUsed = h.conntrackMax, h.conntrackUsed
 	m.Threads, m.CPUs, m.CPUsFrom = h.threads, h.cpus, h.cpusFrom
-}
-
-// ThisHost is ThisMachine without what depends on a plan, and without a change of the limit of descriptors.
-func ThisHost() (m Machine) {
-	m.limits()
 	return m
 }
 
