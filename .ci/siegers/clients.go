@@ -12,8 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -325,15 +323,6 @@ func (c secure) call() error {
 		return err
 	}
 	return judge(answer, c.id)
-}
-
-// trusting trusts the certificate of a system.
-func trusting(s *system) (*tls.Config, error) {
-	pem, err := os.ReadFile(filepath.Join(s.dir, "lb.crt"))
-	if err != nil {
-		return nil, err
-	}
-	return trust(pem)
 }
 
 // events is a client of the HTTP+SSE transport of 2024-11-05.
