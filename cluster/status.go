@@ -80,15 +80,21 @@ func (s Status) Healthy() bool {
 	return !slices.ContainsFunc(s.Nodes, func(n NodeStatus) bool { return n.State != StateReady })
 }
 
+// Names lists the names of the nodes, in their order.
+func (s Status) Names() []string {
+	names := make([]string, len(s.Nodes))
+	for i, n := range s.Nodes {
+		names[i] = n.Name
+	}
+	return names
+}
+
 // Only returns the status with the named nodes alone; no names means all.
 func (s Status) Only(names []string) (Status, error) {
 	if len(names) == 0 {
 		return s, nil
 	}
-	known := make([]string, len(s.Nodes))
-	for i, n := range s.Nodes {
-		known[i] = n.Name
-	}
+	known := s.Names()
 	for _, name := range names {
 		if !slices.Contains(known, name) {
 			return s, &topology.UnknownError{Name: name, Nodes: known}

@@ -92,10 +92,10 @@ func (a *app) prepare(flags *pflag.FlagSet) error {
 		a.stderr.Still()
 	}
 	if _, err := log.ParseLevel(a.flags.logLevel); err != nil {
-		return notOneOf("--log-level", a.flags.logLevel, []string{"debug", "info", "warn", "error"})
+		return notOneOf("--log-level", a.flags.logLevel, logLevels)
 	}
 	if _, ok := logFormats[a.flags.logFormat]; !ok {
-		return notOneOf("--log-format", a.flags.logFormat, []string{"text", "json", "logfmt"})
+		return notOneOf("--log-format", a.flags.logFormat, logFormatNames)
 	}
 	return nil
 }
@@ -116,6 +116,12 @@ func (a *app) warnf(format string, args ...any) {
 func (a *app) hintf(format string, args ...any) {
 	fmt.Fprintf(a.stderr, "hint: "+format+"\n", args...)
 }
+
+// What --log-level and --log-format take, as people are told.
+var (
+	logLevels      = []string{"debug", "info", "warn", "error"}
+	logFormatNames = []string{"text", "json", "logfmt"}
+)
 
 var logFormats = map[string]log.Formatter{
 	"text":   log.TextFormatter,

@@ -145,30 +145,43 @@ func (a *app) startCluster(ctx context.Context, names []string) (started []strin
 	if err := a.stderr.Erase(); err != nil {
 		return nil, err
 	}
-	after, err := cluster.Connect(a.stateDir()).Status(ctx)
-	if err != nil { // it is up, even if it is stopped again just now
-		after = cluster.Offline(a.stateDir(), a.clusterSpec(c))
-	}
+	after := a.startedCluster(ctx, o.Spec)
 	if len(names) == 0 {
-		for _, n := range after.Nodes {
-			names = append(names, n.Name)
-		}
+		names = after.Names()
 	}
-	var ran []string
-	for _, name := range names {
-		if pid := servesIn(before, name); pid != 0 && pid == servesIn(after, name) {
-			ran = append(ran, name)
-		} else {
-			started = append(started, name)
-		}
-	}
-	if len(ran) > 0 {
-		a.notef("already running: %s", strings.Join(ran, ", "))
-	}
+	started = a.leaveRunning(names, func(name string) bool {
+		pid := servesIn(before, name)
+		return pid != 0 && pid == servesIn(after, name)
+	})
 	if len(started) > 0 {
 		a.did(onNodes("start", started), "started %s in %v", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond))
 	}
 	return started, nil
+}
+
+// startedCluster is what the supervisor says of a cluster that was started just now.
+func (a *app) startedCluster(ctx context.Context, spec cluster.Spec) cluster.Status {
+	s, err := cluster.Connect(a.stateDir()).Status(ctx)
+	if err != nil { // it is up, even if it is stopped again just now
+		s = cluster.Offline(a.stateDir(), spec)
+	}
+	return s
+}
+
+// leaveRunning tells which of the nodes run already, and returns the others.
+func (a *app) leaveRunning(names []string, runs func(name string) bool) (others []string) {
+	var running []string
+	for _, name := range names {
+		if runs(name) {
+			running = append(running, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	if len(running) > 0 {
+		a.notef("already running: %s", strings.Join(running, ", "))
+	}
+	return others
 }
 
 // clusterOptions are what starts the configured cluster, or these nodes of it.
@@ -276,8 +289,13 @@ func (a *app) knownNodes(names []string) error {
 	if err != nil {
 		return err
 	}
+	return allKnown(c.Cluster.Nodes, names)
+}
+
+// allKnown reports the first of the names that no node has.
+func allKnown(nodes []topology.Node, names []string) error {
 	for _, name := range names {
-		if _, err := topology.Find(c.Cluster.Nodes, name); err != nil {
+		if _, err := topology.Find(nodes, name); err != nil {
 			return err
 		}
 	}
@@ -381,13 +399,8 @@ func (a *app) restartInPlace(ctx context.Context, o cluster.Options) (started []
 	if err := a.stderr.Erase(); err != nil {
 		return nil, err
 	}
-	after, err := cluster.Connect(a.stateDir()).Status(ctx)
-	if err != nil { // it is up, even if it is stopped again just now
-		after = cluster.Offline(a.stateDir(), o.Spec)
-	}
-	for _, n := range after.Nodes {
-		started = append(started, n.Name)
-	}
+	after := a.startedCluster(ctx, o.Spec)
+	started = after.Names()
 	a.notef("restarted %s in %v, in place (pid %d)", strings.Join(started, ", "), time.Since(begin).Round(10*time.Millisecond), after.PID)
 	return started, nil
 }
@@ -468,7 +481,7 @@ func (a *app) wouldRestart(ctx context.Context, names []string, rolling bool) er
 
 // clusterStartHint tells what to do when there is no cluster to talk to.
 func clusterStartHint(err error) error {
-	if errors.Is(err, control.ErrNotRunning) && !between(err) {
+	if notRunning(err) {
 		return hinted(err, "erlmcp cluster start")
 	}
 	return err

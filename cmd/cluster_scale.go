@@ -129,10 +129,8 @@ func (a *app) removeNodes(ctx context.Context, names []string, drainTimeout time
 	if err != nil {
 		return clusterStartHint(err)
 	}
-	for _, name := range names {
-		if _, err := topology.Find(running.Nodes, name); err != nil {
-			return err
-		}
+	if err := allKnown(running.Nodes, names); err != nil {
+		return err
 	}
 	if a.would(onNodes("remove", names), "drain, stop and remove %s", strings.Join(names, ", ")) {
 		return nil

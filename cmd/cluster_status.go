@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
-	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
@@ -55,11 +53,7 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 		return err
 	}
 	if format == formatName {
-		names = names[:0:0]
-		for _, n := range s.Nodes {
-			names = append(names, n.Name)
-		}
-		err = a.printNames(names)
+		err = a.printNames(s.Names())
 	} else {
 		err = a.print(format, s, func() error { return a.printClusterStatus(s, format == formatWide) })
 	}
@@ -78,7 +72,7 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status, error) {
 	s, err := cluster.Connect(a.stateDir()).Status(ctx)
 	switch {
-	case errors.Is(err, control.ErrNotRunning) && !between(err):
+	case notRunning(err):
 		c, err := a.config()
 		if err != nil {
 			return s, err

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/node"
@@ -79,8 +78,7 @@ const (
 // processesFit reports what keeps so many more processes of this program from starting: limits of processes and threads of
 // the user and of control groups, and the memory of a control group.
 func processesFit(m *loadtest.Machine, processes int) error {
-	// Of the kernel's own limits it cannot be told how much is used in a container.
-	if t := m.Threads; t.Max > 0 && !strings.HasPrefix(t.From, "kernel.") && t.Left() < int64(processes)*threadsAtStart {
+	if t := m.Threads; t.Max > 0 && !t.OfKernel() && t.Left() < int64(processes)*threadsAtStart {
 		need := int64(processes) * threadsAtStart
 		return hinted(fmt.Errorf("%d of %d threads are left (%s), and %d processes take at least %d", t.Left(), t.Max, t.From, processes, need), "%s", t.Fix(need))
 	}

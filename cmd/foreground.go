@@ -48,10 +48,8 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if _, err := topology.Find(c.Cluster.Nodes, name); err != nil {
-			return err
-		}
+	if err := allKnown(c.Cluster.Nodes, names); err != nil {
+		return err
 	}
 	pid, running, err := control.Running(a.stateDir(), "cluster")
 	if err != nil {
@@ -64,13 +62,12 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 	if err != nil {
 		return err
 	}
-	follow, stop := a.followLogs(ctx, logs)
-	defer func() { stop(); <-follow }()
+	defer a.followLogs(ctx, logs)()
 	return a.supervise(ctx, a.clusterSpec(c), names, func() (*config.Config, error) { return resized(a.loadConfig()) })
 }
 
-// followLogs prints what is written to logs from now on, until stop is called; then done is closed.
-func (a *app) followLogs(ctx context.Context, logs []cluster.NodeLog) (done <-chan struct{}, stop context.CancelFunc) {
+// followLogs prints what is written to logs from now on, until stop is called, which returns when all is printed.
+func (a *app) followLogs(ctx context.Context, logs []cluster.NodeLog) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what is said at the end counts too
 	ended := make(chan struct{})
 	go func() {
@@ -84,7 +81,10 @@ func (a *app) followLogs(ctx context.Context, logs []cluster.NodeLog) (done <-ch
 			a.warnf("logs are no longer shown: %v", err)
 		}
 	}()
-	return ended, cancel
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // watchPause is between two looks whether what runs in the background still does.
@@ -108,8 +108,7 @@ func (a *app) upHere(ctx context.Context) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	follow, stop := a.followLogs(ctx, logs)
-	defer func() { stop(); <-follow }()
+	defer a.followLogs(ctx, logs)()
 	k, err := a.startKeeper(ctx)
 	if err != nil {
 		return err

@@ -2,12 +2,10 @@ package cmd
 
 import (
 	"context"
-	"errors"
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/config"
-	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -38,7 +36,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)
 			switch {
-			case errors.Is(err, control.ErrNotRunning) && !between(err):
+			case notRunning(err):
 				return nil, nil
 			case err != nil:
 				return nil, err
@@ -50,7 +48,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
 		status, err := supervisor.Status(ctx)
 		switch {
-		case errors.Is(err, control.ErrNotRunning) && !between(err):
+		case notRunning(err):
 			return nil, nil
 		case err != nil:
 			return nil, err

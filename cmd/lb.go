@@ -267,7 +267,7 @@ func count(n int, thing string) string {
 
 // startHint tells how to start a balancer that does not run.
 func startHint(err error) error {
-	if errors.Is(err, control.ErrNotRunning) && !between(err) {
+	if notRunning(err) {
 		return hinted(err, "erlmcp lb start")
 	}
 	return err

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -48,7 +47,7 @@ func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
 	defer cancel()
 	s, err := proxy.Connect(a.stateDir()).Stats(ctx)
 	switch {
-	case errors.Is(err, control.ErrNotRunning) && !between(err):
+	case notRunning(err):
 		s = proxy.Stats{Schema: proxy.StatsSchema, Time: time.Now(), State: proxy.StateStopped}
 	case errors.Is(err, context.DeadlineExceeded):
 		return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")

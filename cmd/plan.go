@@ -14,25 +14,13 @@ import (
 
 // wouldStart says, for --dry-run, which of the names a start would start: of all nodes if there are none.
 func (a *app) wouldStart(nodes []topology.Node, now cluster.Status, names []string) error {
-	for _, name := range names {
-		if _, err := topology.Find(nodes, name); err != nil {
-			return err
-		}
+	if err := allKnown(nodes, names); err != nil {
+		return err
 	}
 	if len(names) == 0 {
 		names = topology.Names(nodes)
 	}
-	var starts, runs []string
-	for _, name := range names {
-		if servesIn(now, name) != 0 {
-			runs = append(runs, name)
-		} else {
-			starts = append(starts, name)
-		}
-	}
-	if len(runs) > 0 {
-		a.notef("already running: %s", strings.Join(runs, ", "))
-	}
+	starts := a.leaveRunning(names, func(name string) bool { return servesIn(now, name) != 0 })
 	if len(starts) > 0 {
 		a.would(onNodes("start", starts), "start %s", strings.Join(starts, ", "))
 	}

@@ -54,8 +54,8 @@ A configuration file is not needed; "erlmcp config init" writes one with all def
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml")
 	_ = root.MarkPersistentFlagDirname("state-dir")
 	for name, values := range map[string][]string{
-		"log-level":  {"debug", "info", "warn", "error"},
-		"log-format": {"text", "json", "logfmt"},
+		"log-level":  logLevels,
+		"log-format": logFormatNames,
 	} {
 		_ = root.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}

@@ -38,7 +38,7 @@ func eachCommand(do func(path string, c *cobra.Command)) {
 // isGroup reports whether a command only holds others.
 func isGroup(c *cobra.Command) bool { return c.HasSubCommands() && c.Name() != "loadtest" }
 
-// run is one command line, without anything that runs in the background.
+// runMain runs one command line, without anything that runs in the background.
 func runMain(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errOut bytes.Buffer

@@ -12,6 +12,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/place"
 )
 
 // unit is a service of systemd. Both services share one state directory, through which they find each
@@ -211,7 +212,7 @@ directory that your commands use:
 			}
 			u := make(c)
 			u.Own, u.User, u.StateDir = own, user, "erlmcp"
-			state := "/var/lib/erlmcp"
+			state := place.ServiceState
 			if own {
 				state = a.stateDir()
 			}
@@ -240,7 +241,7 @@ func packagedUnit(make func(*config.Config) unit, role []string) unit {
 		u.NoNewCode, u.After = false, "epmd.service"
 	}
 	u.Sources = []string{"/etc/erlmcp/erlmcp.yaml"}
-	u.execute("/usr/bin/erlmcp", "/var/lib/erlmcp", []string{"--config", u.Sources[0]}, role)
+	u.execute("/usr/bin/erlmcp", place.ServiceState, []string{"--config", u.Sources[0]}, role)
 	return u
 }
 

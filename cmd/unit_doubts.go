@@ -156,7 +156,7 @@ func (a *app) doubtAccess(who *account, path string, want fs.FileMode, advice st
 
 func (a *app) doubtf(advice, format string, args ...any) {
 	a.notef("warning: "+format, args...)
-	fmt.Fprintln(a.stderr, "hint: "+advice)
+	a.hintf("%s", advice)
 }
 
 // writes has the service write to a directory. systemd makes one in /var/log, and gives it to the user of the service;

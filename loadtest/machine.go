@@ -50,8 +50,9 @@ func NeedThreads(t Threads, processes int) (q Requirement, known bool) {
 // Left is how many more there may be.
 func (t Threads) Left() int64 { return max(t.Max-t.Used, 0) }
 
-// ofKernel reports whether the limit is the machine's, not the user's or a control group's.
-func (t Threads) ofKernel() bool { return strings.HasPrefix(t.From, "kernel.") }
+// OfKernel reports whether the limit is the machine's, not the user's or a control group's. Of such a one it cannot be told
+// how much is used in a container.
+func (t Threads) OfKernel() bool { return strings.HasPrefix(t.From, "kernel.") }
 
 // Fix is how to have so many more.
 func (t Threads) Fix(need int64) string {
@@ -89,19 +90,14 @@ func usableCores(quota float64) int {
 	return max(min(runtime.NumCPU(), int(math.Ceil(quota))), 1)
 }
 
-// limits finds what this machine and the control groups let a process have, whatever is planned.
-func (m *Machine) limits() {
+// ThisHost is ThisMachine without what depends on a plan, and without a change of the limit of descriptors.
+func ThisHost() (m Machine) {
 	h := hostLimits()
 	m.Cores = usableCores(h.cpus)
 	m.EphemeralPorts, m.MemoryAvailable, m.MemoryFrom = h.ephemeralPorts, h.memoryAvailable, h.memoryFrom
 	m.FilesMax, m.FilesUsed = h.filesMax, h.filesUsed
 	m.ConntrackMax, m.ConntrackUsed = h.conntrackMax, h.conntrackUsed
 	m.Threads, m.CPUs, m.CPUsFrom = h.threads, h.cpus, h.cpusFrom
-}
-
-// ThisHost is ThisMachine without what depends on a plan, and without a change of the limit of descriptors.
-func ThisHost() (m Machine) {
-	m.limits()
 	return m
 }
 

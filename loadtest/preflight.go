@@ -80,12 +80,7 @@ func preflight(s *Spec, f *facts, fault Fault, p *plan, planError error) []Requi
 	q.agents(s, f)
 	q.sources(s, f, p, planError)
 	q.host(s, f, p)
-	if t := f.host.threads; t.ofKernel() { // of which it cannot be told how much is used in a container
-		q.threads(t, moreProcesses(s, f))
-		q[len(q)-1].Advisory = true
-	} else {
-		q.threads(t, moreProcesses(s, f))
-	}
+	q.threads(f.host.threads, moreProcesses(s, f))
 	if b := f.seen.Balancer; b != nil {
 		q.balancer(s, b, p)
 	}
@@ -225,7 +220,11 @@ func (q *requirements) threads(t Threads, processes int) {
 		return
 	}
 	need := int64(processes) * threadsPerProcess
-	q.need("threads", t.Left() >= need, fmt.Sprintf("%d left of %d (%s)", t.Left(), t.Max, t.From), fmt.Sprint(need), t.Fix(need))
+	judge := q.need
+	if t.OfKernel() {
+		judge = q.advise
+	}
+	judge("threads", t.Left() >= need, fmt.Sprintf("%d left of %d (%s)", t.Left(), t.Max, t.From), fmt.Sprint(need), t.Fix(need))
 }
 
 func (q *requirements) balancer(s *Spec, b *BalancerView, p *plan) {

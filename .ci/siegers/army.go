@@ -96,9 +96,7 @@ func (w *wave) roll(ctx context.Context, t *target) tally {
 	places := make(chan struct{}, w.atOnce)
 	var going sync.WaitGroup
 	began := time.Now()
-	ticker := time.NewTicker(beat)
-	defer ticker.Stop()
-	for n := 0; pauseFor(ctx, ticker.C); {
+	for n := 0; pause(ctx, beat); {
 		for due := int(time.Since(began).Seconds() * w.rate); n < due; n++ {
 			select {
 			case places <- struct{}{}:
@@ -122,15 +120,6 @@ func (w *wave) roll(ctx context.Context, t *target) tally {
 	return sum
 }
 
-func pauseFor(ctx context.Context, tick <-chan time.Time) bool {
-	select {
-	case <-tick:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // stranger is a connection that closes when the siege is over.
 type stranger struct {
 	net.Conn
@@ -146,6 +135,19 @@ func enter(ctx context.Context, address string, from netip.Addr) (*stranger, boo
 	s := &stranger{Conn: conn, ctx: ctx}
 	s.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return s, true
+}
+
+// begin enters and says something. There is a stranger to leave only if end is done.
+func begin(ctx context.Context, address string, from netip.Addr, text []byte, limit time.Duration) (s *stranger, end outcome) {
+	s, ok := enter(ctx, address, from)
+	if !ok {
+		return nil, refused
+	}
+	if end = s.say(text, limit); end != done {
+		s.leave()
+		return nil, end
+	}
+	return s, done
 }
 
 // leave leaves nothing behind, not even a socket that waits.
@@ -187,7 +189,7 @@ func (s *stranger) drip(text []byte, each int, every, limit time.Duration) outco
 			return end
 		}
 		text = text[len(piece):]
-		if gone := s.watch(every); gone {
+		if s.watch(every) == cut {
 			return cut
 		}
 		if s.ctx.Err() != nil || time.Now().After(end) {
@@ -198,13 +200,15 @@ func (s *stranger) drip(text []byte, each int, every, limit time.Duration) outco
 }
 
 // watch waits for the end of the connection, and drops what is said.
-func (s *stranger) watch(limit time.Duration) (gone bool) {
+func (s *stranger) watch(limit time.Duration) outcome {
 	_ = s.SetReadDeadline(time.Now().Add(limit))
 	if s.ctx.Err() != nil {
-		return false
+		return held
 	}
-	_, err := io.Copy(io.Discard, s.Conn)
-	return err == nil || s.ended(err) == cut
+	if _, err := io.Copy(io.Discard, s.Conn); err != nil {
+		return s.ended(err)
+	}
+	return cut
 }
 
 // stay holds the connection and reads nothing: the end shows when something is said.

@@ -14,7 +14,7 @@ import (
 )
 
 // waves is the whole siege. A source may do 100 things a second, so what is below its limits comes from many. What asks
-// for long answers comes seldom: a node answers it, whoever asks, and a MiB takes it 40 ms.
+// for long answers comes seldom: a node answers it, whoever asks, and computes meanwhile.
 func waves() []wave {
 	return []wave{
 		{attack: "half-open handshakes", block: 20, sources: 30, rate: 60, atOnce: 1500, attempt: halfOpen},
@@ -46,18 +46,12 @@ func waves() []wave {
 
 // halfOpen begins a handshake: with nothing, half a record, or all that the client has to say first.
 func halfOpen(ctx context.Context, t *target, from netip.Addr, n int) outcome {
-	s, ok := enter(ctx, t.HTTPS, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	if end := s.say([][]byte{nil, t.hello[:3], t.hello}[n%3], time.Second); end != done {
+	s, end := begin(ctx, t.HTTPS, from, [][]byte{nil, t.hello[:3], t.hello}[n%3], time.Second)
+	if s == nil {
 		return end
 	}
-	if s.watch(30 * time.Second) {
-		return cut
-	}
-	return held
+	defer s.leave()
+	return s.watch(30 * time.Second)
 }
 
 func slowHead(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
@@ -82,14 +76,11 @@ func head(path string, length int, fields ...string) []byte {
 }
 
 func slowBody(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, ok := enter(ctx, t.HTTP, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	if end := s.say(head("/mcp", longest), time.Second); end != done {
+	s, end := begin(ctx, t.HTTP, from, head("/mcp", longest), time.Second)
+	if s == nil {
 		return end
 	}
+	defer s.leave()
 	return s.drip(blank[:60<<10], 1<<10, time.Second, time.Minute)
 }
 
@@ -100,21 +91,15 @@ var blank = bytes.Repeat([]byte{' '}, longest)
 
 // unfinishedBody is as long as a message may be, but for its last byte.
 func unfinishedBody(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, ok := enter(ctx, t.HTTP, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	if end := s.say(head("/mcp", longest), time.Second); end != done {
+	s, end := begin(ctx, t.HTTP, from, head("/mcp", longest), time.Second)
+	if s == nil {
 		return end
 	}
+	defer s.leave()
 	if end := s.say(blank[:longest-1], 10*time.Second); end != done {
 		return end
 	}
-	if s.watch(40 * time.Second) {
-		return cut
-	}
-	return held
+	return s.watch(40 * time.Second)
 }
 
 // echo asks for an answer as long as itself.
@@ -153,25 +138,15 @@ func slowReader(ctx context.Context, t *target, from netip.Addr, n int) outcome 
 
 // unreadEvents opens a stream of events, asks for long ones and reads none.
 func unreadEvents(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, ok := enter(ctx, t.HTTP, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	if end := s.say([]byte("GET /mcp/sse HTTP/1.1\r\nHost: siege\r\nAccept: text/event-stream\r\n\r\n"), time.Second); end != done {
+	s, end := begin(ctx, t.HTTP, from, []byte("GET /mcp/sse HTTP/1.1\r\nHost: siege\r\nAccept: text/event-stream\r\n\r\n"), time.Second)
+	if s == nil {
 		return end
 	}
+	defer s.leave()
 	_ = s.SetReadDeadline(time.Now().Add(patience))
-	in := bufio.NewReaderSize(s, 512)
-	endpoint := ""
-	for endpoint == "" {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return s.ended(err)
-		}
-		if rest, ok := strings.CutPrefix(line, "data: "); ok {
-			endpoint = strings.TrimSpace(rest)
-		}
+	endpoint, err := nextEvent(bufio.NewReaderSize(s, 512))
+	if err != nil {
+		return s.ended(err)
 	}
 	p, ok := enter(ctx, t.HTTP, from)
 	if !ok {
@@ -183,7 +158,7 @@ func unreadEvents(ctx context.Context, t *target, from netip.Addr, _ int) outcom
 		if id == 0 {
 			body = []byte(initialize)
 		}
-		if end := p.say(append(head(endpoint, len(body)), body...), 5*time.Second); end != done {
+		if end := p.say(append(head(string(endpoint), len(body)), body...), 5*time.Second); end != done {
 			break
 		}
 	}
@@ -192,14 +167,11 @@ func unreadEvents(ctx context.Context, t *target, from netip.Addr, _ int) outcom
 
 // dropSession begins a session and forgets it.
 func dropSession(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, ok := enter(ctx, t.HTTP, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	if end := s.say(append(head("/mcp", len(initialize)), initialize...), time.Second); end != done {
+	s, end := begin(ctx, t.HTTP, from, append(head("/mcp", len(initialize)), initialize...), time.Second)
+	if s == nil {
 		return end
 	}
+	defer s.leave()
 	return s.answered()
 }
 
@@ -267,14 +239,11 @@ func sendBatch(ctx context.Context, t *target, from netip.Addr, d disguise) outc
 	if !d.line {
 		address, text = t.HTTP, append(head("/mcp", len(d.body), d.fields...), d.body...)
 	}
-	s, ok := enter(ctx, address, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	if end := s.say(text, 5*time.Second); end != done {
+	s, end := begin(ctx, address, from, text, 5*time.Second)
+	if s == nil {
 		return end
 	}
+	defer s.leave()
 	if d.line {
 		return s.stay(time.Second)
 	}
@@ -286,15 +255,11 @@ const upgrade = "GET /mcp/ws HTTP/1.1\r\nHost: siege\r\nConnection: Upgrade\r\nU
 
 // openWebSocket has the handshake done, and reads no more.
 func openWebSocket(ctx context.Context, t *target, from netip.Addr) (*stranger, outcome) {
-	s, ok := enter(ctx, t.HTTP, from)
-	if !ok {
-		return nil, refused
+	s, end := begin(ctx, t.HTTP, from, []byte(upgrade), time.Second)
+	if s == nil {
+		return nil, end
 	}
-	end := s.say([]byte(upgrade), time.Second)
-	if end == done {
-		end = s.answered()
-	}
-	if end != done {
+	if end = s.answered(); end != done {
 		s.leave()
 		return nil, end
 	}
@@ -393,10 +358,7 @@ func sendLine(ctx context.Context, t *target, from netip.Addr, length int) outco
 		}
 		length -= piece
 	}
-	if s.watch(30 * time.Second) {
-		return cut
-	}
-	return held
+	return s.watch(30 * time.Second)
 }
 
 // passBy comes, at TCP and HTTP in turn, and goes.
@@ -411,22 +373,16 @@ func passBy(ctx context.Context, t *target, from netip.Addr, n int) outcome {
 
 // holdDoor keeps connections of the side doors: idle after an answer, in the middle of a head, watching, or asked for in vain.
 func holdDoor(ctx context.Context, t *target, from netip.Addr, n int) outcome {
-	s, ok := enter(ctx, []string{t.Health, t.Admin}[n%2], from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
 	text := []string{
 		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Half: ",
 		"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
 		"POST /api/nodes/erlmcp1/disable HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16777216\r\n\r\n",
 	}[n/2%4]
-	if end := s.say([]byte(text), time.Second); end != done {
+	s, end := begin(ctx, []string{t.Health, t.Admin}[n%2], from, []byte(text), time.Second)
+	if s == nil {
 		return end
 	}
-	if s.watch(20 * time.Second) {
-		return cut
-	}
-	return held
+	defer s.leave()
+	return s.watch(20 * time.Second)
 }

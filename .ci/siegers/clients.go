@@ -12,8 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -64,7 +62,7 @@ func serveAll(ctx context.Context, s *system) []*service {
 	var calling sync.WaitGroup
 	for k, kind := range kinds {
 		var mu sync.Mutex
-		got := &service{kind: kind.name, calls: newHistogram(), openings: newHistogram()}
+		got := newService(kind.name)
 		all[k] = got
 		for i := range goodOfAKind {
 			g := good{mu: &mu, got: got, open: func() (caller, error) {
@@ -77,15 +75,16 @@ func serveAll(ctx context.Context, s *system) []*service {
 	return all
 }
 
-func newHistogram() *hdrhistogram.Histogram {
-	return hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
+func newService(kind string) *service {
+	histogram := func() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3) }
+	return &service{kind: kind, calls: histogram(), openings: histogram()}
 }
 
 // noService is what nobody has got.
 func noService() *observed {
 	o := &observed{lasted: 1, watch: &watch{}}
 	for _, kind := range kinds {
-		o.services = append(o.services, &service{kind: kind.name, calls: newHistogram(), openings: newHistogram()})
+		o.services = append(o.services, newService(kind.name))
 	}
 	return o
 }
@@ -326,15 +325,6 @@ func (c secure) call() error {
 	return judge(answer, c.id)
 }
 
-// trusting trusts the certificate of a system.
-func trusting(s *system) (*tls.Config, error) {
-	pem, err := os.ReadFile(filepath.Join(s.dir, "lb.crt"))
-	if err != nil {
-		return nil, err
-	}
-	return trust(pem)
-}
-
 // events is a client of the HTTP+SSE transport of 2024-11-05.
 type events struct {
 	*web
@@ -362,7 +352,7 @@ func openEvents(ctx context.Context, s *system, from netip.Addr) (caller, error)
 	if resp.StatusCode != http.StatusOK {
 		return opened(c, refusedError{resp.Status})
 	}
-	endpoint, err := c.event()
+	endpoint, err := nextEvent(c.in)
 	if err != nil {
 		return opened(c, err)
 	}
@@ -373,10 +363,10 @@ func openEvents(ctx context.Context, s *system, from netip.Addr) (caller, error)
 	return opened(c, err)
 }
 
-// event is the data of the next one.
-func (c *events) event() (data []byte, err error) {
+// nextEvent is the data of the next event of a stream.
+func nextEvent(in *bufio.Reader) (data []byte, err error) {
 	for {
-		line, err := c.in.ReadBytes('\n')
+		line, err := in.ReadBytes('\n')
 		if err != nil {
 			return nil, err
 		}
@@ -393,7 +383,7 @@ func (c *events) say(ctx context.Context, text []byte, id uint64) error {
 	if _, _, err := c.post(ctx, text, http.StatusAccepted); err != nil {
 		return err
 	}
-	answer, err := c.event()
+	answer, err := nextEvent(c.in)
 	if err != nil {
 		return err
 	}
@@ -458,7 +448,7 @@ func (c *socket) close() { _ = c.CloseNow() }
 
 // total is all kinds in one.
 func total(all []*service) *service {
-	sum := &service{kind: "all", calls: newHistogram(), openings: newHistogram()}
+	sum := newService("all")
 	for _, one := range all {
 		sum.calls.Merge(one.calls)
 		sum.openings.Merge(one.openings)

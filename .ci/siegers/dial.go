@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +20,12 @@ func bindAddressOnly(_, _ string, c syscall.RawConn) error {
 	return errors.Join(err, failed)
 }
 
-func trust(pem []byte) (*tls.Config, error) {
+// trusting trusts the certificate of a system.
+func trusting(s *system) (*tls.Config, error) {
+	pem, err := os.ReadFile(filepath.Join(s.dir, "lb.crt"))
+	if err != nil {
+		return nil, err
+	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, errors.New("lb.crt has no certificate")

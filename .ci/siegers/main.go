@@ -126,7 +126,6 @@ type observed struct {
 	newcomers     *service // after it
 	returned      time.Duration
 	stats         stats
-	statesBefore  uint64
 	commands      int // that were answered
 	problems      []string
 }
@@ -153,6 +152,7 @@ func used() time.Duration {
 type state struct {
 	connections int64
 	sessions    int
+	changes     uint64 // how often nodes have come and gone
 	rss         int64
 	descriptors map[string]int // by process
 }
@@ -166,9 +166,6 @@ func besiege(ctx context.Context, dir, program string) (o *observed, err error) 
 	defer func() { err = errors.Join(err, s.down()) }()
 	o = &observed{}
 	if o.before, err = s.state(ctx); err != nil {
-		return nil, err
-	}
-	if o.statesBefore, err = s.stateChanges(ctx); err != nil {
 		return nil, err
 	}
 	attackers := other(attackersNice, "-only", *only, partAttack)
@@ -341,7 +338,7 @@ func (s *system) state(ctx context.Context) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	now := state{connections: all.Connections.Active, descriptors: make(map[string]int)}
+	now := state{connections: all.Connections.Active, changes: all.stateChanges(), descriptors: make(map[string]int)}
 	if now.sessions, err = s.sessions(ctx); err != nil {
 		return state{}, err
 	}

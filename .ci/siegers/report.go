@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -117,12 +118,7 @@ func (w *watch) histories() (all []*history) {
 	for _, pid := range w.order {
 		all = append(all, w.all[pid])
 	}
-	slices.SortStableFunc(all, func(a, b *history) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortStableFunc(all, func(a, b *history) int { return strings.Compare(a.name, b.name) })
 	return append(all, &w.total)
 }
 
@@ -160,16 +156,16 @@ func demand(out io.Writer, besieged, busy *observed) (failed int) {
 	default:
 		d.check(factor <= slower, "%s; at most %d ×", took99, slower)
 	}
+	short := besieged.lasted < flatAfter
 	for _, y := range besieged.tallies {
-		if n := y.Ends[done] + y.Ends[cut] + y.Ends[held]; n == 0 && besieged.lasted >= flatAfter { // a short one may not come to it
+		if n := y.Ends[done] + y.Ends[cut] + y.Ends[held]; n == 0 && !short { // a short one may not come to it
 			d.check(false, "%s: nothing came of the attack", y.Attack)
 		}
 	}
 	d.check(len(besieged.problems) == 0, "side doors and control: %d answers, %d failures %.3q", besieged.commands, len(besieged.problems), besieged.problems)
-	changes := besieged.stats.stateChanges() - besieged.statesBefore
+	changes := besieged.stats.stateChanges() - besieged.before.changes
 	d.check(changes == 0, "nodes changed their state %d times", changes)
 
-	short := besieged.lasted < flatAfter
 	worst, least := "", 0.0
 	for _, h := range besieged.watch.histories() {
 		if h == &besieged.watch.total {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +12,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/freeport"
 )
 
 // system is a cluster with its balancer on defaults, but for addresses and a certificate.
@@ -28,7 +28,7 @@ type system struct {
 
 type nodePorts struct {
 	Name           string
-	TCP, HTTP, SSE string // ports
+	TCP, HTTP, SSE int // ports
 }
 
 const nodes = 4
@@ -48,11 +48,11 @@ func start(ctx context.Context, dir, erlmcp string) (*system, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(5 + 3*nodes)
+	ports, err := freeport.Find(5 + 3*nodes)
 	if err != nil {
 		return nil, err
 	}
-	at := func(i int) string { return "127.0.0.1:" + ports[i] }
+	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
 	s := &system{
 		dir: dir, program: filepath.Join(dir, "bin/erlmcp"), asker: filepath.Join(dir, "bin/ask"),
 		TCP: at(0), HTTP: at(1), HTTPS: at(2), Admin: at(3), Health: at(4),
@@ -134,7 +134,7 @@ func (s *system) sessions(ctx context.Context) (n int, err error) {
 		var health struct {
 			Sessions int `json:"http_sessions"`
 		}
-		if err := ask(ctx, "127.0.0.1:"+node.HTTP, "/health", &health); err != nil {
+		if err := ask(ctx, fmt.Sprintf("127.0.0.1:%d", node.HTTP), "/health", &health); err != nil {
 			return 0, err
 		}
 		n += health.Sessions
@@ -148,11 +148,6 @@ func (s *system) stats(ctx context.Context) (all stats, err error) {
 }
 
 // stateChanges is how often nodes have come and gone.
-func (s *system) stateChanges(ctx context.Context) (n uint64, err error) {
-	all, err := s.stats(ctx)
-	return all.stateChanges(), err
-}
-
 func (s *stats) stateChanges() (n uint64) {
 	for _, node := range s.Nodes {
 		n += node.StateChanges
@@ -177,23 +172,6 @@ func ask(ctx context.Context, address, path string, into any) error {
 		return fmt.Errorf("%s%s: %s", address, path, resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
-}
-
-// freePorts returns ports that are free, below those that the kernel gives to connections.
-func freePorts(n int) (ports []string, err error) {
-	for tries := 0; len(ports) < n; tries++ {
-		port := fmt.Sprint(10_000 + rand.IntN(20_000))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			if tries == 1000 {
-				return nil, err
-			}
-			continue
-		}
-		defer l.Close()
-		ports = append(ports, port)
-	}
-	return ports, nil
 }
 
 func copyFile(to, from string) error {

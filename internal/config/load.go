@@ -73,9 +73,7 @@ func Load(o Options) (*Config, error) {
 	if name == "" {
 		name = FileName
 	}
-	if o.Dir != "" && !filepath.IsAbs(name) {
-		name = filepath.Join(o.Dir, name)
-	}
+	name = within(o.Dir, name)
 	if o.Text != nil {
 		if c.once = o.File; c.once == Stdin {
 			c.once = "standard input"
@@ -112,6 +110,14 @@ func Load(o Options) (*Config, error) {
 	return c, nil
 }
 
+// within is a file that is named relative to a directory, which is the working directory if it is "".
+func within(dir, name string) string {
+	if dir != "" && !filepath.IsAbs(name) {
+		return filepath.Join(dir, name)
+	}
+	return name
+}
+
 // isOurs reports whether a file is there, as this user's: then it is this user's to mend.
 func isOurs(name string) bool {
 	info, err := os.Stat(name)
@@ -130,9 +136,7 @@ type Place struct {
 func Places(o Options) (list []Place) {
 	env := environment(o.Env)
 	add := func(what, name string) {
-		if o.Dir != "" && !filepath.IsAbs(name) {
-			name = filepath.Join(o.Dir, name)
-		}
+		name = within(o.Dir, name)
 		if found, err := filepath.Abs(name); err == nil {
 			name = found
 		}
@@ -187,9 +191,9 @@ func (c *Config) readFile(name string, p *problems) (string, error) {
 		return "", fileError(name, err)
 	}
 	defer func() { _ = file.Close() }()
-	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	text, err := readLimited(name, file)
 	if err != nil {
-		return "", fileError(name, err)
+		return "", err
 	}
 	c.readYAML(name, text, p)
 	found, err := filepath.Abs(name)

@@ -3,7 +3,6 @@ package config
 import (
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -15,15 +14,9 @@ const Stdin = "-"
 // It is nil for any other file, and for one that cannot be read, of which Load tells.
 func ReadOnce(name, dir string, stdin io.Reader) ([]byte, error) {
 	if name == Stdin {
-		text, err := io.ReadAll(io.LimitReader(stdin, maxFile+1))
-		if err != nil {
-			return nil, fileError("the standard input", err)
-		}
-		return append([]byte{}, text...), nil
+		return readLimited("the standard input", stdin)
 	}
-	if dir != "" && !filepath.IsAbs(name) {
-		name = filepath.Join(dir, name)
-	}
+	name = within(dir, name)
 	info, err := os.Stat(name)
 	if err != nil || info.IsDir() || info.Mode().IsRegular() && !strings.HasPrefix(name, "/dev/") && !strings.HasPrefix(name, "/proc/") {
 		return nil, nil
@@ -33,9 +26,14 @@ func ReadOnce(name, dir string, stdin io.Reader) ([]byte, error) {
 		return nil, fileError(name, err)
 	}
 	defer func() { _ = file.Close() }()
+	return readLimited(name, file)
+}
+
+// readLimited reads as much as shows that a file is too large. Without an error the text is not nil.
+func readLimited(name string, file io.Reader) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if err != nil {
 		return nil, fileError(name, err)
 	}
-	return append([]byte{}, text...), nil
+	return text, nil
 }

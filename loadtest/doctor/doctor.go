@@ -189,9 +189,9 @@ func (e *examination) command(name string) string {
 	case "ports":
 		return `sudo sysctl -w net.ipv4.ip_local_port_range="1024 65535"`
 	case "open_files":
-		return fmt.Sprintf("sudo sysctl -w fs.file-max=%d", roundUp(m.FilesUsed+5*n))
+		return fmt.Sprintf("sudo sysctl -w fs.file-max=%d", loadtest.RoundUp(m.FilesUsed+5*n))
 	case "conntrack":
-		return fmt.Sprintf("sudo sysctl -w net.netfilter.nf_conntrack_max=%d", roundUp(m.ConntrackUsed+3*n))
+		return fmt.Sprintf("sudo sysctl -w net.netfilter.nf_conntrack_max=%d", loadtest.RoundUp(m.ConntrackUsed+3*n))
 	case "memory":
 		if m.MemoryFrom != "" {
 			return ""
@@ -200,9 +200,6 @@ func (e *examination) command(name string) string {
 	}
 	return ""
 }
-
-// roundUp is the next power of two: numbers that people meet in settings.
-func roundUp(n int64) int64 { return loadtest.RoundUp(n) }
 
 func (e *examination) kernel() {
 	k, n := &e.facts.Kernel, e.plan.Loadtest.Connections
@@ -218,7 +215,7 @@ func (e *examination) kernel() {
 		// Idle sockets have no buffers. Those of one connection in two hold a page at a time at most.
 		need := int64(n)/2 + k.TCPMemoryUsed
 		mebi := func(pages int64) string { return fmt.Sprintf("%d MiB", pages*k.PageSize>>20) }
-		up := roundUp(2 * need)
+		up := loadtest.RoundUp(2 * need)
 		e.find("tcp_memory", k.TCPMemoryPages >= need, Problem, mebi(k.TCPMemoryPages), mebi(need),
 			fmt.Sprintf(`sudo sysctl -w net.ipv4.tcp_mem="%d %d %d"`, up/2, up*3/4, up))
 	}
