@@ -151,7 +151,16 @@ func (t *sessions) endLocked(s *session) {
 	}
 }
 
-// remove forgets a session that has ended, or has not begun.
+// forgo forgets a session that was admitted and has not begun.
+func (t *sessions) forgo(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.id == "" {
+		t.removeLocked(s)
+	}
+}
+
+// remove forgets a session that has ended.
 func (t *sessions) remove(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -278,16 +287,8 @@ func (t *sessions) admitting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := t.admit(sourceOf(r))
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), admitted{}, s)))
-		if t.nameless(s) {
-			t.remove(s) // nothing has begun
-		}
+		t.forgo(s)
 	})
-}
-
-func (t *sessions) nameless(s *session) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return s.id == ""
 }
 
 // using has the requests of sessions counted.
