@@ -63,7 +63,6 @@ const (
 // source is who has sessions. Each list is in the order of use.
 type source struct {
 	address netip.Addr
-	held    int
 	by      [sessionStates]list.List
 	place   int // in sessions.order
 }
@@ -94,7 +93,6 @@ func (t *sessions) admit(address netip.Addr) *session {
 	}
 	s := &session{source: from, state: fresh}
 	t.n++
-	from.held++
 	t.placeLocked(s, fresh)
 	return s
 }
@@ -179,7 +177,7 @@ func (t *sessions) removeLocked(s *session) {
 	}
 	delete(t.byID, s.id)
 	t.n--
-	if from.held--; from.held > 0 {
+	if from.held() > 0 {
 		heap.Fix(&t.order, from.place)
 		return
 	}
@@ -198,6 +196,9 @@ func (t *sessions) placeLocked(s *session, state sessionState) {
 	s.place = from.by[state].PushBack(s)
 	heap.Fix(&t.order, from.place)
 }
+
+// held is how many sessions it has.
+func (f *source) held() int { return f.by[fresh].Len() + f.by[idle].Len() + f.by[busy].Len() }
 
 // first is the session that gives way before the others of its source.
 func (f *source) first() *session {
@@ -219,8 +220,8 @@ func (o sourceOrder) Less(i, j int) bool {
 	if a.by[fresh].Len() != b.by[fresh].Len() {
 		return a.by[fresh].Len() > b.by[fresh].Len()
 	}
-	if a.held != b.held {
-		return a.held > b.held
+	if a.held() != b.held() {
+		return a.held() > b.held()
 	}
 	first, second := a.first(), b.first()
 	return first != nil && (second == nil || first.used < second.used)
