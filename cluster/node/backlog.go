@@ -45,27 +45,25 @@ func (q *backlog) asked(bytes int) {
 // told is asked for what needs no answer.
 func (q *backlog) told() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.reading = false
-	q.mu.Unlock()
-	q.settle()
+	q.settleLocked()
 }
 
 // replied counts an answer. What the requests take is given back when all are answered.
 func (q *backlog) replied() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.unanswered--; q.unanswered <= 0 {
 		q.unanswered, q.bytes = 0, 0
 	}
 	close(q.answered)
 	q.answered = make(chan struct{})
-	q.mu.Unlock()
-	q.settle()
+	q.settleLocked()
 }
 
-// settle gives back what messages have taken, unless some are still to be read or answered.
-func (q *backlog) settle() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+// settleLocked gives back what messages have taken, unless some are still to be read or answered.
+func (q *backlog) settleLocked() {
 	if q.unanswered == 0 && !q.reading {
 		q.body.giveBack()
 	}
