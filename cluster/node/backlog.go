@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"sync"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
 
 // maxUnanswered is how many requests of a socket or stream, and how many bytes of them, may be under way before no more is
@@ -22,6 +24,12 @@ type backlog struct {
 	unanswered int
 	bytes      int           // of them
 	answered   chan struct{} // closed when an answer is written
+}
+
+// isCall reports whether a message is to be answered; nil is none.
+func isCall(message jsonrpc.Message) bool {
+	request, ok := message.(*jsonrpc.Request)
+	return ok && request.IsCall()
 }
 
 func newBacklog(b *body) *backlog { return &backlog{body: b, answered: make(chan struct{})} }
