@@ -142,14 +142,11 @@ func (c *cell) admit(attr *syscall.SysProcAttr) {
 }
 
 // members are the processes in the cell.
-func (c *cell) members() (pids []int) {
+func (c *cell) members() []int {
 	if c == nil {
 		return nil
 	}
-	for _, group := range append(children(c.dir), c.dir) {
-		pids = append(pids, members(group)...)
-	}
-	return pids
+	return inhabitants(c.dir)
 }
 
 // clear kills everything in the cell and removes it.
@@ -185,11 +182,9 @@ func sweep(record string) error {
 // clearTree kills everything in a cgroup and below, and removes it. What serves others too goes to the
 // cgroup asylum.
 func clearTree(dir, asylum string) error {
-	for _, group := range append(children(dir), dir) {
-		for _, pid := range members(group) {
-			if p, ok := readProcEntry(pid); ok && p.shared() {
-				_ = join(asylum, pid)
-			}
+	for _, pid := range inhabitants(dir) {
+		if p, ok := readProcEntry(pid); ok && p.shared() {
+			_ = join(asylum, pid)
 		}
 	}
 	if err := write(filepath.Join(dir, "cgroup.kill"), "1"); err != nil {
@@ -257,6 +252,14 @@ func members(dir string) []int {
 		if pid, err := strconv.Atoi(line); err == nil {
 			pids = append(pids, pid)
 		}
+	}
+	return pids
+}
+
+// inhabitants are the processes in a cgroup and in those right below.
+func inhabitants(dir string) (pids []int) {
+	for _, group := range append(children(dir), dir) {
+		pids = append(pids, members(group)...)
 	}
 	return pids
 }
