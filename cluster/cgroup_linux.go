@@ -71,9 +71,8 @@ func contain(want Containment, stateDir string, log *log.Logger) (*cage, error) 
 
 // newCage makes a cage and moves this process into it. When it fails, nothing is left of it.
 func newCage(home, record string, log *log.Logger) (*cage, error) {
-	// With nothing to do it is invalid; filters of system calls say that there is none.
-	if _, _, err := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); err != unix.EINVAL {
-		return nil, fmt.Errorf("clone3: %w", err)
+	if err := canClone(); err != nil {
+		return nil, err
 	}
 	c := &cage{home, filepath.Join(home, cagePrefix+strings.ToLower(rand.Text())), record, log}
 	err := os.WriteFile(record, []byte(c.dir), 0o600)
@@ -94,6 +93,15 @@ func newCage(home, record string, log *log.Logger) (*cage, error) {
 }
 
 func (c *cage) leaf() string { return filepath.Join(c.dir, supervisorLeaf) }
+
+// canClone reports why a process cannot be made in a cgroup.
+func canClone() error {
+	// With nothing to do it is invalid; filters of system calls say that there is none.
+	if _, _, err := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); err != unix.EINVAL {
+		return fmt.Errorf("clone3: %w", err)
+	}
+	return nil
+}
 
 // close moves this process back to where it came from, and removes the cage if nobody else is in it.
 func (c *cage) close() {

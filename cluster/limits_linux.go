@@ -1,13 +1,10 @@
 package cluster
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // tasksLimit is how many processes and threads there may be here, and which file says so. There may be no limit.
@@ -41,8 +38,8 @@ func checkContainment(want Containment) error {
 	if filepath.Base(home) == supervisorLeaf { // this process is in a cage already
 		return nil
 	}
-	if _, _, err := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); err != unix.EINVAL {
-		return &ContainmentError{errors.New("clone3: " + err.Error())}
+	if err := canClone(); err != nil {
+		return &ContainmentError{err}
 	}
 	for _, path := range []string{home, filepath.Join(home, "cgroup.procs")} {
 		if err := mayWrite(path, path == home); err != nil {
