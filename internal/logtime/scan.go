@@ -188,16 +188,13 @@ func (s *scan) fraction() int {
 func (s *scan) zone() (zone *time.Location, ok bool) {
 	after := *s
 	apart := after.skip(" ")
-	if before := after; true {
-		switch after.word() {
-		case "Z", "UTC", "GMT":
-			*s = after
-			return time.UTC, true
-		case "":
-		default:
-			return nil, false
-		}
-		after = before
+	switch after.word() {
+	case "Z", "UTC", "GMT":
+		*s = after
+		return time.UTC, true
+	case "": // nothing was read
+	default:
+		return nil, false
 	}
 	sign, ok := after.char("+-")
 	if !ok {
