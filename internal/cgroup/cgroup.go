@@ -81,7 +81,8 @@ const unified = ""
 
 type reader struct{ root fs.FS }
 
-// groups lists the directories of the groups of this process by controller, its own first and the root last.
+// groups lists the directories of the groups of this process by controller, its own first and the root last. Of several
+// mounts of a hierarchy, one that shows the process's group counts.
 func (r reader) groups() map[string][]string {
 	own := make(map[string]string)
 	for line := range strings.Lines(r.text("proc/self/cgroup")) {
@@ -94,7 +95,7 @@ func (r reader) groups() map[string][]string {
 			own[name] = group
 		}
 	}
-	dirs := make(map[string][]string)
+	dirs, shown := make(map[string][]string), make(map[string]bool)
 	for line := range strings.Lines(r.text("proc/self/mountinfo")) {
 		before, after, _ := strings.Cut(strings.TrimSpace(line), " - ")
 		fields, types := strings.Fields(before), strings.Fields(after)
@@ -111,22 +112,24 @@ func (r reader) groups() map[string][]string {
 			continue
 		}
 		for _, name := range controllers {
-			if group, ok := own[name]; ok {
-				dirs[name] = upTo(mount, within(group, unescape(root)))
+			group, ok := own[name]
+			below, shows := within(group, unescape(root))
+			if ok && (shows || !shown[name]) {
+				dirs[name], shown[name] = upTo(mount, below), shows
 			}
 		}
 	}
 	return dirs
 }
 
-// within is a group as seen where a hierarchy is mounted from root on; a group that is not below it, as in a container that
+// within is a group as seen where a hierarchy is mounted from root on; a group that it does not show, as in a container that
 // sees the host's names, is the root itself.
-func within(group, root string) string {
-	rest, below := strings.CutPrefix(group, strings.TrimSuffix(root, "/"))
-	if !below || strings.HasPrefix(group, "/..") {
-		return ""
+func within(group, root string) (below string, shows bool) {
+	below, shows = strings.CutPrefix(group+"/", strings.TrimSuffix(root, "/")+"/")
+	if !shows || strings.HasPrefix(group, "/..") {
+		return "", false
 	}
-	return strings.Trim(rest, "/")
+	return strings.Trim(below, "/"), true
 }
 
 // upTo lists mount/group and all directories above it down to mount.

@@ -74,6 +74,16 @@ func TestRead(t *testing.T) {
 			Memory: Quantity{1000, 10, "/sys/fs/cgroup/memory/memory.limit_in_bytes"},
 			Pids:   Quantity{7, 2, "/sys/fs/cgroup/pids/pids.max"},
 		}},
+		{"another group, mounted too", map[string]string{
+			"proc/self/cgroup": "0::/app.service\n",
+			"proc/self/mountinfo": "50 23 0:26 /other /run/first rw - cgroup2 cgroup2 rw\n" + v2Mount +
+				"51 23 0:26 /app /run/app rw - cgroup2 cgroup2 rw\n",
+			"run/first/pids.max": "1\n", "run/first/pids.current": "1\n", "run/app/pids.max": "2\n", "run/app/pids.current": "1\n",
+			"run/app/.service/pids.max": "3\n", "run/app/.service/pids.current": "1\n",
+			"sys/fs/cgroup/app.service/pids.max": "50\n", "sys/fs/cgroup/app.service/pids.current": "4\n",
+		}, Limits{
+			Pids: Quantity{50, 4, "/sys/fs/cgroup/app.service/pids.max"},
+		}},
 		{"nonsense", map[string]string{
 			"proc/self/cgroup": "x\n0::\n:::\n", "proc/self/mountinfo": "a b c\n - \n" + v2Mount,
 			"sys/fs/cgroup/memory.max": "-5\n", "sys/fs/cgroup/pids.max": "many\n", "sys/fs/cgroup/cpu.max": "1\n",
