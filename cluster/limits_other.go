@@ -4,9 +4,6 @@ package cluster
 
 import "errors"
 
-// tasksLimit tells of no limit.
-func tasksLimit() (most int, where string, limited bool) { return 0, "", false }
-
 // checkContainment reports cgroups that are asked for.
 func checkContainment(want Containment) error {
 	if want == ContainCgroup {

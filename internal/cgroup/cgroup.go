@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -59,6 +60,20 @@ func read(root fs.FS) Limits {
 		}
 	}
 	return l
+}
+
+// maxPids is how many processes and threads all groups allow, whatever there are, and the file that says so; "" is no limit.
+func maxPids(root fs.FS) (most int64, from string) {
+	r := reader{root}
+	groups := r.groups()
+	for _, dir := range slices.Concat(groups[unified], groups["pids"]) {
+		name := path.Join(dir, "pids.max")
+		var n int64
+		if r.number(name, &n) && n >= 0 && (from == "" || n < most) {
+			most, from = n, "/"+name
+		}
+	}
+	return most, from
 }
 
 // quota takes a quota of processor time and the period it is for, in microseconds, if it is the tightest yet.

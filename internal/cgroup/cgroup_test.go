@@ -98,6 +98,30 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// The smallest limit of all levels counts, not the one with least left, and also one that allows nothing.
+func TestMaxPids(t *testing.T) {
+	v2 := map[string]string{
+		"proc/self/cgroup": "0::/a/b\n", "proc/self/mountinfo": v2Mount,
+		"sys/fs/cgroup/a/b/pids.max": "40\n", "sys/fs/cgroup/a/b/pids.current": "1\n",
+		"sys/fs/cgroup/a/pids.max": "50\n", "sys/fs/cgroup/a/pids.current": "49\n",
+	}
+	for _, c := range []struct {
+		files map[string]string
+		most  int64
+		from  string
+	}{
+		{nil, 0, ""},
+		{map[string]string{"proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": v2Mount, "sys/fs/cgroup/a/pids.max": "max\n"}, 0, ""},
+		{v2, 40, "/sys/fs/cgroup/a/b/pids.max"},
+		{map[string]string{"proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": v2Mount, "sys/fs/cgroup/a/pids.max": "0\n"}, 0, "/sys/fs/cgroup/a/pids.max"},
+		{map[string]string{"proc/self/cgroup": "3:pids:/job\n", "proc/self/mountinfo": v1Mount, "sys/fs/cgroup/pids/job/pids.max": "7\n"}, 7, "/sys/fs/cgroup/pids/job/pids.max"},
+	} {
+		if most, from := maxPids(files(c.files)); most != c.most || from != c.from {
+			t.Errorf("got %d of %q, want %d of %q", most, from, c.most, c.from)
+		}
+	}
+}
+
 // FuzzRead reads any text in place of what the kernel says.
 func FuzzRead(f *testing.F) {
 	f.Add("0::/a/b\n", v2Mount, "100", "max 100000")
