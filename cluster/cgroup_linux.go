@@ -15,6 +15,8 @@ import (
 
 	"github.com/charmbracelet/log"
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/cgroup"
 )
 
 // cage is the cgroups (v2) of a supervisor, below the one that it was started in:
@@ -342,16 +344,11 @@ func unifiedDirs(mountinfo, path string) []string {
 		if len(fields) < 6 || !strings.HasPrefix(what, "cgroup2 ") {
 			continue
 		}
-		root, dir := strings.TrimSuffix(unescape(fields[3]), "/"), unescape(fields[4])
+		root, dir := strings.TrimSuffix(cgroup.Unescape(fields[3]), "/"), cgroup.Unescape(fields[4])
 		// A path that begins with /.. is outside of what this namespace shows.
 		if below, ok := strings.CutPrefix(path+"/", root+"/"); ok && path != "" && !strings.HasPrefix(path+"/", "/../") {
 			dirs = append(dirs, filepath.Join(dir, below))
 		}
 	}
 	return dirs
-}
-
-// unescape undoes what the kernel does to blanks in paths.
-func unescape(field string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(field)
 }

@@ -117,7 +117,7 @@ func (r reader) groups() map[string][]string {
 		if len(fields) < 5 || len(types) < 3 {
 			continue
 		}
-		root, mount := fields[3], strings.TrimPrefix(unescape(fields[4]), "/")
+		root, mount := fields[3], strings.TrimPrefix(Unescape(fields[4]), "/")
 		controllers := []string{unified}
 		switch types[0] {
 		case "cgroup2":
@@ -128,7 +128,7 @@ func (r reader) groups() map[string][]string {
 		}
 		for _, name := range controllers {
 			group, ok := own[name]
-			below, shows := within(group, unescape(root))
+			below, shows := within(group, Unescape(root))
 			if ok && (shows || !shown[name]) {
 				dirs[name], shown[name] = upTo(mount, below), shows
 			}
@@ -156,8 +156,8 @@ func upTo(mount, group string) []string {
 	return append(dirs, mount)
 }
 
-// unescape undoes the octal escapes of mountinfo.
-func unescape(name string) string {
+// Unescape undoes the octal escapes of mountinfo.
+func Unescape(name string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(name)
 }
 
