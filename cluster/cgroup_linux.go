@@ -71,6 +71,29 @@ func contain(want Containment, stateDir string, log *log.Logger) (*cage, error) 
 	return c, nil
 }
 
+// checkContainment reports cgroups that are asked for and cannot be had.
+func checkContainment(want Containment) error {
+	if want != ContainCgroup {
+		return nil
+	}
+	home, err := ownCgroup()
+	if err != nil {
+		return &ContainmentError{err}
+	}
+	if filepath.Base(home) == supervisorLeaf { // this process is in a cage already
+		return nil
+	}
+	if err := canClone(); err != nil {
+		return &ContainmentError{err}
+	}
+	for _, path := range []string{home, filepath.Join(home, "cgroup.procs")} {
+		if err := mayWrite(path, path == home); err != nil {
+			return &ContainmentError{err}
+		}
+	}
+	return nil
+}
+
 // newCage makes a cage and moves this process into it. When it fails, nothing is left of it.
 func newCage(home, record string, log *log.Logger) (*cage, error) {
 	if err := canClone(); err != nil {
