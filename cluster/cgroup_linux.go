@@ -15,6 +15,8 @@ import (
 
 	"github.com/charmbracelet/log"
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/cgroup"
 )
 
 // cage is the cgroups (v2) of a supervisor, below the one that it was started in:
@@ -69,11 +71,33 @@ func contain(want Containment, stateDir string, log *log.Logger) (*cage, error) 
 	return c, nil
 }
 
+// checkContainment reports cgroups that are asked for and cannot be had.
+func checkContainment(want Containment) error {
+	if want != ContainCgroup {
+		return nil
+	}
+	home, err := ownCgroup()
+	if err != nil {
+		return &ContainmentError{err}
+	}
+	if filepath.Base(home) == supervisorLeaf { // this process is in a cage already
+		return nil
+	}
+	if err := canClone(); err != nil {
+		return &ContainmentError{err}
+	}
+	for _, path := range []string{home, filepath.Join(home, "cgroup.procs")} {
+		if err := mayWrite(path, path == home); err != nil {
+			return &ContainmentError{err}
+		}
+	}
+	return nil
+}
+
 // newCage makes a cage and moves this process into it. When it fails, nothing is left of it.
 func newCage(home, record string, log *log.Logger) (*cage, error) {
-	// With nothing to do it is invalid; filters of system calls say that there is none.
-	if _, _, err := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); err != unix.EINVAL {
-		return nil, fmt.Errorf("clone3: %w", err)
+	if err := canClone(); err != nil {
+		return nil, err
 	}
 	c := &cage{home, filepath.Join(home, cagePrefix+strings.ToLower(rand.Text())), record, log}
 	err := os.WriteFile(record, []byte(c.dir), 0o600)
@@ -94,6 +118,15 @@ func newCage(home, record string, log *log.Logger) (*cage, error) {
 }
 
 func (c *cage) leaf() string { return filepath.Join(c.dir, supervisorLeaf) }
+
+// canClone reports why a process cannot be made in a cgroup.
+func canClone() error {
+	// With nothing to do it is invalid; filters of system calls say that there is none.
+	if _, _, err := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); err != unix.EINVAL {
+		return fmt.Errorf("clone3: %w", err)
+	}
+	return nil
+}
 
 // close moves this process back to where it came from, and removes the cage if nobody else is in it.
 func (c *cage) close() {
@@ -142,14 +175,11 @@ func (c *cell) admit(attr *syscall.SysProcAttr) {
 }
 
 // members are the processes in the cell.
-func (c *cell) members() (pids []int) {
+func (c *cell) members() []int {
 	if c == nil {
 		return nil
 	}
-	for _, group := range append(children(c.dir), c.dir) {
-		pids = append(pids, members(group)...)
-	}
-	return pids
+	return inhabitants(c.dir)
 }
 
 // clear kills everything in the cell and removes it.
@@ -185,11 +215,9 @@ func sweep(record string) error {
 // clearTree kills everything in a cgroup and below, and removes it. What serves others too goes to the
 // cgroup asylum.
 func clearTree(dir, asylum string) error {
-	for _, group := range append(children(dir), dir) {
-		for _, pid := range members(group) {
-			if p, ok := readProcEntry(pid); ok && p.shared() {
-				_ = join(asylum, pid)
-			}
+	for _, pid := range inhabitants(dir) {
+		if p, ok := readProcEntry(pid); ok && p.shared() {
+			_ = join(asylum, pid)
 		}
 	}
 	if err := write(filepath.Join(dir, "cgroup.kill"), "1"); err != nil {
@@ -257,6 +285,14 @@ func members(dir string) []int {
 		if pid, err := strconv.Atoi(line); err == nil {
 			pids = append(pids, pid)
 		}
+	}
+	return pids
+}
+
+// inhabitants are the processes in a cgroup and in those right below.
+func inhabitants(dir string) (pids []int) {
+	for _, group := range append(children(dir), dir) {
+		pids = append(pids, members(group)...)
 	}
 	return pids
 }
@@ -331,16 +367,11 @@ func unifiedDirs(mountinfo, path string) []string {
 		if len(fields) < 6 || !strings.HasPrefix(what, "cgroup2 ") {
 			continue
 		}
-		root, dir := strings.TrimSuffix(unescape(fields[3]), "/"), unescape(fields[4])
+		root, dir := strings.TrimSuffix(cgroup.Unescape(fields[3]), "/"), cgroup.Unescape(fields[4])
 		// A path that begins with /.. is outside of what this namespace shows.
 		if below, ok := strings.CutPrefix(path+"/", root+"/"); ok && path != "" && !strings.HasPrefix(path+"/", "/../") {
 			dirs = append(dirs, filepath.Join(dir, below))
 		}
 	}
 	return dirs
-}
-
-// unescape undoes what the kernel does to blanks in paths.
-func unescape(field string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(field)
 }

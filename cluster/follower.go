@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
 // follower reads a log and what comes after it, file after file. See [logFile] for how files are named.
@@ -30,7 +32,7 @@ const (
 func newFollower(path string, lines int, emit func([]byte) error) *follower {
 	f := &follower{path: path, emit: emit, buf: make([]byte, followBuffer)}
 	for i := 0; i <= mostRotated; i++ {
-		file, err := os.Open(rotated(path, i))
+		file, err := os.Open(daemon.Rotated(path, i))
 		if err != nil && i == 0 {
 			continue // about to be made anew
 		}
@@ -107,7 +109,7 @@ func (f *follower) advance() (moved bool, err error) {
 	if mine, err = f.file.Stat(); err != nil || mine.Size() > f.offset {
 		return err == nil, err
 	}
-	next, err := os.Open(rotated(f.path, at-1))
+	next, err := os.Open(daemon.Rotated(f.path, at-1))
 	if err != nil {
 		return false, nil // between two renames of a rotation, or taken away: the next poll will see
 	}
@@ -125,7 +127,7 @@ func (f *follower) advance() (moved bool, err error) {
 func (f *follower) place(mine os.FileInfo) int {
 	missing, later := 0, 0
 	for i := 0; ; i++ {
-		info, err := os.Stat(rotated(f.path, i))
+		info, err := os.Stat(daemon.Rotated(f.path, i))
 		switch {
 		case err != nil:
 			// One may be missing for a moment: each file is renamed in turn.

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
 // logFile is a node's log: PATH, and PATH.1 (the newest) … PATH.KEEP for what came before. It is
@@ -266,24 +268,8 @@ func (f *logFile) loseLocked(n int) {
 func (f *logFile) rotateLocked() error {
 	f.file.Close()
 	f.file = nil
-	if f.keep == 0 {
-		if err := os.Remove(f.path); err != nil {
-			return err
-		}
-		return f.openLocked()
-	}
-	for i := f.keep - 1; i >= 0; i-- {
-		if err := os.Rename(rotated(f.path, i), rotated(f.path, i+1)); err != nil && !os.IsNotExist(err) {
-			return err
-		}
+	if err := daemon.Rotate(f.path, f.keep); err != nil {
+		return err
 	}
 	return f.openLocked()
-}
-
-// rotated is the name of the i-th file of a log; 0 is the one being written.
-func rotated(path string, i int) string {
-	if i == 0 {
-		return path
-	}
-	return fmt.Sprintf("%s.%d", path, i)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/units"
 )
 
@@ -30,7 +31,7 @@ func contents(t *testing.T, path string) string {
 	t.Helper()
 	var all string
 	for i := 0; ; i++ {
-		text, err := os.ReadFile(rotated(path, i))
+		text, err := os.ReadFile(daemon.Rotated(path, i))
 		if err != nil {
 			return all
 		}
@@ -47,7 +48,7 @@ func TestLogRotatesBetweenLines(t *testing.T) {
 		f.write([]byte(block))
 	}
 	for i := range 4 {
-		text, err := os.ReadFile(rotated(f.path, i))
+		text, err := os.ReadFile(daemon.Rotated(f.path, i))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +56,7 @@ func TestLogRotatesBetweenLines(t *testing.T) {
 			t.Errorf("file %d is %q", i, text)
 		}
 	}
-	if _, err := os.Stat(rotated(f.path, 4)); err == nil {
+	if _, err := os.Stat(daemon.Rotated(f.path, 4)); err == nil {
 		t.Error("a fifth file is kept")
 	}
 	if got := contents(t, f.path); !strings.HasSuffix(want.String(), got) {

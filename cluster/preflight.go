@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/cgroup"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
 
@@ -165,9 +166,9 @@ const tasksOfSupervisor = 5
 
 // checkTasks reports a cgroup in which there may not be as many processes and threads as the cluster needs at least.
 func checkTasks(spec Spec) error {
-	most, where, limited := tasksLimit()
+	most, where := cgroup.MaxPids()
 	need := tasksOfSupervisor + len(spec.Nodes)*tasksOf[spec.Runtime]
-	if !limited || need <= most {
+	if where == "" || int64(need) <= most {
 		return nil
 	}
 	return &BuildError{

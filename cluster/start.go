@@ -63,10 +63,12 @@ func (o *Options) untilSettled(ctx context.Context) error {
 		if !errors.Is(err, errAgain) {
 			return err
 		}
-		if between := new(control.NoSocketError); errors.As(err, &between) && time.Since(began) > supervisorPatience {
-			return between
-		} else if !errors.As(err, &between) {
+		between := new(control.NoSocketError)
+		switch isBetween := errors.As(err, &between); {
+		case !isBetween:
 			began = time.Now()
+		case time.Since(began) > supervisorPatience:
+			return between
 		}
 		select {
 		case <-time.After(startPause):

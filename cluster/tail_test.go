@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
 // these are logs that do not change.
@@ -37,7 +39,7 @@ func TestTailLastLines(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.log")
 	for i, text := range []string{"5\n6", "3\n4\n", "1\n2\n"} {
-		if err := os.WriteFile(rotated(path, i), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(daemon.Rotated(path, i), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,11 +142,11 @@ func TestTailTruncatedLog(t *testing.T) {
 func TestTailDeletedLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.log")
 	for i, text := range []string{"3\n", "2\n", "1\n"} {
-		if err := os.WriteFile(rotated(path, i), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(daemon.Rotated(path, i), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		written := time.Now().Add(-time.Duration(i) * time.Minute)
-		if err := os.Chtimes(rotated(path, i), written, written); err != nil {
+		if err := os.Chtimes(daemon.Rotated(path, i), written, written); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"sync"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
 
 // maxUnanswered is how many requests of a socket or stream, and how many bytes of them, may be under way before no more is
@@ -22,6 +24,12 @@ type backlog struct {
 	unanswered int
 	bytes      int           // of them
 	answered   chan struct{} // closed when an answer is written
+}
+
+// isCall reports whether a message is to be answered; nil is none.
+func isCall(message jsonrpc.Message) bool {
+	request, ok := message.(*jsonrpc.Request)
+	return ok && request.IsCall()
 }
 
 func newBacklog(b *body) *backlog { return &backlog{body: b, answered: make(chan struct{})} }
@@ -45,27 +53,25 @@ func (q *backlog) asked(bytes int) {
 // told is asked for what needs no answer.
 func (q *backlog) told() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.reading = false
-	q.mu.Unlock()
-	q.settle()
+	q.settleLocked()
 }
 
 // replied counts an answer. What the requests take is given back when all are answered.
 func (q *backlog) replied() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.unanswered--; q.unanswered <= 0 {
 		q.unanswered, q.bytes = 0, 0
 	}
 	close(q.answered)
 	q.answered = make(chan struct{})
-	q.mu.Unlock()
-	q.settle()
+	q.settleLocked()
 }
 
-// settle gives back what messages have taken, unless some are still to be read or answered.
-func (q *backlog) settle() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+// settleLocked gives back what messages have taken, unless some are still to be read or answered.
+func (q *backlog) settleLocked() {
 	if q.unanswered == 0 && !q.reading {
 		q.body.giveBack()
 	}

@@ -78,19 +78,17 @@ func (b *body) try(bytes int) (wait <-chan struct{}) {
 	defer all.mu.Unlock()
 	now := all.now()
 	all.hoard.spare(b) // who waits for others gives way to nobody
-	for others := all.hoard.held - int(b.bytes); others > 0 && others+bytes > all.hoard.most; others = all.hoard.held - int(b.bytes) {
-		largest, ok := all.hoard.largest()
-		if b.ctx.Err() != nil {
+	for b.ctx.Err() == nil {
+		if others := all.hoard.held - int(b.bytes); others <= 0 || others+bytes <= all.hoard.most {
+			all.hoard.hold(b, bytes, now)
 			return nil
 		}
+		largest, ok := all.hoard.largest()
 		if !ok || now-largest.moved < stillAfter {
 			return all.freed
 		}
 		all.giveBackLocked(largest)
 		largest.cut(errTooMuchHeld)
-	}
-	if b.ctx.Err() == nil {
-		all.hoard.hold(b, bytes, now)
 	}
 	return nil
 }

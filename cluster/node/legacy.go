@@ -141,8 +141,7 @@ func (s *eventStream) take(message jsonrpc.Message, b *body) error {
 	if _, err := s.waits(ctx); err != nil {
 		return err
 	}
-	request, ok := message.(*jsonrpc.Request)
-	call := ok && request.IsCall()
+	call := isCall(message)
 	if call {
 		s.asked(len(b.text))
 		b.passTo(s.body)

@@ -63,7 +63,6 @@ const (
 // source is who has sessions. Each list is in the order of use.
 type source struct {
 	address netip.Addr
-	held    int
 	by      [sessionStates]list.List
 	place   int // in sessions.order
 }
@@ -94,7 +93,6 @@ func (t *sessions) admit(address netip.Addr) *session {
 	}
 	s := &session{source: from, state: fresh}
 	t.n++
-	from.held++
 	t.placeLocked(s, fresh)
 	return s
 }
@@ -151,7 +149,16 @@ func (t *sessions) endLocked(s *session) {
 	}
 }
 
-// remove forgets a session that has ended, or has not begun.
+// forgo forgets a session that was admitted and has not begun.
+func (t *sessions) forgo(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.id == "" {
+		t.removeLocked(s)
+	}
+}
+
+// remove forgets a session that has ended.
 func (t *sessions) remove(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -170,7 +177,7 @@ func (t *sessions) removeLocked(s *session) {
 	}
 	delete(t.byID, s.id)
 	t.n--
-	if from.held--; from.held > 0 {
+	if from.held() > 0 {
 		heap.Fix(&t.order, from.place)
 		return
 	}
@@ -189,6 +196,9 @@ func (t *sessions) placeLocked(s *session, state sessionState) {
 	s.place = from.by[state].PushBack(s)
 	heap.Fix(&t.order, from.place)
 }
+
+// held is how many sessions it has.
+func (f *source) held() int { return f.by[fresh].Len() + f.by[idle].Len() + f.by[busy].Len() }
 
 // first is the session that gives way before the others of its source.
 func (f *source) first() *session {
@@ -210,8 +220,8 @@ func (o sourceOrder) Less(i, j int) bool {
 	if a.by[fresh].Len() != b.by[fresh].Len() {
 		return a.by[fresh].Len() > b.by[fresh].Len()
 	}
-	if a.held != b.held {
-		return a.held > b.held
+	if a.held() != b.held() {
+		return a.held() > b.held()
 	}
 	first, second := a.first(), b.first()
 	return first != nil && (second == nil || first.used < second.used)
@@ -278,16 +288,8 @@ func (t *sessions) admitting(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := t.admit(sourceOf(r))
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), admitted{}, s)))
-		if t.nameless(s) {
-			t.remove(s) // nothing has begun
-		}
+		t.forgo(s)
 	})
-}
-
-func (t *sessions) nameless(s *session) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return s.id == ""
 }
 
 // using has the requests of sessions counted.

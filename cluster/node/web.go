@@ -69,10 +69,10 @@ func (w *web) routes() http.Handler {
 func (w *web) legacyRoutes() http.Handler {
 	streams := newLegacy(w.mcp, w.bodies, int64(w.spec.MaxMessage))
 	mux := http.NewServeMux()
-	mux.Handle("HEAD /mcp/sse", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("HEAD /mcp/sse", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Allow", "GET, POST")
 		rw.WriteHeader(http.StatusMethodNotAllowed)
-	}))
+	})
 	mux.Handle("GET /mcp/sse", w.guard(w.countStream(http.HandlerFunc(streams.open))))
 	mux.Handle("POST /mcp/sse", w.guard(http.HandlerFunc(streams.post)))
 	return mux

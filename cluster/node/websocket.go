@@ -85,7 +85,7 @@ func (t *socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
 		text := t.body.text
 		t.body.text = nil
 		message, err := jsonrpc.DecodeMessage(text)
-		if request, ok := message.(*jsonrpc.Request); err == nil && ok && request.IsCall() {
+		if isCall(message) {
 			t.asked(len(text))
 		} else {
 			t.told()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -61,6 +62,20 @@ func read(root fs.FS) Limits {
 	return l
 }
 
+// maxPids is how many processes and threads all groups allow, whatever there are, and the file that says so; "" is no limit.
+func maxPids(root fs.FS) (most int64, from string) {
+	r := reader{root}
+	groups := r.groups()
+	for _, dir := range slices.Concat(groups[unified], groups["pids"]) {
+		name := path.Join(dir, "pids.max")
+		var n int64
+		if r.number(name, &n) && n >= 0 && (from == "" || n < most) {
+			most, from = n, "/"+name
+		}
+	}
+	return most, from
+}
+
 // quota takes a quota of processor time and the period it is for, in microseconds, if it is the tightest yet.
 func (l *Limits) quota(words []string, from string) {
 	if len(words) != 2 {
@@ -81,7 +96,8 @@ const unified = ""
 
 type reader struct{ root fs.FS }
 
-// groups lists the directories of the groups of this process by controller, its own first and the root last.
+// groups lists the directories of the groups of this process by controller, its own first and the root last. Of several
+// mounts of a hierarchy, one that shows the process's group counts.
 func (r reader) groups() map[string][]string {
 	own := make(map[string]string)
 	for line := range strings.Lines(r.text("proc/self/cgroup")) {
@@ -94,14 +110,14 @@ func (r reader) groups() map[string][]string {
 			own[name] = group
 		}
 	}
-	dirs := make(map[string][]string)
+	dirs, shown := make(map[string][]string), make(map[string]bool)
 	for line := range strings.Lines(r.text("proc/self/mountinfo")) {
 		before, after, _ := strings.Cut(strings.TrimSpace(line), " - ")
 		fields, types := strings.Fields(before), strings.Fields(after)
 		if len(fields) < 5 || len(types) < 3 {
 			continue
 		}
-		root, mount := fields[3], strings.TrimPrefix(unescape(fields[4]), "/")
+		root, mount := fields[3], strings.TrimPrefix(Unescape(fields[4]), "/")
 		controllers := []string{unified}
 		switch types[0] {
 		case "cgroup2":
@@ -111,22 +127,24 @@ func (r reader) groups() map[string][]string {
 			continue
 		}
 		for _, name := range controllers {
-			if group, ok := own[name]; ok {
-				dirs[name] = upTo(mount, within(group, unescape(root)))
+			group, ok := own[name]
+			below, shows := within(group, Unescape(root))
+			if ok && (shows || !shown[name]) {
+				dirs[name], shown[name] = upTo(mount, below), shows
 			}
 		}
 	}
 	return dirs
 }
 
-// within is a group as seen where a hierarchy is mounted from root on; a group that is not below it, as in a container that
+// within is a group as seen where a hierarchy is mounted from root on; a group that it does not show, as in a container that
 // sees the host's names, is the root itself.
-func within(group, root string) string {
-	rest, below := strings.CutPrefix(group, strings.TrimSuffix(root, "/"))
-	if !below || strings.HasPrefix(group, "/..") {
-		return ""
+func within(group, root string) (below string, shows bool) {
+	below, shows = strings.CutPrefix(group+"/", strings.TrimSuffix(root, "/")+"/")
+	if !shows || strings.HasPrefix(group, "/..") {
+		return "", false
 	}
-	return strings.Trim(rest, "/")
+	return strings.Trim(below, "/"), true
 }
 
 // upTo lists mount/group and all directories above it down to mount.
@@ -138,8 +156,8 @@ func upTo(mount, group string) []string {
 	return append(dirs, mount)
 }
 
-// unescape undoes the octal escapes of mountinfo.
-func unescape(name string) string {
+// Unescape undoes the octal escapes of mountinfo.
+func Unescape(name string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(name)
 }
 

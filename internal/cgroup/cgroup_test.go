@@ -74,6 +74,16 @@ func TestRead(t *testing.T) {
 			Memory: Quantity{1000, 10, "/sys/fs/cgroup/memory/memory.limit_in_bytes"},
 			Pids:   Quantity{7, 2, "/sys/fs/cgroup/pids/pids.max"},
 		}},
+		{"another group, mounted too", map[string]string{
+			"proc/self/cgroup": "0::/app.service\n",
+			"proc/self/mountinfo": "50 23 0:26 /other /run/first rw - cgroup2 cgroup2 rw\n" + v2Mount +
+				"51 23 0:26 /app /run/app rw - cgroup2 cgroup2 rw\n",
+			"run/first/pids.max": "1\n", "run/first/pids.current": "1\n", "run/app/pids.max": "2\n", "run/app/pids.current": "1\n",
+			"run/app/.service/pids.max": "3\n", "run/app/.service/pids.current": "1\n",
+			"sys/fs/cgroup/app.service/pids.max": "50\n", "sys/fs/cgroup/app.service/pids.current": "4\n",
+		}, Limits{
+			Pids: Quantity{50, 4, "/sys/fs/cgroup/app.service/pids.max"},
+		}},
 		{"nonsense", map[string]string{
 			"proc/self/cgroup": "x\n0::\n:::\n", "proc/self/mountinfo": "a b c\n - \n" + v2Mount,
 			"sys/fs/cgroup/memory.max": "-5\n", "sys/fs/cgroup/pids.max": "many\n", "sys/fs/cgroup/cpu.max": "1\n",
@@ -85,6 +95,30 @@ func TestRead(t *testing.T) {
 	}
 	if (Quantity{20, 30, "x"}).Left() != 0 {
 		t.Error("less than nothing is left")
+	}
+}
+
+// The smallest limit of all levels counts, not the one with least left, and also one that allows nothing.
+func TestMaxPids(t *testing.T) {
+	v2 := map[string]string{
+		"proc/self/cgroup": "0::/a/b\n", "proc/self/mountinfo": v2Mount,
+		"sys/fs/cgroup/a/b/pids.max": "40\n", "sys/fs/cgroup/a/b/pids.current": "1\n",
+		"sys/fs/cgroup/a/pids.max": "50\n", "sys/fs/cgroup/a/pids.current": "49\n",
+	}
+	for _, c := range []struct {
+		files map[string]string
+		most  int64
+		from  string
+	}{
+		{nil, 0, ""},
+		{map[string]string{"proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": v2Mount, "sys/fs/cgroup/a/pids.max": "max\n"}, 0, ""},
+		{v2, 40, "/sys/fs/cgroup/a/b/pids.max"},
+		{map[string]string{"proc/self/cgroup": "0::/a\n", "proc/self/mountinfo": v2Mount, "sys/fs/cgroup/a/pids.max": "0\n"}, 0, "/sys/fs/cgroup/a/pids.max"},
+		{map[string]string{"proc/self/cgroup": "3:pids:/job\n", "proc/self/mountinfo": v1Mount, "sys/fs/cgroup/pids/job/pids.max": "7\n"}, 7, "/sys/fs/cgroup/pids/job/pids.max"},
+	} {
+		if most, from := maxPids(files(c.files)); most != c.most || from != c.from {
+			t.Errorf("got %d of %q, want %d of %q", most, from, c.most, c.from)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -73,7 +72,7 @@ func (l *keptLog) lookLocked() {
 	}
 	moved := !isStream(2, l.o.Path)
 	if !moved && l.o.MaxSize > 0 && mine.Size > l.o.MaxSize {
-		moved = l.rotate() == nil
+		moved = Rotate(l.o.Path, l.o.Keep) == nil
 	}
 	if !moved {
 		return
@@ -92,22 +91,4 @@ func (l *keptLog) lookLocked() {
 			_ = replaceStream(int(file.Fd()), fd)
 		}
 	}
-}
-
-func (l *keptLog) rotate() error {
-	name := func(i int) string {
-		if i == 0 {
-			return l.o.Path
-		}
-		return fmt.Sprintf("%s.%d", l.o.Path, i)
-	}
-	if l.o.Keep == 0 {
-		return os.Remove(l.o.Path)
-	}
-	for i := l.o.Keep - 1; i >= 0; i-- {
-		if err := os.Rename(name(i), name(i+1)); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-	}
-	return nil
 }

@@ -90,11 +90,10 @@ func ofKlog(line []byte, now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	year := 0
-	if long := s; true {
-		if n, ok := long.digits(8, 8); ok {
-			year = n / 1e4
-			s.rest = s.rest[4:]
-		}
+	long := s
+	if n, ok := long.digits(8, 8); ok {
+		year = n / 1e4
+		s.rest = s.rest[4:]
 	}
 	n, ok := s.digits(4, 4)
 	if !ok || s.blanks() != 1 {

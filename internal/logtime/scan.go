@@ -88,6 +88,39 @@ func (s *scan) month() (time.Month, bool) {
 	return 0, false
 }
 
+// weekday reads the short or long name of a day, if it stands there, and what parts it from the date.
+func (s *scan) weekday() {
+	after := *s
+	word := after.word()
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		if name := d.String(); word == name || word == name[:3] {
+			*s = after
+			s.skip(",")
+			s.blanks()
+			return
+		}
+	}
+}
+
+// calendar reads year, month and day with one of these characters between them.
+func (s *scan) calendar(separators string) (year int, month time.Month, day int, ok bool) {
+	after := *s
+	year, ok = after.digits(4, 4)
+	separator, is := after.char(separators)
+	if !ok || !is {
+		return 0, 0, 0, false
+	}
+	number, ok := after.digits(1, 2)
+	if !ok || !after.skip(string(separator)) {
+		return 0, 0, 0, false
+	}
+	if day, ok = after.digits(1, 2); !ok {
+		return 0, 0, 0, false
+	}
+	*s = after
+	return year, time.Month(number), day, true
+}
+
 // clock reads hh:mm:ss with a fraction, or where seconds may be missing hh:mm.
 func (s *scan) clock(shortToo bool) (hour, minute, second, nanosecond int, ok bool) {
 	before := *s
@@ -155,16 +188,13 @@ func (s *scan) fraction() int {
 func (s *scan) zone() (zone *time.Location, ok bool) {
 	after := *s
 	apart := after.skip(" ")
-	if before := after; true {
-		switch after.word() {
-		case "Z", "UTC", "GMT":
-			*s = after
-			return time.UTC, true
-		case "":
-		default:
-			return nil, false
-		}
-		after = before
+	switch after.word() {
+	case "Z", "UTC", "GMT":
+		*s = after
+		return time.UTC, true
+	case "": // nothing was read
+	default:
+		return nil, false
 	}
 	sign, ok := after.char("+-")
 	if !ok {

@@ -61,20 +61,12 @@ func clockOrDate(text string, now time.Time) (time.Time, bool) {
 	if hour, minute, second, ns, ok := s.clock(true); ok {
 		return time.Date(now.Year(), now.Month(), now.Day(), hour, minute, second, ns, now.Location()), len(s.rest) == 0
 	}
-	year, ok := s.digits(4, 4)
-	if !ok || !s.skip("-") {
-		return time.Time{}, false
-	}
-	month, ok := s.digits(1, 2)
-	if !ok || !s.skip("-") {
-		return time.Time{}, false
-	}
-	day, ok := s.digits(1, 2)
+	year, month, day, ok := s.calendar("-")
 	if !ok {
 		return time.Time{}, false
 	}
 	if len(s.rest) == 0 {
-		return date(year, time.Month(month), day, 0, 0, 0, 0, now.Location())
+		return date(year, month, day, 0, 0, 0, 0, now.Location())
 	}
 	if !s.skip("Tt ") {
 		return time.Time{}, false
@@ -84,7 +76,7 @@ func clockOrDate(text string, now time.Time) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	at, ok := date(year, time.Month(month), day, hour, minute, second, ns, s.zoned(now))
+	at, ok := date(year, month, day, hour, minute, second, ns, s.zoned(now))
 	return at, ok && len(s.rest) == 0
 }
 

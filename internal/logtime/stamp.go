@@ -41,16 +41,7 @@ func (s *scan) zoned(now time.Time) *time.Location {
 }
 
 func numeric(s *scan, now time.Time) (time.Time, bool) {
-	year, ok := s.digits(4, 4)
-	separator, is := s.char("-/.")
-	if !ok || !is {
-		return time.Time{}, false
-	}
-	month, ok := s.digits(1, 2)
-	if !ok || !s.skip(string(separator)) {
-		return time.Time{}, false
-	}
-	day, ok := s.digits(1, 2)
+	year, month, day, ok := s.calendar("-/.")
 	if !ok || !s.skip("Tt _") {
 		return time.Time{}, false
 	}
@@ -59,14 +50,11 @@ func numeric(s *scan, now time.Time) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	return date(year, time.Month(month), day, hour, minute, second, ns, s.zoned(now))
+	return date(year, month, day, hour, minute, second, ns, s.zoned(now))
 }
 
 func dayFirst(s *scan, now time.Time) (time.Time, bool) {
-	if isWeekday(s) {
-		s.skip(",")
-		s.blanks()
-	}
+	s.weekday()
 	day, ok := s.digits(1, 2)
 	if !ok || !s.skip("-/ .") {
 		return time.Time{}, false
@@ -88,10 +76,7 @@ func dayFirst(s *scan, now time.Time) (time.Time, bool) {
 }
 
 func monthFirst(s *scan, now time.Time) (time.Time, bool) {
-	if isWeekday(s) {
-		s.skip(",")
-		s.blanks()
-	}
+	s.weekday()
 	month, ok := s.month()
 	if !ok || s.blanks() == 0 {
 		return time.Time{}, false
@@ -118,19 +103,6 @@ func monthFirst(s *scan, now time.Time) (time.Time, bool) {
 		return date(year, month, day, hour, minute, second, ns, zone)
 	}
 	return lastOf(now, zone, month, day, hour, minute, second, ns)
-}
-
-// isWeekday reads the short or long name of a day.
-func isWeekday(s *scan) bool {
-	before := *s
-	word := s.word()
-	for d := time.Sunday; d <= time.Saturday; d++ {
-		if name := d.String(); word == name || word == name[:3] {
-			return true
-		}
-	}
-	*s = before
-	return false
 }
 
 // ahead is how far the clock of whoever writes a log may be ahead of this one.
