@@ -28,7 +28,7 @@ type fake struct {
 	served sync.WaitGroup
 
 	foreign   func(mcp.Envelope) string // what comes behind "id" in replies of servers that are not ours; may be nil
-	forgetful bool                      // sources are not kept on their node
+	forgetful bool                      // sources are not kept on their node: who comes back gets another
 	detection time.Duration             // of a frozen node
 }
 
@@ -116,9 +116,10 @@ func (f *fake) enter(conn net.Conn) *fakeNode {
 	source := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
 	n := f.sticky[source]
 	if n == nil || !n.up || f.forgetful {
+		before := n
 		n = nil
 		for _, m := range f.nodes {
-			if m.up && (n == nil || len(m.conns) < len(n.conns)) {
+			if m.up && (!f.forgetful || m != before) && (n == nil || len(m.conns) < len(n.conns)) {
 				n = m
 			}
 		}
