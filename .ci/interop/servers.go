@@ -25,6 +25,10 @@ type step struct {
 	Wait      float64        `json:"wait,omitempty"`     // seconds before tool is called
 	Witness   string         `json:"witness,omitempty"`  // tool that knows which calls were cancelled
 
+	// Outlast has the client come back to a stream only when another call, begun behind the first, has ended: to a
+	// stream that was resumed, some servers send nothing more.
+	Outlast bool `json:"outlast,omitempty"`
+
 	want string // regular expression: what the outcome straight at a node must match
 }
 
@@ -103,8 +107,7 @@ func everything(file string) []step {
 		{Name: "subscription", Tool: "toggle-subscriber-updates", URI: "demo://resource/static/document/features.md", want: "^updated demo:"},
 		{Name: "cancellation", Tool: long, Arguments: work(15, 50), want: "^cancelled$"},
 		{Name: "deletion", want: "^200, then 400$"},
-		// Ends before the clients come back, after a second: on a stream that was resumed, this server sends no more.
-		{Name: "resumption", Tool: long, Arguments: work(0.5, 5), want: "^200, Long running operation completed"},
+		{Name: "resumption", Tool: long, Arguments: work(0.5, 5), Outlast: true, want: "^200, Long running operation completed"},
 		{Name: "parallel", Tool: "echo", Argument: "message", want: "^50 of 50$"},
 		{Name: "big", Tool: "gzip-file-as-resource", Arguments: map[string]any{"data": file, "outputType": "resource"}, want: "^[0-9]{7} characters"},
 		{Name: "silent", Tool: long, Arguments: work(silent.Seconds(), 1), want: "^Long running operation completed"},

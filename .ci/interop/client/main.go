@@ -39,6 +39,7 @@ type step struct {
 	URI       string
 	Wait      float64 // seconds before the tool is called
 	Witness   string  // tool that knows what was cancelled
+	Outlast   bool    // resume when another call has ended
 }
 
 func main() {
@@ -277,6 +278,12 @@ var steps = map[string]func(context.Context, *session, step) (string, error){
 	},
 	"resumption": func(ctx context.Context, s *session, step step) (string, error) {
 		s.wire.cutNext()
+		if step.Outlast {
+			s.wire.beforeResumption = func(ctx context.Context) error {
+				_, err := s.call(ctx, step, nil)
+				return err
+			}
+		}
 		done, err := s.call(ctx, step, nil)
 		if err != nil {
 			done = err.Error()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -19,6 +20,8 @@ type wire struct {
 	heard    func()
 	statuses map[string]int // last one, by method, and of resumptions
 	cut      bool
+
+	beforeResumption func(context.Context) error
 }
 
 func newWire() *wire {
@@ -44,16 +47,21 @@ func (w *wire) status(of string) int {
 }
 
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	what := req.Method
+	if req.Header.Get("Last-Event-ID") != "" {
+		what = "resumed"
+		if w.beforeResumption != nil {
+			if err := w.beforeResumption(req.Context()); err != nil {
+				return nil, err
+			}
+		}
+	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	what := req.Method
-	if req.Header.Get("Last-Event-ID") != "" {
-		what = "resumed"
-	}
 	w.statuses[what] = resp.StatusCode
 	if req.Method == http.MethodGet {
 		w.heard()

@@ -26,8 +26,9 @@ class Wire extends EventEmitter {
 
   fetch = async (url, init = {}) => {
     const method = init.method ?? "GET";
-    const response = await fetch(url, init);
     const resumed = new Headers(init.headers).get("last-event-id");
+    if (resumed) await this.beforeResumption?.();
+    const response = await fetch(url, init);
     this.statuses[resumed ? "resumed" : method] = response.status;
     if (method === "GET") this.emit("listening");
     if (!this.cutNext || method !== "POST" || !response.headers.get("content-type")?.startsWith("text/event-stream")) return response;
@@ -137,6 +138,7 @@ const steps = {
   },
   async resumption({ wire, call }, step) {
     wire.cutNext = true;
+    if (step.outlast) wire.beforeResumption = () => call(step);
     const done = await call(step, { onprogress: () => {} }).catch((e) => e.message);
     return `${wire.statuses.resumed ?? "not resumed"}, ${done}`;
   },
