@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // superviseApart runs a supervisor as a process of its own, in the foreground, until the test ends, and returns when
@@ -95,5 +97,50 @@ func TestOpenFilesOfNodes(t *testing.T) {
 	spec.OpenFiles = maxOpenFiles
 	if err := Check(spec); err == nil || !strings.Contains(err.Error(), "is more than the hard limit of ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Nodes are as nice as the configuration says, and so is the session of the supervisor where it leads one. Who starts them is
+// not.
+func TestNicenessOfNodes(t *testing.T) {
+	if _, err := os.Stat("/proc/self/exe"); err != nil {
+		t.Skip("this binary can play a supervisor on Linux only")
+	}
+	own, err := exec.Command("nice").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	least, err := strconv.Atoi(strings.TrimSpace(string(own)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, _ := os.ReadFile("/proc/self/autogroup")
+	_, others, _ := strings.Cut(strings.TrimSpace(string(mine)), " nice ")
+	for _, test := range []struct {
+		configured int
+		leads      bool
+	}{{0, true}, {7, false}, {7, true}} {
+		spec, dir := shellSpec(t, "(nice; cat /proc/self/autogroup || echo) > nice.new\nmv nice.new nice\nexec sleep 1000\n", nil)
+		spec.Nice = test.configured
+		supervisor := superviseApart(t, spec, shortDir(t), func(cmd *exec.Cmd) {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: test.leads}
+		})
+		eventually(t, "the node's niceness", exists(dir, "nice"))
+		text, err := os.ReadFile(dir + "/nice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, group, _ := strings.Cut(string(text), "\n")
+		if want := max(least, test.configured); got != strconv.Itoa(want) {
+			t.Errorf("%+v: the node's niceness is %s", test, got)
+		}
+		if _, of, ok := strings.Cut(strings.TrimSpace(group), " nice "); ok && test.leads && of != strconv.Itoa(test.configured) {
+			t.Errorf("%+v: the niceness of the node's session is %q", test, of)
+		} else if ok && !test.leads && of != others {
+			t.Errorf("%+v: the niceness of somebody else's session is %q", test, of)
+		}
+		if priority, err := unix.Getpriority(unix.PRIO_PROCESS, supervisor.Process.Pid); err != nil || 20-priority != least {
+			t.Errorf("%+v: the supervisor's own niceness is %d, %v", test, 20-priority, err)
+		}
 	}
 }

@@ -82,8 +82,8 @@ func (g *groups) hold(do func(known map[int]bool)) {
 // parents.
 func clusterMark(stateDir string) string { return "ERLMCP_SUPERVISED_BY=" + stateDir }
 
-// newLauncher returns a launcher that owns the cage.
-func newLauncher(mark string, cage *cage, files int) (*launcher, error) {
+// newLauncher returns a launcher that owns the cage. What it starts has that niceness.
+func newLauncher(mark string, cage *cage, files, nice int) (*launcher, error) {
 	lifeline, err := daemon.NewLifeline()
 	if err != nil {
 		return nil, err
@@ -98,6 +98,7 @@ func newLauncher(mark string, cage *cage, files int) (*launcher, error) {
 	}
 	go func() {
 		runtime.LockOSThread()
+		giveWay(nice)
 		for job := range l.jobs {
 			job()
 		}

@@ -124,7 +124,7 @@ func TestSignalWithoutAHandle(t *testing.T) {
 
 // Signals to a node that has ended go nowhere, whoever has its pid.
 func TestSignalToAnEndedNode(t *testing.T) {
-	l, err := newLauncher("X=y", nil, 0)
+	l, err := newLauncher("X=y", nil, 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,10 @@ type Spec struct {
 	// cluster.
 	OpenFiles int `yaml:"open_files" json:"open_files"`
 
+	// Nice is how much more nodes give way to other programs where processors are short than who starts the cluster, as in
+	// nice(1), so that the balancer and health checks of the same machine are quick whatever nodes compute.
+	Nice int `yaml:"nice" json:"nice"`
+
 	Liveness Liveness `yaml:"liveness" json:"liveness"`
 
 	Containment Containment `yaml:"containment" json:"containment"`
@@ -69,6 +73,7 @@ const (
 	maxNodeMaxConnections = 10_000_000
 	minOpenFiles          = 64
 	maxOpenFiles          = 1 << 30
+	maxNice               = 19
 	minNodeTimeout        = 100 * time.Millisecond
 	maxNodeTimeout        = 24 * time.Hour
 )
@@ -80,6 +85,7 @@ func Default() Spec {
 		Nodes:        topology.Default(4),
 		StartTimeout: defaultPace.startTimeout,
 		StopTimeout:  defaultPace.stopGrace,
+		Nice:         5,
 		Liveness:     Liveness{Failures: 3},
 		Containment:  ContainAuto,
 		Erlang:       Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
@@ -126,6 +132,9 @@ func (s *Spec) Validate() error {
 	}
 	if n := s.OpenFiles; n != 0 && (n < minOpenFiles || n > maxOpenFiles) {
 		add("open_files", "%d is not within %d..%d", n, minOpenFiles, maxOpenFiles)
+	}
+	if n := s.Nice; n < 0 || n > maxNice {
+		add("nice", "%d is not within 0..%d", n, maxNice)
 	}
 	s.Liveness.validate(add)
 	s.Containment.validate(add)

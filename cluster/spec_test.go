@@ -63,6 +63,7 @@ func TestValidate(t *testing.T) {
 		{"liveness", func(s *Spec) { s.Liveness = Liveness{Interval: 1} }, "cluster.liveness.interval: 1ns is less than 100ms (0s is off)\ncluster.liveness.failures: 0 is not within 1..1000"},
 		{"start timeout", func(s *Spec) { s.StartTimeout = 1 }, "cluster.start_timeout: 1ns is not within 100ms..24h0m0s"},
 		{"stop timeout", func(s *Spec) { s.StopTimeout = 48 * time.Hour }, "cluster.stop_timeout: 48h0m0s is not within 100ms..24h0m0s"},
+		{"niceness", func(s *Spec) { s.Nice = 20 }, "cluster.nice: 20 is not within 0..19"},
 		{"open files", func(s *Spec) { s.OpenFiles = 10 }, "cluster.open_files: 10 is not within 64..1073741824"},
 		{"log size", func(s *Spec) { s.Logs.MaxSize = 1000 }, `cluster.logs.max_size: 1kB is less than 128KiB`},
 		{"log line", func(s *Spec) { s.Logs.MaxLine = 100 }, `cluster.logs.max_line: 100 is not within 1KiB..64MiB`},

@@ -173,7 +173,7 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	launcher, err := newLauncher(clusterMark(o.StateDir), cage, spec.OpenFiles)
+	launcher, err := newLauncher(clusterMark(o.StateDir), cage, spec.OpenFiles, spec.Nice)
 	if err != nil {
 		cage.close()
 		return nil, err

@@ -36,6 +36,7 @@ type unit struct {
 	Writable                  []string // directories that somebody else makes
 	StartTimeout, StopTimeout int      // seconds
 	Watchdog                  int      // seconds without a sign of life
+	CPUWeight                 int      // of 100 for whoever says nothing
 }
 
 var unitTemplate = template.Must(template.New("unit").Parse(`# Printed by erlmcp for this program and configuration; the keys in files are read when the service starts.
@@ -72,6 +73,8 @@ TimeoutStopSec={{.StopTimeout}}
 WatchdogSec={{.Watchdog}}
 TimeoutAbortSec=10
 OOMPolicy=continue
+{{- with .CPUWeight}}
+CPUWeight={{.}}{{end}}
 {{- if not .Own}}
 LimitNOFILE=1048576
 User={{.User}}{{end}}
@@ -154,6 +157,7 @@ func newLBUnitCommand(a *app) *cobra.Command {
 			Needs:        "network-online.target",  // it may listen on an address
 			After:        "erlmcp-cluster.service", // and so drains before the nodes end
 			StartTimeout: 150, StopTimeout: seconds(c.LB.StopsWithin()), Watchdog: 30,
+			CPUWeight: 500, // it is to be quick while nodes compute
 		}
 		if file := c.LB.AccessLog.File; filepath.IsAbs(file) {
 			u.Writable = []string{filepath.Dir(file)}

@@ -9,8 +9,10 @@
 // taken by a plain loop, as nice, in the runs without the attack:
 //
 //	attackers' share   the loop, and nothing else
-//	siege's share      and two more loops, not nice, that take what the system computed more during the siege than in the
-//	                   run before
+//	siege's share      and two more loops, as nice as nodes, that take what the system computed more during the siege than
+//	                   in the run before
+//
+// Each loop takes its share of 100 ms in one piece, at some moment of them.
 //
 // The demand compares with the latter: the processors have as much to do, and what is left of the difference is how the
 // system treats who behaves when others do not. The former is printed, too.
@@ -27,6 +29,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -43,6 +46,7 @@ var (
 	erlmcp = flag.String("erlmcp", "erlmcp", "the `program`")
 	length = flag.Duration("for", 2*time.Minute, "how long the siege takes, 10s to 10m")
 	quiet  = flag.Duration("calm", time.Minute, "how long it is calm afterwards, at most as long; 0 compares nothing")
+	group  = flag.Int("group", 0, "`niceness` of this program's session, for its own parts")
 	only   = flag.String("only", "", "only attacks whose names match this regular `expression`")
 )
 
@@ -58,6 +62,9 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *group != 0 {
+		_ = os.WriteFile("/proc/self/autogroup", []byte(strconv.Itoa(*group)), 0) // where there are such groups
+	}
 	var err error
 	switch flag.Arg(0) {
 	case partAttack:
@@ -99,7 +106,7 @@ func run(ctx context.Context) error {
 		if idle, err = burden(ctx, filepath.Join(dir, "b"), program, nice); err != nil {
 			return err
 		}
-		more := load{max(besieged.systemShare()-idle.systemShare(), 0) / 2, 0} // each of two: one cannot take more than a processor
+		more := load{max(besieged.systemShare()-idle.systemShare(), 0) / 2, nodesNice} // each of two: one cannot take more than a processor
 		if busy, err = burden(ctx, filepath.Join(dir, "c"), program, nice, more, more); err != nil {
 			return err
 		}
@@ -211,8 +218,11 @@ type load struct {
 	nice  int
 }
 
-// attackersNice is the niceness of attackers.
-const attackersNice = 10
+// How nice attackers are, and nodes by default.
+const (
+	attackersNice = 10
+	nodesNice     = 5
+)
 
 // burden has good clients call while loops compute.
 func burden(ctx context.Context, dir, program string, loads ...load) (o *observed, err error) {
@@ -259,17 +269,24 @@ func (l load) start() (end func() (time.Duration, error), err error) {
 	}, nil
 }
 
-// other is this program in another part.
+// other is this program in another part. It has a session of its own, as the system has: kernels that group programs by
+// their sessions (sched(7), autogroup) apply the niceness of a program within its group, and that of the group beyond.
 func other(nice int, part ...string) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
 		self = os.Args[0]
 	}
-	cmd := exec.Command("nice", append([]string{"-n", strconv.Itoa(nice), self}, part...)...)
+	wanted := strconv.Itoa(nice)
+	cmd := exec.Command("nice", append([]string{"-n", wanted, self, "-group", wanted}, part...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	cmd.Stderr = os.Stderr
 	return cmd
 }
+
+// period is how often a loop takes its share, in one piece: that of a control group with a bound (cpu.max), as no program
+// computes for a millisecond now and then.
+const period = 100 * time.Millisecond
 
 // burn takes a share of one processor until its standard input ends.
 func burn(share string) error {
@@ -282,14 +299,13 @@ func burn(share string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		over.Store(true)
 	}()
-	began := time.Now()
-	for !over.Load() {
-		if used().Seconds() > wanted*time.Since(began).Seconds() {
-			time.Sleep(time.Millisecond)
-			continue
+	for next := time.Now(); !over.Load(); {
+		next = next.Add(period)
+		piece := time.Duration(wanted * float64(period))
+		time.Sleep(rand.N(max(time.Until(next)-piece, 1)))
+		for began := used(); used()-began < piece && !over.Load(); {
 		}
-		for spin := time.Now(); time.Since(spin) < time.Millisecond; {
-		}
+		time.Sleep(time.Until(next))
 	}
 	return nil
 }

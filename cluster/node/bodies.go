@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/pages"
 )
 
 const (
@@ -125,8 +126,15 @@ func (b *body) giveBack() {
 // release ends a message that is handled.
 func (b *body) release() {
 	b.giveBack()
-	b.text = nil
+	pages.Free(b.take())
 	b.cut(nil)
+}
+
+// take returns the text, which is the caller's to free.
+func (b *body) take() []byte {
+	text := b.text
+	b.text = nil
+	return text
 }
 
 // collect reads a message to its end. A reader that blocks has to end when ctx does.
@@ -141,17 +149,24 @@ func (b *body) collect(r io.Reader) error {
 		case err != nil:
 			return err
 		case len(b.text) == cap(b.text):
-			if err := b.hold(b.owed + 3*cap(b.text)); err != nil { // the old and the new
-				return err
-			}
-			grown := make([]byte, len(b.text), 2*cap(b.text))
-			copy(grown, b.text)
-			b.text = grown
-			if err := b.hold(b.owed + cap(b.text)); err != nil {
+			if err := b.grow(2 * cap(b.text)); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// grow makes room for a message of so many bytes.
+func (b *body) grow(size int) error {
+	if err := b.hold(b.owed + size + cap(b.text)); err != nil { // while both are there
+		return err
+	}
+	if size < pages.Long {
+		b.text = append(make([]byte, 0, size), b.text...)
+	} else {
+		b.text = pages.Grow(b.text, size)
+	}
+	return b.hold(b.owed + size)
 }
 
 // message returns an empty one, which is to be released.
@@ -161,7 +176,8 @@ func (all *bodies) message(ctx context.Context) *body {
 	return b
 }
 
-// reading has next get requests whose bodies have been read in full, within bodyTimeout, and can be read again.
+// reading has next get requests whose bodies have been read in full, within bodyTimeout, and can be read again. The text is
+// valid until next returns.
 func (all *bodies) reading(limit int64, next func(w http.ResponseWriter, r *http.Request, text []byte)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody {

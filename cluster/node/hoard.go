@@ -17,11 +17,14 @@ const (
 	little = 4 << 10
 )
 
-// boundMemory has the collector run as often as it must for a process to keep to its budget. An operator who has
-// set GOMEMLIMIT knows better.
-func boundMemory() {
+// boundMemory has the collector run as often as it must for a process to keep to its budget, and otherwise when the heap has
+// grown by so many percent. An operator who has set GOMEMLIMIT or GOGC knows better.
+func boundMemory(percent int) {
 	if os.Getenv("GOMEMLIMIT") == "" && debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(budget + budget/2)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
 	}
 }
 

@@ -18,6 +18,10 @@ import (
 // drainTimeout.
 const stopTimeout = drainTimeout + 2*time.Second
 
+// webPercent has the collector run seldom in the process that serves HTTP: sessions are thousands of small objects and stacks
+// to look through, and what their calls leave is soon more than that.
+const webPercent = 200
+
 // Options are what a node needs beside its Spec.
 type Options struct {
 	Log *log.Logger
@@ -51,7 +55,7 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 	}
 	o.Log.Info("serving", "node", spec.Node.Name, "tcp", spec.Node.TCPAddress(), "http", spec.Node.HTTPAddress(),
 		"sse", spec.Node.SSEAddress(), "workers", n.workers, "at_most", n.most)
-	boundMemory()
+	boundMemory(webPercent)
 	running, ended := context.WithCancel(ctx)
 	defer ended()
 	go prefork.KeepSmall(running, nil)

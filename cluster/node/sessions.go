@@ -19,7 +19,7 @@ import (
 // sessions are those over Streamable HTTP, by who has begun them. When there are as many as may be, a newcomer takes
 // the place of another: of the source with most sessions that were never used, or where all were, of the source with
 // most. There those that were never used go first, then the one that is idle for longest. One that is not used within
-// unusedTimeout ends.
+// unusedTimeout ends, or within unusedSoon, where those take more than a tenth of the room.
 //
 //	initialize ──▶ fresh ──request──▶ busy ◀──request── idle
 //	                                    └────answered────▶
@@ -28,6 +28,7 @@ type sessions struct {
 
 	mu      sync.Mutex
 	n       int
+	fresh   int // of them
 	byID    map[string]*session
 	sources map[netip.Addr]*source
 	order   sourceOrder
@@ -40,6 +41,7 @@ type session struct {
 	id     string // "": initialize is being answered
 	state  sessionState
 	open   int // requests under way
+	began  time.Time
 	used   int64
 	place  *list.Element // in source.by[state]
 	close  func()
@@ -47,8 +49,12 @@ type session struct {
 }
 
 // unusedTimeout is how long a session lives whose client asks nothing after initialize: the next it has to say, that it
-// is initialized, takes it no time.
-const unusedTimeout = time.Minute
+// is initialized, takes it no time. Still somebody may try a server by hand.
+const (
+	unusedTimeout = time.Minute
+	unusedSoon    = 5 * time.Second
+	unusedPart    = 10 // of the room, as a divisor
+)
 
 type sessionState int
 
@@ -82,7 +88,7 @@ func (t *sessions) len() int {
 func (t *sessions) admit(address netip.Addr) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.n >= t.most {
+	if t.n >= t.most || t.fresh > t.most/unusedPart && t.order[0].hasUnused(unusedSoon) {
 		t.endLocked(t.order[0].first())
 	}
 	from := t.sources[address]
@@ -91,7 +97,7 @@ func (t *sessions) admit(address netip.Addr) *session {
 		t.sources[address] = from
 		heap.Push(&t.order, from)
 	}
-	s := &session{source: from, state: fresh}
+	s := &session{source: from, state: fresh, began: time.Now()}
 	t.n++
 	t.placeLocked(s, fresh)
 	return s
@@ -170,8 +176,7 @@ func (t *sessions) removeLocked(s *session) {
 		return
 	}
 	from := s.source
-	from.by[s.state].Remove(s.place)
-	s.place = nil
+	t.leaveStateLocked(s)
 	if s.unused != nil {
 		s.unused.Stop()
 	}
@@ -189,16 +194,33 @@ func (t *sessions) removeLocked(s *session) {
 func (t *sessions) placeLocked(s *session, state sessionState) {
 	from := s.source
 	if s.place != nil {
-		from.by[s.state].Remove(s.place)
+		t.leaveStateLocked(s)
 	}
 	t.clock++
 	s.state, s.used = state, t.clock
 	s.place = from.by[state].PushBack(s)
+	if state == fresh {
+		t.fresh++
+	}
 	heap.Fix(&t.order, from.place)
+}
+
+func (t *sessions) leaveStateLocked(s *session) {
+	s.source.by[s.state].Remove(s.place)
+	s.place = nil
+	if s.state == fresh {
+		t.fresh--
+	}
 }
 
 // held is how many sessions it has.
 func (f *source) held() int { return f.by[fresh].Len() + f.by[idle].Len() + f.by[busy].Len() }
+
+// hasUnused reports whether it has a session that was not used for so long after it had begun.
+func (f *source) hasUnused(age time.Duration) bool {
+	oldest := f.by[fresh].Front()
+	return oldest != nil && time.Since(oldest.Value.(*session).began) > age
+}
 
 // first is the session that gives way before the others of its source.
 func (f *source) first() *session {

@@ -3,10 +3,12 @@ package node
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +20,10 @@ import (
 // Whoever gives way is what a search through all sessions finds: first those never used, of the source with most of
 // them; then the one idle for longest of the source with most.
 func TestSessionsGiveWay(t *testing.T) {
+	synctest.Test(t, sessionsGiveWay) // no time passes
+}
+
+func sessionsGiveWay(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	all := newSessions(50)
 	var now []*session
@@ -232,6 +238,55 @@ func TestUnusedSessionsEnd(t *testing.T) {
 		synctest.Wait()
 		if n := table.len(); n != 2 || len(ended) != 1 || !ended["unused"] {
 			t.Errorf("%d are left, ended are %v", n, ended)
+		}
+	})
+}
+
+// Where those that were never used are many, the oldest ends as another one begins, if its client has had the time to use
+// it; the next is of the source that has most.
+func TestManyUnusedSessionsEndSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := newSessions(50)
+		var ended []string
+		begin := func(address, id string) {
+			s := table.admit(netip.MustParseAddr(address))
+			table.begin(s, id, func() { ended = append(ended, id) })
+		}
+		expect := func(when string, want ...string) {
+			t.Helper()
+			if !slices.Equal(ended, want) {
+				t.Errorf("%s: ended are %v, want %v", when, ended, want)
+			}
+			ended = nil
+		}
+		begin("192.0.2.1", "used")
+		table.enter("used")
+		table.leave("used")
+		for i := range 6 { // more than a tenth
+			begin("192.0.2.1", fmt.Sprint(i))
+		}
+		time.Sleep(unusedSoon)
+		begin("192.0.2.2", "soon")
+		expect("at first")
+		time.Sleep(time.Second)
+		begin("192.0.2.2", "a")
+		expect("one more than may be", "0")
+		begin("192.0.2.3", "b")
+		expect("another", "1")
+		begin("192.0.2.3", "c")
+		begin("192.0.2.3", "d")
+		expect("two more", "2", "3")
+		for _, id := range []string{"soon", "a", "b"} {
+			table.enter(id)
+			table.leave(id)
+		}
+		begin("192.0.2.4", "e")
+		expect("where few are unused")
+		for id := range maps.Clone(table.byID) {
+			table.remove(table.byID[id])
+		}
+		if table.fresh != 0 || table.len() != 0 {
+			t.Errorf("%d are left, %d unused", table.len(), table.fresh)
 		}
 	})
 }

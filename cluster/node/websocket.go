@@ -13,6 +13,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/pages"
 )
 
 // webSocket serves MCP with one JSON-RPC message in each text message.
@@ -82,34 +83,44 @@ func (t *socketTransport) Read(ctx context.Context) (jsonrpc.Message, error) {
 			_ = t.ws.Close(websocket.StatusUnsupportedData, "messages must be text")
 			return nil, io.EOF
 		}
-		text := t.body.text
-		t.body.text = nil
-		message, err := jsonrpc.DecodeMessage(text)
-		if isCall(message) {
-			t.asked(len(text))
-		} else {
-			t.told()
-		}
-		if err == nil {
+		message, problem := t.decode()
+		if message != nil {
 			return message, nil
 		}
-		code, problem := mcp.CodeInvalidRequest, "the text is not one JSON-RPC message"
-		if !json.Valid(text) {
-			code, problem = mcp.CodeParseError, "the text is not JSON"
-		}
-		if err := t.write(ctx, bytes.TrimSuffix(mcp.AppendError(nil, nil, code, problem), []byte("\n"))); err != nil {
+		if err := t.write(ctx, problem); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// decode takes the text that has come in. What is no message is told by a problem, the answer to it.
+func (t *socketTransport) decode() (message jsonrpc.Message, problem []byte) {
+	text := t.body.take()
+	defer pages.Free(text) // a message has copies
+	message, err := jsonrpc.DecodeMessage(text)
+	if isCall(message) {
+		t.asked(len(text))
+	} else {
+		t.told()
+	}
+	switch {
+	case err == nil:
+		return message, nil
+	case json.Valid(text):
+		problem = mcp.AppendError(nil, nil, mcp.CodeInvalidRequest, "the text is not one JSON-RPC message")
+	default:
+		problem = mcp.AppendError(nil, nil, mcp.CodeParseError, "the text is not JSON")
+	}
+	return nil, bytes.TrimSuffix(problem, []byte("\n"))
+}
+
 func (t *socketTransport) Write(ctx context.Context, message jsonrpc.Message) error {
+	if _, ok := message.(*jsonrpc.Response); ok {
+		defer t.replied()
+	}
 	text, err := jsonrpc.EncodeMessage(message)
 	if err != nil {
 		return err
-	}
-	if _, ok := message.(*jsonrpc.Response); ok {
-		defer t.replied()
 	}
 	return t.write(ctx, text)
 }

@@ -48,7 +48,7 @@ func Worker(ctx context.Context, logger *log.Logger) error {
 	if err != nil {
 		return err
 	}
-	boundMemory()
+	boundMemory(100)
 	w := newWorker(loop, spec, t, child.Index, logger)
 	w.room = min(w.room, prefork.Room(1, nofile))
 	w.gate = prefork.NewGate(child.Intake, w.room, func(kind string, data any) {

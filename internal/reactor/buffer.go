@@ -1,6 +1,10 @@
 package reactor
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/erlmcp/erlmcp/internal/pages"
+)
 
 // A buffer holds bytes in hand: input a handler did not consume, or output the
 // kernel did not take. It is borrowed from the loop's pool and given back as
@@ -18,7 +22,7 @@ func (b *buffer) consume(n int) { b.off += n }
 
 const (
 	minClass = 10 // 1 KiB
-	maxClass = 16 // 64 KiB: larger ones are rare and left to the collector
+	maxClass = 18 // 256 KiB: larger ones are outside the heap
 	// poolBytes bounds what the free lists of one loop keep.
 	poolBytes = 4 << 20
 )
@@ -26,8 +30,9 @@ const (
 // pool keeps free buffers by size, each a power of two.
 type pool struct {
 	free  [maxClass - minClass + 1]*buffer
-	bytes int // of the free ones
-	lent  int // bytes of those that are in use
+	bytes int      // of the free ones
+	lent  int      // bytes of those that are in use
+	spent [][]byte // large ones that are to be freed when nobody looks at them any more
 }
 
 // get returns an empty buffer with room for at least n bytes.
@@ -35,7 +40,7 @@ func (p *pool) get(n int) *buffer {
 	class := max(bits.Len(uint(max(n, 1)-1)), minClass)
 	p.lent += 1 << class
 	if class > maxClass {
-		return &buffer{data: make([]byte, 0, 1<<class)}
+		return &buffer{data: pages.Grow(nil, 1<<class)}
 	}
 	list := &p.free[class-minClass]
 	b := *list
@@ -50,7 +55,11 @@ func (p *pool) get(n int) *buffer {
 func (p *pool) put(b *buffer) {
 	p.lent -= cap(b.data)
 	class := bits.Len(uint(cap(b.data))) - 1
-	if class > maxClass || p.bytes+cap(b.data) > poolBytes {
+	if class > maxClass {
+		p.spent = append(p.spent, b.data)
+		return
+	}
+	if p.bytes+cap(b.data) > poolBytes {
 		return
 	}
 	b.data, b.off = b.data[:0], 0
@@ -75,8 +84,23 @@ func (p *pool) reserve(b *buffer, n int) *buffer {
 		b.off = 0
 		return b
 	}
+	if size := max(1<<bits.Len(uint(len(held)+n-1)), cap(b.data)); cap(b.data) > 1<<maxClass {
+		p.lent += size - cap(b.data)
+		b.data, b.off = b.data[:copy(b.data, held)], 0
+		b.data = pages.Grow(b.data, size)
+		return b
+	}
 	grown := p.get(len(held) + n)
 	grown.data = append(grown.data, held...)
 	p.put(b)
 	return grown
+}
+
+// settle frees the large buffers that were put back. What the handlers were shown of them, they have seen.
+func (p *pool) settle() {
+	for i, data := range p.spent {
+		pages.Free(data)
+		p.spent[i] = nil
+	}
+	p.spent = p.spent[:0]
 }

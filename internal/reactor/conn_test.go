@@ -90,6 +90,80 @@ func TestUnconsumedInputIsOfferedAgain(t *testing.T) {
 	})
 }
 
+// A handler may look at what it was offered until it returns, even if it has closed the connection; and what is large takes
+// no memory behind that.
+func TestLargeInputIsThereUntilOnDataReturns(t *testing.T) {
+	l := startLoop(t)
+	want := make([]byte, 5<<20)
+	for i := range want {
+		want[i] = byte(rand.Uint32())
+	}
+	same := make(chan bool, 1)
+	held := 0
+	r := newRecorder(func(c *Conn, p []byte) int {
+		if len(p) < len(want) {
+			held = c.Held()
+			return 0
+		}
+		c.Close()
+		same <- bytes.Equal(p, want)
+		return len(p)
+	})
+	peer := attach(t, l, r)
+	if _, err := peer.Write(want); err != nil {
+		t.Fatal(err)
+	}
+	if !receive(t, "the input", same) {
+		t.Error("it is not what was sent")
+	}
+	if err := receive(t, "close", r.closed); err != nil {
+		t.Errorf("closed with %v", err)
+	}
+	on(l, func() {
+		if held < len(want)/2 || l.Held() != 0 || len(l.pool.spent) != 0 {
+			t.Errorf("%d bytes were held, %d are, and %d buffers wait to be freed", held, l.Held(), len(l.pool.spent))
+		}
+	})
+}
+
+// A large buffer that is spent in part grows around what is left.
+func TestLargeBufferGrows(t *testing.T) {
+	var p pool
+	random := rand.New(rand.NewPCG(1, 2))
+	var b *buffer
+	var want []byte
+	for range 2000 {
+		if n := random.IntN(200 << 10); b == nil || random.IntN(3) > 0 && len(want) < 8<<20 {
+			more := bytes.Repeat([]byte{byte(n)}, n+1)
+			b = p.reserve(b, len(more))
+			b.data = append(b.data, more...)
+			want = append(want, more...)
+		} else {
+			n = min(n*2, len(want))
+			b.consume(n)
+			want = want[n:]
+		}
+		if !bytes.Equal(b.bytes(), want) {
+			t.Fatal("the bytes are others")
+		}
+		if p.lent != cap(b.data) {
+			t.Fatalf("%d bytes are lent, with a buffer of %d", p.lent, cap(b.data))
+		}
+		if len(want) == 0 {
+			p.put(b)
+			b = nil
+			p.settle()
+		}
+	}
+	if b != nil {
+		p.put(b)
+		p.settle()
+	}
+	if p.lent != 0 {
+		t.Errorf("%d bytes are lent", p.lent)
+	}
+}
+
 func TestPauseHoldsInputAndResumeReoffersIt(t *testing.T) {
 	l := startLoop(t)
 	offers := make(chan string, 8)

@@ -107,7 +107,7 @@ func (l *Loop) Cancel(t *Timer) {
 }
 
 // Trim drops what is kept for reuse.
-func (l *Loop) Trim() { l.pool = pool{lent: l.pool.lent} }
+func (l *Loop) Trim() { l.pool = pool{lent: l.pool.lent, spent: l.pool.spent} }
 
 // Held is how many bytes of buffers are in use, for what was not consumed or not written yet.
 func (l *Loop) Held() int { return l.pool.lent }
@@ -205,7 +205,7 @@ func (l *Loop) runPosted() {
 	l.running = list
 }
 
-// bury gives the descriptors of this turn's closed connections back and tells
+// bury gives what this turn's closed connections had back and tells
 // their handlers, who may close more.
 func (l *Loop) bury() {
 	for i := 0; i < len(l.dying); i++ {
@@ -221,6 +221,7 @@ func (l *Loop) bury() {
 		h.OnClose(c, err)
 	}
 	l.dying = l.dying[:0]
+	l.pool.settle()
 }
 
 func (l *Loop) shutdown() {
