@@ -231,10 +231,10 @@ func (m *master) enforce(e *effective) {
 func (m *master) checkNodes(ctx context.Context, s Spec) error {
 	m.names.learn(m.ask(ctx, &s))
 	m.onClose(m.members.close)
-	m.onClose(m.remember())
 	if _, err := m.members.apply(s, m.names.find(s.Nodes), true); err != nil {
 		return err
 	}
+	m.onClose(m.remember()) // from here on: before, nobody has taken what an earlier balancer knew
 	m.members.decided(ctx, s.Checks.Timeout+time.Second)
 	return ctx.Err()
 }
