@@ -155,7 +155,7 @@ func (a *app) doubtAccess(who *account, path string, want fs.FileMode, advice st
 }
 
 func (a *app) doubtf(advice, format string, args ...any) {
-	a.notef("warning: "+format, args...)
+	a.warnf(format, args...)
 	a.hintf("%s", advice)
 }
 
