@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -87,7 +88,7 @@ func attack() error {
 	return json.NewEncoder(os.Stdout).Encode(tallies)
 }
 
-const beat = 20 * time.Millisecond
+const beat = 5 * time.Millisecond
 
 // roll makes attempts at the pace of a wave until ctx ends.
 func (w *wave) roll(ctx context.Context, t *target) tally {
@@ -95,6 +96,7 @@ func (w *wave) roll(ctx context.Context, t *target) tally {
 	sum := tally{Attack: w.attack, Above: w.above, Sources: w.sources}
 	places := make(chan struct{}, w.atOnce)
 	var going sync.WaitGroup
+	pause(ctx, rand.N(beat)) // strangers are not in step
 	began := time.Now()
 	for n := 0; pause(ctx, beat); {
 		for due := int(time.Since(began).Seconds() * w.rate); n < due; n++ {

@@ -21,8 +21,7 @@ const (
 	flatPart  = .10
 	flatBytes = 24 << 20
 	flatAfter = 2 * time.Minute
-	// mostMemory of one process: of a node that is 256 MiB for its clients, half as much again for the collector, and
-	// what it computes with.
+	// mostMemory of one process: of a node that is 192 MiB for what clients send and do not read, and a heap of 320 MiB.
 	mostMemory = 512 << 20
 	// leftMemory is by how much all processes together may have grown when all have gone: sessions that were never
 	// ended stay, as their clients may come back.

@@ -11,17 +11,21 @@ import (
 const (
 	// budget is how much of what clients send and do not finish, or ask for and do not read, one process
 	// keeps: by what it takes, and not by what there is to read in it.
-	budget = 256 << 20
+	budget = 192 << 20
+
+	// heapLimit is how large the heap gets before the collector runs as often as it must. Long texts are not in it, so that
+	// together with the budget this is what a process takes at most.
+	heapLimit = 320 << 20
 
 	// little is what nobody has to give way for.
 	little = 4 << 10
 )
 
-// boundMemory has the collector run as often as it must for a process to keep to its budget, and otherwise when the heap has
-// grown by so many percent. An operator who has set GOMEMLIMIT or GOGC knows better.
+// boundMemory has the collector run as often as it must for the heap to keep to its limit, and otherwise when it has grown by so
+// many percent. An operator who has set GOMEMLIMIT or GOGC knows better.
 func boundMemory(percent int) {
 	if os.Getenv("GOMEMLIMIT") == "" && debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(budget + budget/2)
+		debug.SetMemoryLimit(heapLimit)
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)

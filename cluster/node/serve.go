@@ -20,7 +20,7 @@ const stopTimeout = drainTimeout + 2*time.Second
 
 // webPercent has the collector run seldom in the process that serves HTTP: sessions are thousands of small objects and stacks
 // to look through, and what their calls leave is soon more than that.
-const webPercent = 200
+const webPercent = 300
 
 // Options are what a node needs beside its Spec.
 type Options struct {
