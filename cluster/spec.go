@@ -41,8 +41,8 @@ type Spec struct {
 	// cluster.
 	OpenFiles int `yaml:"open_files" json:"open_files"`
 
-	// Nice is how much more nodes give way to other programs where processors are short than who starts the cluster, as in
-	// nice(1), so that the balancer and health checks of the same machine are quick whatever nodes compute.
+	// Nice is the niceness of nodes, as in nice(1), so that the balancer and health checks of the same machine are quick
+	// whatever nodes compute; 0 is that of whoever starts the cluster.
 	Nice int `yaml:"nice" json:"nice"`
 
 	Liveness Liveness `yaml:"liveness" json:"liveness"`
@@ -85,7 +85,6 @@ func Default() Spec {
 		Nodes:        topology.Default(4),
 		StartTimeout: defaultPace.startTimeout,
 		StopTimeout:  defaultPace.stopGrace,
-		Nice:         5,
 		Liveness:     Liveness{Failures: 3},
 		Containment:  ContainAuto,
 		Erlang:       Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},

@@ -9,8 +9,8 @@
 // taken by a plain loop, as nice, in the runs without the attack:
 //
 //	attackers' share   the loop, and nothing else
-//	siege's share      and two more loops, as nice as nodes, that take what the system computed more during the siege than
-//	                   in the run before
+//	siege's share      and two more loops, not nice, that take what the system computed more during the siege than in the
+//	                   run before
 //
 // Each loop takes its share of 100 ms in one piece, at some moment of them.
 //
@@ -106,7 +106,7 @@ func run(ctx context.Context) error {
 		if idle, err = burden(ctx, filepath.Join(dir, "b"), program, nice); err != nil {
 			return err
 		}
-		more := load{max(besieged.systemShare()-idle.systemShare(), 0) / 2, nodesNice} // each of two: one cannot take more than a processor
+		more := load{max(besieged.systemShare()-idle.systemShare(), 0) / 2, 0} // each of two: one cannot take more than a processor
 		if busy, err = burden(ctx, filepath.Join(dir, "c"), program, nice, more, more); err != nil {
 			return err
 		}
@@ -218,11 +218,8 @@ type load struct {
 	nice  int
 }
 
-// How nice attackers are, and nodes by default.
-const (
-	attackersNice = 10
-	nodesNice     = 5
-)
+// attackersNice is the niceness of attackers.
+const attackersNice = 10
 
 // burden has good clients call while loops compute.
 func burden(ctx context.Context, dir, program string, loads ...load) (o *observed, err error) {

@@ -8,7 +8,7 @@ var comments = map[string]string{
 	"cluster.node_max_connections": "Connections a node must be able to hold; 0 is what the balancer may send to it.",
 	"cluster.start_timeout":        "How long a node may take until it is ready; then it is killed and started again.",
 	"cluster.open_files":           "Soft limit of open files that nodes are started with; 0 is that of whoever starts the cluster. Embedded nodes raise theirs to the hard limit.",
-	"cluster.nice":                 "How much nodes give way to other programs where processors are short, as in nice(1): the balancer of the same machine goes first. 0 to 19.",
+	"cluster.nice":                 "Niceness of nodes, 1 to 19: where processors are short, the balancer of the same machine goes first, and many connections at once take longer. 0 is that of whoever starts the cluster.",
 	"cluster.stop_timeout":         "How long a node may take to end; then it is killed.",
 	"cluster.liveness":             "Asks nodes that are ready whether they live, as when they start.",
 	"cluster.liveness.interval":    "Between two questions; 0s asks none, as a node under a debugger does not answer.",
