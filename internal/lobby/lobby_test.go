@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -19,23 +20,43 @@ func (l *Lobby) Open() int {
 	return l.crowd.Seats()
 }
 
+// served is a lobby that counts how often one of its visitors came to rest.
+type served struct {
+	*Lobby
+	rests atomic.Int32
+}
+
+// awaitRests waits until it has been so often: who hears an answer does so before that is known.
+func (l *served) awaitRests(n int) {
+	for int(l.rests.Load()) < n {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // open serves a lobby whose requests for /wait last until wait is closed.
-func open(t *testing.T, most int) (l *Lobby, wait chan struct{}) {
+func open(t *testing.T, most int) (l *served, wait chan struct{}) {
 	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	wait = make(chan struct{})
-	l = New(ln, most)
+	l = &served{Lobby: New(ln, most)}
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/wait" {
 			<-wait
 		}
 		fmt.Fprint(w, "hi")
 	})}
+	Prepare(s)
+	enter := s.ConnState
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		if enter(c, state); state == http.StateIdle {
+			l.rests.Add(1)
+		}
+	}
 	done := make(chan struct{})
-	go func() { l.Serve(s); close(done) }()
+	go func() { _ = s.Serve(l); close(done) }()
 	t.Cleanup(func() { s.Close(); <-done })
 	return l, wait
 }
@@ -88,28 +109,25 @@ func TestNewcomersAreAnswered(t *testing.T) {
 	const most = 8
 	l, _ := open(t, most)
 	var all []*guest
-	for range 200 {
+	for i := range 200 {
 		g := l.visit(t, "127.0.0.1")
 		g.say("/")
 		g.hear()
+		l.awaitRests(i + 1)
 		all = append(all, g)
 		if n := l.Open(); n > most {
 			t.Fatalf("%d are open", n)
 		}
 	}
-	// Who has just heard an answer may still count as one that is answered, and so stay while the next one goes.
-	there := 0
-	for _, g := range all[:200-most] {
+	for i, g := range all[:200-most] {
 		if !g.ended() {
-			there++
+			t.Fatalf("visitor %d is still there", i)
 		}
 	}
-	if there >= most {
-		t.Errorf("%d of the first are still there", there)
+	for _, g := range all[200-most:] {
+		g.say("/")
+		g.hear()
 	}
-	newest := all[len(all)-1]
-	newest.say("/")
-	newest.hear()
 }
 
 // Who is being answered goes last, and who only asks slowly before.
@@ -120,6 +138,7 @@ func TestWhoIsAnsweredStays(t *testing.T) {
 	rests := l.visit(t, "127.0.0.1")
 	rests.say("/")
 	rests.hear()
+	l.awaitRests(1)
 	silent := l.visit(t, "127.0.0.1")
 	for l.Open() < 3 {
 		time.Sleep(time.Millisecond)
