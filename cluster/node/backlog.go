@@ -58,6 +58,18 @@ func (q *backlog) told() {
 	q.settleLocked()
 }
 
+// send has a message written, which may be an answer.
+func (q *backlog) send(message jsonrpc.Message, write func(text []byte) error) error {
+	if _, ok := message.(*jsonrpc.Response); ok {
+		defer q.replied()
+	}
+	text, err := jsonrpc.EncodeMessage(message)
+	if err != nil {
+		return err
+	}
+	return write(text)
+}
+
 // replied counts an answer. What the requests take is given back when all are answered.
 func (q *backlog) replied() {
 	q.mu.Lock()

@@ -161,11 +161,7 @@ func (b *body) grow(size int) error {
 	if err := b.hold(b.owed + size + cap(b.text)); err != nil { // while both are there
 		return err
 	}
-	if size < pages.Long {
-		b.text = append(make([]byte, 0, size), b.text...)
-	} else {
-		b.text = pages.Grow(b.text, size)
-	}
+	b.text = pages.Grow(b.text, size)
 	return b.hold(b.owed + size)
 }
 

@@ -180,14 +180,7 @@ func (s *eventStream) Read(ctx context.Context) (jsonrpc.Message, error) {
 }
 
 func (s *eventStream) Write(_ context.Context, message jsonrpc.Message) error {
-	if _, ok := message.(*jsonrpc.Response); ok {
-		defer s.replied()
-	}
-	text, err := jsonrpc.EncodeMessage(message)
-	if err != nil {
-		return err
-	}
-	return s.say("message", text)
+	return s.send(message, func(text []byte) error { return s.say("message", text) })
 }
 
 // say writes an event at once.

@@ -115,14 +115,7 @@ func (t *socketTransport) decode() (message jsonrpc.Message, problem []byte) {
 }
 
 func (t *socketTransport) Write(ctx context.Context, message jsonrpc.Message) error {
-	if _, ok := message.(*jsonrpc.Response); ok {
-		defer t.replied()
-	}
-	text, err := jsonrpc.EncodeMessage(message)
-	if err != nil {
-		return err
-	}
-	return t.write(ctx, text)
+	return t.send(message, func(text []byte) error { return t.write(ctx, text) })
 }
 
 // write gives up on a client that does not read for writeTimeout.

@@ -22,7 +22,7 @@ func (b *buffer) consume(n int) { b.off += n }
 
 const (
 	minClass = 10 // 1 KiB
-	maxClass = 18 // 256 KiB: larger ones are outside the heap
+	maxClass = 18 // pages.Long: larger ones are outside the heap
 	// poolBytes bounds what the free lists of one loop keep.
 	poolBytes = 4 << 20
 )
