@@ -110,25 +110,19 @@ func (a *app) bringUpCluster(ctx context.Context) (undo func(context.Context) er
 func (a *app) bringUpBalancer(ctx context.Context) (undo func(context.Context) error, err error) {
 	for deadline := time.Now().Add(balancerPatience); ; {
 		s, err := proxy.Connect(a.stateDir()).Stats(ctx)
-		draining := err == nil && s.State == proxy.StateDraining
 		switch {
-		case draining && time.Now().After(deadline):
-			return nil, hinted(&control.RunningError{Name: "lb", PID: s.PID}, "it drains, and takes no new clients: erlmcp lb stop --now ends it")
-		case draining:
-			if err := pause(ctx, askPause); err != nil {
-				return nil, err
-			}
-			continue
+		case err == nil && s.State == proxy.StateDraining:
+			err = hinted(&control.RunningError{Name: "lb", PID: s.PID}, "it drains, and takes no new clients: erlmcp lb stop --now ends it")
 		case err == nil:
 			a.notef("already running: lb (pid %d)", s.PID)
 			a.warnOfNoNode(ctx, &s)
 			return nil, nil
 		case !errors.Is(err, control.ErrNotRunning):
 			return nil, err
-		}
-		err = a.startBalancer(ctx, nil)
-		if err == nil {
-			return func(ctx context.Context) error { return a.stopBalancer(ctx, false) }, nil
+		default:
+			if err = a.startBalancer(ctx, nil); err == nil {
+				return func(ctx context.Context) error { return a.stopBalancer(ctx, false) }, nil
+			}
 		}
 		_, there, _ := control.Running(a.stateDir(), "lb")
 		if another := there || errors.Is(err, control.ErrRunning); !another || time.Now().After(deadline) {
