@@ -57,7 +57,8 @@ func (u unconfigured) Run() int {
 //	freeports NAME…           put a free TCP port of 127.0.0.1 into each variable
 //	certificate DIR DAYS      put a self-signed certificate, lb.crt and lb.key, that ends in so many days into a directory
 //
-// the variable LIMIT_PIDS, a script that runs a command with few processes (sh -c $LIMIT_PIDS sh N COMMAND…), and
+// the variables LIMIT_PIDS, a script that runs a command with few processes (sh -c $LIMIT_PIDS sh N COMMAND…), and UNTIL, one
+// that runs a command until it prints what is awaited (sh -c $UNTIL REGEXP COMMAND…), and
 // the conditions [mounts], which holds where a script may mount file systems in a namespace of its own, and [pids],
 // where LIMIT_PIDS works, and [ipv6];
 // and whatever a script starts in the background it must stop: the script fails when its state
@@ -83,6 +84,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/.config")
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("LIMIT_PIDS", limitPids)
+			env.Setenv("UNTIL", until)
 			env.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil
 		},
@@ -114,6 +116,13 @@ func scriptCondition(name string) (bool, error) {
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
+
+// until is a script that runs a command until it prints what a regular expression matches, for a minute at most.
+const until = `for i in $(seq 600); do
+	"$@" 2>/dev/null | grep -q "$0" && exit 0
+	sleep 0.1
+done
+exit 1`
 
 // limitPids is a script that runs a command in a control group, of either version, with so many processes and threads.
 const limitPids = `for root in /sys/fs/cgroup/pids /sys/fs/cgroup; do
