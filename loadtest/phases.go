@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
 )
 
@@ -282,8 +283,8 @@ func (r *run) processes(local int) [groups]func() []int {
 	}
 	always := func(pids []int) func() []int { return func() []int { return pids } }
 	return [groups]func() []int{
-		groupBalancer:    func() []int { return append(childrenOf(master), master...) },
-		groupNodes:       func() []int { return processGroups(nodes) },
+		groupBalancer:    func() []int { return append(proc.ChildrenOf(master), master...) },
+		groupNodes:       func() []int { return proc.InGroups(nodes) },
 		groupAgents:      always(r.fleet.pids(local)),
 		groupCoordinator: always(coordinatorPIDs()),
 	}

@@ -3,6 +3,8 @@ package loadtest
 import (
 	"context"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 // sampler watches what groups of processes use until it is stopped.
@@ -68,17 +70,17 @@ func (s *sampler) sample() {
 		var now ProcessUse
 		var cpu time.Duration
 		for _, pid := range pids() {
-			p, err := readProcess(pid)
+			p, err := proc.Read(pid)
 			if err != nil {
 				continue // has ended
 			}
 			if _, known := s.first[i][pid]; !known {
-				s.first[i][pid] = p.cpu
+				s.first[i][pid] = p.CPU
 			}
-			cpu += p.cpu - s.first[i][pid]
+			cpu += p.CPU - s.first[i][pid]
 			now.Processes++
-			now.RSSBytes += p.rss
-			now.Descriptors += p.descriptors
+			now.RSSBytes += p.RSS
+			now.Descriptors += p.Descriptors
 		}
 		most := s.result.group(i)
 		most.Processes = max(most.Processes, now.Processes)
@@ -91,11 +93,4 @@ func (s *sampler) sample() {
 	if now := memoryAvailable(); now > 0 && s.before > 0 {
 		s.result.MemoryBytes = max(s.result.MemoryBytes, s.before-now)
 	}
-}
-
-// processState is what one process uses at a moment.
-type processState struct {
-	rss         int64         // bytes
-	cpu         time.Duration // user and system, since it began
-	descriptors int
 }

@@ -80,15 +80,6 @@ func newService(kind string) *service {
 	return &service{kind: kind, calls: histogram(), openings: histogram()}
 }
 
-// noService is what nobody has got.
-func noService() *observed {
-	o := &observed{lasted: 1, watch: &watch{}}
-	for _, kind := range kinds {
-		o.services = append(o.services, newService(kind.name))
-	}
-	return o
-}
-
 // good is one client.
 type good struct {
 	open func() (caller, error)

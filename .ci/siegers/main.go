@@ -100,7 +100,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	idle, busy := noService(), noService()
+	idle, busy := nothing(), nothing()
 	if *quiet > 0 {
 		nice := load{besieged.share(), attackersNice}
 		if idle, err = burden(ctx, filepath.Join(dir, "b"), program, nice); err != nil {
@@ -136,6 +136,9 @@ type observed struct {
 	commands      int // that were answered
 	problems      []string
 }
+
+// nothing is what a run that did not take place has shown.
+func nothing() *observed { return &observed{lasted: 1, watch: &watch{}} }
 
 // share is how much of one processor the others have taken.
 func (o *observed) share() float64 { return o.others.Seconds() / o.lasted.Seconds() }
@@ -356,8 +359,8 @@ func (s *system) state(ctx context.Context) (state, error) {
 		return state{}, err
 	}
 	for _, p := range s.processes() {
-		now.rss += p.rss
-		now.descriptors[p.key()] = p.descriptors
+		now.rss += p.RSS
+		now.descriptors[p.key()] = p.Descriptors
 	}
 	return now, nil
 }

@@ -7,15 +7,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 // process is one of the program's, as it is at one time.
 type process struct {
-	pid         int
-	name        string
-	rss         int64 // bytes
-	cpu         time.Duration
-	descriptors int
+	pid  int
+	name string
+	proc.State
 }
 
 // processes looks at all that runs as daemon of the system.
@@ -30,49 +30,18 @@ func (s *system) processes() (all []process) {
 		if err != nil {
 			continue
 		}
-		p := process{pid: pid}
-		if p.look(dir) {
-			all = append(all, p)
+		line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil || len(line) == 0 {
+			continue // it has ended
 		}
+		state, err := proc.Read(pid)
+		if err != nil {
+			continue
+		}
+		all = append(all, process{pid, roleOf(strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")), state})
 	}
 	slices.SortFunc(all, func(a, b process) int { return a.pid - b.pid })
 	return all
-}
-
-// look reads of a process what may change. It has ended if ok is false.
-func (p *process) look(dir string) (ok bool) {
-	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil || len(line) == 0 {
-		return false
-	}
-	p.name = roleOf(strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00"))
-	memory, err := os.ReadFile(filepath.Join(dir, "statm"))
-	if err != nil {
-		return false
-	}
-	pages, _ := strconv.ParseInt(strings.Fields(string(memory))[1], 10, 64)
-	p.rss = pages * int64(os.Getpagesize())
-	if p.cpu, err = cpuOf(dir); err != nil {
-		return false
-	}
-	files, err := os.ReadDir(filepath.Join(dir, "fd"))
-	p.descriptors = len(files)
-	return err == nil
-}
-
-// cpuOf is what a process has computed until now.
-func cpuOf(dir string) (time.Duration, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "stat"))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	ticks := 0
-	for _, field := range strings.Fields(rest)[11:13] { // utime and stime, in hundredths of a second
-		n, _ := strconv.Atoi(field)
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
 // busy is what all processors together have computed, for whomever: fields of the first line of /proc/stat, in

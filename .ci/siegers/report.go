@@ -65,9 +65,9 @@ func report(out io.Writer, besieged, idle, busy *observed) {
 	fmt.Fprintln(t, "\nMEMORY\tSEEN\tFIRST\tMOST\tLAST\tSECOND HALF\tGROWS A MINUTE\tBY\tDESCRIPTORS\tPROCESSORS")
 	for _, h := range besieged.watch.histories() {
 		perMinute, grown, mean := h.growth()
-		computed := (h.last.cpu - h.first).Seconds() / max(h.at[len(h.at)-1]-h.at[0], time.Second).Seconds()
+		computed := (h.last.CPU - h.first).Seconds() / max(h.at[len(h.at)-1]-h.at[0], time.Second).Seconds()
 		fmt.Fprintf(t, "%s\t%d s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%.2f\n", h.name, len(h.at), size(float64(h.rss[0])), size(float64(slices.Max(h.rss))),
-			size(float64(h.rss[len(h.rss)-1])), size(mean), size(perMinute), size(grown), h.last.descriptors, computed)
+			size(float64(h.rss[len(h.rss)-1])), size(mean), size(perMinute), size(grown), h.last.Descriptors, computed)
 	}
 	_ = t.Flush()
 	fmt.Fprintln(t, "\nPROCESSORS\tATTACKERS, LOOPS\tSYSTEM\tGOOD CLIENTS\tOTHER PROGRAMS")

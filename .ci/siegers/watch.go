@@ -19,7 +19,7 @@ type watch struct {
 func newWatch(s *system) *watch {
 	w := &watch{system: s, began: time.Now(), all: make(map[int]*history), total: history{name: "all"}}
 	for _, p := range s.processes() {
-		w.cpu += p.cpu
+		w.cpu += p.CPU
 	}
 	return w
 }
@@ -30,12 +30,12 @@ func (w *watch) run(ctx context.Context) {
 		for _, p := range w.system.processes() {
 			h := w.all[p.pid]
 			if h == nil {
-				h = &history{name: p.name, first: p.cpu}
+				h = &history{name: p.name, first: p.CPU}
 				w.all[p.pid] = h
 				w.order = append(w.order, p.pid)
 			}
-			h.at, h.rss, h.last = append(h.at, now), append(h.rss, p.rss), p
-			sum += p.rss
+			h.at, h.rss, h.last = append(h.at, now), append(h.rss, p.RSS), p
+			sum += p.RSS
 		}
 		w.total.at, w.total.rss = append(w.total.at, now), append(w.total.rss, sum)
 	}
@@ -44,7 +44,7 @@ func (w *watch) run(ctx context.Context) {
 // computed is what all processes have since the first look.
 func (w *watch) computed() (sum time.Duration) {
 	for _, h := range w.all {
-		sum += h.last.cpu
+		sum += h.last.CPU
 	}
 	return sum - w.cpu
 }

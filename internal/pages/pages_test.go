@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"os"
-	"strconv"
-	"strings"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 // What a text holds stays as it grows, from nothing or from the heap, by little and by much.
@@ -44,31 +44,23 @@ func TestFreeOfTheHeap(t *testing.T) {
 // What was freed is the system's at once.
 func TestFree(t *testing.T) {
 	const size = 64 << 20
-	before, ok := resident(t)
-	if !ok {
-		t.Skip("this system does not tell how much memory a process takes")
+	resident := func() int64 {
+		state, err := proc.Read(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.RSS
 	}
+	before := resident()
 	b := Grow(nil, size)[:size]
 	for i := range b {
 		b[i] = 1
 	}
-	if now, _ := resident(t); now < before+size/2 {
+	if now := resident(); now < before+size/2 {
 		t.Fatalf("%d bytes are resident, with a text of %d; %d before", now, size, before)
 	}
 	Free(b)
-	if now, _ := resident(t); now > before+size/2 {
+	if now := resident(); now > before+size/2 {
 		t.Errorf("%d bytes are resident behind it, %d before", now, before)
 	}
-}
-
-func resident(t *testing.T) (bytes int, ok bool) {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0, false
-	}
-	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pages * os.Getpagesize(), true
 }

@@ -1,4 +1,4 @@
-package loadtest
+package proc
 
 import (
 	"bytes"
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// readProcess reads /proc.
-func readProcess(pid int) (processState, error) {
-	var p processState
+// Read reads /proc. It fails where a process has ended.
+func Read(pid int) (State, error) {
+	var p State
 	dir := "/proc/" + strconv.Itoa(pid)
 	fields, err := statFields(dir)
 	if err != nil {
@@ -30,9 +30,9 @@ func readProcess(pid int) (processState, error) {
 		return p, err
 	}
 	const userHz = 100 // of the kernel's interface, on every architecture Go runs on
-	p.cpu = time.Duration(user+system) * time.Second / userHz
-	p.rss = pages * int64(os.Getpagesize())
-	p.descriptors = descriptors(dir + "/fd")
+	p.CPU = time.Duration(user+system) * time.Second / userHz
+	p.RSS = pages * int64(os.Getpagesize())
+	p.Descriptors = descriptors(dir + "/fd")
 	return p, nil
 }
 
@@ -65,20 +65,20 @@ func statFields(dir string) ([][]byte, error) {
 	return fields, nil
 }
 
-// processGroups lists the processes of groups.
-func processGroups(leaders []int) []int {
+// InGroups lists the processes of groups.
+func InGroups(leaders []int) []int {
 	const pgrp = 2 // of the fields behind the name
-	return processesWith(pgrp, leaders)
+	return with(pgrp, leaders)
 }
 
-// childrenOf lists the processes that others have started.
-func childrenOf(parents []int) []int {
+// ChildrenOf lists the processes that others have started.
+func ChildrenOf(parents []int) []int {
 	const ppid = 1
-	return processesWith(ppid, parents)
+	return with(ppid, parents)
 }
 
-// processesWith lists the processes with one of some numbers in a field of their stat.
-func processesWith(field int, numbers []int) []int {
+// with lists the processes with one of some numbers in a field of their stat.
+func with(field int, numbers []int) []int {
 	if len(numbers) == 0 {
 		return nil
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package loadtest
+package proc
 
 import (
 	"slices"
@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readProcess asks gopsutil. Descriptors stay 0 where it cannot count them.
-func readProcess(pid int) (processState, error) {
-	var s processState
+// Read asks gopsutil. Descriptors stay 0 where it cannot count them.
+func Read(pid int) (State, error) {
+	var s State
 	p, err := process.NewProcess(int32(pid))
 	if err != nil {
 		return s, err
@@ -21,31 +21,31 @@ func readProcess(pid int) (processState, error) {
 	if err != nil {
 		return s, err
 	}
-	s.rss = int64(m.RSS)
+	s.RSS = int64(m.RSS)
 	if t, err := p.Times(); err == nil {
-		s.cpu = time.Duration((t.User + t.System) * float64(time.Second))
+		s.CPU = time.Duration((t.User + t.System) * float64(time.Second))
 	}
 	if n, err := p.NumFDs(); err == nil {
-		s.descriptors = int(n)
+		s.Descriptors = int(n)
 	}
 	return s, nil
 }
 
-// processGroups lists the processes of groups.
-func processGroups(leaders []int) []int {
-	return processesWith(leaders, unix.Getpgid)
+// InGroups lists the processes of groups.
+func InGroups(leaders []int) []int {
+	return with(leaders, unix.Getpgid)
 }
 
-// childrenOf lists the processes that others have started.
-func childrenOf(parents []int) []int {
-	return processesWith(parents, func(pid int) (int, error) {
+// ChildrenOf lists the processes that others have started.
+func ChildrenOf(parents []int) []int {
+	return with(parents, func(pid int) (int, error) {
 		parent, err := (&process.Process{Pid: int32(pid)}).Ppid()
 		return int(parent), err
 	})
 }
 
-// processesWith lists the processes of which something is one of some numbers.
-func processesWith(numbers []int, of func(pid int) (int, error)) []int {
+// with lists the processes of which something is one of some numbers.
+func with(numbers []int, of func(pid int) (int, error)) []int {
 	if len(numbers) == 0 {
 		return nil
 	}
