@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -96,13 +95,12 @@ func newLauncher(mark string, cage *cage, files, nice int) (*launcher, error) {
 	l := &launcher{
 		jobs: make(chan func()), lifeline: lifeline, null: null, mark: mark, cage: cage, files: files,
 	}
-	go func() {
-		runtime.LockOSThread()
+	go onThread(func() {
 		giveWay(nice)
 		for job := range l.jobs {
 			job()
 		}
-	}()
+	})
 	return l, nil
 }
 
