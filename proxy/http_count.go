@@ -184,6 +184,16 @@ func (x *exchange) charge(more int) denial {
 	return denial{}
 }
 
+// payFor charges the source for the length of a body, of which so much is known. That makes it wait with what comes next, and
+// refuses nothing.
+func (x *exchange) payFor(length int64) {
+	w, limit := x.client.w, x.client.w.limits.message
+	if more := w.limits.extra(x.paid, length); more > 0 && x.limited() {
+		board.ChargeAnyway(w.board.Sources().MessageRate(x.source), w.loop.Now(), limit.interval, limit.burst, int64(more))
+	}
+	x.paid = max(x.paid, length)
+}
+
 // overBatchRate rejects a batch over the message rate.
 func (x *exchange) overBatchRate(text string, wait time.Duration) denial {
 	w := x.client.w

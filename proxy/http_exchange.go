@@ -30,6 +30,7 @@ type exchange struct {
 	batch   mcp.Scanner // of the body
 	peeked  []byte      // the beginning of an encoded body
 	charged uint32      // messages with which the source was charged
+	paid    int64       // length of a body for which the source was charged
 	foreign uint32      // bytes of a body in another charset
 
 	began int64         // when a connection was first wanted

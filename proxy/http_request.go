@@ -139,6 +139,9 @@ func (x *exchange) examine(r *http1.Request) denial {
 		if wait, over := x.toolOver(r, now); over {
 			return x.overToolRate(wait)
 		}
+		if r.Body == http1.Sized {
+			x.payFor(r.Length)
+		}
 		if paced > 0 {
 			x.pause(paced)
 		}
@@ -270,9 +273,12 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 				return len(p)
 			}
 		}
-		if x.size += int64(len(data)); x.size > int64(w.maxMessage) && x.node != nil {
-			x.refuse(w.tooLarge())
-			return len(p)
+		if x.size += int64(len(data)); x.node != nil {
+			if x.size > int64(w.maxMessage) {
+				x.refuse(w.tooLarge())
+				return len(p)
+			}
+			x.payFor(x.size)
 		}
 		if x.resized {
 			out = http1.AppendChunk(out, data)

@@ -35,6 +35,7 @@ type frameScanner struct {
 	text    mcp.Scanner
 	counted uint32 // messages of the text, or of what counts by its length, that were told
 	dues    uint32 // frames that are no message but cost the node as much
+	extras  uint32 // what the length of messages counts as besides
 }
 
 // tunnelFrames are those of both directions of a tunnel.
@@ -178,6 +179,7 @@ func (s *frameScanner) begin() {
 	s.skip = s.head[1] & frameMasked >> 5 // 4 or 0
 	s.last = fin && !control
 	if !control {
+		s.extras += uint32((s.message+length)/extraLength - s.message/extraLength)
 		s.message += length
 	}
 	if s.head[0]&frameRSV != 0 && !control {
@@ -188,11 +190,12 @@ func (s *frameScanner) begin() {
 	}
 }
 
-// takeDues returns how many frames are due, and forgets them.
-func (s *frameScanner) takeDues() (frames int) {
-	frames = int(s.dues)
-	s.dues = 0
-	return frames
+// takeDues returns how many messages are due besides those that were told, of which at most so many for the length of one, and
+// forgets them.
+func (s *frameScanner) takeDues(mostExtra int) (messages int) {
+	messages = int(s.dues) + min(int(s.extras), mostExtra)
+	s.dues, s.extras = 0, 0
+	return messages
 }
 
 // tunnelIn passes on what the client says after the upgrade. Its messages are counted and held to the
@@ -216,7 +219,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 			return len(p)
 		}
 		messages += more
-		if due := more + x.frames.asked.takeDues(); due > 0 && limited {
+		if due := more + x.frames.asked.takeDues(w.limits.mostExtra); due > 0 && limited {
 			wait = board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, int64(due))
 		}
 	}

@@ -295,7 +295,7 @@ func TestFramesThatAreDue(t *testing.T) {
 	} {
 		var s frameScanner
 		countFrames(&s, test.stream, 1000)
-		if due := s.takeDues(); due != test.due || s.takeDues() != 0 {
+		if due := s.takeDues(1); due != test.due || s.takeDues(1) != 0 {
 			t.Errorf("%s: %d are due, want %d", name, due, test.due)
 		}
 	}

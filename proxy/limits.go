@@ -19,6 +19,7 @@ type limits struct {
 	message    rate
 	tools      []toolLimit
 	reject     bool // messages over the rate, instead of throttling
+	mostExtra  int  // messages that the length of one counts as besides
 	perSource  int  // connections of one source; 0 is no limit
 	maxSaid    bool // by max_per_source, and not by the share
 	ban        Ban
@@ -46,7 +47,7 @@ func perSecond(n int) rate {
 func (r rate) unlimited() bool { return r.interval == 0 }
 
 func newLimits(s *Spec) limits {
-	return limits{
+	l := limits{
 		exempt:     prefixes(slices.Concat(s.Limits.Exempt, s.TrustedProxies)),
 		trusted:    prefixes(s.ProxyProtocol.AcceptFrom),
 		proxies:    prefixes(s.TrustedProxies),
@@ -59,7 +60,26 @@ func newLimits(s *Spec) limits {
 		ban:        s.Limits.Ban,
 		patience:   maxHeldTime,
 	}
+	if most := l.patience; !l.message.unlimited() {
+		if l.reject {
+			most = time.Duration(l.message.burst)
+		}
+		l.mostExtra = int(int64(most) / l.message.interval)
+	}
+	return l
 }
+
+// extraLength is how long a message may be for each that it counts as besides itself: what is long takes a server as long as
+// many that are short.
+const extraLength = 16 << 10
+
+// extra is for how many more messages a source is charged when one has grown in bytes: together no more than may be held, or
+// come at once, so that nobody who sends a long one has to wait longer for it than others may.
+func (l *limits) extra(before, now int64) int {
+	return l.extras(now) - l.extras(before)
+}
+
+func (l *limits) extras(length int64) int { return int(min(length/extraLength, int64(l.mostExtra))) }
 
 // atOnce is how many conform at once after a rest.
 func (r rate) atOnce() int {

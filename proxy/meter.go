@@ -14,8 +14,9 @@ import (
 // message that broke the rate pass and then stops reading until the source has
 // paid for it: the average holds, nothing is lost, and since nobody was harmed
 // it is no violation. Rejecting drops the message, answers it with an error
-// and counts a violation. A batch that has begun can only be throttled: what
-// it has over the rate is read later, whatever is done with single messages.
+// and counts a violation. A batch or a long line that has begun can only be
+// throttled: what it has over the rate is read later, whatever is done with
+// single messages.
 type meter struct {
 	scanner mcp.Scanner
 	length  uint32         // bytes of the line so far
@@ -69,18 +70,20 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 		messages -= int(m.counted)
 		m.counted += uint32(messages)
 		v.messages += messages
+		before := m.length
 		if m.length += uint32(n); m.length > w.maxMessage {
 			v.tooLong = true
 			break
 		}
+		due := messages + w.limits.extra(int64(before), int64(m.length))
+		if first && messages > 0 && w.limits.reject {
+			due-- // it was charged when the line began
+		}
 		if end {
 			m.length, m.counted = 0, 0
 		}
-		if first && messages > 0 && limited && w.limits.reject {
-			messages-- // the first was charged when the line began
-		}
-		if messages > 0 && limited {
-			v.wait = board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(messages))
+		if due > 0 && limited {
+			v.wait = board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(due))
 			if v.wait > 0 && (!w.limits.reject || !end) {
 				break
 			}

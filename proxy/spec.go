@@ -185,9 +185,10 @@ const (
 // Limits bounds what one source (an IPv4 address or an IPv6 /64) may do. Bursts are one second's
 // worth. A connection over the rate is held for up to five seconds, and refused if that would not do.
 type Limits struct {
-	ConnectionsPerSecond int    `yaml:"connections_per_second"` // 0 is no limit
-	MessagesPerSecond    int    `yaml:"messages_per_second"`    // 0 is no limit
-	Action               Action `yaml:"action"`
+	ConnectionsPerSecond int `yaml:"connections_per_second"` // 0 is no limit
+	// MessagesPerSecond counts a long message as one for each 16 KiB of it, up to five seconds' worth. 0 is no limit.
+	MessagesPerSecond int    `yaml:"messages_per_second"`
+	Action            Action `yaml:"action"`
 	// MaxPerSource is for connections, or requests through trusted proxies, at a time. 0 is SharePercent of
 	// Spec.MaxConnections, of which 100 is no limit: see Spec.PerSource.
 	MaxPerSource int `yaml:"max_per_source"`

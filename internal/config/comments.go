@@ -74,7 +74,7 @@ var comments = map[string]string{
 	"lb.trusted_proxies":               "Addresses and prefixes of proxies in front that are believed, over HTTP, whose requests they pass on (X-Forwarded-*, Forwarded); not limited themselves.",
 	"lb.limits":                        "What one source may do; bursts are one second's worth.",
 	"lb.limits.connections_per_second": "New connections; more wait for up to 5 s or are refused. 0 is no limit.",
-	"lb.limits.messages_per_second":    "Messages over all its connections; 0 is no limit.",
+	"lb.limits.messages_per_second":    "Messages over all its connections, a long one as one for each 16 KiB; 0 is no limit.",
 	"lb.limits.action":                 "What happens to a message over the rate: throttle (read later), reject (answer with an error), \"\" is throttle on TCP, and on HTTP for up to 5 s, then reject.",
 	"lb.limits.max_per_source":         "Connections at a time, or requests through a trusted proxy; 0 is share_percent of lb.max_connections.",
 	"lb.limits.share_percent":          "Of lb.max_connections for one source, where max_per_source is 0: more for a large office behind one address. 100 is no limit.",
