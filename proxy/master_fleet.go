@@ -113,6 +113,7 @@ func (f *fleet) start(ctx context.Context, g *generation) error {
 		Args:      f.args,
 		Copies:    g.lanes,
 		Most:      g.size,
+		Apart:     true,
 		Files:     []prefork.File{{Name: fileBoard, File: f.board.File()}},
 		PerLane:   g.filesOf,
 		Hello:     func(i int) (string, any) { return messageSpec, f.occupy(g.rows[i]) },

@@ -18,6 +18,10 @@ type Config struct {
 	Copies int      // to start with, at least 1, see the function [Copies]
 	Env    []string // "KEY=value", added to this process's own
 
+	// Apart has every copy lead a session of its own. Linux may share out processors by sessions (sched(7), autogroup), and
+	// then copies that are in one have the share of one program together. No terminal and no signal to a group reaches them.
+	Apart bool
+
 	// Most is how many copies there may be. The pool grows when copies get full, see [Gate], and shrinks when
 	// copies that were added were empty for Linger (zero means a minute). 0 means Copies: it does neither.
 	Most   int

@@ -7,8 +7,8 @@ import (
 )
 
 // spawnAttr makes the kernel kill a copy when the thread that forked it dies.
-func spawnAttr() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+func spawnAttr(apart bool) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: apart}
 }
 
 // dieWithParent asks for the same from within the copy: exec drops the request of the parent when

@@ -6,6 +6,6 @@ import "syscall"
 
 // Without a death signal only the end of the control stream tells a copy that its parent has gone.
 
-func spawnAttr() *syscall.SysProcAttr { return nil }
+func spawnAttr(apart bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: apart} }
 
 func dieWithParent() {}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCopiesKnowWhoTheyAre(t *testing.T) {
@@ -52,6 +54,25 @@ func TestCopiesKnowWhoTheyAre(t *testing.T) {
 	}
 	if after := openOnExec(); !slices.Equal(before, after) {
 		t.Errorf("descriptors without close-on-exec in the parent: %v, before %v", after, before)
+	}
+}
+
+func TestCopiesApart(t *testing.T) {
+	own, err := unix.Getsid(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, apart := range []bool{false, true} {
+		h := start(t, "worker", 2, func(c *Config) { c.Apart = apart })
+		for i := range 2 {
+			want := own
+			if apart {
+				want = h.PID(i)
+			}
+			if session, err := unix.Getsid(h.PID(i)); err != nil || session != want {
+				t.Errorf("apart %v: copy %d is in session %d, %v, want %d", apart, i, session, err, want)
+			}
+		}
 	}
 }
 

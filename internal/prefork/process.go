@@ -77,7 +77,7 @@ func (p *Pool) start(q *process, files []File, copysEnd *os.File) error {
 		Stdout:      p.cfg.Stdout,
 		Stderr:      p.cfg.Stderr,
 		ExtraFiles:  open,
-		SysProcAttr: spawnAttr(),
+		SysProcAttr: spawnAttr(p.cfg.Apart),
 		WaitDelay:   straggling,
 	}
 	q.started = time.Now()
