@@ -9,8 +9,8 @@
 // taken by a plain loop, as nice, in the runs without the attack:
 //
 //	attackers' share   the loop, and nothing else
-//	siege's share      and two more loops, not nice, that take what the system computed more during the siege than in the
-//	                   run before
+//	siege's share      and a loop, not nice, for each process of the system, which takes what that process computed more
+//	                   during the siege than in the run before
 //
 // Each loop takes its share of 100 ms in one piece, at some moment of them.
 //
@@ -35,7 +35,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -106,8 +108,7 @@ func run(ctx context.Context) error {
 		if idle, err = burden(ctx, filepath.Join(dir, "b"), program, nice); err != nil {
 			return err
 		}
-		more := load{max(besieged.systemShare()-idle.systemShare(), 0) / 2, 0} // each of two: one cannot take more than a processor
-		if busy, err = burden(ctx, filepath.Join(dir, "c"), program, nice, more, more); err != nil {
+		if busy, err = burden(ctx, filepath.Join(dir, "c"), program, append(more(besieged, idle), nice)...); err != nil {
 			return err
 		}
 	}
@@ -135,6 +136,38 @@ type observed struct {
 	stats         stats
 	commands      int // that were answered
 	problems      []string
+}
+
+// more is what each process of a system has computed more in one run than in another, as a share of a processor.
+func more(besieged, idle *observed) (loads []load) {
+	before := idle.shares()
+	for role, shares := range besieged.shares() {
+		for i, share := range shares {
+			if i < len(before[role]) {
+				share -= before[role][i]
+			}
+			if share >= leastShare {
+				loads = append(loads, load{share, 0})
+			}
+		}
+	}
+	return loads
+}
+
+// leastShare is what is worth a loop.
+const leastShare = .001
+
+// shares is what share of a processor each process of a system has taken, by what it is for.
+func (o *observed) shares() map[string][]float64 {
+	all := make(map[string][]float64)
+	for _, h := range o.watch.all {
+		role := strings.Join(strings.Fields(h.name)[:2], " ")
+		all[role] = append(all[role], (h.last.CPU-h.first).Seconds()/o.lasted.Seconds())
+	}
+	for _, shares := range all {
+		slices.Sort(shares)
+	}
+	return all
 }
 
 // nothing is what a run that did not take place has shown.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster/node/internal/tools"
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 // newSDKServer returns the MCP server behind HTTP, with the tools that TCP clients get.
@@ -51,10 +52,7 @@ func callTool(ctx context.Context, set *tools.Set, p *sdk.CallToolParamsRaw) (*s
 	if err != nil {
 		return nil, err
 	}
-	var result sdk.CallToolResult
-	if err := json.Unmarshal(append(members, '}'), &result); err != nil {
-		return nil, err
-	}
+	result := resultOf(append(members, '}'))
 	if delay > 0 {
 		due := time.NewTimer(delay)
 		defer due.Stop()
@@ -64,5 +62,38 @@ func callTool(ctx context.Context, set *tools.Set, p *sdk.CallToolParamsRaw) (*s
 			return nil, ctx.Err()
 		}
 	}
-	return &result, nil
+	return result, nil
+}
+
+// resultOf reads what a tool has made. It is JSON for sure, and may be long: so it is not decoded as a stranger's would be.
+func resultOf(object []byte) *sdk.CallToolResult {
+	result := new(sdk.CallToolResult)
+	each(object, func(name string, value []byte) {
+		switch name {
+		case "content":
+			contents, _ := rawjson.Array(value)
+			for content, ok := contents.Next(); ok; content, ok = contents.Next() {
+				each(content, func(name string, value []byte) {
+					if name == "text" {
+						text, _ := rawjson.String(value)
+						result.Content = append(result.Content, &sdk.TextContent{Text: string(text)})
+					}
+				})
+			}
+		case "structuredContent":
+			result.StructuredContent = json.RawMessage(value)
+		case "isError":
+			result.IsError = rawjson.Kind(value) == 't'
+		}
+	})
+	return result
+}
+
+// each calls do for the members of an object.
+func each(object []byte, do func(name string, value []byte)) {
+	members, _ := rawjson.Object(object)
+	for key, value, ok := members.Next(); ok; key, value, ok = members.Next() {
+		name, _ := rawjson.String(key)
+		do(string(name), value)
+	}
 }

@@ -266,8 +266,13 @@ func (s *Scanner) scan(p []byte) (n int) {
 		case inValue:
 			n += s.tokens(p[n:])
 		case between:
-			s.start(p[n])
-			n++
+			for n < len(p) && isSpace(p[n]) {
+				n++
+			}
+			if n < len(p) {
+				s.start(p[n])
+				n++
+			}
 		default:
 			s.comment(p[n])
 			n++
@@ -285,10 +290,9 @@ func (s *Scanner) countUnread(n int) int {
 	return n
 }
 
-// start takes a byte outside of values.
+// start takes a byte outside of values that is no space.
 func (s *Scanner) start(c byte) {
 	switch {
-	case isSpace(c):
 	case c == '{' || c == '[':
 		s.value(c, inValue, 1)
 		s.batch, s.last = c == '[', c
