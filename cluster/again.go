@@ -86,6 +86,7 @@ func (s *supervisor) serveAgain(w http.ResponseWriter, r *http.Request) {
 	defer s.asking.Unlock()
 	waiting, err := s.prepareAgain(w, r)
 	if err != nil {
+		s.log.Error("no restart in place", "err", err) // whoever asks may be out of reach by now
 		control.Fail(w, err)
 		return
 	}

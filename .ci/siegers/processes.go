@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,24 +88,51 @@ type history struct {
 	last  process
 }
 
-// growth is by how much a process grows over the second half of what was seen of it, as the median of the slopes
-// between each two samples has it, which jumps of a collected heap do not move; and how large it was in the mean.
-func (h *history) growth() (perMinute, grown, mean float64) {
+// trend is how a process grows over the second half of what was seen of it.
+type trend struct {
+	perMinute, grown float64 // as a line through the means of equal pieces has it
+	doubt            float64 // by how much grown may be off, one time in twenty to either side: what strangers hold comes and goes
+	mean             float64
+}
+
+const (
+	pieces = 10
+	// student is the 95 % quantile of Student's t distribution for pieces − 2 degrees of freedom.
+	student = 1.86
+)
+
+func (h *history) trend() (t trend) {
 	half := len(h.at) / 2
 	at, rss := h.at[half:], h.rss[half:]
-	var slopes []float64
-	for i := range at {
-		mean += float64(rss[i]) / float64(len(rss))
-		for j := range i {
-			if span := at[i] - at[j]; span > 0 {
-				slopes = append(slopes, float64(rss[i]-rss[j])/span.Minutes())
-			}
-		}
+	if len(at) < 2*pieces {
+		return trend{mean: mean(rss)}
 	}
-	if len(slopes) == 0 {
-		return 0, 0, mean
+	var x, y [pieces]float64
+	for i := range pieces {
+		from, to := i*len(at)/pieces, (i+1)*len(at)/pieces
+		x[i] = (at[from] + at[to-1]).Minutes() / 2
+		y[i] = mean(rss[from:to])
 	}
-	slices.Sort(slopes)
-	perMinute = slopes[len(slopes)/2]
-	return perMinute, perMinute * (at[len(at)-1] - at[0]).Minutes(), mean
+	middle, height := mean(x[:]), mean(y[:])
+	var across, along, off float64
+	for i := range pieces {
+		across += (x[i] - middle) * (y[i] - height)
+		along += (x[i] - middle) * (x[i] - middle)
+	}
+	t = trend{perMinute: across / along, mean: height}
+	for i := range pieces {
+		d := y[i] - height - t.perMinute*(x[i]-middle)
+		off += d * d
+	}
+	span := (at[len(at)-1] - at[0]).Minutes()
+	t.grown = t.perMinute * span
+	t.doubt = student * math.Sqrt(off/(pieces-2)/along) * span
+	return t
+}
+
+func mean[N int64 | float64](all []N) (m float64) {
+	for _, n := range all {
+		m += float64(n) / float64(len(all))
+	}
+	return m
 }

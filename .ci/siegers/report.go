@@ -62,12 +62,12 @@ func report(out io.Writer, besieged, idle, busy *observed) {
 		rows("siege's share", busy.services)
 	}
 	_ = t.Flush()
-	fmt.Fprintln(t, "\nMEMORY\tSEEN\tFIRST\tMOST\tLAST\tSECOND HALF\tGROWS A MINUTE\tBY\tDESCRIPTORS\tPROCESSORS")
+	fmt.Fprintln(t, "\nMEMORY\tSEEN\tFIRST\tMOST\tLAST\tSECOND HALF\tGROWS A MINUTE\tBY\t±\tDESCRIPTORS\tPROCESSORS")
 	for _, h := range besieged.watch.histories() {
-		perMinute, grown, mean := h.growth()
+		g := h.trend()
 		computed := (h.last.CPU - h.first).Seconds() / max(h.at[len(h.at)-1]-h.at[0], time.Second).Seconds()
-		fmt.Fprintf(t, "%s\t%d s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%.2f\n", h.name, len(h.at), size(float64(h.rss[0])), size(float64(slices.Max(h.rss))),
-			size(float64(h.rss[len(h.rss)-1])), size(mean), size(perMinute), size(grown), h.last.Descriptors, computed)
+		fmt.Fprintf(t, "%s\t%d s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%.2f\n", h.name, len(h.at), size(float64(h.rss[0])), size(float64(slices.Max(h.rss))),
+			size(float64(h.rss[len(h.rss)-1])), size(g.mean), size(g.perMinute), size(g.grown), size(g.doubt), h.last.Descriptors, computed)
 	}
 	_ = t.Flush()
 	fmt.Fprintln(t, "\nPROCESSORS\tATTACKERS, LOOPS\tSYSTEM\tGOOD CLIENTS\tOTHER PROGRAMS")
@@ -167,14 +167,15 @@ func demand(out io.Writer, besieged, busy *observed) (failed int) {
 
 	worst, least := "", 0.0
 	for _, h := range besieged.watch.histories() {
+		g := h.trend()
+		grown := g.grown - g.doubt
+		if bound := max(flatPart*g.mean, flatBytes); grown > bound && !short {
+			d.check(false, "%s grows by %s ± %s in the second half, at most %s", h.name, size(g.grown), size(g.doubt), size(bound))
+		} else if part := grown / bound; part > least || worst == "" {
+			worst, least = fmt.Sprintf("%s by %s ± %s", h.name, size(g.grown), size(g.doubt)), part
+		}
 		if h == &besieged.watch.total {
 			continue
-		}
-		_, grown, mean := h.growth()
-		if bound := max(flatPart*mean, flatBytes); grown > bound && !short {
-			d.check(false, "%s grows by %s in the second half, at most %s", h.name, size(grown), size(bound))
-		} else if part := grown / bound; part > least || worst == "" {
-			worst, least = fmt.Sprintf("%s by %s", h.name, size(grown)), part
 		}
 		most := float64(slices.Max(h.rss))
 		d.check(most <= mostMemory, "%s takes %s at most, %s may be", h.name, size(most), size(mostMemory))
@@ -182,7 +183,7 @@ func demand(out io.Writer, besieged, busy *observed) (failed int) {
 	if short {
 		fmt.Fprintf(out, "--    a siege of less than %v does not show whether memory is flat; most grows %s\n", flatAfter, worst)
 	} else {
-		d.check(true, "of what is flat, most grows %s in the second half: less than %.0f%% or %s", worst, 100*flatPart, size(flatBytes))
+		d.check(true, "of what is flat, most grows %s in the second half: it may be less than %.0f%% or %s", worst, 100*flatPart, size(flatBytes))
 	}
 
 	after := besieged.after
