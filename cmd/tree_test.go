@@ -287,20 +287,20 @@ func TestChangesAsData(t *testing.T) {
 	}
 }
 
-// The table of exit codes in the README is the one of the program.
-func TestExitCodesInREADME(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+// The tables of exit codes and variables in the documents are those of the program.
+func TestExitCodesInDocuments(t *testing.T) {
+	text, err := os.ReadFile("../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range exitCodes {
-		if row := fmt.Sprintf("| %d | %s | %s |\n", c.Code, c.Meaning, c.Health); !strings.Contains(string(readme), row) {
-			t.Errorf("README has no row %q", row)
+		if row := fmt.Sprintf("| %d | %s | %s |\n", c.Code, c.Meaning, c.Health); !strings.Contains(string(text), row) {
+			t.Errorf("docs/operations.md has no row %q", row)
 		}
 	}
 	for _, v := range variables {
-		if !strings.Contains(string(readme), v[0]) && v[0] != "ERLMCP_SECTION_KEY" {
-			t.Errorf("README does not tell of %s", v[0])
+		if !strings.Contains(string(text), "| `"+v[0]+"` |") {
+			t.Errorf("docs/operations.md does not tell of %s", v[0])
 		}
 	}
 }
