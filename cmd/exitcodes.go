@@ -19,7 +19,7 @@ type codeMeaning struct {
 	Health  string `json:"health,omitempty"` // what it means as the code of health, a monitoring plugin; "" if it has none of it
 }
 
-// exitCodes is the one table of exit codes: "erlmcp help exit-codes" prints it, and README has it.
+// exitCodes is the one table of exit codes: "erlmcp help exit-codes" prints it, and docs/operations.md has it.
 var exitCodes = []codeMeaning{
 	{exitOK, "done; status: all is up; load test: pass; doctor: the plan can work", "healthy"},
 	{exitFailure, "failed; status: something is down; load test: fail; doctor: something to fix", "degraded: clients are served, but not as planned"},
