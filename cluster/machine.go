@@ -8,6 +8,7 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -15,11 +16,11 @@ import (
 type machine struct {
 	node    topology.Node
 	program Program
-	launch  func(Program, *logFile) (*process, error)
+	launch  func(Program, *nodelog.File) (*process, error)
 	probe   prober
 	pace    pace
 	live    Liveness
-	output  *logFile
+	output  *nodelog.File
 	publish func(NodeStatus)
 	log     *log.Logger
 
@@ -123,7 +124,7 @@ func (m *machine) run(ctx context.Context) {
 // execute starts the process.
 func (m *machine) execute() {
 	m.frozen, m.fate, m.readyAt = "", "", time.Time{}
-	m.output.begin()
+	m.output.Begin()
 	p, err := m.launch(m.program, m.output)
 	if err != nil {
 		m.die("could not be executed: " + err.Error())
@@ -133,7 +134,7 @@ func (m *machine) execute() {
 	m.readiness = awaitReady(m.probe, m.node)
 	m.ready = m.readiness.ready
 	m.setDue(m.pace.startTimeout)
-	m.output.note("%s started, pid %d", m.node.Name, p.pid)
+	m.output.Note("%s started, pid %d", m.node.Name, p.pid)
 	m.enter(StateStarting, "")
 }
 
@@ -141,7 +142,7 @@ func (m *machine) becomeReady() {
 	m.forgetReadiness()
 	m.setDue(0)
 	m.proven, m.readyAt = true, time.Now()
-	m.output.note("%s ready", m.node.Name)
+	m.output.Note("%s ready", m.node.Name)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.unwatch, m.lifeless = cancel, m.live.watch(ctx, m.probe, m.node)
 	m.enter(StateReady, "")
@@ -184,7 +185,7 @@ func (m *machine) die(how string) {
 	if m.fate != "" {
 		how = m.fate
 	}
-	m.output.note("%s %s", m.node.Name, how)
+	m.output.Note("%s %s", m.node.Name, how)
 	next := beRestored
 	if m.status.State == StateStopping {
 		next = m.next
@@ -205,7 +206,7 @@ func (m *machine) die(how string) {
 		m.enter(StateStopped, how)
 	}
 	m.tell(&m.stoppers, nil)
-	m.tell(&m.starters, &StartError{Node: m.node.Name, How: how, Log: m.output.ending()})
+	m.tell(&m.starters, &StartError{Node: m.node.Name, How: how, Log: m.output.Ending()})
 }
 
 // retreat waits before the next start.

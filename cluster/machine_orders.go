@@ -116,7 +116,7 @@ func (m *machine) obeyKill(sig syscall.Signal, hold bool) error {
 	if err := m.process.signalGroup(sig); err != nil {
 		return fmt.Errorf("send %s to %s: %w", signalName(sig), m.node.Name, err)
 	}
-	m.output.note("%s got %s on request", m.node.Name, signalName(sig))
+	m.output.Note("%s got %s on request", m.node.Name, signalName(sig))
 	switch sig {
 	case syscall.SIGKILL:
 		m.awaitKilled(hold)

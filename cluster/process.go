@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
@@ -148,7 +149,7 @@ const pipeGrace = 500 * time.Millisecond
 // going to log. When the process has ended, the rest of its group and cgroup is killed, and what has left
 // the group; had it been asked to end, they may take as long as it might have. When all are reaped and the
 // log has everything, ended receives the status.
-func (l *launcher) launch(p Program, log *logFile) (*process, error) {
+func (l *launcher) launch(p Program, log *nodelog.File) (*process, error) {
 	cell, err := l.cage.cell(p.Node)
 	if err != nil {
 		return nil, err
@@ -187,7 +188,7 @@ func (l *launcher) launch(p Program, log *logFile) (*process, error) {
 	pumped := make(chan struct{})
 	go func() {
 		defer close(pumped)
-		pump(out, log)
+		log.Pump(out)
 	}()
 	go func() {
 		status := proc.bury(&l.groups)

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/pidfd"
 )
 
@@ -129,11 +130,11 @@ func TestSignalToAnEndedNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.close()
-	output, err := openLog(t.TempDir(), "node", Default().Logs)
+	output, err := nodelog.Open(t.TempDir(), "node", nodelog.Default(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer output.close()
+	defer output.Close()
 	p, err := l.launch(Program{Node: "node", Path: filepath.Join("/proc", "self", "exe"), Args: []string{"x", "-test.run=^$"}}, output)
 	if err != nil {
 		t.Fatal(err)

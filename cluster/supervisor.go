@@ -14,6 +14,7 @@ import (
 	"github.com/charmbracelet/log"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/mono"
@@ -203,16 +204,17 @@ func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	output, err := openLog(LogDir(o.StateDir, s.spec), n.Name, s.spec.Logs)
+	dir := LogDir(o.StateDir, s.spec)
+	warn := func(text string) { o.Log.Warn(text, "log", nodelog.Path(dir, n.Name)) }
+	output, err := nodelog.Open(dir, n.Name, s.spec.Logs, warn)
 	if err != nil {
 		return nil, err
 	}
-	output.warn = func(text string) { o.Log.Warn(text, "log", output.path) }
 	m := &machine{
 		node: n, program: program, launch: s.launcher.launch, probe: o.probe, pace: o.pace,
 		live: s.spec.Liveness, output: output, publish: s.register.set, log: o.Log,
 		orders: make(chan order), over: make(chan struct{}),
-		status: newNodeStatus(n, output.path),
+		status: newNodeStatus(n, output.Path()),
 	}
 	m.publish(m.status)
 	return m, nil
@@ -224,7 +226,7 @@ func (s *supervisor) close() {
 	s.surveys.Wait()
 	for _, m := range s.all() {
 		<-m.over
-		m.output.close()
+		m.output.Close()
 	}
 	endAdopted()
 	s.launcher.close()
@@ -289,7 +291,7 @@ func (s *supervisor) status() Status {
 	for _, m := range s.all() {
 		for i := range nodes {
 			if nodes[i].Name == m.node.Name {
-				nodes[i].LogLost = m.output.lostBytes()
+				nodes[i].LogLost = m.output.Lost()
 			}
 		}
 	}

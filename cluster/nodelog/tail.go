@@ -1,42 +1,17 @@
-package cluster
+package nodelog
 
 import (
 	"context"
-	"errors"
 	"math"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/erlmcp/erlmcp/internal/control"
 )
 
-// NodeLog is the log of a node.
-type NodeLog struct {
+// Log is the log of a node.
+type Log struct {
 	Node string
 	Path string // of the file being written
-}
-
-// NodeLogs returns the logs of the named nodes (none means all): those of the cluster that runs in
-// stateDir, else those that spec says.
-func NodeLogs(ctx context.Context, stateDir string, spec Spec, names []string) ([]NodeLog, error) {
-	dir := LogDir(stateDir, spec)
-	running, err := Connect(stateDir).Spec(ctx)
-	switch {
-	case err == nil:
-		spec, dir = running, LogDir(stateDir, running)
-	case spec.Logs.Dir == "" && errors.As(err, new(*control.DirError)): // which the logs are in
-		return nil, err
-	}
-	nodes, err := pick(spec.Nodes, names)
-	if err != nil {
-		return nil, err
-	}
-	logs := make([]NodeLog, len(nodes))
-	for i, n := range nodes {
-		logs[i] = NodeLog{n.Name, logPath(dir, n.Name)}
-	}
-	return logs, nil
 }
 
 // AllLines is more lines than logs have.
@@ -44,9 +19,9 @@ const AllLines = math.MaxInt
 
 // TailOptions say what [Tail] prints.
 type TailOptions struct {
-	Logs   func(context.Context) ([]NodeLog, error) // which there are; asked again now and then while following
-	Lines  int                                      // of each log, the last ones
-	Follow bool                                     // also what is added
+	Logs   func(context.Context) ([]Log, error) // which there are; asked again now and then while following
+	Lines  int                                  // of each log, the last ones
+	Follow bool                                 // also what is added
 	Filter Filter
 }
 
@@ -72,7 +47,7 @@ func Tail(ctx context.Context, o TailOptions, print func(node string, line []byt
 	}
 	looking, stop := context.WithCancel(ctx)
 	var looks sync.WaitGroup
-	changes := make(chan []NodeLog)
+	changes := make(chan []Log)
 	if o.Follow {
 		looks.Go(func() { look(looking, o.Logs, logs, changes) })
 	}
@@ -102,7 +77,7 @@ func Tail(ctx context.Context, o TailOptions, print func(node string, line []byt
 }
 
 // look tells of other logs than those known, until ctx ends. What cannot be told now may be told later.
-func look(ctx context.Context, which func(context.Context) ([]NodeLog, error), known []NodeLog, changes chan<- []NodeLog) {
+func look(ctx context.Context, which func(context.Context) ([]Log, error), known []Log, changes chan<- []Log) {
 	ticker := time.NewTicker(tailLook)
 	defer ticker.Stop()
 	for {
@@ -133,30 +108,30 @@ type tail struct {
 
 // tailed is one of them.
 type tailed struct {
-	NodeLog
+	Log
 	*follower
 	sieve *sieve
 	gone  bool // the node is not of the cluster any more
 }
 
-func (t *tail) add(l NodeLog, lines int, filter Filter) {
+func (t *tail) add(l Log, lines int, filter Filter) {
 	s := &sieve{filter: filter, now: time.Now(), print: func(line []byte) error { return t.print(l.Node, line) }}
-	t.logs = append(t.logs, &tailed{NodeLog: l, follower: newFollower(l.Path, lines, s.line), sieve: s})
+	t.logs = append(t.logs, &tailed{Log: l, follower: newFollower(l.Path, lines, s.line), sieve: s})
 }
 
 // follow goes on with these logs. Of those that are new, what was written before the last change is not printed.
-func (t *tail) follow(logs []NodeLog, filter Filter) {
+func (t *tail) follow(logs []Log, filter Filter) {
 	if filter.Since.Before(t.since) {
 		filter.Since = t.since
 	}
 	t.since = time.Now()
 	for _, l := range logs {
-		if !slices.ContainsFunc(t.logs, func(known *tailed) bool { return known.NodeLog == l }) {
+		if !slices.ContainsFunc(t.logs, func(known *tailed) bool { return known.Log == l }) {
 			t.add(l, AllLines, filter)
 		}
 	}
 	for _, known := range t.logs {
-		known.gone = !slices.Contains(logs, known.NodeLog)
+		known.gone = !slices.Contains(logs, known.Log)
 	}
 }
 

@@ -1,4 +1,4 @@
-package cluster
+package nodelog
 
 import (
 	"bytes"
@@ -18,15 +18,15 @@ import (
 	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
-// logFile is a node's log: PATH, and PATH.1 (the newest) … PATH.KEEP for what came before. It is
+// File is a node's log: PATH, and PATH.1 (the newest) … PATH.KEEP for what came before. It is
 // written in whole lines; no file begins or ends within one. Trouble with the disk loses lines,
 // which are counted and said in the log as soon as it can be written again; it never reaches the
 // node. It is safe for concurrent use.
-type logFile struct {
+type File struct {
 	path    string
 	maxSize int64 // bytes
 	keep    int
-	maxLine int               // bytes without the newline; longer ones are cut, see pump
+	maxLine int               // bytes without the newline; longer ones are cut, see Pump
 	warn    func(text string) // told what becomes of the log; may be nil
 
 	mu     sync.Mutex
@@ -40,15 +40,8 @@ type logFile struct {
 	recent []byte    // the last lines of this life of the node, for messages
 }
 
-// LogDir is the directory of the nodes' logs.
-func LogDir(stateDir string, spec Spec) string {
-	if spec.Logs.Dir != "" {
-		return spec.Logs.Dir
-	}
-	return filepath.Join(stateDir, "logs")
-}
-
-func logPath(dir, node string) string { return filepath.Join(dir, node+".log") }
+// Path is the file that the log of a node in dir is written to.
+func Path(dir, node string) string { return filepath.Join(dir, node+".log") }
 
 const (
 	logRetry    = time.Second
@@ -56,31 +49,41 @@ const (
 	recentLines = 10
 )
 
-// openLog opens the log of a node in dir, which is created (0700) when missing.
-func openLog(dir, node string, l Logs) (*logFile, error) {
+// Open opens the log of a node in dir, which is created (0700) when missing. warn is told what becomes of the log
+// later; it may be nil. The error is a [DirError].
+func Open(dir, node string, s Spec, warn func(text string)) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &logError{dir, err}
+		return nil, &DirError{dir, err}
 	}
-	f := &logFile{path: logPath(dir, node), maxSize: int64(l.MaxSize), keep: l.Keep, maxLine: int(cmp.Or(l.MaxLine, defaultMaxLine))}
+	f := &File{
+		path: Path(dir, node), maxSize: int64(s.MaxSize), keep: s.Keep, maxLine: int(cmp.Or(s.MaxLine, defaultMaxLine)),
+		warn: warn,
+	}
 	if err := f.openLocked(); err != nil {
-		return nil, &logError{dir, err}
+		return nil, &DirError{dir, err}
 	}
 	return f, nil
 }
 
-type logError struct {
-	dir string
-	err error
+// DirError says that logs cannot be kept in a directory.
+type DirError struct {
+	Dir string
+	Err error
 }
 
-func (e *logError) Error() string { return fmt.Sprintf("cannot keep logs in %s: %v", e.dir, e.err) }
-func (e *logError) Unwrap() error { return e.err }
-func (e *logError) Hint() string {
+func (e *DirError) Error() string { return fmt.Sprintf("cannot keep logs in %s: %v", e.Dir, e.Err) }
+func (e *DirError) Unwrap() error { return e.Err }
+
+// Hint is the way out.
+func (e *DirError) Hint() string {
 	return "make the directory writable or choose another one as cluster.logs.dir"
 }
 
+// Path is the file that is written.
+func (f *File) Path() string { return f.path }
+
 // write appends lines, each ended by a newline.
-func (f *logFile) write(lines []byte) {
+func (f *File) write(lines []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.recent = append(f.recent, lines[max(0, len(lines)-recentBytes):]...)
@@ -88,8 +91,8 @@ func (f *logFile) write(lines []byte) {
 	f.appendLocked(lines)
 }
 
-// note writes a line of the supervisor's own.
-func (f *logFile) note(format string, args ...any) {
+// Note writes a line of the supervisor's own.
+func (f *File) Note(format string, args ...any) {
 	line := supervisorLine(format, args...)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,8 +104,8 @@ func supervisorLine(format string, args ...any) string {
 	return now + " supervisor: " + fmt.Sprintf(format, args...) + "\n"
 }
 
-// begin forgets the lines of an earlier life.
-func (f *logFile) begin() {
+// Begin forgets the lines of an earlier life.
+func (f *File) Begin() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.recent = f.recent[:0]
@@ -116,9 +119,9 @@ func printable(r rune) rune {
 	return '·'
 }
 
-// ending returns the last lines of this life, indented, without a newline at the end; what cannot be
+// Ending returns the last lines of this life, indented, without a newline at the end; what cannot be
 // printed is a dot.
-func (f *logFile) ending() string {
+func (f *File) Ending() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	text := strings.TrimSpace(strings.Map(printable, string(f.recent)))
@@ -129,14 +132,15 @@ func (f *logFile) ending() string {
 	return "  " + strings.Join(lines[max(0, len(lines)-recentLines):], "\n  ")
 }
 
-// lostBytes is how much could not be written.
-func (f *logFile) lostBytes() int64 {
+// Lost is how many bytes could not be written.
+func (f *File) Lost() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.lost
 }
 
-func (f *logFile) close() {
+// Close closes the file; what is written later opens it again.
+func (f *File) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.file != nil {
@@ -146,7 +150,7 @@ func (f *logFile) close() {
 }
 
 // openLocked opens the file, in a directory that is made anew if somebody has removed it.
-func (f *logFile) openLocked() error {
+func (f *File) openLocked() error {
 	open := func() (*os.File, error) { return os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600) }
 	file, err := open()
 	removed := os.IsNotExist(err)
@@ -175,14 +179,14 @@ func (f *logFile) openLocked() error {
 	return nil
 }
 
-func (f *logFile) warnLocked(text string) {
+func (f *File) warnLocked(text string) {
 	if f.warn != nil {
 		f.warn(text)
 	}
 }
 
 // appendLocked writes what fits into the current file, rotates, and goes on.
-func (f *logFile) appendLocked(lines []byte) {
+func (f *File) appendLocked(lines []byte) {
 	if !f.usableLocked() {
 		f.loseLocked(len(lines))
 		return
@@ -214,7 +218,7 @@ func (f *logFile) appendLocked(lines []byte) {
 }
 
 // usableLocked makes the file writable again if it was not, and then says what is missing.
-func (f *logFile) usableLocked() bool {
+func (f *File) usableLocked() bool {
 	if f.file != nil && f.takenAwayLocked() {
 		f.file.Close()
 		f.file, f.torn = nil, false
@@ -243,13 +247,13 @@ func (f *logFile) usableLocked() bool {
 }
 
 // takenAwayLocked reports whether the file was deleted or renamed by somebody else.
-func (f *logFile) takenAwayLocked() bool {
+func (f *File) takenAwayLocked() bool {
 	named, err := os.Stat(f.path)
 	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 	return gone || err == nil && !os.SameFile(f.id, named)
 }
 
-func (f *logFile) breakLocked() {
+func (f *File) breakLocked() {
 	if f.file != nil {
 		f.file.Close()
 		f.file = nil
@@ -257,7 +261,7 @@ func (f *logFile) breakLocked() {
 	f.retry = time.Now().Add(logRetry)
 }
 
-func (f *logFile) loseLocked(n int) {
+func (f *File) loseLocked(n int) {
 	if f.gap == 0 && n > 0 {
 		f.warnLocked("this log cannot be written, and loses lines until it can")
 	}
@@ -265,7 +269,7 @@ func (f *logFile) loseLocked(n int) {
 	f.lost += int64(n)
 }
 
-func (f *logFile) rotateLocked() error {
+func (f *File) rotateLocked() error {
 	f.file.Close()
 	f.file = nil
 	if err := daemon.Rotate(f.path, f.keep); err != nil {

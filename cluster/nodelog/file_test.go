@@ -1,4 +1,4 @@
-package cluster
+package nodelog
 
 import (
 	"bytes"
@@ -16,13 +16,13 @@ import (
 	"github.com/erlmcp/erlmcp/internal/units"
 )
 
-func testLog(t *testing.T, maxSize units.Bytes, keep int) *logFile {
+func testLog(t *testing.T, maxSize units.Bytes, keep int) *File {
 	t.Helper()
-	f, err := openLog(filepath.Join(t.TempDir(), "logs"), "n", Logs{MaxSize: maxSize, Keep: keep})
+	f, err := Open(filepath.Join(t.TempDir(), "logs"), "n", Spec{MaxSize: maxSize, Keep: keep}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.close)
+	t.Cleanup(f.Close)
 	return f
 }
 
@@ -88,7 +88,7 @@ func TestLogSurvivesAFullDisk(t *testing.T) {
 	}
 	f := testLog(t, 1000, 1)
 	f.write([]byte("before\n"))
-	f.close()
+	f.Close()
 	moved := f.path + ".moved"
 	if err := os.Rename(f.path, moved); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestLogSurvivesAFullDisk(t *testing.T) {
 	}
 	f.write([]byte("lost\n"))
 	f.write([]byte("lost too\n"))
-	if got := f.lostBytes(); got != int64(len("lost\nlost too\n")) {
+	if got := f.Lost(); got != int64(len("lost\nlost too\n")) {
 		t.Errorf("lost %d bytes", got)
 	}
 	if err := os.Rename(moved, f.path); err != nil {
@@ -127,22 +127,22 @@ func TestLogReplacesAFileTakenAway(t *testing.T) {
 func TestLogEnding(t *testing.T) {
 	f := testLog(t, 1<<20, 1)
 	f.write([]byte("an earlier life\n"))
-	f.begin()
-	if got := f.ending(); got != "" {
+	f.Begin()
+	if got := f.Ending(); got != "" {
 		t.Errorf("nothing ends with %q", got)
 	}
 	for i := range 12 {
 		f.write(fmt.Appendf(nil, "line %d\n", i))
 	}
-	f.note("not the node's")
-	got := f.ending()
+	f.Note("not the node's")
+	got := f.Ending()
 	if !strings.HasPrefix(got, "  line 2\n") || !strings.HasSuffix(got, "\n  line 11") {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestUnwritableLogs(t *testing.T) {
-	_, err := openLog("/dev/null/logs", "n", Logs{MaxSize: 1, Keep: 1})
+	_, err := Open("/dev/null/logs", "n", Spec{MaxSize: 1, Keep: 1}, nil)
 	if err == nil || err.Error() != "cannot keep logs in /dev/null/logs: mkdir /dev/null: not a directory" {
 		t.Errorf("got %v", err)
 	}
@@ -179,7 +179,7 @@ func TestPumpKeepsLinesWhole(t *testing.T) {
 		want.Write(text.Bytes())
 		want.WriteByte('\n')
 		f := testLog(t, 128<<10, 100)
-		pump(&pieces{text.Bytes(), rng}, f)
+		f.Pump(&pieces{text.Bytes(), rng})
 		if got := contents(t, f.path); got != want.String() {
 			t.Fatalf("seed %d: %d bytes became %d", seed, want.Len(), len(got))
 		}
@@ -192,12 +192,12 @@ func TestPumpKeepsLongLines(t *testing.T) {
 		f := testLog(t, 64*units.MiB, 1)
 		line := `{"text":"` + strings.Repeat("x", size-len(`{"text":""}`)) + `"}`
 		text := "before\n" + line + "\nafter\n" + strings.Repeat("short\n", 1000)
-		pump(&pieces{[]byte(text), rand.New(rand.NewPCG(1, 2))}, f)
+		f.Pump(&pieces{[]byte(text), rand.New(rand.NewPCG(1, 2))})
 		if got := contents(t, f.path); got != text {
 			t.Errorf("%d bytes of a line of %d became %d", len(text), size, len(got))
 		}
 		var longest int
-		if err := Tail(t.Context(), TailOptions{Logs: these(NodeLog{"n", f.path}), Lines: AllLines}, func(_ string, line []byte) error {
+		if err := Tail(t.Context(), TailOptions{Logs: these(Log{"n", f.path}), Lines: AllLines}, func(_ string, line []byte) error {
 			longest = max(longest, len(line))
 			return nil
 		}); err != nil || longest != size {
@@ -213,7 +213,7 @@ func TestPumpCutsLongLines(t *testing.T) {
 	for seed := range uint64(20) {
 		f := testLog(t, 64*units.MiB, 1)
 		f.maxLine = most
-		pump(&pieces{[]byte(text), rand.New(rand.NewPCG(seed, 2))}, f)
+		f.Pump(&pieces{[]byte(text), rand.New(rand.NewPCG(seed, 2))})
 		got := contents(t, f.path)
 		for line := range strings.Lines(got) {
 			if len(line) > most+longestMark || !utf8.ValidString(line) {
@@ -238,8 +238,8 @@ func TestLogWhoseDirectoryIsRemoved(t *testing.T) {
 	f.write([]byte("two\n"))
 	f.write([]byte("three\n"))
 	got := contents(t, f.path)
-	if !strings.HasSuffix(got, " supervisor: the directory of this log had been removed and was made anew\ntwo\nthree\n") || f.lostBytes() != 0 {
-		t.Errorf("got %q, lost %d bytes", got, f.lostBytes())
+	if !strings.HasSuffix(got, " supervisor: the directory of this log had been removed and was made anew\ntwo\nthree\n") || f.Lost() != 0 {
+		t.Errorf("got %q, lost %d bytes", got, f.Lost())
 	}
 	if len(warned) != 1 {
 		t.Errorf("warned %q", warned)
@@ -256,8 +256,8 @@ func TestLogWhoseDirectoryIsRemoved(t *testing.T) {
 		f.write([]byte("lost\n"))
 		f.retry = time.Time{} // as if its second was over
 	}
-	if f.lostBytes() != 15 || len(warned) != 2 {
-		t.Errorf("lost %d bytes, warned %q", f.lostBytes(), warned)
+	if f.Lost() != 15 || len(warned) != 2 {
+		t.Errorf("lost %d bytes, warned %q", f.Lost(), warned)
 	}
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
@@ -270,19 +270,19 @@ func TestLogWhoseDirectoryIsRemoved(t *testing.T) {
 
 func TestEndingWithEmptyLines(t *testing.T) {
 	log := testLog(t, 1<<20, 1)
-	if got := log.ending(); got != "" {
+	if got := log.Ending(); got != "" {
 		t.Errorf("nothing ends with %q", got)
 	}
 	log.write([]byte("first\n\n2\n3\n4\n5\n6\n7\n8\n9\nlast\n\n"))
-	if got := log.ending(); !strings.HasPrefix(got, "  \n  2\n") || !strings.HasSuffix(got, "\n  last") {
+	if got := log.Ending(); !strings.HasPrefix(got, "  \n  2\n") || !strings.HasSuffix(got, "\n  last") {
 		t.Errorf("ends with %q", got)
 	}
 }
 
 func TestEndingOfBinary(t *testing.T) {
-	f := testLog(t, minLogSize, 1)
+	f := testLog(t, minSize, 1)
 	f.write([]byte("a\x1b[2Jb\tc\x00\xffé\n"))
-	if got, want := f.ending(), "  a·[2Jb\tc··é"; got != want {
+	if got, want := f.Ending(), "  a·[2Jb\tc··é"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -1,4 +1,4 @@
-package cluster
+package nodelog
 
 import (
 	"context"
@@ -66,7 +66,7 @@ func TestFilterLetsPassWhatComes(t *testing.T) {
 	log.write([]byte("2026-01-01T10:00:00Z old\n  its trace\n"))
 	done := errors.New("done")
 	var got []string
-	o := TailOptions{Logs: these(NodeLog{"a", log.path}), Lines: AllLines, Follow: true, Filter: Filter{Since: time.Now().Add(-2 * time.Second)}}
+	o := TailOptions{Logs: these(Log{"a", log.path}), Lines: AllLines, Follow: true, Filter: Filter{Since: time.Now().Add(-2 * time.Second)}}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	log.write([]byte("unknown\n"))

@@ -1,4 +1,4 @@
-package cluster
+package nodelog
 
 import (
 	"context"
@@ -18,11 +18,11 @@ import (
 )
 
 // these are logs that do not change.
-func these(logs ...NodeLog) func(context.Context) ([]NodeLog, error) {
-	return func(context.Context) ([]NodeLog, error) { return logs, nil }
+func these(logs ...Log) func(context.Context) ([]Log, error) {
+	return func(context.Context) ([]Log, error) { return logs, nil }
 }
 
-func tailedLines(t *testing.T, logs []NodeLog, lines int) []string {
+func tailedLines(t *testing.T, logs []Log, lines int) []string {
 	t.Helper()
 	var got []string
 	err := Tail(t.Context(), TailOptions{Logs: these(logs...), Lines: lines}, func(node string, line []byte) error {
@@ -43,7 +43,7 @@ func TestTailLastLines(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	logs := []NodeLog{{"a", path}, {"none", filepath.Join(dir, "none.log")}}
+	logs := []Log{{"a", path}, {"none", filepath.Join(dir, "none.log")}}
 	all := []string{"a:1", "a:2", "a:3", "a:4", "a:5", "a:6"}
 	for n := range 8 {
 		if got, want := tailedLines(t, logs, n), all[max(0, len(all)-n):]; !slices.Equal(got, want) {
@@ -61,7 +61,7 @@ func TestTailLongFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got := tailedLines(t, []NodeLog{{"a", path}}, 20_000)
+	got := tailedLines(t, []Log{{"a", path}}, 20_000)
 	if len(got) != 20_000 || got[0] != "a:line 30000" || got[19_999] != "a:line 49999" {
 		t.Errorf("%d lines from %s", len(got), got[0])
 	}
@@ -87,7 +87,7 @@ func TestTailFollowsRotation(t *testing.T) {
 		}
 	}()
 	done := errors.New("done")
-	err := Tail(ctx, TailOptions{Logs: these(NodeLog{"a", log.path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
+	err := Tail(ctx, TailOptions{Logs: these(Log{"a", log.path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
 		if want := fmt.Sprintf("line %d", printed.Load()); string(line) != want {
 			return fmt.Errorf("got %q, want %q", line, want)
 		}
@@ -108,7 +108,7 @@ func TestTailBeginsWithAMissingLogAndEndsWithTheContext(t *testing.T) {
 		defer cancel()
 		time.AfterFunc(tailPause/2, func() { _ = os.WriteFile(path, []byte("one\ntwo"), 0o600) })
 		var got []string
-		err := Tail(ctx, TailOptions{Logs: these(NodeLog{"a", path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
+		err := Tail(ctx, TailOptions{Logs: these(Log{"a", path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
 			got = append(got, string(line))
 			cancel()
 			return nil
@@ -126,7 +126,7 @@ func TestTailTruncatedLog(t *testing.T) {
 	}
 	done := errors.New("done")
 	var got []string
-	err := Tail(t.Context(), TailOptions{Logs: these(NodeLog{"a", path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
+	err := Tail(t.Context(), TailOptions{Logs: these(Log{"a", path}), Lines: 10, Follow: true}, func(_ string, line []byte) error {
 		got = append(got, string(line))
 		if len(got) == 2 {
 			return done
@@ -179,8 +179,8 @@ func TestTailDeletedLog(t *testing.T) {
 // Nodes that are added are followed from their first line, and those that are removed to their last.
 func TestTailFollowsTheCluster(t *testing.T) {
 	dir := t.TempDir()
-	a, b := NodeLog{"a", filepath.Join(dir, "a.log")}, NodeLog{"b", filepath.Join(dir, "b.log")}
-	write := func(l NodeLog, text string) {
+	a, b := Log{"a", filepath.Join(dir, "a.log")}, Log{"b", filepath.Join(dir, "b.log")}
+	write := func(l Log, text string) {
 		t.Helper()
 		file, err := os.OpenFile(l.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 		if err != nil {
@@ -198,8 +198,8 @@ func TestTailFollowsTheCluster(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
 		var mu sync.Mutex
-		logs := []NodeLog{a}
-		change := func(now ...NodeLog) {
+		logs := []Log{a}
+		change := func(now ...Log) {
 			mu.Lock()
 			defer mu.Unlock()
 			logs = now
@@ -220,7 +220,7 @@ func TestTailFollowsTheCluster(t *testing.T) {
 			cancel()
 		}()
 		started := at(0)
-		err := Tail(ctx, TailOptions{Lines: 10, Follow: true, Logs: func(context.Context) ([]NodeLog, error) {
+		err := Tail(ctx, TailOptions{Lines: 10, Follow: true, Logs: func(context.Context) ([]Log, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			return logs, nil

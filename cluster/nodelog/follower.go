@@ -1,4 +1,4 @@
-package cluster
+package nodelog
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
-// follower reads a log and what comes after it, file after file. See [logFile] for how files are named.
+// follower reads a log and what comes after it, file after file. See [File] for how files are named.
 type follower struct {
 	path string
 	emit func(line []byte) error
@@ -23,9 +23,9 @@ type follower struct {
 
 const (
 	followBuffer = 64 << 10
-	longestLine  = int(maxLogLine) + longestMark // longer ones, which no log of ours has, are broken
-	keptBuffer   = 1 << 20                       // of the longest line so far
-	mostRotated  = maxLogKeep
+	longestLine  = int(maxLine) + longestMark // longer ones, which no log of ours has, are broken
+	keptBuffer   = 1 << 20                    // of the longest line so far
+	mostRotated  = maxKeep
 )
 
 // newFollower begins at the last lines of the log.
