@@ -1,6 +1,6 @@
 //go:build !linux
 
-package cluster
+package process
 
 import (
 	"syscall"
@@ -27,8 +27,8 @@ func (*handle) signal(pid int, sig syscall.Signal, group bool) error {
 
 func (*handle) close() {}
 
-// adoptOrphans does nothing: orphans go to process 1, which reaps them.
-func adoptOrphans() error { return nil }
+// AdoptOrphans does nothing: orphans go to process 1, which reaps them.
+func AdoptOrphans() error { return nil }
 
 // awaitMember returns at once: nobody of a group is this process's child, except for its leader, which
 // has ended.

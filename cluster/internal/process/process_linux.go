@@ -1,4 +1,4 @@
-package cluster
+package process
 
 import (
 	"errors"
@@ -43,9 +43,9 @@ func (h *handle) close() {
 	}
 }
 
-// adoptOrphans makes the children of nodes that died this process's own, so that their end can be
+// AdoptOrphans makes the children of processes that died this process's own, so that their end can be
 // waited for: a port is free only when its last holder is gone.
-func adoptOrphans() error {
+func AdoptOrphans() error {
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 

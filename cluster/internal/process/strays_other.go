@@ -1,11 +1,11 @@
 //go:build !linux
 
-package cluster
+package process
 
 import "syscall"
 
 // alone reports whether nobody but the leader, which has ended, is left in the group.
-func (p *process) alone() bool { return syscall.Kill(-p.pid, 0) != nil }
+func (p *Process) alone() bool { return syscall.Kill(-p.pid, 0) != nil }
 
 // signalStrays does nothing: what has left the group cannot be told.
-func (p *process) signalStrays(syscall.Signal) {}
+func (p *Process) signalStrays(syscall.Signal) {}

@@ -1,4 +1,4 @@
-package cluster
+package process
 
 import (
 	"slices"
@@ -7,9 +7,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/pidfd"
 )
 
-// rest are the processes that live and belong to this life of a node, except for its leader: those of its group
+// rest are the processes that live and belong to this one, except for its leader: those of its group
 // and, as strays, of its cgroup or with its marks in their environment.
-func (p *process) rest() (members, strays []procEntry) {
+func (p *Process) rest() (members, strays []procEntry) {
 	inside := p.cell.members()
 	for _, e := range processes() {
 		switch {
@@ -24,13 +24,13 @@ func (p *process) rest() (members, strays []procEntry) {
 }
 
 // alone reports whether nobody but the leader is left.
-func (p *process) alone() bool {
+func (p *Process) alone() bool {
 	members, strays := p.rest()
 	return len(members)+len(strays) == 0
 }
 
 // signalStrays sends sig to what has left the group.
-func (p *process) signalStrays(sig syscall.Signal) {
+func (p *Process) signalStrays(sig syscall.Signal) {
 	_, strays := p.rest()
 	for _, e := range strays {
 		_ = pidfd.Signal(e.pid, sig, func() bool { return pidfd.Began(e.pid) == e.began })

@@ -1,4 +1,4 @@
-package cluster
+package process
 
 import (
 	"bytes"
@@ -54,7 +54,7 @@ func (p procEntry) kill() {
 }
 
 // endAdopted kills what has become this process's child because its parent ended, and is not shared
-// with others. No node runs any more. It returns when they are gone, or after some rounds.
+// with others. Nothing that was launched runs any more. It returns when they are gone, or after some rounds.
 func endAdopted() {
 	for range orphanRounds {
 		found := false

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package cluster
+package process
 
 // endOrphans does nothing: the environment of other processes cannot be read.
 func endOrphans([]string, *groups) bool { return false }

@@ -1,8 +1,9 @@
-package cluster
+package process
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/pidfd"
 )
 
@@ -61,8 +61,8 @@ func unhurt(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// forkNode starts a process as nodes are started.
-func forkNode(t *testing.T, h *handle) (pid int) {
+// forkLeader starts a process as a launcher does.
+func forkLeader(t *testing.T, h *handle) (pid int) {
 	t.Helper()
 	path, err := exec.LookPath("sleep")
 	if err != nil {
@@ -79,7 +79,7 @@ func forkNode(t *testing.T, h *handle) (pid int) {
 
 func TestHandleIsNoPid(t *testing.T) {
 	var h handle
-	pid := forkNode(t, &h)
+	pid := forkLeader(t, &h)
 	defer h.close()
 	if h.fd < 0 {
 		t.Skip("the kernel has no pidfds")
@@ -111,7 +111,7 @@ func TestHandleIsNoPid(t *testing.T) {
 func TestSignalWithoutAHandle(t *testing.T) {
 	for _, group := range []bool{false, true} {
 		var h handle
-		pid := forkNode(t, &h)
+		pid := forkLeader(t, &h)
 		h.close()
 		if err := h.signal(pid, syscall.SIGKILL, group); err != nil {
 			t.Error(err)
@@ -123,25 +123,21 @@ func TestSignalWithoutAHandle(t *testing.T) {
 	}
 }
 
-// Signals to a node that has ended go nowhere, whoever has its pid.
-func TestSignalToAnEndedNode(t *testing.T) {
-	l, err := newLauncher("X=y", nil, 0, 0)
+// Signals to a process that has ended go nowhere, whoever has its pid.
+func TestSignalToAnEndedProcess(t *testing.T) {
+	l, err := NewLauncher(Options{Mark: "X=y"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
-	output, err := nodelog.Open(t.TempDir(), "node", nodelog.Default(), nil)
+	defer l.Close()
+	drain := func(from io.Reader) { _, _ = io.Copy(io.Discard, from) }
+	p, err := l.Launch(Program{Mark: "X=z", Path: filepath.Join("/proc", "self", "exe"), Args: []string{"x", "-test.run=^$"}}, drain)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer output.Close()
-	p, err := l.launch(Program{Node: "node", Path: filepath.Join("/proc", "self", "exe"), Args: []string{"x", "-test.run=^$"}}, output)
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-p.ended
+	<-p.Ended()
 	stranger := successor(t, p.pid)
-	for _, send := range []func(syscall.Signal) error{p.signalGroup, p.signalGroup} {
+	for _, send := range []func(syscall.Signal) error{p.Signal, p.Signal} {
 		if err := send(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("got %v", err)
 		}
