@@ -1,8 +1,12 @@
 package cluster
 
 import (
+	"path/filepath"
 	"strings"
 
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
@@ -43,4 +47,46 @@ func (e *ContainmentError) Unwrap() error { return e.Err }
 // Hint is the way out.
 func (e *ContainmentError) Hint() string {
 	return "run `cluster supervise` as a service with Delegate=yes (see `erlmcp cluster unit`), or set cluster.containment to auto"
+}
+
+// contain makes a cage if that is wanted and possible; nil means process groups. Before, it clears the one
+// that the last supervisor of the state directory has left, if that was killed. The caller is the only
+// supervisor of the state directory.
+func contain(want Containment, stateDir string, log *log.Logger) (*process.Cage, error) {
+	record := filepath.Join(stateDir, daemonName+".cgroup")
+	if err := process.Sweep(record); err != nil {
+		log.Warn("cgroups of a killed supervisor are left", "err", err)
+	}
+	if want == ContainProcessGroup {
+		return nil, nil
+	}
+	cage, err := process.NewCage(record, want == ContainAuto, log)
+	switch {
+	case err == nil:
+		log.Info("nodes run in cgroups of their own", "below", cage.Dir())
+	case want == ContainCgroup:
+		return nil, &ContainmentError{err}
+	default:
+		log.Debug("nodes run in process groups", "no cgroups because", err)
+	}
+	return cage, nil
+}
+
+// containmentBy is what a cage, or none, makes of nodes.
+func containmentBy(cage *process.Cage) Containment {
+	if cage != nil {
+		return ContainCgroup
+	}
+	return ContainProcessGroup
+}
+
+// checkContainment reports cgroups that are asked for and cannot be had.
+func checkContainment(want Containment) error {
+	if want != ContainCgroup {
+		return nil
+	}
+	if err := process.CheckCage(); err != nil {
+		return &ContainmentError{err}
+	}
+	return nil
 }

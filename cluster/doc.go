@@ -4,7 +4,7 @@
 //	Connect    talks to the supervisor of a state directory
 //	Stop       takes everything down
 //	Supervise  is the supervisor's own process
-//	Tail       prints the nodes' logs
+//	NodeLogs   are the nodes' logs, which package nodelog keeps and prints
 //
 // There is one supervisor per state directory. It starts each node in a process group of its own, and
 // in a cgroup where these are delegated to it, waits for an MCP reply, starts it again when it dies,

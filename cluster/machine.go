@@ -8,20 +8,22 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
 // machine is the life of one node. Its goroutine, run, owns all state; others reach it by submit.
 type machine struct {
-	node    topology.Node
-	program Program
-	launch  func(Program, *logFile) (*process, error)
-	probe   prober
-	pace    pace
-	live    Liveness
-	output  *logFile
-	publish func(NodeStatus)
-	log     *log.Logger
+	node     topology.Node
+	program  Program
+	launcher *process.Launcher
+	probe    prober
+	pace     pace
+	live     Liveness
+	output   *nodelog.File
+	publish  func(NodeStatus)
+	log      *log.Logger
 
 	orders chan order
 	over   chan struct{}      // closed when run has returned
@@ -29,13 +31,13 @@ type machine struct {
 
 	// What follows belongs to run. Channels of what is not awaited are nil.
 	status    NodeStatus
-	process   *process                  // nil when none runs
-	ended     <-chan syscall.WaitStatus // of process
-	readiness *readiness                // while starting
-	ready     <-chan struct{}           // of readiness
-	lifeless  <-chan string             // while it serves, and is asked for signs of life
-	unwatch   context.CancelFunc        // ends that; nil when there is nothing to end
-	timer     *time.Timer               // one deadline per state: readiness, SIGKILL, or the next start
+	process   *process.Process      // nil when none runs
+	ended     <-chan process.Status // of process
+	readiness *readiness            // while starting
+	ready     <-chan struct{}       // of readiness
+	lifeless  <-chan string         // while it serves, and is asked for signs of life
+	unwatch   context.CancelFunc    // ends that; nil when there is nothing to end
+	timer     *time.Timer           // one deadline per state: readiness, SIGKILL, or the next start
 	due       <-chan time.Time
 
 	frozen   string    // the reason of a node that is frozen on request
@@ -106,11 +108,11 @@ func (m *machine) run(ctx context.Context) {
 			m.obey(o)
 		case <-m.ready:
 			m.becomeReady()
-		case ws := <-m.ended:
-			m.die(describe(ws))
+		case how := <-m.ended:
+			m.die(how.String())
 		case m.fate = <-m.lifeless:
 			m.forgetLiveness()
-			_ = m.process.signalGroup(syscall.SIGKILL)
+			_ = m.process.Signal(syscall.SIGKILL)
 		case <-m.due:
 			m.expire()
 		case <-ctx.Done():
@@ -123,17 +125,17 @@ func (m *machine) run(ctx context.Context) {
 // execute starts the process.
 func (m *machine) execute() {
 	m.frozen, m.fate, m.readyAt = "", "", time.Time{}
-	m.output.begin()
-	p, err := m.launch(m.program, m.output)
+	m.output.Begin()
+	p, err := m.launcher.Launch(m.program.process(), m.output.Pump)
 	if err != nil {
 		m.die("could not be executed: " + err.Error())
 		return
 	}
-	m.process, m.ended = p, p.ended
+	m.process, m.ended = p, p.Ended()
 	m.readiness = awaitReady(m.probe, m.node)
 	m.ready = m.readiness.ready
 	m.setDue(m.pace.startTimeout)
-	m.output.note("%s started, pid %d", m.node.Name, p.pid)
+	m.output.Note("%s started, pid %d", m.node.Name, p.PID())
 	m.enter(StateStarting, "")
 }
 
@@ -141,7 +143,7 @@ func (m *machine) becomeReady() {
 	m.forgetReadiness()
 	m.setDue(0)
 	m.proven, m.readyAt = true, time.Now()
-	m.output.note("%s ready", m.node.Name)
+	m.output.Note("%s ready", m.node.Name)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.unwatch, m.lifeless = cancel, m.live.watch(ctx, m.probe, m.node)
 	m.enter(StateReady, "")
@@ -154,7 +156,7 @@ func (m *machine) terminate() {
 	m.setDue(m.pace.stopGrace)
 	m.next = stayDown
 	m.enter(StateStopping, "")
-	m.process.ask()
+	m.process.Terminate()
 }
 
 // expire acts on the deadline of the state.
@@ -166,10 +168,10 @@ func (m *machine) expire() {
 		if err := m.readiness.lastError(); err != nil {
 			m.fate += fmt.Sprintf(" (%v)", err)
 		}
-		_ = m.process.signalGroup(syscall.SIGKILL)
+		_ = m.process.Signal(syscall.SIGKILL)
 	case StateStopping:
 		m.fate = fmt.Sprintf("did not end within %v and was killed", m.pace.stopGrace)
-		_ = m.process.signalGroup(syscall.SIGKILL)
+		_ = m.process.Signal(syscall.SIGKILL)
 	case StateBackoff, StateCrashLoop:
 		m.status.Restarts++
 		m.execute()
@@ -184,7 +186,7 @@ func (m *machine) die(how string) {
 	if m.fate != "" {
 		how = m.fate
 	}
-	m.output.note("%s %s", m.node.Name, how)
+	m.output.Note("%s %s", m.node.Name, how)
 	next := beRestored
 	if m.status.State == StateStopping {
 		next = m.next
@@ -205,7 +207,7 @@ func (m *machine) die(how string) {
 		m.enter(StateStopped, how)
 	}
 	m.tell(&m.stoppers, nil)
-	m.tell(&m.starters, &StartError{Node: m.node.Name, How: how, Log: m.output.ending()})
+	m.tell(&m.starters, &StartError{Node: m.node.Name, How: how, Log: m.output.Ending()})
 }
 
 // retreat waits before the next start.
@@ -228,7 +230,7 @@ func (m *machine) end() {
 	m.forgetReadiness()
 	m.setDue(0)
 	if m.process != nil {
-		_ = m.process.signalGroup(syscall.SIGKILL)
+		_ = m.process.Signal(syscall.SIGKILL)
 		<-m.ended
 		m.process, m.ended = nil, nil
 		m.enter(StateStopped, "killed with the supervisor")
@@ -245,7 +247,7 @@ func (m *machine) enter(s State, reason string) {
 		m.forgetLiveness()
 	}
 	if m.process != nil {
-		m.status.PID = m.process.pid
+		m.status.PID = m.process.PID()
 	}
 	m.remark(reason)
 	switch {

@@ -113,10 +113,10 @@ func (m *machine) obeyKill(sig syscall.Signal, hold bool) error {
 	if m.process == nil {
 		return m.notRunning()
 	}
-	if err := m.process.signalGroup(sig); err != nil {
+	if err := m.process.Signal(sig); err != nil {
 		return fmt.Errorf("send %s to %s: %w", signalName(sig), m.node.Name, err)
 	}
-	m.output.note("%s got %s on request", m.node.Name, signalName(sig))
+	m.output.Note("%s got %s on request", m.node.Name, signalName(sig))
 	switch sig {
 	case syscall.SIGKILL:
 		m.awaitKilled(hold)
@@ -148,7 +148,7 @@ func (m *machine) awaitKilled(hold bool) {
 // obeyObserve takes note of how the node stands to others. What was seen of an earlier life is too
 // late.
 func (m *machine) obeyObserve(v view) {
-	if !m.status.State.Serves() || m.process == nil || m.process.pid != v.pid {
+	if !m.status.State.Serves() || m.process == nil || m.process.PID() != v.pid {
 		return
 	}
 	differs := !m.status.Distribution.equal(v.distribution)

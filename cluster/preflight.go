@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/cgroup"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
@@ -68,17 +69,17 @@ func checkStateDir(dir string) error {
 func checkLogs(spec Spec, stateDir string) error {
 	dir := LogDir(stateDir, spec)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &logError{dir, err}
+		return &nodelog.DirError{Dir: dir, Err: err}
 	}
 	probe, err := os.CreateTemp(dir, ".probe-*") // says what no mode says: a read-only or full file system, say
 	if err != nil {
-		return &logError{dir, err}
+		return &nodelog.DirError{Dir: dir, Err: err}
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return &logError{dir, err}
+		return &nodelog.DirError{Dir: dir, Err: err}
 	}
 	for _, n := range spec.Nodes {
-		path := logPath(dir, n.Name)
+		path := nodelog.Path(dir, n.Name)
 		info, err := os.Stat(path)
 		switch {
 		case os.IsNotExist(err):
@@ -89,7 +90,7 @@ func checkLogs(spec Spec, stateDir string) error {
 			err = mayWrite(path, false)
 		}
 		if err != nil {
-			return &logError{dir, err}
+			return &nodelog.DirError{Dir: dir, Err: err}
 		}
 	}
 	return nil

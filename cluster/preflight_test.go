@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
 
@@ -59,7 +60,7 @@ func TestPreflight(t *testing.T) {
 	}
 
 	_ = taken.Close()
-	if err := os.Mkdir(logPath(LogDir(dir, spec), "erlmcp1"), 0o700); err != nil {
+	if err := os.Mkdir(nodelog.Path(LogDir(dir, spec), "erlmcp1"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := Preflight(t.Context(), spec, dir, nil); err == nil || !strings.Contains(err.Error(), "erlmcp1.log is a directory") {

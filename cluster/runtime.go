@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -18,8 +19,13 @@ type Program struct {
 	Unset []string // names that are taken out of it
 }
 
-// mark tells in the environment which node a process belongs to.
-func (p Program) mark() string { return "ERLMCP_NODE=" + p.Node }
+// process is the program as it is started: what belongs to it is told by the node's name in the environment.
+func (p Program) process() process.Program {
+	return process.Program{
+		Path: p.Path, Args: p.Args, Dir: p.Dir, Env: p.Env, Unset: p.Unset,
+		Mark: "ERLMCP_NODE=" + p.Node, Cgroup: "node-" + p.Node,
+	}
+}
 
 // Runtime knows what the nodes of a cluster are made of. Whatever it is, a node runs in the
 // foreground, serves the ports of its topology.Node, and ends gracefully on SIGTERM.

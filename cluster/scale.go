@@ -93,7 +93,7 @@ func (s *supervisor) drop(nodes []topology.Node) error {
 	for _, m := range slices.Backward(picked) {
 		m.forget()
 		<-m.over
-		m.output.close()
+		m.output.Close()
 		s.mu.Lock()
 		s.machines = slices.DeleteFunc(s.machines, func(other *machine) bool { return other == m })
 		s.mu.Unlock()

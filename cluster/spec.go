@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/topology"
-	"github.com/erlmcp/erlmcp/internal/units"
 )
 
 // Names of runtimes: what a node is made of.
@@ -49,27 +49,13 @@ type Spec struct {
 
 	Containment Containment `yaml:"containment" json:"containment"`
 
-	Erlang  Erlang  `yaml:"erlang" json:"erlang"`
-	Command Command `yaml:"command" json:"command"`
-	Logs    Logs    `yaml:"logs" json:"logs"`
-}
-
-// Logs is where what nodes print goes: DIR/NAME.log, and DIR/NAME.log.1 … NAME.log.KEEP for what
-// came before.
-type Logs struct {
-	Dir     string      `yaml:"dir" json:"dir"`           // empty: logs in the state directory
-	MaxSize units.Bytes `yaml:"max_size" json:"max_size"` // a file that would grow over it is rotated
-	Keep    int         `yaml:"keep" json:"keep"`         // rotated files kept beside the current one
-	MaxLine units.Bytes `yaml:"max_line" json:"max_line"` // a longer line is cut; 0 in a Spec that was not decoded over Default is 4MiB
+	Erlang  Erlang       `yaml:"erlang" json:"erlang"`
+	Command Command      `yaml:"command" json:"command"`
+	Logs    nodelog.Spec `yaml:"logs" json:"logs"`
 }
 
 // Bounds of what a Spec may ask for.
 const (
-	minLogSize            = 128 * units.KiB
-	minLogLine            = units.KiB
-	maxLogLine            = 64 * units.MiB
-	defaultMaxLine        = 4 * units.MiB
-	maxLogKeep            = 1000
 	maxNodeMaxConnections = 10_000_000
 	minOpenFiles          = 64
 	maxOpenFiles          = 1 << 30
@@ -89,7 +75,7 @@ func Default() Spec {
 		Containment:  ContainAuto,
 		Erlang:       Erlang{Root: ".", Application: "erlmcp", Address: "127.0.0.1"},
 		Command:      Command{Dir: ".", Ready: ReadyAuto, ReadyPath: "/health"},
-		Logs:         Logs{MaxSize: 64 * units.MiB, Keep: 5, MaxLine: defaultMaxLine},
+		Logs:         nodelog.Default(),
 	}
 }
 
@@ -137,15 +123,7 @@ func (s *Spec) Validate() error {
 	}
 	s.Liveness.validate(add)
 	s.Containment.validate(add)
-	if s.Logs.MaxSize < minLogSize {
-		add("logs.max_size", "%v is less than %v", s.Logs.MaxSize, minLogSize)
-	}
-	if s.Logs.Keep < 0 || s.Logs.Keep > maxLogKeep {
-		add("logs.keep", "%d is not within 0..%d", s.Logs.Keep, maxLogKeep)
-	}
-	if n := s.Logs.MaxLine; n != 0 && (n < minLogLine || n > maxLogLine) {
-		add("logs.max_line", "%v is not within %v..%v", n, minLogLine, maxLogLine)
-	}
+	s.Logs.Validate(add)
 	return errors.Join(wrong...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -109,7 +110,7 @@ func (s Status) Only(names []string) (Status, error) {
 func Offline(stateDir string, spec Spec) Status {
 	s := Status{Schema: Schema, State: PhaseStopped, Nodes: make([]NodeStatus, len(spec.Nodes))}
 	for i, n := range spec.Nodes {
-		s.Nodes[i] = newNodeStatus(n, logPath(LogDir(stateDir, spec), n.Name))
+		s.Nodes[i] = newNodeStatus(n, nodelog.Path(LogDir(stateDir, spec), n.Name))
 	}
 	return s
 }

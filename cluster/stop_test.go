@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 )
 
 // shellSpec is a cluster of one node that is a script; its directory has these files too.
@@ -121,7 +123,7 @@ func TestNodesStopTogether(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, node := range spec.Nodes {
-				text, err := os.ReadFile(logPath(LogDir(state, spec), node.Name))
+				text, err := os.ReadFile(nodelog.Path(LogDir(state, spec), node.Name))
 				if err != nil || strings.Contains(string(text), "was killed") {
 					t.Errorf("%s was killed, or %v", node.Name, err)
 				}

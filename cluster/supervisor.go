@@ -14,6 +14,8 @@ import (
 	"github.com/charmbracelet/log"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/mono"
@@ -74,7 +76,7 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	go daemon.Watch(s.life, s.alive, s.log)
 	patience := time.Duration(0)
 	// Nodes are stopped, not adopted. Where somebody has removed the lock, nothing else tells of them.
-	if found := endOrphans([]string{clusterMark(o.StateDir)}, new(groups)); found || instance.Crashed() {
+	if found := process.EndOrphans(clusterMark(o.StateDir)); found || instance.Crashed() {
 		patience = crashPatience
 	}
 	defer context.AfterFunc(ctx, s.shutdown)() // at once, so that nobody starts what is about to be stopped
@@ -105,6 +107,10 @@ func Supervise(ctx context.Context, spec Spec, o SupervisorOptions) (err error) 
 	return nil
 }
 
+// clusterMark is the entry in the environment that tells whose a process is, whatever becomes of its
+// parents.
+func clusterMark(stateDir string) string { return "ERLMCP_SUPERVISED_BY=" + stateDir }
+
 // becomeAgain executes the program anew, which keeps the lock and tells waiting what becomes of it. It returns only
 // when that is not possible, or ctx has ended: a signal that came before would be forgotten.
 func becomeAgain(ctx context.Context, instance *control.Instance, waiting *os.File) error {
@@ -118,12 +124,13 @@ func becomeAgain(ctx context.Context, instance *control.Instance, waiting *os.Fi
 
 // supervisor is all nodes of a running cluster.
 type supervisor struct {
-	spec       Spec // as it was at the start; see currentSpec
-	options    SupervisorOptions
-	configured bool // the runtime is the Spec's
-	register   *register
-	launcher   *launcher
-	log        *log.Logger
+	spec        Spec // as it was at the start; see currentSpec
+	options     SupervisorOptions
+	configured  bool // the runtime is the Spec's
+	register    *register
+	launcher    *process.Launcher
+	containment Containment
+	log         *log.Logger
 
 	// beginning is held while it is found out which nodes must be started, until they have been
 	// told so: two starts at the same time must not find each other's ports taken.
@@ -166,21 +173,23 @@ func newSupervisor(spec Spec, o SupervisorOptions) (*supervisor, error) {
 	if _, err := pick(spec.Nodes, o.Names); err != nil {
 		return nil, err
 	}
-	if err := adoptOrphans(); err != nil {
+	if err := process.AdoptOrphans(); err != nil {
 		o.Log.Warn("processes left by a node that died will not be waited for", "err", err)
 	}
 	cage, err := contain(spec.Containment, o.StateDir, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	launcher, err := newLauncher(clusterMark(o.StateDir), cage, spec.OpenFiles, spec.Nice)
+	launcher, err := process.NewLauncher(process.Options{
+		Mark: clusterMark(o.StateDir), Cage: cage, Files: spec.OpenFiles, Nice: spec.Nice,
+	})
 	if err != nil {
-		cage.close()
+		cage.Close()
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &supervisor{
-		spec: spec, options: o, configured: configured, register: newRegister(), launcher: launcher, log: o.Log,
+		spec: spec, options: o, configured: configured, register: newRegister(), launcher: launcher, containment: containmentBy(cage), log: o.Log,
 		phase: PhaseStarting, closing: make(chan struct{}),
 		life: ctx, stopMachines: cancel,
 	}
@@ -203,16 +212,17 @@ func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	output, err := openLog(LogDir(o.StateDir, s.spec), n.Name, s.spec.Logs)
+	dir := LogDir(o.StateDir, s.spec)
+	warn := func(text string) { o.Log.Warn(text, "log", nodelog.Path(dir, n.Name)) }
+	output, err := nodelog.Open(dir, n.Name, s.spec.Logs, warn)
 	if err != nil {
 		return nil, err
 	}
-	output.warn = func(text string) { o.Log.Warn(text, "log", output.path) }
 	m := &machine{
-		node: n, program: program, launch: s.launcher.launch, probe: o.probe, pace: o.pace,
+		node: n, program: program, launcher: s.launcher, probe: o.probe, pace: o.pace,
 		live: s.spec.Liveness, output: output, publish: s.register.set, log: o.Log,
 		orders: make(chan order), over: make(chan struct{}),
-		status: newNodeStatus(n, output.path),
+		status: newNodeStatus(n, output.Path()),
 	}
 	m.publish(m.status)
 	return m, nil
@@ -224,10 +234,9 @@ func (s *supervisor) close() {
 	s.surveys.Wait()
 	for _, m := range s.all() {
 		<-m.over
-		m.output.close()
+		m.output.Close()
 	}
-	endAdopted()
-	s.launcher.close()
+	s.launcher.Close()
 }
 
 // opened says that the first nodes are ready.
@@ -289,14 +298,14 @@ func (s *supervisor) status() Status {
 	for _, m := range s.all() {
 		for i := range nodes {
 			if nodes[i].Name == m.node.Name {
-				nodes[i].LogLost = m.output.lostBytes()
+				nodes[i].LogLost = m.output.Lost()
 			}
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Status{
-		Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Foreground: s.options.Load != nil, Containment: s.launcher.containment(), Nodes: nodes,
+		Schema: Schema, PID: os.Getpid(), Time: time.Now(), State: s.phase, Foreground: s.options.Load != nil, Containment: s.containment, Nodes: nodes,
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/units"
 )
 
 // quick is a life in milliseconds.
@@ -475,8 +476,9 @@ func TestDaemonsOfNodes(t *testing.T) {
 
 func TestFloodingNode(t *testing.T) {
 	t.Setenv(behaviourEnv, "erlmcp1=flood")
+	const most = 128 * units.KiB
 	spec := testSpec(t, 2)
-	spec.Logs.MaxSize, spec.Logs.Keep = minLogSize, 2
+	spec.Logs.MaxSize, spec.Logs.Keep = most, 2
 	c := supervise(t, spec, SupervisorOptions{})
 	n := node(t, c, "erlmcp1")
 	eventually(t, "rotation", func() bool { _, err := os.Stat(n.Log + ".2"); return err == nil })
@@ -491,7 +493,7 @@ func TestFloodingNode(t *testing.T) {
 		t.Errorf("files are %q", files)
 	}
 	for _, f := range files {
-		if info, err := os.Stat(f); err != nil || info.Size() > int64(minLogSize) {
+		if info, err := os.Stat(f); err != nil || info.Size() > int64(most) {
 			t.Errorf("%s: %v, %v", f, info.Size(), err)
 		}
 	}

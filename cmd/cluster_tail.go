@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/logtime"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
@@ -82,7 +83,7 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 				return err
 			}
 			if lines < 0 || !bounded && (!followed || since+grep != "") {
-				lines = cluster.AllLines
+				lines = nodelog.AllLines
 			}
 			c, err := a.config()
 			if err != nil {
@@ -96,8 +97,8 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			if format == "json" {
 				print = a.printLineJSON
 			}
-			return cluster.Tail(cmd.Context(), cluster.TailOptions{
-				Logs: func(ctx context.Context) ([]cluster.NodeLog, error) {
+			return nodelog.Tail(cmd.Context(), nodelog.TailOptions{
+				Logs: func(ctx context.Context) ([]nodelog.Log, error) {
 					return cluster.NodeLogs(ctx, a.stateDir(), a.clusterSpec(c), names)
 				},
 				Lines: lines, Follow: follow && !noFollow, Filter: filter,
@@ -122,7 +123,7 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 }
 
 // tailFilter reads the flags --since and --grep.
-func tailFilter(since, grep string, now time.Time) (f cluster.Filter, err error) {
+func tailFilter(since, grep string, now time.Time) (f nodelog.Filter, err error) {
 	if since != "" {
 		if f.Since, err = logtime.Since(since, now); err != nil {
 			return f, usagef("--since: %q %v", since, err)

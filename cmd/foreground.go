@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
@@ -67,7 +68,7 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 }
 
 // followLogs prints what is written to logs from now on, until stop is called, which returns when all is printed.
-func (a *app) followLogs(ctx context.Context, logs []cluster.NodeLog) (stop func()) {
+func (a *app) followLogs(ctx context.Context, logs []nodelog.Log) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what is said at the end counts too
 	ended := make(chan struct{})
 	go func() {
@@ -76,8 +77,8 @@ func (a *app) followLogs(ctx context.Context, logs []cluster.NodeLog) (stop func
 		for _, l := range logs {
 			names = append(names, l.Node)
 		}
-		o := cluster.TailOptions{Logs: func(context.Context) ([]cluster.NodeLog, error) { return logs, nil }, Follow: true}
-		if err := cluster.Tail(ctx, o, a.linePrinter(names)); err != nil && ctx.Err() == nil {
+		o := nodelog.TailOptions{Logs: func(context.Context) ([]nodelog.Log, error) { return logs, nil }, Follow: true}
+		if err := nodelog.Tail(ctx, o, a.linePrinter(names)); err != nil && ctx.Err() == nil {
 			a.warnf("logs are no longer shown: %v", err)
 		}
 	}()
@@ -103,8 +104,8 @@ func (a *app) upHere(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	logs = append(logs, cluster.NodeLog{Node: "cluster", Path: a.daemonLog("cluster")},
-		cluster.NodeLog{Node: "lb", Path: a.daemonLog("lb")})
+	logs = append(logs, nodelog.Log{Node: "cluster", Path: a.daemonLog("cluster")},
+		nodelog.Log{Node: "lb", Path: a.daemonLog("lb")})
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)

@@ -1,9 +1,0 @@
-//go:build !linux
-
-package cluster
-
-// endOrphans does nothing: the environment of other processes cannot be read.
-func endOrphans([]string, *groups) bool { return false }
-
-// endAdopted does nothing: process 1 adopts orphans.
-func endAdopted() {}

@@ -1,9 +1,0 @@
-package cluster
-
-import (
-	"os"
-
-	"golang.org/x/sys/unix"
-)
-
-func isFirstThread() bool { return unix.Gettid() == os.Getpid() }

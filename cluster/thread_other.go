@@ -1,6 +1,0 @@
-//go:build !linux
-
-package cluster
-
-// isFirstThread is of no matter where niceness is a process's alone.
-func isFirstThread() bool { return false }
