@@ -16,6 +16,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // AgentOptions say how an agent finds its run. The zero value is an agent that a coordinator on
@@ -78,8 +79,8 @@ func Agent(parent context.Context, o AgentOptions) error {
 		if err != nil {
 			return fmt.Errorf("source addresses: %w", err)
 		}
-		a.used = usedSourcesIn(o.StateDir)
-		a.sources = a.used.turn(sourcesIn(p, maxConnections))
+		a.used = sources.UsedIn(o.StateDir)
+		a.sources = a.used.Turn(sources.In(p, sources.Max))
 	}
 	err := a.run(ctx, j)
 	if parent.Err() != nil {
@@ -92,8 +93,8 @@ func Agent(parent context.Context, o AgentOptions) error {
 type agent struct {
 	log     *log.Logger
 	cancel  context.CancelCauseFunc
-	sources sourceRange // its own
-	used    usedSources
+	sources sources.Range // its own
+	used    sources.Used
 
 	loop    *reactor.Loop
 	swarm   *swarm
@@ -239,7 +240,7 @@ func (a *agent) take(m *nats.Msg) {
 		return
 	}
 	if o.Open != nil && a.sources.Count > 0 {
-		if err := a.used.note(o.Open.Sources); err != nil {
+		if err := a.used.Note(o.Open.Sources); err != nil {
 			a.log.Warn("the next load test may use the same source addresses", "err", err)
 		}
 	}

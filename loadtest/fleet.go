@@ -125,7 +125,7 @@ func (f *fleet) admit(h hello) welcome {
 	if h.Version != protocolVersion {
 		return welcome{Error: fmt.Sprintf("it speaks version %s of the protocol, the coordinator %s", h.Version, protocolVersion)}
 	}
-	if h.Sources.Count > 0 && !h.Sources.sensible() {
+	if h.Sources.Count > 0 && !h.Sources.Sensible() {
 		return welcome{Error: "its source addresses make no sense"}
 	}
 	remote := h.Agent == ""

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"net/netip"
 	"time"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // Subjects of a run. Joining and the clock are asked for before an agent knows the run.
@@ -18,12 +20,12 @@ func reportSubject(run, agent string) string { return subjectRuns + run + ".repo
 
 // hello is how an agent introduces itself; the answer is a welcome.
 type hello struct {
-	Agent       string      `json:"agent,omitempty"` // the name of a local one
-	PID         int         `json:"pid"`
-	Host        string      `json:"host"`
-	Version     string      `json:"version"`     // of the protocol
-	Connections int         `json:"connections"` // it can hold
-	Sources     sourceRange `json:"sources"`     // it can use; none: what the coordinator gives it
+	Agent       string        `json:"agent,omitempty"` // the name of a local one
+	PID         int           `json:"pid"`
+	Host        string        `json:"host"`
+	Version     string        `json:"version"`     // of the protocol
+	Connections int           `json:"connections"` // it can hold
+	Sources     sources.Range `json:"sources"`     // it can use; none: what the coordinator gives it
 }
 
 // protocolVersion changes with the messages of this file.
@@ -67,7 +69,7 @@ type openOrder struct {
 	Target      netip.AddrPort `json:"target"`
 	Question    question       `json:"question"`
 	Connections int            `json:"connections"`
-	Sources     sourceRange    `json:"sources"`
+	Sources     sources.Range  `json:"sources"`
 	Timeout     time.Duration  `json:"timeout"`
 	Patience    patience       `json:"patience"`
 }

@@ -3,6 +3,8 @@ package loadtest
 import (
 	"fmt"
 	"net/netip"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // Limits are what the balancer allows one source. 0 is no limit.
@@ -30,14 +32,14 @@ type plan struct {
 type share struct {
 	agent       string
 	connections int
-	sources     sourceRange
+	sources     sources.Range
 }
 
 // offer is what an agent can take on.
 type offer struct {
 	agent       string
-	connections int         // by its descriptors
-	sources     sourceRange // its own; without any it gets a part of the common ones
+	connections int           // by its descriptors
+	sources     sources.Range // its own; without any it gets a part of the common ones
 }
 
 const (
@@ -56,7 +58,7 @@ const (
 
 // makePlan divides the connections among the agents, by what each can take, and the common sources
 // among those that brought none.
-func makePlan(s *Spec, target netip.AddrPort, common sourceRange, l Limits, offers []offer) (*plan, error) {
+func makePlan(s *Spec, target netip.AddrPort, common sources.Range, l Limits, offers []offer) (*plan, error) {
 	p := &plan{target: target, connections: s.Connections}
 	room := 0
 	for _, o := range offers {
@@ -83,19 +85,19 @@ func makePlan(s *Spec, target netip.AddrPort, common sourceRange, l Limits, offe
 		sh := share{agent: o.agent, connections: n}
 		switch {
 		case o.sources.Count > 0:
-			sh.sources = o.sources.slice(0, min(k, o.sources.Count))
+			sh.sources = o.sources.Slice(0, min(k, o.sources.Count))
 		case !common.First.IsValid():
-			sh.sources = kernelsChoice
+			sh.sources = sources.KernelsChoice
 			unbound += n
 		case used+k > common.Count:
 			return nil, fmt.Errorf("%d source addresses are not enough for %d connections at %d each",
 				common.Count, s.Connections, s.ConnectionsPerSource)
 		default:
-			sh.sources = common.slice(used, used+k)
+			sh.sources = common.Slice(used, used+k)
 			used += k
 			p.common = used
 		}
-		if sh.sources != kernelsChoice {
+		if sh.sources != sources.KernelsChoice {
 			p.sources += sh.sources.Count
 			p.perSource = max(p.perSource, ceilDiv(n, sh.sources.Count))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/units"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // Requirement is one thing a plan needs.
@@ -163,7 +164,7 @@ func (q *requirements) sources(s *Spec, f *facts, p *plan, planError error) {
 }
 
 // sourceFix says how the machine gets its source addresses.
-func sourceFix(r sourceRange) string {
+func sourceFix(r sources.Range) string {
 	if runtime.GOOS == "darwin" && r.First.IsLoopback() {
 		return fmt.Sprintf("macOS has 127.0.0.1 only until aliases are added, one an address: sudo ifconfig lo0 alias %s, and so on; "+
 			"or take one source with --source-ips ''", r.First)

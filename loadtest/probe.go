@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // converse opens a connection and asks n times in a row. It ends with the first reply that is not what was
@@ -61,10 +63,10 @@ const (
 
 // measureBaseline is the latency of a system without load, through a few connections one after the
 // other.
-func measureBaseline(ctx context.Context, target netip.AddrPort, q question, from sourceRange) (*Quantiles, error) {
+func measureBaseline(ctx context.Context, target netip.AddrPort, q question, from sources.Range) (*Quantiles, error) {
 	h := newHistogram()
 	for i := range from.Count {
-		r, line, err := converse(ctx, target, from.at(i), q, baselineCalls, h)
+		r, line, err := converse(ctx, target, from.At(i), q, baselineCalls, h)
 		if err != nil {
 			return nil, fmt.Errorf("baseline: %w", err)
 		}

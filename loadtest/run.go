@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // Phase is a part of a run.
@@ -68,7 +69,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 		o.Progress = func(Progress) {}
 	}
 	r := &run{
-		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: usedSourcesIn(o.StateDir), stickyTTL: o.StickyTTL,
+		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
 			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Started: time.Now(),
 			Nodes: []NodeResult{}, Preflight: []Requirement{}, // rather [] than null in JSON
@@ -102,7 +103,7 @@ type run struct {
 	progress func(Progress)
 	report   Report
 
-	used      usedSources
+	used      sources.Used
 	stickyTTL time.Duration
 
 	facts  facts
@@ -133,10 +134,10 @@ func (r *run) prepare(ctx context.Context) error {
 			offers[i] = offer{agent: localName(i), connections: r.spec.Connections}
 		}
 		r.report.Nameless = f.nameless
-		f.sources = r.used.turn(f.sources)
+		f.sources = r.used.Turn(f.sources)
 		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
 		if p != nil {
-			f.usedBefore = r.used.recent(f.sources.slice(0, p.common), r.stickyTTL)
+			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
 		r.report.Preflight = preflight(&r.spec, f, r.fault, p, planError)
 		for _, q := range r.report.Preflight {
@@ -232,8 +233,8 @@ func (r *run) assemble(ctx context.Context, local int) error {
 		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
 	}
 	if p.common > 0 {
-		taken := f.sources.slice(0, p.common)
-		r.report.Plan.SourceAddresses, r.report.Plan.SourcesUsedBefore = taken.String(), r.used.recent(taken, r.stickyTTL)
+		taken := f.sources.Slice(0, p.common)
+		r.report.Plan.SourceAddresses, r.report.Plan.SourcesUsedBefore = taken.String(), r.used.Recent(taken, r.stickyTTL)
 	}
 	r.report.Generator.Agents = len(p.shares)
 	return nil
@@ -246,7 +247,7 @@ func (r *run) noteSources() {
 	if b := baselineSourcesOf(&r.facts, r.plan); b.First.IsValid() {
 		taken += b.Count
 	}
-	if err := r.used.note(r.facts.sources.slice(0, taken)); err != nil {
+	if err := r.used.Note(r.facts.sources.Slice(0, taken)); err != nil {
 		r.log.Warn("the next load test may use the same source addresses", "err", err)
 	}
 }
@@ -312,7 +313,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 }
 
 // measureBefore notes what the system is like without load.
-func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
+func (r *run) measureBefore(ctx context.Context, from sources.Range) (err error) {
 	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, r.facts.question, from); err != nil {
 		return err
 	}
@@ -322,11 +323,11 @@ func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
 }
 
 // baselineSourcesOf are sources that the run does not use, if there are any.
-func baselineSourcesOf(f *facts, p *plan) sourceRange {
+func baselineSourcesOf(f *facts, p *plan) sources.Range {
 	if free := f.sources.Count - p.common; f.sources.First.IsValid() && free > 0 {
-		return f.sources.slice(p.common, p.common+min(free, baselineSources))
+		return f.sources.Slice(p.common, p.common+min(free, baselineSources))
 	}
-	return kernelsChoice
+	return sources.KernelsChoice
 }
 
 // close ends all connections in an orderly way and asks how late the agents were.

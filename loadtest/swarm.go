@@ -82,7 +82,7 @@ func (s *swarm) open(at int64, rate float64, o *openOrder) error {
 	s.target, s.question, s.timeout, s.patience = o.Target, o.Question, o.Timeout, o.Patience
 	s.sources = make([]netip.Addr, max(o.Sources.Count, 1))
 	for i := range s.sources {
-		s.sources[i] = o.Sources.at(i)
+		s.sources[i] = o.Sources.At(i)
 	}
 	s.clients = make([]client, o.Connections)
 	for i := range s.clients {
