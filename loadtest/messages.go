@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
@@ -91,10 +92,10 @@ type ack struct {
 
 // measured is an agent's part of the latencies.
 type measured struct {
-	Nodes map[string]latencyMessage `json:"nodes"`
+	Nodes map[string]latency.Message `json:"nodes"`
 	// How much later than due the agent did things: all of them so far, and those of the hold.
-	Lag     latencyMessage `json:"lag"`
-	HoldLag latencyMessage `json:"hold_lag"`
+	Lag     latency.Message `json:"lag"`
+	HoldLag latency.Message `json:"hold_lag"`
 }
 
 // counts is the state of an agent's clients, or of all agents'. Totals only grow; a report that is

@@ -11,6 +11,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 )
 
 // settle waits until every node gets its share: the spread over nodes of which one is in slow start
@@ -239,27 +240,27 @@ func (r *run) collect(ctx context.Context) error {
 		return err
 	}
 	g := &r.report.Generator
-	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *measured) latencyMessage { return m.HoldLag }); err != nil {
+	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *measured) latency.Message { return m.HoldLag }); err != nil {
 		return err
 	}
-	merged := make(map[string]*latency)
+	merged := make(map[string]*latency.Recording)
 	for _, a := range acks {
 		for name, m := range a.Measured.Nodes {
-			l, err := m.latency()
+			l, err := m.Recording()
 			if err != nil {
 				return err
 			}
 			if merged[name] == nil {
-				merged[name] = newLatency()
+				merged[name] = latency.New()
 			}
-			merged[name].merge(l)
+			merged[name].Merge(l)
 		}
 	}
-	var nodes []*latency
+	var nodes []*latency.Recording
 	for i := range r.report.Nodes {
 		n := &r.report.Nodes[i]
 		if l := merged[n.Name]; l != nil {
-			n.Latency = quantiles(l.histogram)
+			n.Latency = quantiles(l.Histogram)
 			nodes = append(nodes, l)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
@@ -39,7 +40,7 @@ func converse(ctx context.Context, target netip.AddrPort, from netip.Addr, q que
 			}
 		}
 		if h != nil {
-			record(h, int64(time.Since(begun)))
+			latency.Record(h, int64(time.Since(begun)))
 		}
 		if r.kind != replyAnswer {
 			break
@@ -64,7 +65,7 @@ const (
 // measureBaseline is the latency of a system without load, through a few connections one after the
 // other.
 func measureBaseline(ctx context.Context, target netip.AddrPort, q question, from sources.Range) (*Quantiles, error) {
-	h := newHistogram()
+	h := latency.NewHistogram()
 	for i := range from.Count {
 		r, line, err := converse(ctx, target, from.At(i), q, baselineCalls, h)
 		if err != nil {

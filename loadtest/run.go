@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
@@ -337,7 +338,7 @@ func (r *run) close(ctx context.Context) error {
 		return err
 	}
 	g := &r.report.Generator
-	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *measured) latencyMessage { return m.Lag }); err != nil {
+	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *measured) latency.Message { return m.Lag }); err != nil {
 		return err
 	}
 	r.sums()
@@ -356,14 +357,14 @@ func (r *run) close(ctx context.Context) error {
 const closePatience = time.Minute
 
 // mergeLag sums up how late all agents were, in microseconds.
-func mergeLag(acks []ack, of func(*measured) latencyMessage) (p99, worst int64, err error) {
-	merged := newHistogram()
+func mergeLag(acks []ack, of func(*measured) latency.Message) (p99, worst int64, err error) {
+	merged := latency.NewHistogram()
 	for _, a := range acks {
-		l, err := of(a.Measured).latency()
+		l, err := of(a.Measured).Recording()
 		if err != nil {
 			return 0, 0, err
 		}
-		merged.Merge(l.histogram)
+		merged.Merge(l.Histogram)
 	}
 	return merged.ValueAtQuantile(99), merged.Max(), nil
 }

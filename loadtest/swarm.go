@@ -10,6 +10,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 )
 
 // swarm is all clients of one agent. It lives on the agent's loop: every method is called there.
@@ -56,7 +57,7 @@ type swarm struct {
 type nodeState struct {
 	name     string
 	verified int
-	latency  *latency
+	latency  *latency.Recording
 }
 
 // maxNodes is how many nodes a client's one byte can tell apart.
@@ -66,7 +67,7 @@ const maxNodes = math.MaxUint8
 func newSwarm(l *reactor.Loop, settled func()) *swarm {
 	s := &swarm{
 		loop: l, epoch: mono.Now(), byName: make(map[string]uint8),
-		lag: newHistogram(), holdLag: newHistogram(), line: make([]byte, 0, 512), settled: settled,
+		lag: latency.NewHistogram(), holdLag: latency.NewHistogram(), line: make([]byte, 0, 512), settled: settled,
 	}
 	s.ramp.swarm, s.pings.swarm, s.sample.swarm, s.closer.swarm, s.pulse.swarm = s, s, s, s, s
 	s.pulse.again()
@@ -119,7 +120,7 @@ func (s *swarm) nodeIndex(name []byte) uint8 {
 		s.byName[known] = maxNodes
 		return maxNodes
 	}
-	s.nodes = append(s.nodes, nodeState{name: known, latency: newLatency()})
+	s.nodes = append(s.nodes, nodeState{name: known, latency: latency.New()})
 	s.byName[known] = uint8(len(s.nodes))
 	return s.byName[known]
 }
@@ -137,7 +138,7 @@ func (s *swarm) answered(c *client, r reply) {
 	}
 	scheduled := s.epoch + int64(r.id)
 	if s.recording(scheduled) {
-		s.nodes[node-1].latency.record(scheduled-s.recordFrom, mono.Now()-scheduled)
+		s.nodes[node-1].latency.Record(scheduled-s.recordFrom, mono.Now()-scheduled)
 	}
 }
 
@@ -147,9 +148,9 @@ func (s *swarm) recording(due int64) bool { return due >= s.recordFrom && due < 
 // late notes how late something is done that was due then.
 func (s *swarm) late(due int64) {
 	lag := mono.Now() - due
-	record(s.lag, lag)
+	latency.Record(s.lag, lag)
 	if s.recording(due) {
-		record(s.holdLag, lag)
+		latency.Record(s.holdLag, lag)
 	}
 }
 
@@ -189,17 +190,17 @@ func byCause(n *[causes]int64) map[string]int64 {
 
 // measured returns the latencies recorded so far.
 func (s *swarm) measured() (*measured, error) {
-	m := &measured{Nodes: make(map[string]latencyMessage, len(s.nodes))}
+	m := &measured{Nodes: make(map[string]latency.Message, len(s.nodes))}
 	var err error
 	for i := range s.nodes {
-		if m.Nodes[s.nodes[i].name], err = s.nodes[i].latency.message(); err != nil {
+		if m.Nodes[s.nodes[i].name], err = s.nodes[i].latency.Message(); err != nil {
 			return nil, err
 		}
 	}
-	if m.Lag, err = (&latency{histogram: s.lag}).message(); err != nil {
+	if m.Lag, err = (&latency.Recording{Histogram: s.lag}).Message(); err != nil {
 		return nil, err
 	}
-	m.HoldLag, err = (&latency{histogram: s.holdLag}).message()
+	m.HoldLag, err = (&latency.Recording{Histogram: s.holdLag}).Message()
 	return m, err
 }
 
