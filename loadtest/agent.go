@@ -188,7 +188,7 @@ func (a *agent) introduce(name string, limit uint64) (run string, err error) {
 		Connections: prefork.Room(1, limit), Sources: a.sources,
 	}
 	var w welcome
-	if err := ask(a.conn, subjectJoin, h, &w); err != nil {
+	if err := request(a.conn, subjectJoin, h, &w); err != nil {
 		return "", err
 	}
 	if w.Error != "" {

@@ -107,8 +107,8 @@ func joinBus(j join, lost func()) (*nats.Conn, error) {
 	return conn, nil
 }
 
-// ask sends a question and reads the answer.
-func ask(conn *nats.Conn, subject string, question, answer any) error {
+// request sends a question and reads the answer.
+func request(conn *nats.Conn, subject string, question, answer any) error {
 	data, err := json.Marshal(question)
 	if err != nil {
 		return err

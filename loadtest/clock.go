@@ -24,7 +24,7 @@ func clockOffset(conn *nats.Conn) (int64, error) {
 	for range clockRounds {
 		var r clockReading
 		sent := mono.Now()
-		if err := ask(conn, subjectClock, nil, &r); err != nil {
+		if err := request(conn, subjectClock, nil, &r); err != nil {
 			return 0, err
 		}
 		received := mono.Now()

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
@@ -20,7 +21,7 @@ type facts struct {
 	target      netip.AddrPort
 	targetError *targetError      // target cannot be resolved, reached, or asked
 	targetNode  string            // who answered
-	question    question          // what it answers
+	question    ask.Question      // what it answers
 	nameless    string            // why answers name no node, if they do not
 	sources     sources.Range     // the common ones, those to take first at the beginning
 	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember

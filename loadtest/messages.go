@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
@@ -68,7 +69,7 @@ type order struct {
 
 type openOrder struct {
 	Target      netip.AddrPort `json:"target"`
-	Question    question       `json:"question"`
+	Question    ask.Question   `json:"question"`
 	Connections int            `json:"connections"`
 	Sources     sources.Range  `json:"sources"`
 	Timeout     time.Duration  `json:"timeout"`

@@ -128,7 +128,7 @@ func (r *run) countNodes(ctx context.Context, n counts) error {
 	if err != nil {
 		return err
 	}
-	if !r.facts.question.names() { // all are one
+	if !r.facts.question.Names() { // all are one
 		r.report.Nodes = []NodeResult{{Connections: n.Verified}}
 		return nil
 	}
@@ -265,7 +265,7 @@ func (r *run) collect(ctx context.Context) error {
 		}
 	}
 	cv, windows := betweenNodesCV(nodes)
-	if r.facts.question.names() {
+	if r.facts.question.Names() {
 		r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
 	}
 	return nil

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // goodFacts are those of the reference machine with everything running.
 func goodFacts() *facts {
 	f := &facts{
-		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", question: askWhoami, sources: testSources,
+		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", question: ask.Whoami, sources: testSources,
 		host: hostFacts{
 			ephemeralPorts: 28_232, memoryAvailable: 20 << 30, filesMax: 2_000_000, filesUsed: 1_000,
 			conntrackMax: 262_144, conntrackUsed: 10,

@@ -125,7 +125,7 @@ func (r *run) prepare(ctx context.Context) error {
 		f := &r.facts
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
-			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.names() {
+			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.Names() {
 				r.fault = FaultKill
 			}
 		}
@@ -193,7 +193,7 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, func(ctx context.Context) error { return r.hold(ctx, local) }},
-		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.Names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
 		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0, stickyGauge,

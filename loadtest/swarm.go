@@ -10,6 +10,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 )
 
@@ -19,7 +20,7 @@ type swarm struct {
 	epoch int64 // request ids are instants since then
 
 	target   netip.AddrPort
-	question question
+	question ask.Question
 	sources  []netip.Addr
 	timeout  time.Duration
 	patience patience
@@ -29,8 +30,8 @@ type swarm struct {
 	byName map[string]uint8 // 1 + place in nodes
 
 	n          counts // its maps stay nil, see counts
-	failures   [causes]int64
-	losses     [causes]int64
+	failures   [ask.Causes]int64
+	losses     [ask.Causes]int64
 	unverified int // clients between dial and first answer
 
 	ramp    ramp
@@ -126,17 +127,17 @@ func (s *swarm) nodeIndex(name []byte) uint8 {
 }
 
 // answered is called for every answer on a connection that was verified before.
-func (s *swarm) answered(c *client, r reply) {
-	if r.kind != replyAnswer {
+func (s *swarm) answered(c *client, r ask.Reply) {
+	if r.Kind != ask.ReplyAnswer {
 		s.n.Requests.Failed++
 		return
 	}
 	s.n.Requests.Answered++
-	node := s.nodeIndex(r.node)
+	node := s.nodeIndex(r.Node)
 	if node != c.node {
 		s.n.Moved++
 	}
-	scheduled := s.epoch + int64(r.id)
+	scheduled := s.epoch + int64(r.ID)
 	if s.recording(scheduled) {
 		s.nodes[node-1].latency.Record(scheduled-s.recordFrom, mono.Now()-scheduled)
 	}
@@ -178,11 +179,11 @@ func (s *swarm) counts() counts {
 	return n
 }
 
-func byCause(n *[causes]int64) map[string]int64 {
+func byCause(n *[ask.Causes]int64) map[string]int64 {
 	m := make(map[string]int64)
 	for c, v := range n {
 		if v > 0 {
-			m[cause(c).String()] = v
+			m[ask.Cause(c).String()] = v
 		}
 	}
 	return m

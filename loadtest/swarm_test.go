@@ -14,6 +14,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
@@ -74,7 +75,7 @@ func startSwarm(t *testing.T, connections int, timeout time.Duration, a answer) 
 	})
 	s.on(func() {
 		o := &openOrder{
-			Target: netip.MustParseAddrPort(l.Addr().String()), Question: askWhoami, Connections: connections,
+			Target: netip.MustParseAddrPort(l.Addr().String()), Question: ask.Whoami, Connections: connections,
 			Sources: sources.KernelsChoice, Timeout: timeout, Patience: leastPatience,
 		}
 		if err := s.open(mono.Now(), 1e6, o); err != nil {

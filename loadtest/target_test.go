@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 )
 
 // Servers that do not tell which of them answers are tested all the same, and what cannot be judged is said.
@@ -21,22 +22,22 @@ func TestRunOfServersWithoutWhoami(t *testing.T) {
 	const unknownMethod = `"error":{"code":-32601,"message":"Method not found"}`
 	for name, c := range map[string]struct {
 		answers  map[string]string
-		question question
+		question ask.Question
 		why      string
 	}{
 		"stateless era": {map[string]string{
 			mcp.MethodCallTool: `"error":{"code":-32602,"message":"Unknown tool: whoami"}`, mcp.MethodDiscover: `"result":{"supportedVersions":["2026-07-28"]}`,
-		}, askDiscover, `tools/call whoami is answered "Unknown tool: whoami (JSON-RPC error -32602)"`},
+		}, ask.Discover, `tools/call whoami is answered "Unknown tool: whoami (JSON-RPC error -32602)"`},
 		"session era": {map[string]string{
 			mcp.MethodCallTool: `"result":{"isError":true,"content":[{"type":"text","text":"Unknown tool: whoami"}]}`,
 			mcp.MethodDiscover: unknownMethod, mcp.MethodPing: `"result":{}`,
-		}, askPing, `tools/call whoami is answered "Unknown tool: whoami"`},
+		}, ask.Ping, `tools/call whoami is answered "Unknown tool: whoami"`},
 		"nothing without a session": {map[string]string{
 			mcp.MethodCallTool: `"error":{"code":-32600,"message":"initialize first"}`, mcp.MethodDiscover: `"error":{"code":-32600,"message":"initialize first"}`,
-		}, askDiscover, `tools/call whoami is answered "initialize first (JSON-RPC error -32600)"`},
+		}, ask.Discover, `tools/call whoami is answered "initialize first (JSON-RPC error -32600)"`},
 		"nothing but errors": {map[string]string{
 			mcp.MethodCallTool: unknownMethod, mcp.MethodDiscover: unknownMethod, mcp.MethodPing: unknownMethod,
-		}, askPing, `tools/call whoami is answered "Method not found (JSON-RPC error -32601)"`},
+		}, ask.Ping, `tools/call whoami is answered "Method not found (JSON-RPC error -32601)"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startFake(t, 2)
