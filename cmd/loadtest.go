@@ -277,7 +277,7 @@ sent within TLS only.`, loadtest.TokenVariable),
 			if o.Pin == "" {
 				return hinted(usagef("an agent must know the load test that it joins"), "--pin PIN, as the load test says when it waits for agents")
 			}
-			if _, err := loadtest.ParsePin(o.Pin); err != nil {
+			if err := loadtest.CheckPin(o.Pin); err != nil {
 				return hinted(usagef("--pin: %v", err), "take it as the load test says it when it waits for agents")
 			}
 			if o.Token == "" {

@@ -8,6 +8,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // client is one connection's worth of an agent: 80 bytes, and no buffer while idle.
@@ -50,9 +51,6 @@ const (
 	fateDisplaced                  // lost a node to a fault, in this run
 	fateHomeless                   // displaced, and not verified again yet
 )
-
-// maxAttempts is how often a client tries for its first connection.
-const maxAttempts = 8
 
 // dial begins an attempt.
 func (c *client) dial() {
@@ -260,13 +258,13 @@ func (c *client) lost() {
 // retry is called when an attempt has failed.
 func (c *client) retry() {
 	c.attempts++
-	if c.attempts >= maxAttempts && c.fate&fateVerified == 0 {
+	if c.attempts >= wire.MaxAttempts && c.fate&fateVerified == 0 {
 		c.state = stateFailed
 		c.swarm.n.Failed++
 		return
 	}
-	c.attempts = min(c.attempts, maxAttempts)
-	c.await(c.swarm.patience.after(int(c.attempts), rand.Float64()))
+	c.attempts = min(c.attempts, wire.MaxAttempts)
+	c.await(c.swarm.patience.After(int(c.attempts), rand.Float64()))
 }
 
 // await has the client dial after d.

@@ -12,6 +12,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // settle waits until every node gets its share: the spread over nodes of which one is in slow start
@@ -38,7 +39,7 @@ func (r *run) ramp(ctx context.Context) error {
 	p := r.plan
 	planned := time.Duration(float64(p.connections) / p.rampRate * float64(time.Second))
 	// Each client gives up by itself; this is for agents that do not say so.
-	patience := rampSlack*planned + 2*p.patience.givesUpAfter(maxAttempts, r.spec.RequestTimeout)
+	patience := rampSlack*planned + 2*p.patience.GivesUpAfter(r.spec.RequestTimeout)
 	limited, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not over after %s", brief(patience)))
 	defer cancel()
 	limited, stall := context.WithCancelCause(limited)
@@ -89,10 +90,10 @@ func (r *run) watchForStall(ctx context.Context, stall context.CancelCauseFunc) 
 
 // openAll returns the counts when every client is verified or has given up, or those of the moment
 // with an error.
-func (r *run) openAll(ctx context.Context, begin int64) (counts, error) {
+func (r *run) openAll(ctx context.Context, begin int64) (wire.Counts, error) {
 	p := r.plan
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
-		return order{Kind: orderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &openOrder{
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
+		return wire.Order{Kind: wire.OrderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &wire.OpenOrder{
 			Target: p.target, Question: r.facts.question, Connections: s.connections, Sources: s.sources, Timeout: r.spec.RequestTimeout, Patience: p.patience,
 		}}
 	})
@@ -103,18 +104,18 @@ func (r *run) openAll(ctx context.Context, begin int64) (counts, error) {
 	for _, s := range p.shares {
 		first += min(s.connections, s.sources.Count)
 	}
-	n, err := r.fleet.until(ctx, 0, func(n counts) bool { return n.Verified+n.Failed == first })
+	n, err := r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == first })
 	if err != nil || first == p.connections || n.Verified == 0 {
 		return n, err
 	}
 	at := lead()
-	_, err = r.fleet.tell(ctx, p.shares, func(i int, _ share) order {
-		return order{Kind: orderRest, At: at + stagger(i, p.rampRate)}
+	_, err = r.fleet.tell(ctx, p.shares, func(i int, _ share) wire.Order {
+		return wire.Order{Kind: wire.OrderRest, At: at + stagger(i, p.rampRate)}
 	})
 	if err != nil {
 		return n, err
 	}
-	return r.fleet.until(ctx, 0, func(n counts) bool { return n.Verified+n.Failed == p.connections })
+	return r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == p.connections })
 }
 
 // stagger spreads the agents' first steps so that together they keep the pace of rate.
@@ -123,7 +124,7 @@ func stagger(i int, rate float64) int64 {
 }
 
 // countNodes notes how the connections are spread, by the answers and by the kernel.
-func (r *run) countNodes(ctx context.Context, n counts) error {
+func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	kernel, err := r.kernelCounts(ctx)
 	if err != nil {
 		return err
@@ -146,7 +147,7 @@ func (r *run) countNodes(ctx context.Context, n counts) error {
 }
 
 // nodeNames are the nodes that serve, in their configured order, and others that answered.
-func (r *run) nodeNames(n counts) []string {
+func (r *run) nodeNames(n wire.Counts) []string {
 	names := r.facts.seen.serving()
 	known := len(names)
 	for name := range n.Nodes {
@@ -208,7 +209,7 @@ func (r *run) load(ctx context.Context) error {
 		return err
 	}
 	end := at + int64(r.spec.Duration) + int64(leadTime)
-	n, err := r.fleet.until(ctx, end, func(n counts) bool { return n.Requests.underWay() == 0 })
+	n, err := r.fleet.until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 })
 	if err != nil {
 		return err
 	}
@@ -219,28 +220,28 @@ func (r *run) load(ctx context.Context) error {
 // ping has every agent send its part of rate requests per second.
 func (r *run) ping(ctx context.Context, at int64, rate float64, length time.Duration, count bool) error {
 	p := r.plan
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
-		return order{
-			Kind: orderPing, At: at + stagger(i, rate), Rate: rate * p.fraction(s),
-			Ping: &pingOrder{For: length, Record: count},
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
+		return wire.Order{
+			Kind: wire.OrderPing, At: at + stagger(i, rate), Rate: rate * p.fraction(s),
+			Ping: &wire.PingOrder{For: length, Record: count},
 		}
 	})
 	return err
 }
 
-func requestsBetween(before, after counts) *Requests {
-	n := after.Requests.minus(before.Requests)
+func requestsBetween(before, after wire.Counts) *Requests {
+	n := after.Requests.Minus(before.Requests)
 	return &Requests{Sent: n.Sent, Answered: n.Answered, Failed: n.Failed, Lost: n.Lost, Moved: after.Moved - before.Moved}
 }
 
 // collect merges what the agents measured during the hold.
 func (r *run) collect(ctx context.Context) error {
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderCollect} })
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
 	if err != nil {
 		return err
 	}
 	g := &r.report.Generator
-	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *measured) latency.Message { return m.HoldLag }); err != nil {
+	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *wire.Measured) latency.Message { return m.HoldLag }); err != nil {
 		return err
 	}
 	merged := make(map[string]*latency.Recording)
@@ -305,15 +306,15 @@ func (r *run) sticky(ctx context.Context, result **Sticky) error {
 		upTo := wanted * given / p.connections
 		samples[i], taken = upTo-taken, upTo
 	}
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
-		return order{Kind: orderSticky, Rate: stickyRate * p.fraction(s), Sticky: &stickyOrder{Sample: samples[i]}}
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
+		return wire.Order{Kind: wire.OrderSticky, Rate: stickyRate * p.fraction(s), Sticky: &wire.StickyOrder{Sample: samples[i]}}
 	})
 	if err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, stickyPatience)
 	defer cancel()
-	n, err := r.fleet.until(limited, 0, func(n counts) bool { return n.Sticky.settled() })
+	n, err := r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Sticky.Settled() })
 	if err != nil && limited.Err() != context.DeadlineExceeded {
 		return err
 	}

@@ -8,19 +8,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"math/big"
-	"strings"
 	"time"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
-
-// Agents know their coordinator by its certificate, which is made for one run: its pin goes with the address, and is no
-// secret. Nothing is said to anybody else, least of all the token.
-
-// pinPrefix names the hash that a pin is: of the certificate as it is sent (DER).
-const pinPrefix = "sha256:"
 
 // errNotPinned says that whoever answers is not the coordinator.
 var errNotPinned = errors.New("its certificate is not the pinned one: it is not this load test, or not any more")
@@ -38,26 +31,18 @@ func busCertificate() (cert tls.Certificate, pin string, err error) {
 		NotAfter:     time.Now().AddDate(1, 0, 0),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pinOf(der), err
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, wire.PinOf(der), err
 }
 
-func pinOf(der []byte) string {
-	sum := sha256.Sum256(der)
-	return pinPrefix + hex.EncodeToString(sum[:])
-}
-
-// ParsePin reads the hash in a pin.
-func ParsePin(pin string) (sum []byte, err error) {
-	digits, ok := strings.CutPrefix(pin, pinPrefix)
-	if sum, err = hex.DecodeString(digits); err != nil || !ok || len(sum) != sha256.Size {
-		return nil, fmt.Errorf("%q is no pin: it is %s and %d hexadecimal digits", pin, pinPrefix, 2*sha256.Size)
-	}
-	return sum, nil
+// CheckPin says what is wrong with a pin that an agent was given.
+func CheckPin(pin string) error {
+	_, err := wire.ParsePin(pin)
+	return err
 }
 
 // pinned is how to speak TLS to whoever has the pinned certificate, and to nobody else.
 func pinned(pin string) (*tls.Config, error) {
-	sum, err := ParsePin(pin)
+	sum, err := wire.ParsePin(pin)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,10 @@ package loadtest
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // Limits are what the balancer allows one source. 0 is no limit.
@@ -23,7 +25,7 @@ type plan struct {
 	perSource   int     // connections of the fullest source
 	rampRate    float64 // connections per second, over all agents
 	pingRate    float64 // requests per second, over all agents
-	patience    patience
+	patience    wire.Patience
 	shares      []share
 }
 
@@ -127,6 +129,19 @@ func rates(s *Spec, sources int, l Limits) (ramp, ping float64) {
 		ping = min(ping, pingLoad*float64(sources*l.MessagesPerSecond))
 	}
 	return ramp, ping
+}
+
+// patienceFor is that of clients who share a source: when all of them come back at once, they stay
+// within the rate the balancer allows the source.
+func patienceFor(perSource int, l Limits) wire.Patience {
+	p := wire.LeastPatience
+	if l.ConnectionsPerSecond > 0 {
+		span := time.Duration(float64(perSource) / float64(l.ConnectionsPerSecond) * float64(time.Second))
+		p.Spread = max(p.Spread, span)
+		p.Base = max(p.Base, span/2) // the first retry is within 2·Base
+		p.Limit = max(p.Limit, 8*span)
+	}
+	return p
 }
 
 // fraction is the share's part of all connections.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 var (
@@ -90,6 +91,27 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 			t.Fatalf("rates %g and %g are too much for %d sources", p.rampRate, p.pingRate, p.sources)
 		}
 	})
+}
+
+// Clients of one source that all fail at once stay within its rate.
+func TestPatienceOfManyClients(t *testing.T) {
+	if p := patienceFor(1, houseLimits); p != wire.LeastPatience {
+		t.Errorf("%+v", p)
+	}
+	if p := patienceFor(100, Limits{}); p != wire.LeastPatience {
+		t.Errorf("%+v", p)
+	}
+	for _, clients := range []int{100, 1000} {
+		p := patienceFor(clients, houseLimits)
+		for n := 1; n < 10; n++ {
+			if rate := float64(clients) / p.After(n, 1).Seconds(); rate > 100 {
+				t.Errorf("%d clients come back at %.0f/s after %d failures", clients, rate, n)
+			}
+		}
+		if rate := float64(clients) / p.Spread.Seconds(); rate > 100 {
+			t.Errorf("%d clients come back at %.0f/s", clients, rate)
+		}
+	}
 }
 
 func TestPlanOfOneSource(t *testing.T) {

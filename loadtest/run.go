@@ -13,6 +13,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // Phase is a part of a run.
@@ -274,7 +275,7 @@ func (r *run) listen(ctx context.Context, fail func(error)) {
 }
 
 // gauge says how far a phase is, from the sum of all agents.
-type gauge func(counts) (done, total int, unit string)
+type gauge func(wire.Counts) (done, total int, unit string)
 
 const progressInterval = 200 * time.Millisecond
 
@@ -333,31 +334,31 @@ func baselineSourcesOf(f *facts, p *plan) sources.Range {
 
 // close ends all connections in an orderly way and asks how late the agents were.
 func (r *run) close(ctx context.Context) error {
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderCollect} })
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
 	if err != nil {
 		return err
 	}
 	g := &r.report.Generator
-	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *measured) latency.Message { return m.Lag }); err != nil {
+	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *wire.Measured) latency.Message { return m.Lag }); err != nil {
 		return err
 	}
 	r.sums()
-	_, err = r.fleet.tell(ctx, r.plan.shares, func(_ int, s share) order {
-		return order{Kind: orderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
+	_, err = r.fleet.tell(ctx, r.plan.shares, func(_ int, s share) wire.Order {
+		return wire.Order{Kind: wire.OrderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
 	})
 	if err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, closePatience+milliseconds(1000*float64(r.plan.connections)/r.plan.rampRate), errors.New("connections are still open"))
 	defer cancel()
-	_, err = r.fleet.until(limited, 0, func(n counts) bool { return n.Open == 0 })
+	_, err = r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Open == 0 })
 	return err
 }
 
 const closePatience = time.Minute
 
 // mergeLag sums up how late all agents were, in microseconds.
-func mergeLag(acks []ack, of func(*measured) latency.Message) (p99, worst int64, err error) {
+func mergeLag(acks []wire.Ack, of func(*wire.Measured) latency.Message) (p99, worst int64, err error) {
 	merged := latency.NewHistogram()
 	for _, a := range acks {
 		l, err := of(a.Measured).Recording()
@@ -392,23 +393,23 @@ func (r *run) mend() {
 
 const mendPatience = 30 * time.Second
 
-func (r *run) verifiedGauge(n counts) (int, int, string) {
+func (r *run) verifiedGauge(n wire.Counts) (int, int, string) {
 	return n.Verified, r.spec.Connections, "connections"
 }
 
-func (r *run) openGauge(n counts) (int, int, string) {
+func (r *run) openGauge(n wire.Counts) (int, int, string) {
 	return r.spec.Connections - n.Open, r.spec.Connections, "closed"
 }
 
-func (r *run) answeredGauge(n counts) (int, int, string) {
+func (r *run) answeredGauge(n wire.Counts) (int, int, string) {
 	return int(n.Requests.Answered), int(r.plan.pingRate * r.spec.Duration.Seconds()), "answers"
 }
 
-func stickyGauge(n counts) (int, int, string) {
+func stickyGauge(n wire.Counts) (int, int, string) {
 	return n.Sticky.Consistent + n.Sticky.Moved, n.Sticky.Sampled, "clients"
 }
 
-func failoverGauge(n counts) (int, int, string) { return n.Recovered, n.Displaced, "clients" }
+func failoverGauge(n wire.Counts) (int, int, string) { return n.Recovered, n.Displaced, "clients" }
 
 // lead is how far ahead a start is set, so that every agent has its order by then.
 func lead() int64 { return mono.Now() + int64(leadTime) }

@@ -26,6 +26,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 func mustRun(t *testing.T, s Spec, o Options) *Report {
@@ -219,7 +220,7 @@ func TestRunOfAFullBalancer(t *testing.T) {
 	if r.Verdict != Fail || !strings.Contains(r.Reason, "ramp: no connection was verified") {
 		t.Errorf("%s: %s", r.Verdict, r.Reason)
 	}
-	if c := r.Connections; c.Failed != 20 || c.Failures["unavailable"] != 20*maxAttempts {
+	if c := r.Connections; c.Failed != 20 || c.Failures["unavailable"] != 20*wire.MaxAttempts {
 		t.Errorf("%+v", c)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // swarm is all clients of one agent. It lives on the agent's loop: every method is called there.
@@ -23,13 +24,13 @@ type swarm struct {
 	question ask.Question
 	sources  []netip.Addr
 	timeout  time.Duration
-	patience patience
+	patience wire.Patience
 	clients  []client
 
 	nodes  []nodeState
 	byName map[string]uint8 // 1 + place in nodes
 
-	n          counts // its maps stay nil, see counts
+	n          wire.Counts // its maps stay nil, see counts
 	failures   [ask.Causes]int64
 	losses     [ask.Causes]int64
 	unverified int // clients between dial and first answer
@@ -77,7 +78,7 @@ func newSwarm(l *reactor.Loop, settled func()) *swarm {
 }
 
 // open takes the order to open the first connection of every source from at on, so many per second.
-func (s *swarm) open(at int64, rate float64, o *openOrder) error {
+func (s *swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 	if s.clients != nil {
 		return fmt.Errorf("connections were opened before")
 	}
@@ -168,7 +169,7 @@ func (s *swarm) settle() {
 }
 
 // counts returns a copy that may leave the loop.
-func (s *swarm) counts() counts {
+func (s *swarm) counts() wire.Counts {
 	n := s.n
 	n.At = mono.Now()
 	n.Nodes = make(map[string]int, len(s.nodes))
@@ -190,8 +191,8 @@ func byCause(n *[ask.Causes]int64) map[string]int64 {
 }
 
 // measured returns the latencies recorded so far.
-func (s *swarm) measured() (*measured, error) {
-	m := &measured{Nodes: make(map[string]latency.Message, len(s.nodes))}
+func (s *swarm) measured() (*wire.Measured, error) {
+	m := &wire.Measured{Nodes: make(map[string]latency.Message, len(s.nodes))}
 	var err error
 	for i := range s.nodes {
 		if m.Nodes[s.nodes[i].name], err = s.nodes[i].latency.Message(); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // Servers that do not tell which of them answers are tested all the same, and what cannot be judged is said.
@@ -90,7 +91,7 @@ func TestRunSeesServersWithoutWhoamiFail(t *testing.T) {
 			f.refuse.Store(mcp.CodeUnavailable)
 		}
 	}})
-	if r.Verdict != Fail || r.Connections.Failures["unavailable"] != 20*maxAttempts {
+	if r.Verdict != Fail || r.Connections.Failures["unavailable"] != 20*wire.MaxAttempts {
 		t.Errorf("%s: %s %+v", r.Verdict, r.Reason, r.Connections)
 	}
 	f.refuse.Store(0)
