@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -85,23 +84,6 @@ func (b *bus) close() {
 	b.conn.Close()
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
-}
-
-// errBusLost ends an agent whose coordinator has gone.
-var errBusLost = errors.New("the coordinator of the load test has gone")
-
-// joinBus connects an agent. lost is called once when the connection ends, for any reason.
-func joinBus(j wire.Join, lost func()) (*nats.Conn, error) {
-	secure, err := pinned(j.Pin)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := nats.Connect(j.URL, nats.Secure(secure), nats.TLSHandshakeFirst(), nats.Token(j.Token), nats.NoReconnect(), nats.Name("agent"),
-		nats.Timeout(wire.Timeout), nats.ClosedHandler(func(*nats.Conn) { lost() }))
-	if err != nil {
-		return nil, fmt.Errorf("join the load test at %s: %w", j.URL, err)
-	}
-	return conn, nil
 }
 
 func randomHex(bytes int) string {

@@ -58,7 +58,7 @@ func startFleet(ctx context.Context, b *bus, local int, l *log.Logger, fail func
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
 		wire.SubjectJoin:                f.join,
-		wire.SubjectClock:               func(m *nats.Msg) { wire.Respond(m, wire.Clock{mono.Now()}) },
+		wire.SubjectClock:               func(m *nats.Msg) { wire.Respond(m, wire.Clock{Now: mono.Now()}) },
 		wire.ReportsSubject(f.run, "*"): f.report,
 	} {
 		if _, err := b.conn.Subscribe(subject, handle); err != nil {

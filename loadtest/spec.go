@@ -1,7 +1,7 @@
 // Package loadtest proves by measurement what a balancer and its nodes hold.
 //
-//	Run      is the coordinator: it plans, orders, measures from outside and judges
-//	Agent    is the role a generator plays: it holds the sockets
+//	Run          is the coordinator: it plans, orders, measures from outside and judges
+//	agent.Run    is the role a generator plays: it holds the sockets
 //
 // A run is a plan, then phases, then a verdict:
 //

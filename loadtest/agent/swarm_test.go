@@ -1,4 +1,4 @@
-package loadtest
+package agent
 
 import (
 	"bufio"
@@ -104,11 +104,15 @@ func (s *testSwarm) on(fn func()) {
 func (s *testSwarm) await(what string, wanted func(wire.Counts) bool) wire.Counts {
 	s.t.Helper()
 	var n wire.Counts
-	await(s.t, what, func() bool {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		s.on(func() { n = s.counts() })
-		return wanted(n)
-	})
-	return n
+		if wanted(n) {
+			return n
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited in vain: %s", what)
+		}
+	}
 }
 
 func (s *testSwarm) awaitVerified(n int) wire.Counts {
@@ -217,7 +221,7 @@ func TestSwarmSamplesAnew(t *testing.T) {
 	for range 3 {
 		s.on(func() { s.sticky(1e5, &wire.StickyOrder{Sample: 4}) })
 		n := s.await("the sample", func(n wire.Counts) bool { return n.Verified == 10 && n.Sticky.Settled() })
-		if n.Sticky != (wire.StickyCounts{4, 4, 0}) || n.Dropped != 0 {
+		if n.Sticky != (wire.StickyCounts{Sampled: 4, Consistent: 4}) || n.Dropped != 0 {
 			t.Errorf("%+v", n)
 		}
 	}

@@ -1,4 +1,6 @@
-package loadtest
+// Package agent is the life of a load generator: it holds the sockets of its share of a run, does what the coordinator
+// orders, and counts what happens.
+package agent
 
 import (
 	"context"
@@ -20,9 +22,9 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
-// AgentOptions say how an agent finds its run. The zero value is an agent that a coordinator on
+// Options say how an agent finds its run. The zero value is an agent that a coordinator on
 // this machine has started.
-type AgentOptions struct {
+type Options struct {
 	Join      string // the coordinator's NATS URL: tls://HOST:PORT
 	Pin       string // of the certificate that it has: sha256:…
 	Token     string // what it asks for
@@ -31,10 +33,9 @@ type AgentOptions struct {
 	Log       *log.Logger
 }
 
-// Agent plays the role of a generator: it holds the sockets of its share of a run. It returns nil
-// when the coordinator has sent it home and an error when it lost the coordinator, which ends all
-// its connections.
-func Agent(parent context.Context, o AgentOptions) error {
+// Run takes part in a run. It returns nil when the coordinator has sent it home and an error when it
+// lost the coordinator, which ends all its connections.
+func Run(parent context.Context, o Options) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var j wire.Join
