@@ -20,11 +20,13 @@ import (
 
 // fleet is the coordinator's side of the agents: who they are, what they count, what they are told.
 type fleet struct {
-	bus  *bus
-	run  string
-	pool *prefork.Pool // the local ones; nil without any
-	log  *log.Logger
-	fail func(error) // ends the run
+	bus    *bus
+	run    string
+	local  int           // how many are of this machine
+	remote int           // how many others are awaited
+	pool   *prefork.Pool // the local ones; nil without any
+	log    *log.Logger
+	fail   func(error) // ends the run
 
 	mu      sync.Mutex
 	agents  map[string]*agentState
@@ -44,16 +46,18 @@ type agentState struct {
 const (
 	// joinPatience is how long local agents may take to start, all together.
 	joinPatience = 30 * time.Second
+	// remotePatience is how long people have to start the agents of other machines.
+	remotePatience = 10 * time.Minute
 	// silence is how long an agent may go without a report before it is given up.
 	silence = 15 * time.Second
 	// stopPatience is how long agents may take to leave.
 	stopPatience = 5 * time.Second
 )
 
-// startFleet starts local agents and opens the door for others. fail is called when one is lost.
-func startFleet(ctx context.Context, b *bus, local int, l *log.Logger, fail func(error)) (*fleet, error) {
+// startFleet starts local agents and opens the door for remote ones. fail is called when one is lost.
+func startFleet(ctx context.Context, b *bus, local, remote int, l *log.Logger, fail func(error)) (*fleet, error) {
 	f := &fleet{
-		bus: b, run: randomHex(8), log: l, fail: fail,
+		bus: b, run: randomHex(8), local: local, remote: remote, log: l, fail: fail,
 		agents: make(map[string]*agentState), changed: make(chan struct{}),
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
@@ -158,8 +162,15 @@ func (f *fleet) report(m *nats.Msg) {
 	f.changed = make(chan struct{})
 }
 
-// assemble waits until so many agents have joined and listen, and returns what they offer.
-func (f *fleet) assemble(ctx context.Context, agents int) ([]offer, error) {
+// assemble waits until all agents have joined and listen, and returns what they offer.
+func (f *fleet) assemble(ctx context.Context) ([]offer, error) {
+	patience := joinPatience
+	if f.remote > 0 {
+		patience = remotePatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	agents := f.local + f.remote
 	var offers []offer
 	err := f.await(ctx, func() bool {
 		offers = offers[:0]
@@ -274,9 +285,9 @@ func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s sha
 }
 
 // pids lists the processes of the local agents.
-func (f *fleet) pids(local int) []int {
+func (f *fleet) pids() []int {
 	var pids []int
-	for i := range local {
+	for i := range f.local {
 		if pid := f.pool.PID(i); pid != 0 {
 			pids = append(pids, pid)
 		}

@@ -188,8 +188,8 @@ func (r *run) kernelCounts(ctx context.Context) (map[string]int, error) {
 }
 
 // hold sends requests for a while and measures their latency.
-func (r *run) hold(ctx context.Context, local int) error {
-	use := startSampler(ctx, r.processes(local), r.memory)
+func (r *run) hold(ctx context.Context) error {
+	use := startSampler(ctx, r.processes(), r.memory)
 	err := r.load(ctx)
 	r.report.Resources = use.stop()
 	if err != nil {
@@ -273,7 +273,7 @@ func (r *run) collect(ctx context.Context) error {
 }
 
 // processes are those whose resources are watched. Balancer and nodes start others as they get full.
-func (r *run) processes(local int) [groups]func() []int {
+func (r *run) processes() [groups]func() []int {
 	var master, nodes []int
 	if b := r.facts.seen.Balancer; b != nil {
 		master = b.PIDs[:1]
@@ -287,7 +287,7 @@ func (r *run) processes(local int) [groups]func() []int {
 	return [groups]func() []int{
 		groupBalancer:    func() []int { return append(proc.ChildrenOf(master), master...) },
 		groupNodes:       func() []int { return proc.InGroups(nodes) },
-		groupAgents:      always(r.fleet.pids(local)),
+		groupAgents:      always(r.fleet.pids()),
 		groupCoordinator: always(coordinatorPIDs()),
 	}
 }

@@ -170,12 +170,12 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		r.log.Info("remote agents can join", "url", b.url(), "pin", b.pin, "awaited", r.spec.RemoteAgents)
 	}
 	defer r.mend()
-	r.fleet, err = startFleet(ctx, b, local, r.log, fail)
+	r.fleet, err = startFleet(ctx, b, local, r.spec.RemoteAgents, r.log, fail)
 	if err != nil {
 		return err
 	}
 	defer r.fleet.dismiss()
-	if err := r.assemble(ctx, local); err != nil {
+	if err := r.assemble(ctx); err != nil {
 		return err
 	}
 	go r.listen(ctx, fail)
@@ -193,7 +193,7 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		{PhaseSettle, len(r.facts.seen.slow()) == 0, nil, r.settle},
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
-		{PhaseHold, false, r.answeredGauge, func(ctx context.Context) error { return r.hold(ctx, local) }},
+		{PhaseHold, false, r.answeredGauge, r.hold},
 		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.Names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
@@ -213,14 +213,8 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 }
 
 // assemble waits for the agents and divides the work.
-func (r *run) assemble(ctx context.Context, local int) error {
-	patience := joinPatience
-	if r.spec.RemoteAgents > 0 {
-		patience = remotePatience
-	}
-	limited, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	offers, err := r.fleet.assemble(limited, local+r.spec.RemoteAgents)
+func (r *run) assemble(ctx context.Context) error {
+	offers, err := r.fleet.assemble(ctx)
 	if err != nil {
 		return err
 	}
@@ -253,9 +247,6 @@ func (r *run) noteSources() {
 		r.log.Warn("the next load test may use the same source addresses", "err", err)
 	}
 }
-
-// remotePatience is how long people have to start the agents of other machines.
-const remotePatience = 10 * time.Minute
 
 // listen ends the run when an agent falls silent.
 func (r *run) listen(ctx context.Context, fail func(error)) {
