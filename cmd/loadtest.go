@@ -16,6 +16,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/agent"
 )
 
 func newLoadtestCommand(a *app) *cobra.Command {
@@ -256,7 +257,7 @@ func takeEnv(name string) string {
 }
 
 func newLoadtestAgentCommand(a *app) *cobra.Command {
-	var o loadtest.AgentOptions
+	var o agent.Options
 	c := &cobra.Command{
 		Use:   "agent --join URL --pin PIN",
 		Short: "Hold connections for a load test of another machine",
@@ -268,7 +269,7 @@ sent within TLS only.`, loadtest.TokenVariable),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Log, o.Token, o.StateDir = a.log("agent"), takeEnv(loadtest.TokenVariable), a.stateDir()
 			if o.Join == "" {
-				err := loadtest.Agent(cmd.Context(), o)
+				err := agent.Run(cmd.Context(), o)
 				if errors.Is(err, prefork.ErrNotChild) {
 					return hinted(usagef("an agent needs a load test to join"), "--join URL, as the load test says when it waits for agents")
 				}
@@ -277,14 +278,14 @@ sent within TLS only.`, loadtest.TokenVariable),
 			if o.Pin == "" {
 				return hinted(usagef("an agent must know the load test that it joins"), "--pin PIN, as the load test says when it waits for agents")
 			}
-			if _, err := loadtest.ParsePin(o.Pin); err != nil {
+			if err := agent.CheckPin(o.Pin); err != nil {
 				return hinted(usagef("--pin: %v", err), "take it as the load test says it when it waits for agents")
 			}
 			if o.Token == "" {
 				return hinted(usagef("there is no secret to join with"),
 					"set %s to the same text as where the load test runs", loadtest.TokenVariable)
 			}
-			return loadtest.Agent(cmd.Context(), o)
+			return agent.Run(cmd.Context(), o)
 		},
 	}
 	c.Flags().StringVar(&o.Join, "join", "", "`URL` that the load test says agents can join at")

@@ -3,6 +3,8 @@ package loadtest
 import (
 	"fmt"
 	"slices"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 )
 
 // advise says what can be done about a verdict that is not a pass, the most likely first. It is a function of
@@ -62,15 +64,15 @@ func advise(r *Report) []string {
 func adviseOfCauses(add func(string, ...any), n map[string]int64) {
 	explained := false
 	for _, c := range []struct {
-		causes []cause
+		causes []ask.Cause
 		text   string
 	}{
-		{[]cause{causeRate, causeBan}, "the balancer's limits kept clients out: more source addresses (--source-ips, --connections-per-source), or higher lb.limits"},
-		{[]cause{causeUnavailable}, "the balancer was full or had no node: erlmcp lb status, lb.max_connections, lb.node_max_connections"},
-		{[]cause{causeLocal}, "the load test's machine had no descriptors, ports or addresses left: erlmcp doctor"},
-		{[]cause{causeTimeout}, "answers took longer than loadtest.request_timeout: fewer connections, or more nodes"},
+		{[]ask.Cause{ask.CauseRate, ask.CauseBan}, "the balancer's limits kept clients out: more source addresses (--source-ips, --connections-per-source), or higher lb.limits"},
+		{[]ask.Cause{ask.CauseUnavailable}, "the balancer was full or had no node: erlmcp lb status, lb.max_connections, lb.node_max_connections"},
+		{[]ask.Cause{ask.CauseLocal}, "the load test's machine had no descriptors, ports or addresses left: erlmcp doctor"},
+		{[]ask.Cause{ask.CauseTimeout}, "answers took longer than loadtest.request_timeout: fewer connections, or more nodes"},
 	} {
-		if slices.ContainsFunc(c.causes, func(c cause) bool { return n[c.String()] > 0 }) {
+		if slices.ContainsFunc(c.causes, func(c ask.Cause) bool { return n[c.String()] > 0 }) {
 			add("%s", c.text)
 			explained = true
 		}

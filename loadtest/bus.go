@@ -4,23 +4,19 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // TokenVariable is the environment variable with the token that lets an agent of another machine
 // join. Local agents get theirs through an inherited descriptor; nobody takes it from a command line.
 const TokenVariable = "ERLMCP_LOADTEST_TOKEN"
-
-// busPatience bounds how long anything on the bus may take that takes no time.
-const busPatience = 10 * time.Second
 
 // maxMessage holds the histograms of an agent.
 const maxMessage = 8 << 20
@@ -60,14 +56,14 @@ func startBus(listen, token string, agents int) (*bus, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "erlmcp-loadtest", Host: host, Port: number, Authorization: token,
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}, TLSHandshakeFirst: true,
-		TLSTimeout: busPatience.Seconds(), AuthTimeout: 2 * busPatience.Seconds(), MaxConn: agents + maxStrangers,
+		TLSTimeout: wire.Timeout.Seconds(), AuthTimeout: 2 * wire.Timeout.Seconds(), MaxConn: agents + maxStrangers,
 		MaxPayload: maxMessage, NoLog: true, NoSigs: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the agents' bus: %w", err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(busPatience) {
+	if !s.ReadyForConnections(wire.Timeout) {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return nil, fmt.Errorf("start the agents' bus: cannot listen on %s", listen)
@@ -88,46 +84,6 @@ func (b *bus) close() {
 	b.conn.Close()
 	b.server.Shutdown()
 	b.server.WaitForShutdown()
-}
-
-// errBusLost ends an agent whose coordinator has gone.
-var errBusLost = errors.New("the coordinator of the load test has gone")
-
-// joinBus connects an agent. lost is called once when the connection ends, for any reason.
-func joinBus(j join, lost func()) (*nats.Conn, error) {
-	secure, err := pinned(j.Pin)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := nats.Connect(j.URL, nats.Secure(secure), nats.TLSHandshakeFirst(), nats.Token(j.Token), nats.NoReconnect(), nats.Name("agent"),
-		nats.Timeout(busPatience), nats.ClosedHandler(func(*nats.Conn) { lost() }))
-	if err != nil {
-		return nil, fmt.Errorf("join the load test at %s: %w", j.URL, err)
-	}
-	return conn, nil
-}
-
-// ask sends a question and reads the answer.
-func ask(conn *nats.Conn, subject string, question, answer any) error {
-	data, err := json.Marshal(question)
-	if err != nil {
-		return err
-	}
-	m, err := conn.Request(subject, data, busPatience)
-	if err != nil {
-		return fmt.Errorf("%s: %w", subject, err)
-	}
-	if err := json.Unmarshal(m.Data, answer); err != nil {
-		return fmt.Errorf("%s: %w", subject, err)
-	}
-	return nil
-}
-
-// respond answers a question. A failure shows as a time-out at the other end.
-func respond(m *nats.Msg, answer any) {
-	if data, err := json.Marshal(answer); err == nil {
-		_ = m.Respond(data)
-	}
 }
 
 func randomHex(bytes int) string {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // facts are what preflight finds out before it judges. Zero means not known, or no limit.
@@ -19,9 +21,9 @@ type facts struct {
 	target      netip.AddrPort
 	targetError *targetError      // target cannot be resolved, reached, or asked
 	targetNode  string            // who answered
-	question    question          // what it answers
+	question    ask.Question      // what it answers
 	nameless    string            // why answers name no node, if they do not
-	sources     sourceRange       // the common ones, those to take first at the beginning
+	sources     sources.Range     // the common ones, those to take first at the beginning
 	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember
 	sourceError error             // connecting from them fails
 	unreachable *unreachableError // why the addresses of the spec are not used; nil if they are
@@ -60,7 +62,7 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	f.sources, f.unreachable = commonSources(s, f.target)
 	f.targetError = f.introduce(ctx)
 	if f.targetError == nil && f.sources.First.IsValid() {
-		f.sourceError = errors.Join(bindable(f.sources.at(0)), bindable(f.sources.at(f.sources.Count-1)))
+		f.sourceError = errors.Join(bindable(f.sources.At(0)), bindable(f.sources.At(f.sources.Count-1)))
 	}
 	f.host = hostLimits() // after the probe, which conntrack may have seen
 	f.cores = usableCores(f.host.cpus)
@@ -94,15 +96,15 @@ func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
 
 // commonSources are the addresses of the spec. Where connections from there cannot reach the target, the error tells
 // it, and the kernel chooses: loopback addresses reach nothing else, and families do not mix.
-func commonSources(s *Spec, target netip.AddrPort) (sourceRange, *unreachableError) {
+func commonSources(s *Spec, target netip.AddrPort) (sources.Range, *unreachableError) {
 	p, err := netip.ParsePrefix(s.SourceIPs)
 	if err != nil { // empty
-		return kernelsChoice, nil
+		return sources.KernelsChoice, nil
 	}
 	if p.Addr().Is4() != target.Addr().Is4() || p.Addr().IsLoopback() && !target.Addr().IsLoopback() {
-		return kernelsChoice, &unreachableError{p, target, s.SourceIPs == Default().SourceIPs}
+		return sources.KernelsChoice, &unreachableError{p, target, s.SourceIPs == Default().SourceIPs}
 	}
-	return sourcesIn(p, maxConnections), nil
+	return sources.In(p, maxConnections), nil
 }
 
 // unreachableError says that clients with addresses of a prefix cannot connect to a target.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 const (
@@ -25,7 +27,7 @@ func (r *run) failover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderArm, Node: victim} })
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderArm, Node: victim} })
 	if err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func (r *run) failover(ctx context.Context) error {
 	detected := make(chan float64, 1)
 	go func() { detected <- r.awaitDown(limited, victim, wall) }()
 
-	n, waitErr := r.fleet.until(limited, 0, func(n counts) bool {
+	n, waitErr := r.fleet.until(limited, 0, func(n wire.Counts) bool {
 		return n.Displaced >= f.OnNode && n.Recovered == n.Displaced
 	})
 	if waitErr != nil {
@@ -124,18 +126,18 @@ func (r *run) observe(ctx context.Context, wanted func(*Observation) bool) error
 }
 
 // afterFault lets the requests end and notes what the fault has left behind.
-func (r *run) afterFault(ctx context.Context, f *Failover, before counts) error {
-	if _, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderQuiet} }); err != nil {
+func (r *run) afterFault(ctx context.Context, f *Failover, before wire.Counts) error {
+	if _, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderQuiet} }); err != nil {
 		return err
 	}
 	// Every request is answered or given up within its time-out.
 	limited, cancel := context.WithTimeout(ctx, r.spec.RequestTimeout+faultPatience)
 	defer cancel()
-	n, err := r.fleet.until(limited, 0, func(n counts) bool { return n.Requests.underWay() == 0 })
+	n, err := r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 })
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	lost := n.Requests.minus(before.Requests)
+	lost := n.Requests.Minus(before.Requests)
 	f.RequestsLost = lost.Lost + lost.Failed
 	var survivors []string
 	for _, name := range r.nodeNames(n) {
@@ -165,6 +167,6 @@ func (r *run) recovery(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	f.RestoredMs = ms(int64(time.Since(begun)))
-	_, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderDisarm} })
+	_, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderDisarm} })
 	return err
 }

@@ -15,15 +15,18 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // fleet is the coordinator's side of the agents: who they are, what they count, what they are told.
 type fleet struct {
-	bus  *bus
-	run  string
-	pool *prefork.Pool // the local ones; nil without any
-	log  *log.Logger
-	fail func(error) // ends the run
+	bus    *bus
+	run    string
+	local  int           // how many are of this machine
+	remote int           // how many others are awaited
+	pool   *prefork.Pool // the local ones; nil without any
+	log    *log.Logger
+	fail   func(error) // ends the run
 
 	mu      sync.Mutex
 	agents  map[string]*agentState
@@ -33,9 +36,9 @@ type fleet struct {
 }
 
 type agentState struct {
-	hello    hello
+	hello    wire.Hello
 	remote   bool
-	counts   counts
+	counts   wire.Counts
 	reported int64 // when, on the clock of internal/mono; 0: not yet
 	told     int   // orders it has acknowledged
 }
@@ -43,22 +46,24 @@ type agentState struct {
 const (
 	// joinPatience is how long local agents may take to start, all together.
 	joinPatience = 30 * time.Second
+	// remotePatience is how long people have to start the agents of other machines.
+	remotePatience = 10 * time.Minute
 	// silence is how long an agent may go without a report before it is given up.
 	silence = 15 * time.Second
 	// stopPatience is how long agents may take to leave.
 	stopPatience = 5 * time.Second
 )
 
-// startFleet starts local agents and opens the door for others. fail is called when one is lost.
-func startFleet(ctx context.Context, b *bus, local int, l *log.Logger, fail func(error)) (*fleet, error) {
+// startFleet starts local agents and opens the door for remote ones. fail is called when one is lost.
+func startFleet(ctx context.Context, b *bus, local, remote int, l *log.Logger, fail func(error)) (*fleet, error) {
 	f := &fleet{
-		bus: b, run: randomHex(8), log: l, fail: fail,
+		bus: b, run: randomHex(8), local: local, remote: remote, log: l, fail: fail,
 		agents: make(map[string]*agentState), changed: make(chan struct{}),
 	}
 	for subject, handle := range map[string]nats.MsgHandler{
-		subjectJoin:               f.join,
-		subjectClock:              func(m *nats.Msg) { respond(m, clockReading{mono.Now()}) },
-		reportSubject(f.run, "*"): f.report,
+		wire.SubjectJoin:                f.join,
+		wire.SubjectClock:               func(m *nats.Msg) { wire.Respond(m, wire.Clock{Now: mono.Now()}) },
+		wire.ReportsSubject(f.run, "*"): f.report,
 	} {
 		if _, err := b.conn.Subscribe(subject, handle); err != nil {
 			return nil, err
@@ -73,7 +78,7 @@ func startFleet(ctx context.Context, b *bus, local int, l *log.Logger, fail func
 		Args:   []string{"loadtest", "agent"},
 		Copies: local,
 		Hello: func(i int) (string, any) {
-			return joinMessage, join{Agent: localName(i), URL: b.url(), Pin: b.pin, Token: b.token}
+			return wire.JoinMessage, wire.Join{Agent: localName(i), URL: b.url(), Pin: b.pin, Token: b.token}
 		},
 		OnExit:  f.exited,
 		Backoff: prefork.Backoff{Min: time.Hour}, // a lost one is not replaced: the run is over
@@ -111,44 +116,44 @@ func (e *agentLostError) Error() string {
 func (e *agentLostError) Unwrap() error { return e.err }
 
 func (f *fleet) join(m *nats.Msg) {
-	var h hello
+	var h wire.Hello
 	if err := json.Unmarshal(m.Data, &h); err != nil {
-		respond(m, welcome{Error: err.Error()})
+		wire.Respond(m, wire.Welcome{Error: err.Error()})
 		return
 	}
-	respond(m, f.admit(h))
+	wire.Respond(m, f.admit(h))
 }
 
-func (f *fleet) admit(h hello) welcome {
+func (f *fleet) admit(h wire.Hello) wire.Welcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if h.Version != protocolVersion {
-		return welcome{Error: fmt.Sprintf("it speaks version %s of the protocol, the coordinator %s", h.Version, protocolVersion)}
+	if h.Version != wire.ProtocolVersion {
+		return wire.Welcome{Error: fmt.Sprintf("it speaks version %s of the protocol, the coordinator %s", h.Version, wire.ProtocolVersion)}
 	}
-	if h.Sources.Count > 0 && !h.Sources.sensible() {
-		return welcome{Error: "its source addresses make no sense"}
+	if h.Sources.Count > 0 && !h.Sources.Sensible() {
+		return wire.Welcome{Error: "its source addresses make no sense"}
 	}
 	remote := h.Agent == ""
 	if remote {
 		h.Agent = fmt.Sprintf("remote%d", len(f.order)+1)
 	}
 	if f.agents[h.Agent] != nil {
-		return welcome{Error: h.Agent + " takes part already"}
+		return wire.Welcome{Error: h.Agent + " takes part already"}
 	}
 	f.agents[h.Agent] = &agentState{hello: h, remote: remote}
 	f.order = append(f.order, h.Agent)
-	return welcome{Run: f.run, Agent: h.Agent}
+	return wire.Welcome{Run: f.run, Agent: h.Agent}
 }
 
 func (f *fleet) report(m *nats.Msg) {
-	var n counts
+	var n wire.Counts
 	if err := json.Unmarshal(m.Data, &n); err != nil {
 		f.log.Warn("unreadable report", "subject", m.Subject, "err", err)
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a := f.agents[m.Subject[len(reportSubject(f.run, "")):]]
+	a := f.agents[m.Subject[len(wire.ReportsSubject(f.run, "")):]]
 	if a == nil {
 		return
 	}
@@ -157,8 +162,15 @@ func (f *fleet) report(m *nats.Msg) {
 	f.changed = make(chan struct{})
 }
 
-// assemble waits until so many agents have joined and listen, and returns what they offer.
-func (f *fleet) assemble(ctx context.Context, agents int) ([]offer, error) {
+// assemble waits until all agents have joined and listen, and returns what they offer.
+func (f *fleet) assemble(ctx context.Context) ([]offer, error) {
+	patience := joinPatience
+	if f.remote > 0 {
+		patience = remotePatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	agents := f.local + f.remote
 	var offers []offer
 	err := f.await(ctx, func() bool {
 		offers = offers[:0]
@@ -196,23 +208,23 @@ func (f *fleet) await(ctx context.Context, holds func() bool) error {
 }
 
 // counts is the sum over all agents, as of their last reports.
-func (f *fleet) counts() counts {
+func (f *fleet) counts() wire.Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.countsLocked()
 }
 
-func (f *fleet) countsLocked() counts {
-	var sum counts
+func (f *fleet) countsLocked() wire.Counts {
+	var sum wire.Counts
 	for _, name := range f.order {
-		sum.add(f.agents[name].counts)
+		sum.Add(f.agents[name].counts)
 	}
 	return sum
 }
 
 // until waits for the sum of all agents to satisfy a condition, not before an instant and not before
 // their last orders have taken effect. It returns that sum, or the last one with an error.
-func (f *fleet) until(ctx context.Context, after int64, holds func(counts) bool) (sum counts, err error) {
+func (f *fleet) until(ctx context.Context, after int64, holds func(wire.Counts) bool) (sum wire.Counts, err error) {
 	err = f.await(ctx, func() bool {
 		sum = f.countsLocked()
 		for _, a := range f.agents {
@@ -238,8 +250,8 @@ func (f *fleet) silent() error {
 }
 
 // tell gives every share's agent an order and returns their answers, in the order of the shares.
-func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s share) order) ([]ack, error) {
-	acks := slices.Repeat([]ack{{}}, len(shares))
+func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s share) wire.Order) ([]wire.Ack, error) {
+	acks := slices.Repeat([]wire.Ack{{}}, len(shares))
 	var g errgroup.Group
 	for i, s := range shares {
 		g.Go(func() error {
@@ -250,7 +262,7 @@ func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s sha
 			}
 			patience, cancel := context.WithTimeout(ctx, silence)
 			defer cancel()
-			m, err := f.bus.conn.RequestWithContext(patience, ordersSubject(f.run, s.agent), data)
+			m, err := f.bus.conn.RequestWithContext(patience, wire.OrdersSubject(f.run, s.agent), data)
 			if err != nil {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -273,9 +285,9 @@ func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s sha
 }
 
 // pids lists the processes of the local agents.
-func (f *fleet) pids(local int) []int {
+func (f *fleet) pids() []int {
 	var pids []int
-	for i := range local {
+	for i := range f.local {
 		if pid := f.pool.PID(i); pid != 0 {
 			pids = append(pids, pid)
 		}
@@ -297,7 +309,7 @@ func (f *fleet) dismiss() {
 	f.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
-	if _, err := f.tell(ctx, remote, func(int, share) order { return order{Kind: orderStop} }); err != nil {
+	if _, err := f.tell(ctx, remote, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderStop} }); err != nil {
 		f.log.Warn("a remote agent was not told to leave; it will notice", "err", err)
 	}
 	if f.pool == nil {

@@ -1,86 +1,13 @@
 package loadtest
 
 import (
-	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 )
-
-// Latencies are kept in microseconds, up to a minute, to three significant digits.
-const (
-	latencyMax    = int64(time.Minute / time.Microsecond)
-	latencyDigits = 3
-)
-
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, latencyMax, latencyDigits) }
-
-// record enters a span of d nanoseconds.
-func record(h *hdrhistogram.Histogram, d int64) {
-	// In range by construction, so there is no error.
-	_ = h.RecordValue(min(max(d/int64(time.Microsecond), 1), latencyMax))
-}
-
-// cell is the latency of one node in one window. Cells of several agents add up exactly.
-type cell struct {
-	Count int64 `json:"n"`
-	Sum   int64 `json:"us"` // microseconds
-}
-
-// windowLength is how long a node's latency is averaged before it is compared with the others'.
-const windowLength = time.Second
-
-// latency is what was measured of one node.
-type latency struct {
-	histogram *hdrhistogram.Histogram
-	windows   []cell // by (scheduled instant − start of recording) ÷ windowLength
-}
-
-func newLatency() *latency { return &latency{histogram: newHistogram()} }
-
-// record enters an answer that was scheduled at the given time after the start of recording. Both
-// are in nanoseconds.
-func (l *latency) record(scheduled, took int64) {
-	record(l.histogram, took)
-	w := int(scheduled / int64(windowLength))
-	if w >= len(l.windows) {
-		l.windows = append(l.windows, make([]cell, w+1-len(l.windows))...)
-	}
-	l.windows[w].Count++
-	l.windows[w].Sum += took / int64(time.Microsecond)
-}
-
-func (l *latency) merge(o *latency) {
-	l.histogram.Merge(o.histogram)
-	if len(o.windows) > len(l.windows) {
-		l.windows = append(l.windows, make([]cell, len(o.windows)-len(l.windows))...)
-	}
-	for i, c := range o.windows {
-		l.windows[i].Count += c.Count
-		l.windows[i].Sum += c.Sum
-	}
-}
-
-// latencyMessage is a latency on its way to the coordinator.
-type latencyMessage struct {
-	Histogram string `json:"histogram"` // HdrHistogram V2, compressed, base64
-	Windows   []cell `json:"windows,omitempty"`
-}
-
-func (l *latency) message() (latencyMessage, error) {
-	encoded, err := l.histogram.EncodeV2()
-	return latencyMessage{string(encoded), l.windows}, err
-}
-
-func (m latencyMessage) latency() (*latency, error) {
-	h, err := hdrhistogram.Decode([]byte(m.Histogram))
-	if err != nil {
-		return nil, fmt.Errorf("histogram of an agent: %w", err)
-	}
-	return &latency{h, m.Windows}, nil
-}
 
 // Quantiles is the shape of a latency distribution, in microseconds.
 type Quantiles struct {
@@ -118,18 +45,18 @@ const (
 //	CV     = standard deviation of m ÷ mean of m
 //
 // windows is how many windows had answers enough from every node; only those count.
-func betweenNodesCV(nodes []*latency) (percent float64, windows int) {
+func betweenNodesCV(nodes []*latency.Recording) (percent float64, windows int) {
 	ratios := make([][]float64, len(nodes))
 	means := make([]float64, len(nodes))
 	for w := 0; ; w++ {
 		some, enough, sum := false, true, 0.0
 		for i, n := range nodes {
-			if w >= len(n.windows) {
+			if w >= len(n.Windows) {
 				enough = false
 				continue
 			}
 			some = true
-			c := n.windows[w]
+			c := n.Windows[w]
 			enough = enough && c.Count >= minPerWindow
 			if c.Count > 0 {
 				means[i] = float64(c.Sum) / float64(c.Count)

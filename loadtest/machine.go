@@ -110,7 +110,7 @@ func ThisMachine(s *Spec) (Machine, error) {
 		return m, err
 	}
 	if sources, _ := commonSources(s, localTarget(s)); sources.First.IsValid() {
-		m.SourceError = errors.Join(bindable(sources.at(0)), bindable(sources.at(sources.Count-1)))
+		m.SourceError = errors.Join(bindable(sources.At(0)), bindable(sources.At(sources.Count-1)))
 	}
 	return m, nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/charmbracelet/log"
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/loadtest/agent"
 )
 
 // The test binary plays three parts: the tests; an agent, because a coordinator executes its own
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 		os.Exit(playCoordinator(text))
 	}
 	if slices.Equal(os.Args[1:], []string{"loadtest", "agent"}) {
-		if err := Agent(context.Background(), AgentOptions{Log: log.New(os.Stderr)}); err != nil {
+		if err := agent.Run(context.Background(), agent.Options{Log: log.New(os.Stderr)}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

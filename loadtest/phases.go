@@ -11,6 +11,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // settle waits until every node gets its share: the spread over nodes of which one is in slow start
@@ -37,7 +39,7 @@ func (r *run) ramp(ctx context.Context) error {
 	p := r.plan
 	planned := time.Duration(float64(p.connections) / p.rampRate * float64(time.Second))
 	// Each client gives up by itself; this is for agents that do not say so.
-	patience := rampSlack*planned + 2*p.patience.givesUpAfter(maxAttempts, r.spec.RequestTimeout)
+	patience := rampSlack*planned + 2*p.patience.GivesUpAfter(r.spec.RequestTimeout)
 	limited, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not over after %s", brief(patience)))
 	defer cancel()
 	limited, stall := context.WithCancelCause(limited)
@@ -88,10 +90,10 @@ func (r *run) watchForStall(ctx context.Context, stall context.CancelCauseFunc) 
 
 // openAll returns the counts when every client is verified or has given up, or those of the moment
 // with an error.
-func (r *run) openAll(ctx context.Context, begin int64) (counts, error) {
+func (r *run) openAll(ctx context.Context, begin int64) (wire.Counts, error) {
 	p := r.plan
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
-		return order{Kind: orderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &openOrder{
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
+		return wire.Order{Kind: wire.OrderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &wire.OpenOrder{
 			Target: p.target, Question: r.facts.question, Connections: s.connections, Sources: s.sources, Timeout: r.spec.RequestTimeout, Patience: p.patience,
 		}}
 	})
@@ -102,18 +104,18 @@ func (r *run) openAll(ctx context.Context, begin int64) (counts, error) {
 	for _, s := range p.shares {
 		first += min(s.connections, s.sources.Count)
 	}
-	n, err := r.fleet.until(ctx, 0, func(n counts) bool { return n.Verified+n.Failed == first })
+	n, err := r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == first })
 	if err != nil || first == p.connections || n.Verified == 0 {
 		return n, err
 	}
 	at := lead()
-	_, err = r.fleet.tell(ctx, p.shares, func(i int, _ share) order {
-		return order{Kind: orderRest, At: at + stagger(i, p.rampRate)}
+	_, err = r.fleet.tell(ctx, p.shares, func(i int, _ share) wire.Order {
+		return wire.Order{Kind: wire.OrderRest, At: at + stagger(i, p.rampRate)}
 	})
 	if err != nil {
 		return n, err
 	}
-	return r.fleet.until(ctx, 0, func(n counts) bool { return n.Verified+n.Failed == p.connections })
+	return r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == p.connections })
 }
 
 // stagger spreads the agents' first steps so that together they keep the pace of rate.
@@ -122,12 +124,12 @@ func stagger(i int, rate float64) int64 {
 }
 
 // countNodes notes how the connections are spread, by the answers and by the kernel.
-func (r *run) countNodes(ctx context.Context, n counts) error {
+func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	kernel, err := r.kernelCounts(ctx)
 	if err != nil {
 		return err
 	}
-	if !r.facts.question.names() { // all are one
+	if !r.facts.question.Names() { // all are one
 		r.report.Nodes = []NodeResult{{Connections: n.Verified}}
 		return nil
 	}
@@ -145,7 +147,7 @@ func (r *run) countNodes(ctx context.Context, n counts) error {
 }
 
 // nodeNames are the nodes that serve, in their configured order, and others that answered.
-func (r *run) nodeNames(n counts) []string {
+func (r *run) nodeNames(n wire.Counts) []string {
 	names := r.facts.seen.serving()
 	known := len(names)
 	for name := range n.Nodes {
@@ -186,8 +188,8 @@ func (r *run) kernelCounts(ctx context.Context) (map[string]int, error) {
 }
 
 // hold sends requests for a while and measures their latency.
-func (r *run) hold(ctx context.Context, local int) error {
-	use := startSampler(ctx, r.processes(local), r.memory)
+func (r *run) hold(ctx context.Context) error {
+	use := startSampler(ctx, r.processes(), r.memory)
 	err := r.load(ctx)
 	r.report.Resources = use.stop()
 	if err != nil {
@@ -207,7 +209,7 @@ func (r *run) load(ctx context.Context) error {
 		return err
 	}
 	end := at + int64(r.spec.Duration) + int64(leadTime)
-	n, err := r.fleet.until(ctx, end, func(n counts) bool { return n.Requests.underWay() == 0 })
+	n, err := r.fleet.until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 })
 	if err != nil {
 		return err
 	}
@@ -218,60 +220,60 @@ func (r *run) load(ctx context.Context) error {
 // ping has every agent send its part of rate requests per second.
 func (r *run) ping(ctx context.Context, at int64, rate float64, length time.Duration, count bool) error {
 	p := r.plan
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
-		return order{
-			Kind: orderPing, At: at + stagger(i, rate), Rate: rate * p.fraction(s),
-			Ping: &pingOrder{For: length, Record: count},
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
+		return wire.Order{
+			Kind: wire.OrderPing, At: at + stagger(i, rate), Rate: rate * p.fraction(s),
+			Ping: &wire.PingOrder{For: length, Record: count},
 		}
 	})
 	return err
 }
 
-func requestsBetween(before, after counts) *Requests {
-	n := after.Requests.minus(before.Requests)
+func requestsBetween(before, after wire.Counts) *Requests {
+	n := after.Requests.Minus(before.Requests)
 	return &Requests{Sent: n.Sent, Answered: n.Answered, Failed: n.Failed, Lost: n.Lost, Moved: after.Moved - before.Moved}
 }
 
 // collect merges what the agents measured during the hold.
 func (r *run) collect(ctx context.Context) error {
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderCollect} })
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
 	if err != nil {
 		return err
 	}
 	g := &r.report.Generator
-	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *measured) latencyMessage { return m.HoldLag }); err != nil {
+	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *wire.Measured) latency.Message { return m.HoldLag }); err != nil {
 		return err
 	}
-	merged := make(map[string]*latency)
+	merged := make(map[string]*latency.Recording)
 	for _, a := range acks {
 		for name, m := range a.Measured.Nodes {
-			l, err := m.latency()
+			l, err := m.Recording()
 			if err != nil {
 				return err
 			}
 			if merged[name] == nil {
-				merged[name] = newLatency()
+				merged[name] = latency.New()
 			}
-			merged[name].merge(l)
+			merged[name].Merge(l)
 		}
 	}
-	var nodes []*latency
+	var nodes []*latency.Recording
 	for i := range r.report.Nodes {
 		n := &r.report.Nodes[i]
 		if l := merged[n.Name]; l != nil {
-			n.Latency = quantiles(l.histogram)
+			n.Latency = quantiles(l.Histogram)
 			nodes = append(nodes, l)
 		}
 	}
 	cv, windows := betweenNodesCV(nodes)
-	if r.facts.question.names() {
+	if r.facts.question.Names() {
 		r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
 	}
 	return nil
 }
 
 // processes are those whose resources are watched. Balancer and nodes start others as they get full.
-func (r *run) processes(local int) [groups]func() []int {
+func (r *run) processes() [groups]func() []int {
 	var master, nodes []int
 	if b := r.facts.seen.Balancer; b != nil {
 		master = b.PIDs[:1]
@@ -285,7 +287,7 @@ func (r *run) processes(local int) [groups]func() []int {
 	return [groups]func() []int{
 		groupBalancer:    func() []int { return append(proc.ChildrenOf(master), master...) },
 		groupNodes:       func() []int { return proc.InGroups(nodes) },
-		groupAgents:      always(r.fleet.pids(local)),
+		groupAgents:      always(r.fleet.pids()),
 		groupCoordinator: always(coordinatorPIDs()),
 	}
 }
@@ -304,15 +306,15 @@ func (r *run) sticky(ctx context.Context, result **Sticky) error {
 		upTo := wanted * given / p.connections
 		samples[i], taken = upTo-taken, upTo
 	}
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) order {
-		return order{Kind: orderSticky, Rate: stickyRate * p.fraction(s), Sticky: &stickyOrder{Sample: samples[i]}}
+	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
+		return wire.Order{Kind: wire.OrderSticky, Rate: stickyRate * p.fraction(s), Sticky: &wire.StickyOrder{Sample: samples[i]}}
 	})
 	if err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, stickyPatience)
 	defer cancel()
-	n, err := r.fleet.until(limited, 0, func(n counts) bool { return n.Sticky.settled() })
+	n, err := r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Sticky.Settled() })
 	if err != nil && limited.Err() != context.DeadlineExceeded {
 		return err
 	}

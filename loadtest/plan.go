@@ -3,6 +3,10 @@ package loadtest
 import (
 	"fmt"
 	"net/netip"
+	"time"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // Limits are what the balancer allows one source. 0 is no limit.
@@ -21,7 +25,7 @@ type plan struct {
 	perSource   int     // connections of the fullest source
 	rampRate    float64 // connections per second, over all agents
 	pingRate    float64 // requests per second, over all agents
-	patience    patience
+	patience    wire.Patience
 	shares      []share
 }
 
@@ -30,14 +34,14 @@ type plan struct {
 type share struct {
 	agent       string
 	connections int
-	sources     sourceRange
+	sources     sources.Range
 }
 
 // offer is what an agent can take on.
 type offer struct {
 	agent       string
-	connections int         // by its descriptors
-	sources     sourceRange // its own; without any it gets a part of the common ones
+	connections int           // by its descriptors
+	sources     sources.Range // its own; without any it gets a part of the common ones
 }
 
 const (
@@ -56,7 +60,7 @@ const (
 
 // makePlan divides the connections among the agents, by what each can take, and the common sources
 // among those that brought none.
-func makePlan(s *Spec, target netip.AddrPort, common sourceRange, l Limits, offers []offer) (*plan, error) {
+func makePlan(s *Spec, target netip.AddrPort, common sources.Range, l Limits, offers []offer) (*plan, error) {
 	p := &plan{target: target, connections: s.Connections}
 	room := 0
 	for _, o := range offers {
@@ -83,19 +87,19 @@ func makePlan(s *Spec, target netip.AddrPort, common sourceRange, l Limits, offe
 		sh := share{agent: o.agent, connections: n}
 		switch {
 		case o.sources.Count > 0:
-			sh.sources = o.sources.slice(0, min(k, o.sources.Count))
+			sh.sources = o.sources.Slice(0, min(k, o.sources.Count))
 		case !common.First.IsValid():
-			sh.sources = kernelsChoice
+			sh.sources = sources.KernelsChoice
 			unbound += n
 		case used+k > common.Count:
 			return nil, fmt.Errorf("%d source addresses are not enough for %d connections at %d each",
 				common.Count, s.Connections, s.ConnectionsPerSource)
 		default:
-			sh.sources = common.slice(used, used+k)
+			sh.sources = common.Slice(used, used+k)
 			used += k
 			p.common = used
 		}
-		if sh.sources != kernelsChoice {
+		if sh.sources != sources.KernelsChoice {
 			p.sources += sh.sources.Count
 			p.perSource = max(p.perSource, ceilDiv(n, sh.sources.Count))
 		}
@@ -125,6 +129,19 @@ func rates(s *Spec, sources int, l Limits) (ramp, ping float64) {
 		ping = min(ping, pingLoad*float64(sources*l.MessagesPerSecond))
 	}
 	return ramp, ping
+}
+
+// patienceFor is that of clients who share a source: when all of them come back at once, they stay
+// within the rate the balancer allows the source.
+func patienceFor(perSource int, l Limits) wire.Patience {
+	p := wire.LeastPatience
+	if l.ConnectionsPerSecond > 0 {
+		span := time.Duration(float64(perSource) / float64(l.ConnectionsPerSecond) * float64(time.Second))
+		p.Spread = max(p.Spread, span)
+		p.Base = max(p.Base, span/2) // the first retry is within 2·Base
+		p.Limit = max(p.Limit, 8*span)
+	}
+	return p
 }
 
 // fraction is the share's part of all connections.

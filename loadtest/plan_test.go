@@ -7,11 +7,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 var (
 	testTarget  = netip.MustParseAddrPort("127.0.0.1:8000")
-	testSources = sourcesIn(netip.MustParsePrefix("127.1.0.0/16"), maxConnections)
+	testSources = sources.In(netip.MustParsePrefix("127.1.0.0/16"), maxConnections)
 	houseLimits = Limits{ConnectionsPerSecond: 100, MessagesPerSecond: 100}
 )
 
@@ -68,16 +70,16 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 		for _, o := range offers {
 			held[o.agent] = o.connections
 		}
-		total, next := 0, testSources.at(0)
+		total, next := 0, testSources.At(0)
 		for _, sh := range p.shares {
 			total += sh.connections
 			if sh.connections == 0 || sh.connections > held[sh.agent] {
 				t.Fatalf("%s has %d of %d connections", sh.agent, sh.connections, held[sh.agent])
 			}
-			if sh.sources.at(0) != next {
-				t.Fatalf("sources of %s begin at %s, want %s: used twice, or a gap", sh.agent, sh.sources.at(0), next)
+			if sh.sources.At(0) != next {
+				t.Fatalf("sources of %s begin at %s, want %s: used twice, or a gap", sh.agent, sh.sources.At(0), next)
 			}
-			next = sh.sources.at(sh.sources.Count)
+			next = sh.sources.At(sh.sources.Count)
 			if most := ceilDiv(sh.connections, sh.sources.Count); most > max(s.ConnectionsPerSource, 1) {
 				t.Fatalf("a source of %s has %d connections", sh.agent, most)
 			}
@@ -91,10 +93,31 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 	})
 }
 
+// Clients of one source that all fail at once stay within its rate.
+func TestPatienceOfManyClients(t *testing.T) {
+	if p := patienceFor(1, houseLimits); p != wire.LeastPatience {
+		t.Errorf("%+v", p)
+	}
+	if p := patienceFor(100, Limits{}); p != wire.LeastPatience {
+		t.Errorf("%+v", p)
+	}
+	for _, clients := range []int{100, 1000} {
+		p := patienceFor(clients, houseLimits)
+		for n := 1; n < 10; n++ {
+			if rate := float64(clients) / p.After(n, 1).Seconds(); rate > 100 {
+				t.Errorf("%d clients come back at %.0f/s after %d failures", clients, rate, n)
+			}
+		}
+		if rate := float64(clients) / p.Spread.Seconds(); rate > 100 {
+			t.Errorf("%d clients come back at %.0f/s", clients, rate)
+		}
+	}
+}
+
 func TestPlanOfOneSource(t *testing.T) {
 	s := Default()
 	s.Connections = 1000
-	p, err := makePlan(&s, testTarget, kernelsChoice, houseLimits, localOffers(1, 20_000))
+	p, err := makePlan(&s, testTarget, sources.KernelsChoice, houseLimits, localOffers(1, 20_000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,13 +129,13 @@ func TestPlanOfOneSource(t *testing.T) {
 func TestPlanWithTheAgentsOwnSources(t *testing.T) {
 	s := Default()
 	s.Connections = 1000
-	own := sourcesIn(netip.MustParsePrefix("10.0.0.0/24"), maxConnections)
-	offers := []offer{{"agent1", 500, sourceRange{}}, {"remote1", 500, own}}
+	own := sources.In(netip.MustParsePrefix("10.0.0.0/24"), maxConnections)
+	offers := []offer{{"agent1", 500, sources.Range{}}, {"remote1", 500, own}}
 	p, err := makePlan(&s, testTarget, testSources, Limits{}, offers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := p.shares[0].sources, p.shares[1].sources; a.at(0) != testSources.at(0) || a.Count != 500 || b != own {
+	if a, b := p.shares[0].sources, p.shares[1].sources; a.At(0) != testSources.At(0) || a.Count != 500 || b != own {
 		t.Errorf("%v and %v", a, b)
 	}
 	if p.perSource != 2 {
@@ -123,7 +146,7 @@ func TestPlanWithTheAgentsOwnSources(t *testing.T) {
 func TestPlanWithFewSources(t *testing.T) {
 	s := Default()
 	s.Connections = 1000
-	p, err := makePlan(&s, testTarget, testSources.slice(0, 30), Limits{}, localOffers(2, 20_000))
+	p, err := makePlan(&s, testTarget, testSources.Slice(0, 30), Limits{}, localOffers(2, 20_000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +157,7 @@ func TestPlanWithFewSources(t *testing.T) {
 
 func TestPlanNeedsSources(t *testing.T) {
 	s := Default()
-	_, err := makePlan(&s, testTarget, testSources.slice(0, 10), Limits{}, localOffers(6, 20_000))
+	_, err := makePlan(&s, testTarget, testSources.Slice(0, 10), Limits{}, localOffers(6, 20_000))
 	if err == nil {
 		t.Error("planned 100,000 connections from 10 addresses at 100 each")
 	}
@@ -151,35 +174,13 @@ func TestTolerance(t *testing.T) {
 	}
 }
 
-func TestSources(t *testing.T) {
-	for _, c := range []struct {
-		prefix      string
-		count       int
-		first, last string
-	}{
-		{"127.1.0.0/16", 65_534, "127.1.0.1", "127.1.255.254"},
-		{"10.0.0.8/30", 2, "10.0.0.9", "10.0.0.10"},
-		{"10.0.0.8/31", 2, "10.0.0.8", "10.0.0.9"},
-		{"10.0.0.8/32", 1, "10.0.0.8", "10.0.0.8"},
-		{"fd00::/64", 1_000_000, "fd00::1", "fd00::f:4240"},
-	} {
-		r := sourcesIn(netip.MustParsePrefix(c.prefix), 1_000_000)
-		if r.Count != c.count || r.at(0).String() != c.first || r.at(r.Count-1).String() != c.last {
-			t.Errorf("%s: %d, %s", c.prefix, r.Count, r)
-		}
-	}
-	if kernelsChoice.at(0).IsValid() {
-		t.Error("the kernel's choice has an address")
-	}
-}
-
 func TestCommonSources(t *testing.T) {
 	s := Default()
 	if r, err := commonSources(&s, testTarget); r.Count != 65_534 || err != nil {
 		t.Error("loopback sources are not used for a loopback target:", r, err)
 	}
 	for _, target := range []string{"192.0.2.1:8000", "[::1]:8000"} {
-		if r, err := commonSources(&s, netip.MustParseAddrPort(target)); r != kernelsChoice || err == nil || !err.byDefault {
+		if r, err := commonSources(&s, netip.MustParseAddrPort(target)); r != sources.KernelsChoice || err == nil || !err.byDefault {
 			t.Errorf("%s is to be reached from %s (%v)", target, r, err)
 		}
 	}
@@ -187,7 +188,7 @@ func TestCommonSources(t *testing.T) {
 	if r, err := commonSources(&s, testTarget); r.Count != 254 || err != nil {
 		t.Error("other addresses are not used for a loopback target:", r, err)
 	}
-	if r, err := commonSources(&s, netip.MustParseAddrPort("[::1]:8000")); r != kernelsChoice || err == nil || err.byDefault {
+	if r, err := commonSources(&s, netip.MustParseAddrPort("[::1]:8000")); r != sources.KernelsChoice || err == nil || err.byDefault {
 		t.Errorf("::1 is to be reached from %s (%v)", r, err)
 	}
 }

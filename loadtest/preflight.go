@@ -9,6 +9,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/units"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // Requirement is one thing a plan needs.
@@ -111,13 +113,13 @@ func (q *requirements) target(s *Spec, f *facts) {
 		q.usage()
 		return
 	}
-	if f.question.names() {
+	if f.question.Names() {
 		q.need("target", true, "answered by "+f.targetNode, "an answer through "+s.Target, "")
 		return
 	}
 	q.need("target", true, "answers "+string(f.question), "an answer through "+s.Target, "")
 	q.advise("node_names", false, "the answers name no node: "+f.nameless,
-		"nodes with the tool "+string(askWhoami)+", which gives their name",
+		"nodes with the tool "+string(ask.Whoami)+", which gives their name",
 		"distribution, stickiness and failover are not judged, all else is")
 }
 
@@ -163,7 +165,7 @@ func (q *requirements) sources(s *Spec, f *facts, p *plan, planError error) {
 }
 
 // sourceFix says how the machine gets its source addresses.
-func sourceFix(r sourceRange) string {
+func sourceFix(r sources.Range) string {
 	if runtime.GOOS == "darwin" && r.First.IsLoopback() {
 		return fmt.Sprintf("macOS has 127.0.0.1 only until aliases are added, one an address: sudo ifconfig lo0 alias %s, and so on; "+
 			"or take one source with --source-ips ''", r.First)
@@ -310,8 +312,8 @@ func (q *requirements) fault(s *Spec, f *facts, fault Fault) {
 	}
 	q.need("fault_control", f.seen.CanBreak, value, "control of the nodes, for --failover "+string(fault),
 		"run the load test where the cluster runs, or leave it out (--failover none)")
-	if !f.question.names() {
-		q.need("failover_names", false, "the answers name no node", "nodes with the tool "+string(askWhoami)+", for --failover "+string(fault),
+	if !f.question.Names() {
+		q.need("failover_names", false, "the answers name no node", "nodes with the tool "+string(ask.Whoami)+", for --failover "+string(fault),
 			"leave it out (--failover none)")
 	}
 	if name := s.FailoverNode; name != "" && f.seen.CanBreak {

@@ -5,12 +5,15 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // goodFacts are those of the reference machine with everything running.
 func goodFacts() *facts {
 	f := &facts{
-		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", question: askWhoami, sources: testSources,
+		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", question: ask.Whoami, sources: testSources,
 		host: hostFacts{
 			ephemeralPorts: 28_232, memoryAvailable: 20 << 30, filesMax: 2_000_000, filesUsed: 1_000,
 			conntrackMax: 262_144, conntrackUsed: 10,
@@ -66,7 +69,7 @@ func TestEachRequirementCanFail(t *testing.T) {
 		value  string
 	}{
 		{"descriptors", func(s *Spec, _ *facts) { s.Agents = 5 }, "19744 for each of 5 agents"},
-		{"sources", func(_ *Spec, f *facts) { f.sources = testSources.slice(0, 100) }, "100 source addresses are not enough"},
+		{"sources", func(_ *Spec, f *facts) { f.sources = testSources.Slice(0, 100) }, "100 source addresses are not enough"},
 		{"sources", func(_ *Spec, f *facts) { f.sourceError = errors.New("no such address") }, "no such address"},
 		{"ports", func(_ *Spec, f *facts) { f.host.ephemeralPorts = 150 }, "150 for a source"},
 		{"memory", func(_ *Spec, f *facts) { f.host.memoryAvailable = 1 << 30 }, "1024 MiB available"},
@@ -134,7 +137,7 @@ func TestPreflightWithoutTarget(t *testing.T) {
 func TestPreflightAdvises(t *testing.T) {
 	s, f := Default(), goodFacts()
 	s.Connections = 20_000
-	f.sources = kernelsChoice
+	f.sources = sources.KernelsChoice
 	for _, q := range requirementsOf(&s, f) {
 		bad := q.Name == "source_grain" || q.Name == "rate_limits" || q.Name == "ports"
 		if q.OK == bad || bad && q.Advisory == (q.Name == "ports") {

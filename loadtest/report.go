@@ -55,6 +55,16 @@ type Check struct {
 	Want string `json:"want"`
 	Got  string `json:"got"`
 	Note string `json:"note,omitempty"` // why it passes without having been judged
+	Numbers
+}
+
+// Numbers are those of Want and Got, for programs. A check that is judged fails without GotValue, and when it is below
+// WantMin or above WantMax. Checks without numbers have none of them.
+type Numbers struct {
+	GotValue *float64 `json:"got_value,omitempty"`
+	WantMin  *float64 `json:"want_min,omitempty"`
+	WantMax  *float64 `json:"want_max,omitempty"`
+	Unit     string   `json:"unit,omitempty"` // connections, clients, requests, ms, percent
 }
 
 // PlanSummary is what the run set out to do.
@@ -137,8 +147,7 @@ type Failover struct {
 	Node  string `json:"node"`
 	Fault Fault  `json:"fault"`
 	// DetectedMs is when the balancer marked the node down; where it cannot be asked, when the
-	// first client lost its connection. RecoveredMs is when the balancer had the node up again,
-	// after its restart; 0 when it cannot be asked.
+	// first client lost its connection.
 	DetectedMs   float64       `json:"detected_ms"`
 	DetectedBy   string        `json:"detected_by"` // balancer or clients
 	ReroutedMs   float64       `json:"rerouted_ms"` // the last displaced client verified again

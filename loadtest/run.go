@@ -11,6 +11,9 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // Phase is a part of a run.
@@ -68,7 +71,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 		o.Progress = func(Progress) {}
 	}
 	r := &run{
-		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: usedSourcesIn(o.StateDir), stickyTTL: o.StickyTTL,
+		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
 			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Started: time.Now(),
 			Nodes: []NodeResult{}, Preflight: []Requirement{}, // rather [] than null in JSON
@@ -102,7 +105,7 @@ type run struct {
 	progress func(Progress)
 	report   Report
 
-	used      usedSources
+	used      sources.Used
 	stickyTTL time.Duration
 
 	facts  facts
@@ -123,7 +126,7 @@ func (r *run) prepare(ctx context.Context) error {
 		f := &r.facts
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
-			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.names() {
+			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.Names() {
 				r.fault = FaultKill
 			}
 		}
@@ -133,10 +136,10 @@ func (r *run) prepare(ctx context.Context) error {
 			offers[i] = offer{agent: localName(i), connections: r.spec.Connections}
 		}
 		r.report.Nameless = f.nameless
-		f.sources = r.used.turn(f.sources)
+		f.sources = r.used.Turn(f.sources)
 		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
 		if p != nil {
-			f.usedBefore = r.used.recent(f.sources.slice(0, p.common), r.stickyTTL)
+			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
 		r.report.Preflight = preflight(&r.spec, f, r.fault, p, planError)
 		for _, q := range r.report.Preflight {
@@ -167,12 +170,12 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		r.log.Info("remote agents can join", "url", b.url(), "pin", b.pin, "awaited", r.spec.RemoteAgents)
 	}
 	defer r.mend()
-	r.fleet, err = startFleet(ctx, b, local, r.log, fail)
+	r.fleet, err = startFleet(ctx, b, local, r.spec.RemoteAgents, r.log, fail)
 	if err != nil {
 		return err
 	}
 	defer r.fleet.dismiss()
-	if err := r.assemble(ctx, local); err != nil {
+	if err := r.assemble(ctx); err != nil {
 		return err
 	}
 	go r.listen(ctx, fail)
@@ -190,8 +193,8 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		{PhaseSettle, len(r.facts.seen.slow()) == 0, nil, r.settle},
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
-		{PhaseHold, false, r.answeredGauge, func(ctx context.Context) error { return r.hold(ctx, local) }},
-		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseHold, false, r.answeredGauge, r.hold},
+		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.Names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
 		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0, stickyGauge,
@@ -210,14 +213,8 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 }
 
 // assemble waits for the agents and divides the work.
-func (r *run) assemble(ctx context.Context, local int) error {
-	patience := joinPatience
-	if r.spec.RemoteAgents > 0 {
-		patience = remotePatience
-	}
-	limited, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	offers, err := r.fleet.assemble(limited, local+r.spec.RemoteAgents)
+func (r *run) assemble(ctx context.Context) error {
+	offers, err := r.fleet.assemble(ctx)
 	if err != nil {
 		return err
 	}
@@ -232,8 +229,8 @@ func (r *run) assemble(ctx context.Context, local int) error {
 		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
 	}
 	if p.common > 0 {
-		taken := f.sources.slice(0, p.common)
-		r.report.Plan.SourceAddresses, r.report.Plan.SourcesUsedBefore = taken.String(), r.used.recent(taken, r.stickyTTL)
+		taken := f.sources.Slice(0, p.common)
+		r.report.Plan.SourceAddresses, r.report.Plan.SourcesUsedBefore = taken.String(), r.used.Recent(taken, r.stickyTTL)
 	}
 	r.report.Generator.Agents = len(p.shares)
 	return nil
@@ -246,13 +243,10 @@ func (r *run) noteSources() {
 	if b := baselineSourcesOf(&r.facts, r.plan); b.First.IsValid() {
 		taken += b.Count
 	}
-	if err := r.used.note(r.facts.sources.slice(0, taken)); err != nil {
+	if err := r.used.Note(r.facts.sources.Slice(0, taken)); err != nil {
 		r.log.Warn("the next load test may use the same source addresses", "err", err)
 	}
 }
-
-// remotePatience is how long people have to start the agents of other machines.
-const remotePatience = 10 * time.Minute
 
 // listen ends the run when an agent falls silent.
 func (r *run) listen(ctx context.Context, fail func(error)) {
@@ -272,7 +266,7 @@ func (r *run) listen(ctx context.Context, fail func(error)) {
 }
 
 // gauge says how far a phase is, from the sum of all agents.
-type gauge func(counts) (done, total int, unit string)
+type gauge func(wire.Counts) (done, total int, unit string)
 
 const progressInterval = 200 * time.Millisecond
 
@@ -312,7 +306,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 }
 
 // measureBefore notes what the system is like without load.
-func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
+func (r *run) measureBefore(ctx context.Context, from sources.Range) (err error) {
 	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, r.facts.question, from); err != nil {
 		return err
 	}
@@ -322,47 +316,47 @@ func (r *run) measureBefore(ctx context.Context, from sourceRange) (err error) {
 }
 
 // baselineSourcesOf are sources that the run does not use, if there are any.
-func baselineSourcesOf(f *facts, p *plan) sourceRange {
+func baselineSourcesOf(f *facts, p *plan) sources.Range {
 	if free := f.sources.Count - p.common; f.sources.First.IsValid() && free > 0 {
-		return f.sources.slice(p.common, p.common+min(free, baselineSources))
+		return f.sources.Slice(p.common, p.common+min(free, baselineSources))
 	}
-	return kernelsChoice
+	return sources.KernelsChoice
 }
 
 // close ends all connections in an orderly way and asks how late the agents were.
 func (r *run) close(ctx context.Context) error {
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) order { return order{Kind: orderCollect} })
+	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
 	if err != nil {
 		return err
 	}
 	g := &r.report.Generator
-	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *measured) latencyMessage { return m.Lag }); err != nil {
+	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *wire.Measured) latency.Message { return m.Lag }); err != nil {
 		return err
 	}
 	r.sums()
-	_, err = r.fleet.tell(ctx, r.plan.shares, func(_ int, s share) order {
-		return order{Kind: orderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
+	_, err = r.fleet.tell(ctx, r.plan.shares, func(_ int, s share) wire.Order {
+		return wire.Order{Kind: wire.OrderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
 	})
 	if err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, closePatience+milliseconds(1000*float64(r.plan.connections)/r.plan.rampRate), errors.New("connections are still open"))
 	defer cancel()
-	_, err = r.fleet.until(limited, 0, func(n counts) bool { return n.Open == 0 })
+	_, err = r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Open == 0 })
 	return err
 }
 
 const closePatience = time.Minute
 
 // mergeLag sums up how late all agents were, in microseconds.
-func mergeLag(acks []ack, of func(*measured) latencyMessage) (p99, worst int64, err error) {
-	merged := newHistogram()
+func mergeLag(acks []wire.Ack, of func(*wire.Measured) latency.Message) (p99, worst int64, err error) {
+	merged := latency.NewHistogram()
 	for _, a := range acks {
-		l, err := of(a.Measured).latency()
+		l, err := of(a.Measured).Recording()
 		if err != nil {
 			return 0, 0, err
 		}
-		merged.Merge(l.histogram)
+		merged.Merge(l.Histogram)
 	}
 	return merged.ValueAtQuantile(99), merged.Max(), nil
 }
@@ -390,23 +384,23 @@ func (r *run) mend() {
 
 const mendPatience = 30 * time.Second
 
-func (r *run) verifiedGauge(n counts) (int, int, string) {
+func (r *run) verifiedGauge(n wire.Counts) (int, int, string) {
 	return n.Verified, r.spec.Connections, "connections"
 }
 
-func (r *run) openGauge(n counts) (int, int, string) {
+func (r *run) openGauge(n wire.Counts) (int, int, string) {
 	return r.spec.Connections - n.Open, r.spec.Connections, "closed"
 }
 
-func (r *run) answeredGauge(n counts) (int, int, string) {
+func (r *run) answeredGauge(n wire.Counts) (int, int, string) {
 	return int(n.Requests.Answered), int(r.plan.pingRate * r.spec.Duration.Seconds()), "answers"
 }
 
-func stickyGauge(n counts) (int, int, string) {
+func stickyGauge(n wire.Counts) (int, int, string) {
 	return n.Sticky.Consistent + n.Sticky.Moved, n.Sticky.Sampled, "clients"
 }
 
-func failoverGauge(n counts) (int, int, string) { return n.Recovered, n.Displaced, "clients" }
+func failoverGauge(n wire.Counts) (int, int, string) { return n.Recovered, n.Displaced, "clients" }
 
 // lead is how far ahead a start is set, so that every agent has its order by then.
 func lead() int64 { return mono.Now() + int64(leadTime) }

@@ -26,6 +26,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/agent"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 func mustRun(t *testing.T, s Spec, o Options) *Report {
@@ -219,7 +221,7 @@ func TestRunOfAFullBalancer(t *testing.T) {
 	if r.Verdict != Fail || !strings.Contains(r.Reason, "ramp: no connection was verified") {
 		t.Errorf("%s: %s", r.Verdict, r.Reason)
 	}
-	if c := r.Connections; c.Failed != 20 || c.Failures["unavailable"] != 20*maxAttempts {
+	if c := r.Connections; c.Failed != 20 || c.Failures["unavailable"] != 20*wire.MaxAttempts {
 		t.Errorf("%+v", c)
 	}
 }
@@ -392,7 +394,7 @@ func TestRemoteAgent(t *testing.T) {
 			ended <- fmt.Errorf("the coordinator says %q, %w", told, err)
 			return
 		}
-		ended <- Agent(ctx, AgentOptions{Join: found[1], Pin: found[2], Token: "secret", SourceIPs: "127.3.0.0/16"})
+		ended <- agent.Run(ctx, agent.Options{Join: found[1], Pin: found[2], Token: "secret", SourceIPs: "127.3.0.0/16"})
 	}()
 	r := mustRun(t, s, Options{System: f, Token: "secret", Log: charm.New(log)})
 	if failed(r) != "" {
@@ -423,13 +425,13 @@ func TestStrangersStayOutside(t *testing.T) {
 	if len(b.token) != 64 {
 		t.Error("the token has", len(b.token), "digits")
 	}
-	if err := Agent(t.Context(), AgentOptions{Join: b.url(), Pin: b.pin, Token: "guess"}); err == nil || !strings.Contains(err.Error(), "uthorization") {
+	if err := agent.Run(t.Context(), agent.Options{Join: b.url(), Pin: b.pin, Token: "guess"}); err == nil || !strings.Contains(err.Error(), "uthorization") {
 		t.Error(err)
 	}
 	if _, err := nats.Connect("nats://"+b.server.Addr().String(), nats.Token(b.token), nats.Timeout(200*time.Millisecond)); err == nil {
 		t.Error("somebody is let in without TLS")
 	}
-	if err := Agent(t.Context(), AgentOptions{}); err == nil {
+	if err := agent.Run(t.Context(), agent.Options{}); err == nil {
 		t.Error("an agent ran without a coordinator")
 	}
 }
@@ -446,8 +448,8 @@ func TestTokenIsSaidToThePinnedOneOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Another coordinator that has the address now, with TLS.
-	o := AgentOptions{Join: other.url(), Pin: pin, Token: other.token}
-	if err := Agent(t.Context(), o); !errors.Is(err, errNotPinned) {
+	o := agent.Options{Join: other.url(), Pin: pin, Token: other.token}
+	if err := agent.Run(t.Context(), o); !errors.Is(err, agent.ErrNotPinned) {
 		t.Errorf("with the certificate of another: %v", err)
 	}
 	// One without TLS, that hears all it is told.
@@ -469,15 +471,15 @@ func TestTokenIsSaidToThePinnedOneOnly(t *testing.T) {
 		text, _ := io.ReadAll(c)
 		heard <- text
 	}()
-	o = AgentOptions{Join: "tls://" + ln.Addr().String(), Pin: pin, Token: "the secret of this run"}
-	if err := Agent(t.Context(), o); err == nil {
+	o = agent.Options{Join: "tls://" + ln.Addr().String(), Pin: pin, Token: "the secret of this run"}
+	if err := agent.Run(t.Context(), o); err == nil {
 		t.Error("it has joined")
 	}
 	if text := <-heard; len(text) == 0 || bytes.Contains(text, []byte("secret")) {
 		t.Errorf("it was told %q", text)
 	}
 	for _, pin := range []string{"", "sha256:", "6b86b273", "md5:" + pin[7:], pin + "00", "sha256:zz" + pin[9:]} {
-		if err := Agent(t.Context(), AgentOptions{Join: other.url(), Pin: pin, Token: other.token}); err == nil || !strings.Contains(err.Error(), "is no pin") {
+		if err := agent.Run(t.Context(), agent.Options{Join: other.url(), Pin: pin, Token: other.token}); err == nil || !strings.Contains(err.Error(), "is no pin") {
 			t.Errorf("with the pin %q: %v", pin, err)
 		}
 	}

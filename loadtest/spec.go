@@ -1,7 +1,7 @@
 // Package loadtest proves by measurement what a balancer and its nodes hold.
 //
-//	Run      is the coordinator: it plans, orders, measures from outside and judges
-//	Agent    is the role a generator plays: it holds the sockets
+//	Run          is the coordinator: it plans, orders, measures from outside and judges
+//	agent.Run    is the role a generator plays: it holds the sockets
 //
 // A run is a plan, then phases, then a verdict:
 //
@@ -19,6 +19,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
 // Spec says what is proved, and with what. It is the section "loadtest" of erlmcp.yaml: decode it
@@ -98,7 +100,7 @@ func Default() Spec {
 }
 
 // maxConnections is far beyond any machine and keeps all arithmetic small.
-const maxConnections = 10_000_000
+const maxConnections = sources.Max
 
 // Validate reports every key that has a value it cannot have, by its path in the configuration.
 func (s *Spec) Validate() error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 )
 
 // targetError says why nobody can be asked at the target.
@@ -73,7 +74,7 @@ const questionPatience = 3 * time.Second
 // introduce finds out who answers at the target, and which question.
 func (f *facts) introduce(ctx context.Context) *targetError {
 	var last *targetError
-	for _, q := range []question{askWhoami, askDiscover, askPing} {
+	for _, q := range []ask.Question{ask.Whoami, ask.Discover, ask.Ping} {
 		limited, cancel := context.WithTimeoutCause(ctx, questionPatience, fmt.Errorf("no answer within %s", questionPatience))
 		r, line, err := converse(limited, f.target, netip.Addr{}, q, 1, nil)
 		cancel()
@@ -82,25 +83,25 @@ func (f *facts) introduce(ctx context.Context) *targetError {
 			return &targetError{targetSilent, context.Cause(ctx).Error()}
 		case err != nil && connectFailed(err):
 			return &targetError{targetSilent, err.Error()}
-		case err != nil || r.kind == replyOther:
+		case err != nil || r.Kind == ask.ReplyOther:
 			if last == nil {
 				if last = foreign(ctx, f.target, line, err); last.kind != targetSilent {
 					return last
 				}
-				f.nameless = "no answer to tools/call " + string(askWhoami)
+				f.nameless = "no answer to tools/call " + string(ask.Whoami)
 			}
-		case r.kind == replyRefusal, r.kind == replyError && causeOfCode(r.code) != causeReply:
-			last = &targetError{targetRefuses, fmt.Sprintf("the target refuses (%s): %s", causeOfCode(r.code), saying(line))}
-			if causeOfCode(r.code) != causeReply {
+		case r.Kind == ask.ReplyRefusal, r.Kind == ask.ReplyError && ask.CauseOfCode(r.Code) != ask.CauseReply:
+			last = &targetError{targetRefuses, fmt.Sprintf("the target refuses (%s): %s", ask.CauseOfCode(r.Code), ask.Saying(line))}
+			if ask.CauseOfCode(r.Code) != ask.CauseReply {
 				return last
 			}
-		case r.kind == replyError: // whoami only
-			f.nameless = fmt.Sprintf("tools/call %s is answered %q", askWhoami, saying(line))
-			last = &targetError{targetRefuses, "the target answers nothing but: " + saying(line)}
-		case q == askDiscover && r.code == mcp.CodeMethodNotFound: // of the session era
+		case r.Kind == ask.ReplyError: // whoami only
+			f.nameless = fmt.Sprintf("tools/call %s is answered %q", ask.Whoami, ask.Saying(line))
+			last = &targetError{targetRefuses, "the target answers nothing but: " + ask.Saying(line)}
+		case q == ask.Discover && r.Code == mcp.CodeMethodNotFound: // of the session era
 		default:
-			f.targetNode, f.question = string(r.node), q
-			if q.names() {
+			f.targetNode, f.question = string(r.Node), q
+			if q.Names() {
 				f.nameless = ""
 			}
 			return nil
@@ -127,7 +128,7 @@ func foreign(ctx context.Context, target netip.AddrPort, line []byte, err error)
 	}
 	switch {
 	case len(line) > 0:
-		return &targetError{targetForeign, fmt.Sprintf("%s does not speak MCP: %q", target, clean(string(line)))}
+		return &targetError{targetForeign, fmt.Sprintf("%s does not speak MCP: %q", target, ask.Clean(string(line)))}
 	case errors.Is(err, io.EOF):
 		return &targetError{targetSilent, target.String() + " closes the connection without an answer"}
 	}

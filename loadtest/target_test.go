@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // Servers that do not tell which of them answers are tested all the same, and what cannot be judged is said.
@@ -21,22 +23,22 @@ func TestRunOfServersWithoutWhoami(t *testing.T) {
 	const unknownMethod = `"error":{"code":-32601,"message":"Method not found"}`
 	for name, c := range map[string]struct {
 		answers  map[string]string
-		question question
+		question ask.Question
 		why      string
 	}{
 		"stateless era": {map[string]string{
 			mcp.MethodCallTool: `"error":{"code":-32602,"message":"Unknown tool: whoami"}`, mcp.MethodDiscover: `"result":{"supportedVersions":["2026-07-28"]}`,
-		}, askDiscover, `tools/call whoami is answered "Unknown tool: whoami (JSON-RPC error -32602)"`},
+		}, ask.Discover, `tools/call whoami is answered "Unknown tool: whoami (JSON-RPC error -32602)"`},
 		"session era": {map[string]string{
 			mcp.MethodCallTool: `"result":{"isError":true,"content":[{"type":"text","text":"Unknown tool: whoami"}]}`,
 			mcp.MethodDiscover: unknownMethod, mcp.MethodPing: `"result":{}`,
-		}, askPing, `tools/call whoami is answered "Unknown tool: whoami"`},
+		}, ask.Ping, `tools/call whoami is answered "Unknown tool: whoami"`},
 		"nothing without a session": {map[string]string{
 			mcp.MethodCallTool: `"error":{"code":-32600,"message":"initialize first"}`, mcp.MethodDiscover: `"error":{"code":-32600,"message":"initialize first"}`,
-		}, askDiscover, `tools/call whoami is answered "initialize first (JSON-RPC error -32600)"`},
+		}, ask.Discover, `tools/call whoami is answered "initialize first (JSON-RPC error -32600)"`},
 		"nothing but errors": {map[string]string{
 			mcp.MethodCallTool: unknownMethod, mcp.MethodDiscover: unknownMethod, mcp.MethodPing: unknownMethod,
-		}, askPing, `tools/call whoami is answered "Method not found (JSON-RPC error -32601)"`},
+		}, ask.Ping, `tools/call whoami is answered "Method not found (JSON-RPC error -32601)"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startFake(t, 2)
@@ -89,7 +91,7 @@ func TestRunSeesServersWithoutWhoamiFail(t *testing.T) {
 			f.refuse.Store(mcp.CodeUnavailable)
 		}
 	}})
-	if r.Verdict != Fail || r.Connections.Failures["unavailable"] != 20*maxAttempts {
+	if r.Verdict != Fail || r.Connections.Failures["unavailable"] != 20*wire.MaxAttempts {
 		t.Errorf("%s: %s %+v", r.Verdict, r.Reason, r.Connections)
 	}
 	f.refuse.Store(0)

@@ -29,7 +29,7 @@ const (
 )
 
 // judge turns the measurements of a report into checks and a verdict. It is a function of the
-// report and the spec alone.
+// report and the spec alone; a report that says Interrupted stays so.
 func judge(s *Spec, r *Report) ([]Check, Verdict) {
 	j := judgement{checks: []Check{}}
 	j.connections(r)
@@ -44,13 +44,47 @@ func judge(s *Spec, r *Report) ([]Check, Verdict) {
 
 type judgement struct{ checks []Check }
 
-func (j *judgement) check(name string, pass bool, want, got string) {
-	j.checks = append(j.checks, Check{Name: name, Pass: pass, Want: want, Got: got})
+func (j *judgement) add(c Check) { j.checks = append(j.checks, c) }
+
+// check judges by the numbers, which the texts say.
+func (j *judgement) check(name string, n Numbers, want, got string) {
+	j.add(Check{Name: name, Pass: n.within(), Want: want, Got: got, Numbers: n})
 }
 
 // unjudged is a check that passes because there is nothing to judge it by.
 func (j *judgement) unjudged(name, want, why string) {
-	j.checks = append(j.checks, Check{Name: name, Pass: true, Want: want, Got: "-", Note: why})
+	j.add(Check{Name: name, Pass: true, Want: want, Got: "-", Note: why})
+}
+
+// number is one that a check is about.
+type number interface{ ~int | ~int64 | ~float64 }
+
+// upTo is a number that may be so high.
+func upTo[N number](got, limit N, unit string) Numbers {
+	return Numbers{GotValue: new(float64(got)), WantMax: new(float64(limit)), Unit: unit}
+}
+
+// all is a number that should be as high as another.
+func all[N number](got, of N, unit string) Numbers {
+	return Numbers{GotValue: new(float64(got)), WantMin: new(float64(of)), Unit: unit}
+}
+
+// span is a time in milliseconds that may be so long.
+func span(ms float64, limit time.Duration) Numbers {
+	return upTo(ms, float64(limit)/float64(time.Millisecond), "ms")
+}
+
+// event is the span until something happens; 0 is never.
+func event(ms float64, limit time.Duration) Numbers {
+	n := span(ms, limit)
+	if ms <= 0 {
+		n.GotValue = nil
+	}
+	return n
+}
+
+func (n Numbers) within() bool {
+	return n.GotValue != nil && (n.WantMin == nil || *n.GotValue >= *n.WantMin) && (n.WantMax == nil || *n.GotValue <= *n.WantMax)
 }
 
 // nameless is why a check is not judged when Report.Nameless says that no answer names a node.
@@ -65,12 +99,14 @@ func (j *judgement) connections(r *Report) {
 	if c.Failed > 0 {
 		got += fmt.Sprintf(", %d gave up", c.Failed) + byCauseText(c.Failures)
 	}
-	j.check("connections", c.Verified == c.Target && c.Failed == 0, fmt.Sprint(c.Target), got)
+	j.add(Check{
+		Name: "connections", Pass: c.Verified == c.Target && c.Failed == 0, Want: fmt.Sprint(c.Target), Got: got,
+		Numbers: all(c.Verified, c.Target, "connections"),
+	})
 	planned := time.Duration(float64(c.Target) / r.Plan.RampPerSecond * float64(time.Second))
 	limit := max(rampSlack*planned, minRamp)
-	took := milliseconds(c.RampMs)
-	j.check("ramp", took <= limit, atMost(limit), brief(took))
-	j.check("dropped", c.Dropped == 0, "0", fmt.Sprint(c.Dropped)+byCauseText(c.Losses))
+	j.check("ramp", span(c.RampMs, limit), atMost(limit), brief(milliseconds(c.RampMs)))
+	j.check("dropped", upTo(c.Dropped, 0, "connections"), "0", fmt.Sprint(c.Dropped)+byCauseText(c.Losses))
 }
 
 func (j *judgement) distribution(r *Report) {
@@ -94,7 +130,7 @@ func (j *judgement) distribution(r *Report) {
 	}
 	want := fmt.Sprintf("within %d of the answers", kernelSlack)
 	if counted {
-		j.check("kernel_agreement", worst <= kernelSlack, want, fmt.Sprintf("within %d", worst))
+		j.check("kernel_agreement", upTo(worst, kernelSlack, "connections"), want, fmt.Sprintf("within %d", worst))
 		return
 	}
 	j.unjudged("kernel_agreement", want, "the nodes' sockets are not on this machine, or not known")
@@ -103,8 +139,9 @@ func (j *judgement) distribution(r *Report) {
 // spread judges how even a distribution is. Clients of one address stay together on a sticky balancer: where they are more
 // than a node may be off, an uneven spread is the load test's own doing.
 func (j *judgement) spread(name string, d *Distribution, p *PlanSummary) {
+	n := upTo(d.MaxDeviation, d.Tolerance, "connections")
 	c := Check{
-		Name: name, Pass: d.MaxDeviation <= d.Tolerance,
+		Name: name, Pass: n.within(), Numbers: n,
 		Want: fmt.Sprintf("%d ± %d", d.TargetPerNode, d.Tolerance), Got: fmt.Sprintf("± %d", d.MaxDeviation),
 	}
 	switch {
@@ -114,19 +151,22 @@ func (j *judgement) spread(name string, d *Distribution, p *PlanSummary) {
 	default:
 		c.Pass, c.Note = true, fmt.Sprintf("not judged: up to %d clients have one address", p.ConnectionsPerSource)
 	}
-	j.checks = append(j.checks, c)
+	j.add(c)
 }
 
 func (j *judgement) latency(s *Spec, r *Report) {
 	if q := r.Requests; q != nil {
-		want, wrong := "all answered by the connection's node", q.Failed+q.Lost+q.Moved
+		want := "all answered by the connection's node"
 		if r.Nameless != "" {
 			want = "all answered"
 		}
 		if q.Sent == 0 {
 			j.unjudged("requests", want, "none was due")
 		} else {
-			j.check("requests", wrong == 0, want, fmt.Sprintf("%d of %d", q.Answered-q.Moved, q.Sent))
+			j.add(Check{
+				Name: "requests", Pass: q.Failed+q.Lost+q.Moved == 0, Want: want,
+				Got: fmt.Sprintf("%d of %d", q.Answered-q.Moved, q.Sent), Numbers: all(q.Answered-q.Moved, q.Sent, "requests"),
+			})
 		}
 	}
 	l := r.Latency
@@ -137,17 +177,17 @@ func (j *judgement) latency(s *Spec, r *Report) {
 	if l == nil {
 		return
 	}
-	got := fmt.Sprintf("%.1f %%", l.BetweenNodesCVPercent)
+	got, n := fmt.Sprintf("%.1f %%", l.BetweenNodesCVPercent), upTo(l.BetweenNodesCVPercent, s.MaxLatencyCVPercent, "percent")
 	switch {
 	case len(r.Nodes) < 2:
 		j.unjudged("latency_variance", want, "there is one node only")
 	case l.Windows < minWindows:
-		j.checks = append(j.checks, Check{
-			Name: "latency_variance", Pass: true, Want: want, Got: got,
+		j.add(Check{
+			Name: "latency_variance", Pass: true, Want: want, Got: got, Numbers: n,
 			Note: fmt.Sprintf("not judged: %d of at least %d seconds with %d answers a node", l.Windows, minWindows, minPerWindow),
 		})
 	default:
-		j.check("latency_variance", l.BetweenNodesCVPercent <= s.MaxLatencyCVPercent, want, got)
+		j.check("latency_variance", n, want, got)
 	}
 }
 
@@ -157,7 +197,7 @@ func (j *judgement) sticky(name string, s *Sticky) {
 	case s.Sampled == 0:
 		j.unjudged(name, "all of the sample", "no client had a node that it could meet again")
 	default:
-		j.check(name, s.Consistent == s.Sampled, fmt.Sprintf("%d of %d", s.Sampled, s.Sampled), fmt.Sprint(s.Consistent))
+		j.check(name, all(s.Consistent, s.Sampled, "clients"), fmt.Sprintf("%d of %d", s.Sampled, s.Sampled), fmt.Sprint(s.Consistent))
 	}
 }
 
@@ -167,18 +207,23 @@ func (j *judgement) failover(s *Spec, r *Report) {
 		return
 	}
 	limit := s.failoverLimit(f.Fault)
-	j.check("failover_detected", f.DetectedMs > 0 && milliseconds(f.DetectedMs) <= maxDetection, atMost(maxDetection), since(f.DetectedMs))
+	j.check("failover_detected", event(f.DetectedMs, maxDetection), atMost(maxDetection), since(f.DetectedMs))
 	if f.OnNode == 0 {
 		j.unjudged("failover_rerouted", atMost(limit), "the node had no clients")
 	} else {
-		j.check("failover_rerouted", f.ReroutedMs > 0 && milliseconds(f.ReroutedMs) <= limit, atMost(limit), since(f.ReroutedMs))
+		j.check("failover_rerouted", event(f.ReroutedMs, limit), atMost(limit), since(f.ReroutedMs))
 	}
-	j.check("failover_recovered", f.Displaced == f.OnNode && f.Recovered == f.OnNode,
-		fmt.Sprintf("%d of %d displaced", f.OnNode, f.OnNode), fmt.Sprintf("%d of %d", f.Recovered, f.Displaced))
+	j.add(Check{
+		Name: "failover_recovered", Pass: f.Displaced == f.OnNode && f.Recovered == f.OnNode, Numbers: all(f.Recovered, f.OnNode, "clients"),
+		Want: fmt.Sprintf("%d of %d displaced", f.OnNode, f.OnNode), Got: fmt.Sprintf("%d of %d", f.Recovered, f.Displaced),
+	})
 	if f.Survivors != nil {
 		j.spread("failover_spread", f.Survivors, &r.Plan)
 	}
-	j.check("node_restored", f.Restored, "up again", map[bool]string{true: "up again", false: "not up"}[f.Restored])
+	j.add(Check{
+		Name: "node_restored", Pass: f.Restored, Want: "up again",
+		Got: map[bool]string{true: "up again", false: "not up"}[f.Restored],
+	})
 }
 
 func (j *judgement) generator(r *Report) {
@@ -186,7 +231,12 @@ func (j *judgement) generator(r *Report) {
 	if g.HoldMaxLagUs == 0 {
 		return
 	}
-	j.check("generator_lag", !late(g.HoldP99LagUs, g.HoldMaxLagUs),
+	// The number is the one that is nearer to its limit, or further beyond it.
+	n := span(float64(g.HoldP99LagUs)/1000, maxP99Lag)
+	if most := span(float64(g.HoldMaxLagUs)/1000, maxLag); *most.GotValue / *most.WantMax > *n.GotValue / *n.WantMax {
+		n = most
+	}
+	j.check("generator_lag", n,
 		fmt.Sprintf("p99 %s, max %s", atMost(maxP99Lag), atMost(maxLag)),
 		fmt.Sprintf("p99 %s, max %s", brief(microseconds(g.HoldP99LagUs)), brief(microseconds(g.HoldMaxLagUs))))
 }

@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"encoding/json"
 	"testing"
 )
 
@@ -89,6 +90,69 @@ func TestEachCheckFails(t *testing.T) {
 				t.Errorf("%s: want %q, got %q", got.Name, got.Want, got.Got)
 			}
 		}
+	}
+}
+
+// What the texts say is there as numbers too, for programs.
+func TestChecksCarryNumbers(t *testing.T) {
+	found := func(change func(*Report), name string) string {
+		s, r := Default(), goodReport()
+		change(r)
+		checks, _ := judge(&s, r)
+		for _, c := range checks {
+			if c.Note == "" && c.Unit != "" && c.Pass && !c.within() {
+				t.Errorf("%+v passes, and its numbers do not", c)
+			}
+			if c.Name == name {
+				text, err := json.Marshal(c.Numbers)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(text)
+			}
+		}
+		return "no check"
+	}
+	for _, c := range []struct {
+		check  string
+		change func(*Report)
+		want   string
+	}{
+		{"connections", func(r *Report) { r.Connections.Verified = 99_999 }, `{"got_value":99999,"want_min":100000,"unit":"connections"}`},
+		{"ramp", func(*Report) {}, `{"got_value":10400,"want_max":20000,"unit":"ms"}`},
+		{"dropped", func(*Report) {}, `{"got_value":0,"want_max":0,"unit":"connections"}`},
+		{"distribution", func(*Report) {}, `{"got_value":100,"want_max":500,"unit":"connections"}`},
+		{"distribution", func(r *Report) {
+			r.Distribution.MaxDeviation, r.Plan.Sources, r.Plan.ConnectionsPerSource = 900, 1, 100_000
+		}, `{"got_value":900,"want_max":500,"unit":"connections"}`},
+		{"kernel_agreement", func(r *Report) { r.Nodes[2].Connections = 24_994 }, `{"got_value":6,"want_max":5,"unit":"connections"}`},
+		{"requests", func(r *Report) { r.Requests.Moved++ }, `{"got_value":299999,"want_min":300000,"unit":"requests"}`},
+		{"requests", func(r *Report) { *r.Requests = Requests{} }, `{}`},
+		{"latency_variance", func(*Report) {}, `{"got_value":1.2,"want_max":5,"unit":"percent"}`},
+		{"latency_variance", func(r *Report) { r.Latency.Windows = minWindows - 1 }, `{"got_value":1.2,"want_max":5,"unit":"percent"}`},
+		{"sticky", func(r *Report) { r.Sticky.Consistent = 0 }, `{"got_value":0,"want_min":1000,"unit":"clients"}`},
+		{"failover_detected", func(*Report) {}, `{"got_value":40,"want_max":5000,"unit":"ms"}`},
+		{"failover_detected", func(r *Report) { r.Failover.DetectedMs = 0 }, `{"want_max":5000,"unit":"ms"}`},
+		{"failover_rerouted", func(r *Report) { r.Failover.Fault = FaultFreeze }, `{"got_value":1100,"want_max":8000,"unit":"ms"}`},
+		{"failover_recovered", func(r *Report) { r.Failover.Recovered-- }, `{"got_value":24999,"want_min":25000,"unit":"clients"}`},
+		{"failover_spread", func(*Report) {}, `{"got_value":200,"want_max":667,"unit":"connections"}`},
+		{"node_restored", func(*Report) {}, `{}`},
+		{"generator_lag", func(*Report) {}, `{"got_value":30,"want_max":1000,"unit":"ms"}`},
+		{"generator_lag", func(r *Report) { r.Generator.HoldP99LagUs = 100_001 }, `{"got_value":100.001,"want_max":100,"unit":"ms"}`},
+	} {
+		if got := found(c.change, c.check); got != c.want {
+			t.Errorf("%s: %s, want %s", c.check, got, c.want)
+		}
+	}
+}
+
+// They are keys of the check itself.
+func TestNumbersAreBesideTheirText(t *testing.T) {
+	s, r := Default(), goodReport()
+	checks, _ := judge(&s, r)
+	text, err := json.Marshal(checks[2])
+	if want := `{"name":"dropped","pass":true,"want":"0","got":"0","got_value":0,"want_max":0,"unit":"connections"}`; err != nil || string(text) != want {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 

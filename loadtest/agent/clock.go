@@ -1,4 +1,4 @@
-package loadtest
+package agent
 
 import (
 	"math"
@@ -6,12 +6,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
-
-// clockReading is the coordinator's answer on subjectClock.
-type clockReading struct {
-	Now int64 `json:"now"`
-}
 
 // clockRounds is how often an agent asks for the time; the quickest answer is the most exact.
 const clockRounds = 8
@@ -22,9 +18,9 @@ func clockOffset(conn *nats.Conn) (int64, error) {
 	var offset int64
 	best := int64(math.MaxInt64)
 	for range clockRounds {
-		var r clockReading
+		var r wire.Clock
 		sent := mono.Now()
-		if err := ask(conn, subjectClock, nil, &r); err != nil {
+		if err := wire.Request(conn, wire.SubjectClock, nil, &r); err != nil {
 			return 0, err
 		}
 		received := mono.Now()

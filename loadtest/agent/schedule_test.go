@@ -1,4 +1,4 @@
-package loadtest
+package agent
 
 import (
 	"testing"
@@ -33,42 +33,6 @@ func TestScheduleDoesNotDrift(t *testing.T) {
 	s.index = 833_300 // a thousand seconds
 	if got, want := time.Duration(s.next()), 1000*time.Second; got < want || got > want+2*time.Millisecond {
 		t.Errorf("%s, want %s", got, want)
-	}
-}
-
-func TestPatience(t *testing.T) {
-	p := leastPatience
-	for n, want := range []time.Duration{0, 2 * p.Base, 4 * p.Base, 8 * p.Base, 16 * p.Base, p.Limit, p.Limit} {
-		if got := p.after(n, 1); n > 0 && got != want {
-			t.Errorf("after %d attempts up to %s, want %s", n, got, want)
-		}
-	}
-	if p.after(100, 0.5) != p.Limit/2 {
-		t.Error("a large n overflows")
-	}
-	if p.after(3, 0) != 0 {
-		t.Error("no full jitter")
-	}
-}
-
-// Clients of one source that all fail at once stay within its rate.
-func TestPatienceOfManyClients(t *testing.T) {
-	if p := patienceFor(1, houseLimits); p != leastPatience {
-		t.Errorf("%+v", p)
-	}
-	if p := patienceFor(100, Limits{}); p != leastPatience {
-		t.Errorf("%+v", p)
-	}
-	for _, clients := range []int{100, 1000} {
-		p := patienceFor(clients, houseLimits)
-		for n := 1; n < 10; n++ {
-			if rate := float64(clients) / p.after(n, 1).Seconds(); rate > 100 {
-				t.Errorf("%d clients come back at %.0f/s after %d failures", clients, rate, n)
-			}
-		}
-		if rate := float64(clients) / p.Spread.Seconds(); rate > 100 {
-			t.Errorf("%d clients come back at %.0f/s", clients, rate)
-		}
 	}
 }
 

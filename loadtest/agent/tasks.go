@@ -1,9 +1,10 @@
-package loadtest
+package agent
 
 import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // The tasks of a swarm: what it does on a schedule, each with a timer of its own.
@@ -62,7 +63,7 @@ type pings struct {
 }
 
 // ping takes the order to send so many requests per second from at on, in place of the last one.
-func (s *swarm) ping(at int64, rate float64, o *pingOrder) {
+func (s *swarm) ping(at int64, rate float64, o *wire.PingOrder) {
 	p := &s.pings
 	p.schedule, p.until = newSchedule(at, rate), 0
 	if o.For > 0 {
@@ -125,7 +126,7 @@ type sample struct {
 
 // sticky takes the order to draw a sample: clients that hold a connection to a node they never lost
 // to a fault. Neighbours in s.clients have different sources, so a run of them is spread well.
-func (s *swarm) sticky(rate float64, o *stickyOrder) {
+func (s *swarm) sticky(rate float64, o *wire.StickyOrder) {
 	p := &s.sample
 	p.schedule, p.leaving = newSchedule(s.loop.Now(), rate), nil
 	for range s.clients {
@@ -138,7 +139,7 @@ func (s *swarm) sticky(rate float64, o *stickyOrder) {
 			p.leaving = append(p.leaving, c)
 		}
 	}
-	s.n.Sticky = stickyCounts{Sampled: len(p.leaving)}
+	s.n.Sticky = wire.StickyCounts{Sampled: len(p.leaving)}
 	s.loop.Cancel(&p.timer)
 	p.OnTimer(&p.timer)
 }

@@ -1,4 +1,4 @@
-package loadtest
+package agent
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // client is one connection's worth of an agent: 80 bytes, and no buffer while idle.
@@ -21,10 +23,10 @@ type client struct {
 	begun    uint32 // exchanges: a connect with its first answer, a request, a leave
 	ended    uint32 // of these, over in whatever way. A difference of the two is what is under way
 	state    state
-	node     uint8 // 1 + its place in swarm.nodes, of the last verified connection
-	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample
-	cause    cause // why the connection is about to be closed
-	attempts uint8 // in a row without success
+	node     uint8     // 1 + its place in swarm.nodes, of the last verified connection
+	home     uint8     // the node it left and should meet again; 0: it is not in a sticky sample
+	cause    ask.Cause // why the connection is about to be closed
+	attempts uint8     // in a row without success
 	fate     fate
 }
 
@@ -50,13 +52,6 @@ const (
 	fateHomeless                   // displaced, and not verified again yet
 )
 
-const (
-	// maxAttempts is how often a client tries for its first connection.
-	maxAttempts = 8
-	// maxReply is the longest line taken for an answer.
-	maxReply = 64 << 10
-)
-
 // dial begins an attempt.
 func (c *client) dial() {
 	s := c.swarm
@@ -64,7 +59,7 @@ func (c *client) dial() {
 		c.state = stateIdle
 		return
 	}
-	c.state, c.cause = stateDialing, causeNone
+	c.state, c.cause = stateDialing, ask.CauseNone
 	s.n.Attempts++
 	s.n.Open++
 	s.unverified++
@@ -83,7 +78,7 @@ func (c *client) begin() {
 // overdue is called at the deadline of an exchange.
 func (c *client) overdue(exchange uint32) {
 	if int32(c.ended-exchange) < 0 && c.conn.Open() {
-		c.cause = causeTimeout
+		c.cause = ask.CauseTimeout
 		c.conn.Close()
 	}
 }
@@ -91,7 +86,7 @@ func (c *client) overdue(exchange uint32) {
 // ask sends a request that was due at the given time, which travels as the request's id.
 func (c *client) ask(scheduled int64) {
 	s := c.swarm
-	s.line = s.question.append(s.line[:0], uint64(scheduled-s.epoch))
+	s.line = s.question.Append(s.line[:0], uint64(scheduled-s.epoch))
 	c.conn.Send(s.line)
 }
 
@@ -134,8 +129,8 @@ func (c *client) OnData(_ *reactor.Conn, p []byte) int {
 	for c.conn.Open() {
 		end := bytes.IndexByte(p[used:], '\n')
 		if end < 0 {
-			if len(p)-used > maxReply {
-				c.cause = causeReply
+			if len(p)-used > ask.MaxReply {
+				c.cause = ask.CauseReply
 				c.conn.Close()
 			}
 			break
@@ -147,24 +142,24 @@ func (c *client) OnData(_ *reactor.Conn, p []byte) int {
 }
 
 func (c *client) answer(line []byte) {
-	r := c.swarm.question.parse(line)
+	r := c.swarm.question.Parse(line)
 	switch {
-	case r.kind == replyNone:
-	case r.kind == replyRefusal:
+	case r.Kind == ask.ReplyNone:
+	case r.Kind == ask.ReplyRefusal:
 		// Not an answer to anything: why the connection is about to end.
-		c.cause = causeOfCode(r.code)
+		c.cause = ask.CauseOfCode(r.Code)
 		if c.state == stateAsking {
 			c.conn.Close()
 		}
-	case c.state == stateAsking && r.kind == replyAnswer:
-		c.verified(c.swarm.nodeIndex(r.node))
+	case c.state == stateAsking && r.Kind == ask.ReplyAnswer:
+		c.verified(c.swarm.nodeIndex(r.Node))
 	case c.state == stateAsking:
-		c.cause = causeReply
-		if r.kind == replyError {
-			c.cause = causeOfCode(r.code)
+		c.cause = ask.CauseReply
+		if r.Kind == ask.ReplyError {
+			c.cause = ask.CauseOfCode(r.Code)
 		}
 		c.conn.Close()
-	case r.kind != replyOther && c.ended != c.begun: // verified or leaving; all else was not asked for
+	case r.Kind != ask.ReplyOther && c.ended != c.begun: // verified or leaving; all else was not asked for
 		c.ended++
 		c.swarm.answered(c, r)
 	}
@@ -204,8 +199,8 @@ func (c *client) unverify() {
 
 // OnEOF implements [reactor.Handler].
 func (c *client) OnEOF(*reactor.Conn) {
-	if c.cause == causeNone {
-		c.cause = causeClosed
+	if c.cause == ask.CauseNone {
+		c.cause = ask.CauseClosed
 	}
 	c.conn.Close()
 }
@@ -216,8 +211,8 @@ func (c *client) OnDrained(*reactor.Conn) {}
 // OnClose implements [reactor.Handler].
 func (c *client) OnClose(_ *reactor.Conn, err error) {
 	s := c.swarm
-	if c.cause == causeNone && err != nil {
-		c.cause = causeOfError(err)
+	if c.cause == ask.CauseNone && err != nil {
+		c.cause = ask.CauseOfError(err)
 	}
 	s.n.Open--
 	underWay := int64(c.begun - c.ended)
@@ -263,13 +258,13 @@ func (c *client) lost() {
 // retry is called when an attempt has failed.
 func (c *client) retry() {
 	c.attempts++
-	if c.attempts >= maxAttempts && c.fate&fateVerified == 0 {
+	if c.attempts >= wire.MaxAttempts && c.fate&fateVerified == 0 {
 		c.state = stateFailed
 		c.swarm.n.Failed++
 		return
 	}
-	c.attempts = min(c.attempts, maxAttempts)
-	c.await(c.swarm.patience.after(int(c.attempts), rand.Float64()))
+	c.attempts = min(c.attempts, wire.MaxAttempts)
+	c.await(c.swarm.patience.After(int(c.attempts), rand.Float64()))
 }
 
 // await has the client dial after d.

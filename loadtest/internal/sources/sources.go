@@ -1,4 +1,5 @@
-package loadtest
+// Package sources says which addresses the clients of a load test connect from, and remembers which were used.
+package sources
 
 import (
 	"fmt"
@@ -6,21 +7,24 @@ import (
 	"net/netip"
 )
 
-// sourceRange is Count client addresses of a ring: the Size addresses from First on, behind the last of
+// Range is Count client addresses of a ring: the Size addresses from First on, behind the last of
 // which the first comes again. A range without First is one source, the kernel's choice.
-type sourceRange struct {
+type Range struct {
 	First netip.Addr `json:"first"`
 	Size  int        `json:"size"`
 	Begin int        `json:"begin"` // place in the ring
 	Count int        `json:"count"`
 }
 
-// kernelsChoice is the one source a connection has that is not bound.
-var kernelsChoice = sourceRange{Count: 1}
+// Max is how many addresses a ring has at most.
+const Max = 10_000_000
 
-// sourcesIn returns the usable addresses of a prefix, at most limit of them: the first and the last
+// KernelsChoice is the one source a connection has that is not bound.
+var KernelsChoice = Range{Count: 1}
+
+// In returns the usable addresses of a prefix, at most limit of them: the first and the last
 // one are left out, which on most networks mean the network and everybody.
-func sourcesIn(p netip.Prefix, limit int) sourceRange {
+func In(p netip.Prefix, limit int) Range {
 	host := p.Addr().BitLen() - p.Bits()
 	if host < 2 { // /31, /32: point to point, every address is a host
 		return ringOf(p.Addr(), min(1<<host, limit))
@@ -32,28 +36,28 @@ func sourcesIn(p netip.Prefix, limit int) sourceRange {
 }
 
 // ringOf is all of a ring.
-func ringOf(first netip.Addr, size int) sourceRange {
-	return sourceRange{First: first, Size: size, Count: size}
+func ringOf(first netip.Addr, size int) Range {
+	return Range{First: first, Size: size, Count: size}
 }
 
-// at returns the i-th address; the zero Addr for the kernel's choice.
-func (r sourceRange) at(i int) netip.Addr {
+// At returns the i-th address; the zero Addr for the kernel's choice.
+func (r Range) At(i int) netip.Addr {
 	if !r.First.IsValid() {
 		return netip.Addr{}
 	}
 	return addOffset(r.First, (r.Begin+i)%r.Size)
 }
 
-// slice returns the range [from, to) of r.
-func (r sourceRange) slice(from, to int) sourceRange {
+// Slice returns the range [from, to) of r.
+func (r Range) Slice(from, to int) Range {
 	if !r.First.IsValid() {
-		return sourceRange{Count: to - from}
+		return Range{Count: to - from}
 	}
-	return sourceRange{First: r.First, Size: r.Size, Begin: (r.Begin + from) % r.Size, Count: to - from}
+	return Range{First: r.First, Size: r.Size, Begin: (r.Begin + from) % r.Size, Count: to - from}
 }
 
 // common counts the addresses that are in both ranges of one ring.
-func (r sourceRange) common(o sourceRange) int {
+func (r Range) common(o Range) int {
 	n := 0
 	for _, shift := range []int{-r.Size, 0, r.Size} { // o as seen before, in and behind r's turn of the ring
 		from, to := max(r.Begin, o.Begin+shift), min(r.Begin+r.Count, o.Begin+shift+o.Count)
@@ -62,14 +66,14 @@ func (r sourceRange) common(o sourceRange) int {
 	return n
 }
 
-func (r sourceRange) String() string {
+func (r Range) String() string {
 	switch {
 	case !r.First.IsValid():
 		return "chosen by the kernel"
 	case r.Count == 1:
-		return r.at(0).String()
+		return r.At(0).String()
 	}
-	return fmt.Sprintf("%s to %s", r.at(0), r.at(r.Count-1))
+	return fmt.Sprintf("%s to %s", r.At(0), r.At(r.Count-1))
 }
 
 func addOffset(a netip.Addr, n int) netip.Addr {

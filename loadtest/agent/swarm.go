@@ -1,4 +1,4 @@
-package loadtest
+package agent
 
 import (
 	"fmt"
@@ -10,6 +10,9 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // swarm is all clients of one agent. It lives on the agent's loop: every method is called there.
@@ -18,18 +21,18 @@ type swarm struct {
 	epoch int64 // request ids are instants since then
 
 	target   netip.AddrPort
-	question question
+	question ask.Question
 	sources  []netip.Addr
 	timeout  time.Duration
-	patience patience
+	patience wire.Patience
 	clients  []client
 
 	nodes  []nodeState
 	byName map[string]uint8 // 1 + place in nodes
 
-	n          counts // its maps stay nil, see counts
-	failures   [causes]int64
-	losses     [causes]int64
+	n          wire.Counts // its maps stay nil, see counts
+	failures   [ask.Causes]int64
+	losses     [ask.Causes]int64
 	unverified int // clients between dial and first answer
 
 	ramp    ramp
@@ -56,7 +59,7 @@ type swarm struct {
 type nodeState struct {
 	name     string
 	verified int
-	latency  *latency
+	latency  *latency.Recording
 }
 
 // maxNodes is how many nodes a client's one byte can tell apart.
@@ -66,7 +69,7 @@ const maxNodes = math.MaxUint8
 func newSwarm(l *reactor.Loop, settled func()) *swarm {
 	s := &swarm{
 		loop: l, epoch: mono.Now(), byName: make(map[string]uint8),
-		lag: newHistogram(), holdLag: newHistogram(), line: make([]byte, 0, 512), settled: settled,
+		lag: latency.NewHistogram(), holdLag: latency.NewHistogram(), line: make([]byte, 0, 512), settled: settled,
 	}
 	s.ramp.swarm, s.pings.swarm, s.sample.swarm, s.closer.swarm, s.pulse.swarm = s, s, s, s, s
 	s.pulse.again()
@@ -75,14 +78,14 @@ func newSwarm(l *reactor.Loop, settled func()) *swarm {
 }
 
 // open takes the order to open the first connection of every source from at on, so many per second.
-func (s *swarm) open(at int64, rate float64, o *openOrder) error {
+func (s *swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 	if s.clients != nil {
 		return fmt.Errorf("connections were opened before")
 	}
 	s.target, s.question, s.timeout, s.patience = o.Target, o.Question, o.Timeout, o.Patience
 	s.sources = make([]netip.Addr, max(o.Sources.Count, 1))
 	for i := range s.sources {
-		s.sources[i] = o.Sources.at(i)
+		s.sources[i] = o.Sources.At(i)
 	}
 	s.clients = make([]client, o.Connections)
 	for i := range s.clients {
@@ -119,25 +122,25 @@ func (s *swarm) nodeIndex(name []byte) uint8 {
 		s.byName[known] = maxNodes
 		return maxNodes
 	}
-	s.nodes = append(s.nodes, nodeState{name: known, latency: newLatency()})
+	s.nodes = append(s.nodes, nodeState{name: known, latency: latency.New()})
 	s.byName[known] = uint8(len(s.nodes))
 	return s.byName[known]
 }
 
 // answered is called for every answer on a connection that was verified before.
-func (s *swarm) answered(c *client, r reply) {
-	if r.kind != replyAnswer {
+func (s *swarm) answered(c *client, r ask.Reply) {
+	if r.Kind != ask.ReplyAnswer {
 		s.n.Requests.Failed++
 		return
 	}
 	s.n.Requests.Answered++
-	node := s.nodeIndex(r.node)
+	node := s.nodeIndex(r.Node)
 	if node != c.node {
 		s.n.Moved++
 	}
-	scheduled := s.epoch + int64(r.id)
+	scheduled := s.epoch + int64(r.ID)
 	if s.recording(scheduled) {
-		s.nodes[node-1].latency.record(scheduled-s.recordFrom, mono.Now()-scheduled)
+		s.nodes[node-1].latency.Record(scheduled-s.recordFrom, mono.Now()-scheduled)
 	}
 }
 
@@ -147,9 +150,9 @@ func (s *swarm) recording(due int64) bool { return due >= s.recordFrom && due < 
 // late notes how late something is done that was due then.
 func (s *swarm) late(due int64) {
 	lag := mono.Now() - due
-	record(s.lag, lag)
+	latency.Record(s.lag, lag)
 	if s.recording(due) {
-		record(s.holdLag, lag)
+		latency.Record(s.holdLag, lag)
 	}
 }
 
@@ -166,7 +169,7 @@ func (s *swarm) settle() {
 }
 
 // counts returns a copy that may leave the loop.
-func (s *swarm) counts() counts {
+func (s *swarm) counts() wire.Counts {
 	n := s.n
 	n.At = mono.Now()
 	n.Nodes = make(map[string]int, len(s.nodes))
@@ -177,29 +180,29 @@ func (s *swarm) counts() counts {
 	return n
 }
 
-func byCause(n *[causes]int64) map[string]int64 {
+func byCause(n *[ask.Causes]int64) map[string]int64 {
 	m := make(map[string]int64)
 	for c, v := range n {
 		if v > 0 {
-			m[cause(c).String()] = v
+			m[ask.Cause(c).String()] = v
 		}
 	}
 	return m
 }
 
 // measured returns the latencies recorded so far.
-func (s *swarm) measured() (*measured, error) {
-	m := &measured{Nodes: make(map[string]latencyMessage, len(s.nodes))}
+func (s *swarm) measured() (*wire.Measured, error) {
+	m := &wire.Measured{Nodes: make(map[string]latency.Message, len(s.nodes))}
 	var err error
 	for i := range s.nodes {
-		if m.Nodes[s.nodes[i].name], err = s.nodes[i].latency.message(); err != nil {
+		if m.Nodes[s.nodes[i].name], err = s.nodes[i].latency.Message(); err != nil {
 			return nil, err
 		}
 	}
-	if m.Lag, err = (&latency{histogram: s.lag}).message(); err != nil {
+	if m.Lag, err = (&latency.Recording{Histogram: s.lag}).Message(); err != nil {
 		return nil, err
 	}
-	m.HoldLag, err = (&latency{histogram: s.holdLag}).message()
+	m.HoldLag, err = (&latency.Recording{Histogram: s.holdLag}).Message()
 	return m, err
 }
 

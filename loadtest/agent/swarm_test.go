@@ -1,4 +1,4 @@
-package loadtest
+package agent
 
 import (
 	"bufio"
@@ -14,6 +14,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // testSwarm is a swarm on a running loop, against a server that answers as the test likes.
@@ -72,9 +75,9 @@ func startSwarm(t *testing.T, connections int, timeout time.Duration, a answer) 
 		served.Wait()
 	})
 	s.on(func() {
-		o := &openOrder{
-			Target: netip.MustParseAddrPort(l.Addr().String()), Question: askWhoami, Connections: connections,
-			Sources: kernelsChoice, Timeout: timeout, Patience: leastPatience,
+		o := &wire.OpenOrder{
+			Target: netip.MustParseAddrPort(l.Addr().String()), Question: ask.Whoami, Connections: connections,
+			Sources: sources.KernelsChoice, Timeout: timeout, Patience: wire.LeastPatience,
 		}
 		if err := s.open(mono.Now(), 1e6, o); err != nil {
 			t.Error(err)
@@ -98,19 +101,23 @@ func (s *testSwarm) on(fn func()) {
 }
 
 // await waits until the counts are as wanted.
-func (s *testSwarm) await(what string, wanted func(counts) bool) counts {
+func (s *testSwarm) await(what string, wanted func(wire.Counts) bool) wire.Counts {
 	s.t.Helper()
-	var n counts
-	await(s.t, what, func() bool {
+	var n wire.Counts
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		s.on(func() { n = s.counts() })
-		return wanted(n)
-	})
-	return n
+		if wanted(n) {
+			return n
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited in vain: %s", what)
+		}
+	}
 }
 
-func (s *testSwarm) awaitVerified(n int) counts {
+func (s *testSwarm) awaitVerified(n int) wire.Counts {
 	s.t.Helper()
-	return s.await("verified connections", func(c counts) bool { return c.Verified == n })
+	return s.await("verified connections", func(c wire.Counts) bool { return c.Verified == n })
 }
 
 // A connection that does nothing costs an agent little; the kernel's part comes on top.
@@ -123,8 +130,8 @@ func TestClientIsSmall(t *testing.T) {
 func TestSwarmNoticesAnotherNode(t *testing.T) {
 	s := startSwarm(t, 1, time.Minute, func(id string, n int) string { return nodeReply(id, fmt.Sprintf("node%d", min(n, 1))) })
 	s.awaitVerified(1)
-	s.on(func() { s.ping(mono.Now(), 1000, &pingOrder{For: 10 * time.Millisecond, Record: true}) })
-	n := s.await("answers", func(n counts) bool { return n.Requests.Sent == 10 && n.Requests.underWay() == 0 })
+	s.on(func() { s.ping(mono.Now(), 1000, &wire.PingOrder{For: 10 * time.Millisecond, Record: true}) })
+	n := s.await("answers", func(n wire.Counts) bool { return n.Requests.Sent == 10 && n.Requests.UnderWay() == 0 })
 	if n.Moved != 10 || n.Requests.Answered != 10 || n.Nodes["node0"] != 1 {
 		t.Errorf("%+v", n)
 	}
@@ -143,9 +150,9 @@ func TestSwarmCountsErrorsAndSilence(t *testing.T) {
 		return ""
 	})
 	s.awaitVerified(1)
-	s.on(func() { s.ping(mono.Now(), 1000, &pingOrder{For: 4 * time.Millisecond}) })
-	n := s.await("the time-out", func(n counts) bool { return n.Dropped == 1 })
-	if want := (requestCounts{Sent: 4, Answered: 1, Failed: 1, Lost: 2}); n.Requests != want {
+	s.on(func() { s.ping(mono.Now(), 1000, &wire.PingOrder{For: 4 * time.Millisecond}) })
+	n := s.await("the time-out", func(n wire.Counts) bool { return n.Dropped == 1 })
+	if want := (wire.RequestCounts{Sent: 4, Answered: 1, Failed: 1, Lost: 2}); n.Requests != want {
 		t.Errorf("%+v", n.Requests)
 	}
 	if n.Losses["timeout"] != 1 {
@@ -161,12 +168,12 @@ func TestSwarmGivesUpOnServersWithoutNodes(t *testing.T) {
 		"rate":    string(mcp.AppendError(nil, nil, mcp.CodeRateLimited, "later")),
 	} {
 		s := startSwarm(t, 1, 50*time.Millisecond, func(string, int) string { return text })
-		n := s.await(name, func(n counts) bool { return n.Failures[name] > 0 })
+		n := s.await(name, func(n wire.Counts) bool { return n.Failures[name] > 0 })
 		if n.Verified != 0 || n.Requests.Sent != 0 {
 			t.Errorf("%s: %+v", name, n)
 		}
 		s.on(func() { s.close(1e6) })
-		s.await("the end", func(n counts) bool { return n.Open == 0 })
+		s.await("the end", func(n wire.Counts) bool { return n.Open == 0 })
 	}
 }
 
@@ -177,14 +184,14 @@ func TestSwarmClosesInAnyState(t *testing.T) {
 		}
 		return ""
 	})
-	s.await("some verified connections", func(n counts) bool { return n.Verified > 20 })
+	s.await("some verified connections", func(n wire.Counts) bool { return n.Verified > 20 })
 	s.on(func() {
-		s.ping(mono.Now(), 1e5, &pingOrder{})
-		s.sticky(1e5, &stickyOrder{Sample: 10})
+		s.ping(mono.Now(), 1e5, &wire.PingOrder{})
+		s.sticky(1e5, &wire.StickyOrder{Sample: 10})
 		s.close(1e5)
 		s.close(1)
 	})
-	n := s.await("the end", func(n counts) bool { return n.Open == 0 })
+	n := s.await("the end", func(n wire.Counts) bool { return n.Open == 0 })
 	if n.Verified != 0 || n.Dropped != 0 {
 		t.Errorf("%+v", n)
 	}
@@ -203,7 +210,7 @@ func TestSwarmIsClosedFromBothSides(t *testing.T) {
 		s.close(100)
 		s.clients[9].OnEOF(&s.clients[9].conn)
 	})
-	if n := s.await("the end", func(n counts) bool { return n.Open == 0 }); n.Dropped != 0 || n.Verified != 0 {
+	if n := s.await("the end", func(n wire.Counts) bool { return n.Open == 0 }); n.Dropped != 0 || n.Verified != 0 {
 		t.Errorf("%+v", n)
 	}
 }
@@ -212,13 +219,13 @@ func TestSwarmSamplesAnew(t *testing.T) {
 	s := startSwarm(t, 10, time.Minute, func(id string, _ int) string { return nodeReply(id, "a") })
 	s.awaitVerified(10)
 	for range 3 {
-		s.on(func() { s.sticky(1e5, &stickyOrder{Sample: 4}) })
-		n := s.await("the sample", func(n counts) bool { return n.Verified == 10 && n.Sticky.settled() })
-		if n.Sticky != (stickyCounts{4, 4, 0}) || n.Dropped != 0 {
+		s.on(func() { s.sticky(1e5, &wire.StickyOrder{Sample: 4}) })
+		n := s.await("the sample", func(n wire.Counts) bool { return n.Verified == 10 && n.Sticky.Settled() })
+		if n.Sticky != (wire.StickyCounts{Sampled: 4, Consistent: 4}) || n.Dropped != 0 {
 			t.Errorf("%+v", n)
 		}
 	}
-	n := s.await("nothing", func(counts) bool { return true })
+	n := s.await("nothing", func(wire.Counts) bool { return true })
 	if n.Attempts != 22 { // ten, and three times four
 		t.Errorf("%d attempts", n.Attempts)
 	}
@@ -247,16 +254,16 @@ func TestArmedSwarm(t *testing.T) {
 			s.clients[i].conn.Close()
 		}
 	})
-	n := s.await("the displaced to be back", func(n counts) bool { return n.Recovered == 3 })
+	n := s.await("the displaced to be back", func(n wire.Counts) bool { return n.Recovered == 3 })
 	if n.Displaced != 3 || n.Dropped != 0 || n.FirstLost == 0 || n.LastRecovered < n.FirstLost {
 		t.Errorf("%+v", n)
 	}
 	s.on(func() {
-		s.sticky(1e5, &stickyOrder{Sample: 100})
+		s.sticky(1e5, &wire.StickyOrder{Sample: 100})
 		s.disarm()
 		s.clients[0].conn.Close()
 	})
-	n = s.await("the dropped one to be back", func(n counts) bool { return n.Dropped == 1 && n.Verified == 10 })
+	n = s.await("the dropped one to be back", func(n wire.Counts) bool { return n.Dropped == 1 && n.Verified == 10 })
 	if n.Sticky.Sampled != 7 {
 		t.Errorf("%d clients were sampled, want those that were never displaced", n.Sticky.Sampled)
 	}

@@ -1,4 +1,6 @@
-package loadtest
+// Package agent is the life of a load generator: it holds the sockets of its share of a run, does what the coordinator
+// orders, and counts what happens.
+package agent
 
 import (
 	"context"
@@ -16,11 +18,13 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
-// AgentOptions say how an agent finds its run. The zero value is an agent that a coordinator on
+// Options say how an agent finds its run. The zero value is an agent that a coordinator on
 // this machine has started.
-type AgentOptions struct {
+type Options struct {
 	Join      string // the coordinator's NATS URL: tls://HOST:PORT
 	Pin       string // of the certificate that it has: sha256:…
 	Token     string // what it asks for
@@ -29,25 +33,14 @@ type AgentOptions struct {
 	Log       *log.Logger
 }
 
-// joinMessage is what a local agent gets on its control stream.
-const joinMessage = "join"
-
-type join struct {
-	Agent string `json:"agent"`
-	URL   string `json:"url"`
-	Pin   string `json:"pin"`
-	Token string `json:"token"`
-}
-
-// Agent plays the role of a generator: it holds the sockets of its share of a run. It returns nil
-// when the coordinator has sent it home and an error when it lost the coordinator, which ends all
-// its connections.
-func Agent(parent context.Context, o AgentOptions) error {
+// Run takes part in a run. It returns nil when the coordinator has sent it home and an error when it
+// lost the coordinator, which ends all its connections.
+func Run(parent context.Context, o Options) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	var j join
+	var j wire.Join
 	if o.Join != "" {
-		j = join{URL: o.Join, Pin: o.Pin, Token: o.Token}
+		j = wire.Join{URL: o.Join, Pin: o.Pin, Token: o.Token}
 	} else {
 		child, err := prefork.Inherit()
 		if err != nil {
@@ -78,8 +71,8 @@ func Agent(parent context.Context, o AgentOptions) error {
 		if err != nil {
 			return fmt.Errorf("source addresses: %w", err)
 		}
-		a.used = usedSourcesIn(o.StateDir)
-		a.sources = a.used.turn(sourcesIn(p, maxConnections))
+		a.used = sources.UsedIn(o.StateDir)
+		a.sources = a.used.Turn(sources.In(p, sources.Max))
 	}
 	err := a.run(ctx, j)
 	if parent.Err() != nil {
@@ -92,8 +85,8 @@ func Agent(parent context.Context, o AgentOptions) error {
 type agent struct {
 	log     *log.Logger
 	cancel  context.CancelCauseFunc
-	sources sourceRange // its own
-	used    usedSources
+	sources sources.Range // its own
+	used    sources.Used
 
 	loop    *reactor.Loop
 	swarm   *swarm
@@ -106,7 +99,7 @@ type agent struct {
 	sentHome atomic.Bool // the run is over
 }
 
-func (a *agent) run(ctx context.Context, j join) error {
+func (a *agent) run(ctx context.Context, j wire.Join) error {
 	limit, err := prefork.Limit()
 	if err != nil {
 		return err
@@ -142,8 +135,8 @@ func (a *agent) run(ctx context.Context, j join) error {
 	defer func() { <-ended }()
 	defer a.loop.Stop()
 
-	a.subject = reportSubject(run, a.name)
-	if _, err := a.conn.Subscribe(ordersSubject(run, a.name), a.take); err != nil {
+	a.subject = wire.ReportsSubject(run, a.name)
+	if _, err := a.conn.Subscribe(wire.OrdersSubject(run, a.name), a.take); err != nil {
 		return err
 	}
 	prefork.Shed()
@@ -182,12 +175,12 @@ func (a *agent) keepReporting(ctx context.Context) {
 
 func (a *agent) introduce(name string, limit uint64) (run string, err error) {
 	host, _ := os.Hostname()
-	h := hello{
-		Agent: name, PID: os.Getpid(), Host: host, Version: protocolVersion,
+	h := wire.Hello{
+		Agent: name, PID: os.Getpid(), Host: host, Version: wire.ProtocolVersion,
 		Connections: prefork.Room(1, limit), Sources: a.sources,
 	}
-	var w welcome
-	if err := ask(a.conn, subjectJoin, h, &w); err != nil {
+	var w wire.Welcome
+	if err := wire.Request(a.conn, wire.SubjectJoin, h, &w); err != nil {
 		return "", err
 	}
 	if w.Error != "" {
@@ -199,7 +192,7 @@ func (a *agent) introduce(name string, limit uint64) (run string, err error) {
 
 // report sends the counts as they are now. It returns false when ctx is done.
 func (a *agent) report(ctx context.Context) bool {
-	taken := make(chan counts, 1)
+	taken := make(chan wire.Counts, 1)
 	a.loop.Post(func() { taken <- a.swarm.counts() })
 	select {
 	case n := <-taken:
@@ -226,20 +219,20 @@ func (a *agent) theirs(at int64) int64 {
 
 // take carries out an order and acknowledges it.
 func (a *agent) take(m *nats.Msg) {
-	var o order
+	var o wire.Order
 	if err := json.Unmarshal(m.Data, &o); err != nil {
-		respond(m, ack{Error: err.Error()})
+		wire.Respond(m, wire.Ack{Error: err.Error()})
 		return
 	}
-	if o.Kind == orderStop {
+	if o.Kind == wire.OrderStop {
 		a.sentHome.Store(true) // before the answer, after which the coordinator may go
-		respond(m, ack{})
+		wire.Respond(m, wire.Ack{})
 		_ = a.conn.Flush()
 		a.cancel(nil)
 		return
 	}
 	if o.Open != nil && a.sources.Count > 0 {
-		if err := a.used.note(o.Open.Sources); err != nil {
+		if err := a.used.Note(o.Open.Sources); err != nil {
 			a.log.Warn("the next load test may use the same source addresses", "err", err)
 		}
 	}
@@ -249,7 +242,7 @@ func (a *agent) take(m *nats.Msg) {
 		if err != nil {
 			answer.Error = fmt.Sprintf("agent %s: %s: %v", a.name, o.Kind, err)
 		}
-		respond(m, answer)
+		wire.Respond(m, answer)
 		select { // the next report shows the state after the order
 		case a.hurry <- struct{}{}:
 		default:
@@ -258,26 +251,26 @@ func (a *agent) take(m *nats.Msg) {
 }
 
 // obey runs on the loop.
-func (a *agent) obey(o *order) (answer ack, err error) {
+func (a *agent) obey(o *wire.Order) (answer wire.Ack, err error) {
 	s, at := a.swarm, o.At-a.offset
 	switch {
-	case o.Kind == orderOpen && o.Open != nil && o.Rate > 0:
+	case o.Kind == wire.OrderOpen && o.Open != nil && o.Rate > 0:
 		err = s.open(at, o.Rate, o.Open)
-	case o.Kind == orderRest:
+	case o.Kind == wire.OrderRest:
 		s.openRest(at)
-	case o.Kind == orderPing && o.Ping != nil && o.Rate > 0:
+	case o.Kind == wire.OrderPing && o.Ping != nil && o.Rate > 0:
 		s.ping(at, o.Rate, o.Ping)
-	case o.Kind == orderQuiet:
+	case o.Kind == wire.OrderQuiet:
 		s.quiet()
-	case o.Kind == orderSticky && o.Sticky != nil && o.Rate > 0:
+	case o.Kind == wire.OrderSticky && o.Sticky != nil && o.Rate > 0:
 		s.sticky(o.Rate, o.Sticky)
-	case o.Kind == orderArm:
+	case o.Kind == wire.OrderArm:
 		answer.OnNode = s.arm(o.Node)
-	case o.Kind == orderDisarm:
+	case o.Kind == wire.OrderDisarm:
 		s.disarm()
-	case o.Kind == orderCollect:
+	case o.Kind == wire.OrderCollect:
 		answer.Measured, err = s.measured()
-	case o.Kind == orderClose && o.Rate > 0:
+	case o.Kind == wire.OrderClose && o.Rate > 0:
 		s.close(o.Rate)
 	default:
 		err = errors.New("order not understood")

@@ -1,0 +1,87 @@
+// Package latency is what a load test records of how long answers took, and how it travels.
+package latency
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Latencies are kept in microseconds, up to a minute, to three significant digits.
+const (
+	longest = int64(time.Minute / time.Microsecond)
+	digits  = 3
+)
+
+// NewHistogram is an empty one of latencies.
+func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest, digits) }
+
+// Record enters a span of d nanoseconds.
+func Record(h *hdrhistogram.Histogram, d int64) {
+	// In range by construction, so there is no error.
+	_ = h.RecordValue(min(max(d/int64(time.Microsecond), 1), longest))
+}
+
+// Cell is the latency of one node in one window. Cells of several agents add up exactly.
+type Cell struct {
+	Count int64 `json:"n"`
+	Sum   int64 `json:"us"` // microseconds
+}
+
+// windowLength is how long a node's latency is averaged before it is compared with the others'.
+const windowLength = time.Second
+
+// Recording is what was measured of one node.
+type Recording struct {
+	Histogram *hdrhistogram.Histogram
+	Windows   []Cell // by (scheduled instant − start of recording) ÷ windowLength
+}
+
+// New is a recording of nothing yet.
+func New() *Recording { return &Recording{Histogram: NewHistogram()} }
+
+// Record enters an answer that was scheduled at the given time after the start of recording. Both
+// are in nanoseconds.
+func (l *Recording) Record(scheduled, took int64) {
+	Record(l.Histogram, took)
+	w := int(scheduled / int64(windowLength))
+	if w >= len(l.Windows) {
+		l.Windows = append(l.Windows, make([]Cell, w+1-len(l.Windows))...)
+	}
+	l.Windows[w].Count++
+	l.Windows[w].Sum += took / int64(time.Microsecond)
+}
+
+// Merge adds what another agent has recorded of the node.
+func (l *Recording) Merge(o *Recording) {
+	l.Histogram.Merge(o.Histogram)
+	if len(o.Windows) > len(l.Windows) {
+		l.Windows = append(l.Windows, make([]Cell, len(o.Windows)-len(l.Windows))...)
+	}
+	for i, c := range o.Windows {
+		l.Windows[i].Count += c.Count
+		l.Windows[i].Sum += c.Sum
+	}
+}
+
+// Message is a recording on its way to the coordinator.
+type Message struct {
+	Histogram string `json:"histogram"` // HdrHistogram V2, compressed, base64
+	Windows   []Cell `json:"windows,omitempty"`
+}
+
+// Message is the recording as it travels.
+func (l *Recording) Message() (Message, error) {
+	encoded, err := l.Histogram.EncodeV2()
+	return Message{string(encoded), l.Windows}, err
+}
+
+// Recording reads the message.
+func (m Message) Recording() (*Recording, error) {
+	h, err := hdrhistogram.Decode([]byte(m.Histogram))
+	if err != nil {
+		return nil, fmt.Errorf("histogram of an agent: %w", err)
+	}
+	return &Recording{h, m.Windows}, nil
+}

@@ -1,0 +1,125 @@
+// Package wire is what the coordinator of a load test and its agents tell each other: values that travel, over NATS as JSON.
+package wire
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+)
+
+// Subjects of a run. Joining and the clock are asked for before an agent knows the run.
+const (
+	SubjectJoin  = "erlmcp.loadtest.join"
+	SubjectClock = "erlmcp.loadtest.clock"
+	subjectRuns  = "erlmcp.loadtest.run."
+)
+
+// OrdersSubject is where an agent takes orders.
+func OrdersSubject(run, agent string) string { return subjectRuns + run + ".orders." + agent }
+
+// ReportsSubject is where it sends reports; the agent "*" is all of them.
+func ReportsSubject(run, agent string) string { return subjectRuns + run + ".reports." + agent }
+
+// Hello is how an agent introduces itself; the answer is a Welcome.
+type Hello struct {
+	Agent       string        `json:"agent,omitempty"` // the name of a local one
+	PID         int           `json:"pid"`
+	Host        string        `json:"host"`
+	Version     string        `json:"version"`     // ProtocolVersion
+	Connections int           `json:"connections"` // it can hold
+	Sources     sources.Range `json:"sources"`     // it can use; none: what the coordinator gives it
+}
+
+// ProtocolVersion changes with the messages of this file.
+const ProtocolVersion = "2"
+
+// Welcome tells an agent who it is in the run.
+type Welcome struct {
+	Run   string `json:"run"`
+	Agent string `json:"agent"`
+	Error string `json:"error,omitempty"` // not welcome
+}
+
+// JoinMessage is what a local agent gets on its control stream.
+const JoinMessage = "join"
+
+// Join is its content: where to join, and as whom.
+type Join struct {
+	Agent string `json:"agent"`
+	URL   string `json:"url"`
+	Pin   string `json:"pin"`
+	Token string `json:"token"`
+}
+
+// Clock is the coordinator's answer on SubjectClock.
+type Clock struct {
+	Now int64 `json:"now"`
+}
+
+// OrderKind is what agents are told to do.
+type OrderKind string
+
+// The orders.
+const (
+	OrderOpen    OrderKind = "open"    // begin to open connections, one of every source
+	OrderRest    OrderKind = "rest"    // open the others
+	OrderPing    OrderKind = "ping"    // send requests, for a time or until OrderQuiet
+	OrderQuiet   OrderKind = "quiet"   // send no more requests
+	OrderSticky  OrderKind = "sticky"  // have a sample of clients leave and come back
+	OrderArm     OrderKind = "arm"     // a node is about to fail; from now on its clients are displaced
+	OrderDisarm  OrderKind = "disarm"  // the fault is over
+	OrderCollect OrderKind = "collect" // answer with what was measured
+	OrderClose   OrderKind = "close"   // close everything
+	OrderStop    OrderKind = "stop"    // leave
+)
+
+// Order is one message from the coordinator. The agent's answer is an Ack, sent when the order has
+// been begun; how it goes on is seen in the reports. Instants are on the coordinator's clock.
+type Order struct {
+	Kind   OrderKind    `json:"kind"`
+	At     int64        `json:"at,omitempty"`   // open, rest, ping: when to begin
+	Rate   float64      `json:"rate,omitempty"` // open, ping, sticky, close: per second, of this agent
+	Open   *OpenOrder   `json:"open,omitempty"`
+	Ping   *PingOrder   `json:"ping,omitempty"`
+	Sticky *StickyOrder `json:"sticky,omitempty"`
+	Node   string       `json:"node,omitempty"` // arm
+}
+
+// OpenOrder is what to open: a share of the plan.
+type OpenOrder struct {
+	Target      netip.AddrPort `json:"target"`
+	Question    ask.Question   `json:"question"`
+	Connections int            `json:"connections"`
+	Sources     sources.Range  `json:"sources"`
+	Timeout     time.Duration  `json:"timeout"`
+	Patience    Patience       `json:"patience"`
+}
+
+// PingOrder is about the requests to send.
+type PingOrder struct {
+	For    time.Duration `json:"for,omitempty"`
+	Record bool          `json:"record,omitempty"` // the latencies count
+}
+
+// StickyOrder is how many clients to have leave.
+type StickyOrder struct {
+	Sample int `json:"sample"`
+}
+
+// Ack is an agent's answer to an order.
+type Ack struct {
+	Error    string    `json:"error,omitempty"`
+	OnNode   int       `json:"on_node,omitempty"`  // arm: clients on the node
+	Measured *Measured `json:"measured,omitempty"` // collect
+}
+
+// Measured is an agent's part of the latencies.
+type Measured struct {
+	Nodes map[string]latency.Message `json:"nodes"`
+	// How much later than due the agent did things: all of them so far, and those of the hold.
+	Lag     latency.Message `json:"lag"`
+	HoldLag latency.Message `json:"hold_lag"`
+}
