@@ -43,20 +43,20 @@ const (
 func codingOf(r *http1.Request) coding {
 	charset := readable
 	for i := range r.Fields {
-		if f := &r.Fields[i]; len(f.Name) == len("content-type") && same(f.Name, "content-type") && hidesASCII(f.Value) {
+		if f := &r.Fields[i]; len(f.Name) == len("content-type") && http1.EqualFold(f.Name, "content-type") && hidesASCII(f.Value) {
 			charset = foreign
 		}
 	}
 	switch named := r.Get("content-encoding"); {
 	case r.Repeated("content-encoding"):
 		return opaque
-	case len(named) == 0, same(named, "identity"):
+	case len(named) == 0, http1.EqualFold(named, "identity"):
 		return charset
 	case charset == foreign:
 		return opaque
-	case same(named, "gzip"), same(named, "x-gzip"):
+	case http1.EqualFold(named, "gzip"), http1.EqualFold(named, "x-gzip"):
 		return gzipped
-	case same(named, "deflate"):
+	case http1.EqualFold(named, "deflate"):
 		return deflated
 	}
 	return opaque
@@ -66,7 +66,7 @@ func codingOf(r *http1.Request) coding {
 // other bytes than in ASCII, or the other way round.
 func hidesASCII(mediaType []byte) bool {
 	for bytes.IndexByte(mediaType, '=') >= 0 {
-		i := indexFold(mediaType, "charset")
+		i := http1.IndexFold(mediaType, "charset")
 		if i < 0 {
 			return false
 		}
@@ -88,33 +88,23 @@ func hidesASCII(mediaType []byte) bool {
 
 func isASCIISuperset(charset []byte) bool {
 	for _, whole := range []string{"utf-8", "utf8", "us-ascii", "ascii", "latin1"} {
-		if same(charset, whole) {
+		if http1.EqualFold(charset, whole) {
 			return true
 		}
 	}
 	for _, family := range []string{"iso-8859-", "windows-125"} {
-		if len(charset) > len(family) && len(charset) <= len(family)+2 && same(charset[:len(family)], family) {
+		if len(charset) > len(family) && len(charset) <= len(family)+2 && http1.EqualFold(charset[:len(family)], family) {
 			return true
 		}
 	}
 	return false
 }
 
-// indexFold is where lower is in p in any case, -1 if it is not.
-func indexFold(p []byte, lower string) int {
-	for i := 0; i+len(lower) <= len(p); i++ {
-		if p[i]|0x20 == lower[0] && same(p[i:i+len(lower)], lower) {
-			return i
-		}
-	}
-	return -1
-}
-
 // mayBeJSON reports whether a request does not say that its body is something else. What it says in a charset that
 // hides ASCII is not believed.
 func mayBeJSON(r *http1.Request) bool {
 	t := r.Get("content-type")
-	return len(t) == 0 || r.Repeated("content-type") || indexFold(t, "json") >= 0 || hidesASCII(t)
+	return len(t) == 0 || r.Repeated("content-type") || http1.IndexFold(t, "json") >= 0 || hidesASCII(t)
 }
 
 // limited reports whether messages of the source are bound by a rate.

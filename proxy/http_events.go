@@ -52,7 +52,7 @@ func isEventStream(r *http1.Response) bool {
 	const events = "text/event-stream"
 	kind := r.Get("content-type")
 	return r.Status/100 == 2 && (r.Body == http1.Chunked || r.Body == http1.UntilClose) &&
-		len(kind) >= len(events) && same(kind[:len(events)], events) && (len(kind) == len(events) || kind[len(events)] == ';' || kind[len(events)] == ' ') &&
+		len(kind) >= len(events) && http1.EqualFold(kind[:len(events)], events) && (len(kind) == len(events) || kind[len(events)] == ';' || kind[len(events)] == ' ') &&
 		r.Get("content-encoding") == nil
 }
 

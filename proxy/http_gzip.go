@@ -117,11 +117,11 @@ func (x *exchange) variesByCoding(r *http1.Response) bool {
 	}
 	for i := range r.Fields {
 		switch f := &r.Fields[i]; {
-		case same(f.Name, "content-encoding"):
+		case http1.EqualFold(f.Name, "content-encoding"):
 			return false
-		case same(f.Name, "digest"), same(f.Name, "content-digest"), same(f.Name, "repr-digest"), same(f.Name, "content-md5"):
+		case http1.EqualFold(f.Name, "digest"), http1.EqualFold(f.Name, "content-digest"), http1.EqualFold(f.Name, "repr-digest"), http1.EqualFold(f.Name, "content-md5"):
 			return false // it would not fit any more
-		case same(f.Name, "cache-control") && hasToken(f.Value, "no-transform"):
+		case http1.EqualFold(f.Name, "cache-control") && http1.HasToken(f.Value, "no-transform"):
 			return false
 		}
 	}
@@ -188,14 +188,14 @@ func isCompressible(kind []byte) bool {
 		kind = kind[:i]
 	}
 	kind = bytes.TrimSpace(kind)
-	if len(kind) > 5 && same(kind[:5], "text/") {
-		return !same(kind, "text/event-stream")
+	if len(kind) > 5 && http1.EqualFold(kind[:5], "text/") {
+		return !http1.EqualFold(kind, "text/event-stream")
 	}
-	if len(kind) > 5 && same(kind[len(kind)-5:], "+json") || len(kind) > 4 && same(kind[len(kind)-4:], "+xml") {
+	if len(kind) > 5 && http1.EqualFold(kind[len(kind)-5:], "+json") || len(kind) > 4 && http1.EqualFold(kind[len(kind)-4:], "+xml") {
 		return true
 	}
 	for _, name := range compressible {
-		if same(kind, name) {
+		if http1.EqualFold(kind, name) {
 			return true
 		}
 	}
@@ -205,7 +205,7 @@ func isCompressible(kind []byte) bool {
 // saysVary reports whether a response tells by itself that Accept-Encoding matters.
 func saysVary(r *http1.Response) bool {
 	for i := range r.Fields {
-		if f := &r.Fields[i]; same(f.Name, "vary") && !r.Hop(i) && (hasToken(f.Value, "accept-encoding") || hasToken(f.Value, "*")) {
+		if f := &r.Fields[i]; http1.EqualFold(f.Name, "vary") && !r.Hop(i) && (http1.HasToken(f.Value, "accept-encoding") || http1.HasToken(f.Value, "*")) {
 			return true
 		}
 	}
@@ -216,13 +216,13 @@ func saysVary(r *http1.Response) bool {
 // told by now that another Accept-Encoding may get another body (RFC 9110 section 12.5.5).
 func (x *exchange) appendVariantField(dst []byte, f *http1.Field, weak bool, told *bool) []byte {
 	switch {
-	case x.zipped && (same(f.Name, "content-length") || same(f.Name, "accept-ranges")):
+	case x.zipped && (http1.EqualFold(f.Name, "content-length") || http1.EqualFold(f.Name, "accept-ranges")):
 		return dst
-	case weak && same(f.Name, "etag") && isStrong(f.Value):
+	case weak && http1.EqualFold(f.Name, "etag") && isStrong(f.Value):
 		// The tag of other bytes: it stands for the same content only.
 		dst = append(append(dst, f.Name...), ": W/"...)
 		return append(append(dst, f.Value...), "\r\n"...)
-	case same(f.Name, "vary") && !*told:
+	case http1.EqualFold(f.Name, "vary") && !*told:
 		*told = true
 		dst = append(append(dst, f.Name...), ": "...)
 		if len(f.Value) > 0 {
@@ -230,7 +230,7 @@ func (x *exchange) appendVariantField(dst []byte, f *http1.Field, weak bool, tol
 		}
 		return append(dst, "Accept-Encoding\r\n"...)
 	}
-	return appendField(dst, f.Name, f.Value)
+	return http1.AppendField(dst, f.Name, f.Value)
 }
 
 // showsWeakTag reports whether a request asks if a body with a weak tag is still good.
@@ -247,20 +247,20 @@ func acceptsGzip(r *http1.Request) bool {
 	}
 	for i := range r.Fields {
 		f := &r.Fields[i]
-		if same(f.Name, "cache-control") && hasToken(f.Value, "no-transform") {
+		if http1.EqualFold(f.Name, "cache-control") && http1.HasToken(f.Value, "no-transform") {
 			return false
 		}
-		if same(f.Name, "accept-encoding") {
+		if http1.EqualFold(f.Name, "accept-encoding") {
 			for list := f.Value; len(list) > 0; {
 				var coding []byte
 				coding, list, _ = bytes.Cut(list, []byte(","))
 				name, params, _ := bytes.Cut(coding, []byte(";"))
 				switch name = bytes.TrimSpace(name); {
-				case same(name, "gzip"), same(name, "x-gzip"):
+				case http1.EqualFold(name, "gzip"), http1.EqualFold(name, "x-gzip"):
 					zipped = max(zipped, quality(params))
-				case same(name, "*"):
+				case http1.EqualFold(name, "*"):
 					star = max(star, quality(params))
-				case same(name, "identity"):
+				case http1.EqualFold(name, "identity"):
 					identity = max(identity, quality(params))
 				}
 			}
@@ -280,7 +280,7 @@ func quality(params []byte) int {
 		return 1000
 	}
 	name, value, ok := bytes.Cut(params, []byte("="))
-	if !ok || !same(name, "q") {
+	if !ok || !http1.EqualFold(name, "q") {
 		return 0
 	}
 	if len(value) == 0 || len(value) > 5 || value[0] != '0' && value[0] != '1' || len(value) > 1 && value[1] != '.' {
@@ -298,16 +298,4 @@ func quality(params []byte) int {
 		return 0
 	}
 	return q
-}
-
-// hasToken reports whether a comma-separated list has a token, given in lower case.
-func hasToken(list []byte, token string) bool {
-	for len(list) > 0 {
-		var item []byte
-		item, list, _ = bytes.Cut(list, []byte(","))
-		if same(bytes.TrimSpace(item), token) {
-			return true
-		}
-	}
-	return false
 }

@@ -35,7 +35,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		case r.Status < 200:
 			x.interim = true
 			if !x.old {
-				out = appendInterim(out, r)
+				out = r.AppendInterim(out)
 			}
 		default:
 			out = x.respond(out, r, p[consumed:])
@@ -206,7 +206,7 @@ func (x *exchange) badReply() { x.refuse(denialOf(board.ReasonBadReply, 0)) }
 // switchProtocols makes a tunnel of an exchange, if that is what the client has asked for.
 func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (consumed int) {
 	c, w := x.client, x.client.w
-	if !x.upgrade || !same(r.Upgrade, "websocket") {
+	if !x.upgrade || !http1.EqualFold(r.Upgrade, "websocket") {
 		x.badReply()
 		return len(rest)
 	}
