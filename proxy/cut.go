@@ -5,6 +5,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/wsframe"
 )
 
 // What is under way and ends before its end is cut: a response, a stream, a tunnel, a relay. Each cut
@@ -74,8 +75,8 @@ func (x *exchange) left() {
 func (x *exchange) breakTunnel(reason board.Reason) {
 	c := x.client
 	c.w.countCut(x.access, reason)
-	if status := closeStatus(reason); status != 0 && x.frames.said.between() && !x.frames.said.closing {
-		c.conn.Send([]byte{frameFin | frameClose, 2, byte(status >> 8), byte(status)})
+	if status := closeStatus(reason); status != 0 && x.frames.said.Between() && !x.frames.said.Closing() {
+		c.conn.Send(wsframe.AppendClose(nil, status))
 	}
 	x.end()
 	if reason == board.ReasonUntaken {

@@ -348,7 +348,7 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
 	x.access.sent(len(p))
 	for scanned := 0; scanned < len(p); {
-		n, _, _ := x.frames.said.next(p[scanned:], math.MaxUint64, nil)
+		n, _, _ := x.frames.said.Next(p[scanned:], math.MaxUint64, nil)
 		scanned += n
 	}
 	c.conn.Send(p)

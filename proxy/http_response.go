@@ -212,7 +212,7 @@ func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (
 	}
 	x.count(r.Status)
 	x.backend.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
-	x.headed, x.tunnel, x.frames = true, true, new(tunnelFrames)
+	x.headed, x.tunnel, x.frames = true, true, newTunnelFrames()
 	x.settle()
 	c.state = tunnelling
 	out = x.appendResponse(out, r)
