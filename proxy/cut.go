@@ -5,6 +5,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 	"github.com/erlmcp/erlmcp/proxy/internal/wsframe"
 )
 
@@ -43,7 +44,7 @@ func (x *exchange) cutOff(reason board.Reason) {
 }
 
 // endsHere reports whether the response may end where it is: an event stream between two events.
-func (x *exchange) endsHere() bool { return x.events && x.place == betweenEvents }
+func (x *exchange) endsHere() bool { return x.events && x.place == sse.Between }
 
 // endHere ends a response in an orderly way. What is held back of it is not sent.
 func (x *exchange) endHere() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
 
 // fromNode passes a response on. What comes in one read leaves in one write.
@@ -96,12 +97,12 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 		x.keep = false
 	}
 	x.out.Reset(r.Body, r.Length)
-	x.events = isEventStream(r)
+	x.events = sse.IsStream(r)
 	if x.events && (x.replayable || x.listens) {
 		x.settle()
 	}
 	if x.opensLegacyStream(r) {
-		x.filter = new(endpointFilter)
+		x.filter = new(sse.EndpointFilter)
 		x.date()
 	}
 	x.varies = x.variesByCoding(r)
@@ -172,8 +173,8 @@ func (x *exchange) frame(out, data []byte) []byte {
 
 // filtered is what can be sent of an event stream's beginning.
 func (x *exchange) filtered(data []byte) []byte {
-	data = x.filter.next(nil, data, x.client.w.http.ring, x.servedAt())
-	if x.filter.done {
+	data = x.filter.Next(nil, data, x.client.w.http.ring, x.servedAt())
+	if x.filter.Done() {
 		x.filter = nil
 	}
 	return data
@@ -184,7 +185,7 @@ func (x *exchange) unheld() []byte {
 	if x.filter == nil {
 		return nil
 	}
-	return x.filter.flush(nil)
+	return x.filter.Flush(nil)
 }
 
 // ended is the end of a response that goes on until its connection closes.
