@@ -8,6 +8,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -35,7 +36,7 @@ type frontend struct {
 	clients  *httpClient    // all of them, linked by next and prev
 	idle     int            // connections to nodes in the pools
 
-	zippers        zippers
+	zippers        coding.Zippers
 	spareClients   *httpClient // linked by next, like the others
 	spareExchanges *exchange
 	spareNodes     *httpNode

@@ -10,6 +10,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
@@ -49,13 +50,13 @@ type exchange struct {
 	alive     int64               // of a response: when something passed last, or the client took a comment
 	frames    *tunnelFrames       // of a tunnel
 	resumeAt  int64               // of a tunnel: when its client may be read again, 0 = it may
-	zip       *zipper             // of the response's body; else nil
+	zip       *coding.Zipper      // of the response's body; else nil
 	place     sse.Place           // of an event stream
 	cookie    int8                // the node that the client's cookie names
 	method    int8                // a number of mcp.MethodNumber, methodSought or methodNone
 	kind      kind
 	framing   http1.Framing // of the response towards the client
-	coding    coding        // of the body
+	coding    coding.Coding // of the body
 
 	// The request.
 	old        bool // HTTP/1.0
@@ -177,7 +178,7 @@ func (x *exchange) free() {
 	c.w.access.end(c.w, x.access, c.frontend())
 	c.discard += x.kept
 	if x.zip != nil {
-		c.w.http.zippers.put(x.zip)
+		c.w.http.zippers.Put(x.zip)
 	}
 	*x = exchange{next: c.w.http.spareExchanges, page: x.page[:0]}
 	c.w.http.spareExchanges = x

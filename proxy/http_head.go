@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -70,7 +71,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	w := x.client.w
 	dst = r.AppendStatusLine(dst)
-	told := !x.varies || saysVary(r)
+	told := !x.varies || coding.SaysVary(r)
 	weak := x.zipped || x.revalidated(r)
 	for i := range r.Fields {
 		f := &r.Fields[i]

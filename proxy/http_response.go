@@ -108,7 +108,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	x.varies = x.variesByCoding(r)
 	x.zipped = x.varies && x.getsZipped(r, rest)
 	if x.zipped && !x.bare {
-		x.zip = w.http.zippers.take()
+		x.zip = w.http.zippers.Take()
 		x.zipped = x.zip != nil
 	}
 	if x.zip != nil {
@@ -145,14 +145,14 @@ func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
 			data = x.filtered(data)
 		}
 		if x.zip != nil {
-			x.zip.write(data)
+			x.zip.Write(data)
 			continue
 		}
 		x.follow(data)
 		out = x.frame(out, data)
 	}
 	if x.zip != nil { // what came in one read becomes one chunk: nothing is held back
-		out = x.frame(out, x.client.w.http.zippers.flush(x.zip, x.out.Done()))
+		out = x.frame(out, x.client.w.http.zippers.Flush(x.zip, x.out.Done()))
 	}
 	if x.out.Done() {
 		out = x.frame(out, x.unheld())
@@ -192,7 +192,7 @@ func (x *exchange) unheld() []byte {
 func (x *exchange) ended() {
 	x.client.conn.Send(x.frame(nil, x.unheld()))
 	if x.zip != nil {
-		x.client.conn.Send(x.frame(nil, x.client.w.http.zippers.flush(x.zip, true)))
+		x.client.conn.Send(x.frame(nil, x.client.w.http.zippers.Flush(x.zip, true)))
 	}
 	if x.framing == http1.Chunked {
 		x.client.conn.Send([]byte(http1.LastChunk))
