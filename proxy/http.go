@@ -10,6 +10,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 // The HTTP frontend: accept ─▶ admit ─▶ read a head ─▶ choose a node ─▶ exchange ─▶ read the next.
@@ -405,7 +406,7 @@ func (c *httpClient) read(p []byte) (consumed int) {
 
 // greeted reads the PROXY header of a trusted peer.
 func (c *httpClient) greeted(p []byte) (consumed int) {
-	h, n, err := parseProxyHeader(p)
+	h, n, err := proxyproto.Parse(p)
 	if err != nil {
 		peer, _ := c.conn.RemoteAddr()
 		c.w.complain("PROXY header", "peer", peer, "err", err)
@@ -415,8 +416,8 @@ func (c *httpClient) greeted(p []byte) (consumed int) {
 	if n == 0 {
 		return 0
 	}
-	addr := h.source.Addr()
-	if h.local {
+	addr := h.Source.Addr()
+	if h.Local {
 		peer, err := c.conn.RemoteAddr()
 		if err != nil {
 			c.conn.Close()

@@ -14,6 +14,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/crowd"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 // The way in over TLS: accept ─▶ admit, as over HTTP ─▶ handshake, off the loop.
@@ -206,7 +207,7 @@ func (w *worker) shaken(h *handshake) {
 	if w.cell.Refused[board.ReasonHandshake].Add(1); h.gaveWay {
 		w.cell.Cut[board.ReasonGaveWay].Add(1)
 	}
-	if errors.Is(h.err, errProxyHeader) {
+	if errors.Is(h.err, proxyproto.ErrHeader) {
 		w.complain("PROXY header", "peer", h.peer, "err", h.err)
 	} else if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
 		w.tls.complaint = now
@@ -300,19 +301,19 @@ func duplicate(file *os.File) (fd int, err error) {
 
 // greeted reads the PROXY header of a trusted peer, and nothing behind it.
 func (h *handshake) greeted(r io.Reader) error {
-	var room [maxProxyHeader]byte
+	var room [proxyproto.MaxHeader]byte
 	for size := 0; ; {
-		header, n, err := parseProxyHeader(room[:size])
+		header, n, err := proxyproto.Parse(room[:size])
 		if err != nil {
 			return err
 		}
 		if n > 0 {
-			if !header.local {
-				h.addr = header.source.Addr()
+			if !header.Local {
+				h.addr = header.Source.Addr()
 			}
 			return nil
 		}
-		more := proxyHeaderLeft(room[:size])
+		more := proxyproto.Left(room[:size])
 		if _, err := io.ReadFull(r, room[size:size+more]); err != nil {
 			return fmt.Errorf("PROXY header: %w", err)
 		}
