@@ -11,6 +11,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
+	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 )
 
 // The HTTP frontend: accept ─▶ admit ─▶ read a head ─▶ choose a node ─▶ exchange ─▶ read the next.
@@ -76,7 +77,7 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 type httpClient struct {
 	conn  reactor.Conn
 	timer reactor.Timer
-	wire  *tlsWire // of a connection over TLS
+	layer *tlslayer.Layer // of a connection over TLS
 	w     *worker
 	x     *exchange // nil between two requests
 
@@ -464,7 +465,7 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 		// A request is in hand.
 	case c.state == reading && c.conn.Pending() > 0:
 		c.part() // it has not taken its last answer yet
-	case x == nil || x.node == nil || !x.complete, c.wire != nil && c.wire.cut:
+	case x == nil || x.node == nil || !x.complete, c.layer != nil && c.layer.Cut():
 		c.conn.Close() // over TLS, who only has nothing more to say says so (RFC 8446 section 6.1)
 	case x.tunnel:
 		x.node.conn.CloseWrite()

@@ -15,6 +15,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
+	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 )
 
 // The way in over TLS: accept ─▶ admit, as over HTTP ─▶ handshake, off the loop.
@@ -184,9 +185,9 @@ func (w *worker) shaken(h *handshake) {
 	h.leave()
 	if h.err == nil {
 		c := w.takeClient()
-		c.secure, c.wire = true, h.wire
-		layer := &tlsLayer{conn: &c.conn, tls: h.tls, wire: h.wire}
-		if h.err = w.loop.AttachLayered(&c.conn, h.fd, c, layer); h.err == nil {
+		c.secure, c.layer = true, h.layer
+		c.layer.Bind(&c.conn)
+		if h.err = w.loop.AttachLayered(&c.conn, h.fd, c, c.layer); h.err == nil {
 			switch {
 			case h.refused:
 				c.identify(h.addr)
@@ -244,11 +245,10 @@ type handshake struct {
 	out     *[]byte
 
 	// The outcome.
-	addr netip.Addr // of the client
-	fd   int        // of the client before it, too
-	tls  *tls.Conn
-	wire *tlsWire
-	err  error
+	addr  netip.Addr // of the client
+	fd    int        // of the client before it, too
+	layer *tlslayer.Layer
+	err   error
 }
 
 // run shakes hands over the socket. Its descriptor is another one afterwards, or closed.
@@ -263,16 +263,14 @@ func (h *handshake) run(config *tls.Config) {
 			return
 		}
 	}
-	h.wire = &tlsWire{file: file, out: h.out}
-	h.tls = tls.Server(h.wire, config)
-	if h.err = h.tls.Handshake(); h.err != nil {
+	h.layer = tlslayer.Server(file, config, h.out)
+	if h.err = h.layer.Handshake(); h.err != nil {
 		var plain tls.RecordHeaderError
 		if errors.As(h.err, &plain) && plain.Conn != nil && speaksHTTP(plain.RecordHeader) {
 			_, _ = io.WriteString(file, plainAnswer)
 		}
 		return
 	}
-	h.wire.file = nil
 	h.fd, h.err = duplicate(file)
 }
 

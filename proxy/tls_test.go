@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -441,8 +440,6 @@ func TestTLSDrain(t *testing.T) {
 		t.Error("does not end")
 	}
 }
-
-var _ net.Error = wouldBlock{}
 
 // Handshakes that succeed, fail or are left give every descriptor back.
 func TestTLSLeavesNoDescriptors(t *testing.T) {
