@@ -223,3 +223,17 @@ func TestAppendClose(t *testing.T) {
 		}
 	}
 }
+
+func TestScanningAllocatesNothing(t *testing.T) {
+	stream := appendFrame(appendFrame(appendFrame(nil, 0x01, 3), 0x89, 4), 0x80, 70_000)
+	room := make([]byte, 0, len(stream))
+	s := Scanner{ExtraBytes: 16 << 10}
+	if n := testing.AllocsPerRun(100, func() {
+		for p := stream; len(p) > 0; {
+			n, _, _ := s.Next(p, 1<<20, &room)
+			p = p[n:]
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a message", n)
+	}
+}
