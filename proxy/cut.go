@@ -5,6 +5,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/sse"
+	"github.com/erlmcp/erlmcp/proxy/internal/wsframe"
 )
 
 // What is under way and ends before its end is cut: a response, a stream, a tunnel, a relay. Each cut
@@ -42,7 +44,7 @@ func (x *exchange) cutOff(reason board.Reason) {
 }
 
 // endsHere reports whether the response may end where it is: an event stream between two events.
-func (x *exchange) endsHere() bool { return x.events && x.place == betweenEvents }
+func (x *exchange) endsHere() bool { return x.events && x.place == sse.Between }
 
 // endHere ends a response in an orderly way. What is held back of it is not sent.
 func (x *exchange) endHere() {
@@ -74,8 +76,8 @@ func (x *exchange) left() {
 func (x *exchange) breakTunnel(reason board.Reason) {
 	c := x.client
 	c.w.countCut(x.access, reason)
-	if status := closeStatus(reason); status != 0 && x.frames.said.between() && !x.frames.said.closing {
-		c.conn.Send([]byte{frameFin | frameClose, 2, byte(status >> 8), byte(status)})
+	if status := closeStatus(reason); status != 0 && x.frames.said.Between() && !x.frames.said.Closing() {
+		c.conn.Send(wsframe.AppendClose(nil, status))
 	}
 	x.end()
 	if reason == board.ReasonUntaken {

@@ -8,7 +8,10 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
+	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 )
 
 // The HTTP frontend: accept ─▶ admit ─▶ read a head ─▶ choose a node ─▶ exchange ─▶ read the next.
@@ -35,7 +38,7 @@ type frontend struct {
 	clients  *httpClient    // all of them, linked by next and prev
 	idle     int            // connections to nodes in the pools
 
-	zippers        zippers
+	zippers        coding.Zippers
 	spareClients   *httpClient // linked by next, like the others
 	spareExchanges *exchange
 	spareNodes     *httpNode
@@ -74,7 +77,7 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 type httpClient struct {
 	conn  reactor.Conn
 	timer reactor.Timer
-	wire  *tlsWire // of a connection over TLS
+	layer *tlslayer.Layer // of a connection over TLS
 	w     *worker
 	x     *exchange // nil between two requests
 
@@ -404,7 +407,7 @@ func (c *httpClient) read(p []byte) (consumed int) {
 
 // greeted reads the PROXY header of a trusted peer.
 func (c *httpClient) greeted(p []byte) (consumed int) {
-	h, n, err := parseProxyHeader(p)
+	h, n, err := proxyproto.Parse(p)
 	if err != nil {
 		peer, _ := c.conn.RemoteAddr()
 		c.w.complain("PROXY header", "peer", peer, "err", err)
@@ -414,8 +417,8 @@ func (c *httpClient) greeted(p []byte) (consumed int) {
 	if n == 0 {
 		return 0
 	}
-	addr := h.source.Addr()
-	if h.local {
+	addr := h.Source.Addr()
+	if h.Local {
 		peer, err := c.conn.RemoteAddr()
 		if err != nil {
 			c.conn.Close()
@@ -462,7 +465,7 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 		// A request is in hand.
 	case c.state == reading && c.conn.Pending() > 0:
 		c.part() // it has not taken its last answer yet
-	case x == nil || x.node == nil || !x.complete, c.wire != nil && c.wire.cut:
+	case x == nil || x.node == nil || !x.complete, c.layer != nil && c.layer.Cut():
 		c.conn.Close() // over TLS, who only has nothing more to say says so (RFC 8446 section 6.1)
 	case x.tunnel:
 		x.node.conn.CloseWrite()

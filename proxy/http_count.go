@@ -1,19 +1,13 @@
 package proxy
 
 import (
-	"bytes"
-	"errors"
-	"io"
 	"math/bits"
 	"net/http"
 	"time"
 
-	"github.com/klauspost/compress/flate"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zlib"
-
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -28,95 +22,6 @@ import (
 // The last two are refused with status 415 to those whose messages are limited, for want of a way to count them
 // that costs a worker less than them.
 
-// coding is what the head of a request says of how its body can be read.
-type coding uint8
-
-const (
-	readable coding = iota
-	foreign         // in a charset that may hide ASCII
-	gzipped         // by name; some servers look for themselves
-	deflated        // likewise
-	opaque          // in another content coding, or in one of these and in such a charset
-)
-
-// codingOf looks at the fields that say how a body is to be read.
-func codingOf(r *http1.Request) coding {
-	charset := readable
-	for i := range r.Fields {
-		if f := &r.Fields[i]; len(f.Name) == len("content-type") && same(f.Name, "content-type") && hidesASCII(f.Value) {
-			charset = foreign
-		}
-	}
-	switch named := r.Get("content-encoding"); {
-	case r.Repeated("content-encoding"):
-		return opaque
-	case len(named) == 0, same(named, "identity"):
-		return charset
-	case charset == foreign:
-		return opaque
-	case same(named, "gzip"), same(named, "x-gzip"):
-		return gzipped
-	case same(named, "deflate"):
-		return deflated
-	}
-	return opaque
-}
-
-// hidesASCII reports whether a media type names a charset in which brackets, commas and quotation marks may be
-// other bytes than in ASCII, or the other way round.
-func hidesASCII(mediaType []byte) bool {
-	for bytes.IndexByte(mediaType, '=') >= 0 {
-		i := indexFold(mediaType, "charset")
-		if i < 0 {
-			return false
-		}
-		mediaType = mediaType[i+len("charset"):]
-		name, ok := bytes.CutPrefix(bytes.TrimLeft(mediaType, " \t"), []byte("="))
-		if !ok {
-			return true
-		}
-		name = bytes.TrimLeft(name, " \t\"")
-		if end := bytes.IndexAny(name, " \t\";"); end >= 0 {
-			name = name[:end]
-		}
-		if !isASCIISuperset(name) {
-			return true
-		}
-	}
-	return false
-}
-
-func isASCIISuperset(charset []byte) bool {
-	for _, whole := range []string{"utf-8", "utf8", "us-ascii", "ascii", "latin1"} {
-		if same(charset, whole) {
-			return true
-		}
-	}
-	for _, family := range []string{"iso-8859-", "windows-125"} {
-		if len(charset) > len(family) && len(charset) <= len(family)+2 && same(charset[:len(family)], family) {
-			return true
-		}
-	}
-	return false
-}
-
-// indexFold is where lower is in p in any case, -1 if it is not.
-func indexFold(p []byte, lower string) int {
-	for i := 0; i+len(lower) <= len(p); i++ {
-		if p[i]|0x20 == lower[0] && same(p[i:i+len(lower)], lower) {
-			return i
-		}
-	}
-	return -1
-}
-
-// mayBeJSON reports whether a request does not say that its body is something else. What it says in a charset that
-// hides ASCII is not believed.
-func mayBeJSON(r *http1.Request) bool {
-	t := r.Get("content-type")
-	return len(t) == 0 || r.Repeated("content-type") || indexFold(t, "json") >= 0 || hidesASCII(t)
-}
-
 // limited reports whether messages of the source are bound by a rate.
 func (x *exchange) limited() bool { return !x.exempt && !x.client.w.limits.message.unlimited() }
 
@@ -125,8 +30,8 @@ func (x *exchange) uncountable(r *http1.Request) denial {
 	if r.Body == http1.NoBody {
 		return denial{}
 	}
-	x.coding = codingOf(r)
-	if x.coding != opaque || !x.limited() || !mayBeJSON(r) {
+	x.coding = coding.Of(r)
+	if x.coding != coding.Opaque || !x.limited() || !coding.MayBeJSON(r) {
 		return denial{}
 	}
 	return undecoded("the messages of a body can be counted without Content-Encoding, or with gzip or deflate")
@@ -144,9 +49,9 @@ func (x *exchange) countMessages(data []byte) denial {
 	for len(data) > 0 {
 		n := x.batch.Text(data, last)
 		switch {
-		case x.coding != foreign:
+		case x.coding != coding.Foreign:
 		case x.batch.Object(): // in every charset that has the brace there at all
-			x.coding = readable
+			x.coding = coding.Readable
 		default:
 			x.foreign += uint32(n)
 		}
@@ -202,16 +107,12 @@ func (x *exchange) overBatchRate(text string, wait time.Duration) denial {
 	return denial{reason: board.ReasonMessageRate, status: http.StatusTooManyRequests, text: text, wait: wait}
 }
 
-const (
-	// maxPeeked is how much of an encoded body is kept until its first byte that is no white space has come.
-	maxPeeked = 1 << 10
-	// maxBlank is how much white space may come before it, decoded.
-	maxBlank = 64 << 10
-)
+// maxPeeked is how much of an encoded body is kept until its first byte that is no white space has come.
+const maxPeeked = 1 << 10
 
 // peek looks into an encoded body, of which data comes next, and refuses it if it holds a batch.
 func (x *exchange) peek(data []byte) denial {
-	if x.coding != gzipped && x.coding != deflated || !x.limited() {
+	if x.coding != coding.Gzipped && x.coding != coding.Deflated || !x.limited() {
 		return denial{}
 	}
 	before := len(x.peeked)
@@ -220,59 +121,14 @@ func (x *exchange) peek(data []byte) denial {
 	if bits.Len(uint(before)) == bits.Len(uint(len(x.peeked))) && !full && !x.in.Done() {
 		return denial{} // not for every byte that comes
 	}
-	batch, known := peekInto(x.peeked, x.coding == deflated)
+	batch, known := coding.HoldsBatch(x.peeked, x.coding)
 	switch {
 	case batch:
 		return undecoded("a batch can be counted without Content-Encoding only")
 	case known:
-		x.coding, x.peeked = readable, nil
+		x.coding, x.peeked = coding.Readable, nil
 	case full:
 		return undecoded("the beginning of the encoded body says nothing")
 	}
 	return denial{}
-}
-
-// peekInto decodes the beginning of a body until it is known whether it may be a batch. What cannot be decoded
-// is none, unless it is said to be gzip by its first bytes: some read heads that are too long here.
-func peekInto(p []byte, deflated bool) (batch, known bool) {
-	decoder, err := decoderOf(p, deflated)
-	if err != nil {
-		return isGzip(p) && !isCut(err), !isCut(err)
-	}
-	var s mcp.Scanner
-	var room [512]byte
-	for blank := 0; blank < maxBlank; {
-		n, err := decoder.Read(room[:])
-		blank += n
-		if s.Text(room[:n], false); s.Decided() {
-			return s.Batch(), true
-		}
-		if err != nil {
-			return false, !isCut(err)
-		}
-	}
-	return true, true
-}
-
-// isCut reports whether there was not enough to go on.
-func isCut(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
-
-func isGzip(p []byte) bool { return len(p) > 1 && p[0] == 0x1f && p[1] == 0x8b }
-
-// decoderOf reads gzip or zlib, whichever it is, or else what is deflated without a head.
-func decoderOf(p []byte, deflated bool) (io.Reader, error) {
-	if len(p) < 2 {
-		return nil, io.ErrUnexpectedEOF
-	}
-	r := bytes.NewReader(p)
-	switch {
-	case isGzip(p):
-		return gzip.NewReader(r)
-	case p[0]&0x0f == 8 && (uint(p[0])<<8|uint(p[1]))%31 == 0:
-		return zlib.NewReader(r)
-	}
-	if !deflated {
-		return nil, gzip.ErrHeader
-	}
-	return flate.NewReader(r), nil
 }

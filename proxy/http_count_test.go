@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -339,42 +338,4 @@ func TestSocketBatches(t *testing.T) {
 			t.Errorf("counted %d", n)
 		}
 	}
-}
-
-func FuzzPeek(f *testing.F) {
-	for _, text := range []string{"", aCall, aBatch, " \ufeff[", "\x00["} {
-		f.Add([]byte(encoded(zip, text)), []byte(text))
-		f.Add([]byte(encoded(zlibbed, text)), []byte(text))
-		f.Add([]byte(encoded(deflate, text)), []byte(text))
-	}
-	f.Fuzz(func(t *testing.T, p, text []byte) {
-		peekInto(p, true)
-		_, known := peekInto(p, false)
-		if _, more := peekInto(append(bytes.Clone(p), "more"...), false); known && !more {
-			t.Fatal("more tells less")
-		}
-		var s mcp.Scanner
-		for rest := text; len(rest) > 0; {
-			rest = rest[s.Text(rest, true):]
-		}
-		for _, with := range []func(io.Writer) io.WriteCloser{zip, zlibbed, deflate} {
-			if batch, known := peekInto([]byte(encoded(with, string(text))), true); s.Batch() && s.Decided() && text[0] == '[' && !batch {
-				t.Fatalf("%q: known %v, but no batch", text, known)
-			}
-		}
-	})
-}
-
-// Whatever charset the standard library finds in a media type is seen.
-func FuzzHidesASCII(f *testing.F) {
-	for _, t := range []string{"application/json", "application/json; charset=utf-8", `a/b;x="; charset=utf-8";charset="utf-7"`, "a/b; charset*=utf-7''x", "a/b; CHARSET = Latin1", "a/b; charset", "a/b; charset*0=utf-; charset*1=7"} {
-		f.Add(t)
-	}
-	f.Fuzz(func(t *testing.T, mediaType string) {
-		_, params, err := mime.ParseMediaType(mediaType)
-		charset := params["charset"]
-		if err == nil && charset != "" && !isASCIISuperset([]byte(charset)) && !hidesASCII([]byte(mediaType)) {
-			t.Fatalf("%q names %q", mediaType, charset)
-		}
-	})
 }

@@ -5,61 +5,13 @@ import (
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
-
-// eventPlace is where an event stream stands, as far as has been sent to the client (WHATWG HTML,
-// Server-sent events, Parsing an event stream). Lines end in LF, CRLF or CR. Only between two events
-// something may be put in.
-type eventPlace uint8
-
-const (
-	betweenEvents eventPlace = iota // nothing was sent, or an empty line was the last
-	inLine
-	lineBegins // within an event
-)
-
-// after is the place behind data. It looks at the line ends at the end of data and at nothing else:
-// before them is a line, whatever is in it. cr reports whether the byte before data was a CR, which
-// an LF belongs to, and returns the same of the last byte.
-func (e eventPlace) after(data []byte, cr bool) (eventPlace, bool) {
-	tail := len(data)
-	for tail > 0 && (data[tail-1] == '\n' || data[tail-1] == '\r') {
-		tail--
-	}
-	if tail > 0 {
-		e, cr = inLine, false
-	}
-	for _, c := range data[tail:] {
-		switch {
-		case c == '\n' && cr: // the second half of a line's end
-		case e == inLine:
-			e = lineBegins
-		default:
-			e = betweenEvents
-		}
-		cr = c == '\r'
-	}
-	return e, cr
-}
-
-// keepaliveComment is what clients of a silent event stream get: a line that they ignore, and an
-// empty one. Should the node's CR before it get its LF behind it, that is one more empty line, which
-// does nothing either.
-const keepaliveComment = ": keep-alive\n\n"
-
-// isEventStream reports whether comments can be put into a response.
-func isEventStream(r *http1.Response) bool {
-	const events = "text/event-stream"
-	kind := r.Get("content-type")
-	return r.Status/100 == 2 && (r.Body == http1.Chunked || r.Body == http1.UntilClose) &&
-		len(kind) >= len(events) && same(kind[:len(events)], events) && (len(kind) == len(events) || kind[len(events)] == ';' || kind[len(events)] == ' ') &&
-		r.Get("content-encoding") == nil
-}
 
 // follow keeps account of what is sent of an event stream.
 func (x *exchange) follow(data []byte) {
 	if x.events {
-		x.place, x.afterCR = x.place.after(data, x.afterCR)
+		x.place, x.afterCR = x.place.After(data, x.afterCR)
 	}
 }
 
@@ -119,9 +71,9 @@ func (x *exchange) silent() {
 		return
 	}
 	now, every := w.loop.Now(), x.commentEvery()
-	if every > 0 && x.place == betweenEvents && !x.filter.holds() && c.conn.Pending() == 0 {
+	if every > 0 && x.place == sse.Between && !x.filter.Holds() && c.conn.Pending() == 0 {
 		x.alive = now
-		out := x.frame(w.scratch[:0], []byte(keepaliveComment))
+		out := x.frame(w.scratch[:0], []byte(sse.Keepalive))
 		w.scratch = out[:0]
 		c.conn.Send(out)
 		c.within(every)

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,44 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
-
-// placeOf reads a stream as the standard says, byte by byte.
-func placeOf(stream []byte) eventPlace {
-	place := betweenEvents
-	text := bytes.ReplaceAll(bytes.ReplaceAll(stream, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-	for _, c := range text {
-		switch {
-		case c != '\n':
-			place = inLine
-		case place == inLine:
-			place = lineBegins
-		default:
-			place = betweenEvents
-		}
-	}
-	return place
-}
-
-func FuzzEventPlace(f *testing.F) {
-	f.Add([]byte("data: a\n\ndata: b\r\n\r\ndata: c\r\r: x\n"), uint16(3))
-	f.Add([]byte("\r\n\r\n\n\r"), uint16(1))
-	f.Fuzz(func(t *testing.T, stream []byte, cuts uint16) {
-		place, cr, start := betweenEvents, false, 0
-		for i := range stream {
-			if cuts>>(i%16)&1 == 1 {
-				place, cr = place.after(stream[start:i], cr)
-				start = i
-				if want := placeOf(stream[:i]); place != want {
-					t.Fatalf("after %q: %d, want %d", stream[:i], place, want)
-				}
-			}
-		}
-		if place, _ = place.after(stream[start:], cr); place != placeOf(stream) {
-			t.Fatalf("after %q: %d, want %d", stream, place, placeOf(stream))
-		}
-	})
-}
 
 func TestEventStreamsAreKeptAlive(t *testing.T) {
 	for _, version := range []string{"HTTP/1.1", "HTTP/1.0"} {
@@ -87,9 +51,9 @@ func keptAlive(t *testing.T, version string) {
 			t.Fatalf("%q, %v, want %q", got, err, want)
 		}
 	}
-	read(keepaliveComment + keepaliveComment) // in front of the first event
+	read(sse.Keepalive + sse.Keepalive) // in front of the first event
 	pieces <- "data: {1}\n"
-	for first := make([]byte, 1); ; read(keepaliveComment[1:]) { // comments that were under way
+	for first := make([]byte, 1); ; read(sse.Keepalive[1:]) { // comments that were under way
 		if _, err := io.ReadFull(resp.Body, first); err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +64,7 @@ func keptAlive(t *testing.T, version string) {
 	read("ata: {1}\n")
 	time.Sleep(60 * time.Millisecond) // long enough for a comment that must not come
 	pieces <- "\n"
-	read("\n" + keepaliveComment)
+	read("\n" + sse.Keepalive)
 }
 
 // An event stream is not idle while it is kept alive, and any other response still is, as is one that
@@ -132,7 +96,7 @@ func TestKeptAliveStreamsAreNotIdle(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			if test.alive {
-				want := test.said + strings.Repeat(keepaliveComment, 12) // three times as long as the timeout
+				want := test.said + strings.Repeat(sse.Keepalive, 12) // three times as long as the timeout
 				got := make([]byte, len(want))
 				if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != want {
 					t.Errorf("%q, %v", got, err)

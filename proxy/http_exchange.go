@@ -10,7 +10,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
 
 // exchange is one request and its response. It counts as a connection of its backend while it has a
@@ -40,21 +42,21 @@ type exchange struct {
 	kept  uint32        // length of the request while it stays in the client's input, perhaps to be sent again
 	seen  uint32        // how much of a response head was looked at in vain
 
-	page      []byte          // origin of the page that asks; its room is kept
-	disagreed string          // why TLS with a node failed, "" if it did not
-	access    *accessEntry    // nil while there is no access log
-	filter    *endpointFilter // of the beginning of a legacy event stream; else nil
-	due       int64           // when the head of the response has to be there, while ask stands before it; 0 = never
-	alive     int64           // of a response: when something passed last, or the client took a comment
-	frames    *tunnelFrames   // of a tunnel
-	resumeAt  int64           // of a tunnel: when its client may be read again, 0 = it may
-	zip       *zipper         // of the response's body; else nil
-	place     eventPlace      // of an event stream
-	cookie    int8            // the node that the client's cookie names
-	method    int8            // a number of mcp.MethodNumber, methodSought or methodNone
+	page      []byte              // origin of the page that asks; its room is kept
+	disagreed string              // why TLS with a node failed, "" if it did not
+	access    *accessEntry        // nil while there is no access log
+	filter    *sse.EndpointFilter // of the beginning of a legacy event stream; else nil
+	due       int64               // when the head of the response has to be there, while ask stands before it; 0 = never
+	alive     int64               // of a response: when something passed last, or the client took a comment
+	frames    *tunnelFrames       // of a tunnel
+	resumeAt  int64               // of a tunnel: when its client may be read again, 0 = it may
+	zip       *coding.Zipper      // of the response's body; else nil
+	place     sse.Place           // of an event stream
+	cookie    int8                // the node that the client's cookie names
+	method    int8                // a number of mcp.MethodNumber, methodSought or methodNone
 	kind      kind
 	framing   http1.Framing // of the response towards the client
-	coding    coding        // of the body
+	coding    coding.Coding // of the body
 
 	// The request.
 	old        bool // HTTP/1.0
@@ -176,7 +178,7 @@ func (x *exchange) free() {
 	c.w.access.end(c.w, x.access, c.frontend())
 	c.discard += x.kept
 	if x.zip != nil {
-		c.w.http.zippers.put(x.zip)
+		c.w.http.zippers.Put(x.zip)
 	}
 	*x = exchange{next: c.w.http.spareExchanges, page: x.page[:0]}
 	c.w.http.spareExchanges = x
@@ -348,7 +350,7 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 	x.backend.flow.BytesOut.Add(uint64(len(p)))
 	x.access.sent(len(p))
 	for scanned := 0; scanned < len(p); {
-		n, _, _ := x.frames.said.next(p[scanned:], math.MaxUint64, nil)
+		n, _, _ := x.frames.said.Next(p[scanned:], math.MaxUint64, nil)
 		scanned += n
 	}
 	c.conn.Send(p)

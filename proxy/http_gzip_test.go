@@ -7,67 +7,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 )
-
-func TestAcceptsGzip(t *testing.T) {
-	for field, want := range map[string]bool{
-		"gzip": true, "GZIP": true, "x-gzip": true, "deflate, gzip": true, "br;q=1.0, gzip;q=0.8, *;q=0.1": true,
-		"gzip;q=0": false, "gzip;q=0.0": false, "gzip;q=0.001": true, "gzip; q=1": true, "gzip ;Q=0.5": true,
-		"*": true, "*;q=0": false, "gzip;q=0, *": false, "identity": false, "": false, "br": false,
-		"identity, gzip;q=0.5": false, "identity;q=0.5, gzip": true, "gzipped": false,
-		"gzip;q=2": false, "gzip;q=x": false, "gzip;q=0.1234": false, "gzip;q=": false, "gzip;q=1.001": false, "gzip;level=1": false,
-		"gzip;q=0, gzip": true,
-	} {
-		var r http1.Request
-		head := "GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: " + field + "\r\n\r\n"
-		if _, err := r.Parse([]byte(head)); err != nil {
-			t.Fatal(err)
-		}
-		if got := acceptsGzip(&r); got != want {
-			t.Errorf("%q: %v", field, got)
-		}
-	}
-	var r http1.Request
-	if _, err := r.Parse([]byte("GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: br\r\nAccept-Encoding: gzip\r\n\r\n")); err != nil || !acceptsGzip(&r) {
-		t.Error("the second field is not looked at")
-	}
-}
-
-func FuzzQuality(f *testing.F) {
-	for _, s := range []string{"q=0.5", " q=1.000 ", "Q=0", "q=0.", "level=1", "", "q=1.5"} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, params []byte) {
-		q := quality(params)
-		if q < 0 || q > 1000 {
-			t.Fatalf("%q: %d", params, q)
-		}
-		text := strings.TrimSpace(string(params))
-		if q == 0 || text == "" {
-			return
-		}
-		if v, err := strconv.ParseFloat(text[2:], 64); err != nil || int(v*1000+0.5) != q {
-			t.Fatalf("%q: %d, %v", params, q, v)
-		}
-	})
-}
-
-func TestCompressibleTypes(t *testing.T) {
-	for kind, want := range map[string]bool{
-		"text/html; charset=utf-8": true, "application/json": true, "Application/JSON;x=y": true, "application/problem+json": true,
-		"image/svg+xml": true, "text/event-stream": false, "text/event-stream; charset=utf-8": false, "TEXT/Event-Stream": false,
-		"image/png": false, "application/octet-stream": false, "": false, "text/": false, "application/javascript": true,
-	} {
-		if got := isCompressible([]byte(kind)); got != want {
-			t.Errorf("%q: %v", kind, got)
-		}
-	}
-}
 
 // What a client unpacks is what the node has sent, in whichever pieces and framing.
 func TestZippedBodies(t *testing.T) {
@@ -125,7 +69,7 @@ func TestZippedBodies(t *testing.T) {
 			if err != nil || !bytes.Equal(got, body) {
 				t.Fatalf("seed %d: %s bytes, %s: %d came back, %v", seed, size, how, len(got), err)
 			}
-			if long := len(body) >= minZipped; how == "sized" && resp.Uncompressed != long || how != "sized" && long && !resp.Uncompressed {
+			if long := len(body) >= coding.MinZipped; how == "sized" && resp.Uncompressed != long || how != "sized" && long && !resp.Uncompressed {
 				t.Errorf("%s bytes, %s: compressed is %v", size, how, resp.Uncompressed)
 			}
 			if resp.Uncompressed && how == "sized" && (resp.Header.Get("ETag") != `W/"1"` || resp.Header.Get("Accept-Ranges") != "" || resp.Header.Get("Vary") != "Accept-Encoding") {
@@ -134,8 +78,8 @@ func TestZippedBodies(t *testing.T) {
 		}
 	}
 	b.on(func() {
-		if zs := &b.http.zippers; zs.used != 0 || zs.spares == 0 || zs.spares > maxSpareZippers || len(zs.out.data) != 0 {
-			t.Errorf("%d compressors are in use, %d are kept", zs.used, zs.spares)
+		if zs := &b.http.zippers; zs.InUse() != 0 || zs.Spares() == 0 || zs.Spares() > coding.MaxSpare {
+			t.Errorf("%d compressors are in use, %d are kept", zs.InUse(), zs.Spares())
 		}
 	})
 }
@@ -226,8 +170,17 @@ func TestWhatIsZipped(t *testing.T) {
 	t.Run("too many at a time", func(t *testing.T) {
 		answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" + sized + "\r\n" + body
 		b := startWorker(t, []string{startScript(t, answer).address()}, nil)
-		b.on(func() { b.http.zippers.used = maxZippers })
-		defer b.on(func() { b.http.zippers.used = 0 })
+		var taken []*coding.Zipper
+		b.on(func() {
+			for z := b.http.zippers.Take(); z != nil; z = b.http.zippers.Take() {
+				taken = append(taken, z)
+			}
+		})
+		defer b.on(func() {
+			for _, z := range taken {
+				b.http.zippers.Put(z)
+			}
+		})
 		c := b.visit()
 		c.say(get)
 		if resp, got := c.answer("GET"); got != body || resp.Header.Get("Vary") != "Accept-Encoding" {
@@ -321,30 +274,8 @@ func TestZippedBodyCutShort(t *testing.T) {
 		t.Errorf("%d bytes look whole", len(got))
 	}
 	b.on(func() {
-		if b.http.zippers.used != 0 {
+		if b.http.zippers.InUse() != 0 {
 			t.Error("the compressor is in use")
 		}
 	})
-}
-
-// What a compressor has given of a body that broke off does not get into the next one.
-func TestBrokenBodyLeavesNothing(t *testing.T) {
-	var zs zippers
-	random := make([]byte, 1<<20)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(random) // never fails
-	z := zs.take()
-	z.write(random)
-	if len(zs.out.data) == 0 {
-		t.Fatal("the compressor has given nothing yet")
-	}
-	zs.put(z)
-	z = zs.take()
-	z.write([]byte("next"))
-	r, err := gzip.NewReader(bytes.NewReader(zs.flush(z, true)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := io.ReadAll(r); err != nil || string(got) != "next" {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
 }

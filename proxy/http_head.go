@@ -2,35 +2,11 @@ package proxy
 
 import (
 	"bytes"
-	"strconv"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
-
-// same compares a field name, or another text that ignores case, with one in lower case.
-func same(a []byte, lower string) bool {
-	if len(a) != len(lower) {
-		return false
-	}
-	for i := range lower {
-		c := a[i]
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}
-
-func appendField(dst, name, value []byte) []byte {
-	dst = append(dst, name...)
-	dst = append(dst, ": "...)
-	dst = append(dst, value...)
-	return append(dst, "\r\n"...)
-}
 
 // appendRequest appends the head of r as the node gets it: the client's fields without those of its
 // connection, and where it came from.
@@ -62,25 +38,25 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 		}
 		switch len(f.Name) {
 		case len("host"):
-			if same(f.Name, "host") {
+			if http1.EqualFold(f.Name, "host") {
 				continue
 			}
 		case len("cookie"):
-			if same(f.Name, "cookie") && c.w.spec.Sticky.HTTP == StickyCookie {
+			if http1.EqualFold(f.Name, "cookie") && c.w.spec.Sticky.HTTP == StickyCookie {
 				dst = appendOtherCookies(dst, f.Name, f.Value, c.w.http.cookie)
 				continue
 			}
 		case len("sec-websocket-extensions"):
-			if x.upgrade && x.limited() && same(f.Name, "sec-websocket-extensions") {
+			if x.upgrade && x.limited() && http1.EqualFold(f.Name, "sec-websocket-extensions") {
 				continue // none is needed, and what they compress cannot be counted
 			}
 		case len("mcp-session-id"):
-			if x.session && same(f.Name, "mcp-session-id") {
-				dst = appendField(dst, f.Name, untagged(f.Value))
+			if x.session && http1.EqualFold(f.Name, "mcp-session-id") {
+				dst = http1.AppendField(dst, f.Name, untagged(f.Value))
 				continue
 			}
 		}
-		dst = appendField(dst, f.Name, f.Value)
+		dst = http1.AppendField(dst, f.Name, f.Value)
 	}
 	if r.Body == http1.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
@@ -94,14 +70,14 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 // appendResponse appends the head of r as the client gets it.
 func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 	w := x.client.w
-	dst = appendStatus(dst, r)
-	told := !x.varies || saysVary(r)
+	dst = r.AppendStatusLine(dst)
+	told := !x.varies || coding.SaysVary(r)
 	weak := x.zipped || x.revalidated(r)
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch {
 		case r.Hop(i):
-		case same(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession:
+		case http1.EqualFold(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession:
 			dst = append(append(dst, f.Name...), ": "...)
 			x.date()
 			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot, x.since)
@@ -109,7 +85,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		case x.varies:
 			dst = x.appendVariantField(dst, f, weak, &told)
 		default:
-			dst = appendField(dst, f.Name, f.Value)
+			dst = http1.AppendField(dst, f.Name, f.Value)
 		}
 	}
 	if x.zipped {
@@ -177,7 +153,7 @@ func caching(r *http1.Response) (shared, private bool) {
 		return false, false
 	}
 	for i := range r.Fields {
-		if !same(r.Fields[i].Name, "cache-control") {
+		if !http1.EqualFold(r.Fields[i].Name, "cache-control") {
 			continue
 		}
 		for list := r.Fields[i].Value; len(list) > 0; {
@@ -185,34 +161,16 @@ func caching(r *http1.Response) (shared, private bool) {
 			directive, list, _ = bytes.Cut(list, []byte(","))
 			name, value, _ := bytes.Cut(bytes.TrimSpace(directive), []byte("="))
 			switch name = bytes.TrimSpace(name); {
-			case same(name, "public"), same(name, "s-maxage"):
+			case http1.EqualFold(name, "public"), http1.EqualFold(name, "s-maxage"):
 				shared = true
-			case same(name, "max-age"):
+			case http1.EqualFold(name, "max-age"):
 				shared = shared || len(bytes.Trim(value, "0\" ")) > 0
-			case same(name, "no-store"), same(name, "private") && value == nil:
+			case http1.EqualFold(name, "no-store"), http1.EqualFold(name, "private") && value == nil:
 				private = true // with a value, it speaks of some fields only
 			}
 		}
 	}
 	return shared, private
-}
-
-// appendInterim appends the head of a response that another one follows.
-func appendInterim(dst []byte, r *http1.Response) []byte {
-	dst = appendStatus(dst, r)
-	for i := range r.Fields {
-		if f := &r.Fields[i]; !r.Hop(i) {
-			dst = appendField(dst, f.Name, f.Value)
-		}
-	}
-	return append(dst, "\r\n"...)
-}
-
-func appendStatus(dst []byte, r *http1.Response) []byte {
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(r.Status), 10)
-	dst = append(append(dst, ' '), r.Reason...)
-	return append(dst, "\r\n"...)
 }
 
 // worthParsing reports whether a head of which seen bytes were looked at in vain may be whole now: an

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 )
 
 // startLegacy is a node that opens a stream of 2024-11-05 at each GET, with preamble and then an endpoint
@@ -195,45 +193,4 @@ func TestLegacyServerOfTheSDK(t *testing.T) {
 		}
 		_ = session.Close()
 	}
-}
-
-// Other streams are not held back: an event that cannot be an endpoint passes before it is whole.
-func TestOtherStreamsAreNotHeldBack(t *testing.T) {
-	for _, first := range []string{"data: {\"jsonrpc\"", "event: message\n", "data:[1", "id: 1\nevent: x\nda", ": comment\n\n", "\n"} {
-		var f endpointFilter
-		if got := string(f.next(nil, []byte(first), nil, affinity.Place{})); got != first {
-			t.Errorf("of %q there is %q", first, got)
-		}
-	}
-}
-
-// An endpoint of the client's own origin is the same URI, and one of another becomes one of its own.
-func FuzzHereURI(f *testing.F) {
-	for _, uri := range []string{
-		"/message?sessionId=1", "http://localhost:3001/message?a=b#c", "HTTPS://h", "//h?x", "?x", "a/b:c", "a:b", "urn:x:y", "http:/x", "", "#",
-	} {
-		f.Add(uri)
-	}
-	if got := string(hereURI([]byte("http://h//x"))); got != "/.//x" {
-		f.Errorf("//x became %q", got)
-	}
-	base := &url.URL{Scheme: "http", Host: "balancer", Path: "/sse"}
-	f.Fuzz(func(t *testing.T, uri string) {
-		want, err := url.Parse(uri)
-		if err != nil || want.Opaque != "" {
-			return
-		}
-		here, err := base.Parse(string(hereURI([]byte(uri))))
-		if err != nil {
-			t.Fatalf("%q became %q: %v", uri, hereURI([]byte(uri)), err)
-		}
-		if want.Host == "" && (want.Scheme != "" || strings.HasPrefix(uri, "//")) || strings.HasPrefix(want.Path, "//") {
-			return // a URI of no server, or one that the library reads in its own way
-		}
-		want.Scheme, want.Host, want.User, want.Fragment, want.RawFragment = base.Scheme, "", nil, "", ""
-		resolved := base.ResolveReference(&url.URL{Path: want.Path, RawPath: want.RawPath, RawQuery: want.RawQuery, ForceQuery: want.ForceQuery})
-		if here.Host != base.Host || here.EscapedPath() != resolved.EscapedPath() && want.Path != "" || here.RawQuery != resolved.RawQuery {
-			t.Errorf("%q became %q, which leads to %v, want %v", uri, hereURI([]byte(uri)), here, resolved)
-		}
-	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 func TestPatience(t *testing.T) {
@@ -375,7 +376,7 @@ func TestPROXYProtocolOverHTTP(t *testing.T) {
 	b := startWorker(t, []string{startSite(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Header.Values("X-Forwarded-For"))
 	})}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
-	header := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:80")))
+	header := string(proxyproto.Append(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:80")))
 	for _, pieces := range [][]string{{header + getRequest}, {header[:5], header[5:] + getRequest[:7], getRequest[7:]}} {
 		c := b.visit()
 		for _, p := range pieces {

@@ -32,7 +32,7 @@ func (x *exchange) identify(r *http1.Request) {
 	b := &w.http.belief
 	b.read(r, w.limits.proxies)
 	if b.scheme != nil {
-		x.secure = same(b.scheme, "https") || same(b.scheme, "wss")
+		x.secure = http1.EqualFold(b.scheme, "https") || http1.EqualFold(b.scheme, "wss")
 	}
 	if n := len(b.chain); n > 0 {
 		x.addr = b.chain[n-1]
@@ -176,7 +176,7 @@ func (l *backwards) next() bool {
 				return false
 			}
 			l.passed++
-			if f := &l.r.Fields[i]; same(f.Name, l.name) {
+			if f := &l.r.Fields[i]; http1.EqualFold(f.Name, l.name) {
 				l.rest = f.Value
 			}
 		}
@@ -242,11 +242,11 @@ func parseForwarded(element []byte) (e forwarded, ok bool) {
 // member is where the value of a parameter goes, nil for one that is of no interest.
 func (e *forwarded) member(name []byte) *[]byte {
 	switch {
-	case same(name, "for"):
+	case http1.EqualFold(name, "for"):
 		return &e.from
-	case same(name, "proto"):
+	case http1.EqualFold(name, "proto"):
 		return &e.proto
-	case same(name, "host"):
+	case http1.EqualFold(name, "host"):
 		return &e.host
 	}
 	return nil
@@ -284,7 +284,7 @@ func addressOf(text []byte) netip.Addr {
 // schemeOf is a scheme that MCP can be reached by, or nil.
 func schemeOf(text []byte) []byte {
 	for _, scheme := range [...]string{"https", "http", "wss", "ws"} {
-		if same(text, scheme) {
+		if http1.EqualFold(text, scheme) {
 			return text
 		}
 	}

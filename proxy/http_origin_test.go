@@ -21,6 +21,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 func TestAddressOf(t *testing.T) {
@@ -190,7 +191,7 @@ func TestOriginAsTheNodeGetsIt(t *testing.T) {
 	})
 	// By PROXY protocol, its peer is who is trusted or not.
 	greeting := func(source string) string {
-		return string(appendProxyHeader(nil, netip.MustParseAddrPort(source), netip.MustParseAddrPort("192.0.2.1:80")))
+		return string(proxyproto.Append(nil, netip.MustParseAddrPort(source), netip.MustParseAddrPort("192.0.2.1:80")))
 	}
 	for _, test := range []struct{ name, from, greeting, fields, want string }{
 		{"nothing said", "127.0.0.5", "", "", "Host=h For=127.0.0.5 Proto=http Host=h X-Real-IP=127.0.0.5"},

@@ -206,7 +206,7 @@ func (w *worker) cookieNode(x *exchange, r requestHead) *backend {
 		return nil
 	}
 	for i := range r.Fields {
-		if f := &r.Fields[i]; same(f.Name, "cookie") {
+		if f := &r.Fields[i]; http1.EqualFold(f.Name, "cookie") {
 			if value := cookieOf(f.Value, w.http.cookie); value != nil {
 				slot, _ := w.http.ring.Cookie(value)
 				if w.serves(x, slot) && !w.atCap(slot) {

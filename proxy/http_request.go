@@ -7,6 +7,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -97,8 +98,8 @@ func (x *exchange) classify(r *http1.Request) {
 	empty := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length == 0
 	x.replayable = empty && (get || x.bare || string(r.Method) == "OPTIONS")
 	// No other protocol: h2c would carry requests past everything that looks at them here.
-	x.upgrade = get && r.Body == http1.NoBody && same(r.Upgrade, "websocket")
-	x.zips, x.weak = acceptsGzip(r), showsWeakTag(r)
+	x.upgrade = get && r.Body == http1.NoBody && http1.EqualFold(r.Upgrade, "websocket")
+	x.zips, x.weak = coding.AcceptsGzip(r), coding.ShowsWeakTag(r)
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra && !x.client.w.isTagged(r)
 	x.noteMethod(r)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
 
 // fromNode passes a response on. What comes in one read leaves in one write.
@@ -35,7 +36,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		case r.Status < 200:
 			x.interim = true
 			if !x.old {
-				out = appendInterim(out, r)
+				out = r.AppendInterim(out)
 			}
 		default:
 			out = x.respond(out, r, p[consumed:])
@@ -96,18 +97,18 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 		x.keep = false
 	}
 	x.out.Reset(r.Body, r.Length)
-	x.events = isEventStream(r)
+	x.events = sse.IsStream(r)
 	if x.events && (x.replayable || x.listens) {
 		x.settle()
 	}
 	if x.opensLegacyStream(r) {
-		x.filter = new(endpointFilter)
+		x.filter = new(sse.EndpointFilter)
 		x.date()
 	}
 	x.varies = x.variesByCoding(r)
 	x.zipped = x.varies && x.getsZipped(r, rest)
 	if x.zipped && !x.bare {
-		x.zip = w.http.zippers.take()
+		x.zip = w.http.zippers.Take()
 		x.zipped = x.zip != nil
 	}
 	if x.zip != nil {
@@ -144,14 +145,14 @@ func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
 			data = x.filtered(data)
 		}
 		if x.zip != nil {
-			x.zip.write(data)
+			x.zip.Write(data)
 			continue
 		}
 		x.follow(data)
 		out = x.frame(out, data)
 	}
 	if x.zip != nil { // what came in one read becomes one chunk: nothing is held back
-		out = x.frame(out, x.client.w.http.zippers.flush(x.zip, x.out.Done()))
+		out = x.frame(out, x.client.w.http.zippers.Flush(x.zip, x.out.Done()))
 	}
 	if x.out.Done() {
 		out = x.frame(out, x.unheld())
@@ -172,8 +173,8 @@ func (x *exchange) frame(out, data []byte) []byte {
 
 // filtered is what can be sent of an event stream's beginning.
 func (x *exchange) filtered(data []byte) []byte {
-	data = x.filter.next(nil, data, x.client.w.http.ring, x.servedAt())
-	if x.filter.done {
+	data = x.filter.Next(nil, data, x.client.w.http.ring, x.servedAt())
+	if x.filter.Done() {
 		x.filter = nil
 	}
 	return data
@@ -184,14 +185,14 @@ func (x *exchange) unheld() []byte {
 	if x.filter == nil {
 		return nil
 	}
-	return x.filter.flush(nil)
+	return x.filter.Flush(nil)
 }
 
 // ended is the end of a response that goes on until its connection closes.
 func (x *exchange) ended() {
 	x.client.conn.Send(x.frame(nil, x.unheld()))
 	if x.zip != nil {
-		x.client.conn.Send(x.frame(nil, x.client.w.http.zippers.flush(x.zip, true)))
+		x.client.conn.Send(x.frame(nil, x.client.w.http.zippers.Flush(x.zip, true)))
 	}
 	if x.framing == http1.Chunked {
 		x.client.conn.Send([]byte(http1.LastChunk))
@@ -206,13 +207,13 @@ func (x *exchange) badReply() { x.refuse(denialOf(board.ReasonBadReply, 0)) }
 // switchProtocols makes a tunnel of an exchange, if that is what the client has asked for.
 func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (consumed int) {
 	c, w := x.client, x.client.w
-	if !x.upgrade || !same(r.Upgrade, "websocket") {
+	if !x.upgrade || !http1.EqualFold(r.Upgrade, "websocket") {
 		x.badReply()
 		return len(rest)
 	}
 	x.count(r.Status)
 	x.backend.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
-	x.headed, x.tunnel, x.frames = true, true, new(tunnelFrames)
+	x.headed, x.tunnel, x.frames = true, true, newTunnelFrames()
 	x.settle()
 	c.state = tunnelling
 	out = x.appendResponse(out, r)

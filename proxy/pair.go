@@ -7,6 +7,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 // pair is one client and, once it is relayed, its connection to a node.
@@ -294,4 +295,18 @@ func (p *pair) OnTimer(*reactor.Timer) {
 	case relaying:
 		p.tick()
 	}
+}
+
+// proxyHeader is the header of p for its node.
+func (p *pair) proxyHeader() []byte {
+	if source, destination, ok := p.origin(); ok {
+		return proxyproto.Append(nil, source, destination)
+	}
+	source, err1 := p.client.RemoteAddr()
+	destination, err2 := p.client.LocalAddr()
+	if err1 != nil || err2 != nil {
+		// The client has just gone: a header without an address, and its end follows.
+		return proxyproto.AppendLocal(nil)
+	}
+	return proxyproto.Append(nil, source, destination)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 // The TCP frontend: accept ─▶ admit ─▶ choose a node ─▶ connect ─▶ relay.
@@ -261,7 +262,7 @@ func (w *worker) connected(p *pair) {
 
 // greeted reads the PROXY header of a trusted peer.
 func (p *pair) greeted(data []byte) (consumed int) {
-	h, n, err := parseProxyHeader(data)
+	h, n, err := proxyproto.Parse(data)
 	switch {
 	case err != nil:
 		peer, _ := p.client.RemoteAddr()
@@ -270,8 +271,8 @@ func (p *pair) greeted(data []byte) (consumed int) {
 	case n > 0:
 		p.w.loop.Cancel(&p.timer)
 		p.client.Pause()
-		addr := h.source.Addr()
-		if h.local {
+		addr := h.Source.Addr()
+		if h.Local {
 			peer, err := p.client.RemoteAddr()
 			if err != nil {
 				p.client.Close()
@@ -279,7 +280,7 @@ func (p *pair) greeted(data []byte) (consumed int) {
 			}
 			addr = peer.Addr()
 		} else {
-			p.rare().source, p.rare().destination = h.source, h.destination
+			p.rare().source, p.rare().destination = h.Source, h.Destination
 		}
 		p.w.admit(p, addr)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/crowd"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
+	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 )
 
 // The way in over TLS: accept ─▶ admit, as over HTTP ─▶ handshake, off the loop.
@@ -183,9 +185,9 @@ func (w *worker) shaken(h *handshake) {
 	h.leave()
 	if h.err == nil {
 		c := w.takeClient()
-		c.secure, c.wire = true, h.wire
-		layer := &tlsLayer{conn: &c.conn, tls: h.tls, wire: h.wire}
-		if h.err = w.loop.AttachLayered(&c.conn, h.fd, c, layer); h.err == nil {
+		c.secure, c.layer = true, h.layer
+		c.layer.Bind(&c.conn)
+		if h.err = w.loop.AttachLayered(&c.conn, h.fd, c, c.layer); h.err == nil {
 			switch {
 			case h.refused:
 				c.identify(h.addr)
@@ -206,7 +208,7 @@ func (w *worker) shaken(h *handshake) {
 	if w.cell.Refused[board.ReasonHandshake].Add(1); h.gaveWay {
 		w.cell.Cut[board.ReasonGaveWay].Add(1)
 	}
-	if errors.Is(h.err, errProxyHeader) {
+	if errors.Is(h.err, proxyproto.ErrHeader) {
 		w.complain("PROXY header", "peer", h.peer, "err", h.err)
 	} else if now := w.loop.Now(); w.tls.complaint == 0 || now-w.tls.complaint >= int64(complaintEvery) {
 		w.tls.complaint = now
@@ -243,11 +245,10 @@ type handshake struct {
 	out     *[]byte
 
 	// The outcome.
-	addr netip.Addr // of the client
-	fd   int        // of the client before it, too
-	tls  *tls.Conn
-	wire *tlsWire
-	err  error
+	addr  netip.Addr // of the client
+	fd    int        // of the client before it, too
+	layer *tlslayer.Layer
+	err   error
 }
 
 // run shakes hands over the socket. Its descriptor is another one afterwards, or closed.
@@ -262,16 +263,14 @@ func (h *handshake) run(config *tls.Config) {
 			return
 		}
 	}
-	h.wire = &tlsWire{file: file, out: h.out}
-	h.tls = tls.Server(h.wire, config)
-	if h.err = h.tls.Handshake(); h.err != nil {
+	h.layer = tlslayer.Server(file, config, h.out)
+	if h.err = h.layer.Handshake(); h.err != nil {
 		var plain tls.RecordHeaderError
 		if errors.As(h.err, &plain) && plain.Conn != nil && speaksHTTP(plain.RecordHeader) {
 			_, _ = io.WriteString(file, plainAnswer)
 		}
 		return
 	}
-	h.wire.file = nil
 	h.fd, h.err = duplicate(file)
 }
 
@@ -300,19 +299,19 @@ func duplicate(file *os.File) (fd int, err error) {
 
 // greeted reads the PROXY header of a trusted peer, and nothing behind it.
 func (h *handshake) greeted(r io.Reader) error {
-	var room [maxProxyHeader]byte
+	var room [proxyproto.MaxHeader]byte
 	for size := 0; ; {
-		header, n, err := parseProxyHeader(room[:size])
+		header, n, err := proxyproto.Parse(room[:size])
 		if err != nil {
 			return err
 		}
 		if n > 0 {
-			if !header.local {
-				h.addr = header.source.Addr()
+			if !header.Local {
+				h.addr = header.Source.Addr()
 			}
 			return nil
 		}
-		more := proxyHeaderLeft(room[:size])
+		more := proxyproto.Left(room[:size])
 		if _, err := io.ReadFull(r, room[size:size+more]); err != nil {
 			return fmt.Errorf("PROXY header: %w", err)
 		}

@@ -11,7 +11,7 @@ type tlsEnd struct {
 	config    *tls.Config    // nil without a certificate; replaced as a whole, handshakes go on with theirs
 	shaking   int            // goroutines of handshakes
 	crowd     handshakeCrowd // handshakes under way, by source
-	out       []byte         // ciphertext on its way, see tlsWire
+	out       []byte         // ciphertext on its way, see tlslayer
 	complaint int64          // when a failed handshake was last logged
 	cert, key []byte         // what config was made of
 }

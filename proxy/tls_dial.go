@@ -9,6 +9,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 )
 
 // The way to a node over TLS: connect ─▶ handshake, off the loop ─▶ OnOpen, as over HTTP.
@@ -75,13 +76,12 @@ func (w *worker) dial(p *port, c *reactor.Conn, h reactor.Handler) error {
 func shakeWithNode(c *reactor.Conn, fd int, config *tls.Config, out *[]byte) (reactor.Layer, error) {
 	file := os.NewFile(uintptr(fd), "node") // non-blocking, so it waits in the runtime's poller
 	defer file.Close()
-	wire := &tlsWire{file: file, out: out}
-	conn := tls.Client(wire, config)
-	if err := conn.Handshake(); err != nil {
+	layer := tlslayer.Client(file, config, out)
+	if err := layer.Handshake(); err != nil {
 		return nil, handshakeError{err}
 	}
-	wire.file = nil
-	return &tlsLayer{conn: c, tls: conn, wire: wire}, nil
+	layer.Bind(c)
+	return layer, nil
 }
 
 // handshakeError is one of a handshake, of TLS or of the connection below.

@@ -401,7 +401,7 @@ func TestNodesOverTLSLeaveNoDescriptors(t *testing.T) {
 	}
 	b := startWorker(t, sites, func(s *Spec) {
 		s.NodeTLS, s.Balance, s.Sticky.HTTP = ca.files(nil), BalanceRoundRobin, StickyNone
-		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond, s.Timeouts.Connect = 0, 0, time.Second
+		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond, s.Timeouts.Connect = 0, 0, 2*time.Second
 	})
 	visit := func(leave bool) {
 		c := b.visit()
@@ -424,8 +424,13 @@ func TestNodesOverTLSLeaveNoDescriptors(t *testing.T) {
 	b.eventually("the first to be gone", idle)
 	before := openFiles(t)
 	var visits sync.WaitGroup
+	places := make(chan struct{}, 8) // whose handshakes are quick even where many programs compute
 	for i := range 60 {
-		visits.Go(func() { visit(i%3 == 0) })
+		visits.Go(func() {
+			places <- struct{}{}
+			visit(i%3 == 0)
+			<-places
+		})
 	}
 	visits.Wait()
 	b.eventually("all to be gone", idle)

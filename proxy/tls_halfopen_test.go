@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 // Handshakes that a few sources leave half-open, each below its rate, are not in the way of newcomers: the oldest of
@@ -86,7 +87,7 @@ func TestHalfOpenHandshakesBehindPROXY(t *testing.T) {
 	b := startWorker(t, []string{startSite(t, hello)}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
 	b.on(func() { b.max = 40 })
 	header := func(from string) string {
-		return string(appendProxyHeader(nil, netip.MustParseAddrPort(from), netip.MustParseAddrPort("192.0.2.1:443")))
+		return string(proxyproto.Append(nil, netip.MustParseAddrPort(from), netip.MustParseAddrPort("192.0.2.1:443")))
 	}
 	for range 60 {
 		b.dialTo(b.secure, "127.0.0.1").say(header("192.0.2.7:1234"))

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 // testPair is a certificate for localhost.
@@ -318,7 +318,7 @@ func TestTLSFailuresAreLimited(t *testing.T) {
 		raw.Close()
 		b.eventually("the failure", func() bool { return b.refused(board.ReasonHandshake) == before+1 })
 	}
-	named := string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))) + "garbage"
+	named := string(proxyproto.Append(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))) + "garbage"
 	for range 4 { // within the rate, or a burst
 		if b.banned("127.0.0.1") || b.banned("192.0.2.7") {
 			t.Error("banned too early")
@@ -412,7 +412,7 @@ func TestTLSBehindPROXY(t *testing.T) {
 	site := startSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-For")) })
 	b := startWorker(t, []string{site}, func(s *Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
 	raw := b.dialTo(b.secure, "")
-	raw.say(string(appendProxyHeader(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))))
+	raw.say(string(proxyproto.Append(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))))
 	conn := tls.Client(raw.TCPConn, trusting(testPair()))
 	_, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 	got, readErr := io.ReadAll(conn)
@@ -440,8 +440,6 @@ func TestTLSDrain(t *testing.T) {
 		t.Error("does not end")
 	}
 }
-
-var _ net.Error = wouldBlock{}
 
 // Handshakes that succeed, fail or are left give every descriptor back.
 func TestTLSLeavesNoDescriptors(t *testing.T) {

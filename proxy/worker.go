@@ -309,7 +309,7 @@ func (w *worker) trim() {
 	w.spare, w.access.spare, w.scratch = nil, nil, nil
 	h := &w.http
 	h.spareClients, h.spareExchanges, h.spareNodes = nil, nil, nil
-	h.zippers.spare, h.zippers.spares = nil, 0
+	h.zippers.Trim()
 }
 
 // entered counts a client that holds a descriptor.

@@ -111,8 +111,8 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 		if n := shared.Active(); n != 0 {
 			t.Errorf("%d connections are still counted", n)
 		}
-		if b.lingering != 0 || b.http.idle != 0 || b.http.zippers.used != 0 {
-			t.Errorf("%d clients linger, %d connections are idle, %d bodies are compressed", b.lingering, b.http.idle, b.http.zippers.used)
+		if b.lingering != 0 || b.http.idle != 0 || b.http.zippers.InUse() != 0 {
+			t.Errorf("%d clients linger, %d connections are idle, %d bodies are compressed", b.lingering, b.http.idle, b.http.zippers.InUse())
 		}
 		if n, seats := b.loop.Held(), b.crowd.Seats(); n != 0 || seats != 0 {
 			t.Errorf("%d bytes are still in hand, and %d seats taken", n, seats)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
 func TestIdleTimeout(t *testing.T) {
@@ -88,11 +89,11 @@ func TestProxyProtocol(t *testing.T) {
 		if _, err := io.ReadFull(c, head); err != nil {
 			return
 		}
-		h, size, err := parseProxyHeader(head)
+		h, size, err := proxyproto.Parse(head)
 		if err != nil || size != 28 {
 			return
 		}
-		fmt.Fprintf(c, "%v %v\n", h.source, h.destination)
+		fmt.Fprintf(c, "%v %v\n", h.Source, h.Destination)
 		_, _ = io.Copy(c, c)
 	})
 	b := startWorker(t, []string{n.address()}, func(s *Spec) {
@@ -105,7 +106,7 @@ func TestProxyProtocol(t *testing.T) {
 	}
 	trusted := b.dial("127.0.9.1")
 	source, destination := netip.MustParseAddrPort("192.0.2.1:1234"), netip.MustParseAddrPort("198.51.100.2:8000")
-	header := appendProxyHeader(nil, source, destination)
+	header := proxyproto.Append(nil, source, destination)
 	trusted.say(string(header[:7]))
 	trusted.say(string(header[7:]) + "early\n")
 	if got, want := trusted.hear(), fmt.Sprintf("%v %v", source, destination); got != want {

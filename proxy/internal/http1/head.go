@@ -68,7 +68,7 @@ func (h *Head) Get(name string) []byte {
 		return nil
 	}
 	for i := range h.Fields {
-		if h.known[i] == other && fold(h.Fields[i].Name, name) {
+		if h.known[i] == other && EqualFold(h.Fields[i].Name, name) {
 			return h.Fields[i].Value
 		}
 	}
@@ -232,9 +232,9 @@ func (h *Head) option(option []byte) *Error {
 		return errDrops
 	case n == upgrade:
 		h.options |= optUpgrade
-	case fold(option, "close"):
+	case EqualFold(option, "close"):
 		h.options |= optClose
-	case fold(option, "keep-alive"):
+	case EqualFold(option, "keep-alive"):
 		h.options |= optKeepAlive
 	case n == other:
 		for i := range h.Fields {
@@ -312,7 +312,7 @@ func parseLength(v []byte) (n int64, ok bool) {
 // parseCodings allows chunked alone. A list whose framing is clear is told that
 // its codings are not supported.
 func parseCodings(list []byte) *Error {
-	if fold(list, "chunked") {
+	if EqualFold(list, "chunked") {
 		return nil
 	}
 	final, unknown := false, false
@@ -323,7 +323,7 @@ func parseCodings(list []byte) *Error {
 		if final || len(coding) == 0 || span(coding, inToken) < len(coding) {
 			return errCodings
 		}
-		final = fold(coding, "chunked")
+		final = EqualFold(coding, "chunked")
 		unknown = unknown || !final
 	}
 	if unknown {

@@ -1,5 +1,5 @@
-// Package http1 reads the heads and bodies of HTTP/1.1 messages (RFC 9112) for a
-// gateway: pure functions over bytes, without sockets and without allocation.
+// Package http1 reads the heads and bodies of HTTP/1.1 messages (RFC 9112), and writes
+// parts of them, for a gateway: pure functions over bytes, without sockets and without allocation.
 //
 // It is strict. A message that two readers could understand in two ways is
 // refused, whatever usually works: what passes has one meaning, and is handed on
@@ -118,19 +118,6 @@ func span(p []byte, mask uint8) int {
 		}
 	}
 	return len(p)
-}
-
-// fold reports whether b is name, which is in lower case, in any case.
-func fold[T string | []byte](b T, name string) bool {
-	if len(b) != len(name) {
-		return false
-	}
-	for i := range len(b) {
-		if lower[b[i]] != name[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // foldBytes reports whether a and b differ in case at most.

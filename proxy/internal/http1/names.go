@@ -113,7 +113,7 @@ func hash[T string | []byte](s T) uint8 {
 // known is the number of a field name, which is not empty.
 func known[T string | []byte](s T) name {
 	for at := hash(s); index[at] != other; at++ {
-		if n := index[at]; fold(s, names[n].name) {
+		if n := index[at]; EqualFold(s, names[n].name) {
 			return n
 		}
 	}

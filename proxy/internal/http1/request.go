@@ -166,7 +166,7 @@ func (r *Request) parseExpect() *Error {
 	case len(v) == 0:
 		r.drop(int(i - 1)) // nothing is expected
 		return nil
-	case !fold(v, "100-continue"):
+	case !EqualFold(v, "100-continue"):
 		return errExpect
 	}
 	r.ExpectContinue = r.Minor > 0 && (r.Body == Chunked || r.Length > 0)

@@ -71,7 +71,7 @@ func (r *Request) parseQuery(t []byte) *Error {
 // parseAbsolute reduces absolute form to origin or asterisk form.
 func (r *Request) parseAbsolute(t []byte) *Error {
 	i := bytes.Index(t, []byte("://"))
-	if i < 0 || !fold(t[:i], "http") && !fold(t[:i], "https") {
+	if i < 0 || !EqualFold(t[:i], "http") && !EqualFold(t[:i], "https") {
 		return errTarget
 	}
 	t = t[i+3:]

@@ -1,4 +1,4 @@
-package proxy
+package sse
 
 import (
 	"bytes"
@@ -9,7 +9,7 @@ import (
 // maxEndpointEvent bounds what is held back of an event stream in search of its endpoint event.
 const maxEndpointEvent = 8 << 10
 
-// endpointFilter tags the URI in the first event of a stream of 2024-11-05, to which the client will
+// EndpointFilter tags the URI in the first event of a stream of 2024-11-05, to which the client will
 // post (MCP 2024-11-05, Transports, HTTP with SSE):
 //
 //	event: endpoint
@@ -17,14 +17,14 @@ const maxEndpointEvent = 8 << 10
 //
 // It holds an event back until it is whole, or cannot be the one any more; comments in front pass.
 // Anything unexpected passes as it is.
-type endpointFilter struct {
+type EndpointFilter struct {
 	held []byte
 	line int // where the current line of held begins
 	done bool
 }
 
-// next appends to dst what of data, the next piece of the stream, can be sent.
-func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, at affinity.Place) []byte {
+// Next appends to dst what of data, the next piece of the stream, can be sent.
+func (f *EndpointFilter) Next(dst, data []byte, ring *affinity.Ring, at affinity.Place) []byte {
 	if f.done {
 		return append(dst, data...)
 	}
@@ -32,18 +32,18 @@ func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, at affinity
 	for !f.done {
 		rest := f.held[f.line:]
 		if holdsMessage(rest) {
-			return f.flush(dst)
+			return f.Flush(dst)
 		}
 		size, next := cutLine(rest)
 		if next == 0 || size > 0 && next == len(rest) && rest[next-1] == '\r' { // an LF may belong to it
 			if len(f.held) > maxEndpointEvent {
-				return f.flush(dst)
+				return f.Flush(dst)
 			}
 			return dst
 		}
 		if size > 0 {
 			if name, value := cutField(rest[:size]); string(name) == "event" && string(value) != "endpoint" {
-				return f.flush(dst)
+				return f.Flush(dst)
 			}
 			f.line += next
 			continue
@@ -53,11 +53,14 @@ func (f *endpointFilter) next(dst, data []byte, ring *affinity.Ring, at affinity
 		f.held = f.held[len(event):]
 		f.line = 0
 	}
-	return f.flush(dst)
+	return f.Flush(dst)
 }
 
-// holds reports whether a part of an event is held back.
-func (f *endpointFilter) holds() bool { return f != nil && len(f.held) > 0 }
+// Holds reports whether a part of an event is held back.
+func (f *EndpointFilter) Holds() bool { return f != nil && len(f.held) > 0 }
+
+// Done reports whether everything passes from now on.
+func (f *EndpointFilter) Done() bool { return f.done }
 
 // holdsMessage reports whether the line that p begins with is the data of a JSON-RPC message, which is
 // no URI.
@@ -86,8 +89,8 @@ func cutLine(p []byte) (size, next int) {
 	return size, size + 1
 }
 
-// flush appends what is held back and lets everything pass from now on.
-func (f *endpointFilter) flush(dst []byte) []byte {
+// Flush appends what is held back and lets everything pass from now on.
+func (f *EndpointFilter) Flush(dst []byte) []byte {
 	dst = append(dst, f.held...)
 	f.held, f.done = nil, true
 	return dst

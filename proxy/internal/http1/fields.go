@@ -1,0 +1,70 @@
+package http1
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// EqualFold reports whether s is lowerCase but for the case of its letters. Field names, tokens and media types
+// are compared so (RFC 9110 sections 5.1, 8.3.1).
+func EqualFold[T string | []byte](s T, lowerCase string) bool {
+	if len(s) != len(lowerCase) {
+		return false
+	}
+	for i := range len(s) {
+		if lower[s[i]] != lowerCase[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// IndexFold is where lowerCase, which is not empty, is in p in any case, -1 if it is not.
+func IndexFold(p []byte, lowerCase string) int {
+	for i := 0; i+len(lowerCase) <= len(p); i++ {
+		if lower[p[i]] == lowerCase[0] && EqualFold(p[i:i+len(lowerCase)], lowerCase) {
+			return i
+		}
+	}
+	return -1
+}
+
+// HasToken reports whether a comma-separated list (RFC 9110 section 5.6.1) has a token, given in lower case.
+func HasToken(list []byte, token string) bool {
+	for len(list) > 0 {
+		var item []byte
+		item, list, _ = bytes.Cut(list, []byte(","))
+		if EqualFold(bytes.TrimSpace(item), token) {
+			return true
+		}
+	}
+	return false
+}
+
+// AppendField appends a field line.
+func AppendField(dst, name, value []byte) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, "\r\n"...)
+}
+
+// AppendStatusLine appends the first line of the head (RFC 9112 section 4), as one of HTTP/1.1.
+func (r *Response) AppendStatusLine(dst []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(append(dst, ' '), r.Reason...)
+	return append(dst, "\r\n"...)
+}
+
+// AppendInterim appends the whole head of a response that another one follows (RFC 9110 section 15.2), without
+// what concerns the connection it came on.
+func (r *Response) AppendInterim(dst []byte) []byte {
+	dst = r.AppendStatusLine(dst)
+	for i := range r.Fields {
+		if f := &r.Fields[i]; !r.Hop(i) {
+			dst = AppendField(dst, f.Name, f.Value)
+		}
+	}
+	return append(dst, "\r\n"...)
+}
