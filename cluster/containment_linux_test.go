@@ -13,35 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/cluster/internal/cgroupfs"
+	"github.com/erlmcp/erlmcp/cluster/internal/cgroupfs/cgrouptest"
 )
-
-// ownGroup has this process run in a cgroup of its own until the test ends, and returns that.
-func ownGroup(t *testing.T) string {
-	t.Helper()
-	before, err := cgroupfs.Own()
-	if err != nil {
-		t.Skipf("no cgroup v2: %v", err)
-	}
-	dir, err := os.MkdirTemp(before, "test-")
-	if err != nil {
-		t.Skipf("cgroups cannot be made: %v", err)
-	}
-	if err := cgroupfs.Kills(dir); err != nil {
-		_ = os.Remove(dir)
-		t.Skipf("the kernel is older than 5.14: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = cgroupfs.Join(before, 0)
-		_ = cgroupfs.Kill(dir)
-		if err := errors.Join(cgroupfs.AwaitEmpty(dir, patience), cgroupfs.Remove(dir)); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := cgroupfs.Join(dir, 0); err != nil {
-		t.Skipf("cgroups cannot be changed: %v", err)
-	}
-	return dir
-}
 
 // caged is a Spec whose first node leaves a daemon without a trace behind, and whether that runs.
 func caged(t *testing.T, n int) (Spec, func() bool) {
@@ -64,7 +37,7 @@ func groupOf(t *testing.T, pid int) string {
 }
 
 func TestNothingLeavesACell(t *testing.T) {
-	home := ownGroup(t)
+	home := cgrouptest.Own(t)
 	spec, serves := caged(t, 2)
 	dir := shortDir(t)
 	c := supervise(t, spec, SupervisorOptions{StateDir: dir, pace: hasty})
@@ -119,7 +92,7 @@ func TestNothingLeavesACell(t *testing.T) {
 }
 
 func TestCageOfAKilledSupervisor(t *testing.T) {
-	home := ownGroup(t)
+	home := cgrouptest.Own(t)
 	spec, serves := caged(t, 1)
 	o := options(t, 1)
 	o.Spec = spec
@@ -146,7 +119,7 @@ func TestCageOfAKilledSupervisor(t *testing.T) {
 }
 
 func TestCagesAreMadeWhereDelegated(t *testing.T) {
-	home := ownGroup(t)
+	home := cgrouptest.Own(t)
 	record := filepath.Join(t.TempDir(), "record")
 	try := func(want Containment) (Containment, error) {
 		c, err := contain(want, filepath.Dir(record), log.New(io.Discard))

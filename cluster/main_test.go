@@ -21,6 +21,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/freeport"
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // behaviourEnv says how nodes of that name behave when this binary plays them:
@@ -186,12 +187,7 @@ const patience = time.Minute
 // eventually waits until done is true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	waittest.Until(t, patience, what, done)
 }
 
 // freePorts returns ports of the loopback address that nobody listens on.

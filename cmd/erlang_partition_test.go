@@ -12,6 +12,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/erldist"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // TestErlangPartitionInHealth cuts the connection between two of three real Erlang nodes, which all go on
@@ -156,9 +157,5 @@ func (s *erlangSystem) await(what string, so func(healthcheck.Report) bool) (r h
 
 func (s *erlangSystem) poll(what string, so func() bool) {
 	s.Helper()
-	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.Fatalf("waited in vain for %s", what)
-		}
-	}
+	waittest.Until(s, time.Minute, what, so)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/charmbracelet/log"
 	"go.uber.org/goleak"
 
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/loadtest/agent"
 )
 
@@ -55,11 +56,7 @@ const testPatience = time.Minute
 // await waits for something that other processes do.
 func await(t *testing.T, what string, happened func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(testPatience); !happened(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
+	waittest.Until(t, testPatience, what, happened)
 }
 
 // testSpec is a run against the fake.

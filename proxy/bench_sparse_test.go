@@ -23,6 +23,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -167,12 +168,8 @@ func (e *sparseEngine) measureSparse(t testing.TB, load sparseLoad, clients int,
 }
 
 func awaitThat(t testing.TB, what string, holds func() bool) {
-	for deadline := time.Now().Add(20 * time.Second); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	t.Helper()
+	waittest.Until(t, 20*time.Second, what, holds)
 }
 
 // pace calls do once every gap, with the number of the call, until stop is called. Who is late catches up.

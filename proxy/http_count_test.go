@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"bytes"
-	"compress/flate"
 	"compress/gzip"
-	"compress/zlib"
 	"context"
 	"fmt"
 	"io"
@@ -18,6 +15,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding/codingtest"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
@@ -28,30 +26,12 @@ const (
 
 var aBatch = "[" + strings.TrimSuffix(strings.Repeat(aCall+",", inBatch), ",") + "]"
 
-// encoded is text as compressors write it.
-func encoded(with func(io.Writer) io.WriteCloser, text string) string {
-	var out bytes.Buffer
-	w := with(&out)
-	_, _ = io.WriteString(w, text)
-	_ = w.Close()
-	return out.String()
-}
-
-func zip(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) }
 func zipWithComment(length int) func(io.Writer) io.WriteCloser {
 	return func(w io.Writer) io.WriteCloser {
 		z := gzip.NewWriter(w)
 		z.Comment = strings.Repeat("-", length)
 		return z
 	}
-}
-func zlibbed(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }
-func deflate(w io.Writer) io.WriteCloser {
-	d, err := flate.NewWriter(w, flate.BestCompression)
-	if err != nil {
-		panic(err)
-	}
-	return d
 }
 
 // utf16 is text in the encoding of that name, big endian.
@@ -94,22 +74,22 @@ func TestBatchesInDisguise(t *testing.T) {
 		"charset of nobody":             {"Content-Type: text/plain; charset=cp037\r\n", strings.Repeat("\xad\xc0", len(aBatch)/2), false},
 		"coding that is none":           {"Content-Encoding: identity\r\n", aBatch, false},
 		"coding that is not applied":    {"Content-Encoding: gzip\r\n", aBatch, false},
-		"gzip":                          {"Content-Encoding: gzip\r\n" + jsonType, encoded(zip, aBatch), true},
-		"gzip in capitals":              {"Content-Encoding: GZip\r\n", encoded(zip, " "+aBatch), true},
-		"gzip and a mark":               {"Content-Encoding: x-gzip\r\n", encoded(zip, "\ufeff"+aBatch), true},
-		"gzip and UTF-16":               {"Content-Encoding: gzip\r\n", encoded(zip, utf16(aBatch)), true},
-		"gzip and UTF-7":                {"Content-Encoding: gzip\r\nContent-Type: text/plain; charset=utf-7\r\n", encoded(zip, utf7), true},
-		"gzip in members":               {"Content-Encoding: gzip\r\n", encoded(zip, "") + encoded(zip, "\n") + encoded(zip, aBatch), true},
-		"gzip and much space":           {"Content-Encoding: gzip\r\n", encoded(zip, strings.Repeat(" ", 100<<10)+aBatch), true},
-		"gzip of text without end":      {"Content-Encoding: gzip\r\n", encoded(zip, strings.Repeat(" ", 10<<20)+aBatch), true},
-		"gzip twice":                    {"Content-Encoding: gzip, gzip\r\n", encoded(zip, encoded(zip, aBatch)), true},
-		"gzip in two fields":            {"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n", encoded(zip, aBatch), true},
-		"gzip and a long comment":       {"Content-Encoding: gzip\r\n", encoded(zipWithComment(600), aBatch), true},
-		"deflate":                       {"Content-Encoding: deflate\r\n", encoded(zlibbed, aBatch), true},
-		"deflate without a head":        {"Content-Encoding: deflate\r\n", encoded(deflate, aBatch), true},
-		"gzip that is called deflate":   {"Content-Encoding: deflate\r\n", encoded(zip, aBatch), true},
-		"deflate that is called gzip":   {"Content-Encoding: gzip\r\n", encoded(zlibbed, aBatch), true},
-		"values in gzip":                {"Content-Encoding: gzip\r\n", encoded(zip, "{}"+aBatch), true},
+		"gzip":                          {"Content-Encoding: gzip\r\n" + jsonType, codingtest.Encoded(codingtest.Gzip, aBatch), true},
+		"gzip in capitals":              {"Content-Encoding: GZip\r\n", codingtest.Encoded(codingtest.Gzip, " "+aBatch), true},
+		"gzip and a mark":               {"Content-Encoding: x-gzip\r\n", codingtest.Encoded(codingtest.Gzip, "\ufeff"+aBatch), true},
+		"gzip and UTF-16":               {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, utf16(aBatch)), true},
+		"gzip and UTF-7":                {"Content-Encoding: gzip\r\nContent-Type: text/plain; charset=utf-7\r\n", codingtest.Encoded(codingtest.Gzip, utf7), true},
+		"gzip in members":               {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, "") + codingtest.Encoded(codingtest.Gzip, "\n") + codingtest.Encoded(codingtest.Gzip, aBatch), true},
+		"gzip and much space":           {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, strings.Repeat(" ", 100<<10)+aBatch), true},
+		"gzip of text without end":      {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, strings.Repeat(" ", 10<<20)+aBatch), true},
+		"gzip twice":                    {"Content-Encoding: gzip, gzip\r\n", codingtest.Encoded(codingtest.Gzip, codingtest.Encoded(codingtest.Gzip, aBatch)), true},
+		"gzip in two fields":            {"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n", codingtest.Encoded(codingtest.Gzip, aBatch), true},
+		"gzip and a long comment":       {"Content-Encoding: gzip\r\n", codingtest.Encoded(zipWithComment(600), aBatch), true},
+		"deflate":                       {"Content-Encoding: deflate\r\n", codingtest.Encoded(codingtest.Zlib, aBatch), true},
+		"deflate without a head":        {"Content-Encoding: deflate\r\n", codingtest.Encoded(codingtest.Deflate, aBatch), true},
+		"gzip that is called deflate":   {"Content-Encoding: deflate\r\n", codingtest.Encoded(codingtest.Gzip, aBatch), true},
+		"deflate that is called gzip":   {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Zlib, aBatch), true},
+		"values in gzip":                {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, "{}"+aBatch), true},
 		"br":                            {"Content-Encoding: br\r\n" + jsonType, "\x8b\x02\x80[{}]\x03", true},
 		"br without a type":             {"Content-Encoding: br\r\n", "\x8b\x02\x80[{}]\x03", true},
 		"zstd":                          {"Content-Encoding: zstd\r\nContent-Type: application/vnd.x+json\r\n", "\x28\xb5\x2f\xfd", true},
@@ -154,7 +134,7 @@ func TestEncodedBatchBeforeTheEnd(t *testing.T) {
 			}
 		}
 	})}, func(s *Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 1_000_000 })
-	body := encoded(zipWithComment(500), aBatch)
+	body := codingtest.Encoded(zipWithComment(500), aBatch)
 	const first = 512 // not enough to tell anything
 	if len(body) >= maxPeeked {
 		t.Fatalf("the body has %d bytes", len(body))
@@ -180,13 +160,13 @@ func TestEncodedBodiesPass(t *testing.T) {
 	})}, func(s *Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 1_000_000 })
 	long := strings.TrimSuffix(aCall, "}") + `,"x":"` + strings.Repeat("text, [text] ", 100<<10) + `"}`
 	for name, test := range map[string]struct{ fields, body string }{
-		"gzip":             {"Content-Encoding: gzip\r\n", encoded(zip, aCall)},
-		"long gzip":        {"Content-Encoding: gzip\r\n", encoded(zip, long)},
-		"deflate":          {"Content-Encoding: deflate\r\n", encoded(zlibbed, aCall)},
-		"raw deflate":      {"Content-Encoding: deflate\r\n", encoded(deflate, aCall)},
-		"gzip of nothing":  {"Content-Encoding: gzip\r\n", encoded(zip, "")},
-		"gzip of text":     {"Content-Encoding: gzip\r\n", encoded(zip, "text, [text]")},
-		"gzip of binary":   {"Content-Encoding: gzip\r\n", encoded(zip, "\n\x05hello[1,2]")},
+		"gzip":             {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, aCall)},
+		"long gzip":        {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, long)},
+		"deflate":          {"Content-Encoding: deflate\r\n", codingtest.Encoded(codingtest.Zlib, aCall)},
+		"raw deflate":      {"Content-Encoding: deflate\r\n", codingtest.Encoded(codingtest.Deflate, aCall)},
+		"gzip of nothing":  {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, "")},
+		"gzip of text":     {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, "text, [text]")},
+		"gzip of binary":   {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, "\n\x05hello[1,2]")},
 		"snappy":           {"Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n", "\x05\x10hello"},
 		"br of text":       {"Content-Encoding: br\r\nContent-Type: text/csv\r\n", "\x0b\x02\x80a,b\x03"},
 		"form":             {"Content-Type: application/x-www-form-urlencoded; charset=ISO-8859-1\r\n", "a=[1,2,3]&b={}{}"},
@@ -211,7 +191,7 @@ func TestEncodedBodiesPass(t *testing.T) {
 func TestUnlimitedBodiesPass(t *testing.T) {
 	b := startWorker(t, []string{startSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })}, func(s *Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0 })
 	for name, test := range map[string]struct{ fields, body string }{
-		"gzip": {"Content-Encoding: gzip\r\n", encoded(zip, aBatch)},
+		"gzip": {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, aBatch)},
 		"br":   {"Content-Encoding: br\r\n", "x"},
 	} {
 		c := b.visit()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -181,13 +182,7 @@ func (b *bench) banned(source string) (yes bool) {
 
 func (b *bench) eventually(what string, ok func() bool) {
 	b.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			b.t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(b.t, 10*time.Second, what, ok)
 }
 
 // dial connects a client, from a source address of its own if one is given.

@@ -19,6 +19,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/units"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // bench is a worker within the test.
@@ -463,9 +464,5 @@ func BenchmarkRoundTrip(b *testing.B) {
 // waitFor waits until something is true.
 func waitFor(t *testing.T, what func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !what(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited too long")
-		}
-	}
+	waittest.Until(t, 10*time.Second, "what has to be true", what)
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // roleEnv makes this binary a daemon that behaves in that way.
@@ -162,13 +164,7 @@ func stop(t *testing.T, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for syscall.Kill(pid, 0) == nil {
-		if time.Now().After(deadline) {
-			t.Fatalf("daemon %d does not end", pid)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, 10*time.Second, fmt.Sprintf("the end of daemon %d", pid), func() bool { return syscall.Kill(pid, 0) != nil })
 }
 
 func TestFailures(t *testing.T) {

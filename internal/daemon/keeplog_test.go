@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 const testLogEnv = "DAEMON_TEST_LOG"
@@ -33,11 +35,7 @@ func init() {
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
+	waittest.Until(t, 30*time.Second, what, done)
 }
 
 // A log is rotated when it is long, and a new one is begun when it has been renamed or removed, without a lost line.

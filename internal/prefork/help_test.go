@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 const patience = 20 * time.Second
@@ -21,11 +23,7 @@ var noDeadline time.Time
 // await waits for something that other processes do.
 func await(t *testing.T, what string, happened func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !happened(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
+	waittest.Until(t, patience, what, happened)
 }
 
 // event is one callback of a pool: "start", "exit" or "message".

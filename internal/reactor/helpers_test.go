@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // startLoop runs a loop for the length of a test, and fails the test when the
@@ -47,13 +49,7 @@ func openFDs(t testing.TB) int {
 
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, 10*time.Second, what, ok)
 }
 
 // on runs fn on the loop and waits for it.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -104,11 +106,7 @@ func TestCountFollowsConnections(t *testing.T) {
 		t.Fatalf("%d connections, want 2", got)
 	}
 	conns[0].Close()
-	for deadline := time.Now().Add(5 * time.Second); mustCount(t, addr)[0] != 1; {
-		if time.Now().After(deadline) {
-			t.Fatal("a closed connection still counts")
-		}
-	}
+	waittest.Until(t, 5*time.Second, "a closed connection to count no more", func() bool { return mustCount(t, addr)[0] == 1 })
 }
 
 func TestCountOfNothing(t *testing.T) {

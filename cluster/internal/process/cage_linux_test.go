@@ -1,7 +1,6 @@
 package process
 
 import (
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -13,39 +12,13 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/cluster/internal/cgroupfs"
+	"github.com/erlmcp/erlmcp/cluster/internal/cgroupfs/cgrouptest"
+	"github.com/erlmcp/erlmcp/internal/pidfd/pidtest"
 )
-
-// ownGroup has this process run in a cgroup of its own until the test ends, and returns that.
-func ownGroup(t *testing.T) string {
-	t.Helper()
-	before, err := cgroupfs.Own()
-	if err != nil {
-		t.Skipf("no cgroup v2: %v", err)
-	}
-	dir, err := os.MkdirTemp(before, "test-")
-	if err != nil {
-		t.Skipf("cgroups cannot be made: %v", err)
-	}
-	if err := cgroupfs.Kills(dir); err != nil {
-		_ = os.Remove(dir)
-		t.Skipf("the kernel is older than 5.14: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = cgroupfs.Join(before, 0)
-		_ = cgroupfs.Kill(dir)
-		if err := errors.Join(cgroupfs.AwaitEmpty(dir, patience), cgroupfs.Remove(dir)); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := cgroupfs.Join(dir, 0); err != nil {
-		t.Skipf("cgroups cannot be changed: %v", err)
-	}
-	return dir
-}
 
 // What serves other programs too stays when a node ends, and when the cluster does.
 func TestSharedProcessesLeaveTheirCell(t *testing.T) {
-	home := ownGroup(t)
+	home := cgrouptest.Own(t)
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +42,7 @@ func TestSharedProcessesLeaveTheirCell(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { endSleeper(cmd) })
+		t.Cleanup(func() { pidtest.End(cmd) })
 		return cmd
 	}
 	shared, own := begin(epmd), begin(sleep)
@@ -92,7 +65,7 @@ func TestSharedProcessesLeaveTheirCell(t *testing.T) {
 
 // A record that names what is no cage, or holds this process, is harmless.
 func TestSweepLeavesOthersAlone(t *testing.T) {
-	home := ownGroup(t)
+	home := cgrouptest.Own(t)
 	record := filepath.Join(t.TempDir(), "record")
 	other := filepath.Join(home, "other")
 	if err := os.Mkdir(other, 0o755); err != nil {

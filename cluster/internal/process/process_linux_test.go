@@ -2,7 +2,6 @@ package process
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -10,53 +9,17 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/pidfd"
+	"github.com/erlmcp/erlmcp/internal/pidfd/pidtest"
 )
-
-// sleeper is a process that leads a group of its own.
-func sleeper(t *testing.T) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command("sleep", "600")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { endSleeper(cmd) })
-	return cmd
-}
-
-func endSleeper(cmd *exec.Cmd) {
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-}
-
-// successor is a process that has got the pid of one that was reaped.
-func successor(t *testing.T, pid int) *exec.Cmd {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0); err != nil {
-			t.Skipf("pids cannot be chosen here: %v", err)
-		}
-		cmd := sleeper(t)
-		if cmd.Process.Pid == pid {
-			return cmd
-		}
-		endSleeper(cmd)
-	}
-	t.Fatal("no process has got the pid")
-	return nil
-}
 
 // unhurt fails when a process has got another signal than the SIGTERM it gets now.
 func unhurt(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	_ = cmd.Wait()
-	if got := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != syscall.SIGTERM {
+	if got := pidtest.Died(cmd); got != syscall.SIGTERM {
 		t.Errorf("a stranger got %v", got)
 	}
 }
@@ -95,7 +58,7 @@ func TestHandleIsNoPid(t *testing.T) {
 	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil || status.Signal() != syscall.SIGKILL {
 		t.Fatalf("status %v, %v", status, err)
 	}
-	stranger := successor(t, pid)
+	stranger := pidtest.Successor(t, pid)
 	if err := h.signal(pid, syscall.SIGKILL, false); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("signal to a process that was reaped: %v", err)
 	}
@@ -136,7 +99,7 @@ func TestSignalToAnEndedProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-p.Ended()
-	stranger := successor(t, p.pid)
+	stranger := pidtest.Successor(t, p.pid)
 	for _, send := range []func(syscall.Signal) error{p.Signal, p.Signal} {
 		if err := send(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("got %v", err)
@@ -147,7 +110,7 @@ func TestSignalToAnEndedProcess(t *testing.T) {
 
 // An orphan ends, and its pid becomes another's, after it was found.
 func TestOrphanIsToldByItsStart(t *testing.T) {
-	meant := sleeper(t)
+	meant := pidtest.Sleeper(t)
 	pid := meant.Process.Pid
 	found, ok := readProcEntry(pid)
 	if !ok || found.began == "" || found.began != pidfd.Began(pid) {
@@ -155,16 +118,16 @@ func TestOrphanIsToldByItsStart(t *testing.T) {
 	}
 	// Starts are told apart in ticks of 10 ms.
 	eventually(t, "tick", func() bool {
-		other := sleeper(t)
-		defer endSleeper(other)
+		other := pidtest.Sleeper(t)
+		defer pidtest.End(other)
 		return pidfd.Began(other.Process.Pid) != found.began
 	})
-	endSleeper(meant)
-	stranger := successor(t, pid)
+	pidtest.End(meant)
+	stranger := pidtest.Successor(t, pid)
 	found.kill()
 	unhurt(t, stranger)
 
-	meant = sleeper(t)
+	meant = pidtest.Sleeper(t)
 	found, _ = readProcEntry(meant.Process.Pid)
 	found.kill()
 	_ = meant.Wait()

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 const patience = time.Minute
@@ -13,12 +15,7 @@ const patience = time.Minute
 // eventually waits until done is true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	waittest.Until(t, patience, what, done)
 }
 
 // alive reports whether a process runs; a zombie does not.

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 type probe struct{ dropped, failed atomic.Int64 }
@@ -39,11 +41,7 @@ func content(t *testing.T, path string) string {
 
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited for %s in vain", what)
-		}
-	}
+	waittest.Until(t, 10*time.Second, what, ok)
 }
 
 func TestLinesOfSeveralLogsStayWhole(t *testing.T) {

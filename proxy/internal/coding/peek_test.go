@@ -2,39 +2,18 @@ package coding
 
 import (
 	"bytes"
-	"compress/flate"
-	"compress/gzip"
-	"compress/zlib"
 	"io"
 	"testing"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding/codingtest"
 )
-
-// encoded is text as compressors write it.
-func encoded(with func(io.Writer) io.WriteCloser, text string) string {
-	var out bytes.Buffer
-	w := with(&out)
-	_, _ = io.WriteString(w, text)
-	_ = w.Close()
-	return out.String()
-}
-
-func zip(w io.Writer) io.WriteCloser     { return gzip.NewWriter(w) }
-func zlibbed(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) }
-func deflate(w io.Writer) io.WriteCloser {
-	d, err := flate.NewWriter(w, flate.BestCompression)
-	if err != nil {
-		panic(err)
-	}
-	return d
-}
 
 func FuzzHoldsBatch(f *testing.F) {
 	for _, text := range []string{"", `{"method":"a","params":{"b":"]},[{"}}`, "[{},{}]", " \ufeff[", "\x00["} {
-		f.Add([]byte(encoded(zip, text)), []byte(text))
-		f.Add([]byte(encoded(zlibbed, text)), []byte(text))
-		f.Add([]byte(encoded(deflate, text)), []byte(text))
+		f.Add([]byte(codingtest.Encoded(codingtest.Gzip, text)), []byte(text))
+		f.Add([]byte(codingtest.Encoded(codingtest.Zlib, text)), []byte(text))
+		f.Add([]byte(codingtest.Encoded(codingtest.Deflate, text)), []byte(text))
 	}
 	f.Fuzz(func(t *testing.T, p, text []byte) {
 		HoldsBatch(p, Deflated)
@@ -46,8 +25,8 @@ func FuzzHoldsBatch(f *testing.F) {
 		for rest := text; len(rest) > 0; {
 			rest = rest[s.Text(rest, true):]
 		}
-		for _, with := range []func(io.Writer) io.WriteCloser{zip, zlibbed, deflate} {
-			if batch, known := HoldsBatch([]byte(encoded(with, string(text))), Deflated); s.Batch() && s.Decided() && text[0] == '[' && !batch {
+		for _, with := range []func(io.Writer) io.WriteCloser{codingtest.Gzip, codingtest.Zlib, codingtest.Deflate} {
+			if batch, known := HoldsBatch([]byte(codingtest.Encoded(with, string(text))), Deflated); s.Batch() && s.Decided() && text[0] == '[' && !batch {
 				t.Fatalf("%q: known %v, but no batch", text, known)
 			}
 		}
