@@ -213,7 +213,7 @@ func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (
 	}
 	x.count(r.Status)
 	x.backend.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
-	x.headed, x.tunnel, x.frames = true, true, newTunnelFrames()
+	x.headed, x.tunnel, x.frames = true, true, new(tunnelFrames)
 	x.settle()
 	c.state = tunnelling
 	out = x.appendResponse(out, r)

@@ -10,10 +10,6 @@ import (
 // tunnelFrames are those of both directions of a tunnel.
 type tunnelFrames struct{ asked, said wsframe.Scanner }
 
-func newTunnelFrames() *tunnelFrames {
-	return &tunnelFrames{asked: wsframe.Scanner{ExtraBytes: extraLength}}
-}
-
 // tunnelIn passes on what the client says after the upgrade. Its messages are counted and held to the
 // source's rate: over it the client is not read until the source conforms, whatever lb.limits.action
 // says, for a frame can neither be dropped nor answered without the node's knowledge.
@@ -35,7 +31,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 			return len(p)
 		}
 		messages += more
-		if due := more + x.frames.asked.TakeDues(w.limits.mostExtra); due > 0 && limited {
+		if due := more + x.frames.asked.TakeDues() + w.limits.extra(x.frames.asked.Growth()); due > 0 && limited {
 			wait = board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, int64(due))
 		}
 	}

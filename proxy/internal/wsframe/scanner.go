@@ -19,17 +19,16 @@ import (
 // may lie between the frames of one. A payload that an extension has changed, and all that follows what no server
 // may accept, in a way that makes it unclear where the frame ends or what it is, counts by its length.
 type Scanner struct {
-	// ExtraBytes is how long a message of a client may be for each that is due besides it; 0 is of any length.
-	ExtraBytes uint32
-
 	left    uint64 // bytes of payload to come
 	message uint64 // bytes of payload that the message has by now, announced ones included
+	told    uint64 // of these, what Growth has told
 	head    [10]byte
 	have    uint8 // bytes of head
 	skip    uint8 // bytes of the mask to come
 	inside  bool  // in a frame, behind its length
 	last    bool  // the frame ends a message
 	control bool  // it is a control frame
+	over    bool  // the message has ended
 	lost    bool  // the stream is not looked at any more
 	closing bool  // a Close frame has begun
 
@@ -38,7 +37,6 @@ type Scanner struct {
 	text    mcp.Scanner
 	counted uint32 // messages of the text, or of what counts by its length, that were told
 	dues    uint32 // frames that are no message but cost the node as much
-	extras  uint32 // what the length of messages counts as besides
 }
 
 // Parts of the first two bytes of a frame.
@@ -67,7 +65,7 @@ func (s *Scanner) Next(p []byte, limit uint64, room *[]byte) (n, messages int, t
 			if s.begin(); s.lost {
 				break
 			}
-			if s.message > limit {
+			if s.message > limit && !s.over {
 				return n, 0, true
 			}
 		} else if s.skip > 0 {
@@ -129,7 +127,7 @@ func (s *Scanner) more(total int) int {
 // end ends the message: there is one, however little it holds.
 func (s *Scanner) end() (messages int) {
 	messages = s.more(max(1, s.text.End()))
-	s.message, s.counted = 0, 0
+	s.over, s.counted = true, 0
 	return messages
 }
 
@@ -183,8 +181,8 @@ func (s *Scanner) begin() {
 	s.skip = s.head[1] & masked >> 5 // 4 or 0
 	s.last = final && !control
 	if !control {
-		if extra := uint64(s.ExtraBytes); extra > 0 {
-			s.extras += uint32((s.message+length)/extra - s.message/extra)
+		if s.over {
+			s.message, s.told, s.over = 0, 0, false
 		}
 		s.message += length
 	}
@@ -196,12 +194,18 @@ func (s *Scanner) begin() {
 	}
 }
 
-// TakeDues returns how many messages are due besides those that were told, of which at most so many for the length of one, and
-// forgets them.
-func (s *Scanner) TakeDues(mostExtra int) (messages int) {
-	messages = int(s.dues) + min(int(s.extras), mostExtra)
-	s.dues, s.extras = 0, 0
-	return messages
+// TakeDues returns how many frames are due, and forgets them.
+func (s *Scanner) TakeDues() (frames int) {
+	frames = int(s.dues)
+	s.dues = 0
+	return frames
+}
+
+// Growth tells how long the message that Next has read of was when this was last asked, and is now, in bytes of payload with
+// those that are announced. It is to be asked after each Next.
+func (s *Scanner) Growth() (before, now int64) {
+	before, s.told = int64(s.told), s.message
+	return before, int64(s.message)
 }
 
 // AppendClose appends the Close frame of a server (RFC 6455 section 5.5.1), which gives no reason but its status (section 7.4).

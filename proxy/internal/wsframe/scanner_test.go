@@ -111,7 +111,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x81, 0}, uint32(3), uint16(9))
 	f.Add([]byte("\x00d0\xa80d"), uint32(101), uint16(65498))
 	f.Fuzz(func(t *testing.T, stream []byte, cuts uint32, limit uint16) {
-		whole, cut := Scanner{ExtraBytes: 100}, Scanner{ExtraBytes: 100}
+		var whole, cut Scanner
 		want, wantLong := countFrames(&whole, stream, uint64(limit))
 		got, gotLong, start := 0, false, 0
 		for i := 1; i <= len(stream) && !gotLong; i++ {
@@ -156,7 +156,7 @@ func TestFramesThatAreDue(t *testing.T) {
 	} {
 		var s Scanner
 		countFrames(&s, test.stream, 1000)
-		if due := s.TakeDues(1); due != test.due || s.TakeDues(1) != 0 {
+		if due := s.TakeDues(); due != test.due || s.TakeDues() != 0 {
 			t.Errorf("%s: %d are due, want %d", name, due, test.due)
 		}
 	}
@@ -178,30 +178,52 @@ func TestBatchesAreUnmaskedInPieces(t *testing.T) {
 	}
 }
 
-// A long message is due for its length besides, however it is cut into frames, and for no more than most.
-func TestLongMessagesAreDue(t *testing.T) {
-	const extra = 1000
+// The growth of messages is their length, however they are cut into frames and pieces, and nothing else's.
+func TestGrowth(t *testing.T) {
+	const long = 1000
 	for name, test := range map[string]struct {
 		stream []byte
-		most   int
-		due    int
+		want   []int64 // lengths of messages
 	}{
-		"short":         {appendFrame(nil, 0x82, extra-1), 9, 0},
-		"long":          {appendFrame(nil, 0x82, 3*extra), 9, 3},
-		"longer":        {appendFrame(nil, 0x82, 30*extra), 9, 9},
-		"in fragments":  {appendFrame(appendFrame(appendFrame(nil, 0x02, extra-1), 0x00, extra), 0x80, 2), 9, 2},
-		"many":          {bytes.Repeat(appendFrame(nil, 0x82, extra-1), 5), 9, 0},
-		"many long":     {bytes.Repeat(appendFrame(nil, 0x82, extra+1), 5), 9, 5},
-		"of any length": {appendFrame(nil, 0x82, 30*extra), 9, 0},
+		"none":               {appendFrame(nil, 0x89, 4), nil},
+		"one":                {appendFrame(nil, 0x82, 3*long), []int64{3 * long}},
+		"in fragments":       {appendFrame(appendFrame(appendFrame(nil, 0x02, long-1), 0x00, long), 0x80, 2), []int64{2*long + 1}},
+		"many":               {bytes.Repeat(appendFrame(nil, 0x82, long), 3), []int64{long, long, long}},
+		"with pings between": {appendFrame(appendFrame(appendFrame(appendFrame(nil, 0x02, 5), 0x89, 4), 0x80, 6), 0x89, 0), []int64{11}},
 	} {
-		s := Scanner{ExtraBytes: extra}
-		if name == "of any length" {
-			s.ExtraBytes = 0
+		for _, size := range []int{1, 7, len(test.stream)} {
+			var s Scanner
+			var room []byte
+			var got []int64
+			for rest := test.stream; len(rest) > 0; {
+				n, _, _ := s.Next(rest[:min(size, len(rest))], 1<<20, &room)
+				rest = rest[n:]
+				switch before, now := s.Growth(); {
+				case before == 0 && now > 0:
+					got = append(got, now)
+				case now != before:
+					if last := len(got) - 1; last < 0 || got[last] != before {
+						t.Fatalf("%s in pieces of %d: from %d to %d, behind %v", name, size, before, now, got)
+					}
+					got[len(got)-1] = now
+				}
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("%s in pieces of %d: %v, want %v", name, size, got, test.want)
+			}
 		}
-		countFrames(&s, test.stream, 1<<20)
-		if due := s.TakeDues(test.most); due != test.due || s.TakeDues(test.most) != 0 {
-			t.Errorf("%s: %d are due, want %d", name, due, test.due)
-		}
+	}
+}
+
+// A limit that is lowered binds what comes, and not a message that has ended.
+func TestLimitIsLoweredBehindAMessage(t *testing.T) {
+	var s Scanner
+	countFrames(&s, appendFrame(nil, 0x82, 100), 1000)
+	if _, tooLong := countFrames(&s, appendFrame(nil, 0x89, 4), 50); tooLong {
+		t.Error("a ping is too long")
+	}
+	if _, tooLong := countFrames(&s, appendFrame(nil, 0x82, 51), 50); !tooLong {
+		t.Error("a message is not too long")
 	}
 }
 
@@ -227,7 +249,7 @@ func TestAppendClose(t *testing.T) {
 func TestScanningAllocatesNothing(t *testing.T) {
 	stream := appendFrame(appendFrame(appendFrame(nil, 0x01, 3), 0x89, 4), 0x80, 70_000)
 	room := make([]byte, 0, len(stream))
-	s := Scanner{ExtraBytes: 16 << 10}
+	var s Scanner
 	if n := testing.AllocsPerRun(100, func() {
 		for p := stream; len(p) > 0; {
 			n, _, _ := s.Next(p, 1<<20, &room)
