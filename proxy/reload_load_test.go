@@ -152,10 +152,10 @@ func reloadedUnderLoad(t *testing.T, wrk, scheme string) {
 }
 
 // replacements are the ways in which a new certificate comes to where the balancer reads it.
-var replacements = []func(t testing.TB, dir, host string) *certificate{writePair, rewritePair}
+var replacements = []func(t testing.TB, dir, host string) *keyPair{writePair, rewritePair}
 
 // rewritePair puts a fresh certificate into the place of the one in dir, file by file.
-func rewritePair(t testing.TB, dir, host string) *certificate {
+func rewritePair(t testing.TB, dir, host string) *keyPair {
 	t.Helper()
 	p := writePair(t, t.TempDir(), host)
 	for name, data := range map[string][]byte{"lb.key": p.key, "lb.crt": p.cert} {
@@ -170,21 +170,19 @@ func rewritePair(t testing.TB, dir, host string) *certificate {
 
 // replaced puts another certificate into the place of old, and requires that new clients see it: at once when
 // it is reloaded, else when it has been found.
-func (b *balancer) replaced(dir string, old *certificate, replace func(t testing.TB, dir, host string) *certificate, reload bool) (fresh *certificate) {
+func (b *balancer) replaced(dir string, old *keyPair, replace func(t testing.TB, dir, host string) *keyPair, reload bool) (fresh *keyPair) {
 	b.t.Helper()
 	fresh = replace(b.t, dir, "127.0.0.1")
-	if err := fresh.parse(TLS{}); err != nil {
-		b.t.Fatal(err)
-	}
+	want := leafOf(b.t, fresh).SerialNumber
 	served := func() *big.Int { return b.shown(trusting(old, fresh)).SerialNumber }
 	if reload {
 		b.reloaded(func(*Spec) {})
 	} else {
-		b.eventually("the new certificate", func(*Stats) bool { return served().Cmp(fresh.leaf.SerialNumber) == 0 })
+		b.eventually("the new certificate", func(*Stats) bool { return served().Cmp(want) == 0 })
 	}
 	for range 8 { // whichever worker takes them
-		if got := served(); reload && got.Cmp(fresh.leaf.SerialNumber) != 0 {
-			b.t.Errorf("a new client sees certificate %x, want %x", got, fresh.leaf.SerialNumber)
+		if got := served(); reload && got.Cmp(want) != 0 {
+			b.t.Errorf("a new client sees certificate %x, want %x", got, want)
 		}
 	}
 	return fresh

@@ -60,7 +60,7 @@ func newAuthority(t testing.TB) *authority {
 }
 
 // issue makes a certificate for a host, and for clients, that is valid for that long.
-func (a *authority) issue(host string, valid time.Duration) *certificate {
+func (a *authority) issue(host string, valid time.Duration) *keyPair {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -79,7 +79,7 @@ func (a *authority) issue(host string, valid time.Duration) *certificate {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return &certificate{
+	return &keyPair{
 		cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
 	}
@@ -93,7 +93,7 @@ func (a *authority) pool() *x509.CertPool {
 }
 
 // files writes the authority's certificate and a pair, if there is one.
-func (a *authority) files(pair *certificate) NodeTLS {
+func (a *authority) files(pair *keyPair) NodeTLS {
 	dir := a.t.TempDir()
 	files := NodeTLS{CA: filepath.Join(dir, "ca.pem")}
 	overwrite(a.t, files.CA, a.pem)
@@ -105,7 +105,7 @@ func (a *authority) files(pair *certificate) NodeTLS {
 	return files
 }
 
-func serverConfig(t testing.TB, p *certificate) *tls.Config {
+func serverConfig(t testing.TB, p *keyPair) *tls.Config {
 	t.Helper()
 	pair, err := tls.X509KeyPair(p.cert, p.key)
 	if err != nil {
@@ -294,7 +294,7 @@ func closesAt(t testing.TB, bytes int64) string {
 func TestNodeWithoutAgreement(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	good := ca.issue("localhost", time.Hour)
-	site := func(p *certificate, change func(*tls.Config)) string {
+	site := func(p *keyPair, change func(*tls.Config)) string {
 		config := serverConfig(t, p)
 		if change != nil {
 			change(config)

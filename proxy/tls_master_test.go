@@ -23,7 +23,7 @@ import (
 
 // writePair puts a fresh certificate into dir as a link to a directory of its own, at once, as
 // Kubernetes and certbot do.
-func writePair(t testing.TB, dir, host string) *certificate {
+func writePair(t testing.TB, dir, host string) *keyPair {
 	t.Helper()
 	cert, key, err := SelfSigned([]string{host, "localhost"}, 30)
 	if err != nil {
@@ -42,7 +42,7 @@ func writePair(t testing.TB, dir, host string) *certificate {
 			t.Fatal(err)
 		}
 	}
-	return &certificate{cert: cert, key: key}
+	return &keyPair{cert: cert, key: key}
 }
 
 // withTLS has https listened on, with the pair in dir.
@@ -91,7 +91,7 @@ func TestCertificateReplacedUnderLoad(t *testing.T) {
 		s.Nodes[0].HTTP, _ = strconv.Atoi(site[strings.LastIndexByte(site, ':')+1:])
 	})))
 	second, third := writePairAside(t), writePairAside(t)
-	pairs := []*certificate{first, second, third}
+	pairs := []*keyPair{first, second, third}
 	browser := secureBrowser(t, pairs...)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -164,17 +164,18 @@ func TestCertificateReplacedUnderLoad(t *testing.T) {
 	t.Logf("%d requests, %d sockets", requests.Load(), len(sockets))
 }
 
-func writePairAside(t testing.TB) *certificate {
+func writePairAside(t testing.TB) *keyPair {
 	t.Helper()
 	return writePair(t, t.TempDir(), "aside.test")
 }
 
-func leafOf(t testing.TB, p *certificate) *CertificateStats {
+func leafOf(t testing.TB, p *keyPair) *x509.Certificate {
 	t.Helper()
-	if err := p.parse(TLS{}); err != nil {
+	pair, err := tls.X509KeyPair(p.cert, p.key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return p.stats()
+	return pair.Leaf
 }
 
 func overwrite(t testing.TB, name string, data []byte) {
@@ -185,7 +186,7 @@ func overwrite(t testing.TB, name string, data []byte) {
 }
 
 // overwriteLinked swaps the link to the pair.
-func overwriteLinked(t testing.TB, dir string, p *certificate) {
+func overwriteLinked(t testing.TB, dir string, p *keyPair) {
 	t.Helper()
 	fresh, next := filepath.Join(dir, "fresh"), filepath.Join(dir, "next")
 	if err := os.Mkdir(fresh, 0o700); err != nil {
@@ -256,7 +257,7 @@ func expiredPair(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	overwriteLinked(t, dir, &certificate{cert: cert, key: key})
+	overwriteLinked(t, dir, &keyPair{cert: cert, key: key})
 }
 
 // A certificate that clients would refuse does not replace one that they take, and is told once.

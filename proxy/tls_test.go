@@ -23,17 +23,20 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
+// keyPair is a certificate with its key, as PEM.
+type keyPair struct{ cert, key []byte }
+
 // testPair is a certificate for localhost.
-var testPair = sync.OnceValue(func() *certificate {
+var testPair = sync.OnceValue(func() *keyPair {
 	cert, key, err := SelfSigned([]string{"localhost", "127.0.0.1"}, 30)
 	if err != nil {
 		panic(err)
 	}
-	return &certificate{cert: cert, key: key}
+	return &keyPair{cert: cert, key: key}
 })
 
 // trusting is what a client needs to know.
-func trusting(pairs ...*certificate) *tls.Config {
+func trusting(pairs ...*keyPair) *tls.Config {
 	roots := x509.NewCertPool()
 	for _, p := range pairs {
 		roots.AppendCertsFromPEM(p.cert)
@@ -42,7 +45,7 @@ func trusting(pairs ...*certificate) *tls.Config {
 }
 
 // secureBrowser is an HTTP client that trusts the test's certificates.
-func secureBrowser(t testing.TB, pairs ...*certificate) *http.Client {
+func secureBrowser(t testing.TB, pairs ...*keyPair) *http.Client {
 	transport := &http.Transport{TLSClientConfig: trusting(pairs...), MaxIdleConnsPerHost: 100}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
