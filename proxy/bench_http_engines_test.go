@@ -43,6 +43,11 @@ func pemFile(secure *TLS) string {
 	return secure.Cert
 }
 
+func init() {
+	benchRoles["balancer"] = benchBalancer
+	benchRoles["reverseproxy"] = benchReverseProxy
+}
+
 // benchBalancer is the role of the master: DIR ADDRESS PEM, then the ports of each site.
 func benchBalancer(args []string) error {
 	spec := Default()

@@ -52,6 +52,10 @@ func startSites(t testing.TB) []site {
 	return sites
 }
 
+func init() {
+	benchRoles["sites"] = benchSites
+}
+
 // benchSites serves the listeners that were passed on, all on one event loop: beside what is measured,
 // the nodes should cost little.
 func benchSites(args []string) error {

@@ -264,6 +264,11 @@ func startSparseNode(t testing.TB) sparseNode {
 	return n
 }
 
+func init() {
+	benchRoles["sparse"] = benchSparse
+	benchRoles["defaults"] = benchDefaults
+}
+
 // benchSparse is its role.
 func benchSparse([]string) error {
 	loop, err := reactor.NewLoop(reactor.Options{})

@@ -28,6 +28,10 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
+func init() {
+	benchRoles["worker"] = benchWorker
+}
+
 // BenchmarkRelay relays small messages through this balancer's worker and,
 // where they are installed, through HAProxy and nginx: one event loop each,
 // sticky and rate-tracked by source, in interleaved rounds of one run, each
@@ -238,16 +242,8 @@ func (e *engine) stop() {
 // benchRole names a role of benchRoles and its arguments, separated by spaces.
 const benchRole = "ERLMCP_TEST_BENCH_ROLE"
 
-// benchRoles are the processes that benchmarks start: this test binary again.
-var benchRoles = map[string]func(args []string) error{
-	"worker":       benchWorker,
-	"balancer":     benchBalancer,
-	"reverseproxy": benchReverseProxy,
-	"sites":        benchSites,
-	"sparse":       benchSparse,
-	"defaults":     benchDefaults,
-	"limited":      limitedDefaults,
-}
+// benchRoles are the processes that tests start: this test binary again.
+var benchRoles = make(map[string]func(args []string) error)
 
 // playRole makes the command of a role.
 func playRole(role string, args ...string) *exec.Cmd {

@@ -19,6 +19,10 @@ import (
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
+func init() {
+	benchRoles["limited"] = limitedDefaults
+}
+
 // limitedDefaults is the role of a master whose processes may open few files: how many, then as for benchDefaults.
 func limitedDefaults(args []string) error {
 	files, err := strconv.ParseUint(args[0], 10, 64)
