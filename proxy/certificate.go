@@ -18,14 +18,6 @@ type certificate struct {
 	exposed   bool // others than owner and group may read the key
 }
 
-// CertificateStats is the certificate that https clients get.
-type CertificateStats struct {
-	Subject   string    `json:"subject"`
-	Names     []string  `json:"names"` // hosts and IP addresses it is for
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
-}
-
 const certificateAdvice = "erlmcp lb cert --self-signed makes a pair for development"
 
 // loadCertificate reads the pair that s names. It is nil when https is off.

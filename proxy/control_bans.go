@@ -12,13 +12,6 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 )
 
-// BanStatus is one source that is shut out.
-type BanStatus struct {
-	Source      string    `json:"source"` // an IPv4 address or an IPv6 /64
-	Until       time.Time `json:"until"`
-	Connections int       `json:"connections"` // made before the ban, and still held
-}
-
 // bans lists the banned sources, the one that is free first at the top.
 func (m *master) bans() []BanStatus { return m.firstBans(m.board.Sources().Capacity()) }
 
@@ -76,12 +69,6 @@ func (m *master) unban(source netip.Prefix) error {
 	sources.Unban(id)
 	m.log.Info("unbanned by order", "source", sourceText(source))
 	return nil
-}
-
-// Source is what a client counts as, in the form of BanStatus.Source: its IPv4 address, or the /64 of its IPv6 address.
-func Source(client string) (string, error) {
-	source, err := sourceOf(client)
-	return sourceText(source), err
 }
 
 // refusal is the answer to a command that makes sense but cannot be carried out.

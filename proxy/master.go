@@ -22,9 +22,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/guard"
 )
 
-// daemonName is the balancer's name in a state directory.
-const daemonName = "lb"
-
 // Options are what Serve needs beyond the Spec.
 type Options struct {
 	StateDir string // where the control socket is

@@ -9,14 +9,6 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Reloaded says what a reload has done. The first two lists hold paths of keys ("lb.limits.ban.for").
-type Reloaded struct {
-	Changed []string `json:"changed"`           // have a new value in force
-	Restart []string `json:"restart,omitempty"` // keep their value until the balancer is restarted
-	// Moved says which nodes are elsewhere, by their names, one sentence each.
-	Moved []string `json:"moved,omitempty"`
-}
-
 // errNoReload is the answer of a balancer without Options.Load.
 var errNoReload = errors.New("this balancer was started without a configuration to reload")
 

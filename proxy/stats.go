@@ -64,6 +64,14 @@ type ListenerStats struct {
 	Up      bool   `json:"up"` // false while it only drains
 }
 
+// CertificateStats is the certificate that https clients get.
+type CertificateStats struct {
+	Subject   string    `json:"subject"`
+	Names     []string  `json:"names"` // hosts and IP addresses it is for
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+}
+
 // WorkerStats is one worker process.
 type WorkerStats struct {
 	Index     int    `json:"index"` // its row of the board
