@@ -72,13 +72,13 @@ func (m *master) health(only string) (reply healthReply, known bool) {
 		reply.Nodes.Up += int(one(nodes[i].State == NodeUp))
 	}
 	listen := m.now.Load().spec.Listening()
-	for _, name := range listen.names() {
-		if only != "" && only != name {
+	for _, l := range listen.forClients() {
+		if only != "" && only != l.name {
 			continue
 		}
-		reply.Listeners[name] = "down"
-		if slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.TakesClients(name) }) {
-			reply.Listeners[name] = "up"
+		reply.Listeners[l.name] = "down"
+		if slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.TakesClients(l.name) }) {
+			reply.Listeners[l.name] = "up"
 		} else {
 			reply.Status = "down"
 		}

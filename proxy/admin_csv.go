@@ -94,7 +94,7 @@ func frontendRow(s *Stats, p peak) csvRow {
 // without regard to how they came, so that they are in one row only: that of "http" if both listen.
 func webFrontendRows(s *Stats, p peak) (rows []csvRow) {
 	counted := false
-	for i, name := range []string{fileHTTP, fileHTTPS} {
+	for i, name := range []string{listenHTTP, listenHTTPS} {
 		if !slices.ContainsFunc(s.Listeners, func(l ListenerStats) bool { return l.Name == name }) {
 			continue
 		}
@@ -107,7 +107,7 @@ func webFrontendRows(s *Stats, p peak) (rows []csvRow) {
 			counted = true
 			row.requestsOf(s, p)
 		}
-		if name == fileHTTPS {
+		if name == listenHTTPS {
 			row.count("ssl_failed_handshake", s.Refused.Handshake)
 		}
 		rows = append(rows, row)

@@ -321,12 +321,6 @@ func (m *master) run(ctx context.Context) error {
 // drainGrace is what workers get beyond the time to drain, to cut what is left.
 const drainGrace = 2 * time.Second
 
-// stopGrace is what the whole balancer may take to end beyond the time to drain.
-const stopGrace = 30 * time.Second
-
-// StopsWithin is how long a balancer may take to end once it is told to.
-func (s *Spec) StopsWithin() time.Duration { return s.Timeouts.Drain + stopGrace }
-
 // alive returns when the loop of the master has turned; the error says what is wrong with the workers.
 func (m *master) alive(ctx context.Context) error {
 	turned := make(chan error, 1)
@@ -344,9 +338,10 @@ func (m *master) alive(ctx context.Context) error {
 func (m *master) drain(echoes int) error {
 	m.endServe()
 	m.board.Global().Draining.Store(1)
-	patience := m.now.Load().spec.Timeouts.Drain
+	spec := &m.now.Load().spec
+	patience := spec.Timeouts.Drain
 	m.log.Info("draining", "connections", m.board.Active(), "at_most", patience)
-	if err := daemon.Stopping(patience + stopGrace); err != nil {
+	if err := daemon.Stopping(spec.StopsWithin()); err != nil {
 		m.log.Debug("nobody waits for the end", "err", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience+drainGrace)

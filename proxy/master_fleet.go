@@ -56,7 +56,7 @@ func newGeneration(l Listen, c capacity, before *generation) (*generation, error
 
 // serves reports whether the generation has exactly the addresses of l.
 func (g *generation) serves(l *Listen) bool {
-	return slices.EqualFunc(g.entrances, l.entrances(), entrance.same)
+	return slices.EqualFunc(g.entrances, l.forClients(), entrance.is)
 }
 
 // filesOf are those of the workers of a lane.

@@ -20,25 +20,12 @@ type entrance struct {
 	files   []*os.File // one listener a lane of workers, kept open for those to come
 }
 
-// entrances lists the addresses of l that workers accept clients on; empty ones are off.
-func (l *Listen) entrances() []entrance {
-	all := []entrance{{name: fileTCP, address: l.TCP}, {name: fileHTTP, address: l.HTTP}, {name: fileHTTPS, address: l.HTTPS}}
-	return slices.DeleteFunc(all, func(e entrance) bool { return e.address == "" })
-}
-
-// names lists the listeners of l that workers accept clients on.
-func (l *Listen) names() (list []string) {
-	for _, e := range l.entrances() {
-		list = append(list, e.name)
-	}
-	return list
-}
-
 // openEntrances opens the addresses of l for n lanes of workers, or none of them. What is in kept is not opened
 // but shared: both have it until they close it.
 func openEntrances(l *Listen, n int, kept []entrance) (list []entrance, err error) {
-	for _, e := range l.entrances() {
-		if i := slices.IndexFunc(kept, e.same); i >= 0 && len(kept[i].files) == n {
+	for _, at := range l.forClients() {
+		e := entrance{name: at.name, address: at.address}
+		if i := slices.IndexFunc(kept, func(k entrance) bool { return k.is(at) }); i >= 0 && len(kept[i].files) == n {
 			e.bound = kept[i].bound
 			e.files, err = duplicates(kept[i].files)
 		} else {
@@ -53,9 +40,7 @@ func openEntrances(l *Listen, n int, kept []entrance) (list []entrance, err erro
 	return list, nil
 }
 
-func (e entrance) same(other entrance) bool {
-	return e.name == other.name && e.address == other.address
-}
+func (e entrance) is(at listener) bool { return e.name == at.name && e.address == at.address }
 
 func closeEntrances(list []entrance) {
 	for _, e := range list {

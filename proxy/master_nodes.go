@@ -55,16 +55,6 @@ func (m *member) is(n topology.Node, addr netip.Addr) bool {
 	return m.identity() == nodeKey{n.Name, addr, portsOf(n), n.TLS()}
 }
 
-// portsOf are the ports of a node by transport, 0 where it has none of its own: an SSE port that is the
-// HTTP port is served there.
-func portsOf(n topology.Node) [board.Transports]uint16 {
-	ports := [board.Transports]uint16{board.TCP: uint16(n.TCP), board.HTTP: uint16(n.HTTP), board.SSE: uint16(n.SSE)}
-	if ports[board.SSE] == ports[board.HTTP] {
-		ports[board.SSE] = 0
-	}
-	return ports
-}
-
 // weight is the node's share relative to the other nodes'.
 func (m *member) weight() int { return max(m.node.Weight, 1) }
 

@@ -152,9 +152,9 @@ type TransportStats struct {
 // Over returns the transport by which the node serves clients of a listener, "tcp", "http" or "https", or nil.
 // Where it has no port for HTTP, that is the one for SSE.
 func (n *NodeStats) Over(listener string) *TransportStats {
-	web := listener == fileHTTP || listener == fileHTTPS
+	web := listener == listenHTTP || listener == listenHTTPS
 	for i := range n.Transports {
-		if t := &n.Transports[i]; t.Name == listener || web && t.Name != fileTCP {
+		if t := &n.Transports[i]; t.Name == listener || web && t.Name != listenTCP {
 			return t
 		}
 	}
