@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -48,22 +46,15 @@ func closeEntrances(list []entrance) {
 	}
 }
 
-// duplicates returns further descriptors of the same sockets. They are taken without (*os.File).Fd,
-// which would make the sockets block, for everybody.
+// duplicates returns further descriptors of the same sockets.
 func duplicates(files []*os.File) (copies []*os.File, err error) {
 	for _, f := range files {
-		raw, err := f.SyscallConn()
-		if err == nil {
-			var fd int
-			var failed error
-			err = raw.Control(func(of uintptr) { fd, failed = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
-			if err = errors.Join(err, failed); err == nil {
-				copies = append(copies, os.NewFile(uintptr(fd), f.Name()))
-				continue
-			}
+		fd, err := prefork.Duplicate(f)
+		if err != nil {
+			closeFiles(copies)
+			return nil, fmt.Errorf("keep a listener: %w", err)
 		}
-		closeFiles(copies)
-		return nil, fmt.Errorf("keep a listener: %w", err)
+		copies = append(copies, os.NewFile(uintptr(fd), f.Name()))
 	}
 	return copies, nil
 }
