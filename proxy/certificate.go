@@ -115,8 +115,8 @@ func (p *certificate) stats() *CertificateStats {
 const expirySoon = 14 * 24 * time.Hour
 
 // doubt logs what is wrong with a pair that can be served all the same, when it replaces another one.
-func (p *certificate) doubt(logger *log.Logger, old *effective) {
-	if p == nil || old != nil && p.same(old.certificate) {
+func (p *certificate) doubt(old *certificate, logger *log.Logger) {
+	if p == nil || p.same(old) {
 		return
 	}
 	switch left := time.Until(p.leaf.NotAfter); {

@@ -55,3 +55,35 @@ func (m *master) lookAtCertificate(complaint string) string {
 	m.log.Info("certificate replaced", "subject", p.leaf.Subject, "not_after", p.leaf.NotAfter)
 	return ""
 }
+
+// lookAtNodeTrust has what TLS to nodes takes replaced if its files have changed. What cannot be used is left
+// to the next look: it may be half written. It returns what is wrong, which is logged when it differs from
+// complaint.
+func (m *master) lookAtNodeTrust(complaint string) string {
+	m.reloading.Lock()
+	defer m.reloading.Unlock()
+	now := m.now.Load()
+	if m.draining() {
+		return ""
+	}
+	f, err := readNodeTrust(now.spec.NodeTLS)
+	if err == nil && f.same(now.trust) {
+		return ""
+	}
+	if err == nil {
+		err = f.parse(now.spec.NodeTLS)
+	}
+	if err != nil {
+		if err.Error() != complaint {
+			m.log.Error("the files of lb.node_tls cannot be used, what they held before stays", "err", err)
+		}
+		return err.Error()
+	}
+	m.members.trust.Store(f)
+	next := *now
+	next.trust = f
+	m.enforce(&next)
+	m.fleet.respec()
+	m.log.Info("certificates of lb.node_tls replaced")
+	return ""
+}

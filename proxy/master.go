@@ -217,8 +217,12 @@ func (m *master) openBoard(first *effective) error {
 
 // enforce puts a configuration into force, except for what is in other processes.
 func (m *master) enforce(e *effective) {
-	e.certificate.doubt(m.log, m.now.Load())
-	e.trust.doubt(m.log, m.now.Load())
+	old := m.now.Load()
+	if old == nil {
+		old = new(effective)
+	}
+	e.certificate.doubt(old.certificate, m.log)
+	doubtNodeTrust(e.trust, old.trust, m.log)
 	m.now.Store(e)
 	m.board.Global().SourceTTLNs.Store(int64(max(e.spec.Sticky.TTL, e.spec.Limits.Ban.Window)))
 	m.board.Global().BanWindowNs.Store(int64(e.spec.Limits.Ban.Window))
