@@ -484,7 +484,7 @@ func TestNamesAskServers(t *testing.T) {
 		{Name: "literal", Host: "::1", HTTP: 80}, {Name: "svc", Host: "_mcp._tcp.test", URL: "http://_mcp._tcp.test/x", Path: "/x"},
 	}
 	ns := newNames(log.New(io.Discard))
-	ns.learn(ns.ask(t.Context(), r.resolver(), r.Timeout, nodes))
+	ns.learn(ns.ask(t.Context(), newResolver(r), r.Timeout, nodes))
 	var got []string
 	for _, f := range ns.find(nodes) {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %v %s", f.node.HTTPAddress(), f.node.URL, f.addr, f.why)))

@@ -331,6 +331,18 @@ func parseListen(text string) (netip.AddrPort, error) {
 	}
 }
 
+// parseServer reads the address of a DNS server.
+func parseServer(text string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	at, err := netip.ParseAddrPort(text)
+	if err != nil || at.Port() == 0 {
+		return at, fmt.Errorf("%q is not an IP address, with or without a port (like 10.0.0.1 or 127.0.0.1:8600)", text)
+	}
+	return at, nil
+}
+
 // isHostName reports whether text is what a Host header may hold for a name.
 func isHostName(text string) bool {
 	outside := func(r rune) bool {
