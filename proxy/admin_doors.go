@@ -21,14 +21,6 @@ type door struct {
 	hurry    context.CancelFunc
 }
 
-func openDoor(name, address string, visitors int) (*door, error) {
-	l, err := listenHere(name, address)
-	if err != nil {
-		return nil, err
-	}
-	return &door{name: name, address: address, listener: lobby.New(l, visitors)}, nil
-}
-
 const (
 	// masterFiles is how many descriptors the master needs beside those for workers, checks and visitors: listeners,
 	// board, logs, look-ups of names.
@@ -75,7 +67,8 @@ func (d *door) close() {
 // doors are those that are served. Its methods may be called from any goroutine.
 type doors struct {
 	handlers map[string]http.Handler // by name; constant
-	visitors int                     // of each; constant
+	listen   func(name, address string) (net.Listener, error)
+	visitors int // of each; constant
 
 	mu   sync.Mutex
 	list []*door
@@ -101,12 +94,12 @@ func (ds *doors) change(l Listen) (*doorChange, error) {
 			c.closing = slices.Delete(c.closing, kept, kept+1)
 			continue
 		}
-		d, err := openDoor(want.name, want.address, ds.visitors)
+		l, err := ds.listen(want.name, want.address)
 		if err != nil {
 			c.undo()
 			return nil, err
 		}
-		c.opened = append(c.opened, d)
+		c.opened = append(c.opened, &door{name: want.name, address: want.address, listener: lobby.New(l, ds.visitors)})
 	}
 	return c, nil
 }
@@ -142,4 +135,11 @@ func (ds *doors) open() []*door {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	return slices.Clone(ds.list)
+}
+
+func (ds *doors) stats() (list []ListenerStats) {
+	for _, d := range ds.open() {
+		list = append(list, ListenerStats{Name: d.name, Address: d.listener.Addr().String(), Up: true})
+	}
+	return list
 }

@@ -11,14 +11,7 @@ import (
 func (m *master) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(method, path string, answer func(*http.Request) (any, error)) {
-		mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
-			v, err := answer(r)
-			if err != nil {
-				control.Fail(w, err)
-				return
-			}
-			control.Reply(w, http.StatusOK, v)
-		})
+		mux.HandleFunc(method+" "+path, control.Answer(answer))
 	}
 	handle("GET", pathStats, func(*http.Request) (any, error) { return m.stats(), nil })
 	handle("GET", pathToken, func(*http.Request) (any, error) { return m.token, nil })
@@ -26,7 +19,7 @@ func (m *master) controlHandler() http.Handler {
 	handle("GET", pathReload, func(*http.Request) (any, error) { return m.planReload() })
 	handle("POST", pathStop, m.requestStop)
 	for path, to := range map[string]adminState{pathDrain: adminDrained, pathDisable: adminDisabled, pathEnable: adminReady} {
-		handle("POST", path, func(r *http.Request) (any, error) { return m.administer(r.PathValue("name"), to) })
+		handle("POST", path, func(r *http.Request) (any, error) { return m.Administer(r.PathValue("name"), to) })
 	}
 	handle("GET", pathBans, func(*http.Request) (any, error) { return m.bans(), nil })
 	handle("POST", pathBans, func(r *http.Request) (any, error) {
@@ -41,7 +34,7 @@ func (m *master) controlHandler() http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		return nil, m.unban(source)
+		return nil, m.Unban(source)
 	})
 	handle("POST", pathExplain, func(r *http.Request) (any, error) {
 		q, source, err := readSource(r)
@@ -77,7 +70,8 @@ func (m *master) requestStop(r *http.Request) (any, error) {
 	}
 }
 
-func (m *master) administer(name string, to adminState) (any, error) {
+// Administer takes a node out of service, or puts it back.
+func (m *master) Administer(name string, to adminState) (*NodeStats, error) {
 	if err := m.members.administer(name, to); err != nil {
 		return nil, &control.Error{Status: http.StatusNotFound, Code: "node", Message: err.Error(), Exit: 2}
 	}

@@ -13,10 +13,10 @@ import (
 )
 
 // bans lists the banned sources, the one that is free first at the top.
-func (m *master) bans() []BanStatus { return m.firstBans(m.board.Sources().Capacity()) }
+func (m *master) bans() []BanStatus { return m.FirstBans(m.board.Sources().Capacity()) }
 
-// firstBans lists those of the banned sources that are free first, at most limit of them.
-func (m *master) firstBans(limit int) []BanStatus {
+// FirstBans lists those of the banned sources that are free first, at most limit of them.
+func (m *master) FirstBans(limit int) []BanStatus {
 	list := []BanStatus{}
 	for _, info := range m.board.Sources().Banned(mono.Now()) {
 		list = append(list, BanStatus{sourceText(info.Source), mono.Time(info.BannedUntil), info.Live})
@@ -59,8 +59,8 @@ func (m *master) ban(source netip.Prefix, long time.Duration) (BanStatus, error)
 	return BanStatus{sourceText(source), mono.Time(sources.BannedUntil(id)), sources.Live(id)}, nil
 }
 
-// unban lifts a ban.
-func (m *master) unban(source netip.Prefix) error {
+// Unban lifts a ban.
+func (m *master) Unban(source netip.Prefix) error {
 	sources := m.board.Sources()
 	id, ok := sources.Lookup(source.Addr())
 	if !ok || sources.BannedUntil(id) <= mono.Now() {

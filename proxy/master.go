@@ -107,7 +107,8 @@ func Serve(ctx context.Context, s Spec, o Options) error {
 	}
 	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1), turns: make(chan chan<- error), names: newNames(o.Log)}
 	m.recorder, m.token = newRecorder(), guard.NewToken()
-	m.doors.handlers = map[string]http.Handler{"admin": m.adminHandler(), "health": m.healthHandler()}
+	m.doors.listen = listenHere
+	m.doors.handlers = map[string]http.Handler{"admin": adminHandler(m, m.token), "health": healthHandler(m)}
 	m.serving, m.endServe = context.WithCancel(context.Background())
 	m.onClose(m.closeBoard) // at the very end: commands read it as long as they are answered
 	defer m.close()

@@ -18,19 +18,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// adminState is what an operator lets a node do while it is up, from all to nothing.
-type adminState int
-
-const (
-	adminReady    adminState = iota
-	adminDrained             // no new clients
-	adminDisabled            // nothing new, not even for clients that it has
-)
-
-func (s adminState) String() string {
-	return [...]string{adminReady: "ready", adminDrained: "drained", adminDisabled: "disabled"}[s]
-}
-
 // member is a node of the balancer.
 type member struct {
 	slot     int // noSlot as long as addr is not known

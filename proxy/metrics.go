@@ -9,8 +9,8 @@ import (
 
 // collector turns Stats into metrics, anew for every scrape.
 type collector struct {
-	stats    func() Stats
-	restarts func() map[string]int // see Options.NodeRestarts; nil without
+	view     func() view
+	restarts func() map[string]int
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -83,7 +83,7 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads the stats once and sends them as metrics.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	s := c.stats()
+	s := c.view()
 	e := emitter{out: out}
 	e.gauge(descInfo, 1, s.Version)
 	e.gauge(descStart, float64(s.Time.UnixNano())/1e9-s.UptimeSeconds)
@@ -116,12 +116,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		e.worker(&s.Workers[i])
 	}
 	for i := range s.Nodes {
-		e.node(&s.Nodes[i])
+		e.node(&s.Nodes[i], &s.nodes[i])
 	}
-	if c.restarts != nil {
-		for node, n := range c.restarts() {
-			e.counter(descNodeRestarts, uint64(n), node)
-		}
+	for node, n := range c.restarts() {
+		e.counter(descNodeRestarts, uint64(n), node)
 	}
 }
 
@@ -150,7 +148,7 @@ func (e emitter) worker(w *WorkerStats) {
 	e.gauge(descLag, float64(w.LoopLagUs)/1e6, name)
 }
 
-func (e emitter) node(n *NodeStats) {
+func (e emitter) node(n *NodeStats, v *nodeView) {
 	labels := []string{n.Name, n.Address}
 	for _, state := range []string{NodeUp, NodeSilent, NodeDegraded, NodeDown, NodeDraining, NodeMaintenance} {
 		e.gauge(descNodeState, one(n.State == state), n.Name, n.Address, state)
@@ -180,8 +178,8 @@ func (e emitter) node(n *NodeStats) {
 	for i, count := range n.Responses.each() {
 		e.counter(descNodeResps, count, n.Name, n.Address, statusClasses[i])
 	}
-	e.out <- histogram(descConnectTime, n.connectTimes, labels)
-	e.out <- histogram(descAnswerTime, n.answerTimes, labels)
+	e.out <- histogram(descConnectTime, v.connects, labels)
+	e.out <- histogram(descAnswerTime, v.answers, labels)
 }
 
 // histogram turns the board's buckets, powers of two in µs, into those of Prometheus.

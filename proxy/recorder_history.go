@@ -2,24 +2,6 @@ package proxy
 
 import "github.com/erlmcp/erlmcp/internal/mono"
 
-// history is the last minutes, one column of numbers a node and quantity. Columns are as long as
-// Times; a null is a second in which there was no such node, or nothing to measure.
-type history struct {
-	Times []int64       `json:"times"` // Unix milliseconds
-	Nodes []nodeHistory `json:"nodes"`
-}
-
-type nodeHistory struct {
-	Name        string     `json:"name"`
-	Address     string     `json:"address"`
-	Connections []*int64   `json:"connections"`
-	Connects    []*float64 `json:"connections_per_s"`
-	Messages    []*float64 `json:"messages_per_s"`
-	ConnectP99  []*float64 `json:"connect_p99_us"`
-	Requests    []*float64 `json:"requests_per_s"`
-	AnswerP99   []*float64 `json:"answer_p99_us"`
-}
-
 // history returns what is kept of the nodes that there are now.
 func (r *recorder) history() history {
 	r.mu.Lock()
@@ -28,20 +10,20 @@ func (r *recorder) history() history {
 	for i, m := range r.moments {
 		h.Times[i] = mono.Retell(m.at).UnixMilli()
 	}
-	for i := range r.last.Nodes {
-		n := &r.last.Nodes[i]
+	for i := range r.last.nodes {
+		n := &r.last.nodes[i]
 		column := nodeHistory{Name: n.Name, Address: n.Address}
 		for _, m := range r.moments {
-			p, there := m.points[n.key()]
-			column.append(p, there)
+			p, there := m.points[n.key]
+			appendPoint(&column, p, there)
 		}
 		h.Nodes = append(h.Nodes, column)
 	}
 	return h
 }
 
-// append adds one second; there is false when the node was not.
-func (h *nodeHistory) append(p point, there bool) {
+// appendPoint adds one second; there is false when the node was not.
+func appendPoint(h *nodeHistory, p point, there bool) {
 	if !there {
 		h.Connections = append(h.Connections, nil)
 		h.Connects = append(h.Connects, nil)

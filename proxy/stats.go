@@ -132,10 +132,6 @@ type NodeStats struct {
 	Check CheckStats `json:"check"`
 	// Note is what is wrong with its name, whose last answer stays.
 	Note string `json:"note,omitempty"`
-
-	identity     nodeKey
-	connectTimes []uint64 // histogram, see board.Flow
-	answerTimes  []uint64
 }
 
 // TransportStats is one transport of a node.

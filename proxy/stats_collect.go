@@ -14,18 +14,30 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// stats reads the board and what the master knows beside it.
-func (m *master) stats() Stats {
+// counts is what is cheap to read and worth recording every second.
+type counts struct {
+	Stats // without nodes
+	nodes []nodeCounts
+}
+
+// nodeCounts is a node with what is counted of it.
+type nodeCounts struct {
+	NodeStats
+	key               nodeKey
+	connects, answers []uint64 // histograms of times, see board.Flow
+}
+
+// stats is what the balancer is doing.
+func (m *master) stats() Stats { return m.View().Stats }
+
+// View reads the board and what the master knows beside it.
+func (m *master) View() view {
 	now := m.now.Load()
 	s := m.counts()
 	s.Schema = StatsSchema
 	s.PID = os.Getpid()
 	s.Version = m.o.Version
 	s.UptimeSeconds = s.Time.Sub(m.started).Seconds()
-	s.State = StateRunning
-	if m.draining() {
-		s.State = StateDraining
-	}
 	s.Sources = sourceStats(m.board)
 	s.Reload = m.lastReload.Load()
 	s.Certificate = now.certificate.stats()
@@ -34,16 +46,46 @@ func (m *master) stats() Stats {
 	s.Workers = m.fleet.stats(now.capacity.perWorker)
 	s.MaxWorkers = now.capacity.most
 	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)
-	m.recorder.fill(&s)
-	return s
+	return m.recorder.view(s)
 }
 
-// counts is the part of stats that is cheap to read and worth recording every second.
-func (m *master) counts() Stats {
-	s := Stats{Time: time.Now(), Nodes: m.members.stats()}
+// Counts is the part of View that is cheap to read.
+func (m *master) Counts() (s Stats, messages uint64) {
+	c := m.counts()
+	c.Nodes = statsOf(c.nodes)
+	for w := range m.board.Rows() {
+		messages += m.board.Worker(w).Messages.Load()
+	}
+	return c.Stats, messages
+}
+
+// Spec is the one in force.
+func (m *master) Spec() Spec { return m.now.Load().spec }
+
+// History is what is kept of the last minutes.
+func (m *master) History() history { return m.recorder.history() }
+
+// Next is closed when there is something newer than now.
+func (m *master) Next() <-chan struct{} { return m.recorder.next() }
+
+// NodeRestarts is how often whoever runs the nodes has started each of them again.
+func (m *master) NodeRestarts() map[string]int {
+	if m.o.NodeRestarts == nil {
+		return nil
+	}
+	return m.o.NodeRestarts()
+}
+
+// counts reads the counters of the board.
+func (m *master) counts() counts {
+	s := counts{nodes: m.members.counts()}
+	s.Time, s.State = time.Now(), StateRunning
+	if m.draining() {
+		s.State = StateDraining
+	}
 	s.Connections.Active = m.board.Active()
 	for w := range m.board.Rows() { // of all rows: counters outlive the workers
-		s.addWorker(m.board.Worker(w))
+		addWorker(&s.Stats, m.board.Worker(w))
 	}
 	s.HTTP.Methods = methodCounts(m.board)
 	s.Refused = refusedBy(func(r board.Reason) (n uint64) {
@@ -53,7 +95,7 @@ func (m *master) counts() Stats {
 		return n
 	})
 	s.Cut = cutBy(func(r board.Reason) (n uint64) {
-		for w := range m.board.Layout().Workers {
+		for w := range m.board.Rows() {
 			n += m.board.Worker(w).Cut[r].Load()
 		}
 		return n
@@ -62,7 +104,7 @@ func (m *master) counts() Stats {
 }
 
 // addWorker adds the counters of a worker's row.
-func (s *Stats) addWorker(c *board.Worker) {
+func addWorker(s *Stats, c *board.Worker) {
 	s.Connections.Total += c.Accepted.Load()
 	s.HTTP.Requests += c.Requests.Load()
 	r := &s.HTTP.Responses
@@ -147,23 +189,27 @@ func (f *fleet) listeners(draining bool) []ListenerStats {
 	return list
 }
 
-func (ds *doors) stats() []ListenerStats {
-	var list []ListenerStats
-	for _, d := range ds.open() {
-		list = append(list, ListenerStats{Name: d.name, Address: d.listener.Addr().String(), Up: true})
+// stats lists all members.
+func (ms *members) stats() []NodeStats { return statsOf(ms.counts()) }
+
+// statsOf is what is told of nodes.
+func statsOf(nodes []nodeCounts) []NodeStats {
+	list := make([]NodeStats, len(nodes))
+	for i := range nodes {
+		list[i] = nodes[i].NodeStats
 	}
 	return list
 }
 
-// stats lists all members. No two of them have the same name and address.
-func (ms *members) stats() []NodeStats {
+// counts lists all members. No two of them have the same name and address.
+func (ms *members) counts() []nodeCounts {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	list := make([]NodeStats, len(ms.list))
+	list := make([]nodeCounts, len(ms.list))
 	type shown struct{ name, address string }
 	known := make(map[shown]bool, len(ms.list))
 	for i, m := range ms.list {
-		n := m.stats(ms.board)
+		n := m.counts(ms.board)
 		if known[shown{n.Name, n.Address}] && len(n.Transports) > 0 {
 			n.Address = n.Transports[0].Found
 		}
@@ -206,11 +252,9 @@ func (m *member) transportStats(w *watcher) TransportStats {
 	return t
 }
 
-// well reports that there is nothing to say about a check.
-func (c *CheckStats) well() bool { return c.OK && c.Up && c.Advice == "" }
-
 // sumUp makes of the transports what is said of the node as a whole.
-func (n *NodeStats) sumUp() {
+func sumUp(n *NodeStats) {
+	well := func(c *CheckStats) bool { return c.OK && c.Up && c.Advice == "" } // there is nothing to say about it
 	if len(n.Transports) == 0 {
 		n.State = NodeDown
 		n.Check.Error = "no listener needs it"
@@ -226,15 +270,17 @@ func (n *NodeStats) sumUp() {
 		if t.State != n.State {
 			n.State = NodeDegraded
 		}
-		if n.Check.well() && !t.Check.well() {
+		if well(&n.Check) && !well(&t.Check) {
 			n.Check = t.Check
 		}
 	}
 }
 
-func (m *member) stats(b *board.Board) NodeStats {
+func (m *member) counts(b *board.Board) nodeCounts {
+	c := nodeCounts{key: m.identity(), connects: make([]uint64, board.ConnectBuckets), answers: make([]uint64, board.ConnectBuckets)}
 	if m.slot == noSlot {
-		return m.lostStats()
+		c.NodeStats = m.lostStats()
+		return c
 	}
 	cell, flow := b.Node(m.slot), b.NodeTotals(m.slot)
 	_, pledged := b.NodeLoad(m.slot)
@@ -262,9 +308,7 @@ func (m *member) stats(b *board.Board) NodeStats {
 			ClientError:   flow.Responses[4] - m.before.Responses[4],
 			ServerError:   flow.Responses[5] - m.before.Responses[5],
 		},
-		Transports:   []TransportStats{},
-		connectTimes: make([]uint64, board.ConnectBuckets),
-		answerTimes:  make([]uint64, board.ConnectBuckets),
+		Transports: []TransportStats{},
 	}
 	for _, w := range m.watchers {
 		if w != nil {
@@ -272,29 +316,26 @@ func (m *member) stats(b *board.Board) NodeStats {
 			s.Weight = max(s.Weight, float64(w.port.Weight.Load())/weightUnit)
 		}
 	}
-	s.sumUp()
-	s.identity = m.identity()
+	sumUp(&s)
 	s.Note = m.why
-	for i := range s.connectTimes {
-		s.connectTimes[i] = flow.Connect[i] - m.before.Connect[i]
-		s.answerTimes[i] = flow.Answer[i] - m.before.Answer[i]
+	for i := range c.connects {
+		c.connects[i] = flow.Connect[i] - m.before.Connect[i]
+		c.answers[i] = flow.Answer[i] - m.before.Answer[i]
 	}
-	return s
+	c.NodeStats = s
+	return c
 }
 
 // lostStats is m where nobody knows its address.
 func (m *member) lostStats() NodeStats {
 	s := NodeStats{
-		Name:         m.node.Name,
-		Address:      m.node.Ports()[0].Address,
-		State:        NodeDown,
-		Since:        m.since,
-		FullWeight:   float64(m.weight()),
-		Transports:   []TransportStats{},
-		Check:        CheckStats{Cause: healthcheck.CauseResolve, Error: m.why},
-		connectTimes: make([]uint64, board.ConnectBuckets),
-		answerTimes:  make([]uint64, board.ConnectBuckets),
-		identity:     m.identity(),
+		Name:       m.node.Name,
+		Address:    m.node.Ports()[0].Address,
+		State:      NodeDown,
+		Since:      m.since,
+		FullWeight: float64(m.weight()),
+		Transports: []TransportStats{},
+		Check:      CheckStats{Cause: healthcheck.CauseResolve, Error: m.why},
 	}
 	if m.admin != adminReady {
 		s.State = NodeMaintenance
