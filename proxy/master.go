@@ -206,12 +206,12 @@ func (m *master) openBoard(first *effective) error {
 	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell(); m.names.hasten() }, lives: lives}
 	m.members.trust.Store(first.trust)
 	m.fleet = &fleet{
-		board:   b,
-		log:     m.log,
-		args:    m.o.Worker,
-		spec:    m.workerSpec,
-		suspect: m.members.suspect,
-		rows:    make([]row, b.Layout().Workers),
+		board:  b,
+		log:    m.log,
+		args:   m.o.Worker,
+		spec:   m.workerSpec,
+		report: m.members.report,
+		rows:   make([]row, b.Layout().Workers),
 	}
 	return nil
 }

@@ -87,11 +87,11 @@ type row struct {
 
 // fleet is all workers. Its methods may be called from any goroutine.
 type fleet struct {
-	board   *board.Board
-	log     *log.Logger
-	args    []string // of a worker process
-	spec    func(row int) WorkerSpec
-	suspect func(Suspect)
+	board  *board.Board
+	log    *log.Logger
+	args   []string // of a worker process
+	spec   func(row int) WorkerSpec
+	report func(Suspect)
 
 	respeccing sync.Mutex // so that specs arrive in the order in which they were in force
 
@@ -351,7 +351,7 @@ func (f *fleet) hear(g *generation, i int, m prefork.Message) {
 			f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
 			return
 		}
-		f.suspect(s)
+		f.report(s)
 	case messageYield:
 		var y Yield
 		if err := json.Unmarshal(m.Data, &y); err != nil {

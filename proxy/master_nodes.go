@@ -45,13 +45,13 @@ func (m *member) is(n topology.Node, addr netip.Addr) bool {
 // weight is the node's share relative to the other nodes'.
 func (m *member) weight() int { return max(m.node.Weight, 1) }
 
-// watch is what the watcher of one transport of m has to do under a valid spec.
-func (m *member) watch(s *Spec, t board.Transport) watch {
+// duty is that of the watcher of one transport of m, under a valid spec.
+func (m *member) duty(s *Spec, t board.Transport) duty {
 	admin := m.admin
 	if m.leaving {
 		admin = max(admin, adminDrained)
 	}
-	return watch{
+	return duty{
 		checks:    s.Checks,
 		probe:     m.probe(&s.Checks, t),
 		weight:    m.weight(),
@@ -229,13 +229,13 @@ func (ms *members) watchLocked(m *member, boot bool) {
 		t, w := board.Transport(t), m.watchers[t]
 		switch wanted := port != 0 && listen.needs(t); {
 		case wanted && w != nil:
-			w.order(m.watch(&ms.spec, t))
+			w.order(m.duty(&ms.spec, t))
 		case wanted:
 			ms.board.SetState(m.slot, t, board.Down, time.Now())
 			cell := &ms.board.Node(m.slot).Ports[t]
 			m.changesBefore[t] = cell.StateChanges.Load()
 			cell.Life.Store(uint32(ms.lives.known[m.portName(t)]))
-			w = newWatcher(ms.board, m.slot, t, m.node.Name, m.watch(&ms.spec, t), !boot, ms.tell, ms.log)
+			w = newWatcher(ms.board, m.slot, t, m.node.Name, m.duty(&ms.spec, t), !boot, ms.tell, ms.log)
 			m.watchers[t] = w
 			w.start()
 		case w != nil && !m.leaving: // its clients have a listener that drains
@@ -288,8 +288,8 @@ func (ms *members) administer(name string, to adminState) error {
 	return nil
 }
 
-// suspect passes a worker's report to the watcher of the node.
-func (ms *members) suspect(s Suspect) {
+// report passes on what a worker suspects to the watcher of the node.
+func (ms *members) report(s Suspect) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	for _, m := range ms.list {
