@@ -68,7 +68,6 @@ func (d *door) close() {
 type doors struct {
 	handlers map[string]http.Handler // by name; constant
 	listen   func(name, address string) (net.Listener, error)
-	visitors int // of each; constant
 
 	mu   sync.Mutex
 	list []*door
@@ -79,9 +78,9 @@ type doorChange struct {
 	opened, closing []*door
 }
 
-// change opens the addresses of l that are not open yet, or none of them if one fails. Until commit
-// nobody is answered there.
-func (ds *doors) change(l Listen) (*doorChange, error) {
+// change opens the addresses of l that are not open yet, for so many visitors each, or none of them if one fails. Until
+// commit nobody is answered there.
+func (ds *doors) change(l Listen, visitors int) (*doorChange, error) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	c := &doorChange{closing: slices.Clone(ds.list)}
@@ -94,12 +93,12 @@ func (ds *doors) change(l Listen) (*doorChange, error) {
 			c.closing = slices.Delete(c.closing, kept, kept+1)
 			continue
 		}
-		l, err := ds.listen(want.name, want.address)
+		at, err := ds.listen(want.name, want.address)
 		if err != nil {
 			c.undo()
 			return nil, err
 		}
-		c.opened = append(c.opened, &door{name: want.name, address: want.address, listener: lobby.New(l, ds.visitors)})
+		c.opened = append(c.opened, &door{name: want.name, address: want.address, listener: lobby.New(at, visitors)})
 	}
 	return c, nil
 }

@@ -211,13 +211,6 @@ func (f *fleet) retire(ctx context.Context, g *generation) error {
 	return err
 }
 
-// newest returns the generation that takes clients.
-func (f *fleet) newest() *generation {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.generations[len(f.generations)-1]
-}
-
 // retireLater retires g in the background.
 func (f *fleet) retireLater(g *generation, patience time.Duration) {
 	f.retirements.Go(func() {
@@ -342,25 +335,25 @@ func (f *fleet) misses(r int) int {
 
 // hear takes a message of worker i of g.
 func (f *fleet) hear(g *generation, i int, m prefork.Message) {
+	var err error
 	switch m.Kind {
 	case messageReady:
 		g.pending.done(i)
 	case messageSuspect:
 		var s Suspect
-		if err := json.Unmarshal(m.Data, &s); err != nil {
-			f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
-			return
+		if err = json.Unmarshal(m.Data, &s); err == nil {
+			f.report(s)
 		}
-		f.report(s)
 	case messageYield:
 		var y Yield
-		if err := json.Unmarshal(m.Data, &y); err != nil {
-			f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
-			return
+		if err = json.Unmarshal(m.Data, &y); err == nil {
+			f.pass(y)
 		}
-		f.pass(y)
 	case messageDrained:
 		f.log.Debug("worker has drained", "worker", g.rows[i])
+	}
+	if err != nil {
+		f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
 	}
 }
 

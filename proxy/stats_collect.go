@@ -16,8 +16,9 @@ import (
 
 // counts is what is cheap to read and worth recording every second.
 type counts struct {
-	Stats // without nodes
-	nodes []nodeCounts
+	Stats    // without nodes
+	nodes    []nodeCounts
+	messages uint64 // from clients, over all workers
 }
 
 // nodeCounts is a node with what is counted of it.
@@ -53,10 +54,7 @@ func (m *master) View() view {
 func (m *master) Counts() (s Stats, messages uint64) {
 	c := m.counts()
 	c.Nodes = statsOf(c.nodes)
-	for w := range m.board.Rows() {
-		messages += m.board.Worker(w).Messages.Load()
-	}
-	return c.Stats, messages
+	return c.Stats, c.messages
 }
 
 // Spec is the one in force.
@@ -83,40 +81,36 @@ func (m *master) counts() counts {
 	if m.draining() {
 		s.State = StateDraining
 	}
-	s.Connections.Active = m.board.Active()
-	for w := range m.board.Rows() { // of all rows: counters outlive the workers
-		addWorker(&s.Stats, m.board.Worker(w))
+	total := func(of func(*board.Worker) uint64) (n uint64) {
+		for w := range m.board.Rows() { // of all rows: counters outlive the workers
+			n += of(m.board.Worker(w))
+		}
+		return n
 	}
-	s.HTTP.Methods = methodCounts(m.board)
-	s.Refused = refusedBy(func(r board.Reason) (n uint64) {
-		for w := range m.board.Rows() {
-			n += m.board.Worker(w).Refused[r].Load()
-		}
-		return n
+	s.Connections.Active = m.board.Active()
+	s.Connections.Total = total(func(w *board.Worker) uint64 { return w.Accepted.Load() })
+	s.HTTP.Requests = total(func(w *board.Worker) uint64 { return w.Requests.Load() })
+	s.HTTP.Responses = responsesBy(func(class int) uint64 {
+		return total(func(w *board.Worker) uint64 { return w.Responses[class].Load() })
 	})
-	s.Cut = cutBy(func(r board.Reason) (n uint64) {
-		for w := range m.board.Rows() {
-			n += m.board.Worker(w).Cut[r].Load()
-		}
-		return n
+	s.HTTP.Methods = methodCounts(m.board)
+	s.Throttles = total(func(w *board.Worker) uint64 { return w.Throttles.Load() })
+	s.ThrottledSeconds = time.Duration(total(func(w *board.Worker) uint64 { return w.ThrottledNs.Load() })).Seconds()
+	s.Rejects = total(func(w *board.Worker) uint64 { return w.Rejects.Load() })
+	s.AccessLogDropped = total(func(w *board.Worker) uint64 { return w.AccessLogDropped.Load() })
+	s.messages = total(func(w *board.Worker) uint64 { return w.Messages.Load() })
+	s.Refused = refusedBy(func(r board.Reason) uint64 {
+		return total(func(w *board.Worker) uint64 { return w.Refused[r].Load() })
+	})
+	s.Cut = cutBy(func(r board.Reason) uint64 {
+		return total(func(w *board.Worker) uint64 { return w.Cut[r].Load() })
 	})
 	return s
 }
 
-// addWorker adds the counters of a worker's row.
-func addWorker(s *Stats, c *board.Worker) {
-	s.Connections.Total += c.Accepted.Load()
-	s.HTTP.Requests += c.Requests.Load()
-	r := &s.HTTP.Responses
-	r.Informational += c.Responses[1].Load()
-	r.Successful += c.Responses[2].Load()
-	r.Redirection += c.Responses[3].Load()
-	r.ClientError += c.Responses[4].Load()
-	r.ServerError += c.Responses[5].Load()
-	s.Throttles += c.Throttles.Load()
-	s.ThrottledSeconds += time.Duration(c.ThrottledNs.Load()).Seconds()
-	s.Rejects += c.Rejects.Load()
-	s.AccessLogDropped += c.AccessLogDropped.Load()
+// responsesBy counts by class.
+func responsesBy(count func(class int) uint64) Responses {
+	return Responses{Informational: count(1), Successful: count(2), Redirection: count(3), ClientError: count(4), ServerError: count(5)}
 }
 
 func sourceStats(b *board.Board) SourceStats {
@@ -301,14 +295,8 @@ func (m *member) counts(b *board.Board) nodeCounts {
 		Retries:        flow.Retries - m.before.Retries,
 		Displaced:      flow.Displaced - m.before.Displaced,
 		Requests:       flow.Requests - m.before.Requests,
-		Responses: Responses{
-			Informational: flow.Responses[1] - m.before.Responses[1],
-			Successful:    flow.Responses[2] - m.before.Responses[2],
-			Redirection:   flow.Responses[3] - m.before.Responses[3],
-			ClientError:   flow.Responses[4] - m.before.Responses[4],
-			ServerError:   flow.Responses[5] - m.before.Responses[5],
-		},
-		Transports: []TransportStats{},
+		Responses:      responsesBy(func(class int) uint64 { return flow.Responses[class] - m.before.Responses[class] }),
+		Transports:     []TransportStats{},
 	}
 	for _, w := range m.watchers {
 		if w != nil {
