@@ -1,10 +1,7 @@
 package proxy
 
 import (
-	"bytes"
 	"crypto/tls"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/charmbracelet/log"
@@ -33,28 +30,13 @@ func loadNodeTrust(t NodeTLS) (*nodeTrust, error) {
 
 const nodeTrustAdvice = "ca, cert and key are PEM files; without ca the certificates of nodes must be of an authority that the system trusts"
 
-// readNodeTrust reads the files without looking into them, again when the pair is swapped meanwhile.
+// readNodeTrust reads the files without looking into them.
 func readNodeTrust(t NodeTLS) (*nodeTrust, error) {
 	f := new(nodeTrust)
-	for range readTries {
-		for _, file := range []struct {
-			key, name string
-			into      *[]byte
-		}{{"ca", t.CA, &f.CA}, {"cert", t.Cert, &f.Cert}, {"key", t.Key, &f.Key}} {
-			if file.name == "" {
-				continue
-			}
-			var err error
-			if *file.into, err = os.ReadFile(file.name); err != nil {
-				return nil, &StartError{fmt.Errorf("lb.node_tls.%s: %w", file.key, err), nodeTrustAdvice}
-			}
-		}
-		if t.Cert == "" {
-			break
-		}
-		if again, err := os.ReadFile(t.Cert); err == nil && bytes.Equal(again, f.Cert) {
-			break
-		}
+	err := readFiles(nodeTrustAdvice,
+		namedFile{"lb.node_tls.ca", t.CA, &f.CA}, namedFile{"lb.node_tls.cert", t.Cert, &f.Cert}, namedFile{"lb.node_tls.key", t.Key, &f.Key})
+	if err != nil {
+		return nil, err
 	}
 	return f, nil
 }

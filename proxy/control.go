@@ -13,7 +13,7 @@ func (m *master) controlHandler() http.Handler {
 	handle := func(method, path string, answer func(*http.Request) (any, error)) {
 		mux.HandleFunc(method+" "+path, control.Answer(answer))
 	}
-	handle("GET", pathStats, func(*http.Request) (any, error) { return m.stats(), nil })
+	handle("GET", pathStats, func(*http.Request) (any, error) { return m.View().Stats, nil })
 	handle("GET", pathToken, func(*http.Request) (any, error) { return m.token, nil })
 	handle("POST", pathReload, func(*http.Request) (any, error) { return m.reload() })
 	handle("GET", pathReload, func(*http.Request) (any, error) { return m.planReload() })

@@ -42,6 +42,9 @@ type WorkerSpec struct {
 	Reload         bool      // replaces an earlier WorkerSpec
 }
 
+// ticketKeySize is what crypto/tls takes, in bytes.
+const ticketKeySize = 32
+
 // NodeSlot says which node a slot of the board stands for. A slot keeps its node, address and ports for
 // as long as it is in use.
 type NodeSlot struct {

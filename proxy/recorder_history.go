@@ -24,25 +24,20 @@ func (r *recorder) history() history {
 
 // appendPoint adds one second; there is false when the node was not.
 func appendPoint(h *nodeHistory, p point, there bool) {
-	if !there {
-		h.Connections = append(h.Connections, nil)
-		h.Connects = append(h.Connects, nil)
-		h.Messages = append(h.Messages, nil)
-		h.ConnectP99 = append(h.ConnectP99, nil)
-		h.Requests = append(h.Requests, nil)
-		h.AnswerP99 = append(h.AnswerP99, nil)
-		return
-	}
-	measured := func(v *float64) *float64 {
-		if *v > 0 {
-			return v
+	known := func(v *float64, is bool) *float64 {
+		if !is {
+			return nil
 		}
-		return nil
+		return v
 	}
-	h.Connections = append(h.Connections, &p.connections)
-	h.Connects = append(h.Connects, &p.connects)
-	h.Messages = append(h.Messages, &p.messages)
-	h.ConnectP99 = append(h.ConnectP99, measured(&p.connectP99))
-	h.Requests = append(h.Requests, &p.requests)
-	h.AnswerP99 = append(h.AnswerP99, measured(&p.answerP99))
+	connections := &p.connections
+	if !there {
+		connections = nil
+	}
+	h.Connections = append(h.Connections, connections)
+	h.Connects = append(h.Connects, known(&p.connects, there))
+	h.Messages = append(h.Messages, known(&p.messages, there))
+	h.ConnectP99 = append(h.ConnectP99, known(&p.connectP99, p.connectP99 > 0))
+	h.Requests = append(h.Requests, known(&p.requests, there))
+	h.AnswerP99 = append(h.AnswerP99, known(&p.answerP99, p.answerP99 > 0))
 }

@@ -28,9 +28,6 @@ type nodeCounts struct {
 	connects, answers []uint64 // histograms of times, see board.Flow
 }
 
-// stats is what the balancer is doing.
-func (m *master) stats() Stats { return m.View().Stats }
-
 // View reads the board and what the master knows beside it.
 func (m *master) View() view {
 	now := m.now.Load()
