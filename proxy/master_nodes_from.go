@@ -65,17 +65,8 @@ const nodeFileLook = time.Second
 
 // watchNodeFile has nodes come and go with the file of nodes, until serving ends.
 func (m *master) watchNodeFile() {
-	tick := time.NewTicker(nodeFileLook)
-	defer tick.Stop()
 	var seen []byte
-	for {
-		select {
-		case <-m.serving.Done():
-			return
-		case <-tick.C:
-			seen = m.lookAtNodeFile(seen)
-		}
-	}
+	m.every(nodeFileLook, func() { seen = m.lookAtNodeFile(seen) })
 }
 
 // lookAtNodeFile takes over the file if it is another one than the one in force and as it was when it was last
