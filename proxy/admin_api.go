@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"net/netip"
 
 	"github.com/erlmcp/erlmcp/internal/control"
 )
@@ -29,12 +30,6 @@ func adminAPI(b Balancer) http.Handler {
 	for verb, to := range map[string]adminState{"drain": adminDrained, "disable": adminDisabled, "enable": adminReady} {
 		handle("/api/nodes/{name}/"+verb, func(r *http.Request) (any, error) { return b.Administer(r.PathValue("name"), to) })
 	}
-	handle("/api/unban", func(r *http.Request) (any, error) {
-		_, source, err := readSource(r)
-		if err != nil {
-			return nil, err
-		}
-		return nil, b.Unban(source)
-	})
+	handle("/api/unban", ofSource(func(_ clientRequest, source netip.Prefix) (any, error) { return nil, b.Unban(source) }))
 	return mux
 }

@@ -22,31 +22,15 @@ func (m *master) controlHandler() http.Handler {
 		handle("POST", path, func(r *http.Request) (any, error) { return m.Administer(r.PathValue("name"), to) })
 	}
 	handle("GET", pathBans, func(*http.Request) (any, error) { return m.bans(), nil })
-	handle("POST", pathBans, func(r *http.Request) (any, error) {
-		q, source, err := readSource(r)
-		if err != nil {
-			return nil, err
-		}
-		return m.ban(source, q.For)
-	})
-	handle("POST", pathUnban, func(r *http.Request) (any, error) {
-		_, source, err := readSource(r)
-		if err != nil {
-			return nil, err
-		}
-		return nil, m.Unban(source)
-	})
-	handle("POST", pathExplain, func(r *http.Request) (any, error) {
-		q, source, err := readSource(r)
-		if err != nil {
-			return nil, err
-		}
+	handle("POST", pathBans, ofSource(func(q clientRequest, source netip.Prefix) (any, error) { return m.ban(source, q.For) }))
+	handle("POST", pathUnban, ofSource(func(_ clientRequest, source netip.Prefix) (any, error) { return nil, m.Unban(source) }))
+	handle("POST", pathExplain, ofSource(func(q clientRequest, source netip.Prefix) (any, error) {
 		addr, err := netip.ParseAddr(q.Client)
 		if err != nil {
 			addr = source.Addr() // any of its addresses
 		}
 		return m.explain(addr.Unmap(), source), nil
-	})
+	}))
 	handle("POST", pathTag, func(r *http.Request) (any, error) {
 		var q tagRequest
 		if err := control.Read(r, &q); err != nil {

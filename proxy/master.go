@@ -133,7 +133,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	if err := m.fleet.start(ctx, next.generation); err != nil {
 		return err
 	}
-	m.onClose(m.killWorkers)
+	m.onClose(func() { _ = m.fleet.stop(ended()) }) // what drain has not ended
 	m.onClose(beside(func(ctx context.Context) { m.recorder.run(ctx, m.counts) }, func(ctx context.Context) { prefork.KeepSmall(ctx, nil) }))
 	m.doors.commit(opened.doors)
 	m.onClose(m.doors.close)
@@ -319,13 +319,6 @@ func (m *master) drain(echoes int) error {
 
 // draining reports that the balancer takes no new clients.
 func (m *master) draining() bool { return m.serving.Err() != nil }
-
-// killWorkers ends what drain has not.
-func (m *master) killWorkers() {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = m.fleet.stop(ctx) // killed, as asked
-}
 
 func (m *master) closeBoard() {
 	if m.board != nil {

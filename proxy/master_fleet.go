@@ -143,10 +143,15 @@ func (f *fleet) start(ctx context.Context, g *generation) error {
 	case <-time.After(readyTimeout):
 		err = fmt.Errorf("the workers were not ready within %v", readyTimeout)
 	}
-	at, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = f.retire(at, g) // killed, as asked
+	_ = f.retire(ended(), g) // killed, as asked
 	return err
+}
+
+// ended is for what is to end without patience.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // enter gives the workers of g rows of the board.

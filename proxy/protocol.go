@@ -53,18 +53,19 @@ type BanStatus struct {
 	Connections int       `json:"connections"` // made before the ban, and still held
 }
 
-// readSource reads a request about a client. Its source is an IPv4 address or the /64 of an IPv6
-// address, see sourceOf.
-func readSource(r *http.Request) (clientRequest, netip.Prefix, error) {
-	var q clientRequest
-	if err := control.Read(r, &q); err != nil {
-		return q, netip.Prefix{}, err
+// ofSource answers requests about a client by its source: an IPv4 address or the /64 of an IPv6 address, see sourceOf.
+func ofSource(answer func(q clientRequest, source netip.Prefix) (any, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		var q clientRequest
+		if err := control.Read(r, &q); err != nil {
+			return nil, err
+		}
+		source, err := sourceOf(q.Client)
+		if err != nil {
+			return nil, &control.Error{Status: http.StatusBadRequest, Code: "client", Message: err.Error(), Exit: 2}
+		}
+		return answer(q, source)
 	}
-	source, err := sourceOf(q.Client)
-	if err != nil {
-		return q, source, &control.Error{Status: http.StatusBadRequest, Code: "client", Message: err.Error(), Exit: 2}
-	}
-	return q, source, nil
 }
 
 // Source is what a client counts as, in the form of BanStatus.Source: its IPv4 address, or the /64 of its IPv6 address.

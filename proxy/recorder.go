@@ -153,6 +153,28 @@ func (t *track) follow(n *nodeCounts, elapsed time.Duration) {
 	t.answerTime = latencySince(t.answers[0], n.answers)
 }
 
+// ratesBetween divides what a node has done since an earlier look by the time between.
+func ratesBetween(before, now *NodeStats, elapsed time.Duration) Rates {
+	return Rates{
+		Connections:  growth(before.Total, now.Total, elapsed),
+		Messages:     growth(before.Messages, now.Messages, elapsed),
+		BytesIn:      growth(before.BytesIn, now.BytesIn, elapsed),
+		BytesOut:     growth(before.BytesOut, now.BytesOut, elapsed),
+		Errors:       growth(before.ConnectErrors+before.Resets, now.ConnectErrors+now.Resets, elapsed),
+		Requests:     growth(before.Requests, now.Requests, elapsed),
+		ClientErrors: growth(before.Responses.ClientError, now.Responses.ClientError, elapsed),
+		ServerErrors: growth(before.Responses.ServerError, now.Responses.ServerError, elapsed),
+	}
+}
+
+// growth is the increase a second of a counter. One that went back began anew.
+func growth(before, now uint64, elapsed time.Duration) float64 {
+	if elapsed <= 0 || now < before {
+		return 0
+	}
+	return float64(now-before) / elapsed.Seconds()
+}
+
 // keep appends a histogram to those of the last connectWindow moments and the one before.
 func keep(list [][]uint64, h []uint64) [][]uint64 {
 	if list = append(list, h); len(list) > connectWindow+1 {
