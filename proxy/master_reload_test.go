@@ -319,6 +319,29 @@ func TestBadReloadChangesNothing(t *testing.T) {
 	}
 }
 
+// Where one address cannot be had, the others that were opened for it are closed.
+func TestReloadOpensAllOrNothing(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	free, err := net.Listen("tcp", "127.0.0.93:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+	b := serve(t, startNodes(t, 1), nil)
+	b.edit(func(s *Spec) { s.Listen.TCP, s.Listen.Admin = free.Addr().String(), taken.Addr().String() })
+	if _, err := b.Reload(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "lb.listen.admin: ") {
+		t.Errorf("got %v", err)
+	}
+	if c, err := net.Dial("tcp", free.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("somebody listens there: %v, %v", c, err)
+	}
+	b.dial().ask("hello")
+}
+
 func TestHangupReloads(t *testing.T) {
 	b := serve(t, startNodes(t, 1), nil)
 	b.edit(func(s *Spec) { s.MaxConnections = 77 })
