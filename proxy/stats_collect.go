@@ -73,8 +73,7 @@ func (m *master) NodeRestarts() map[string]int {
 
 // counts reads the counters of the board.
 func (m *master) counts() counts {
-	s := counts{nodes: m.members.counts()}
-	s.Time, s.State = time.Now(), StateRunning
+	s := counts{Stats: Stats{Time: time.Now(), State: StateRunning}, nodes: m.members.counts()}
 	if m.draining() {
 		s.State = StateDraining
 	}
