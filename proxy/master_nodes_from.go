@@ -49,9 +49,6 @@ func (f *nodeFile) stats() *NodeFileStats {
 	return &NodeFileStats{File: f.name, Nodes: len(f.nodes), Error: reason(f.err)}
 }
 
-// firstFile is the file of nodes of s, as it is now.
-func (m *master) firstFile(s *Spec) nodeFile { return nodeFile{}.read(s.NodesFrom, m.o.DecodeNodes) }
-
 // complainOf logs what is wrong with the file, unless that was so before.
 func (m *master) complainOf(f, before nodeFile) {
 	if f.err != nil && (before.err == nil || before.err.Error() != f.err.Error()) {

@@ -53,7 +53,8 @@ func recorded(t *testing.T, seconds int, nodes func(second int) []nodeCounts) (r
 		now = s.counts()
 		cancel()
 	})
-	return r, r.view(now)
+	last = r.view(now)
+	return r, last
 }
 
 func TestRates(t *testing.T) {
