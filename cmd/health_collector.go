@@ -17,7 +17,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	if err != nil {
 		return nil, err
 	}
-	secure, err := c.LB.NodeTLSConfig()
+	secure, err := proxy.NodeTLSConfig(&c.LB)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,28 +13,64 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/guard"
 )
 
+// Balancer is what the pages show, and command. Its methods may be called from any goroutine.
+type Balancer interface {
+	Spec() Spec // in force
+	// Counts are read from shared memory: state, connections, nodes, and what is counted since the start. messages are
+	// those of all workers, of past ones too.
+	Counts() (s Stats, messages uint64)
+	View() view
+	History() history
+	Next() <-chan struct{} // closed when there is something newer than now
+	FirstBans(most int) []BanStatus
+	NodeRestarts() map[string]int // nil where nobody can tell
+
+	Administer(node string, to adminState) (*NodeStats, error)
+	Unban(source netip.Prefix) error
+}
+
+// view is the balancer at one moment.
+type view struct {
+	Stats
+	peak  peak
+	nodes []nodeView // beside those of Stats, in their order
+}
+
+// nodeView is what is shown of a node beyond its NodeStats.
+type nodeView struct {
+	connects, answers []uint64 // histograms of times, see board.ConnectBuckets
+	peak              peak
+}
+
+// peak holds highest values, as far as looks once a second see them.
+type peak struct {
+	connections int64
+	rate        float64 // new connections a second
+	requests    float64 // HTTP requests a second
+}
+
 // adminHandler serves the admin listener: what is read is open to whoever reaches it, what changes
 // something needs the token.
-func (m *master) adminHandler() http.Handler {
+func adminHandler(b Balancer, token guard.Token) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{stats: m.stats, restarts: m.o.NodeRestarts})
+	registry.MustRegister(&collector{b.View, b.NodeRestarts})
 	mux := http.NewServeMux()
 	page := dash.Page()
 	mux.Handle("GET /{$}", page)
 	mux.Handle("GET /stats", page)
 	mux.Handle("GET /assets/", dash.Assets())
-	mux.Handle("GET /events", newEvents(m))
-	mux.HandleFunc("GET /stats.json", func(w http.ResponseWriter, _ *http.Request) { replyJSON(w, http.StatusOK, m.stats()) })
-	mux.HandleFunc("GET /stats;csv", m.serveCSV)
-	mux.HandleFunc("GET /;csv", m.serveCSV)
-	mux.HandleFunc("GET /nginx_status", m.serveNginxStatus)
+	mux.Handle("GET /events", newEvents(b))
+	mux.HandleFunc("GET /stats.json", func(w http.ResponseWriter, _ *http.Request) { replyJSON(w, http.StatusOK, b.View().Stats) })
+	mux.Handle("GET /stats;csv", serveCSV(b))
+	mux.Handle("GET /;csv", serveCSV(b))
+	mux.Handle("GET /nginx_status", serveNginxStatus(b))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	mux.Handle("/api/", guard.SameOrigin(m.token.Require(m.adminAPI())))
-	return guard.Hosts(m.hosts, secured(mux))
+	mux.Handle("/api/", guard.SameOrigin(token.Require(adminAPI(b))))
+	return guard.Hosts(hosts(b), secured(mux))
 }
 
 // hosts are the names that the doors may be called by.
-func (m *master) hosts() []string { return m.now.Load().spec.Admin.Hosts }
+func hosts(b Balancer) func() []string { return func() []string { return b.Spec().Admin.Hosts } }
 
 // secured keeps browsers from guessing types, framing, keeping and leaking what is answered.
 func secured(next http.Handler) http.Handler {
@@ -63,27 +100,28 @@ type nodesReply struct {
 	Total int `json:"total"`
 }
 
-// health judges the listeners for clients by their names, all of them if only is empty.
-func (m *master) health(only string) (reply healthReply, known bool) {
-	reply = healthReply{Status: "up", Connections: m.board.Active(), Listeners: map[string]string{}}
-	nodes := m.members.stats()
-	for i := range nodes {
+// healthOf judges the listeners for clients by their names, all of them if only is empty.
+func healthOf(b Balancer, only string) (reply healthReply, known bool) {
+	s, _ := b.Counts()
+	reply = healthReply{Status: "up", Connections: s.Connections.Active, Listeners: map[string]string{}}
+	for i := range s.Nodes {
 		reply.Nodes.Total++
-		reply.Nodes.Up += int(one(nodes[i].State == NodeUp))
+		reply.Nodes.Up += int(one(s.Nodes[i].State == NodeUp))
 	}
-	listen := m.now.Load().spec.Listening()
-	for _, name := range listen.names() {
-		if only != "" && only != name {
+	spec := b.Spec()
+	listen := spec.Listening()
+	for _, l := range listen.forClients() {
+		if only != "" && only != l.name {
 			continue
 		}
-		reply.Listeners[name] = "down"
-		if slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.TakesClients(name) }) {
-			reply.Listeners[name] = "up"
+		reply.Listeners[l.name] = "down"
+		if slices.ContainsFunc(s.Nodes, func(n NodeStats) bool { return n.TakesClients(l.name) }) {
+			reply.Listeners[l.name] = "up"
 		} else {
 			reply.Status = "down"
 		}
 	}
-	if m.draining() {
+	if s.State == StateDraining {
 		reply.Status = StateDraining
 	}
 	return reply, len(reply.Listeners) > 0
@@ -91,11 +129,11 @@ func (m *master) health(only string) (reply healthReply, known bool) {
 
 // healthHandler serves the health listener: 200 while new clients find a node at every listener, or at the
 // one that is asked for, and 503 otherwise.
-func (m *master) healthHandler() http.Handler {
+func healthHandler(b Balancer) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /nginx_status", m.serveNginxStatus)
+	mux.Handle("GET /nginx_status", serveNginxStatus(b))
 	answer := func(w http.ResponseWriter, r *http.Request) {
-		reply, known := m.health(r.PathValue("listener"))
+		reply, known := healthOf(b, r.PathValue("listener"))
 		switch {
 		case !known:
 			http.NotFound(w, r)
@@ -107,7 +145,7 @@ func (m *master) healthHandler() http.Handler {
 	}
 	mux.HandleFunc("GET /health", answer)
 	mux.HandleFunc("GET /health/{listener}", answer)
-	return guard.LoopbackHosts(m.hosts, mux)
+	return guard.LoopbackHosts(hosts(b), mux)
 }
 
 // replyJSON answers with what was true a moment ago.

@@ -43,35 +43,33 @@ const (
 )
 
 // serveCSV answers in the form of HAProxy's "show stat", for monitors that read it.
-func (m *master) serveCSV(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain")
-	out := csv.NewWriter(w)
-	header := slices.Clone(csvColumns)
-	header[0] = "# " + header[0]
-	_ = out.Write(header) // errors stay, and the client has gone
-	s := m.stats()
-	for _, row := range m.csvRows(&s) {
-		line := make([]string, len(csvColumns)) // the last one is the end of the line
-		for i, column := range csvColumns {
-			line[i] = row[column]
+func serveCSV(b Balancer) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		out := csv.NewWriter(w)
+		header := slices.Clone(csvColumns)
+		header[0] = "# " + header[0]
+		_ = out.Write(header) // errors stay, and the client has gone
+		v, spec := b.View(), b.Spec()
+		for _, row := range csvRows(&v, &spec) {
+			line := make([]string, len(csvColumns)) // the last one is the end of the line
+			for i, column := range csvColumns {
+				line[i] = row[column]
+			}
+			_ = out.Write(line)
 		}
-		_ = out.Write(line)
+		out.Flush()
 	}
-	out.Flush()
 }
 
 // csvRows are the frontends, the servers of the backend "nodes", and that backend.
-func (m *master) csvRows(s *Stats) []csvRow {
-	spec := &m.now.Load().spec
-	all, _ := m.recorder.peaks(nil)
-	rows := []csvRow{frontendRow(s, all)}
-	rows = append(rows, webFrontendRows(s, all)...)
-	for i := range s.Nodes {
-		n := &s.Nodes[i]
-		_, peak := m.recorder.peaks(n)
-		rows = append(rows, serverRow(n, s.Time, i+1, &spec.Checks, peak))
+func csvRows(v *view, spec *Spec) []csvRow {
+	rows := []csvRow{frontendRow(&v.Stats, v.peak)}
+	rows = append(rows, webFrontendRows(&v.Stats, v.peak)...)
+	for i := range v.Nodes {
+		rows = append(rows, serverRow(&v.Nodes[i], v.Time, i+1, &spec.Checks, v.nodes[i].peak))
 	}
-	return append(rows, backendRow(s, spec, all))
+	return append(rows, backendRow(&v.Stats, spec, v.peak))
 }
 
 func frontendRow(s *Stats, p peak) csvRow {
@@ -94,7 +92,7 @@ func frontendRow(s *Stats, p peak) csvRow {
 // without regard to how they came, so that they are in one row only: that of "http" if both listen.
 func webFrontendRows(s *Stats, p peak) (rows []csvRow) {
 	counted := false
-	for i, name := range []string{fileHTTP, fileHTTPS} {
+	for i, name := range []string{listenHTTP, listenHTTPS} {
 		if !slices.ContainsFunc(s.Listeners, func(l ListenerStats) bool { return l.Name == name }) {
 			continue
 		}
@@ -107,7 +105,7 @@ func webFrontendRows(s *Stats, p peak) (rows []csvRow) {
 			counted = true
 			row.requestsOf(s, p)
 		}
-		if name == fileHTTPS {
+		if name == listenHTTPS {
 			row.count("ssl_failed_handshake", s.Refused.Handshake)
 		}
 		rows = append(rows, row)
@@ -188,7 +186,7 @@ func sumNodes(s *Stats) (sum NodeStats) {
 		sum.Resets += n.Resets
 		sum.Retries += n.Retries
 		sum.Requests += n.Requests
-		sum.Responses.add(n.Responses)
+		addResponses(&sum.Responses, n.Responses)
 		sum.Connect, sum.Latency = sum.Connect.plus(n.Connect), sum.Latency.plus(n.Latency)
 	}
 	return sum
@@ -258,7 +256,7 @@ func (r csvRow) requests(total uint64, responses Responses) {
 	r.count("hrsp_other", 0)
 }
 
-func (r *Responses) add(o Responses) {
+func addResponses(r *Responses, o Responses) {
 	r.Informational += o.Informational
 	r.Successful += o.Successful
 	r.Redirection += o.Redirection

@@ -21,14 +21,6 @@ type door struct {
 	hurry    context.CancelFunc
 }
 
-func openDoor(name, address string, visitors int) (*door, error) {
-	l, err := listenHere(name, address)
-	if err != nil {
-		return nil, err
-	}
-	return &door{name: name, address: address, listener: lobby.New(l, visitors)}, nil
-}
-
 const (
 	// masterFiles is how many descriptors the master needs beside those for workers, checks and visitors: listeners,
 	// board, logs, look-ups of names.
@@ -75,7 +67,7 @@ func (d *door) close() {
 // doors are those that are served. Its methods may be called from any goroutine.
 type doors struct {
 	handlers map[string]http.Handler // by name; constant
-	visitors int                     // of each; constant
+	listen   func(name, address string) (net.Listener, error)
 
 	mu   sync.Mutex
 	list []*door
@@ -86,9 +78,9 @@ type doorChange struct {
 	opened, closing []*door
 }
 
-// change opens the addresses of l that are not open yet, or none of them if one fails. Until commit
-// nobody is answered there.
-func (ds *doors) change(l Listen) (*doorChange, error) {
+// change opens the addresses of l that are not open yet, for so many visitors each, or none of them if one fails. Until
+// commit nobody is answered there.
+func (ds *doors) change(l Listen, visitors int) (*doorChange, error) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	c := &doorChange{closing: slices.Clone(ds.list)}
@@ -101,12 +93,12 @@ func (ds *doors) change(l Listen) (*doorChange, error) {
 			c.closing = slices.Delete(c.closing, kept, kept+1)
 			continue
 		}
-		d, err := openDoor(want.name, want.address, ds.visitors)
+		at, err := ds.listen(want.name, want.address)
 		if err != nil {
 			c.undo()
 			return nil, err
 		}
-		c.opened = append(c.opened, d)
+		c.opened = append(c.opened, &door{name: want.name, address: want.address, listener: lobby.New(at, visitors)})
 	}
 	return c, nil
 }
@@ -142,4 +134,11 @@ func (ds *doors) open() []*door {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	return slices.Clone(ds.list)
+}
+
+func (ds *doors) stats() (list []ListenerStats) {
+	for _, d := range ds.open() {
+		list = append(list, ListenerStats{Name: d.name, Address: d.listener.Addr().String(), Up: true})
+	}
+	return list
 }

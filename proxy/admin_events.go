@@ -23,9 +23,28 @@ type snapshot struct {
 	Bans []BanStatus `json:"bans"` // the first of them; Sources.Banned counts all
 }
 
+// history is the last minutes, one column of numbers a node and quantity. Columns are as long as
+// Times; a null is a second in which there was no such node, or nothing to measure.
+type history struct {
+	Times []int64       `json:"times"` // Unix milliseconds
+	Nodes []nodeHistory `json:"nodes"`
+}
+
+type nodeHistory struct {
+	Name        string     `json:"name"`
+	Address     string     `json:"address"`
+	Connections []*int64   `json:"connections"`
+	Connects    []*float64 `json:"connections_per_s"`
+	Messages    []*float64 `json:"messages_per_s"`
+	ConnectP99  []*float64 `json:"connect_p99_us"`
+	Requests    []*float64 `json:"requests_per_s"`
+	AnswerP99   []*float64 `json:"answer_p99_us"`
+}
+
 // events is /events: server-sent events, "history" once and then "stats" every second.
 type events struct {
-	recorder *recorder
+	history  func() history
+	next     func() <-chan struct{}
 	snapshot func() snapshot
 	seats    chan struct{}
 
@@ -34,10 +53,11 @@ type events struct {
 	latest []byte
 }
 
-func newEvents(m *master) *events {
+func newEvents(b Balancer) *events {
 	return &events{
-		recorder: m.recorder,
-		snapshot: func() snapshot { return snapshot{m.stats(), m.firstBans(maxBansShown)} },
+		history:  b.History,
+		next:     b.Next,
+		snapshot: func() snapshot { return snapshot{b.View().Stats, b.FirstBans(maxBansShown)} },
 		seats:    make(chan struct{}, maxWatchers),
 	}
 }
@@ -67,9 +87,9 @@ func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return out.Flush()
 	}
-	err := send(message("history", e.recorder.history()))
+	err := send(message("history", e.history()))
 	for err == nil {
-		next := e.recorder.next()
+		next := e.next()
 		if err = send(e.current(next)); err != nil {
 			break
 		}

@@ -57,13 +57,13 @@ func inFakeTime(t *testing.T, test func(t *testing.T, s *eventStream)) {
 		r := newRecorder()
 		begin := time.Now()
 		snapshots := 0
-		s := &eventStream{pipes: newPipes(), events: &events{recorder: r, seats: make(chan struct{}, maxWatchers)}}
+		s := &eventStream{pipes: newPipes(), events: &events{history: r.history, next: r.next, seats: make(chan struct{}, maxWatchers)}}
 		s.snapshot = func() snapshot {
 			snapshots++
 			return snapshot{Stats: Stats{Time: time.Now(), Version: fmt.Sprint(snapshots)}, Bans: []BanStatus{}}
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		go r.run(ctx, (&script{begin, func(second int) []NodeStats { return []NodeStats{growing("a", second)} }}).counts)
+		go r.run(ctx, (&script{begin, func(second int) []nodeCounts { return []nodeCounts{growing("a", second)} }}).counts)
 		s.door = &door{listener: lobby.New(s.pipes, maxVisitors)}
 		s.door.serve(s)
 		synctest.Wait()

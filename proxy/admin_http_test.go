@@ -16,46 +16,21 @@ import (
 )
 
 // webStats is what a balancer with a node counts that has answered n requests, a tenth of them with 500.
-func webStats(at time.Time, n uint64) Stats {
+func webStats(at time.Time, n uint64) view {
 	times := make([]uint64, board.ConnectBuckets)
 	times[11] = n // 1 to 2 ms
 	responses := Responses{Successful: n - n/10, ServerError: n / 10}
-	return Stats{
-		Time: at,
-		HTTP: HTTPStats{Requests: n, Responses: responses},
-		Nodes: []NodeStats{{
-			Name: "a", Address: "127.0.0.1:1", Requests: n, Responses: responses,
-			connectTimes: make([]uint64, board.ConnectBuckets), answerTimes: times,
-		}},
+	return view{Stats: Stats{
+		Time:    at,
+		HTTP:    HTTPStats{Requests: n, Responses: responses},
+		Nodes:   []NodeStats{{Name: "a", Address: "127.0.0.1:1", Requests: n, Responses: responses}},
 		Refused: RefusedStats{NodeTimeout: 7}, AccessLogDropped: 5,
-		Listeners: []ListenerStats{{Name: fileHTTP}},
-	}
-}
-
-func TestRecorderOfHTTP(t *testing.T) {
-	r, at := newRecorder(), time.Unix(1000, 0)
-	for i := range uint64(5) {
-		r.record(webStats(at.Add(time.Duration(i)*time.Second), 100*i))
-	}
-	s := webStats(at, 400)
-	r.fill(&s)
-	n := &s.Nodes[0]
-	for name, rates := range map[string]Rates{"all": s.Rates, "node": n.Rates} {
-		if rates.Requests != 100 || rates.ServerErrors != 10 || rates.ClientErrors != 0 {
-			t.Errorf("%s: %+v", name, rates)
-		}
-	}
-	if n.Latency.Count != 400 || n.Latency.P50 < 1024 || n.Latency.P99 > 2048 {
-		t.Errorf("answer times %+v", n.Latency)
-	}
-	h := r.history().Nodes[0]
-	if *h.Requests[4] != 100 || h.AnswerP99[0] != nil || *h.AnswerP99[4] != n.Latency.P99 {
-		t.Errorf("history of requests %v, answers %v", h.Requests, h.AnswerP99)
-	}
+		Listeners: []ListenerStats{{Name: listenHTTP}},
+	}, nodes: []nodeView{{connects: make([]uint64, board.ConnectBuckets), answers: times}}}
 }
 
 func TestCSVOfHTTP(t *testing.T) {
-	s := webStats(time.Unix(1000, 0), 100)
+	s := webStats(time.Unix(1000, 0), 100).Stats
 	s.Rates.Requests = 3
 	s.Nodes[0].Latency = Latency{Count: 1, Mean: 2400}
 	second := s.Nodes[0]
@@ -84,7 +59,7 @@ func TestCSVOfHTTP(t *testing.T) {
 // The text of /metrics is read by the parser of those who scrape it.
 func TestMetricsText(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(&collector{stats: func() Stats { return webStats(time.Unix(1000, 0), 100) }})
+	registry.MustRegister(&collector{func() view { return webStats(time.Unix(1000, 0), 100) }, noRestarts})
 	answer := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	parser := expfmt.NewTextParser(model.LegacyValidation)
@@ -143,12 +118,12 @@ func TestMetricsText(t *testing.T) {
 // Requests are counted in one row, whatever listens.
 func TestCSVOfListeners(t *testing.T) {
 	for _, c := range []struct{ listeners, rows []string }{
-		{[]string{fileTCP}, nil},
-		{[]string{fileTCP, fileHTTP}, []string{"http 100 "}},
-		{[]string{fileTCP, fileHTTPS}, []string{"https 100 6"}},
-		{[]string{fileTCP, fileHTTP, fileHTTPS}, []string{"http 100 ", "https  6"}},
+		{[]string{listenTCP}, nil},
+		{[]string{listenTCP, listenHTTP}, []string{"http 100 "}},
+		{[]string{listenTCP, listenHTTPS}, []string{"https 100 6"}},
+		{[]string{listenTCP, listenHTTP, listenHTTPS}, []string{"http 100 ", "https  6"}},
 	} {
-		s := webStats(time.Unix(1000, 0), 100)
+		s := webStats(time.Unix(1000, 0), 100).Stats
 		s.Refused.Handshake, s.Listeners = 6, nil
 		for _, name := range c.listeners {
 			s.Listeners = append(s.Listeners, ListenerStats{Name: name})

@@ -11,15 +11,13 @@ import (
 // Requests are what the statistics call messages: HTTP requests that the limits let through, and
 // messages over TCP and WebSockets; each message of a batch is one. Whether a connection is in the
 // middle of a request is not known: all of them wait.
-func (m *master) serveNginxStatus(w http.ResponseWriter, _ *http.Request) {
-	s := m.counts()
-	var messages uint64
-	for i := range m.board.Layout().Workers {
-		messages += m.board.Worker(i).Messages.Load()
+func serveNginxStatus(b Balancer) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		s, messages := b.Counts()
+		handled := s.Connections.Total - min(s.Connections.Total, s.Refused.WorkerFull)
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Cache-Control", "no-store")
+		fmt.Fprintf(w, "Active connections: %d \nserver accepts handled requests\n %d %d %d \nReading: %d Writing: %d Waiting: %d \n",
+			s.Connections.Active, s.Connections.Total, handled, messages, 0, 0, s.Connections.Active)
 	}
-	handled := s.Connections.Total - min(s.Connections.Total, s.Refused.WorkerFull)
-	w.Header().Set("Content-Type", "text/plain")
-	w.Header().Set("Cache-Control", "no-store")
-	fmt.Fprintf(w, "Active connections: %d \nserver accepts handled requests\n %d %d %d \nReading: %d Writing: %d Waiting: %d \n",
-		s.Connections.Active, s.Connections.Total, handled, messages, 0, 0, s.Connections.Active)
 }

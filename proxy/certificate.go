@@ -18,14 +18,6 @@ type certificate struct {
 	exposed   bool // others than owner and group may read the key
 }
 
-// CertificateStats is the certificate that https clients get.
-type CertificateStats struct {
-	Subject   string    `json:"subject"`
-	Names     []string  `json:"names"` // hosts and IP addresses it is for
-	NotBefore time.Time `json:"not_before"`
-	NotAfter  time.Time `json:"not_after"`
-}
-
 const certificateAdvice = "erlmcp lb cert --self-signed makes a pair for development"
 
 // loadCertificate reads the pair that s names. It is nil when https is off.
@@ -43,23 +35,43 @@ func loadCertificate(s *Spec) (*certificate, error) {
 	return p, nil
 }
 
-// readTries is how often the pair is read until both files are of the same one.
+// namedFile is a file to be read, by the key that names it. It may be "".
+type namedFile struct {
+	key, name string
+	into      *[]byte
+}
+
+// readTries is how often a pair is read until both files are of the same one.
 const readTries = 3
 
-// readCertificate reads the files without looking into them. When they are swapped meanwhile, by a link to
-// their directory for example, it reads them again.
-func readCertificate(t TLS) (p *certificate, err error) {
+// readFiles reads files without looking into them. The last two are a pair: when they are swapped meanwhile, by a link to
+// their directory for example, they are read again.
+func readFiles(advice string, files ...namedFile) (err error) {
+	cert := files[len(files)-2]
 	for range readTries {
-		p = new(certificate)
-		if p.cert, err = os.ReadFile(t.Cert); err != nil {
-			return nil, &StartError{fmt.Errorf("lb.tls.cert: %w", err), certificateAdvice}
+		for _, f := range files {
+			if f.name == "" {
+				continue
+			}
+			if *f.into, err = os.ReadFile(f.name); err != nil {
+				return &StartError{fmt.Errorf("%s: %w", f.key, err), advice}
+			}
 		}
-		if p.key, err = os.ReadFile(t.Key); err != nil {
-			return nil, &StartError{fmt.Errorf("lb.tls.key: %w", err), certificateAdvice}
-		}
-		if again, err := os.ReadFile(t.Cert); err == nil && bytes.Equal(again, p.cert) {
+		if cert.name == "" {
 			break
 		}
+		if again, err := os.ReadFile(cert.name); err == nil && bytes.Equal(again, *cert.into) {
+			break
+		}
+	}
+	return nil
+}
+
+// readCertificate reads the files without looking into them.
+func readCertificate(t TLS) (*certificate, error) {
+	p := new(certificate)
+	if err := readFiles(certificateAdvice, namedFile{"lb.tls.cert", t.Cert, &p.cert}, namedFile{"lb.tls.key", t.Key, &p.key}); err != nil {
+		return nil, err
 	}
 	if info, err := os.Stat(t.Key); err == nil {
 		p.exposed = info.Mode().Perm()&0o007 != 0
@@ -123,8 +135,8 @@ func (p *certificate) stats() *CertificateStats {
 const expirySoon = 14 * 24 * time.Hour
 
 // doubt logs what is wrong with a pair that can be served all the same, when it replaces another one.
-func (p *certificate) doubt(logger *log.Logger, old *effective) {
-	if p == nil || old != nil && p.same(old.certificate) {
+func (p *certificate) doubt(old *certificate, logger *log.Logger) {
+	if p == nil || p.same(old) {
 		return
 	}
 	switch left := time.Until(p.leaf.NotAfter); {

@@ -9,12 +9,9 @@ import (
 	"github.com/erlmcp/erlmcp/healthcheck"
 )
 
-// certificateSoon is how long before its end a certificate is worth a warning.
-const certificateSoon = 14 * 24 * time.Hour
-
 // CheckFiles reads the files of certificates, keys and header fields that s names, as a balancer would at its start. The
 // error tells of those that cannot be used, of which expired ones are some; the warnings of what will go wrong later.
-func (s *Spec) CheckFiles(now time.Time) (warnings []string, err error) {
+func CheckFiles(s *Spec, now time.Time) (warnings []string, err error) {
 	var errs []error
 	check := func(key, file string, leaf *x509.Certificate) {
 		switch {
@@ -22,7 +19,7 @@ func (s *Spec) CheckFiles(now time.Time) (warnings []string, err error) {
 			errs = append(errs, &StartError{fmt.Errorf("%s: %s has expired at %v", key, file, leaf.NotAfter), "put one there that is valid"})
 		case now.Before(leaf.NotBefore):
 			errs = append(errs, &StartError{fmt.Errorf("%s: %s is not valid before %v", key, file, leaf.NotBefore), "put one there that is valid, or set the clock"})
-		case leaf.NotAfter.Sub(now) < certificateSoon:
+		case leaf.NotAfter.Sub(now) < expirySoon:
 			warnings = append(warnings, fmt.Sprintf("%s: %s ends at %v", key, file, leaf.NotAfter))
 		}
 	}

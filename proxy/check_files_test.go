@@ -56,7 +56,7 @@ func TestCheckFiles(t *testing.T) {
 	} {
 		s := Default()
 		c.change(&s)
-		warnings, err := s.CheckFiles(time.Now().Add(c.after))
+		warnings, err := CheckFiles(&s, time.Now().Add(c.after))
 		text, warned := "", strings.Join(warnings, "\n")
 		if err != nil {
 			text = err.Error()

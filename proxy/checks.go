@@ -15,8 +15,8 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// watch is what a watcher is told to do. It is replaced as a whole.
-type watch struct {
+// duty is what a watcher is told to do. It is replaced as a whole.
+type duty struct {
 	checks    Checks
 	probe     func(context.Context) healthcheck.Result // takes no longer than checks.Timeout
 	weight    int                                      // in units
@@ -24,10 +24,10 @@ type watch struct {
 	admin     adminState
 }
 
-// order is a new watch, and a channel that is closed once it is in force.
+// order is a new duty, and a channel that is closed once it is in force.
 type order struct {
-	watch watch
-	done  chan struct{}
+	duty duty
+	done chan struct{}
 }
 
 // checkStatus is what a watcher last saw, for people to read.
@@ -67,15 +67,15 @@ type watcher struct {
 	tell  func() // the workers, that node cells have changed
 	log   *log.Logger
 
-	suspects chan Suspect // full: a report more or less changes nothing
-	orders   chan order
-	status   atomic.Pointer[checkStatus]
-	decided  chan struct{} // closed after the first result
-	ended    chan struct{} // closed when run returns
-	cancel   context.CancelFunc
+	reports chan Suspect // full: a report more or less changes nothing
+	orders  chan order
+	status  atomic.Pointer[checkStatus]
+	decided chan struct{} // closed after the first result
+	ended   chan struct{} // closed when run returns
+	cancel  context.CancelFunc
 
 	// Owned by run.
-	watch     watch
+	duty      duty
 	health    health
 	slowly    bool // the next time it comes up, its weight grows slowly
 	next      *time.Timer
@@ -93,25 +93,25 @@ type watcher struct {
 
 // newWatcher makes the watcher of one transport of a slot; start starts it. A node that was there when the
 // balancer started gets its full weight when it first comes up (slowly false).
-func newWatcher(b *board.Board, slot int, over board.Transport, name string, w watch, slowly bool, tell func(), log *log.Logger) *watcher {
+func newWatcher(b *board.Board, slot int, over board.Transport, name string, d duty, slowly bool, tell func(), log *log.Logger) *watcher {
 	watcher := &watcher{
-		slot:     slot,
-		over:     over,
-		name:     name,
-		board:    b,
-		port:     &b.Node(slot).Ports[over],
-		tell:     tell,
-		log:      log,
-		suspects: make(chan Suspect, 1),
-		orders:   make(chan order),
-		decided:  make(chan struct{}),
-		ended:    make(chan struct{}),
-		watch:    w,
-		slowly:   slowly,
-		health:   newHealth(),
-		heardAt:  time.Now(),
+		slot:    slot,
+		over:    over,
+		name:    name,
+		board:   b,
+		port:    &b.Node(slot).Ports[over],
+		tell:    tell,
+		log:     log,
+		reports: make(chan Suspect, 1),
+		orders:  make(chan order),
+		decided: make(chan struct{}),
+		ended:   make(chan struct{}),
+		duty:    d,
+		slowly:  slowly,
+		health:  newHealth(),
+		heardAt: time.Now(),
 	}
-	watcher.status.Store(&checkStatus{result: healthcheck.Result{Kind: w.checks.Kind, Transport: over.String()}})
+	watcher.status.Store(&checkStatus{result: healthcheck.Result{Kind: d.checks.Kind, Transport: over.String()}})
 	return watcher
 }
 
@@ -146,18 +146,18 @@ func (w *watcher) run(ctx context.Context) {
 			return
 		case <-w.next.C:
 			if w.canWait() {
-				w.next.Reset(w.watch.checks.FastInterval)
+				w.next.Reset(w.duty.checks.FastInterval)
 			} else {
 				w.check(ctx)
 			}
 		case r := <-w.result:
 			w.observe(r)
-		case s := <-w.suspects:
-			w.suspect(s)
+		case s := <-w.reports:
+			w.heed(s)
 		case <-w.ramp.C:
 			w.weigh()
 		case o := <-w.orders:
-			w.watch = o.watch
+			w.duty = o.duty
 			w.publish()
 			close(o.done)
 		}
@@ -166,7 +166,7 @@ func (w *watcher) run(ctx context.Context) {
 
 // order replaces what the watcher does. When it returns that has taken effect, or the watcher has
 // ended.
-func (w *watcher) order(to watch) {
+func (w *watcher) order(to duty) {
 	o := order{to, make(chan struct{})}
 	select {
 	case w.orders <- o:
@@ -175,10 +175,10 @@ func (w *watcher) order(to watch) {
 	}
 }
 
-// report passes on a worker's suspicion.
+// report passes on what a worker suspects.
 func (w *watcher) report(s Suspect) {
 	select {
-	case w.suspects <- s:
+	case w.reports <- s:
 	default:
 	}
 }
@@ -187,12 +187,12 @@ func (w *watcher) isDown() bool { return board.State(w.port.State.Load()) == boa
 
 // canWait reports that a check would only be one more thing that a silent node has to do when it can.
 func (w *watcher) canWait() bool {
-	return w.health.state == board.Silent && w.health.settled() && !w.hurry && !w.heard() && time.Since(w.begun) < w.watch.checks.Interval
+	return w.health.state == board.Silent && w.health.settled() && !w.hurry && !w.heard() && time.Since(w.begun) < w.duty.checks.Interval
 }
 
 func (w *watcher) check(ctx context.Context) {
 	ctx, w.abandon = context.WithCancel(ctx)
-	result, probe := make(chan healthcheck.Result, 1), w.watch.probe
+	result, probe := make(chan healthcheck.Result, 1), w.duty.probe
 	if w.heard() {
 		w.heardAt = time.Now()
 	}
@@ -209,11 +209,11 @@ func (w *watcher) observe(r healthcheck.Result) {
 		if last.result.Conclusive() {
 			w.log.Warn("node cannot be checked", "node", w.name, "over", w.over, "err", r.Error)
 		}
-		w.next.Reset(w.watch.checks.FastInterval)
+		w.next.Reset(w.duty.checks.FastInterval)
 		return
 	}
 	if !r.OK && w.busy(r.Cause) {
-		w.next.Reset(w.watch.checks.FastInterval)
+		w.next.Reset(w.duty.checks.FastInterval)
 		return
 	}
 	if r.OK {
@@ -223,12 +223,12 @@ func (w *watcher) observe(r healthcheck.Result) {
 		w.sign(w.begun)
 	}
 	first, before := !w.health.checked, w.health.state
-	changed := w.health.observe(verdict(r, &w.watch.checks), &w.watch.checks)
+	changed := w.health.observe(verdict(r, &w.duty.checks), &w.duty.checks)
 	w.learn(r.Cause)
 	why := r.Error
 	if w.givesUp() {
 		changed = w.health.condemn()
-		why = fmt.Sprintf("not a word for %v", w.watch.checks.giveUp())
+		why = fmt.Sprintf("not a word for %v", w.duty.checks.giveUp())
 	}
 	if changed {
 		w.turn(before, why)
@@ -236,7 +236,7 @@ func (w *watcher) observe(r healthcheck.Result) {
 	if first {
 		close(w.decided)
 	}
-	c := &w.watch.checks
+	c := &w.duty.checks
 	switch {
 	case w.hurry || !w.health.settled():
 		w.next.Reset(time.Until(w.begun.Add(c.FastInterval)))
@@ -277,7 +277,7 @@ func (w *watcher) buried(at time.Time) {
 
 // givesUp reports that a node has been silent for too long.
 func (w *watcher) givesUp() bool {
-	return w.health.state == board.Silent && !w.heard() && time.Since(w.heardAt) >= w.watch.checks.giveUp()
+	return w.health.state == board.Silent && !w.heard() && time.Since(w.heardAt) >= w.duty.checks.giveUp()
 }
 
 // busy reports that a check which got no answer in time proves nothing: the node is up and has
@@ -291,12 +291,12 @@ func (w *watcher) busy(c healthcheck.Cause) bool {
 // heard reports that the node gave a sign of life since the last check began.
 func (w *watcher) heard() bool { return w.board.NodeTotals(w.slot).LifeSigns[w.over] > w.lifeSigns }
 
-// suspect has the node checked as soon as the fast interval allows. Refused connections mark it
+// heed has the node checked as soon as the fast interval allows. Refused connections mark it
 // down at once when there are enough of them. Nothing else does without a failed check: a
 // connection cut or left without an answer a client could provoke, and connecting takes long for a
-// worker that is itself short of time. Only where silence ends everything at once does a suspicion count
+// worker that is itself short of time. Only where silence ends everything at once does a report count
 // as a failure.
-func (w *watcher) suspect(s Suspect) {
+func (w *watcher) heed(s Suspect) {
 	if w.health.state == board.Down || s.Generation != w.port.Generation.Load() {
 		return
 	}
@@ -312,24 +312,24 @@ func (w *watcher) suspect(s Suspect) {
 		before := w.health.state
 		w.health.condemn()
 		w.turn(before, "connections "+s.Reason)
-	case !w.watch.checks.keeps() && (s.Errors >= errorsInARow || s.Reason == SuspectSilent):
-		w.health.doubt(&w.watch.checks)
+	case !w.duty.checks.keeps() && (s.Errors >= errorsInARow || s.Reason == SuspectSilent):
+		w.health.doubt(&w.duty.checks)
 	}
 	if w.result != nil {
 		w.hurry = true
 		cut := s.Reason == SuspectClosed || s.Reason == SuspectReset
-		if waited := time.Since(w.begun); cut && waited >= w.watch.checks.FastInterval && !w.heard() {
+		if waited := time.Since(w.begun); cut && waited >= w.duty.checks.FastInterval && !w.heard() {
 			// The kernel takes connections for a process that is being killed until it gets to
 			// closing the socket: a check would wait in vain.
 			w.observe(healthcheck.Result{
-				Kind: w.watch.checks.Kind, Transport: w.over.String(), Cause: healthcheck.CauseTimeout,
+				Kind: w.duty.checks.Kind, Transport: w.over.String(), Cause: healthcheck.CauseTimeout,
 				Error: fmt.Sprintf("cuts connections and gives no reply within %v", waited.Round(time.Millisecond)),
 			})
 		}
 		return
 	}
 	w.hurry = w.health.state == board.Silent
-	w.next.Reset(time.Until(w.begun.Add(w.watch.checks.FastInterval)))
+	w.next.Reset(time.Until(w.begun.Add(w.duty.checks.FastInterval)))
 }
 
 func (w *watcher) sign(at time.Time) {
@@ -364,16 +364,16 @@ func (w *watcher) publish() {
 	state := w.health.state
 	switch {
 	case state == board.Down:
-	case w.watch.admin == adminDisabled:
+	case w.duty.admin == adminDisabled:
 		state = board.Maintenance
-	case w.watch.admin == adminDrained:
+	case w.duty.admin == adminDrained:
 		state = board.Draining
 	}
 	before := board.State(w.port.State.Load())
 	if state == board.Up && before != board.Up {
-		if w.slowly && w.watch.slowStart > 0 && before != board.Silent {
+		if w.slowly && w.duty.slowStart > 0 && before != board.Silent {
 			w.upSince = time.Now()
-			w.ramp.Reset(max(w.watch.slowStart/100, 10*time.Millisecond))
+			w.ramp.Reset(max(w.duty.slowStart/100, 10*time.Millisecond))
 		}
 		w.slowly = true
 	}
@@ -386,13 +386,13 @@ func (w *watcher) publish() {
 
 // weigh writes the weight of this moment.
 func (w *watcher) weigh() {
-	elapsed := w.watch.slowStart
+	elapsed := w.duty.slowStart
 	if !w.upSince.IsZero() {
 		elapsed = time.Since(w.upSince)
 	}
-	if elapsed >= w.watch.slowStart {
+	if elapsed >= w.duty.slowStart {
 		w.upSince = time.Time{}
 		w.ramp.Stop()
 	}
-	w.port.Weight.Store(rampWeight(w.watch.weight, elapsed, w.watch.slowStart))
+	w.port.Weight.Store(rampWeight(w.duty.weight, elapsed, w.duty.slowStart))
 }

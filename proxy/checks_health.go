@@ -54,7 +54,7 @@ func (h *health) observe(to board.State, c *Checks) (changed bool) {
 	return h.state != before
 }
 
-// doubt lets a suspicion count as one failed check of a port that is up and was well so far. It
+// doubt lets a report of a worker count as one failed check of a port that is up and was well so far. It
 // never takes it out: that takes a check.
 func (h *health) doubt(c *Checks) {
 	if h.state == board.Up {

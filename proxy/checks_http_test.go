@@ -30,7 +30,7 @@ func TestHTTPCheckPort(t *testing.T) {
 		addr: netip.MustParseAddr("127.0.0.1"),
 	}
 	for _, over := range []board.Transport{board.TCP, board.HTTP} {
-		w := m.watch(&spec, over)
+		w := m.duty(&spec, over)
 		if r := w.probe(t.Context()); !r.OK || r.Kind != "http" || r.Transport != over.String() {
 			t.Errorf("%+v", r)
 		}
@@ -55,14 +55,14 @@ func TestMCPCheckOverHTTP(t *testing.T) {
 	spec := Default()
 	spec.Checks.HeadersFile = file
 	m := &member{node: topology.Node{Name: "one", Host: "127.0.0.1", TCP: port, HTTP: port, Path: "/api/mcp"}, addr: netip.MustParseAddr("127.0.0.1")}
-	if r := m.watch(&spec, board.HTTP).probe(t.Context()); !r.OK || r.Detail["status"] != "400" {
+	if r := m.duty(&spec, board.HTTP).probe(t.Context()); !r.OK || r.Detail["status"] != "400" {
 		t.Errorf("over HTTP: %+v", r)
 	}
-	if r := m.watch(&spec, board.TCP).probe(t.Context()); r.OK || r.Error != "speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp" {
+	if r := m.duty(&spec, board.TCP).probe(t.Context()); r.OK || r.Error != "speaks HTTP, not newline-delimited JSON-RPC: write http instead of tcp" {
 		t.Errorf("over TCP: %+v", r)
 	}
 	spec.Checks.HeadersFile += ".missing"
-	if r := m.watch(&spec, board.HTTP).probe(t.Context()); r.OK || r.Conclusive() {
+	if r := m.duty(&spec, board.HTTP).probe(t.Context()); r.OK || r.Conclusive() {
 		t.Errorf("without the file: %+v", r)
 	}
 }
@@ -83,7 +83,7 @@ func TestCheckAdvises(t *testing.T) {
 	spec.Checks.Timeout = 10 * time.Second
 	port := int(netip.MustParseAddrPort(s.Listener.Addr().String()).Port())
 	m := &member{node: topology.Node{Name: "one", Host: "127.0.0.1", HTTP: port}, addr: netip.MustParseAddr("127.0.0.1")}
-	probe := m.watch(&spec, board.HTTP).probe
+	probe := m.duty(&spec, board.HTTP).probe
 	for range 2 {
 		if r := probe(t.Context()); !r.OK || r.Detail["advice"] != "no MCP endpoint at /mcp (404), but one at /: write path: /" {
 			t.Errorf("%+v", r)

@@ -8,9 +8,9 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// patientWatch is for nodes that may be busy.
-func patientWatch() watch {
-	w := defaultWatch()
+// patientDuty is for nodes that may be busy.
+func patientDuty() duty {
+	w := defaultDuty()
 	w.checks.GiveUp = 0
 	return w
 }
@@ -32,7 +32,7 @@ func (c *checked) becomes(t *testing.T, s board.State, most time.Duration) (took
 
 func TestBusyNodeKeepsWhatItHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, patientWatch(), false)
+		c := watched(t, well, patientDuty(), false)
 		after(time.Second)
 		generation, tells := c.generation(), c.tells.Load()
 		c.mood.Store(frozen)
@@ -64,7 +64,7 @@ func TestBusyNodeKeepsWhatItHas(t *testing.T) {
 // What a silent node says to a client has it checked at once.
 func TestBusyNodeThatSpeaksIsChecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, patientWatch(), false)
+		c := watched(t, well, patientDuty(), false)
 		after(time.Second)
 		c.mood.Store(frozen)
 		c.becomes(t, board.Silent, 5*time.Second)
@@ -78,7 +78,7 @@ func TestBusyNodeThatSpeaksIsChecked(t *testing.T) {
 
 func TestSilenceForTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, patientWatch(), false)
+		c := watched(t, well, patientDuty(), false)
 		after(time.Second)
 		generation := c.generation()
 		c.mood.Store(frozen)
@@ -106,7 +106,7 @@ func TestSilentNodeThatRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := watched(t, well, patientWatch(), false)
+				c := watched(t, well, patientDuty(), false)
 				after(time.Second)
 				c.mood.Store(frozen)
 				c.becomes(t, board.Silent, 5*time.Second)
@@ -125,7 +125,7 @@ func TestSilentNodeThatRefuses(t *testing.T) {
 
 func TestSuspicionIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, patientWatch(), false)
+		c := watched(t, well, patientDuty(), false)
 		after(time.Second)
 		changes := c.port.StateChanges.Load()
 		c.mood.Store(frozen)
@@ -144,7 +144,7 @@ func TestSuspicionIsNoFailure(t *testing.T) {
 // A balancer that starts while its node computes does not know better.
 func TestFirstCheckOfABusyNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, frozen, patientWatch(), false)
+		c := watched(t, frozen, patientDuty(), false)
 		after(time.Second)
 		c.wants(t, board.Silent)
 		<-c.decided
@@ -159,7 +159,7 @@ func TestFirstCheckOfABusyNode(t *testing.T) {
 // One refusal shows that a process has ended, even if the next one is there before the node is down.
 func TestLifeBeginsAfterARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, patientWatch(), false)
+		c := watched(t, well, patientDuty(), false)
 		after(time.Second)
 		c.mood.Store(dead)
 		c.awaitCheck()

@@ -10,7 +10,7 @@ import (
 
 func TestRefusedThriceIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		generation := c.generation()
 		c.report(c.suspicion(SuspectRefused, 3))
@@ -28,7 +28,7 @@ func TestRefusedThriceIsDown(t *testing.T) {
 // Nothing a client can bring about marks a well node down.
 func TestSuspicionOfWellNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		begins := len(c.begins())
 		for range 1000 {
@@ -46,7 +46,7 @@ func TestSuspicionOfWellNode(t *testing.T) {
 
 func TestSuspicionCountsAsOneFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		c.mood.Store(frozen)
 		c.report(c.suspicion(SuspectSilent, 0))
@@ -59,7 +59,7 @@ func TestSuspicionCountsAsOneFailure(t *testing.T) {
 
 func TestSuspicionWhileChecking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, frozen, defaultWatch(), false)
+		c := watched(t, frozen, defaultDuty(), false)
 		after(time.Second) // not checking: first result is in
 		c.mood.Store(well)
 		after(10 * time.Second)
@@ -78,7 +78,7 @@ func TestSuspicionWhileChecking(t *testing.T) {
 // A process that is being killed may take a check in before it closes its socket.
 func TestCheckOfADyingNodeIsNotAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		c.mood.Store(frozen)
 		c.awaitCheck()
@@ -93,7 +93,7 @@ func TestCheckOfADyingNodeIsNotAwaited(t *testing.T) {
 // One that answers others meanwhile is only slow.
 func TestCheckOfASlowNodeIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		c.mood.Store(frozen)
 		c.awaitCheck()
@@ -109,7 +109,7 @@ func TestCheckOfASlowNodeIsAwaited(t *testing.T) {
 
 func TestStaleSuspicionIsVoid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		begins := len(c.begins())
 		s := c.suspicion(SuspectRefused, 3)

@@ -34,7 +34,7 @@ const (
 )
 
 // watched starts a watcher in the bubble of the test.
-func watched(t *testing.T, mood int32, w watch, slowly bool) *checked {
+func watched(t *testing.T, mood int32, w duty, slowly bool) *checked {
 	t.Helper()
 	b, err := board.Create(board.Layout{Workers: 1, Sources: 64})
 	if err != nil {
@@ -109,15 +109,15 @@ func (c *checked) wants(t *testing.T, s board.State) {
 	}
 }
 
-func defaultWatch() watch {
+func defaultDuty() duty {
 	s := Default()
 	s.Checks.GiveUp = s.Checks.Timeout
-	return watch{checks: s.Checks, weight: 2, slowStart: s.SlowStart}
+	return duty{checks: s.Checks, weight: 2, slowStart: s.SlowStart}
 }
 
 func TestFirstCheckDecides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		synctest.Wait()
 		c.wants(t, board.Down)
 		after(time.Millisecond)
@@ -131,7 +131,7 @@ func TestFirstCheckDecides(t *testing.T) {
 
 func TestRiseAfterFailedStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, dead, defaultWatch(), false)
+		c := watched(t, dead, defaultDuty(), false)
 		synctest.Wait()
 		<-c.decided
 		c.wants(t, board.Down)
@@ -161,7 +161,7 @@ func TestDetection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := watched(t, well, defaultWatch(), false)
+				c := watched(t, well, defaultDuty(), false)
 				after(time.Minute)
 				c.wants(t, board.Up)
 				// The worst moment: a check has just succeeded.
@@ -193,7 +193,7 @@ func TestDetection(t *testing.T) {
 
 func TestIntervals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(10 * time.Minute)
 		gaps := gaps(c.begins())
 		if low, high := slices.Min(gaps), slices.Max(gaps); low < 2700*time.Millisecond || high > 3001*time.Millisecond || high-low < 100*time.Millisecond {
@@ -211,7 +211,7 @@ func gaps(at []time.Time) (between []time.Duration) {
 
 func TestOneFailureIsForgiven(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		generation := c.generation()
 		c.mood.Store(dead)
@@ -227,7 +227,7 @@ func TestOneFailureIsForgiven(t *testing.T) {
 
 func TestSlowStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), true)
+		c := watched(t, well, defaultDuty(), true)
 		after(time.Millisecond)
 		c.wants(t, board.Up)
 		if c.weight() != 2 {
@@ -256,7 +256,7 @@ func TestSlowStart(t *testing.T) {
 
 func TestRecoveredNodeStartsSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		c.mood.Store(dead)
 		after(4 * time.Second)
@@ -273,11 +273,11 @@ func TestRecoveredNodeStartsSlowly(t *testing.T) {
 
 func TestDrainAndEnable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		enabled := defaultWatch()
+		enabled := defaultDuty()
 		enabled.slowStart = 0
 		c := watched(t, well, enabled, false)
 		after(time.Second)
-		enabled = c.watch
+		enabled = c.duty
 		drained := enabled
 		drained.admin = adminDrained
 		generation := c.generation()
@@ -307,15 +307,15 @@ func TestOrderAfterTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		watch := defaultWatch()
-		watch.probe = func(ctx context.Context) healthcheck.Result { <-ctx.Done(); return healthcheck.Result{} }
-		w := newWatcher(b, 0, board.TCP, "n", watch, false, func() {}, log.New(io.Discard))
+		d := defaultDuty()
+		d.probe = func(ctx context.Context) healthcheck.Result { <-ctx.Done(); return healthcheck.Result{} }
+		w := newWatcher(b, 0, board.TCP, "n", d, false, func() {}, log.New(io.Discard))
 		ctx, cancel := context.WithCancel(t.Context())
 		go w.run(ctx)
 		synctest.Wait()
 		cancel()
 		<-w.ended
-		w.order(defaultWatch())
+		w.order(defaultDuty())
 		w.report(Suspect{})
 		w.report(Suspect{})
 	})
@@ -323,7 +323,7 @@ func TestOrderAfterTheEnd(t *testing.T) {
 
 func TestInconclusiveChecksSayNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		c.mood.Store(blind)
 		after(time.Minute)
@@ -352,7 +352,7 @@ func TestFallOfOne(t *testing.T) {
 // A node that answers clients is up, however late its checks are.
 func TestLateChecksOfABusyNodeProveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		c.wants(t, board.Up)
 		c.mood.Store(frozen)
@@ -374,7 +374,7 @@ func TestLateChecksOfABusyNodeProveNothing(t *testing.T) {
 // Refused connections condemn; connections that take too long only have the node checked.
 func TestOnlyRefusalsCondemn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := watched(t, well, defaultWatch(), false)
+		c := watched(t, well, defaultDuty(), false)
 		after(time.Second)
 		c.report(c.suspicion(SuspectTimeout, errorsInARow))
 		after(time.Second)

@@ -39,34 +39,35 @@ func Start(ctx context.Context, logFile string, args []string, input []byte) (pi
 	})
 }
 
+// do asks, and reads the answer.
+func do[T any](ctx context.Context, c *Client, method, path string, in any) (answer T, err error) {
+	err = c.control.Do(ctx, method, path, in, &answer)
+	return answer, err
+}
+
 // Stats returns what the balancer is doing.
-func (c *Client) Stats(ctx context.Context) (s Stats, err error) {
-	err = c.control.Do(ctx, http.MethodGet, pathStats, nil, &s)
-	return s, err
+func (c *Client) Stats(ctx context.Context) (Stats, error) {
+	return do[Stats](ctx, c, http.MethodGet, pathStats, nil)
 }
 
 // Token returns the secret that commands of the admin listener need. It lasts as long as the balancer.
-func (c *Client) Token(ctx context.Context) (token string, err error) {
-	err = c.control.Do(ctx, http.MethodGet, pathToken, nil, &token)
-	return token, err
+func (c *Client) Token(ctx context.Context) (string, error) {
+	return do[string](ctx, c, http.MethodGet, pathToken, nil)
 }
 
 // Drain gives a node no new clients. Those it has stay.
-func (c *Client) Drain(ctx context.Context, node string) (s NodeStats, err error) {
-	err = c.control.Do(ctx, http.MethodPost, nodePath(pathDrain, node), nil, &s)
-	return s, err
+func (c *Client) Drain(ctx context.Context, node string) (NodeStats, error) {
+	return do[NodeStats](ctx, c, http.MethodPost, nodePath(pathDrain, node), nil)
 }
 
 // Disable gives a node nothing more, not even requests of sessions it has. What is under way may end.
-func (c *Client) Disable(ctx context.Context, node string) (s NodeStats, err error) {
-	err = c.control.Do(ctx, http.MethodPost, nodePath(pathDisable, node), nil, &s)
-	return s, err
+func (c *Client) Disable(ctx context.Context, node string) (NodeStats, error) {
+	return do[NodeStats](ctx, c, http.MethodPost, nodePath(pathDisable, node), nil)
 }
 
 // Enable puts a drained or disabled node back into service.
-func (c *Client) Enable(ctx context.Context, node string) (s NodeStats, err error) {
-	err = c.control.Do(ctx, http.MethodPost, nodePath(pathEnable, node), nil, &s)
-	return s, err
+func (c *Client) Enable(ctx context.Context, node string) (NodeStats, error) {
+	return do[NodeStats](ctx, c, http.MethodPost, nodePath(pathEnable, node), nil)
 }
 
 func nodePath(pattern, node string) string {
@@ -74,16 +75,14 @@ func nodePath(pattern, node string) string {
 }
 
 // Bans lists the clients that are shut out, the one that is free first at the top.
-func (c *Client) Bans(ctx context.Context) (list []BanStatus, err error) {
-	err = c.control.Do(ctx, http.MethodGet, pathBans, nil, &list)
-	return list, err
+func (c *Client) Bans(ctx context.Context) ([]BanStatus, error) {
+	return do[[]BanStatus](ctx, c, http.MethodGet, pathBans, nil)
 }
 
 // Ban shuts a client out for that long, 0 meaning Spec.Limits.Ban.For. Its connections stay. A
 // longer ban stays as well.
-func (c *Client) Ban(ctx context.Context, client string, long time.Duration) (b BanStatus, err error) {
-	err = c.control.Do(ctx, http.MethodPost, pathBans, clientRequest{client, long}, &b)
-	return b, err
+func (c *Client) Ban(ctx context.Context, client string, long time.Duration) (BanStatus, error) {
+	return do[BanStatus](ctx, c, http.MethodPost, pathBans, clientRequest{client, long})
 }
 
 // Unban lifts a ban.
@@ -92,27 +91,23 @@ func (c *Client) Unban(ctx context.Context, client string) error {
 }
 
 // Explain says what would happen to a client that connected now, and why.
-func (c *Client) Explain(ctx context.Context, client string) (e Explanation, err error) {
-	err = c.control.Do(ctx, http.MethodPost, pathExplain, clientRequest{Client: client}, &e)
-	return e, err
+func (c *Client) Explain(ctx context.Context, client string) (Explanation, error) {
+	return do[Explanation](ctx, c, http.MethodPost, pathExplain, clientRequest{Client: client})
 }
 
 // ExplainTag says which node a session id (TagSession) or cookie value (TagCookie) of a client names.
-func (c *Client) ExplainTag(ctx context.Context, kind, value string) (e TagExplanation, err error) {
-	err = c.control.Do(ctx, http.MethodPost, pathTag, tagRequest{kind, value}, &e)
-	return e, err
+func (c *Client) ExplainTag(ctx context.Context, kind, value string) (TagExplanation, error) {
+	return do[TagExplanation](ctx, c, http.MethodPost, pathTag, tagRequest{kind, value})
 }
 
 // PlanReload says what Reload would do now, and changes nothing.
-func (c *Client) PlanReload(ctx context.Context) (r Reloaded, err error) {
-	err = c.control.Do(ctx, http.MethodGet, pathReload, nil, &r)
-	return r, err
+func (c *Client) PlanReload(ctx context.Context) (Reloaded, error) {
+	return do[Reloaded](ctx, c, http.MethodGet, pathReload, nil)
 }
 
 // Reload has the balancer read its configuration again. On an error it goes on with the old one.
-func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
-	err = c.control.Do(ctx, http.MethodPost, pathReload, nil, &r)
-	return r, err
+func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
+	return do[Reloaded](ctx, c, http.MethodPost, pathReload, nil)
 }
 
 // Stop has the balancer drain and end, and returns when it has. When ctx ends first, it goes on

@@ -12,18 +12,11 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 )
 
-// BanStatus is one source that is shut out.
-type BanStatus struct {
-	Source      string    `json:"source"` // an IPv4 address or an IPv6 /64
-	Until       time.Time `json:"until"`
-	Connections int       `json:"connections"` // made before the ban, and still held
-}
-
 // bans lists the banned sources, the one that is free first at the top.
-func (m *master) bans() []BanStatus { return m.firstBans(m.board.Sources().Capacity()) }
+func (m *master) bans() []BanStatus { return m.FirstBans(m.board.Sources().Capacity()) }
 
-// firstBans lists those of the banned sources that are free first, at most limit of them.
-func (m *master) firstBans(limit int) []BanStatus {
+// FirstBans lists those of the banned sources that are free first, at most limit of them.
+func (m *master) FirstBans(limit int) []BanStatus {
 	list := []BanStatus{}
 	for _, info := range m.board.Sources().Banned(mono.Now()) {
 		list = append(list, BanStatus{sourceText(info.Source), mono.Time(info.BannedUntil), info.Live})
@@ -66,8 +59,8 @@ func (m *master) ban(source netip.Prefix, long time.Duration) (BanStatus, error)
 	return BanStatus{sourceText(source), mono.Time(sources.BannedUntil(id)), sources.Live(id)}, nil
 }
 
-// unban lifts a ban.
-func (m *master) unban(source netip.Prefix) error {
+// Unban lifts a ban.
+func (m *master) Unban(source netip.Prefix) error {
 	sources := m.board.Sources()
 	id, ok := sources.Lookup(source.Addr())
 	if !ok || sources.BannedUntil(id) <= mono.Now() {
@@ -76,12 +69,6 @@ func (m *master) unban(source netip.Prefix) error {
 	sources.Unban(id)
 	m.log.Info("unbanned by order", "source", sourceText(source))
 	return nil
-}
-
-// Source is what a client counts as, in the form of BanStatus.Source: its IPv4 address, or the /64 of its IPv6 address.
-func Source(client string) (string, error) {
-	source, err := sourceOf(client)
-	return sourceText(source), err
 }
 
 // refusal is the answer to a command that makes sense but cannot be carried out.

@@ -1,15 +1,5 @@
 package proxy
 
-// Latency is a distribution of times in µs, estimated from buckets of powers of two: a percentile is
-// right to within its bucket. All are 0 when Count is.
-type Latency struct {
-	Count uint64  `json:"count"`
-	Mean  float64 `json:"mean_us"`
-	P50   float64 `json:"p50_us"`
-	P90   float64 `json:"p90_us"`
-	P99   float64 `json:"p99_us"`
-}
-
 // latencySince is the distribution of what a histogram (see board.ConnectBuckets) counted since
 // before, which may be nil.
 func latencySince(before, now []uint64) Latency {
@@ -31,15 +21,6 @@ func latencySince(before, now []uint64) Latency {
 	l.Mean = sum / float64(l.Count)
 	l.P50, l.P90, l.P99 = quantile(counts, l.Count, 0.50), quantile(counts, l.Count, 0.90), quantile(counts, l.Count, 0.99)
 	return l
-}
-
-// plus is the count and mean of both together, without percentiles.
-func (l Latency) plus(o Latency) Latency {
-	sum := Latency{Count: l.Count + o.Count}
-	if sum.Count > 0 {
-		sum.Mean = (l.Mean*float64(l.Count) + o.Mean*float64(o.Count)) / float64(sum.Count)
-	}
-	return sum
 }
 
 // quantile finds the bucket that holds the q-th part of total and goes as far into it as needed.

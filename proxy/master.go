@@ -22,9 +22,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/guard"
 )
 
-// daemonName is the balancer's name in a state directory.
-const daemonName = "lb"
-
 // Options are what Serve needs beyond the Spec.
 type Options struct {
 	StateDir string // where the control socket is
@@ -78,39 +75,19 @@ type master struct {
 	closers []func() // of what start has opened, the last one first
 }
 
-// effective is the configuration in force.
-type effective struct {
-	spec     Spec            // with the nodes of the file
-	own      []topology.Node // without them
-	file     nodeFile
-	capacity capacity
-	key      []byte // see WorkerSpec
-
-	certificate *certificate // nil without an https listener
-	trust       *nodeTrust
-}
-
-// configured is the spec without what comes from the file of nodes.
-func (e *effective) configured() Spec {
-	s := e.spec
-	s.Nodes = e.own
-	return s
-}
-
 // Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
 // most Timeouts.Drain and returns nil. It returns an error when it cannot start; nothing is left
 // behind then. Errors carry a method Hint where there is something to do: *StartError, and
 // control's when another balancer runs in the state directory.
 func Serve(ctx context.Context, s Spec, o Options) error {
-	if err := s.Validate(); err != nil {
-		return err
-	}
 	if o.Worker == nil {
 		o.Worker = []string{"lb", "worker"}
 	}
 	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1), turns: make(chan chan<- error), names: newNames(o.Log)}
 	m.recorder, m.token = newRecorder(), guard.NewToken()
-	m.doors.handlers = map[string]http.Handler{"admin": m.adminHandler(), "health": m.healthHandler()}
+	m.now.Store(new(effective))
+	m.doors.listen = listenHere
+	m.doors.handlers = map[string]http.Handler{"admin": adminHandler(m, m.token), "health": healthHandler(m)}
 	m.serving, m.endServe = context.WithCancel(context.Background())
 	m.onClose(m.closeBoard) // at the very end: commands read it as long as they are answered
 	defer m.close()
@@ -134,52 +111,31 @@ func (m *master) start(ctx context.Context, s Spec) error {
 		return err
 	}
 	m.onClose(func() { instance.Close() })
-	capacity, nofile, err := planHere(&s)
-	if err != nil {
+	if m.nofile, err = prefork.Limit(); err != nil {
 		return err
 	}
-	m.nofile = nofile
-	m.doors.visitors = visitorsFor(nofile, capacity.most)
-	key, err := loadKey(&s, m.o.StateDir)
+	next, _, err := m.prepare(s)
 	if err != nil {
 		return err
-	}
-	pair, err := loadCertificate(&s)
-	if err != nil {
-		return err
-	}
-	trust, err := loadNodeTrust(s.NodeTLS)
-	if err != nil {
-		return err
-	}
-	next := &effective{spec: s, own: s.Nodes, file: m.firstFile(&s), capacity: capacity, key: key, certificate: pair, trust: trust}
-	if next.spec, err = s.WithNodes(next.file.name, next.file.nodes); err != nil {
-		next.spec, next.file.err = s, err
-		next.file.nodes, next.file.text = nil, nil
 	}
 	m.complainOf(next.file, nodeFile{})
-	generation, err := newGeneration(next.spec.Listening(), capacity, nil)
+	opened, err := m.open(next)
 	if err != nil {
 		return err
 	}
-	m.onClose(func() { closeEntrances(generation.entrances) })
-	doors, err := m.doors.change(s.Listen)
-	if err != nil {
-		return err
-	}
-	m.onClose(doors.undo)
+	m.onClose(opened.undo)
 	if err := m.openBoard(next); err != nil {
 		return err
 	}
 	if err := m.checkNodes(ctx, next.spec); err != nil {
 		return err
 	}
-	if err := m.fleet.start(ctx, generation); err != nil {
+	if err := m.fleet.start(ctx, next.generation); err != nil {
 		return err
 	}
-	m.onClose(m.killWorkers)
-	m.onClose(m.record())
-	m.doors.commit(doors)
+	m.onClose(func() { _ = m.fleet.stop(ended()) }) // what drain has not ended
+	m.onClose(beside(func(ctx context.Context) { m.recorder.run(ctx, m.counts) }, func(ctx context.Context) { prefork.KeepSmall(ctx, nil) }))
+	m.doors.commit(opened.doors)
 	m.onClose(m.doors.close)
 	if err := instance.Serve(m.controlHandler(), m.log.Warn); err != nil {
 		return err
@@ -187,7 +143,7 @@ func (m *master) start(ctx context.Context, s Spec) error {
 	m.background.Go(m.watchCertificates)
 	m.background.Go(m.watchNames)
 	m.background.Go(m.watchNodeFile)
-	m.log.Info("serving", "clients", generation.addresses(), "workers", capacity.workers, "at_most", capacity.most, "nodes", len(next.spec.Nodes), "max_connections", s.MaxConnections)
+	m.log.Info("serving", "clients", next.generation.addresses(), "workers", next.capacity.workers, "at_most", next.capacity.most, "nodes", len(next.spec.Nodes), "max_connections", s.MaxConnections)
 	return nil
 }
 
@@ -208,23 +164,14 @@ func (m *master) openBoard(first *effective) error {
 	m.members = &members{board: b, log: m.log, tell: func() { m.fleet.tell(); m.names.hasten() }, lives: lives}
 	m.members.trust.Store(first.trust)
 	m.fleet = &fleet{
-		board:   b,
-		log:     m.log,
-		args:    m.o.Worker,
-		spec:    m.workerSpec,
-		suspect: m.members.suspect,
-		rows:    make([]row, b.Layout().Workers),
+		board:  b,
+		log:    m.log,
+		args:   m.o.Worker,
+		spec:   m.workerSpec,
+		report: m.members.report,
+		rows:   make([]row, b.Layout().Workers),
 	}
 	return nil
-}
-
-// enforce puts a configuration into force, except for what is in other processes.
-func (m *master) enforce(e *effective) {
-	e.certificate.doubt(m.log, m.now.Load())
-	e.trust.doubt(m.log, m.now.Load())
-	m.now.Store(e)
-	m.board.Global().SourceTTLNs.Store(int64(max(e.spec.Sticky.TTL, e.spec.Limits.Ban.Window)))
-	m.board.Global().BanWindowNs.Store(int64(e.spec.Limits.Ban.Window))
 }
 
 // checkNodes begins to watch the nodes and waits until each was checked once.
@@ -234,7 +181,7 @@ func (m *master) checkNodes(ctx context.Context, s Spec) error {
 	if _, err := m.members.apply(s, m.names.find(s.Nodes), true); err != nil {
 		return err
 	}
-	m.onClose(m.remember()) // from here on: before, nobody has taken what an earlier balancer knew
+	m.onClose(beside(m.remember)) // from here on: before, nobody has taken what an earlier balancer knew
 	m.members.decided(ctx, s.Checks.Timeout+time.Second)
 	return ctx.Err()
 }
@@ -252,39 +199,32 @@ func (m *master) workerSpec(row int) WorkerSpec {
 	return s
 }
 
-// record begins to record what goes on. It returns how to end that.
-func (m *master) record() (end func()) {
+// beside has each run until end is called, which waits for them.
+func beside(each ...func(context.Context)) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	var recording sync.WaitGroup
-	recording.Go(func() { m.recorder.run(ctx, m.counts) })
-	recording.Go(func() { prefork.KeepSmall(ctx, nil) })
-	return func() { cancel(); recording.Wait() }
+	var running sync.WaitGroup
+	for _, run := range each {
+		running.Go(func() { run(ctx) })
+	}
+	return func() { cancel(); running.Wait() }
 }
 
-// remember keeps the lives of nodes in a file. It returns how to end that.
-func (m *master) remember() (end func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var keeping sync.WaitGroup
-	keeping.Go(func() {
-		tick := time.NewTicker(sweepInterval)
-		defer tick.Stop()
-		for failed := false; ; {
-			err := m.members.keepLives()
-			if err != nil && !failed {
-				m.log.Error("which sessions have ended is not kept", "err", err)
-			}
-			failed = err != nil
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
+// remember keeps the lives of nodes in a file until ctx ends.
+func (m *master) remember(ctx context.Context) {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for failed := false; ; {
+		err := m.members.keepLives()
+		if err != nil && !failed {
+			m.log.Error("which sessions have ended is not kept", "err", err)
 		}
-	})
-	return func() {
-		cancel()
-		keeping.Wait()
-		_ = m.members.keepLives() // said above
+		failed = err != nil
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			_ = m.members.keepLives() // said above
+			return
+		}
 	}
 }
 
@@ -324,12 +264,6 @@ func (m *master) run(ctx context.Context) error {
 // drainGrace is what workers get beyond the time to drain, to cut what is left.
 const drainGrace = 2 * time.Second
 
-// stopGrace is what the whole balancer may take to end beyond the time to drain.
-const stopGrace = 30 * time.Second
-
-// StopsWithin is how long a balancer may take to end once it is told to.
-func (s *Spec) StopsWithin() time.Duration { return s.Timeouts.Drain + stopGrace }
-
 // alive returns when the loop of the master has turned; the error says what is wrong with the workers.
 func (m *master) alive(ctx context.Context) error {
 	turned := make(chan error, 1)
@@ -347,9 +281,10 @@ func (m *master) alive(ctx context.Context) error {
 func (m *master) drain(echoes int) error {
 	m.endServe()
 	m.board.Global().Draining.Store(1)
-	patience := m.now.Load().spec.Timeouts.Drain
+	spec := &m.now.Load().spec
+	patience := spec.Timeouts.Drain
 	m.log.Info("draining", "connections", m.board.Active(), "at_most", patience)
-	if err := daemon.Stopping(patience + stopGrace); err != nil {
+	if err := daemon.Stopping(spec.StopsWithin()); err != nil {
 		m.log.Debug("nobody waits for the end", "err", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience+drainGrace)
@@ -384,13 +319,6 @@ func (m *master) drain(echoes int) error {
 
 // draining reports that the balancer takes no new clients.
 func (m *master) draining() bool { return m.serving.Err() != nil }
-
-// killWorkers ends what drain has not.
-func (m *master) killWorkers() {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = m.fleet.stop(ctx) // killed, as asked
-}
 
 func (m *master) closeBoard() {
 	if m.board != nil {

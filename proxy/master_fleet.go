@@ -56,7 +56,7 @@ func newGeneration(l Listen, c capacity, before *generation) (*generation, error
 
 // serves reports whether the generation has exactly the addresses of l.
 func (g *generation) serves(l *Listen) bool {
-	return slices.EqualFunc(g.entrances, l.entrances(), entrance.same)
+	return slices.EqualFunc(g.entrances, l.forClients(), entrance.is)
 }
 
 // filesOf are those of the workers of a lane.
@@ -87,11 +87,11 @@ type row struct {
 
 // fleet is all workers. Its methods may be called from any goroutine.
 type fleet struct {
-	board   *board.Board
-	log     *log.Logger
-	args    []string // of a worker process
-	spec    func(row int) WorkerSpec
-	suspect func(Suspect)
+	board  *board.Board
+	log    *log.Logger
+	args   []string // of a worker process
+	spec   func(row int) WorkerSpec
+	report func(Suspect)
 
 	respeccing sync.Mutex // so that specs arrive in the order in which they were in force
 
@@ -143,10 +143,15 @@ func (f *fleet) start(ctx context.Context, g *generation) error {
 	case <-time.After(readyTimeout):
 		err = fmt.Errorf("the workers were not ready within %v", readyTimeout)
 	}
-	at, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = f.retire(at, g) // killed, as asked
+	_ = f.retire(ended(), g) // killed, as asked
 	return err
+}
+
+// ended is for what is to end without patience.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // enter gives the workers of g rows of the board.
@@ -209,13 +214,6 @@ func (f *fleet) retire(ctx context.Context, g *generation) error {
 	err := pool.Stop(ctx)
 	f.leave(g)
 	return err
-}
-
-// newest returns the generation that takes clients.
-func (f *fleet) newest() *generation {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.generations[len(f.generations)-1]
 }
 
 // retireLater retires g in the background.
@@ -342,25 +340,25 @@ func (f *fleet) misses(r int) int {
 
 // hear takes a message of worker i of g.
 func (f *fleet) hear(g *generation, i int, m prefork.Message) {
+	var err error
 	switch m.Kind {
 	case messageReady:
 		g.pending.done(i)
 	case messageSuspect:
 		var s Suspect
-		if err := json.Unmarshal(m.Data, &s); err != nil {
-			f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
-			return
+		if err = json.Unmarshal(m.Data, &s); err == nil {
+			f.report(s)
 		}
-		f.suspect(s)
 	case messageYield:
 		var y Yield
-		if err := json.Unmarshal(m.Data, &y); err != nil {
-			f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
-			return
+		if err = json.Unmarshal(m.Data, &y); err == nil {
+			f.pass(y)
 		}
-		f.pass(y)
 	case messageDrained:
 		f.log.Debug("worker has drained", "worker", g.rows[i])
+	}
+	if err != nil {
+		f.log.Error("message of a worker", "worker", g.rows[i], "err", err)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -20,25 +18,12 @@ type entrance struct {
 	files   []*os.File // one listener a lane of workers, kept open for those to come
 }
 
-// entrances lists the addresses of l that workers accept clients on; empty ones are off.
-func (l *Listen) entrances() []entrance {
-	all := []entrance{{name: fileTCP, address: l.TCP}, {name: fileHTTP, address: l.HTTP}, {name: fileHTTPS, address: l.HTTPS}}
-	return slices.DeleteFunc(all, func(e entrance) bool { return e.address == "" })
-}
-
-// names lists the listeners of l that workers accept clients on.
-func (l *Listen) names() (list []string) {
-	for _, e := range l.entrances() {
-		list = append(list, e.name)
-	}
-	return list
-}
-
 // openEntrances opens the addresses of l for n lanes of workers, or none of them. What is in kept is not opened
 // but shared: both have it until they close it.
 func openEntrances(l *Listen, n int, kept []entrance) (list []entrance, err error) {
-	for _, e := range l.entrances() {
-		if i := slices.IndexFunc(kept, e.same); i >= 0 && len(kept[i].files) == n {
+	for _, at := range l.forClients() {
+		e := entrance{name: at.name, address: at.address}
+		if i := slices.IndexFunc(kept, func(k entrance) bool { return k.is(at) }); i >= 0 && len(kept[i].files) == n {
 			e.bound = kept[i].bound
 			e.files, err = duplicates(kept[i].files)
 		} else {
@@ -53,9 +38,7 @@ func openEntrances(l *Listen, n int, kept []entrance) (list []entrance, err erro
 	return list, nil
 }
 
-func (e entrance) same(other entrance) bool {
-	return e.name == other.name && e.address == other.address
-}
+func (e entrance) is(at listener) bool { return e.name == at.name && e.address == at.address }
 
 func closeEntrances(list []entrance) {
 	for _, e := range list {
@@ -63,22 +46,15 @@ func closeEntrances(list []entrance) {
 	}
 }
 
-// duplicates returns further descriptors of the same sockets. They are taken without (*os.File).Fd,
-// which would make the sockets block, for everybody.
+// duplicates returns further descriptors of the same sockets.
 func duplicates(files []*os.File) (copies []*os.File, err error) {
 	for _, f := range files {
-		raw, err := f.SyscallConn()
-		if err == nil {
-			var fd int
-			var failed error
-			err = raw.Control(func(of uintptr) { fd, failed = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
-			if err = errors.Join(err, failed); err == nil {
-				copies = append(copies, os.NewFile(uintptr(fd), f.Name()))
-				continue
-			}
+		fd, err := prefork.Duplicate(f)
+		if err != nil {
+			closeFiles(copies)
+			return nil, fmt.Errorf("keep a listener: %w", err)
 		}
-		closeFiles(copies)
-		return nil, fmt.Errorf("keep a listener: %w", err)
+		copies = append(copies, os.NewFile(uintptr(fd), f.Name()))
 	}
 	return copies, nil
 }

@@ -18,19 +18,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// adminState is what an operator lets a node do while it is up, from all to nothing.
-type adminState int
-
-const (
-	adminReady    adminState = iota
-	adminDrained             // no new clients
-	adminDisabled            // nothing new, not even for clients that it has
-)
-
-func (s adminState) String() string {
-	return [...]string{adminReady: "ready", adminDrained: "drained", adminDisabled: "disabled"}[s]
-}
-
 // member is a node of the balancer.
 type member struct {
 	slot     int // noSlot as long as addr is not known
@@ -55,26 +42,16 @@ func (m *member) is(n topology.Node, addr netip.Addr) bool {
 	return m.identity() == nodeKey{n.Name, addr, portsOf(n), n.TLS()}
 }
 
-// portsOf are the ports of a node by transport, 0 where it has none of its own: an SSE port that is the
-// HTTP port is served there.
-func portsOf(n topology.Node) [board.Transports]uint16 {
-	ports := [board.Transports]uint16{board.TCP: uint16(n.TCP), board.HTTP: uint16(n.HTTP), board.SSE: uint16(n.SSE)}
-	if ports[board.SSE] == ports[board.HTTP] {
-		ports[board.SSE] = 0
-	}
-	return ports
-}
-
 // weight is the node's share relative to the other nodes'.
 func (m *member) weight() int { return max(m.node.Weight, 1) }
 
-// watch is what the watcher of one transport of m has to do under a valid spec.
-func (m *member) watch(s *Spec, t board.Transport) watch {
+// duty is that of the watcher of one transport of m, under a valid spec.
+func (m *member) duty(s *Spec, t board.Transport) duty {
 	admin := m.admin
 	if m.leaving {
 		admin = max(admin, adminDrained)
 	}
-	return watch{
+	return duty{
 		checks:    s.Checks,
 		probe:     m.probe(&s.Checks, t),
 		weight:    m.weight(),
@@ -252,13 +229,13 @@ func (ms *members) watchLocked(m *member, boot bool) {
 		t, w := board.Transport(t), m.watchers[t]
 		switch wanted := port != 0 && listen.needs(t); {
 		case wanted && w != nil:
-			w.order(m.watch(&ms.spec, t))
+			w.order(m.duty(&ms.spec, t))
 		case wanted:
 			ms.board.SetState(m.slot, t, board.Down, time.Now())
 			cell := &ms.board.Node(m.slot).Ports[t]
 			m.changesBefore[t] = cell.StateChanges.Load()
 			cell.Life.Store(uint32(ms.lives.known[m.portName(t)]))
-			w = newWatcher(ms.board, m.slot, t, m.node.Name, m.watch(&ms.spec, t), !boot, ms.tell, ms.log)
+			w = newWatcher(ms.board, m.slot, t, m.node.Name, m.duty(&ms.spec, t), !boot, ms.tell, ms.log)
 			m.watchers[t] = w
 			w.start()
 		case w != nil && !m.leaving: // its clients have a listener that drains
@@ -311,8 +288,8 @@ func (ms *members) administer(name string, to adminState) error {
 	return nil
 }
 
-// suspect passes a worker's report to the watcher of the node.
-func (ms *members) suspect(s Suspect) {
+// report passes on what a worker suspects to the watcher of the node.
+func (ms *members) report(s Suspect) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	for _, m := range ms.list {

@@ -67,15 +67,6 @@ func tooFewFiles(s *Spec, workers int, nofile uint64) error {
 	}
 }
 
-// planHere computes it for this machine, whose limit of descriptors is returned too.
-func planHere(s *Spec) (c capacity, nofile uint64, err error) {
-	if nofile, err = prefork.Limit(); err != nil {
-		return c, nofile, err
-	}
-	c, err = planCapacity(s, runtime.GOMAXPROCS(0), nofile)
-	return c, nofile, err
-}
-
 // Plan returns with how many workers a valid spec starts on this machine, how many there may be, and how many
 // clients one of them may hold. It fails as Serve would: with a *StartError if the descriptor limit is too low.
 func Plan(s Spec) (workers, most, clientsPerWorker int, err error) {

@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
 // reloaded reloads and returns the lists of keys.
@@ -316,6 +319,29 @@ func TestBadReloadChangesNothing(t *testing.T) {
 	}
 }
 
+// Where one address cannot be had, the others that were opened for it are closed.
+func TestReloadOpensAllOrNothing(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	free, err := net.Listen("tcp", "127.0.0.93:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+	b := serve(t, startNodes(t, 1), nil)
+	b.edit(func(s *Spec) { s.Listen.TCP, s.Listen.Admin = free.Addr().String(), taken.Addr().String() })
+	if _, err := b.Reload(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "lb.listen.admin: ") {
+		t.Errorf("got %v", err)
+	}
+	if c, err := net.Dial("tcp", free.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("somebody listens there: %v, %v", c, err)
+	}
+	b.dial().ask("hello")
+}
+
 func TestHangupReloads(t *testing.T) {
 	b := serve(t, startNodes(t, 1), nil)
 	b.edit(func(s *Spec) { s.MaxConnections = 77 })
@@ -453,4 +479,76 @@ func TestStopDuringReload(t *testing.T) {
 	if strings.Contains(b.log.String(), "have not taken over") {
 		t.Errorf("it waited for a worker that had ended: %s", b.log)
 	}
+}
+
+// Each key that differs is listed, and no other: by the names that a reader of YAML without a schema sees.
+func TestChangedKeys(t *testing.T) {
+	one := valid()
+	one.Nodes = []topology.Node{{Name: "a", Host: "127.0.0.1", TCP: 1}}
+	if got := changedKeys(one, one); len(got) != 0 {
+		t.Errorf("of the same: %v", got)
+	}
+	for _, place := range leaves(reflect.ValueOf(&one).Elem(), nil) {
+		other := one
+		v := reflect.ValueOf(&other).Elem().FieldByIndex(place)
+		switch v.Kind() {
+		case reflect.Slice:
+			v.Set(reflect.Append(v.Slice3(0, v.Len(), v.Len()), reflect.Zero(v.Type().Elem())))
+		case reflect.String:
+			v.SetString(v.String() + "x")
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
+		default:
+			v.SetInt(v.Int() + int64(time.Hour))
+		}
+		want := differing("lb", asTree(t, one), asTree(t, other))
+		if got := changedKeys(one, other); len(want) != 1 || !slices.Equal(got, want) {
+			t.Errorf("%v changed, want %v", got, want)
+		}
+	}
+	none, bare := one, one
+	none.Nodes, bare.Nodes = []topology.Node{}, nil
+	if got := changedKeys(none, bare); len(got) != 0 {
+		t.Errorf("of two without nodes: %v", got)
+	}
+	if got := changedKeys(bare, one); !slices.Equal(got, []string{"lb.nodes"}) {
+		t.Errorf("of the first node: %v", got)
+	}
+}
+
+// leaves are the places of the fields that are no sections.
+func leaves(v reflect.Value, at []int) (list [][]int) {
+	if v.Kind() != reflect.Struct {
+		return [][]int{at}
+	}
+	for i := range v.NumField() {
+		list = append(list, leaves(v.Field(i), append(slices.Clone(at), i))...)
+	}
+	return list
+}
+
+func asTree(t *testing.T, s Spec) (tree map[string]any) {
+	t.Helper()
+	text, err := yaml.Marshal(s)
+	if err == nil {
+		err = yaml.Unmarshal(text, &tree)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func differing(path string, a, b any) (list []string) {
+	left, ok := a.(map[string]any)
+	if !ok {
+		if !reflect.DeepEqual(a, b) {
+			list = append(list, path)
+		}
+		return list
+	}
+	for key := range left {
+		list = append(list, differing(path+"."+key, left[key], b.(map[string]any)[key])...)
+	}
+	return list
 }

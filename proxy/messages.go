@@ -21,9 +21,9 @@ const (
 const (
 	fileBoard = "board"
 	// This worker's own listeners, called as in Listen.
-	fileTCP   = "tcp"
-	fileHTTP  = "http"
-	fileHTTPS = "https"
+	fileTCP   = listenTCP
+	fileHTTP  = listenHTTP
+	fileHTTPS = listenHTTPS
 )
 
 // WorkerSpec is all a worker needs to know beyond the board.
@@ -41,6 +41,9 @@ type WorkerSpec struct {
 	NodeTrust      nodeTrust // for TLS to nodes
 	Reload         bool      // replaces an earlier WorkerSpec
 }
+
+// ticketKeySize is what crypto/tls takes, in bytes.
+const ticketKeySize = 32
 
 // NodeSlot says which node a slot of the board stands for. A slot keeps its node, address and ports for
 // as long as it is in use.
@@ -75,3 +78,13 @@ const (
 	SuspectTLS     = "tls"     // TLS could not be agreed on
 	SuspectSilent  = "silent"  // it is established, but requests stay unanswered
 )
+
+// portsOf are the ports of a node by transport, 0 where it has none of its own: an SSE port that is the
+// HTTP port is served there.
+func portsOf(n topology.Node) [board.Transports]uint16 {
+	ports := [board.Transports]uint16{board.TCP: uint16(n.TCP), board.HTTP: uint16(n.HTTP), board.SSE: uint16(n.SSE)}
+	if ports[board.SSE] == ports[board.HTTP] {
+		ports[board.SSE] = 0
+	}
+	return ports
+}

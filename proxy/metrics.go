@@ -2,78 +2,112 @@ package proxy
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// collector turns Stats into metrics, anew for every scrape.
+// collector turns what a balancer shows into metrics, anew for every scrape.
 type collector struct {
-	stats    func() Stats
-	restarts func() map[string]int // see Options.NodeRestarts; nil without
+	view     func() view
+	restarts func() map[string]int
+}
+
+// Labels: node and address name a node (a node that moved has two addresses for a while), worker is
+// the number of a worker process, reason one of those in RefusedStats or CutStats.
+var (
+	descInfo         = describe("info", "The balancer's version, value 1.", "version")
+	descNotAfter     = describe("certificate_not_after_seconds", "When the certificate of the https listener expires, in seconds since 1970.")
+	descRefused      = describe("refused_connections_total", "Clients turned away, and HTTP requests not answered by a node.", "reason")
+	descCut          = describe("cut_total", "Responses, event streams, WebSockets and TCP connections that ended before their end.", "reason")
+	descResponses    = describe("http_responses_total", "HTTP responses to clients, by the class of their status.", "class")
+	descMethods      = describe("http_requests_by_mcp_method_total", "HTTP POST requests forwarded, by their MCP method.", "method")
+	descNodeRestarts = prometheus.NewDesc("erlmcp_cluster_node_restarts_total", "How often the supervisor of this state directory has started the node again, by itself.", []string{"node"}, nil)
+	descNodeState    = describe("node_state", "1 for the state the node is in.", "node", "address", "state")
+	descConnectTime  = describe("node_connect_seconds", "Time to connect to the node. The sum is estimated from the buckets.", "node", "address")
+	descNodeResps    = describe("node_http_responses_total", "HTTP responses of the node, by the class of their status.", "node", "address", "class")
+	descAnswerTime   = describe("node_http_response_seconds", "Time from an HTTP request to the head of its response. The sum is estimated from the buckets.", "node", "address")
+)
+
+var ofBalancer = []measure[view]{
+	number("start_time_seconds", "When the balancer started, in seconds since 1970.", func(v *view) float64 { return float64(v.Time.UnixNano())/1e9 - v.UptimeSeconds }),
+	number("draining", "1 while the balancer takes no new clients.", func(v *view) float64 { return one(v.State == StateDraining) }),
+	number("config_last_reload_successful", "1 if the last reload, if any, put a configuration into force.", func(v *view) float64 { return one(v.Reload == nil || v.Reload.OK) }),
+	number("connections", "Clients connected.", func(v *view) float64 { return float64(v.Connections.Active) }),
+	number("connections_max", "Clients that may be connected at a time.", func(v *view) float64 { return float64(v.Connections.Max) }),
+	number("http_requests_total", "HTTP requests of clients.", func(v *view) float64 { return float64(v.HTTP.Requests) }),
+	number("throttles_total", "Pauses of clients over the message rate.", func(v *view) float64 { return float64(v.Throttles) }),
+	number("throttled_seconds_total", "Length of those pauses.", func(v *view) float64 { return v.ThrottledSeconds }),
+	number("rejected_messages_total", "Messages answered with an error for being over the rate.", func(v *view) float64 { return float64(v.Rejects) }),
+	number("access_log_dropped_lines_total", "Lines of the access log that were lost.", func(v *view) float64 { return float64(v.AccessLogDropped) }),
+	number("sources", "Client addresses remembered.", func(v *view) float64 { return float64(v.Sources.Tracked) }),
+	number("sources_max", "Client addresses that can be remembered.", func(v *view) float64 { return float64(v.Sources.Capacity) }),
+	number("source_overflows_total", "Look-ups of a client address that found no room, and shared it.", func(v *view) float64 { return float64(v.Sources.Overflows) }),
+	number("source_evictions_total", "Client addresses forgotten early, for the sake of others.", func(v *view) float64 { return float64(v.Sources.Evictions) }),
+	number("banned_sources", "Client addresses banned.", func(v *view) float64 { return float64(v.Sources.Banned) }),
+}
+
+var ofWorker = []measure[WorkerStats]{
+	number("worker_accepted_connections_total", "Clients accepted, refused ones included.", func(w *WorkerStats) float64 { return float64(w.Accepted) }, "worker"),
+	number("worker_connections", "Clients connected.", func(w *WorkerStats) float64 { return float64(w.Active) }, "worker"),
+	number("worker_messages_total", "Messages from clients.", func(w *WorkerStats) float64 { return float64(w.Messages) }, "worker"),
+	number("worker_restarts_total", "Times the process was replaced.", func(w *WorkerStats) float64 { return float64(w.Restarts) }, "worker"),
+	number("worker_resident_memory_bytes", "Resident memory, shared pages included.", func(w *WorkerStats) float64 { return float64(w.RSSBytes) }, "worker"),
+	number("worker_loop_lag_seconds", "How late the event loop last woke.", func(w *WorkerStats) float64 { return float64(w.LoopLagUs) / 1e6 }, "worker"),
+}
+
+var ofNode = []measure[NodeStats]{
+	number("node_up", "1 if the node is up over all its transports, draining included.", func(n *NodeStats) float64 { return one(n.State == NodeUp || n.State == NodeDraining) }, "node", "address"),
+	number("node_weight", "Weight of this moment, slow start included.", func(n *NodeStats) float64 { return n.Weight }, "node", "address"),
+	number("node_connections", "Connections to the node.", func(n *NodeStats) float64 { return float64(n.Connections) }, "node", "address"),
+	number("node_connections_max", "Connections the node may get.", func(n *NodeStats) float64 { return float64(n.MaxConnections) }, "node", "address"),
+	number("node_connections_total", "Connections made to the node.", func(n *NodeStats) float64 { return float64(n.Total) }, "node", "address"),
+	number("node_sent_bytes_total", "Bytes from clients to the node.", func(n *NodeStats) float64 { return float64(n.BytesIn) }, "node", "address"),
+	number("node_received_bytes_total", "Bytes from the node to clients.", func(n *NodeStats) float64 { return float64(n.BytesOut) }, "node", "address"),
+	number("node_messages_total", "Messages from clients to the node.", func(n *NodeStats) float64 { return float64(n.Messages) }, "node", "address"),
+	number("node_connect_errors_total", "Connections to the node that failed.", func(n *NodeStats) float64 { return float64(n.ConnectErrors) }, "node", "address"),
+	number("node_resets_total", "Connections cut by the node.", func(n *NodeStats) float64 { return float64(n.Resets) }, "node", "address"),
+	number("node_retries_total", "Clients that went to another node instead.", func(n *NodeStats) float64 { return float64(n.Retries) }, "node", "address"),
+	number("node_displaced_connections_total", "Clients cut off because the node went down.", func(n *NodeStats) float64 { return float64(n.Displaced) }, "node", "address"),
+	number("node_state_changes_total", "Changes of the node's state.", func(n *NodeStats) float64 { return float64(n.StateChanges) }, "node", "address"),
+	number("node_check_successful", "1 if the last active check succeeded.", func(n *NodeStats) float64 { return one(n.Check.OK) }, "node", "address"),
+	number("node_check_latency_seconds", "Latency of the last active check that succeeded.", func(n *NodeStats) float64 { return float64(n.Check.LatencyUs) / 1e6 }, "node", "address"),
+	number("node_detection_seconds", "From the first sign of trouble to the node being marked down, the last time.", func(n *NodeStats) float64 { return n.Check.DetectedMs / 1e3 }, "node", "address"),
+	number("node_http_requests_total", "HTTP requests sent to the node.", func(n *NodeStats) float64 { return float64(n.Requests) }, "node", "address"),
+}
+
+var ofTransport = []measure[TransportStats]{
+	number("node_transport_up", "1 if the node is up over the transport, draining included.", func(t *TransportStats) float64 { return one(t.State == NodeUp || t.State == NodeDraining) }, "node", "address", "transport"),
+	number("node_transport_check_successful", "1 if the last active check of the transport succeeded.", func(t *TransportStats) float64 { return one(t.Check.OK) }, "node", "address", "transport"),
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("erlmcp_lb_"+name, help, labels, nil)
 }
 
-// Labels: node and address name a node (a node that moved has two addresses for a while), worker is
-// the number of a worker process, reason one of those in RefusedStats or CutStats.
-var (
-	descInfo       = describe("info", "The balancer's version, value 1.", "version")
-	descStart      = describe("start_time_seconds", "When the balancer started, in seconds since 1970.")
-	descDraining   = describe("draining", "1 while the balancer takes no new clients.")
-	descReloadOK   = describe("config_last_reload_successful", "1 if the last reload, if any, put a configuration into force.")
-	descNotAfter   = describe("certificate_not_after_seconds", "When the certificate of the https listener expires, in seconds since 1970.")
-	descActive     = describe("connections", "Clients connected.")
-	descMax        = describe("connections_max", "Clients that may be connected at a time.")
-	descRefused    = describe("refused_connections_total", "Clients turned away, and HTTP requests not answered by a node.", "reason")
-	descCut        = describe("cut_total", "Responses, event streams, WebSockets and TCP connections that ended before their end.", "reason")
-	descRequests   = describe("http_requests_total", "HTTP requests of clients.")
-	descResponses  = describe("http_responses_total", "HTTP responses to clients, by the class of their status.", "class")
-	descMethods    = describe("http_requests_by_mcp_method_total", "HTTP POST requests forwarded, by their MCP method.", "method")
-	descThrottles  = describe("throttles_total", "Pauses of clients over the message rate.")
-	descThrottled  = describe("throttled_seconds_total", "Length of those pauses.")
-	descRejects    = describe("rejected_messages_total", "Messages answered with an error for being over the rate.")
-	descAccessLost = describe("access_log_dropped_lines_total", "Lines of the access log that were lost.")
-	descTracked    = describe("sources", "Client addresses remembered.")
-	descCapacity   = describe("sources_max", "Client addresses that can be remembered.")
-	descOverflows  = describe("source_overflows_total", "Look-ups of a client address that found no room, and shared it.")
-	descEvictions  = describe("source_evictions_total", "Client addresses forgotten early, for the sake of others.")
-	descBanned     = describe("banned_sources", "Client addresses banned.")
-	descAccepted   = describe("worker_accepted_connections_total", "Clients accepted, refused ones included.", "worker")
-	descHeld       = describe("worker_connections", "Clients connected.", "worker")
-	descWorkerMsgs = describe("worker_messages_total", "Messages from clients.", "worker")
-	descRestarts   = describe("worker_restarts_total", "Times the process was replaced.", "worker")
-	descResident   = describe("worker_resident_memory_bytes", "Resident memory, shared pages included.", "worker")
-	descLag        = describe("worker_loop_lag_seconds", "How late the event loop last woke.", "worker")
-	descNodeUp     = describe("node_up", "1 if the node is up over all its transports, draining included.", "node", "address")
+// measure is a metric with one number for each T.
+type measure[T any] struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	of   func(*T) float64
+}
 
-	descNodeRestarts = prometheus.NewDesc("erlmcp_cluster_node_restarts_total", "How often the supervisor of this state directory has started the node again, by itself.", []string{"node"}, nil)
+// number makes a measure: a counter if its name ends like one, or else a gauge.
+func number[T any](name, help string, of func(*T) float64, labels ...string) measure[T] {
+	m := measure[T]{describe(name, help, labels...), prometheus.GaugeValue, of}
+	if strings.HasSuffix(name, "_total") {
+		m.kind = prometheus.CounterValue
+	}
+	return m
+}
 
-	descTransportUp    = describe("node_transport_up", "1 if the node is up over the transport, draining included.", "node", "address", "transport")
-	descTransportCheck = describe("node_transport_check_successful", "1 if the last active check of the transport succeeded.", "node", "address", "transport")
-	descNodeState      = describe("node_state", "1 for the state the node is in.", "node", "address", "state")
-	descWeight         = describe("node_weight", "Weight of this moment, slow start included.", "node", "address")
-	descNodeActive     = describe("node_connections", "Connections to the node.", "node", "address")
-	descNodeMax        = describe("node_connections_max", "Connections the node may get.", "node", "address")
-	descNodeTotal      = describe("node_connections_total", "Connections made to the node.", "node", "address")
-	descBytesIn        = describe("node_sent_bytes_total", "Bytes from clients to the node.", "node", "address")
-	descBytesOut       = describe("node_received_bytes_total", "Bytes from the node to clients.", "node", "address")
-	descMessages       = describe("node_messages_total", "Messages from clients to the node.", "node", "address")
-	descConnectErrs    = describe("node_connect_errors_total", "Connections to the node that failed.", "node", "address")
-	descResets         = describe("node_resets_total", "Connections cut by the node.", "node", "address")
-	descRetries        = describe("node_retries_total", "Clients that went to another node instead.", "node", "address")
-	descDisplaced      = describe("node_displaced_connections_total", "Clients cut off because the node went down.", "node", "address")
-	descChanges        = describe("node_state_changes_total", "Changes of the node's state.", "node", "address")
-	descCheckOK        = describe("node_check_successful", "1 if the last active check succeeded.", "node", "address")
-	descCheckTime      = describe("node_check_latency_seconds", "Latency of the last active check that succeeded.", "node", "address")
-	descDetected       = describe("node_detection_seconds", "From the first sign of trouble to the node being marked down, the last time.", "node", "address")
-	descConnectTime    = describe("node_connect_seconds", "Time to connect to the node. The sum is estimated from the buckets.", "node", "address")
-	descNodeReqs       = describe("node_http_requests_total", "HTTP requests sent to the node.", "node", "address")
-	descNodeResps      = describe("node_http_responses_total", "HTTP responses of the node, by the class of their status.", "node", "address", "class")
-	descAnswerTime     = describe("node_http_response_seconds", "Time from an HTTP request to the head of its response. The sum is estimated from the buckets.", "node", "address")
-)
+// send sends all that is measured of v.
+func send[T any](out chan<- prometheus.Metric, list []measure[T], v *T, labels ...string) {
+	for _, m := range list {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(v), labels...)
+	}
+}
 
 // statusClasses are the values of the label class, in the order of Responses.
 var statusClasses = [5]string{"1xx", "2xx", "3xx", "4xx", "5xx"}
@@ -83,109 +117,51 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads the stats once and sends them as metrics.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	s := c.stats()
-	e := emitter{out: out}
-	e.gauge(descInfo, 1, s.Version)
-	e.gauge(descStart, float64(s.Time.UnixNano())/1e9-s.UptimeSeconds)
-	e.gauge(descDraining, one(s.State == StateDraining))
-	e.gauge(descReloadOK, one(s.Reload == nil || s.Reload.OK))
-	if s.Certificate != nil {
-		e.gauge(descNotAfter, float64(s.Certificate.NotAfter.Unix()))
+	v := c.view()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	e.gauge(descActive, float64(s.Connections.Active))
-	e.gauge(descMax, float64(s.Connections.Max))
-	s.Refused.each(func(reason string, n uint64) { e.counter(descRefused, n, reason) })
-	s.Cut.each(func(reason string, n uint64) { e.counter(descCut, n, reason) })
-	e.counter(descRequests, s.HTTP.Requests)
-	for i, n := range s.HTTP.Responses.each() {
-		e.counter(descResponses, n, statusClasses[i])
+	counter := func(d *prometheus.Desc, n uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	for method, n := range s.HTTP.Methods {
-		e.counter(descMethods, n, method)
+	send(out, ofBalancer, &v)
+	gauge(descInfo, 1, v.Version)
+	if v.Certificate != nil {
+		gauge(descNotAfter, float64(v.Certificate.NotAfter.Unix()))
 	}
-	e.counter(descThrottles, s.Throttles)
-	e.add(descThrottled, prometheus.CounterValue, s.ThrottledSeconds)
-	e.counter(descRejects, s.Rejects)
-	e.counter(descAccessLost, s.AccessLogDropped)
-	e.gauge(descTracked, float64(s.Sources.Tracked))
-	e.gauge(descCapacity, float64(s.Sources.Capacity))
-	e.counter(descOverflows, s.Sources.Overflows)
-	e.counter(descEvictions, s.Sources.Evictions)
-	e.gauge(descBanned, float64(s.Sources.Banned))
-	for i := range s.Workers {
-		e.worker(&s.Workers[i])
+	v.Refused.each(func(reason string, n uint64) { counter(descRefused, n, reason) })
+	v.Cut.each(func(reason string, n uint64) { counter(descCut, n, reason) })
+	for i, n := range v.HTTP.Responses.each() {
+		counter(descResponses, n, statusClasses[i])
 	}
-	for i := range s.Nodes {
-		e.node(&s.Nodes[i])
+	for method, n := range v.HTTP.Methods {
+		counter(descMethods, n, method)
 	}
-	if c.restarts != nil {
-		for node, n := range c.restarts() {
-			e.counter(descNodeRestarts, uint64(n), node)
+	for i := range v.Workers {
+		send(out, ofWorker, &v.Workers[i], strconv.Itoa(v.Workers[i].Index))
+	}
+	for i := range v.Nodes {
+		n := &v.Nodes[i]
+		send(out, ofNode, n, n.Name, n.Address)
+		for j := range n.Transports {
+			send(out, ofTransport, &n.Transports[j], n.Name, n.Address, n.Transports[j].Name)
 		}
+		for _, state := range []string{NodeUp, NodeSilent, NodeDegraded, NodeDown, NodeDraining, NodeMaintenance} {
+			gauge(descNodeState, one(n.State == state), n.Name, n.Address, state)
+		}
+		for j, count := range n.Responses.each() {
+			counter(descNodeResps, count, n.Name, n.Address, statusClasses[j])
+		}
+		out <- histogram(descConnectTime, v.nodes[i].connects, n.Name, n.Address)
+		out <- histogram(descAnswerTime, v.nodes[i].answers, n.Name, n.Address)
 	}
-}
-
-// emitter sends constant metrics.
-type emitter struct{ out chan<- prometheus.Metric }
-
-func (e emitter) add(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
-	e.out <- prometheus.MustNewConstMetric(d, t, v, labels...)
-}
-
-func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	e.add(d, prometheus.GaugeValue, v, labels...)
-}
-
-func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
-	e.add(d, prometheus.CounterValue, float64(v), labels...)
-}
-
-func (e emitter) worker(w *WorkerStats) {
-	name := strconv.Itoa(w.Index)
-	e.counter(descAccepted, w.Accepted, name)
-	e.gauge(descHeld, float64(w.Active), name)
-	e.counter(descWorkerMsgs, w.Messages, name)
-	e.counter(descRestarts, w.Restarts, name)
-	e.gauge(descResident, float64(w.RSSBytes), name)
-	e.gauge(descLag, float64(w.LoopLagUs)/1e6, name)
-}
-
-func (e emitter) node(n *NodeStats) {
-	labels := []string{n.Name, n.Address}
-	for _, state := range []string{NodeUp, NodeSilent, NodeDegraded, NodeDown, NodeDraining, NodeMaintenance} {
-		e.gauge(descNodeState, one(n.State == state), n.Name, n.Address, state)
+	for node, n := range c.restarts() {
+		counter(descNodeRestarts, uint64(n), node)
 	}
-	e.gauge(descNodeUp, one(n.State == NodeUp || n.State == NodeDraining), labels...)
-	for i := range n.Transports {
-		t := &n.Transports[i]
-		e.gauge(descTransportUp, one(t.State == NodeUp || t.State == NodeDraining), n.Name, n.Address, t.Name)
-		e.gauge(descTransportCheck, one(t.Check.OK), n.Name, n.Address, t.Name)
-	}
-	e.gauge(descWeight, n.Weight, labels...)
-	e.gauge(descNodeActive, float64(n.Connections), labels...)
-	e.gauge(descNodeMax, float64(n.MaxConnections), labels...)
-	e.counter(descNodeTotal, n.Total, labels...)
-	e.counter(descBytesIn, n.BytesIn, labels...)
-	e.counter(descBytesOut, n.BytesOut, labels...)
-	e.counter(descMessages, n.Messages, labels...)
-	e.counter(descConnectErrs, n.ConnectErrors, labels...)
-	e.counter(descResets, n.Resets, labels...)
-	e.counter(descRetries, n.Retries, labels...)
-	e.counter(descDisplaced, n.Displaced, labels...)
-	e.counter(descChanges, n.StateChanges, labels...)
-	e.gauge(descCheckOK, one(n.Check.OK), labels...)
-	e.gauge(descCheckTime, float64(n.Check.LatencyUs)/1e6, labels...)
-	e.gauge(descDetected, n.Check.DetectedMs/1e3, labels...)
-	e.counter(descNodeReqs, n.Requests, labels...)
-	for i, count := range n.Responses.each() {
-		e.counter(descNodeResps, count, n.Name, n.Address, statusClasses[i])
-	}
-	e.out <- histogram(descConnectTime, n.connectTimes, labels)
-	e.out <- histogram(descAnswerTime, n.answerTimes, labels)
 }
 
 // histogram turns the board's buckets, powers of two in µs, into those of Prometheus.
-func histogram(desc *prometheus.Desc, counts []uint64, labels []string) prometheus.Metric {
+func histogram(desc *prometheus.Desc, counts []uint64, labels ...string) prometheus.Metric {
 	var total uint64
 	var sum float64
 	buckets := make(map[float64]uint64, len(counts))

@@ -9,20 +9,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
+func noRestarts() map[string]int { return nil }
+
 func TestMetricNames(t *testing.T) {
-	c := &collector{stats: func() Stats {
+	c := &collector{view: func() view {
 		counts := make([]uint64, 32)
 		counts[3], counts[31] = 2, 1
-		return Stats{
+		return view{Stats: Stats{
 			Time:    time.Unix(1000, 0),
 			HTTP:    HTTPStats{Methods: map[string]uint64{"tools/call": 1, methodOther: 2}},
 			Workers: []WorkerStats{{Index: 0}, {Index: 1}},
-			Nodes: []NodeStats{
-				{Name: "a", Address: "127.0.0.1:1", connectTimes: counts},
-				{Name: "a", Address: "127.0.0.1:2", connectTimes: counts},
-			},
-		}
-	}}
+			Nodes:   []NodeStats{{Name: "a", Address: "127.0.0.1:1"}, {Name: "a", Address: "127.0.0.1:2"}},
+		}, nodes: []nodeView{{connects: counts}, {connects: counts}}}
+	}, restarts: noRestarts}
 	problems, err := testutil.CollectAndLint(c)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +59,7 @@ func TestMetricNames(t *testing.T) {
 
 // How often nodes were started again is asked of whoever runs them.
 func TestMetricOfRestarts(t *testing.T) {
-	c := &collector{stats: func() Stats { return Stats{} }, restarts: func() map[string]int { return map[string]int{"a": 3} }}
+	c := &collector{view: func() view { return view{} }, restarts: func() map[string]int { return map[string]int{"a": 3} }}
 	const want = `# HELP erlmcp_cluster_node_restarts_total How often the supervisor of this state directory has started the node again, by itself.
 # TYPE erlmcp_cluster_node_restarts_total counter
 erlmcp_cluster_node_restarts_total{node="a"} 3

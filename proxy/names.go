@@ -27,8 +27,8 @@ type Resolver interface {
 	LookupSRV(ctx context.Context, service, proto, name string) (cname string, records []*net.SRV, err error)
 }
 
-// resolver asks what s says, or the system.
-func (r *Resolve) resolver() Resolver {
+// newResolver asks what r says, or the system.
+func newResolver(r Resolve) Resolver {
 	resolver := &net.Resolver{PreferGo: true}
 	if len(r.Servers) > 0 {
 		var turn atomic.Uint32
@@ -42,18 +42,6 @@ func (r *Resolve) resolver() Resolver {
 		}
 	}
 	return resolver
-}
-
-// parseServer reads the address of a DNS server.
-func parseServer(text string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.AddrPortFrom(addr, 53), nil
-	}
-	at, err := netip.ParseAddrPort(text)
-	if err != nil || at.Port() == 0 {
-		return at, fmt.Errorf("%q is not an IP address, with or without a port (like 10.0.0.1 or 127.0.0.1:8600)", text)
-	}
-	return at, nil
 }
 
 // found is a node and where it is.
@@ -359,7 +347,7 @@ func Locate(ctx context.Context, r Resolve, nodes []topology.Node) []topology.No
 		return nodes
 	}
 	ns := newNames(log.New(io.Discard))
-	ns.learn(ns.ask(ctx, r.resolver(), r.Timeout, nodes))
+	ns.learn(ns.ask(ctx, newResolver(r), r.Timeout, nodes))
 	located := []topology.Node{}
 	for _, f := range ns.find(nodes) {
 		located = append(located, f.node)
@@ -498,7 +486,7 @@ func (m *master) followNames() {
 func (m *master) ask(ctx context.Context, s *Spec) answers {
 	resolver := m.o.Resolver
 	if resolver == nil {
-		resolver = s.Resolve.resolver()
+		resolver = newResolver(s.Resolve)
 	}
 	return m.names.ask(ctx, resolver, s.Resolve.Timeout, s.Nodes)
 }

@@ -201,17 +201,17 @@ func TestLocalhostIsBothLoopbackAddresses(t *testing.T) {
 func TestRecorderTellsMovedNodesApart(t *testing.T) {
 	r := newRecorder()
 	n := topology.Node{Name: "n0", Host: "mcp.test", HTTP: 80}
-	stats := func(addr, shown string, messages uint64) NodeStats {
+	node := func(addr, shown string, messages uint64) nodeCounts {
 		m := member{node: n, addr: netip.MustParseAddr(addr)}
-		return NodeStats{Name: "n0", Address: shown, Messages: messages, identity: m.identity()}
+		return nodeCounts{NodeStats: NodeStats{Name: "n0", Address: shown, Messages: messages}, key: m.identity()}
 	}
 	at := time.Now()
-	r.record(Stats{Time: at, Nodes: []NodeStats{stats("10.0.0.1", "mcp.test:80", 1000)}})
-	s := Stats{Time: at.Add(time.Second), Nodes: []NodeStats{stats("10.0.0.2", "mcp.test:80", 0), stats("10.0.0.1", "10.0.0.1:80", 1010)}}
-	r.record(s)
-	s.Time, s.Nodes[0].Messages, s.Nodes[1].Messages = at.Add(2*time.Second), 7, 1015
-	r.record(s)
-	r.fill(&s)
+	r.record(counts{Stats: Stats{Time: at}, nodes: []nodeCounts{node("10.0.0.1", "mcp.test:80", 1000)}})
+	c := counts{Stats: Stats{Time: at.Add(time.Second)}, nodes: []nodeCounts{node("10.0.0.2", "mcp.test:80", 0), node("10.0.0.1", "10.0.0.1:80", 1010)}}
+	r.record(c)
+	c.Time, c.nodes[0].Messages, c.nodes[1].Messages = at.Add(2*time.Second), 7, 1015
+	r.record(c)
+	s := r.view(c)
 	if got := [2]float64{s.Nodes[0].Rates.Messages, s.Nodes[1].Rates.Messages}; got != [2]float64{7, 5} {
 		t.Errorf("messages per second are %v", got)
 	}
@@ -484,7 +484,7 @@ func TestNamesAskServers(t *testing.T) {
 		{Name: "literal", Host: "::1", HTTP: 80}, {Name: "svc", Host: "_mcp._tcp.test", URL: "http://_mcp._tcp.test/x", Path: "/x"},
 	}
 	ns := newNames(log.New(io.Discard))
-	ns.learn(ns.ask(t.Context(), r.resolver(), r.Timeout, nodes))
+	ns.learn(ns.ask(t.Context(), newResolver(r), r.Timeout, nodes))
 	var got []string
 	for _, f := range ns.find(nodes) {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %v %s", f.node.HTTPAddress(), f.node.URL, f.addr, f.why)))

@@ -30,8 +30,6 @@ func (m *member) identity() nodeKey {
 	return nodeKey{m.node.Name, m.addr, portsOf(m.node), m.node.TLS()}
 }
 
-func (n *NodeStats) key() nodeKey { return n.identity }
-
 // point is what a node did in one second.
 type point struct {
 	connections        int64
@@ -49,31 +47,25 @@ type moment struct {
 
 // track is what is derived from the sequence of a node's counters.
 type track struct {
-	last    NodeStats
-	connect [][]uint64 // histograms, the last connectWindow+1
-	answers [][]uint64 // likewise
-	rates   Rates
-	latency Latency
-	answer  Latency
-	peak    peak
+	last        NodeStats
+	connects    [][]uint64 // histograms, the last connectWindow+1
+	answers     [][]uint64 // likewise
+	rates       Rates
+	connectTime Latency
+	answerTime  Latency
+	peak        peak
 }
 
-// peak holds highest values, as far as looks once a second see them.
-type peak struct {
-	connections int64
-	rate        float64 // new connections a second
-	requests    float64 // HTTP requests a second
-}
-
-func (p *peak) see(connections int64, rate float64) {
-	p.connections, p.rate = max(p.connections, connections), max(p.rate, rate)
+// higher is p after another look.
+func higher(p peak, connections int64, r *Rates) peak {
+	return peak{max(p.connections, connections), max(p.rate, r.Connections), max(p.requests, r.Requests)}
 }
 
 // recorder looks at the counters once a second: what rates and percentiles are now, and were in the
 // last minutes. Its methods may be called from any goroutine.
 type recorder struct {
 	mu      sync.Mutex
-	last    Stats
+	last    counts
 	rates   Rates
 	peak    peak
 	tracks  map[nodeKey]*track
@@ -86,11 +78,11 @@ func newRecorder() *recorder {
 }
 
 // run records counts until ctx ends.
-func (r *recorder) run(ctx context.Context, counts func() Stats) {
+func (r *recorder) run(ctx context.Context, look func() counts) {
 	tick := time.NewTicker(recordInterval)
 	defer tick.Stop()
 	for {
-		r.record(counts())
+		r.record(look())
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -107,25 +99,29 @@ func (r *recorder) next() <-chan struct{} {
 }
 
 // record takes a look at the counters in.
-func (r *recorder) record(s Stats) {
+func (r *recorder) record(s counts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	elapsed := s.Time.Sub(r.last.Time)
 	first := r.last.Time.IsZero()
-	now := moment{at: s.Time, points: make(map[nodeKey]point, len(s.Nodes))}
-	tracks := make(map[nodeKey]*track, len(s.Nodes))
+	now := moment{at: s.Time, points: make(map[nodeKey]point, len(s.nodes))}
+	tracks := make(map[nodeKey]*track, len(s.nodes))
 	r.rates = Rates{}
-	for i := range s.Nodes {
-		n := &s.Nodes[i]
-		t := r.tracks[n.key()]
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		t := r.tracks[n.key]
 		if t == nil {
-			t = &track{last: *n}
+			t = &track{last: n.NodeStats}
 		}
 		t.follow(n, elapsed)
-		r.rates.add(t.rates)
-		tracks[n.key()] = t
-		now.points[n.key()] = point{
-			n.Connections, t.rates.Connections, t.rates.Messages, t.latency.P99, t.rates.Requests, t.answer.P99,
+		// New connections are counted where clients arrive, and so are requests.
+		r.rates.Messages += t.rates.Messages
+		r.rates.BytesIn += t.rates.BytesIn
+		r.rates.BytesOut += t.rates.BytesOut
+		r.rates.Errors += t.rates.Errors
+		tracks[n.key] = t
+		now.points[n.key] = point{
+			n.Connections, t.rates.Connections, t.rates.Messages, t.connectTime.P99, t.rates.Requests, t.answerTime.P99,
 		}
 	}
 	r.tracks = tracks
@@ -136,8 +132,7 @@ func (r *recorder) record(s Stats) {
 		r.rates.ServerErrors = growth(r.last.HTTP.Responses.ServerError, s.HTTP.Responses.ServerError, elapsed)
 		r.rates.Refused = growth(r.last.Refused.Total(), s.Refused.Total(), elapsed)
 	}
-	r.peak.see(s.Connections.Active, r.rates.Connections)
-	r.peak.requests = max(r.peak.requests, r.rates.Requests)
+	r.peak = higher(r.peak, s.Connections.Active, &r.rates)
 	r.last = s
 	r.moments = append(r.moments, now)
 	if len(r.moments) > recordKept {
@@ -148,14 +143,36 @@ func (r *recorder) record(s Stats) {
 }
 
 // follow takes in the next look at the node's counters.
-func (t *track) follow(n *NodeStats, elapsed time.Duration) {
-	t.rates = ratesBetween(&t.last, n, elapsed)
-	t.peak.see(n.Connections, t.rates.Connections)
-	t.last = *n
-	t.connect = keep(t.connect, n.connectTimes)
-	t.latency = latencySince(t.connect[0], n.connectTimes)
-	t.answers = keep(t.answers, n.answerTimes)
-	t.answer = latencySince(t.answers[0], n.answerTimes)
+func (t *track) follow(n *nodeCounts, elapsed time.Duration) {
+	t.rates = ratesBetween(&t.last, &n.NodeStats, elapsed)
+	t.peak = higher(t.peak, n.Connections, &t.rates)
+	t.last = n.NodeStats
+	t.connects = keep(t.connects, n.connects)
+	t.connectTime = latencySince(t.connects[0], n.connects)
+	t.answers = keep(t.answers, n.answers)
+	t.answerTime = latencySince(t.answers[0], n.answers)
+}
+
+// ratesBetween divides what a node has done since an earlier look by the time between.
+func ratesBetween(before, now *NodeStats, elapsed time.Duration) Rates {
+	return Rates{
+		Connections:  growth(before.Total, now.Total, elapsed),
+		Messages:     growth(before.Messages, now.Messages, elapsed),
+		BytesIn:      growth(before.BytesIn, now.BytesIn, elapsed),
+		BytesOut:     growth(before.BytesOut, now.BytesOut, elapsed),
+		Errors:       growth(before.ConnectErrors+before.Resets, now.ConnectErrors+now.Resets, elapsed),
+		Requests:     growth(before.Requests, now.Requests, elapsed),
+		ClientErrors: growth(before.Responses.ClientError, now.Responses.ClientError, elapsed),
+		ServerErrors: growth(before.Responses.ServerError, now.Responses.ServerError, elapsed),
+	}
+}
+
+// growth is the increase a second of a counter. One that went back began anew.
+func growth(before, now uint64, elapsed time.Duration) float64 {
+	if elapsed <= 0 || now < before {
+		return 0
+	}
+	return float64(now-before) / elapsed.Seconds()
 }
 
 // keep appends a histogram to those of the last connectWindow moments and the one before.
@@ -166,33 +183,19 @@ func keep(list [][]uint64, h []uint64) [][]uint64 {
 	return list
 }
 
-// add adds what a node does to the whole. New connections are counted where clients arrive.
-func (r *Rates) add(node Rates) {
-	r.Messages += node.Messages
-	r.BytesIn += node.BytesIn
-	r.BytesOut += node.BytesOut
-	r.Errors += node.Errors
-}
-
-// fill adds to s what follows from earlier looks.
-func (r *recorder) fill(s *Stats) {
+// view is what s counts, with what follows from earlier looks.
+func (r *recorder) view(s counts) view {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.Rates = r.rates
-	for i := range s.Nodes {
-		if t := r.tracks[s.Nodes[i].key()]; t != nil {
-			s.Nodes[i].Rates, s.Nodes[i].Connect = t.rates, t.latency
-			s.Nodes[i].Latency = t.answer
+	v := view{Stats: s.Stats, peak: r.peak, nodes: make([]nodeView, len(s.nodes))}
+	v.Rates, v.Nodes = r.rates, statsOf(s.nodes)
+	for i := range s.nodes {
+		v.nodes[i] = nodeView{connects: s.nodes[i].connects, answers: s.nodes[i].answers}
+		if t := r.tracks[s.nodes[i].key]; t != nil {
+			n := &v.Nodes[i]
+			n.Rates, n.Connect, n.Latency = t.rates, t.connectTime, t.answerTime
+			v.nodes[i].peak = t.peak
 		}
 	}
-}
-
-// peaks returns the highest values of the balancer, and of one node.
-func (r *recorder) peaks(n *NodeStats) (all, node peak) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if n != nil && r.tracks[n.key()] != nil {
-		node = r.tracks[n.key()].peak
-	}
-	return r.peak, node
+	return v
 }

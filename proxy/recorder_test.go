@@ -13,15 +13,15 @@ import (
 // script is counters that grow by the second.
 type script struct {
 	begin time.Time
-	nodes func(second int) []NodeStats
+	nodes func(second int) []nodeCounts
 }
 
-func (s *script) counts() Stats {
+func (s *script) counts() counts {
 	second := int(time.Since(s.begin) / time.Second)
-	c := Stats{Time: time.Now(), Nodes: s.nodes(second)}
-	for i := range c.Nodes {
-		c.Connections.Active += c.Nodes[i].Connections
-		c.Connections.Total += c.Nodes[i].Total
+	c := counts{Stats: Stats{Time: time.Now()}, nodes: s.nodes(second)}
+	for i := range c.nodes {
+		c.Connections.Active += c.nodes[i].Connections
+		c.Connections.Total += c.nodes[i].Total
 	}
 	c.Connections.Total += uint64(second) // refused
 	c.Refused.Rate = uint64(second)
@@ -29,19 +29,20 @@ func (s *script) counts() Stats {
 }
 
 // growing is a node that gets 10 connections, 100 messages and one connect error a second.
-func growing(name string, second int) NodeStats {
+func growing(name string, second int) nodeCounts {
 	connects := make([]uint64, board.ConnectBuckets)
 	connects[8] = uint64(10 * second)
-	return NodeStats{
-		identity: nodeKey{name: name}, Name: name, Address: "127.0.0.1:1", Connections: int64(5 * second), Total: uint64(10 * second),
+	return nodeCounts{NodeStats: NodeStats{
+		Name: name, Address: "127.0.0.1:1", Connections: int64(5 * second), Total: uint64(10 * second),
 		Messages: uint64(100 * second), BytesIn: uint64(1000 * second), BytesOut: uint64(2000 * second),
-		ConnectErrors: uint64(second), connectTimes: connects,
-	}
+		ConnectErrors: uint64(second),
+	}, key: nodeKey{name: name}, connects: connects}
 }
 
 // recorded runs a recorder for that many seconds of fake time.
-func recorded(t *testing.T, seconds int, nodes func(second int) []NodeStats) (r *recorder, last Stats) {
+func recorded(t *testing.T, seconds int, nodes func(second int) []nodeCounts) (r *recorder, last view) {
 	t.Helper()
+	var now counts
 	r = newRecorder()
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{time.Now(), nodes}
@@ -49,15 +50,15 @@ func recorded(t *testing.T, seconds int, nodes func(second int) []NodeStats) (r 
 		go r.run(ctx, s.counts)
 		time.Sleep(time.Duration(seconds) * time.Second)
 		synctest.Wait()
-		last = s.counts()
+		now = s.counts()
 		cancel()
 	})
-	r.fill(&last)
+	last = r.view(now)
 	return r, last
 }
 
 func TestRates(t *testing.T) {
-	r, s := recorded(t, 5, func(second int) []NodeStats { return []NodeStats{growing("a", second), growing("b", second)} })
+	_, s := recorded(t, 5, func(second int) []nodeCounts { return []nodeCounts{growing("a", second), growing("b", second)} })
 	want := Rates{Connections: 10, Messages: 100, BytesIn: 1000, BytesOut: 2000, Errors: 1}
 	if got := s.Nodes[1].Rates; got != want {
 		t.Errorf("of a node: %+v", got)
@@ -68,25 +69,25 @@ func TestRates(t *testing.T) {
 	if l := s.Nodes[0].Connect; l.Count != 50 || l.P50 != 192 {
 		t.Errorf("connect times are %+v", l)
 	}
-	if all, node := r.peaks(&s.Nodes[0]); all != (peak{connections: 50, rate: 21}) || node != (peak{connections: 25, rate: 10}) {
+	if all, node := s.peak, s.nodes[0].peak; all != (peak{connections: 50, rate: 21}) || node != (peak{connections: 25, rate: 10}) {
 		t.Errorf("peaks are %+v, %+v", all, node)
 	}
 }
 
 func TestConnectTimesAreOfTheLastMinute(t *testing.T) {
-	_, s := recorded(t, 100, func(second int) []NodeStats { return []NodeStats{growing("a", second)} })
+	_, s := recorded(t, 100, func(second int) []nodeCounts { return []nodeCounts{growing("a", second)} })
 	if got := s.Nodes[0].Connect.Count; got != 10*connectWindow {
 		t.Errorf("%d connects within a minute", got)
 	}
 }
 
 func TestCountersThatBeginAnew(t *testing.T) {
-	_, s := recorded(t, 5, func(second int) []NodeStats {
+	_, s := recorded(t, 5, func(second int) []nodeCounts {
 		n := growing("a", second)
 		if second >= 5 {
 			n = growing("a", 0)
 		}
-		return []NodeStats{n}
+		return []nodeCounts{n}
 	})
 	if got := s.Nodes[0].Rates; got != (Rates{}) {
 		t.Errorf("rates are %+v", got)
@@ -94,13 +95,15 @@ func TestCountersThatBeginAnew(t *testing.T) {
 }
 
 func TestHistory(t *testing.T) {
-	r, _ := recorded(t, 10, func(second int) []NodeStats {
-		nodes := []NodeStats{growing("stays", second)}
+	r, _ := recorded(t, 10, func(second int) []nodeCounts {
+		nodes := []nodeCounts{growing("stays", second)}
 		if second < 8 {
 			nodes = append(nodes, growing("leaves", second))
 		}
 		if second >= 6 {
-			nodes = append(nodes, NodeStats{identity: nodeKey{name: "comes"}, Name: "comes", Address: "127.0.0.1:2", connectTimes: make([]uint64, board.ConnectBuckets)})
+			nodes = append(nodes, nodeCounts{
+				NodeStats: NodeStats{Name: "comes", Address: "127.0.0.1:2"}, key: nodeKey{name: "comes"}, connects: make([]uint64, board.ConnectBuckets),
+			})
 		}
 		return nodes
 	})
@@ -128,13 +131,42 @@ func TestHistory(t *testing.T) {
 }
 
 func TestHistoryIsBounded(t *testing.T) {
-	r, _ := recorded(t, 2*recordKept, func(second int) []NodeStats { return []NodeStats{growing("a", second)} })
+	r, _ := recorded(t, 2*recordKept, func(second int) []nodeCounts { return []nodeCounts{growing("a", second)} })
 	if h := r.history(); len(h.Times) != recordKept || len(h.Nodes[0].Messages) != recordKept || *h.Nodes[0].Connections[recordKept-1] != 10*recordKept {
 		t.Errorf("%d seconds are kept", len(h.Times))
 	}
 	for _, track := range r.tracks {
-		if len(track.connect) != connectWindow+1 {
-			t.Errorf("%d histograms are kept", len(track.connect))
+		if len(track.connects) != connectWindow+1 {
+			t.Errorf("%d histograms are kept", len(track.connects))
 		}
+	}
+}
+
+// webCounts is what is counted of a node that has answered n requests, a tenth of them with 500.
+func webCounts(at time.Time, n uint64) counts {
+	responses := Responses{Successful: n - n/10, ServerError: n / 10}
+	node := nodeCounts{NodeStats: NodeStats{Requests: n, Responses: responses}, connects: make([]uint64, board.ConnectBuckets), answers: make([]uint64, board.ConnectBuckets)}
+	node.answers[11] = n // 1 to 2 ms
+	return counts{Stats: Stats{Time: at, HTTP: HTTPStats{Requests: n, Responses: responses}}, nodes: []nodeCounts{node}}
+}
+
+func TestRecorderOfHTTP(t *testing.T) {
+	r, at := newRecorder(), time.Unix(1000, 0)
+	for i := range uint64(5) {
+		r.record(webCounts(at.Add(time.Duration(i)*time.Second), 100*i))
+	}
+	s := r.view(webCounts(at, 400))
+	n := &s.Nodes[0]
+	for name, rates := range map[string]Rates{"all": s.Rates, "node": n.Rates} {
+		if rates.Requests != 100 || rates.ServerErrors != 10 || rates.ClientErrors != 0 {
+			t.Errorf("%s: %+v", name, rates)
+		}
+	}
+	if n.Latency.Count != 400 || n.Latency.P50 < 1024 || n.Latency.P99 > 2048 {
+		t.Errorf("answer times %+v", n.Latency)
+	}
+	h := r.history().Nodes[0]
+	if *h.Requests[4] != 100 || h.AnswerP99[0] != nil || *h.AnswerP99[4] != n.Latency.P99 {
+		t.Errorf("history of requests %v, answers %v", h.Requests, h.AnswerP99)
 	}
 }

@@ -83,6 +83,26 @@ type Listen struct {
 	Health string `yaml:"health"`
 }
 
+// Keys of Listen: the listeners that workers accept clients on.
+const (
+	listenTCP   = "tcp"
+	listenHTTP  = "http"
+	listenHTTPS = "https"
+)
+
+// listener is one address of Listen.
+type listener struct{ name, address string } // its key, and the value of that
+
+// all lists the addresses of l, empty ones included.
+func (l *Listen) all() []listener {
+	return []listener{{listenTCP, l.TCP}, {listenHTTP, l.HTTP}, {listenHTTPS, l.HTTPS}, {"admin", l.Admin}, {"health", l.Health}}
+}
+
+// forClients lists the addresses of l that workers accept clients on; empty ones are off.
+func (l *Listen) forClients() []listener {
+	return slices.DeleteFunc(l.all()[:3], func(at listener) bool { return at.address == "" })
+}
+
 // Admin says who is answered on the admin listener.
 type Admin struct {
 	// Hosts are names that browsers and monitors may call the listener by, besides localhost and IP
@@ -402,6 +422,12 @@ func (s *Spec) Listening() Listen {
 	}
 	return l
 }
+
+// stopGrace is what the whole balancer may take to end beyond the time to drain.
+const stopGrace = 30 * time.Second
+
+// StopsWithin is how long a balancer may take to end once it is told to.
+func (s *Spec) StopsWithin() time.Duration { return s.Timeouts.Drain + stopGrace }
 
 // needs reports whether there is a listener whose clients are served over a transport.
 func (l *Listen) needs(t board.Transport) bool {

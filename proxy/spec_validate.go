@@ -47,20 +47,24 @@ func (s *Spec) Validate() error {
 }
 
 func (s *Spec) validateListen(p *problems) {
-	if l := s.Listening(); len(l.entrances()) == 0 {
+	if l := s.Listening(); len(l.forClients()) == 0 {
 		if s.Listen == l {
 			p.add("listen", "one of tcp, http and https must be set, or nobody can connect")
 		} else if served := func(n topology.Node) bool { return len(n.Ports()) > 0 }; slices.ContainsFunc(s.Nodes, served) {
-			p.add("listen", "no node has a port for the listeners that are set (%s)", strings.Join(s.Listen.names(), ", "))
+			var names []string
+			for _, set := range s.Listen.forClients() {
+				names = append(names, set.name)
+			}
+			p.add("listen", "no node has a port for the listeners that are set (%s)", strings.Join(names, ", "))
 		}
 	}
-	var taken []listener
-	for _, l := range s.listeners() {
+	taken := make(map[string]netip.AddrPort) // by name
+	for _, l := range s.Listen.all() {
 		if l.address == "" {
 			continue
 		}
 		field := "listen." + l.name
-		if l.name == "https" && s.TLS.Cert == "" && s.TLS.Key == "" {
+		if l.name == listenHTTPS && s.TLS.Cert == "" && s.TLS.Key == "" {
 			p.add(field, "needs lb.tls.cert and lb.tls.key (erlmcp lb cert --self-signed makes a pair for development)")
 		}
 		at, err := parseListen(l.address)
@@ -68,8 +72,8 @@ func (s *Spec) validateListen(p *problems) {
 			p.add(field, "%v", err)
 			continue
 		}
-		for _, other := range taken {
-			if overlaps(at, other.at) {
+		for _, other := range s.Listen.all() { // of one field, in the order of Listen
+			if overlaps(at, taken[other.name]) {
 				p.add(field, "%s is also listen.%s", l.address, other.name)
 			}
 		}
@@ -78,8 +82,7 @@ func (s *Spec) validateListen(p *problems) {
 				p.add(field, "%s is also the address of node %s", l.address, node.Name)
 			}
 		}
-		l.at = at
-		taken = append(taken, l)
+		taken[l.name] = at
 	}
 	for i, host := range s.Admin.Hosts {
 		if !isHostName(host) {
@@ -304,23 +307,6 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// A listener is one address of Listen.
-type listener struct {
-	name    string // its key in Listen
-	address string
-	at      netip.AddrPort
-}
-
-func (s *Spec) listeners() []listener {
-	return []listener{
-		{name: "tcp", address: s.Listen.TCP},
-		{name: "http", address: s.Listen.HTTP},
-		{name: "https", address: s.Listen.HTTPS},
-		{name: "admin", address: s.Listen.Admin},
-		{name: "health", address: s.Listen.Health},
-	}
-}
-
 // parseListen reads host:port or :port. An empty host is the zero Addr: every address.
 func parseListen(text string) (netip.AddrPort, error) {
 	colon := strings.LastIndexByte(text, ':')
@@ -343,6 +329,18 @@ func parseListen(text string) (netip.AddrPort, error) {
 		}
 		return at, nil
 	}
+}
+
+// parseServer reads the address of a DNS server.
+func parseServer(text string) (netip.AddrPort, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(addr, 53), nil
+	}
+	at, err := netip.ParseAddrPort(text)
+	if err != nil || at.Port() == 0 {
+		return at, fmt.Errorf("%q is not an IP address, with or without a port (like 10.0.0.1 or 127.0.0.1:8600)", text)
+	}
+	return at, nil
 }
 
 // isHostName reports whether text is what a Host header may hold for a name.

@@ -64,6 +64,14 @@ type ListenerStats struct {
 	Up      bool   `json:"up"` // false while it only drains
 }
 
+// CertificateStats is the certificate that https clients get.
+type CertificateStats struct {
+	Subject   string    `json:"subject"`
+	Names     []string  `json:"names"` // hosts and IP addresses it is for
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+}
+
 // WorkerStats is one worker process.
 type WorkerStats struct {
 	Index     int    `json:"index"` // its row of the board
@@ -124,10 +132,38 @@ type NodeStats struct {
 	Check CheckStats `json:"check"`
 	// Note is what is wrong with its name, whose last answer stays.
 	Note string `json:"note,omitempty"`
+}
 
-	identity     nodeKey
-	connectTimes []uint64 // histogram, see board.Flow
-	answerTimes  []uint64
+// Rates is how fast things went within the last second.
+type Rates struct {
+	Connections  float64 `json:"connections_per_s"` // new ones
+	Messages     float64 `json:"messages_per_s"`    // from clients
+	BytesIn      float64 `json:"bytes_in_per_s"`
+	BytesOut     float64 `json:"bytes_out_per_s"`
+	Errors       float64 `json:"errors_per_s"`        // connect errors and resets
+	Requests     float64 `json:"requests_per_s"`      // HTTP requests: of clients, or sent to a node
+	ClientErrors float64 `json:"client_errors_per_s"` // HTTP responses 4xx
+	ServerErrors float64 `json:"server_errors_per_s"` // HTTP responses 5xx
+	Refused      float64 `json:"refused_per_s"`       // of the balancer as a whole; 0 for a node
+}
+
+// Latency is a distribution of times in µs, estimated from buckets of powers of two: a percentile is
+// right to within its bucket. All are 0 when Count is.
+type Latency struct {
+	Count uint64  `json:"count"`
+	Mean  float64 `json:"mean_us"`
+	P50   float64 `json:"p50_us"`
+	P90   float64 `json:"p90_us"`
+	P99   float64 `json:"p99_us"`
+}
+
+// plus is the count and mean of both together, without percentiles.
+func (l Latency) plus(o Latency) Latency {
+	sum := Latency{Count: l.Count + o.Count}
+	if sum.Count > 0 {
+		sum.Mean = (l.Mean*float64(l.Count) + o.Mean*float64(o.Count)) / float64(sum.Count)
+	}
+	return sum
 }
 
 // TransportStats is one transport of a node.
@@ -144,9 +180,9 @@ type TransportStats struct {
 // Over returns the transport by which the node serves clients of a listener, "tcp", "http" or "https", or nil.
 // Where it has no port for HTTP, that is the one for SSE.
 func (n *NodeStats) Over(listener string) *TransportStats {
-	web := listener == fileHTTP || listener == fileHTTPS
+	web := listener == listenHTTP || listener == listenHTTPS
 	for i := range n.Transports {
-		if t := &n.Transports[i]; t.Name == listener || web && t.Name != fileTCP {
+		if t := &n.Transports[i]; t.Name == listener || web && t.Name != listenTCP {
 			return t
 		}
 	}
@@ -270,6 +306,11 @@ func (r *RefusedStats) each(f func(reason string, n uint64)) {
 	} {
 		f(reason.String(), n)
 	}
+}
+
+// Total is how many clients were turned away.
+func (r *RefusedStats) Total() uint64 {
+	return r.Ban + r.Rate + r.Full + r.NoNode + r.WorkerFull + r.PerSource
 }
 
 // CutStats counts what was under way and ended before its end, by reason: responses, event streams,

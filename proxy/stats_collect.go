@@ -14,18 +14,28 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// stats reads the board and what the master knows beside it.
-func (m *master) stats() Stats {
+// counts is what is cheap to read and worth recording every second.
+type counts struct {
+	Stats    // without nodes
+	nodes    []nodeCounts
+	messages uint64 // from clients, over all workers
+}
+
+// nodeCounts is a node with what is counted of it.
+type nodeCounts struct {
+	NodeStats
+	key               nodeKey
+	connects, answers []uint64 // histograms of times, see board.Flow
+}
+
+// View reads the board and what the master knows beside it.
+func (m *master) View() view {
 	now := m.now.Load()
 	s := m.counts()
 	s.Schema = StatsSchema
 	s.PID = os.Getpid()
 	s.Version = m.o.Version
 	s.UptimeSeconds = s.Time.Sub(m.started).Seconds()
-	s.State = StateRunning
-	if m.draining() {
-		s.State = StateDraining
-	}
 	s.Sources = sourceStats(m.board)
 	s.Reload = m.lastReload.Load()
 	s.Certificate = now.certificate.stats()
@@ -34,47 +44,69 @@ func (m *master) stats() Stats {
 	s.Workers = m.fleet.stats(now.capacity.perWorker)
 	s.MaxWorkers = now.capacity.most
 	s.Listeners = append(m.fleet.listeners(m.draining()), m.doors.stats()...)
-	m.recorder.fill(&s)
-	return s
+	return m.recorder.view(s)
 }
 
-// counts is the part of stats that is cheap to read and worth recording every second.
-func (m *master) counts() Stats {
-	s := Stats{Time: time.Now(), Nodes: m.members.stats()}
-	s.Connections.Active = m.board.Active()
-	for w := range m.board.Rows() { // of all rows: counters outlive the workers
-		s.addWorker(m.board.Worker(w))
+// Counts is the part of View that is cheap to read.
+func (m *master) Counts() (s Stats, messages uint64) {
+	c := m.counts()
+	c.Nodes = statsOf(c.nodes)
+	return c.Stats, c.messages
+}
+
+// Spec is the one in force.
+func (m *master) Spec() Spec { return m.now.Load().spec }
+
+// History is what is kept of the last minutes.
+func (m *master) History() history { return m.recorder.history() }
+
+// Next is closed when there is something newer than now.
+func (m *master) Next() <-chan struct{} { return m.recorder.next() }
+
+// NodeRestarts is how often whoever runs the nodes has started each of them again.
+func (m *master) NodeRestarts() map[string]int {
+	if m.o.NodeRestarts == nil {
+		return nil
 	}
-	s.HTTP.Methods = methodCounts(m.board)
-	s.Refused = refusedBy(func(r board.Reason) (n uint64) {
-		for w := range m.board.Rows() {
-			n += m.board.Worker(w).Refused[r].Load()
+	return m.o.NodeRestarts()
+}
+
+// counts reads the counters of the board.
+func (m *master) counts() counts {
+	s := counts{Stats: Stats{Time: time.Now(), State: StateRunning}, nodes: m.members.counts()}
+	if m.draining() {
+		s.State = StateDraining
+	}
+	total := func(of func(*board.Worker) uint64) (n uint64) {
+		for w := range m.board.Rows() { // of all rows: counters outlive the workers
+			n += of(m.board.Worker(w))
 		}
 		return n
+	}
+	s.Connections.Active = m.board.Active()
+	s.Connections.Total = total(func(w *board.Worker) uint64 { return w.Accepted.Load() })
+	s.HTTP.Requests = total(func(w *board.Worker) uint64 { return w.Requests.Load() })
+	s.HTTP.Responses = responsesBy(func(class int) uint64 {
+		return total(func(w *board.Worker) uint64 { return w.Responses[class].Load() })
 	})
-	s.Cut = cutBy(func(r board.Reason) (n uint64) {
-		for w := range m.board.Layout().Workers {
-			n += m.board.Worker(w).Cut[r].Load()
-		}
-		return n
+	s.HTTP.Methods = methodCounts(m.board)
+	s.Throttles = total(func(w *board.Worker) uint64 { return w.Throttles.Load() })
+	s.ThrottledSeconds = time.Duration(total(func(w *board.Worker) uint64 { return w.ThrottledNs.Load() })).Seconds()
+	s.Rejects = total(func(w *board.Worker) uint64 { return w.Rejects.Load() })
+	s.AccessLogDropped = total(func(w *board.Worker) uint64 { return w.AccessLogDropped.Load() })
+	s.messages = total(func(w *board.Worker) uint64 { return w.Messages.Load() })
+	s.Refused = refusedBy(func(r board.Reason) uint64 {
+		return total(func(w *board.Worker) uint64 { return w.Refused[r].Load() })
+	})
+	s.Cut = cutBy(func(r board.Reason) uint64 {
+		return total(func(w *board.Worker) uint64 { return w.Cut[r].Load() })
 	})
 	return s
 }
 
-// addWorker adds the counters of a worker's row.
-func (s *Stats) addWorker(c *board.Worker) {
-	s.Connections.Total += c.Accepted.Load()
-	s.HTTP.Requests += c.Requests.Load()
-	r := &s.HTTP.Responses
-	r.Informational += c.Responses[1].Load()
-	r.Successful += c.Responses[2].Load()
-	r.Redirection += c.Responses[3].Load()
-	r.ClientError += c.Responses[4].Load()
-	r.ServerError += c.Responses[5].Load()
-	s.Throttles += c.Throttles.Load()
-	s.ThrottledSeconds += time.Duration(c.ThrottledNs.Load()).Seconds()
-	s.Rejects += c.Rejects.Load()
-	s.AccessLogDropped += c.AccessLogDropped.Load()
+// responsesBy counts by class.
+func responsesBy(count func(class int) uint64) Responses {
+	return Responses{Informational: count(1), Successful: count(2), Redirection: count(3), ClientError: count(4), ServerError: count(5)}
 }
 
 func sourceStats(b *board.Board) SourceStats {
@@ -147,23 +179,27 @@ func (f *fleet) listeners(draining bool) []ListenerStats {
 	return list
 }
 
-func (ds *doors) stats() []ListenerStats {
-	var list []ListenerStats
-	for _, d := range ds.open() {
-		list = append(list, ListenerStats{Name: d.name, Address: d.listener.Addr().String(), Up: true})
+// stats lists all members.
+func (ms *members) stats() []NodeStats { return statsOf(ms.counts()) }
+
+// statsOf is what is told of nodes.
+func statsOf(nodes []nodeCounts) []NodeStats {
+	list := make([]NodeStats, len(nodes))
+	for i := range nodes {
+		list[i] = nodes[i].NodeStats
 	}
 	return list
 }
 
-// stats lists all members. No two of them have the same name and address.
-func (ms *members) stats() []NodeStats {
+// counts lists all members. No two of them have the same name and address.
+func (ms *members) counts() []nodeCounts {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	list := make([]NodeStats, len(ms.list))
+	list := make([]nodeCounts, len(ms.list))
 	type shown struct{ name, address string }
 	known := make(map[shown]bool, len(ms.list))
 	for i, m := range ms.list {
-		n := m.stats(ms.board)
+		n := m.counts(ms.board)
 		if known[shown{n.Name, n.Address}] && len(n.Transports) > 0 {
 			n.Address = n.Transports[0].Found
 		}
@@ -206,11 +242,9 @@ func (m *member) transportStats(w *watcher) TransportStats {
 	return t
 }
 
-// well reports that there is nothing to say about a check.
-func (c *CheckStats) well() bool { return c.OK && c.Up && c.Advice == "" }
-
 // sumUp makes of the transports what is said of the node as a whole.
-func (n *NodeStats) sumUp() {
+func sumUp(n *NodeStats) {
+	well := func(c *CheckStats) bool { return c.OK && c.Up && c.Advice == "" } // there is nothing to say about it
 	if len(n.Transports) == 0 {
 		n.State = NodeDown
 		n.Check.Error = "no listener needs it"
@@ -226,15 +260,17 @@ func (n *NodeStats) sumUp() {
 		if t.State != n.State {
 			n.State = NodeDegraded
 		}
-		if n.Check.well() && !t.Check.well() {
+		if well(&n.Check) && !well(&t.Check) {
 			n.Check = t.Check
 		}
 	}
 }
 
-func (m *member) stats(b *board.Board) NodeStats {
+func (m *member) counts(b *board.Board) nodeCounts {
+	c := nodeCounts{key: m.identity(), connects: make([]uint64, board.ConnectBuckets), answers: make([]uint64, board.ConnectBuckets)}
 	if m.slot == noSlot {
-		return m.lostStats()
+		c.NodeStats = m.lostStats()
+		return c
 	}
 	cell, flow := b.Node(m.slot), b.NodeTotals(m.slot)
 	_, pledged := b.NodeLoad(m.slot)
@@ -255,16 +291,8 @@ func (m *member) stats(b *board.Board) NodeStats {
 		Retries:        flow.Retries - m.before.Retries,
 		Displaced:      flow.Displaced - m.before.Displaced,
 		Requests:       flow.Requests - m.before.Requests,
-		Responses: Responses{
-			Informational: flow.Responses[1] - m.before.Responses[1],
-			Successful:    flow.Responses[2] - m.before.Responses[2],
-			Redirection:   flow.Responses[3] - m.before.Responses[3],
-			ClientError:   flow.Responses[4] - m.before.Responses[4],
-			ServerError:   flow.Responses[5] - m.before.Responses[5],
-		},
-		Transports:   []TransportStats{},
-		connectTimes: make([]uint64, board.ConnectBuckets),
-		answerTimes:  make([]uint64, board.ConnectBuckets),
+		Responses:      responsesBy(func(class int) uint64 { return flow.Responses[class] - m.before.Responses[class] }),
+		Transports:     []TransportStats{},
 	}
 	for _, w := range m.watchers {
 		if w != nil {
@@ -272,29 +300,26 @@ func (m *member) stats(b *board.Board) NodeStats {
 			s.Weight = max(s.Weight, float64(w.port.Weight.Load())/weightUnit)
 		}
 	}
-	s.sumUp()
-	s.identity = m.identity()
+	sumUp(&s)
 	s.Note = m.why
-	for i := range s.connectTimes {
-		s.connectTimes[i] = flow.Connect[i] - m.before.Connect[i]
-		s.answerTimes[i] = flow.Answer[i] - m.before.Answer[i]
+	for i := range c.connects {
+		c.connects[i] = flow.Connect[i] - m.before.Connect[i]
+		c.answers[i] = flow.Answer[i] - m.before.Answer[i]
 	}
-	return s
+	c.NodeStats = s
+	return c
 }
 
 // lostStats is m where nobody knows its address.
 func (m *member) lostStats() NodeStats {
 	s := NodeStats{
-		Name:         m.node.Name,
-		Address:      m.node.Ports()[0].Address,
-		State:        NodeDown,
-		Since:        m.since,
-		FullWeight:   float64(m.weight()),
-		Transports:   []TransportStats{},
-		Check:        CheckStats{Cause: healthcheck.CauseResolve, Error: m.why},
-		connectTimes: make([]uint64, board.ConnectBuckets),
-		answerTimes:  make([]uint64, board.ConnectBuckets),
-		identity:     m.identity(),
+		Name:       m.node.Name,
+		Address:    m.node.Ports()[0].Address,
+		State:      NodeDown,
+		Since:      m.since,
+		FullWeight: float64(m.weight()),
+		Transports: []TransportStats{},
+		Check:      CheckStats{Cause: healthcheck.CauseResolve, Error: m.why},
 	}
 	if m.admin != adminReady {
 		s.State = NodeMaintenance

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/crowd"
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
@@ -271,7 +272,7 @@ func (h *handshake) run(config *tls.Config) {
 		}
 		return
 	}
-	h.fd, h.err = duplicate(file)
+	h.fd, h.err = prefork.Duplicate(file)
 }
 
 // plainAnswer is for those who have the port right and the scheme wrong.
@@ -284,17 +285,6 @@ func speaksHTTP(header [5]byte) bool {
 		return true
 	}
 	return false
-}
-
-// duplicate returns a further descriptor of the file, which the runtime's poller does not know.
-func duplicate(file *os.File) (fd int, err error) {
-	raw, err := file.SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	var failed error
-	err = raw.Control(func(of uintptr) { fd, failed = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
-	return fd, errors.Join(err, failed)
 }
 
 // greeted reads the PROXY header of a trusted peer, and nothing behind it.

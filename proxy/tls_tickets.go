@@ -20,9 +20,6 @@ type ticketKeys struct {
 	made int64 // when the first was, monotonic
 }
 
-// ticketKeySize is what crypto/tls takes, in bytes.
-const ticketKeySize = 32
-
 // expired reports whether it is time for a new key.
 func (t *ticketKeys) expired(now int64) bool {
 	t.mu.Lock()

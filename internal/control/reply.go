@@ -40,6 +40,18 @@ func Reply(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v) // the client has gone
 }
 
+// Answer replies with what answer returns, or fails with its error.
+func Answer(answer func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := answer(r)
+		if err != nil {
+			Fail(w, err)
+			return
+		}
+		Reply(w, http.StatusOK, v)
+	}
+}
+
 // Fail sends err. A *[Error] goes as it is; any other error becomes status 500 with its text and,
 // when it has them, the results of its methods Hint() string and ExitCode() int.
 func Fail(w http.ResponseWriter, err error) {

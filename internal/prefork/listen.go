@@ -113,17 +113,23 @@ func listenTCP(addr string, control controlFunc) (*net.TCPListener, error) {
 
 // detach returns another descriptor of a listener's socket, not known to the poller.
 func detach(l *net.TCPListener) (*os.File, error) {
-	raw, err := l.SyscallConn()
+	fd, err := Duplicate(l)
 	if err != nil {
 		return nil, err
 	}
-	fd := -1
-	if ctlErr := raw.Control(func(own uintptr) {
-		fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0)
-	}); ctlErr != nil || err != nil {
-		return nil, errors.Join(ctlErr, err)
-	}
 	return unpolled(fd, "tcp "+l.Addr().String())
+}
+
+// Duplicate returns a further descriptor of a file or socket, which the runtime's poller does not know. It is taken
+// without (*os.File).Fd, which would make a socket block, for everybody.
+func Duplicate(of syscall.Conn) (fd int, err error) {
+	raw, err := of.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var failed error
+	err = raw.Control(func(own uintptr) { fd, failed = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(err, failed)
 }
 
 // unpolled makes an os.File of a socket. os.NewFile gives descriptors that do not block to the
