@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
@@ -28,7 +26,7 @@ func (w *worker) OnAccept(fd int, peer netip.AddrPort) {
 		p.next, w.spare = w.spare, p
 		return
 	}
-	p.ends++
+	p.open++
 	w.entered()
 	w.cell.Accepted.Add(1)
 	if contains(w.limits.trusted, peer.Addr()) {
@@ -83,11 +81,12 @@ func (w *worker) connect(p *pair, sourceHash uint64) {
 		p.hold(b)
 		err := w.loop.Dial(&p.node, b.line().address, b.from, (*nodeEnd)(p))
 		if err == nil {
-			p.ends++
+			p.open++
 			w.loop.Schedule(&p.timer, min(attemptTimeout, w.spec.Timeouts.Connect), p)
 			return
 		}
-		w.connectFailed(p, err)
+		w.failed(b.line(), connectFailure(err), err)
+		p.tried |= 1 << b.slot
 		p.leave()
 	}
 }
@@ -184,25 +183,13 @@ func sign(n int64) int64 {
 	return 0
 }
 
-// connectFailed counts a failed attempt; the node is not tried again for p.
-func (w *worker) connectFailed(p *pair, err error) {
-	b := p.backend
-	p.tried |= 1 << b.slot
-	b.flow.ConnectErrors.Add(1)
-	if reason, ours := reasonOf(err); ours {
-		w.complain("connect", "node", b.name, "address", b.line().address, "err", err)
-	} else {
-		w.suspect(b.line(), reason, true)
-	}
-}
-
 // elsewhere gives up on p's node before a byte was exchanged with it.
 func (w *worker) elsewhere(p *pair) {
 	p.backend.flow.Retries.Add(1)
 	p.access.again()
 	p.tried |= 1 << p.backend.slot
 	p.leave()
-	if p.ends > 1 {
+	if p.open > 1 {
 		p.node.Close() // if it has not failed just now; OnClose goes on with the next node
 		return
 	}
@@ -219,11 +206,11 @@ func (w *worker) connectTimeout(p *pair) {
 		w.loop.Schedule(&p.timer, left, p)
 		return
 	}
-	w.connectFailed(p, unix.ETIMEDOUT)
 	if left <= 0 {
-		p.refuse(board.ReasonNoNode, 0)
+		p.refuse(w.failed(p.backend.line(), connectOutOfTime, nil).told, 0)
 		return
 	}
+	w.failed(p.backend.line(), connectUnanswered, nil)
 	w.elsewhere(p)
 }
 
