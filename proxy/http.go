@@ -10,7 +10,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
-	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 )
 
@@ -391,26 +390,10 @@ func (c *httpClient) read(p []byte) (consumed int) {
 
 // greeted reads the PROXY header of a trusted peer.
 func (c *httpClient) greeted(p []byte) (consumed int) {
-	h, n, err := proxyproto.Parse(p)
-	if err != nil {
-		peer, _ := c.conn.RemoteAddr()
-		c.w.complain("PROXY header", "peer", peer, "err", err)
-		c.conn.Close()
-		return len(p)
+	h, n := c.w.greeted(&c.conn, p)
+	if n > 0 && c.conn.Open() {
+		c.admit(h.Source.Addr())
 	}
-	if n == 0 {
-		return 0
-	}
-	addr := h.Source.Addr()
-	if h.Local {
-		peer, err := c.conn.RemoteAddr()
-		if err != nil {
-			c.conn.Close()
-			return n
-		}
-		addr = peer.Addr()
-	}
-	c.admit(addr)
 	return n
 }
 

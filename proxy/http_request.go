@@ -57,14 +57,14 @@ func verbOf(r *http1.Request) verb {
 	return verbOther
 }
 
-// ruling is what becomes of a request: it passes, as the zero ruling says, waits, or is refused.
-type ruling struct {
+// decision is what becomes of a request: it passes, as the zero one says, waits, or is refused.
+type decision struct {
 	wait time.Duration
 	no   denial
 }
 
-// refuses is the ruling that refuses a request.
-func refuses(no denial) ruling { return ruling{no: no} }
+// refuses is the decision that refuses a request.
+func refuses(no denial) decision { return decision{no: no} }
 
 // readHead reads a request head and begins with what it asks for.
 func (c *httpClient) readHead(p []byte) (consumed int) {
@@ -163,10 +163,10 @@ func (x *exchange) classify(r *http1.Request) {
 }
 
 // examine decides whether a request may be forwarded, once. A ban is for newcomers: who was let in before goes on.
-func (x *exchange) examine(r *http1.Request) ruling {
+func (x *exchange) examine(r *http1.Request) decision {
 	w := x.client.w
 	if x.admitted {
-		return ruling{}
+		return decision{}
 	}
 	if string(r.Method) == "TRACE" {
 		return refuses(denial{reason: board.ReasonBadRequest, status: http.StatusMethodNotAllowed, text: "TRACE is not allowed"})
@@ -202,14 +202,14 @@ func (x *exchange) examine(r *http1.Request) ruling {
 	}
 	x.admitted, x.charged = true, 1
 	w.cell.Messages.Add(1)
-	return ruling{wait: paced}
+	return decision{wait: paced}
 }
 
 // overRate rejects a request over the message rate, or has it wait.
-func (x *exchange) overRate(wait time.Duration) ruling {
+func (x *exchange) overRate(wait time.Duration) decision {
 	w := x.client.w
 	if w.spec.Limits.Action == ActionThrottle {
-		return ruling{wait: wait}
+		return decision{wait: wait}
 	}
 	w.cell.Rejects.Add(1)
 	w.violation(x.source, x.addr, w.loop.Now(), "requests")

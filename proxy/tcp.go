@@ -249,29 +249,35 @@ func (w *worker) connected(p *pair) {
 
 // greeted reads the PROXY header of a trusted peer.
 func (p *pair) greeted(data []byte) (consumed int) {
-	h, n, err := proxyproto.Parse(data)
-	switch {
-	case err != nil:
-		peer, _ := p.client.RemoteAddr()
-		p.w.complain("PROXY header", "peer", peer, "err", err)
-		p.client.Close()
-	case n > 0:
+	h, n := p.w.greeted(&p.client, data)
+	if n > 0 && p.client.Open() {
 		p.w.loop.Cancel(&p.timer)
 		p.client.Pause()
-		addr := h.Source.Addr()
-		if h.Local {
-			peer, err := p.client.RemoteAddr()
-			if err != nil {
-				p.client.Close()
-				return n
-			}
-			addr = peer.Addr()
-		} else {
+		if !h.Local {
 			p.rare().source, p.rare().destination = h.Source, h.Destination
 		}
-		p.w.admit(p, addr)
+		p.w.admit(p, h.Source.Addr())
 	}
 	return n
+}
+
+// greeted reads the PROXY header with which a trusted peer begins; its source is the peer itself if the header says
+// that. n is 0 while it is incomplete. A connection is closed if there is no header, or it has gone.
+func (w *worker) greeted(conn *reactor.Conn, data []byte) (h proxyproto.Header, n int) {
+	h, n, err := proxyproto.Parse(data)
+	if err == nil && !h.Local {
+		return h, n
+	}
+	peer, gone := conn.RemoteAddr()
+	switch h.Source = peer; {
+	case err != nil:
+		w.complain("PROXY header", "peer", peer, "err", err)
+		conn.Close()
+		return h, len(data)
+	case gone != nil:
+		conn.Close()
+	}
+	return h, n
 }
 
 var _ reactor.Acceptor = (*worker)(nil)
