@@ -10,21 +10,9 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// failure is how an attempt to have a client served by a node has failed, over TCP as over HTTP.
-//
-//	                    counted as      the master is told        is it tried elsewhere?
-//	connectStarved      connect error   (it is logged)            yes
-//	connectRefused      connect error   refused                   yes
-//	connectUnanswered   connect error   timeout                   yes
-//	connectOutOfTime    connect error   timeout                   no
-//	connectDistrusted   connect error   what the error says       yes
-//	connectBroken       connect error   what the error says       yes
-//	connectOvertaken                                              yes
-//	connStale                                                     at the same node, if the request is whole
-//	connClosed                          closed                    if the request is whole
-//	connReset           reset           reset                     if the request is whole
-//	connDisowned        reset           tls                       if the request is whole
-//	connDisplaced       displaced                                 if the request is whole
+// failure is how an attempt to have a client served by a node has failed, over TCP as over HTTP. After those of a
+// connect another node is tried, but when the client is out of time; after those of a connection if nothing that
+// the client has said is lost.
 type failure uint8
 
 const (
@@ -45,7 +33,7 @@ const (
 
 // meaning is what follows from a failure.
 type meaning struct {
-	suspicion string       // one of the Suspect… constants; "" is what the error says, or nothing
+	suspicion string       // one of the Suspect… constants, "" for none
 	told      board.Reason // to a client that no other node serves
 	ofSession board.Reason // to one whose session the node has
 }
@@ -55,8 +43,8 @@ var meanings = [...]meaning{
 	connectRefused:    {SuspectRefused, board.ReasonNoNode, board.ReasonSessionGone},
 	connectUnanswered: {SuspectTimeout, board.ReasonNoNode, board.ReasonNodeTimeout},
 	connectOutOfTime:  {SuspectTimeout, board.ReasonNoNode, board.ReasonNodeTimeout},
-	connectDistrusted: {"", board.ReasonNoNode, board.ReasonNoNode},
-	connectBroken:     {"", board.ReasonNoNode, board.ReasonNodeTimeout},
+	connectDistrusted: {SuspectTLS, board.ReasonNoNode, board.ReasonNoNode}, // or what the handshake ended with
+	connectBroken:     {SuspectReset, board.ReasonNoNode, board.ReasonNodeTimeout},
 	connectOvertaken:  {"", board.ReasonNoNode, board.ReasonNodeTimeout},
 	connStale:         {"", board.ReasonNodeLost, board.ReasonNodeTimeout},
 	connClosed:        {SuspectClosed, board.ReasonNodeLost, board.ReasonNodeLost},
@@ -83,21 +71,6 @@ func connectFailure(err error) failure {
 	return connectBroken
 }
 
-// suspicionOf is what the master is told of a connect that has failed with err.
-func suspicionOf(err error) string {
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
-		return SuspectRefused
-	case errors.Is(err, unix.ETIMEDOUT):
-		return SuspectTimeout
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // within a handshake
-		return SuspectClosed
-	case healthcheck.TLSReason(err) != "":
-		return SuspectTLS
-	}
-	return SuspectReset
-}
-
 // failed takes note of a failed attempt at a port: in its counters, in what the master is told of it, and in
 // whether it is avoided. err is what it failed with, if with anything. What it means for the client is returned.
 //
@@ -109,24 +82,30 @@ func (w *worker) failed(p *port, f failure, err error) *meaning {
 	switch f {
 	case connectStarved:
 		w.complain("connect", "node", p.backend.name, "address", p.address, "err", err)
-	case connectBroken:
-		suspicion = suspicionOf(err)
 	case connectDistrusted, connDisowned:
 		w.complain("TLS could not be agreed on", "node", p.backend.name, "address", p.address, "why", disagreement(err))
-		if f == connectDistrusted {
-			suspicion = suspicionOf(err)
+	}
+	if f == connectDistrusted {
+		switch {
+		case errors.Is(err, unix.ETIMEDOUT):
+			suspicion = SuspectTimeout
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			suspicion = SuspectClosed
+		case healthcheck.TLSReason(err) == "":
+			suspicion = SuspectReset
 		}
 	}
-	switch {
-	case f < connectOvertaken:
+	switch f {
+	case connReset, connDisowned:
+		flow.Resets.Add(1)
+	case connDisplaced:
+		flow.Displaced.Add(1)
+	case connectOvertaken, connStale, connClosed:
+	default:
 		flow.ConnectErrors.Add(1)
 		if !line {
 			p.pool.failed(w.loop.Now())
 		}
-	case f == connReset, f == connDisowned:
-		flow.Resets.Add(1)
-	case f == connDisplaced:
-		flow.Displaced.Add(1)
 	}
 	if suspicion != "" {
 		w.suspect(p, suspicion, line && f != connClosed)

@@ -38,11 +38,15 @@ type frontend struct {
 	idle     int            // connections to nodes in the pools
 	parsed   int            // times that a head was parsed
 
-	zippers        coding.Zippers
-	spareClients   *httpClient // linked by next, like the others
-	spareExchanges *exchange
-	spareNodes     *httpNode
-	spareHeads     *nodeHead
+	zippers coding.Zippers
+	spare   httpSpares
+}
+
+type httpSpares struct {
+	clients   spares[httpClient]
+	exchanges spares[exchange]
+	nodes     spares[httpNode]
+	heads     spares[[]byte]
 }
 
 // apply takes over a specification.
@@ -136,12 +140,7 @@ func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 func (a *httpAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
 
 func (w *worker) takeClient() *httpClient {
-	c := w.http.spareClients
-	if c == nil {
-		c = new(httpClient)
-	} else {
-		w.http.spareClients = c.next
-	}
+	c := w.http.spare.clients.take()
 	*c = httpClient{w: w, next: w.http.clients}
 	if c.next != nil {
 		c.next.prev = c
@@ -159,8 +158,8 @@ func (w *worker) putClient(c *httpClient) {
 	if c.next != nil {
 		c.next.prev = c.prev
 	}
-	*c = httpClient{next: w.http.spareClients}
-	w.http.spareClients = c
+	*c = httpClient{}
+	w.http.spare.clients.put(c)
 }
 
 // admit applies the limits to a client from addr.

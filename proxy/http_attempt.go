@@ -13,7 +13,7 @@ type attempt struct {
 	node    *httpNode // nil until one is chosen, after it failed, and for a request that was refused
 	backend *backend  // likewise
 	port    *port     // of the backend
-	head    *nodeHead // of the request while its node is being dialled
+	head    *[]byte   // of the request as its node will get it, while that is dialled
 
 	began     int64   // when a connection was first wanted
 	sent      int64   // when the head of the request was sent
@@ -36,29 +36,15 @@ type binding struct {
 	endpoint  bool          // has the tag of a legacy event stream
 }
 
-// nodeHead is the head of a request as its node gets it, once it can be sent.
-type nodeHead struct {
-	next *nodeHead // among the spare ones
-	text []byte
-}
-
-// maxSpareHead bounds the room that a spare one keeps.
+// maxSpareHead bounds the room of a head that is kept for another one.
 const maxSpareHead = 4 << 10
 
-func (f *frontend) takeHead() *nodeHead {
-	h := f.spareHeads
-	if h == nil {
-		return new(nodeHead)
+// dropHead lets go of the head that was for a node.
+func (x *exchange) dropHead() {
+	if x.head != nil && cap(*x.head) <= maxSpareHead {
+		x.client.w.http.spare.heads.put(x.head)
 	}
-	f.spareHeads = h.next
-	return h
-}
-
-// putHead takes one back; nil is none.
-func (f *frontend) putHead(h *nodeHead) {
-	if h != nil && cap(h.text) <= maxSpareHead {
-		h.next, f.spareHeads = f.spareHeads, h
-	}
+	x.head = nil
 }
 
 // choose chooses the node of x. Without one, reason says why.
@@ -92,11 +78,11 @@ func (x *exchange) engage(r requestHead) denial {
 			n = to.pool.take(w.loop.Now(), x.replayable)
 		}
 		if n == nil {
-			n = w.takeNode()
-			n.pool, n.epoch = &to.pool, to.pool.epoch
+			n = w.http.spare.nodes.take()
+			*n = httpNode{w: w, pool: &to.pool, epoch: to.pool.epoch}
 			w.makeRoom()
 			if err := w.dial(to, &n.conn, n); err != nil {
-				w.putNode(n)
+				w.http.spare.nodes.put(n)
 				x.failed(connectFailure(err), err)
 				x.tried |= 1 << b.slot
 				b.flow.Retries.Add(1)

@@ -22,7 +22,7 @@ import (
 // request is refused.
 type exchange struct {
 	client     *httpClient
-	next, prev *exchange    // among those of its port; next also among the spare ones
+	next, prev *exchange    // among those of its port
 	access     *accessEntry // nil while there is no access log
 	tunnel     *tunnel      // nil but for one
 	request
@@ -54,12 +54,7 @@ func (x *exchange) headed() bool { return x.phase == replying || x.phase == tunn
 func (x *exchange) underway() bool { return x.phase != choosing && x.phase != dropping }
 
 func (w *worker) takeExchange(c *httpClient) *exchange {
-	x := w.http.spareExchanges
-	if x == nil {
-		x = new(exchange)
-	} else {
-		w.http.spareExchanges = x.next
-	}
+	x := w.http.spare.exchanges.take()
 	*x = exchange{client: c, request: request{page: x.page[:0]}}
 	c.x = x
 	return x
@@ -118,8 +113,7 @@ func (x *exchange) dropNode() {
 		x.node, n.x = nil, nil
 		n.conn.Close()
 	}
-	x.client.w.http.putHead(x.head)
-	x.head = nil
+	x.dropHead()
 	x.leave()
 }
 
@@ -138,8 +132,8 @@ func (x *exchange) free() {
 	if x.zip != nil {
 		c.w.http.zippers.Put(x.zip)
 	}
-	*x = exchange{next: c.w.http.spareExchanges, request: request{page: x.page[:0]}}
-	c.w.http.spareExchanges = x
+	*x = exchange{request: request{page: x.page[:0]}}
+	c.w.http.spare.exchanges.put(x)
 }
 
 // finish ends an exchange whose response is complete.
@@ -247,9 +241,8 @@ func (x *exchange) fromClient(p []byte) (consumed int) {
 	case choosing:
 		return x.client.readHead(p)
 	case opened:
-		head := append(x.client.w.scratch[:0], x.head.text...)
-		x.client.w.http.putHead(x.head)
-		x.head = nil
+		head := append(x.client.w.scratch[:0], *x.head...)
+		x.dropHead()
 		return x.forward(head, p)
 	case asking, replying:
 		if x.complete || x.kept > 0 {

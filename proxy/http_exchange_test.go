@@ -175,7 +175,7 @@ func TestPhases(t *testing.T) {
 			}
 			b.eventually("the client to have gone", func() bool { return b.board.Active() == 0 && b.board.NodeActive(0) == 0 })
 			b.on(func() {
-				if test.phase == dialling && b.http.spareHeads == nil {
+				if test.phase == dialling && len(b.http.spare.heads) == 0 {
 					t.Error("the head did not come back")
 				}
 			})

@@ -134,7 +134,7 @@ func (x *exchange) appendCookie(dst []byte, r *http1.Response) []byte {
 	if shared && !private {
 		return dst
 	}
-	if x.verb.cacheable() && !private {
+	if x.verb != verbOther && x.verb != verbOptions && !private {
 		dst = append(dst, "Cache-Control: private\r\n"...)
 	}
 	dst = append(append(dst, "Set-Cookie: "...), w.http.cookie...)

@@ -12,7 +12,7 @@ type httpNode struct {
 	w          *worker
 	x          *exchange // nil: in its pool, or about to close
 	pool       *nodePool
-	next, prev *httpNode // in the pool, older and newer; next also among the spare ones
+	next, prev *httpNode // in the pool, older and newer
 	since      int64     // in the pool: when it came
 	answers    uint32    // how many it has brought
 	epoch      uint32    // of its pool
@@ -195,22 +195,6 @@ func (w *worker) makeRoom() {
 	}
 }
 
-func (w *worker) takeNode() *httpNode {
-	n := w.http.spareNodes
-	if n == nil {
-		n = new(httpNode)
-	} else {
-		w.http.spareNodes = n.next
-	}
-	*n = httpNode{w: w}
-	return n
-}
-
-func (w *worker) putNode(n *httpNode) {
-	*n = httpNode{next: w.http.spareNodes}
-	w.http.spareNodes = n
-}
-
 // OnOpen is the node's answer to the connect: the request can be sent.
 func (n *httpNode) OnOpen(*reactor.Conn) {
 	n.opened = true
@@ -284,7 +268,8 @@ func (n *httpNode) OnClose(_ *reactor.Conn, err error) {
 			n.broke(err)
 		}
 	}
-	w.putNode(n)
+	*n = httpNode{}
+	w.http.spare.nodes.put(n)
 }
 
 // untouched reports whether the node has ended its stream before anything of the request under way had

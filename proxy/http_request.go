@@ -38,9 +38,6 @@ const (
 	verbOptions
 )
 
-// cacheable reports whether a response to the request may be.
-func (v verb) cacheable() bool { return v == verbGet || v == verbUpgrade || v == verbHead }
-
 func verbOf(r *http1.Request) verb {
 	switch string(r.Method) {
 	case "GET":
@@ -139,8 +136,8 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 	x.length, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	if !x.node.opened {
 		x.phase = dialling
-		x.head = w.http.takeHead()
-		x.head.text = x.appendRequest(x.head.text[:0], r)
+		x.head = w.http.spare.heads.take()
+		*x.head = x.appendRequest((*x.head)[:0], r)
 		c.within(min(attemptTimeout, w.spec.Timeouts.Connect))
 		return 0
 	}

@@ -24,7 +24,7 @@ type pair struct {
 	timer  reactor.Timer
 	w      *worker
 
-	next, prev *pair        // among the pairs of its backend; next also among the spare ones
+	next, prev *pair        // among the pairs of its backend
 	backend    *backend     // nil unless connecting or relaying
 	extra      *extra       // nil for most
 	access     *accessEntry // nil while there is no access log
@@ -90,17 +90,6 @@ type (
 	clientEnd pair
 	nodeEnd   pair
 )
-
-// takePair returns a fresh pair, used ones first.
-func (w *worker) takePair() *pair {
-	p := w.spare
-	if p == nil {
-		return &pair{w: w}
-	}
-	w.spare = p.next
-	*p = pair{w: w}
-	return p
-}
 
 // enter counts the pair on the board.
 func (p *pair) enter() {
@@ -177,8 +166,8 @@ func (p *pair) gone() {
 	}
 	p.release()
 	w.access.end(w, p.access, frontendTCP)
-	*p = pair{w: w, next: w.spare}
-	w.spare = p
+	*p = pair{w: w}
+	w.freePairs.put(p)
 	w.endIfDrained()
 }
 

@@ -20,10 +20,11 @@ const greetingTimeout = 3 * time.Second
 
 // OnAccept takes a newcomer in. It is not read before its node is connected.
 func (w *worker) OnAccept(fd int, peer netip.AddrPort) {
-	p := w.takePair()
+	p := w.freePairs.take()
+	*p = pair{w: w}
 	if err := w.loop.Attach(&p.client, fd, (*clientEnd)(p)); err != nil {
 		w.complain("accept", "client", peer, "err", err)
-		p.next, w.spare = w.spare, p
+		w.freePairs.put(p)
 		return
 	}
 	p.open++
