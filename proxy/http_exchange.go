@@ -241,9 +241,10 @@ func (x *exchange) fromClient(p []byte) (consumed int) {
 	case choosing:
 		return x.client.readHead(p)
 	case opened:
-		head := append(x.client.w.scratch[:0], *x.head...)
+		w := x.client.w
+		w.scratch = append(w.scratch[:0], *x.head...)
 		x.dropHead()
-		return x.forward(head, p)
+		return x.forward(w.scratch, p)
 	case asking, replying:
 		if x.complete || x.kept > 0 {
 			return 0 // the next request waits for its turn

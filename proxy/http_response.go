@@ -59,13 +59,13 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		}
 	}
 	if x.phase == replying {
-		n, err := 0, error(nil)
-		if out, n, err = x.appendBody(out, p[consumed:]); err != nil {
-			c.conn.Send(out)
+		body, n, err := x.appendBody(out, p[consumed:])
+		if err != nil {
+			c.conn.Send(body)
 			x.badReply()
 			return len(p)
 		}
-		consumed += n
+		out, consumed = body, consumed+n
 	}
 	x.backend.flow.BytesOut.Add(uint64(consumed))
 	x.access.sent(consumed)
