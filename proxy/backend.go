@@ -1,18 +1,13 @@
 package proxy
 
 import (
-	"errors"
 	"hash/fnv"
-	"io"
 	"net"
 	"net/netip"
 	"runtime"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -210,25 +205,4 @@ func (w *worker) lookForSilence() {
 			}
 		}
 	}
-}
-
-// reasonOf names a connection error. ours is true when it is this machine that
-// lacks something, which says nothing about the node.
-func reasonOf(err error) (reason string, ours bool) {
-	for _, local := range []error{unix.EADDRNOTAVAIL, unix.EADDRINUSE, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
-		if errors.Is(err, local) {
-			return "", true
-		}
-	}
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
-		return SuspectRefused, false
-	case errors.Is(err, unix.ETIMEDOUT):
-		return SuspectTimeout, false
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // within a handshake
-		return SuspectClosed, false
-	case healthcheck.TLSReason(err) != "":
-		return SuspectTLS, false
-	}
-	return SuspectReset, false
 }

@@ -247,8 +247,8 @@ func (b *bench) wantNothingLeft(nodes int) {
 		}
 		return true
 	})
-	for p := b.spare; p != nil; p = p.next {
-		if p.client.Open() || p.node.Open() || p.timer.Pending() || p.held || p.ends != 0 {
+	for _, p := range b.freePairs {
+		if p.client.Open() || p.node.Open() || p.timer.Pending() || p.held || p.open != 0 {
 			b.t.Errorf("a spare pair is in use: %+v", p)
 		}
 	}

@@ -30,9 +30,9 @@ func (p *pair) cutOff(reason board.Reason) {
 func (x *exchange) cutOff(reason board.Reason) {
 	c := x.client
 	switch {
-	case x.tunnel:
+	case x.phase == tunnelling:
 		x.breakTunnel(reason)
-	case !x.headed:
+	case x.phase != replying:
 		x.refuse(denialOf(reason, 0))
 	case x.endsHere() && (reason == board.ReasonDrain || reason == board.ReasonIdle || reason == board.ReasonGaveWay):
 		c.w.countCut(x.access, reason)
@@ -60,10 +60,10 @@ func (x *exchange) endless() bool { return x.events && !x.pending }
 
 // left notes that the client has gone before the end.
 func (x *exchange) left() {
-	c, w := x.client, x.client.w
+	w := x.client.w
 	switch {
-	case x.node == nil && c.state == exchanging: // it was refused, and did not send the rest
-	case x.tunnel && x.closing():
+	case x.phase == dropping: // it was refused, and did not send the rest
+	case x.phase == tunnelling && x.tunnel.closing():
 	case w.ending:
 		w.countCut(x.access, board.ReasonDrain)
 	default:
@@ -76,7 +76,7 @@ func (x *exchange) left() {
 func (x *exchange) breakTunnel(reason board.Reason) {
 	c := x.client
 	c.w.countCut(x.access, reason)
-	if status := closeStatus(reason); status != 0 && x.frames.said.Between() && !x.frames.said.Closing() {
+	if status := closeStatus(reason); status != 0 && x.tunnel.said.Between() && !x.tunnel.said.Closing() {
 		c.conn.Send(wsframe.AppendClose(nil, status))
 	}
 	x.end()
@@ -130,7 +130,7 @@ func (x *exchange) departNow() bool {
 // departAll has all endless streams depart.
 func (w *worker) departAll() {
 	for c := w.http.clients; c != nil; c = c.next {
-		if c.x != nil && c.x.endless() && c.x.headed {
+		if c.x != nil && c.x.endless() {
 			c.x.depart()
 		}
 	}
@@ -140,7 +140,7 @@ func (w *worker) departAll() {
 func (w *worker) cutAll() {
 	for c := w.http.clients; c != nil; c = c.next {
 		switch {
-		case c.x != nil && (c.x.node != nil || c.state == waiting):
+		case c.x != nil && c.x.underway():
 			c.x.cutOff(board.ReasonDrain)
 		case c.state != parting:
 			c.conn.Close()

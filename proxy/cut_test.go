@@ -134,7 +134,7 @@ func TestNothingUnderWayIsIdle(t *testing.T) {
 				}
 				for i := range o.ports {
 					for x := o.ports[i].exchanges; x != nil; x = x.next {
-						if x.headed && !x.tunnel {
+						if x.phase == replying {
 							x.patience()
 						}
 					}

@@ -196,7 +196,7 @@ func (s *storm) ends() {
 			}
 			for _, b := range s.backends[:3] {
 				for p := b.pairs; p != nil; p = p.next {
-					s.t.Errorf("pair in state %d, %d and %d bytes pending, ended %v and %v", p.state, p.client.Pending(), p.node.Pending(), p.clientEOF, p.nodeEOF)
+					s.t.Errorf("pair in state %d, %d and %d bytes pending, ended %v and %v", p.state, p.client.Pending(), p.node.Pending(), p.ended.client, p.ended.node)
 				}
 			}
 		})

@@ -10,7 +10,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
-	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 )
 
@@ -23,7 +22,7 @@ import (
 //
 // What a client has sent of a request stays in its connection's input until the request cannot be
 // needed again: a node that fails before it has answered leaves nothing behind, and the request is
-// simply read once more.
+// simply read once more. Otherwise its head is parsed once.
 
 // frontend is what a worker has for HTTP.
 type frontend struct {
@@ -37,11 +36,17 @@ type frontend struct {
 	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
 	clients  *httpClient    // all of them, linked by next and prev
 	idle     int            // connections to nodes in the pools
+	parsed   int            // times that a head was parsed
 
-	zippers        coding.Zippers
-	spareClients   *httpClient // linked by next, like the others
-	spareExchanges *exchange
-	spareNodes     *httpNode
+	zippers coding.Zippers
+	spare   httpSpares
+}
+
+type httpSpares struct {
+	clients   spares[httpClient]
+	exchanges spares[exchange]
+	nodes     spares[httpNode]
+	heads     spares[[]byte]
 }
 
 // apply takes over a specification.
@@ -69,17 +74,17 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 
 // httpClient is a client's connection.
 //
-//	greeting ─▶ delayed ─▶ reading ⇄ waiting ─▶ exchanging ─▶ reading … ─▶ parting ─▶ (closed)
-//	    │                     ╰──────▶ exchanging             tunnelling ───────────▶ (closed)
-//	    ╰─▶ unwelcome ──────────────────────────────────────────────────▶ parting
+//	awaitingGreeting ─▶ delayed ─▶ reading ⇄ serving ─▶ parting ─▶ (closed)
+//	               ╰──▶ unwelcome ─────────────────────────▲
 //
-// It is counted on the board (held) from its admission until it parts.
+// What is served is an exchange, which has phases of its own. The client is counted on the board (held) from
+// its admission until it parts.
 type httpClient struct {
 	conn  reactor.Conn
 	timer reactor.Timer
 	layer *tlslayer.Layer // of a connection over TLS
 	w     *worker
-	x     *exchange // nil between two requests
+	x     *exchange // while serving
 
 	next, prev *httpClient
 	origin
@@ -106,10 +111,8 @@ const (
 	unwelcome                           // told why as soon as it asks
 	delayed                             // over the connection rate: not read until it conforms
 	reading                             // a request head
-	waiting                             // for a connection to a node, or for its rate; the request stays in the input
-	exchanging
-	tunnelling
-	parting // everything is said
+	serving                             // its exchange
+	parting                             // everything is said
 )
 
 // httpAcceptor takes newcomers of the HTTP listener.
@@ -137,12 +140,7 @@ func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 func (a *httpAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
 
 func (w *worker) takeClient() *httpClient {
-	c := w.http.spareClients
-	if c == nil {
-		c = new(httpClient)
-	} else {
-		w.http.spareClients = c.next
-	}
+	c := w.http.spare.clients.take()
 	*c = httpClient{w: w, next: w.http.clients}
 	if c.next != nil {
 		c.next.prev = c
@@ -160,8 +158,8 @@ func (w *worker) putClient(c *httpClient) {
 	if c.next != nil {
 		c.next.prev = c.prev
 	}
-	*c = httpClient{next: w.http.spareClients}
-	w.http.spareClients = c
+	*c = httpClient{}
+	w.http.spare.clients.put(c)
 }
 
 // admit applies the limits to a client from addr.
@@ -253,7 +251,7 @@ func (c *httpClient) part() {
 		c.linger()
 	}
 	c.conn.CloseWrite()
-	c.again()
+	c.conn.Reoffer()
 }
 
 // linger gives a client that is not counted any more a moment to go by itself.
@@ -292,15 +290,9 @@ func (c *httpClient) rest() {
 			c.within(w.spec.Timeouts.Keepalive)
 		}
 		if more {
-			c.again()
+			c.conn.Reoffer()
 		}
 	}
-}
-
-// again has the input in hand offered anew.
-func (c *httpClient) again() {
-	c.conn.Pause()
-	c.conn.Resume()
 }
 
 // within sets how long the present state may last; 0 is for ever. The timer is moved only to come
@@ -335,21 +327,14 @@ func (c *httpClient) expired() {
 	case c.state == reading && c.seen > 0:
 		c.say(denial{reason: board.ReasonSlow, status: 408, text: "the request head did not come in time"}, nil, false, false)
 		c.part()
-	case c.state == waiting && c.x.node != nil:
-		c.x.connectTimeout()
-	case c.state == waiting:
-		c.state = reading // over the rate until now
-		c.again()
 	case c.state == delayed && c.w.waitsForRoom(&c.seat):
 		c.within(roomLook)
 	case c.state == delayed:
 		c.w.held--
 		c.begun()
 		c.conn.Resume()
-	case c.state == exchanging:
+	case c.x != nil:
 		c.x.expired()
-	case c.state == tunnelling && c.x != nil:
-		c.x.tunnelExpired()
 	default:
 		c.conn.Close()
 	}
@@ -370,7 +355,7 @@ func (c *httpClient) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 		consumed += n
 	}
 	c.left = uint32(len(p) - consumed)
-	if c.ended && c.left == 0 && c.state == reading && c.x == nil {
+	if c.ended && c.left == 0 && c.state == reading {
 		c.part() // that was its last request
 	}
 	return consumed
@@ -385,11 +370,8 @@ func (c *httpClient) read(p []byte) (consumed int) {
 		return c.greeted(p)
 	case reading:
 		consumed = c.readHead(p)
-	case waiting:
-	case exchanging:
+	case serving:
 		consumed = c.x.fromClient(p)
-	case tunnelling:
-		return c.x.tunnelIn(p)
 	case unwelcome:
 		r := &c.w.http.request
 		_, _ = r.Parse(p) // as far as it has come
@@ -407,26 +389,10 @@ func (c *httpClient) read(p []byte) (consumed int) {
 
 // greeted reads the PROXY header of a trusted peer.
 func (c *httpClient) greeted(p []byte) (consumed int) {
-	h, n, err := proxyproto.Parse(p)
-	if err != nil {
-		peer, _ := c.conn.RemoteAddr()
-		c.w.complain("PROXY header", "peer", peer, "err", err)
-		c.conn.Close()
-		return len(p)
+	h, n := c.w.greeted(&c.conn, p)
+	if n > 0 && c.conn.Open() {
+		c.admit(h.Source.Addr())
 	}
-	if n == 0 {
-		return 0
-	}
-	addr := h.Source.Addr()
-	if h.Local {
-		peer, err := c.conn.RemoteAddr()
-		if err != nil {
-			c.conn.Close()
-			return n
-		}
-		addr = peer.Addr()
-	}
-	c.admit(addr)
 	return n
 }
 
@@ -434,23 +400,25 @@ func (c *httpClient) greeted(p []byte) (consumed int) {
 func (c *httpClient) OnDrained(*reactor.Conn) {
 	if x := c.x; x != nil && x.node != nil {
 		x.node.conn.Resume()
-		switch {
-		case x.tunnel:
+		switch x.phase {
+		case tunnelling:
 			x.tunnelPatience()
-		case x.headed:
+		case replying:
 			x.patience()
 		}
 	}
-	switch c.state {
-	case reading:
+	switch {
+	case c.state == reading:
 		if c.owed {
 			c.owed = false
 			c.within(c.w.spec.Timeouts.Keepalive)
 		}
-		c.again()
-	case parting: // it has its answer
+		c.conn.Reoffer()
+	case c.state == parting: // it has its answer
 		c.release()
 		c.linger()
+	case c.x != nil && c.x.phase == choosing:
+		c.conn.Reoffer()
 	}
 }
 
@@ -461,13 +429,13 @@ func (c *httpClient) OnEOF(*reactor.Conn) {
 	switch x := c.x; {
 	case c.state == parting:
 		// The connection closes with the end of ours, behind what the client has not taken yet.
-	case c.state == waiting, c.state == reading && (x != nil || c.left > c.discard && c.seen == 0):
+	case x != nil && x.phase < asking, c.state == reading && c.left > c.discard && c.seen == 0:
 		// A request is in hand.
 	case c.state == reading && c.conn.Pending() > 0:
 		c.part() // it has not taken its last answer yet
 	case x == nil || x.node == nil || !x.complete, c.layer != nil && c.layer.Cut():
 		c.conn.Close() // over TLS, who only has nothing more to say says so (RFC 8446 section 6.1)
-	case x.tunnel:
+	case x.phase == tunnelling:
 		x.node.conn.CloseWrite()
 	default:
 		x.halfClosed()
@@ -500,7 +468,7 @@ func (w *worker) closeIdle() {
 		switch {
 		case c.state == awaitingGreeting:
 			c.conn.Close()
-		case c.state != reading || c.x != nil || c.left != 0:
+		case c.state != reading || c.left != 0:
 		case c.conn.Pending() > 0:
 			c.part()
 		default:
@@ -515,10 +483,10 @@ func (w *worker) displaceHTTP(from *port) {
 	from.pool.empty()
 	for x := from.exchanges; x != nil; x = from.exchanges {
 		if x.node.opened {
-			from.backend.flow.Displaced.Add(1)
-			x.displaced = true
+			x.broken(connDisplaced, nil)
+		} else {
+			x.connectFailed(connectOvertaken, nil)
 		}
-		x.lost(board.ReasonNodeDown)
 	}
 }
 

@@ -22,6 +22,18 @@ import (
 // The last two are refused with status 415 to those whose messages are limited, for want of a way to count them
 // that costs a worker less than them.
 
+// account is what the source of a request is charged for it.
+type account struct {
+	batch    mcp.Scanner   // of the body
+	peeked   []byte        // the beginning of an encoded body
+	paid     int64         // length of a body for which it was charged
+	charged  uint32        // messages, likewise
+	foreign  uint32        // bytes of a body in another charset
+	coding   coding.Coding // of the body
+	entered  bool          // the request counts as a connection
+	admitted bool          // by the limits
+}
+
 // limited reports whether messages of the source are bound by a rate.
 func (x *exchange) limited() bool { return !x.exempt && !x.client.w.limits.message.unlimited() }
 

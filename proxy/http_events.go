@@ -8,10 +8,18 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
 
-// follow keeps account of what is sent of an event stream.
-func (x *exchange) follow(data []byte) {
-	if x.events {
-		x.place, x.afterCR = x.place.After(data, x.afterCR)
+// streaming is a response as an event stream.
+type streaming struct {
+	place   sse.Place // up to which it was sent
+	events  bool      // it is one
+	afterCR bool
+	departs bool // it is to end between two events, once the client's patience is over
+}
+
+// follow keeps account of what is sent of the stream.
+func (e *streaming) follow(data []byte) {
+	if e.events {
+		e.place, e.afterCR = e.place.After(data, e.afterCR)
 	}
 }
 
@@ -37,7 +45,7 @@ func (x *exchange) limit() (time.Duration, board.Reason) {
 	switch {
 	case c.conn.Pending() > 0:
 		return sooner(t.Send, t.Idle), board.ReasonUntaken
-	case x.nodeEnded: // what holds this open is the client alone
+	case x.tunnel != nil && x.tunnel.nodeEnded: // what holds this open is the client alone
 		return sooner(t.Keepalive, t.Idle), board.ReasonIdle
 	case c.ended && x.framing != http1.Chunked: // it may have gone, and cannot be asked
 		return sooner(t.Send, t.Idle), board.ReasonClientGone

@@ -1,110 +1,61 @@
 package proxy
 
 import (
-	"math"
 	"net/http"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
-	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
 
-// exchange is one request and its response. It counts as a connection of its backend while it has a
-// node.
+// exchange is one request: what it is and has cost, the attempts to have a node answer it, and the reply or
+// the tunnel that came of them. It counts as a connection of its backend while it has a node.
+//
+//	    ╭──────── retry ────────┬─────────────────────╮
+//	    ▼                       │                     │
+//	choosing ──────────────▶ dialling ─▶ opened ─▶ asking ─▶ replying ───▶ (client: reading, or parting)
+//	 ▲ │ │ ╰── on a connection out of the pool ───────▲ ╰──▶ tunnelling ─▶ (client: parting)
+//	 │ │ ╰───▶ dropping ─▶ (client: reading)
+//	 ╰─┴─────▶ paced
+//
+// Up to asking, an attempt may fail and be repeated for as long as nothing of the request is lost, or the
+// request is refused.
 type exchange struct {
-	origin
 	client     *httpClient
-	node       *httpNode // nil until one is chosen, after it failed, and for a request that was refused
-	backend    *backend  // likewise
-	port       *port     // of the backend
-	next, prev *exchange // among those of its port; next also among the spare ones
-
-	in   http1.Body // of the request
-	out  http1.Body // of the response
-	size int64      // of the request's body so far
-
-	batch   mcp.Scanner // of the body
-	peeked  []byte      // the beginning of an encoded body
-	charged uint32      // messages with which the source was charged
-	paid    int64       // length of a body for which the source was charged
-	foreign uint32      // bytes of a body in another charset
-
-	began int64         // when a connection was first wanted
-	sent  int64         // when the head of the request was sent
-	tried uint64        // nodes that failed it, a bit per slot
-	since affinity.Time // of its session or endpoint
-	kept  uint32        // length of the request while it stays in the client's input, perhaps to be sent again
-	seen  uint32        // how much of a response head was looked at in vain
-
-	page      []byte              // origin of the page that asks; its room is kept
-	disagreed string              // why TLS with a node failed, "" if it did not
-	access    *accessEntry        // nil while there is no access log
-	filter    *sse.EndpointFilter // of the beginning of a legacy event stream; else nil
-	due       int64               // when the head of the response has to be there, while ask stands before it; 0 = never
-	alive     int64               // of a response: when something passed last, or the client took a comment
-	frames    *tunnelFrames       // of a tunnel
-	resumeAt  int64               // of a tunnel: when its client may be read again, 0 = it may
-	zip       *coding.Zipper      // of the response's body; else nil
-	place     sse.Place           // of an event stream
-	cookie    int8                // the node that the client's cookie names
-	method    int8                // a number of mcp.MethodNumber, methodSought or methodNone
-	kind      kind
-	framing   http1.Framing // of the response towards the client
-	coding    coding.Coding // of the body
-
-	// The request.
-	old        bool // HTTP/1.0
-	bare       bool // HEAD
-	keep       bool // the client's connection goes on
-	replayable bool // may be sent twice
-	cacheable  bool // GET or HEAD
-	upgrade    bool // to a WebSocket
-	stateless  bool // of the stateless era: any node will do
-	listens    bool // for what may never come
-	session    bool // has the tag of a session
-	endpoint   bool // has the tag of a legacy event stream
-	relayed    bool // by a trusted proxy
-	entered    bool // counted as a connection of its source
-	admitted   bool // by the limits
-	resized    bool // the body is in chunks
-	zips       bool // the client takes gzip
-	weak       bool // it has a body with a weak tag and asks whether that is still good
-	complete   bool // all of it was sent
-	asks       bool // the timer is that of ask
-
-	// The response.
-	fresh     bool // no connection out of the pool: one was stale
-	cut       bool // a node has closed the connection instead of answering
-	starved   bool // this machine lacked something to connect with
-	rejected  bool // a node refused the connect
-	displaced bool // a node was marked down before it answered
-	pending   bool // its end is awaited, see board.Flow
-	headed    bool // the client has the head of the response
-	interim   bool // the node has sent an interim response
-	nodeKeeps bool // the node's connection goes on
-	tunnel    bool
-	nodeEnded bool // of a tunnel: nothing comes from the node any more
-	varies    bool // another client may get the body in another coding
-	zipped    bool // the client gets it, or the head it has, compressed
-	events    bool // the response is an event stream that comments can be put into
-	afterCR   bool // of it
-	departs   bool // it is to end between two events, once the client's patience is over
+	next, prev *exchange    // among those of its port
+	access     *accessEntry // nil while there is no access log
+	tunnel     *tunnel      // nil but for one
+	request
+	account
+	binding
+	attempt
+	response
+	phase phase
 }
 
+// phase is how far an exchange has come.
+type phase uint8
+
+const (
+	choosing   phase = iota // its head is to be read, examined, and led to a node
+	paced                   // over the rate of its source; the request stays in the input, as it does up to opened
+	dialling                // a node that has not answered the connect
+	opened                  // the node has: the request is passed on with the client's next turn
+	asking                  // the request passes; the head of the reply is awaited
+	replying                // the client has that head
+	tunnelling              // after an upgrade, both ends speak
+	dropping                // it was refused: the rest of its body is read for the sake of the connection
+)
+
+// headed reports whether the client has the head of the reply.
+func (x *exchange) headed() bool { return x.phase == replying || x.phase == tunnelling }
+
+// underway reports whether there is something that the client waits for: a node, or its rate.
+func (x *exchange) underway() bool { return x.phase != choosing && x.phase != dropping }
+
 func (w *worker) takeExchange(c *httpClient) *exchange {
-	x := w.http.spareExchanges
-	if x == nil {
-		x = new(exchange)
-	} else {
-		w.http.spareExchanges = x.next
-	}
-	*x = exchange{client: c, page: x.page[:0]}
+	x := w.http.spare.exchanges.take()
+	*x = exchange{client: c, request: request{page: x.page[:0]}}
 	c.x = x
 	return x
 }
@@ -162,6 +113,7 @@ func (x *exchange) dropNode() {
 		x.node, n.x = nil, nil
 		n.conn.Close()
 	}
+	x.dropHead()
 	x.leave()
 }
 
@@ -180,8 +132,8 @@ func (x *exchange) free() {
 	if x.zip != nil {
 		c.w.http.zippers.Put(x.zip)
 	}
-	*x = exchange{next: c.w.http.spareExchanges, page: x.page[:0]}
-	c.w.http.spareExchanges = x
+	*x = exchange{request: request{page: x.page[:0]}}
+	c.w.http.spare.exchanges.put(x)
 }
 
 // finish ends an exchange whose response is complete.
@@ -198,9 +150,13 @@ func (x *exchange) finish() {
 	} else {
 		n.conn.Close()
 	}
-	keep := x.keep
-	x.free()
-	if keep {
+	x.done(x.keep)
+}
+
+// done ends an exchange that has no node any more: the client may ask on, or has to go.
+func (x *exchange) done(keep bool) {
+	c := x.client
+	if x.free(); keep {
 		c.rest()
 	} else {
 		c.part()
@@ -209,21 +165,15 @@ func (x *exchange) finish() {
 
 // refuse answers a request that is under way with an error of ours, or breaks its response off.
 func (x *exchange) refuse(no denial) {
-	c := x.client
-	if x.headed {
+	if x.headed() {
 		x.cutOff(no.reason)
 		return
 	}
 	x.dropNode()
 	x.forgetRequest()
-	keep := x.keep && !x.old && x.complete && !c.w.draining
-	c.say(no, x.page, keep, x.bare)
-	x.free()
-	if keep {
-		c.rest()
-	} else {
-		c.part()
-	}
+	keep := x.keep && !x.old && x.complete && !x.client.w.draining
+	x.client.say(no, x.page, keep, x.verb == verbHead)
+	x.done(keep)
 }
 
 // breakOff ends the client's connection in the middle of a response, so that it cannot look whole.
@@ -242,7 +192,7 @@ func (x *exchange) forgetRequest() {
 	if x.kept > 0 {
 		x.client.discard += x.kept
 		x.kept = 0
-		x.client.again()
+		x.client.conn.Reoffer()
 	}
 }
 
@@ -257,106 +207,62 @@ func (x *exchange) answered() {
 	x.kept, c.left = 0, 0
 }
 
-// lost goes on without the node, which was there no more or is marked down.
-func (x *exchange) lost(reason board.Reason) {
-	c, n := x.client, x.node
-	switch {
-	case !n.opened:
-		x.elsewhere()
-	case x.tunnel && x.closing():
-		x.end()
-		c.part()
-	case x.tunnel, x.headed:
-		if c.ended && reason == board.ReasonNodeLost {
-			reason = board.ReasonClientGone // which the node was told, and has left too
-		}
-		x.cutOff(reason)
-	case x.kept > 0 && n.used && (x.replayable || n.untouched()):
-		x.fresh = true // it was closed while it waited in the pool: that says nothing about the node
-		x.retry()
-	case x.kept > 0 && (x.replayable || n.unsent):
-		x.cut = true
-		x.elsewhere()
-	default:
-		x.refuse(x.denial(reason))
-	}
-}
-
-// nodeLost is what the client is told when no node has answered because one was lost.
-func (x *exchange) nodeLost() denial {
-	if x.displaced {
-		return denialOf(board.ReasonNodeDown, 0)
-	}
-	return x.denial(board.ReasonNodeLost)
-}
-
-// elsewhere takes the request, nothing of which is lost, to another node.
-func (x *exchange) elsewhere() {
-	x.tried |= 1 << x.backend.slot
-	x.retry()
-}
-
-// retry reads the request anew, and chooses a node again.
-func (x *exchange) retry() {
-	x.backend.flow.Retries.Add(1)
-	x.access.again()
-	if x.node.opened {
-		x.began = 0 // what the node took for the request is not time to connect to another one
-	}
-	x.dropNode()
-	x.kept, x.seen, x.complete, x.asks = 0, 0, false, false
-	x.client.state = reading
-	x.client.again()
-}
-
-// connectTimeout gives up on a node that does not answer the connect while another could be tried,
-// or altogether when the client has waited long enough.
-func (x *exchange) connectTimeout() {
-	c, w := x.client, x.client.w
-	waited := time.Duration(w.loop.Now() - x.began)
-	left := w.spec.Timeouts.Connect - waited
-	if left > 0 && !w.hasOther(x) {
-		c.within(left)
-		return
-	}
-	x.connectFailed(unix.ETIMEDOUT)
-	if left <= 0 {
-		x.tried = ^uint64(0)
-	}
-	x.elsewhere()
-}
-
 // expired ends an exchange in which nothing happens.
 func (x *exchange) expired() {
 	c := x.client
-	switch {
-	case x.node == nil:
-		c.conn.Close()
-	case x.asks:
-		x.ask()
-	case x.headed:
+	switch x.phase {
+	case paced: // over the rate until now
+		x.phase = choosing
+		c.conn.Reoffer()
+	case dialling:
+		x.connectTimeout()
+	case opened: // in this turn
+	case asking:
+		switch {
+		case x.asks:
+			x.ask()
+		case !x.complete && !c.conn.Paused():
+			x.refuse(denial{reason: board.ReasonSlow, status: http.StatusRequestTimeout, text: "the request body did not come in time"})
+		default:
+			x.refuse(denialOf(board.ReasonNodeTimeout, 0))
+		}
+	case replying:
 		x.silent()
-	case !x.complete && !c.conn.Paused():
-		x.refuse(denial{reason: board.ReasonSlow, status: http.StatusRequestTimeout, text: "the request body did not come in time"})
+	case tunnelling:
+		x.tunnelExpired()
 	default:
-		x.refuse(denialOf(board.ReasonNodeTimeout, 0))
+		c.conn.Close()
 	}
 }
 
-// tunnelOut passes on what the node says after the upgrade.
-func (x *exchange) tunnelOut(p []byte) (consumed int) {
-	c := x.client
-	x.port.answered()
-	x.backend.flow.BytesOut.Add(uint64(len(p)))
-	x.access.sent(len(p))
-	for scanned := 0; scanned < len(p); {
-		n, _, _ := x.frames.said.Next(p[scanned:], math.MaxUint64, nil)
-		scanned += n
+// fromClient is the client speaking within the exchange.
+func (x *exchange) fromClient(p []byte) (consumed int) {
+	switch x.phase {
+	case choosing:
+		return x.client.readHead(p)
+	case opened:
+		w := x.client.w
+		w.scratch = append(w.scratch[:0], *x.head...)
+		x.dropHead()
+		return x.forward(w.scratch, p)
+	case asking, replying:
+		if x.complete || x.kept > 0 {
+			return 0 // the next request waits for its turn
+		}
+		return x.pass(x.client.w.scratch[:0], p)
+	case tunnelling:
+		return x.tunnelIn(p)
+	case dropping:
+		return x.drop(p)
 	}
-	c.conn.Send(p)
-	if c.conn.Pending() > 0 {
-		x.node.conn.Pause()
-	}
-	x.tunnelPatience()
-	return len(p)
+	return 0
+}
+
+// pause has a request wait.
+func (x *exchange) pause(wait time.Duration) {
+	c, w := x.client, x.client.w
+	w.cell.Throttles.Add(1)
+	w.cell.ThrottledNs.Add(uint64(wait))
+	x.phase = paced
+	c.within(wait)
 }

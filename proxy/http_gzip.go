@@ -5,6 +5,14 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
+// compression is whether a response is compressed.
+type compression struct {
+	zips   bool // the client takes gzip
+	weak   bool // it has a body with a weak tag and asks whether that is still good
+	varies bool // another client may get the body in another coding
+	zipped bool // the client gets it, or the head it has, compressed
+}
+
 // variesByCoding reports whether the body of a response, or the one of its selected representation,
 // depends on Accept-Encoding: some client gets it compressed, whatever this one accepts.
 func (x *exchange) variesByCoding(r *http1.Response) bool {
@@ -27,7 +35,7 @@ func (x *exchange) getsZipped(r *http1.Response, rest []byte) bool {
 	switch {
 	case !x.zips, x.old, r.Status == 206, r.Status == 304, r.Get("content-range") != nil:
 		return false
-	case x.bare:
+	case x.verb == verbHead:
 		return true // the same head as for GET (RFC 9110 section 9.3.2)
 	}
 	return r.Body == http1.Sized || r.Body != http1.NoBody && !coding.EndsShort(x.out, rest)

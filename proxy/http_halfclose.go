@@ -40,9 +40,9 @@ func (x *exchange) awaitHead() {
 func (x *exchange) halfClosed() {
 	c, now := x.client, x.client.w.loop.Now()
 	switch {
-	case x.headed && x.framing == http1.Chunked && c.conn.Pending() == 0:
+	case x.headed() && x.framing == http1.Chunked && c.conn.Pending() == 0:
 		c.conn.Send([]byte(chunkProbe))
-	case x.headed:
+	case x.headed():
 		x.patience()
 	case x.old:
 		t := &c.w.spec.Timeouts

@@ -47,7 +47,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 				continue
 			}
 		case len("sec-websocket-extensions"):
-			if x.upgrade && x.limited() && http1.EqualFold(f.Name, "sec-websocket-extensions") {
+			if x.verb == verbUpgrade && x.limited() && http1.EqualFold(f.Name, "sec-websocket-extensions") {
 				continue // none is needed, and what they compress cannot be counted
 			}
 		case len("mcp-session-id"):
@@ -61,7 +61,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 	if r.Body == http1.Chunked {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if x.upgrade {
+	if x.verb == verbUpgrade {
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	}
 	return append(x.appendOrigin(dst, r), "\r\n"...)
@@ -104,7 +104,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		dst = append(dst, w.http.hsts...)
 	}
 	switch {
-	case x.tunnel:
+	case x.phase == tunnelling:
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	case !x.keep:
 		dst = append(dst, "Connection: close\r\n"...)
@@ -134,7 +134,7 @@ func (x *exchange) appendCookie(dst []byte, r *http1.Response) []byte {
 	if shared && !private {
 		return dst
 	}
-	if x.cacheable && !private {
+	if x.verb != verbOther && x.verb != verbOptions && !private {
 		dst = append(dst, "Cache-Control: private\r\n"...)
 	}
 	dst = append(append(dst, "Set-Cookie: "...), w.http.cookie...)

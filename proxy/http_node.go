@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
-	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // httpNode is a connection to a node, in an exchange or in a pool.
@@ -14,7 +12,7 @@ type httpNode struct {
 	w          *worker
 	x          *exchange // nil: in its pool, or about to close
 	pool       *nodePool
-	next, prev *httpNode // in the pool, older and newer; next also among the spare ones
+	next, prev *httpNode // in the pool, older and newer
 	since      int64     // in the pool: when it came
 	answers    uint32    // how many it has brought
 	epoch      uint32    // of its pool
@@ -129,6 +127,13 @@ func (p *nodePool) ended(n *httpNode) {
 	p.remove(n)
 }
 
+// failed notes that the port could not be connected to.
+func (p *nodePool) failed(now int64) {
+	if p.failures++; p.failures >= errorsInARow {
+		p.avoid = now + int64(avoidTime)
+	}
+}
+
 func (p *nodePool) pop() *httpNode {
 	n := p.newest
 	if n != nil {
@@ -190,112 +195,18 @@ func (w *worker) makeRoom() {
 	}
 }
 
-// engage finds a node for x and a connection to it, which may have to be made first.
-func (w *worker) engage(x *exchange, r requestHead) denial {
-	if x.began == 0 {
-		x.began = w.loop.Now()
-	}
-	for {
-		b, reason := w.route(x, r)
-		if b == nil {
-			if reason == board.ReasonNodeLost || x.cut && reason == board.ReasonNoNode {
-				return x.nodeLost()
-			}
-			return x.denial(reason)
-		}
-		to := b.over[x.kind.transport()]
-		x.hold(to)
-		pool := &to.pool
-		n := (*httpNode)(nil)
-		if !x.fresh {
-			n = pool.take(w.loop.Now(), x.replayable)
-		}
-		if n == nil {
-			n = w.takeNode()
-			n.pool, n.epoch = pool, pool.epoch
-			w.makeRoom()
-			if err := w.dial(to, &n.conn, n); err != nil {
-				w.putNode(n)
-				x.connectFailed(err)
-				x.tried |= 1 << b.slot
-				b.flow.Retries.Add(1)
-				x.leave()
-				continue
-			}
-		}
-		x.node, n.x = n, x
-		return denial{}
-	}
-}
-
-func (w *worker) takeNode() *httpNode {
-	n := w.http.spareNodes
-	if n == nil {
-		n = new(httpNode)
-	} else {
-		w.http.spareNodes = n.next
-	}
-	*n = httpNode{w: w}
-	return n
-}
-
-func (w *worker) putNode(n *httpNode) {
-	*n = httpNode{next: w.http.spareNodes}
-	w.http.spareNodes = n
-}
-
-// connectFailed counts a failed attempt to reach x's node. A check decides whether the node is down:
-// it may only lack its HTTP port.
-func (x *exchange) connectFailed(err error) {
-	b, w := x.backend, x.client.w
-	b.flow.ConnectErrors.Add(1)
-	pool := &x.port.pool
-	if pool.failures++; pool.failures >= errorsInARow {
-		pool.avoid = w.loop.Now() + int64(avoidTime)
-	}
-	if reason, ours := reasonOf(err); ours {
-		x.starved = true
-		w.complain("connect", "node", b.name, "address", x.port.address, "err", err)
-	} else {
-		x.rejected = reason == SuspectRefused
-		x.disagree(err)
-		w.suspect(x.port, reason, false)
-	}
-}
-
-// disagree notes whether it is for TLS that the connection to x's node has failed.
-func (x *exchange) disagree(err error) bool {
-	why := disagreement(err)
-	if why == "" {
-		return false
-	}
-	x.disagreed = why
-	x.client.w.complain("TLS could not be agreed on", "node", x.backend.name, "address", x.port.address, "why", why)
-	return true
-}
-
-// denial is what the client is told for a reason, when a node could not be used.
-func (x *exchange) denial(reason board.Reason) denial {
-	no := denialOf(reason, 0)
-	if x.disagreed != "" && (reason == board.ReasonNoNode || reason == board.ReasonNodeLost) {
-		no.status, no.text = http.StatusBadGateway, "TLS could not be agreed on with the node: "+x.disagreed
-	}
-	return no
-}
-
-// OnOpen is the node's answer to the connect: the request is read again and sent.
+// OnOpen is the node's answer to the connect: the request can be sent.
 func (n *httpNode) OnOpen(*reactor.Conn) {
 	n.opened = true
 	x := n.x
 	if x == nil {
 		return // closed in this turn
 	}
-	c, b := x.client, x.backend
 	n.pool.failures, n.pool.avoid = 0, 0
-	b.flow.Total.Add(1)
-	b.flow.ObserveConnect(time.Duration(n.w.loop.Now() - x.began))
-	c.state = reading
-	c.again()
+	x.backend.flow.Total.Add(1)
+	x.backend.flow.ObserveConnect(time.Duration(n.w.loop.Now() - x.began))
+	x.phase = opened
+	x.client.conn.Reoffer()
 }
 
 // OnData is the node speaking.
@@ -306,9 +217,9 @@ func (n *httpNode) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 		n.pool.ended(n)
 		n.conn.Close()
 		return len(p)
-	case x.tunnel:
+	case x.phase == tunnelling:
 		return x.tunnelOut(p)
-	case x.client.state != exchanging: // it speaks first
+	case x.phase == opened: // it speaks first
 		x.badReply()
 		return len(p)
 	}
@@ -319,7 +230,7 @@ func (n *httpNode) OnData(_ *reactor.Conn, p []byte) (consumed int) {
 func (n *httpNode) OnDrained(*reactor.Conn) {
 	switch x := n.x; {
 	case x == nil:
-	case x.tunnel:
+	case x.phase == tunnelling:
 		x.readTunnel()
 	default:
 		x.client.conn.Resume()
@@ -334,9 +245,9 @@ func (n *httpNode) OnEOF(*reactor.Conn) {
 	switch {
 	case x == nil:
 		n.conn.Close()
-	case x.tunnel:
+	case x.phase == tunnelling:
 		x.tunnelEnded()
-	case x.headed && x.out.End() == nil:
+	case x.phase == replying && x.out.End() == nil:
 		x.ended()
 	default:
 		n.broke(nil)
@@ -352,13 +263,13 @@ func (n *httpNode) OnClose(_ *reactor.Conn, err error) {
 	n.pool.remove(n)
 	if x := n.x; x != nil {
 		if !n.opened {
-			x.connectFailed(err)
-			x.elsewhere()
+			x.connectFailed(connectFailure(err), err)
 		} else {
 			n.broke(err)
 		}
 	}
-	w.putNode(n)
+	*n = httpNode{}
+	w.http.spare.nodes.put(n)
 }
 
 // untouched reports whether the node has ended its stream before anything of the request under way had
@@ -372,20 +283,16 @@ func (n *httpNode) untouched() bool {
 	return ok && acked <= n.before
 }
 
-// broke goes on after the node has ended the connection before its response.
+// broke is the end of the connection, by the node, before the end of the response.
 func (n *httpNode) broke(err error) {
-	x := n.x
-	if b := x.backend; (!n.used || x.headed) && !x.tunnel {
-		reason := SuspectClosed
-		if err != nil {
-			reason = SuspectReset
-			b.flow.Resets.Add(1)
-		}
-		if x.disagree(err) { // TLS 1.3 judges a client after the handshake
-			reason = SuspectTLS
-		}
-		n.w.suspect(x.port, reason, false)
+	f := connClosed
+	switch x := n.x; {
+	case x.phase == tunnelling, n.used && x.phase != replying:
+		f = connStale
+	case disagreement(err) != "":
+		f = connDisowned
+	case err != nil:
+		f = connReset
 	}
-	x.displaced = false
-	x.lost(board.ReasonNodeLost)
+	n.x.broken(f, err)
 }

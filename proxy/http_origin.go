@@ -14,10 +14,11 @@ import (
 // origin is who asks for something, and counts as its source. A connection has one, and so has each
 // request: they differ when the connection is that of a trusted proxy.
 type origin struct {
-	addr   netip.Addr
-	source board.SlotID
-	exempt bool // from limits
-	secure bool // came over TLS
+	addr    netip.Addr
+	source  board.SlotID
+	exempt  bool // from limits
+	secure  bool // came over TLS
+	relayed bool // said by a trusted proxy
 }
 
 // identify finds out who asks. Of a trusted proxy's requests that is who it says; those that name nobody

@@ -166,14 +166,8 @@ func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
 	switch {
 	case !w.alive(x, slot):
 		return nil, board.ReasonSessionGone
-	case x.hasTried(slot) && x.cut:
-		return nil, board.ReasonNodeLost
-	case x.hasTried(slot) && (x.starved || x.disagreed != ""):
-		return nil, board.ReasonNoNode
-	case x.hasTried(slot) && x.rejected:
-		return nil, board.ReasonSessionGone
 	case x.hasTried(slot):
-		return nil, board.ReasonNodeTimeout
+		return nil, meanings[x.failure].ofSession
 	case w.atCap(slot):
 		return nil, board.ReasonFull
 	}

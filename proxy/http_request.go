@@ -11,6 +11,58 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
+// request is what a client asks for, and how far that has passed.
+type request struct {
+	origin
+	page       []byte     // origin of the page that asks; its room is kept
+	in         http1.Body // of it
+	length     int64      // of its body so far
+	kind       kind
+	verb       verb
+	method     int8 // a number of mcp.MethodNumber, methodSought or methodNone
+	old        bool // HTTP/1.0
+	keep       bool // the client's connection goes on
+	replayable bool // may be sent twice
+	listens    bool // for what may never come
+	complete   bool // all of it was sent
+}
+
+// verb is an HTTP method as far as it matters here.
+type verb uint8
+
+const (
+	verbOther verb = iota
+	verbGet
+	verbUpgrade // GET that asks for a WebSocket
+	verbHead
+	verbOptions
+)
+
+func verbOf(r *http1.Request) verb {
+	switch string(r.Method) {
+	case "GET":
+		// No other protocol: h2c would carry requests past everything that looks at them here.
+		if r.Body == http1.NoBody && http1.EqualFold(r.Upgrade, "websocket") {
+			return verbUpgrade
+		}
+		return verbGet
+	case "HEAD":
+		return verbHead
+	case "OPTIONS":
+		return verbOptions
+	}
+	return verbOther
+}
+
+// decision is what becomes of a request: it passes, as the zero one says, waits, or is refused.
+type decision struct {
+	wait time.Duration
+	no   denial
+}
+
+// refuses is the decision that refuses a request.
+func refuses(no denial) decision { return decision{no: no} }
+
 // readHead reads a request head and begins with what it asks for.
 func (c *httpClient) readHead(p []byte) (consumed int) {
 	w := c.w
@@ -21,6 +73,7 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 		return n // not a part of anything
 	}
 	r := &w.http.request
+	w.http.parsed++
 	n, err := r.Parse(p)
 	if err != nil {
 		w.cell.Requests.Add(1)
@@ -55,35 +108,40 @@ func malformed(err error) denial {
 }
 
 // begin forwards a request, the head of which is p[:n], or answers it. It is called again for the
-// same request, which is still the first in the input, when a connection has been made or the node
+// same request, which is still the first in the input, when it has waited for its rate or the node
 // that was chosen first has failed.
 func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 	w, x := c.w, c.x
 	if x == nil {
 		x = w.takeExchange(c)
+		c.state = serving
 		x.classify(r)
 		x.identify(r)
 		x.access = w.access.beginHTTP(w, x.addr, r)
 		c.served++
 		w.cell.Requests.Add(1)
 	}
-	if no := x.examine(r); !no.none() {
-		return x.decline(no, r, n, p)
-	}
-	if c.state == waiting {
+	switch is := x.examine(r); {
+	case !is.no.none():
+		return x.decline(is.no, r, n, p)
+	case is.wait > 0:
+		x.pause(is.wait)
 		return 0
 	}
-	if x.node == nil {
-		if no := w.engage(x, r); !no.none() {
-			return x.decline(no, r, n, p)
-		}
+	if no := x.engage(r); !no.none() {
+		return x.decline(no, r, n, p)
 	}
+	x.headSize = uint32(n)
+	x.in.Reset(r.Body, r.Length)
+	x.length, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	if !x.node.opened {
-		c.state = waiting
+		x.phase = dialling
+		x.head = w.http.spare.heads.take()
+		*x.head = x.appendRequest((*x.head)[:0], r)
 		c.within(min(attemptTimeout, w.spec.Timeouts.Connect))
 		return 0
 	}
-	return x.forward(r, n, p)
+	return x.forward(x.appendRequest(w.scratch[:0], r), p)
 }
 
 // classify notes what has to be known of a request when its head is gone.
@@ -92,41 +150,36 @@ func (x *exchange) classify(r *http1.Request) {
 	x.page = append(x.page, originOf(r)...)
 	x.old = r.Minor == 0
 	x.keep = r.KeepAlive
-	x.bare = string(r.Method) == "HEAD"
-	get := string(r.Method) == "GET"
-	x.cacheable = get || x.bare
+	x.verb = verbOf(r)
 	empty := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length == 0
-	x.replayable = empty && (get || x.bare || string(r.Method) == "OPTIONS")
-	// No other protocol: h2c would carry requests past everything that looks at them here.
-	x.upgrade = get && r.Body == http1.NoBody && http1.EqualFold(r.Upgrade, "websocket")
+	x.replayable = empty && x.verb != verbOther
 	x.zips, x.weak = coding.AcceptsGzip(r), coding.ShowsWeakTag(r)
 	version := r.Get("mcp-protocol-version")
 	x.stateless = mcp.EraOf(string(version)) == mcp.StatelessEra && !x.client.w.isTagged(r)
 	x.noteMethod(r)
 }
 
-// examine decides whether a request may be forwarded, once. Over the message rate it may have to
-// wait, as far as the client's state then says. A ban is for newcomers: who was let in before goes on.
-func (x *exchange) examine(r *http1.Request) denial {
+// examine decides whether a request may be forwarded, once. A ban is for newcomers: who was let in before goes on.
+func (x *exchange) examine(r *http1.Request) decision {
 	w := x.client.w
 	if x.admitted {
-		return denial{}
+		return decision{}
 	}
 	if string(r.Method) == "TRACE" {
-		return denial{reason: board.ReasonBadRequest, status: http.StatusMethodNotAllowed, text: "TRACE is not allowed"}
+		return refuses(denial{reason: board.ReasonBadRequest, status: http.StatusMethodNotAllowed, text: "TRACE is not allowed"})
 	}
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
-		return w.tooLarge()
+		return refuses(w.tooLarge())
 	}
 	if no := x.uncountable(r); !no.none() {
-		return no
+		return refuses(no)
 	}
 	if no := x.enter(r); !no.none() {
-		return no
+		return refuses(no)
 	}
+	var paced time.Duration
 	if !x.exempt {
 		now, sources := w.loop.Now(), w.board.Sources()
-		var paced time.Duration
 		if limit := w.limits.message; !limit.unlimited() {
 			patience := w.limits.patience
 			if w.limits.reject {
@@ -138,39 +191,26 @@ func (x *exchange) examine(r *http1.Request) denial {
 			}
 		}
 		if wait, over := x.toolOver(r, now); over {
-			return x.overToolRate(wait)
+			return refuses(x.overToolRate(wait))
 		}
 		if r.Body == http1.Sized {
 			x.payFor(r.Length)
 		}
-		if paced > 0 {
-			x.pause(paced)
-		}
 	}
 	x.admitted, x.charged = true, 1
 	w.cell.Messages.Add(1)
-	return denial{}
-}
-
-// pause has a request wait.
-func (x *exchange) pause(wait time.Duration) {
-	c, w := x.client, x.client.w
-	w.cell.Throttles.Add(1)
-	w.cell.ThrottledNs.Add(uint64(wait))
-	c.state = waiting
-	c.within(wait)
+	return decision{wait: paced}
 }
 
 // overRate rejects a request over the message rate, or has it wait.
-func (x *exchange) overRate(wait time.Duration) denial {
+func (x *exchange) overRate(wait time.Duration) decision {
 	w := x.client.w
 	if w.spec.Limits.Action == ActionThrottle {
-		x.pause(wait)
-		return denial{}
+		return decision{wait: wait}
 	}
 	w.cell.Rejects.Add(1)
 	w.violation(x.source, x.addr, w.loop.Now(), "requests")
-	return denialOf(board.ReasonMessageRate, wait)
+	return refuses(denialOf(board.ReasonMessageRate, wait))
 }
 
 func (w *worker) tooLarge() denial {
@@ -185,51 +225,53 @@ const maxSwallowed = 64 << 10
 
 // decline answers a request that was not forwarded. Its body is read and dropped if it is short.
 func (x *exchange) decline(no denial, r *http1.Request, n int, p []byte) (consumed int) {
-	c, bare := x.client, x.bare
+	c := x.client
 	short := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length <= maxSwallowed && !r.ExpectContinue
 	keep := x.keep && !x.old && short && !c.w.draining
-	c.say(no, x.page, keep, bare)
-	if !keep {
-		x.end()
-		c.part()
-		return len(p)
-	}
+	c.say(no, x.page, keep, x.verb == verbHead)
 	x.in.Reset(r.Body, r.Length)
-	if x.in.Done() {
-		x.end()
-		c.rest()
-		return n
+	switch {
+	case !keep:
+		x.done(false)
+		return len(p)
+	case x.in.Done():
+		x.done(true)
+	default:
+		x.phase = dropping
+		c.within(c.w.spec.Timeouts.Request)
 	}
-	c.state = exchanging
-	c.within(c.w.spec.Timeouts.Request)
 	return n
 }
 
-// forward sends the request to its node, with as much of its body as has come.
-func (x *exchange) forward(r *http1.Request, n int, p []byte) (consumed int) {
-	c, w := x.client, x.client.w
-	x.in.Reset(r.Body, r.Length)
-	x.resized = r.Body == http1.Chunked
-	x.size, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
-	x.sent = w.loop.Now()
+// drop reads the body of a request that was declined.
+func (x *exchange) drop(p []byte) (consumed int) {
+	_, consumed, _ = x.in.Next(p) // it is sized
+	if x.in.Done() {
+		x.done(true)
+	}
+	return consumed
+}
+
+// forward sends the request to its node: head, and behind it as much of the body as p has behind its own head.
+func (x *exchange) forward(head, p []byte) (consumed int) {
+	c := x.client
+	x.phase = asking
+	x.sent = c.w.loop.Now()
 	x.node.before = x.node.said
-	c.state = exchanging
 	x.backend.flow.Requests.Add(1)
 	x.backend.flow.Messages.Add(1)
-	out := x.appendRequest(w.scratch[:0], r)
-	used := n
+	used := int(x.headSize)
 	if x.replayable {
-		x.pass(out, nil)
+		x.pass(head, nil)
 	} else {
-		used += x.pass(out, p[n:])
+		used += x.pass(head, p[used:])
 	}
 	switch {
-	case x.node == nil: // it has been refused
+	case c.x == nil: // it has been refused
 		return used
 	case x.node.conn.Broken(): // nothing was sent, nothing is lost
 		if x.node.used {
-			x.fresh = true
-			x.retry()
+			x.anew()
 		} else { // why, it may have said
 			x.node.unsent, x.kept = true, uint32(used)
 		}
@@ -244,18 +286,9 @@ func (x *exchange) forward(r *http1.Request, n int, p []byte) (consumed int) {
 // maxKept is the longest request, in bytes, that is kept in case its node turns out not to have got it.
 const maxKept = 16 << 10
 
-// fromClient reads the body of the request.
-func (x *exchange) fromClient(p []byte) (consumed int) {
-	if x.complete {
-		return 0 // the next request waits for its turn
-	}
-	return x.pass(x.client.w.scratch[:0], p)
-}
-
-// pass sends out to the node, and behind it what p holds of the body. Without a node the body is
-// dropped: its request has been refused.
+// pass sends out to the node, and behind it what p holds of the body.
 func (x *exchange) pass(out, p []byte) (consumed int) {
-	c, w := x.client, x.client.w
+	w, chunked := x.client.w, x.in.IsChunked()
 	for consumed < len(p) && !x.in.Done() {
 		data, n, err := x.in.Next(p[consumed:])
 		if err != nil {
@@ -264,7 +297,7 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 		}
 		consumed += n
 		x.countMethod(data)
-		if x.node != nil && (len(data) > 0 || x.in.Done()) {
+		if len(data) > 0 || x.in.Done() {
 			no := x.peek(data)
 			if no.none() {
 				no = x.countMessages(data)
@@ -274,14 +307,12 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 				return len(p)
 			}
 		}
-		if x.size += int64(len(data)); x.node != nil {
-			if x.size > int64(w.maxMessage) {
-				x.refuse(w.tooLarge())
-				return len(p)
-			}
-			x.payFor(x.size)
+		if x.length += int64(len(data)); x.length > int64(w.maxMessage) {
+			x.refuse(w.tooLarge())
+			return len(p)
 		}
-		if x.resized {
+		x.payFor(x.length)
+		if chunked {
 			out = http1.AppendChunk(out, data)
 		} else {
 			out = append(out, data...)
@@ -290,18 +321,11 @@ func (x *exchange) pass(out, p []byte) (consumed int) {
 	if x.in.Done() {
 		x.complete = true
 		x.countMethod(nil)
-		if x.resized {
+		if chunked {
 			out = append(out, http1.LastChunk...)
 		}
 	}
 	w.scratch = out[:0]
-	if x.node == nil {
-		if x.complete {
-			x.end()
-			c.rest()
-		}
-		return consumed
-	}
 	x.send(out)
 	return consumed
 }
@@ -322,7 +346,7 @@ func (x *exchange) send(out []byte) {
 		c.conn.Pause()
 	}
 	switch {
-	case x.headed:
+	case x.headed():
 		x.patience()
 	case x.complete:
 		x.awaitHead()

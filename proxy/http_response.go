@@ -4,21 +4,37 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/sse"
 )
+
+// response is what a client gets.
+type response struct {
+	out       http1.Body          // of the node
+	filter    *sse.EndpointFilter // of the beginning of a legacy event stream; else nil
+	zip       *coding.Zipper      // of the body; else nil
+	due       int64               // when its head has to be there, while ask stands before it; 0 = never
+	alive     int64               // when something of it passed last, or the client took a comment
+	framing   http1.Framing       // towards the client
+	pending   bool                // its end is awaited, see board.Flow
+	nodeKeeps bool                // the node's connection goes on
+	asks      bool                // the timer is that of ask
+	streaming
+	compression
+}
 
 // fromNode passes a response on. What comes in one read leaves in one write.
 func (x *exchange) fromNode(p []byte) (consumed int) {
 	c, w := x.client, x.client.w
 	x.port.answered()
-	out := w.scratch[:0]
-	for !x.headed {
+	out, interim := w.scratch[:0], false
+	for x.phase == asking {
 		if !worthParsing(p[consumed:], x.seen) {
 			break
 		}
 		r := &w.http.response
-		n, err := r.Parse(p[consumed:], x.bare)
+		n, err := r.Parse(p[consumed:], x.verb == verbHead)
 		if err != nil {
 			x.badReply()
 			return len(p)
@@ -34,7 +50,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		case r.Status == 101:
 			return x.switchProtocols(out, r, p[consumed:]) + consumed
 		case r.Status < 200:
-			x.interim = true
+			interim = true
 			if !x.old {
 				out = r.AppendInterim(out)
 			}
@@ -42,17 +58,20 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 			out = x.respond(out, r, p[consumed:])
 		}
 	}
-	if x.headed {
-		out, consumed = x.body(out, p, consumed)
-		if consumed < 0 {
+	if x.phase == replying {
+		body, n, err := x.appendBody(out, p[consumed:])
+		if err != nil {
+			c.conn.Send(body)
+			x.badReply()
 			return len(p)
 		}
+		out, consumed = body, consumed+n
 	}
 	x.backend.flow.BytesOut.Add(uint64(consumed))
 	x.access.sent(consumed)
 	w.scratch = out[:0]
 	c.conn.Send(out)
-	if x.headed && x.out.Done() {
+	if x.phase == replying && x.out.Done() {
 		if consumed < len(p) {
 			x.nodeKeeps = false // it says more than it was asked for
 		}
@@ -66,10 +85,9 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		return len(p)
 	}
 	switch {
-	case x.headed:
+	case x.phase == replying:
 		x.patience()
-	case x.interim && x.complete:
-		x.interim = false
+	case interim && x.complete:
 		x.awaitHead() // the node is at work: however many come, each is as good as a byte of an answer
 	}
 	return consumed
@@ -80,7 +98,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	c, w, b := x.client, x.client.w, x.backend
 	x.count(r.Status)
 	b.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
-	x.headed, x.asks = true, false
+	x.phase, x.asks = replying, false
 	x.nodeKeeps = r.KeepAlive
 	limit := w.spec.HTTP.KeepaliveRequests
 	// A response that comes before the end of its request is the last one: what the client still
@@ -107,7 +125,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	}
 	x.varies = x.variesByCoding(r)
 	x.zipped = x.varies && x.getsZipped(r, rest)
-	if x.zipped && !x.bare {
+	if x.zipped && x.verb != verbHead {
 		x.zip = w.http.zippers.Take()
 		x.zipped = x.zip != nil
 	}
@@ -120,7 +138,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 // opensLegacyStream reports whether the response may begin with an endpoint, which has to be tagged
 // then. Any path may lead to such a stream.
 func (x *exchange) opensLegacyStream(r *http1.Response) bool {
-	return x.events && x.replayable && !x.bare && r.Status == 200 && !x.session && x.client.w.spec.Sticky.MCPSession
+	return x.events && x.replayable && x.verb != verbHead && r.Status == 200 && !x.session && x.client.w.spec.Sticky.MCPSession
 }
 
 func (x *exchange) count(status int) {
@@ -130,15 +148,12 @@ func (x *exchange) count(status int) {
 	x.client.w.cell.Responses[class].Add(1)
 }
 
-// body appends what p[consumed:] holds of the body. consumed is -1 when that is malformed, which ends
-// the exchange.
-func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
+// appendBody appends what p holds of the body, as far as it is well-formed.
+func (x *exchange) appendBody(dst, p []byte) (out []byte, consumed int, err error) {
 	for consumed < len(p) && !x.out.Done() {
 		data, n, err := x.out.Next(p[consumed:])
 		if err != nil {
-			x.client.conn.Send(out)
-			x.badReply()
-			return nil, -1
+			return dst, consumed, err
 		}
 		consumed += n
 		if x.filter != nil {
@@ -149,18 +164,18 @@ func (x *exchange) body(out, p []byte, consumed int) ([]byte, int) {
 			continue
 		}
 		x.follow(data)
-		out = x.frame(out, data)
+		dst = x.frame(dst, data)
 	}
 	if x.zip != nil { // what came in one read becomes one chunk: nothing is held back
-		out = x.frame(out, x.client.w.http.zippers.Flush(x.zip, x.out.Done()))
+		dst = x.frame(dst, x.client.w.http.zippers.Flush(x.zip, x.out.Done()))
 	}
 	if x.out.Done() {
-		out = x.frame(out, x.unheld())
+		dst = x.frame(dst, x.unheld())
 	}
 	if x.framing == http1.Chunked && x.out.Done() {
-		out = append(out, http1.LastChunk...)
+		dst = append(dst, http1.LastChunk...)
 	}
-	return out, consumed
+	return dst, consumed, nil
 }
 
 // frame appends data in the client's framing.
@@ -207,18 +222,17 @@ func (x *exchange) badReply() { x.refuse(denialOf(board.ReasonBadReply, 0)) }
 // switchProtocols makes a tunnel of an exchange, if that is what the client has asked for.
 func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (consumed int) {
 	c, w := x.client, x.client.w
-	if !x.upgrade || !http1.EqualFold(r.Upgrade, "websocket") {
+	if x.verb != verbUpgrade || !http1.EqualFold(r.Upgrade, "websocket") {
 		x.badReply()
 		return len(rest)
 	}
 	x.count(r.Status)
 	x.backend.flow.ObserveAnswer(time.Duration(w.loop.Now() - x.sent))
-	x.headed, x.tunnel, x.frames = true, true, new(tunnelFrames)
+	x.phase, x.tunnel = tunnelling, new(tunnel)
 	x.settle()
-	c.state = tunnelling
 	out = x.appendResponse(out, r)
 	w.scratch = out[:0]
 	c.conn.Send(out)
-	c.again() // what the client has said in advance
+	c.conn.Reoffer() // what the client has said in advance
 	return x.tunnelOut(rest)
 }

@@ -243,7 +243,7 @@ func TestStorm(t *testing.T) {
 		if pooled != b.http.idle {
 			t.Errorf("%d connections are kept, %d counted", pooled, b.http.idle)
 		}
-		for x := b.http.spareExchanges; x != nil; x = x.next {
+		for _, x := range b.http.spare.exchanges {
 			if x.client != nil || x.node != nil {
 				t.Error("a spare exchange is in use")
 			}

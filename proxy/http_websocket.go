@@ -1,37 +1,42 @@
 package proxy
 
 import (
+	"math"
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/wsframe"
 )
 
-// tunnelFrames are those of both directions of a tunnel.
-type tunnelFrames struct{ asked, said wsframe.Scanner }
+// tunnel is what an exchange becomes with the upgrade to a WebSocket.
+type tunnel struct {
+	asked, said wsframe.Scanner // of either direction
+	resumeAt    int64           // when the client may be read again, 0 = it may
+	nodeEnded   bool            // nothing comes from the node any more
+}
+
+// closing reports whether the tunnel comes to its end by itself.
+func (t *tunnel) closing() bool { return t.nodeEnded || t.asked.Closing() || t.said.Closing() }
 
 // tunnelIn passes on what the client says after the upgrade. Its messages are counted and held to the
 // source's rate: over it the client is not read until the source conforms, whatever lb.limits.action
 // says, for a frame can neither be dropped nor answered without the node's knowledge.
 func (x *exchange) tunnelIn(p []byte) (consumed int) {
-	c, n, w := x.client, x.node, x.client.w
-	if n == nil {
-		return len(p)
-	}
+	c, n, w, t := x.client, x.node, x.client.w, x.tunnel
 	now := w.loop.Now()
 	limit := w.limits.message
 	limited := x.limited()
 	messages := 0
 	var wait time.Duration
 	for consumed < len(p) && wait == 0 {
-		k, more, tooLong := x.frames.asked.Next(p[consumed:], uint64(w.maxMessage), &w.scratch)
+		k, more, tooLong := t.asked.Next(p[consumed:], uint64(w.maxMessage), &w.scratch)
 		consumed += k
 		if tooLong {
 			x.cutOff(board.ReasonTooLarge)
 			return len(p)
 		}
 		messages += more
-		if due := more + x.frames.asked.TakeDues() + w.limits.extra(x.frames.asked.Growth()); due > 0 && limited {
+		if due := more + t.asked.TakeDues() + w.limits.extra(t.asked.Growth()); due > 0 && limited {
 			wait = board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, int64(due))
 		}
 	}
@@ -44,7 +49,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	if wait > 0 {
 		w.cell.Throttles.Add(1)
 		w.cell.ThrottledNs.Add(uint64(wait))
-		x.resumeAt = now + int64(wait)
+		t.resumeAt = now + int64(wait)
 	}
 	if wait > 0 || n.conn.Pending() > 0 {
 		c.conn.Pause()
@@ -53,12 +58,30 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	return consumed
 }
 
+// tunnelOut passes on what the node says after the upgrade.
+func (x *exchange) tunnelOut(p []byte) (consumed int) {
+	c := x.client
+	x.port.answered()
+	x.backend.flow.BytesOut.Add(uint64(len(p)))
+	x.access.sent(len(p))
+	for scanned := 0; scanned < len(p); {
+		n, _, _ := x.tunnel.said.Next(p[scanned:], math.MaxUint64, nil)
+		scanned += n
+	}
+	c.conn.Send(p)
+	if c.conn.Pending() > 0 {
+		x.node.conn.Pause()
+	}
+	x.tunnelPatience()
+	return len(p)
+}
+
 // tunnelPatience begins anew, as something has passed through the tunnel. While the client is
 // throttled it is not idle.
 func (x *exchange) tunnelPatience() {
 	c, w := x.client, x.client.w
-	if x.resumeAt != 0 {
-		c.within(max(time.Duration(x.resumeAt-w.loop.Now()), time.Nanosecond))
+	if at := x.tunnel.resumeAt; at != 0 {
+		c.within(max(time.Duration(at-w.loop.Now()), time.Nanosecond))
 		return
 	}
 	x.alive = w.loop.Now()
@@ -67,37 +90,32 @@ func (x *exchange) tunnelPatience() {
 	c.within(limit)
 }
 
-// closing reports whether the tunnel comes to its end by itself.
-func (x *exchange) closing() bool {
-	return x.nodeEnded || x.frames.asked.Closing() || x.frames.said.Closing()
-}
-
 // tunnelEnded passes the end of the node's stream on: both connections are closed once the client has
 // ended its own too.
 func (x *exchange) tunnelEnded() {
 	c := x.client
-	if !c.ended && !x.closing() {
+	if !c.ended && !x.tunnel.closing() {
 		c.w.countCut(x.access, board.ReasonNodeLost)
 	}
-	x.nodeEnded = true
+	x.tunnel.nodeEnded = true
 	c.conn.CloseWrite()
 	x.tunnelPatience()
 }
 
 // readTunnel reads the client on, unless it has to wait for its rate or its node.
 func (x *exchange) readTunnel() {
-	if x.resumeAt == 0 && x.node.conn.Pending() == 0 {
+	if x.tunnel.resumeAt == 0 && x.node.conn.Pending() == 0 {
 		x.client.conn.Resume()
 	}
 }
 
 // tunnelExpired ends a tunnel in which nothing happens, or a throttle.
 func (x *exchange) tunnelExpired() {
-	if x.resumeAt == 0 {
+	if x.tunnel.resumeAt == 0 {
 		x.silent()
 		return
 	}
-	x.resumeAt = 0
+	x.tunnel.resumeAt = 0
 	x.readTunnel()
 	x.tunnelPatience()
 }

@@ -24,7 +24,7 @@ type pair struct {
 	timer  reactor.Timer
 	w      *worker
 
-	next, prev *pair        // among the pairs of its backend; next also among the spare ones
+	next, prev *pair        // among the pairs of its backend
 	backend    *backend     // nil unless connecting or relaying
 	extra      *extra       // nil for most
 	access     *accessEntry // nil while there is no access log
@@ -35,16 +35,17 @@ type pair struct {
 	meter      meter
 	seat       sourceSeat
 	state      pairState
-	ends       uint8 // connections attached and not yet closed
-	nodeFull   bool  // the node takes no more: the client is not read
-	clientFull bool  // the client takes no more answers: likewise
+	open       uint8 // connections attached and not yet closed
+	full       ends  // takes no more: the client is not read
+	ended      ends  // has ended its stream
 	spoken     bool  // the client has said something
 	midLine    bool  // the last byte passed to the client did not end a line
 	held       bool  // counted on the board
 	lingers    bool  // counted in worker.lingering
-	clientEOF  bool
-	nodeEOF    bool
 }
+
+// ends is something that is so of either end of a pair.
+type ends struct{ client, node bool }
 
 // extra is what few pairs need.
 type extra struct {
@@ -89,17 +90,6 @@ type (
 	clientEnd pair
 	nodeEnd   pair
 )
-
-// takePair returns a fresh pair, used ones first.
-func (w *worker) takePair() *pair {
-	p := w.spare
-	if p == nil {
-		return &pair{w: w}
-	}
-	w.spare = p.next
-	*p = pair{w: w}
-	return p
-}
 
 // enter counts the pair on the board.
 func (p *pair) enter() {
@@ -162,7 +152,7 @@ func (p *pair) close() {
 
 // gone is called as each end has closed; after the last the pair is free.
 func (p *pair) gone() {
-	if p.ends--; p.ends > 0 {
+	if p.open--; p.open > 0 {
 		return
 	}
 	w := p.w
@@ -176,8 +166,8 @@ func (p *pair) gone() {
 	}
 	p.release()
 	w.access.end(w, p.access, frontendTCP)
-	*p = pair{w: w, next: w.spare}
-	w.spare = p
+	*p = pair{w: w}
+	w.freePairs.put(p)
 	w.endIfDrained()
 }
 
@@ -188,14 +178,13 @@ func (w *worker) displace(from *port) {
 		w.displaceHTTP(from)
 		return
 	}
-	b := from.backend
-	for p := b.pairs; p != nil; p = b.pairs {
+	for p := from.backend.pairs; p != nil; p = from.backend.pairs {
 		if p.state == connecting {
+			w.failed(from, connectOvertaken, nil)
 			w.elsewhere(p)
 			continue
 		}
-		b.flow.Displaced.Add(1)
-		p.cutOff(board.ReasonNodeDown)
+		p.cutOff(w.failed(from, connDisplaced, nil).told)
 	}
 }
 

@@ -71,7 +71,7 @@ func (p *pair) passOn(data []byte) (consumed int) {
 		p.throttle(v.wait)
 	}
 	if p.node.Pending() > 0 {
-		p.nodeFull = true
+		p.full.node = true
 		p.client.Pause()
 	}
 	return v.consumed
@@ -80,13 +80,13 @@ func (p *pair) passOn(data []byte) (consumed int) {
 // answer sends the client error lines of our own, between two lines of the
 // node's. Until they are out the client is not read.
 func (p *pair) answer(lines []byte) {
-	if p.midLine && !p.nodeEOF {
+	if p.midLine && !p.ended.node {
 		p.rare().answers = append(p.rare().answers, lines...)
 	} else {
 		p.client.Send(lines)
 	}
 	if p.waiting() || p.client.Pending() > 0 {
-		p.clientFull = true
+		p.full.client = true
 		p.client.Pause()
 		p.schedule()
 	}
@@ -104,7 +104,7 @@ func (p *pair) throttle(wait time.Duration) {
 
 // readClient reads on if nothing speaks against it.
 func (p *pair) readClient() {
-	if !p.nodeFull && !p.clientFull && p.resumeAt == 0 {
+	if !p.full.node && !p.full.client && p.resumeAt == 0 {
 		p.client.Resume()
 	}
 }
@@ -119,8 +119,8 @@ func (c *clientEnd) OnDrained(*reactor.Conn) {
 
 // answered lets a client that had answers waiting speak on once it has them.
 func (p *pair) answered() {
-	if p.clientFull && !p.waiting() && p.client.Pending() == 0 {
-		p.clientFull = false
+	if p.full.client && !p.waiting() && p.client.Pending() == 0 {
+		p.full.client = false
 		p.readClient()
 	}
 }
@@ -128,12 +128,12 @@ func (p *pair) answered() {
 // OnEOF passes the end of the client's stream on. Its answers still come.
 func (c *clientEnd) OnEOF(*reactor.Conn) {
 	p := (*pair)(c)
-	p.clientEOF = true
+	p.ended.client = true
 	switch {
 	case p.state == dismissed || p.state == flushing: // closes by itself once it has everything
 	case p.state != relaying:
 		p.cutOff(board.ReasonClientGone)
-	case p.nodeEOF:
+	case p.ended.node:
 		p.close()
 	default:
 		if messages := p.meter.end(p.w, p.source, p.w.loop.Now()); messages > 0 && p.backend != nil {
@@ -148,7 +148,7 @@ func (c *clientEnd) OnEOF(*reactor.Conn) {
 func (c *clientEnd) OnClose(_ *reactor.Conn, err error) {
 	p := (*pair)(c)
 	switch {
-	case p.backend == nil || p.nodeEOF: // it is over already
+	case p.backend == nil || p.ended.node: // it is over already
 	case p.w.ending:
 		p.w.countCut(p.access, board.ReasonDrain)
 	case err != nil:
@@ -203,8 +203,8 @@ func (p *pair) toClient(data []byte) {
 // OnDrained lets the client speak on.
 func (n *nodeEnd) OnDrained(*reactor.Conn) {
 	p := (*pair)(n)
-	if p.nodeFull {
-		p.nodeFull = false
+	if p.full.node {
+		p.full.node = false
 		p.readClient()
 	}
 }
@@ -212,16 +212,15 @@ func (n *nodeEnd) OnDrained(*reactor.Conn) {
 // OnEOF passes the end of the node's stream on.
 func (n *nodeEnd) OnEOF(*reactor.Conn) {
 	p := (*pair)(n)
-	p.nodeEOF = true
-	if p.clientEOF {
+	p.ended.node = true
+	if p.ended.client {
 		if b := p.backend; b != nil {
 			b.line().lives() // the kernel would not end this one for a frozen process
 		}
 		p.release()
 	} else {
 		if p.backend != nil {
-			p.w.countCut(p.access, board.ReasonNodeLost)
-			p.w.suspect(p.backend.line(), SuspectClosed, false)
+			p.w.countCut(p.access, p.w.failed(p.backend.line(), connClosed, nil).told)
 		}
 		p.lastActive = p.w.loop.Now()
 		p.schedule()
@@ -237,19 +236,17 @@ func (n *nodeEnd) OnEOF(*reactor.Conn) {
 func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
 	p := (*pair)(n)
 	if p.state == connecting && p.client.Open() {
-		p.ends--
+		p.open--
 		if p.backend != nil {
-			p.w.connectFailed(p, err)
+			p.w.failed(p.backend.line(), connectFailure(err), err)
 			p.w.elsewhere(p)
 		} else {
 			p.w.connect(p, p.sourceHash())
 		}
 		return
 	}
-	if err != nil && p.backend != nil && !p.nodeEOF { // after its own end it may reset who still speaks
-		p.backend.flow.Resets.Add(1)
-		p.w.countCut(p.access, board.ReasonNodeLost)
-		p.w.suspect(p.backend.line(), SuspectReset, true)
+	if err != nil && p.backend != nil && !p.ended.node { // after its own end it may reset who still speaks
+		p.w.countCut(p.access, p.w.failed(p.backend.line(), connReset, err).told)
 	}
 	p.release()
 	if p.client.Open() && p.state != dismissed {
@@ -281,7 +278,7 @@ func (p *pair) limit() (time.Duration, board.Reason) {
 	switch {
 	case p.client.Pending() > 0:
 		return sooner(t.Send, t.Idle), board.ReasonUntaken
-	case !p.spoken, p.nodeEOF: // nothing is under way, or the client alone holds it open
+	case !p.spoken, p.ended.node: // nothing is under way, or the client alone holds it open
 		return sooner(t.Keepalive, t.Idle), board.ReasonIdle
 	}
 	return t.Idle, board.ReasonIdle

@@ -211,7 +211,7 @@ func TestNodeEndsInsideALine(t *testing.T) {
 				if !p.waiting() {
 					t.Error("the answer does not wait")
 				}
-				p.nodeFull, p.clientFull = false, true
+				p.full.node, p.full.client = false, true
 				p.node.Send([]byte("2\n"))
 			})
 		} else {
@@ -254,7 +254,7 @@ func TestDismissedClientGetsWhatIsPending(t *testing.T) {
 	b.eventually("the end to be seen", func() (seen bool) {
 		b.on(func() {
 			b.loop.Cancel(&p.timer) // as if there were no hurry
-			seen = p.clientEOF
+			seen = p.ended.client
 		})
 		return seen
 	})

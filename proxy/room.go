@@ -148,7 +148,7 @@ func (c *httpClient) Idle() (since int64, loss int) {
 	switch x := c.x; {
 	case x == nil:
 		return c.restsSince(), losesNothing
-	case x.tunnel, x.headed && x.endless():
+	case x.phase == tunnelling, x.endless():
 		return x.alive, losesStream
 	}
 	return c.seat.Used(), losesCall
@@ -188,8 +188,8 @@ func (c *httpClient) giveWay() {
 		w.countCut(e, board.ReasonGaveWay)
 		w.access.end(w, e, c.frontend())
 		c.part()
-	case x.node != nil || c.state == waiting:
-		if x.keep = false; !x.headed && !x.tunnel {
+	case x.underway():
+		if x.keep = false; !x.headed() {
 			w.cell.Cut[board.ReasonGaveWay].Add(1) // refused besides
 		}
 		x.cutOff(board.ReasonGaveWay)

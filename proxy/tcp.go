@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
@@ -22,13 +20,14 @@ const greetingTimeout = 3 * time.Second
 
 // OnAccept takes a newcomer in. It is not read before its node is connected.
 func (w *worker) OnAccept(fd int, peer netip.AddrPort) {
-	p := w.takePair()
+	p := w.freePairs.take()
+	*p = pair{w: w}
 	if err := w.loop.Attach(&p.client, fd, (*clientEnd)(p)); err != nil {
 		w.complain("accept", "client", peer, "err", err)
-		p.next, w.spare = w.spare, p
+		w.freePairs.put(p)
 		return
 	}
-	p.ends++
+	p.open++
 	w.entered()
 	w.cell.Accepted.Add(1)
 	if contains(w.limits.trusted, peer.Addr()) {
@@ -83,11 +82,12 @@ func (w *worker) connect(p *pair, sourceHash uint64) {
 		p.hold(b)
 		err := w.loop.Dial(&p.node, b.line().address, b.from, (*nodeEnd)(p))
 		if err == nil {
-			p.ends++
+			p.open++
 			w.loop.Schedule(&p.timer, min(attemptTimeout, w.spec.Timeouts.Connect), p)
 			return
 		}
-		w.connectFailed(p, err)
+		w.failed(b.line(), connectFailure(err), err)
+		p.tried |= 1 << b.slot
 		p.leave()
 	}
 }
@@ -184,25 +184,13 @@ func sign(n int64) int64 {
 	return 0
 }
 
-// connectFailed counts a failed attempt; the node is not tried again for p.
-func (w *worker) connectFailed(p *pair, err error) {
-	b := p.backend
-	p.tried |= 1 << b.slot
-	b.flow.ConnectErrors.Add(1)
-	if reason, ours := reasonOf(err); ours {
-		w.complain("connect", "node", b.name, "address", b.line().address, "err", err)
-	} else {
-		w.suspect(b.line(), reason, true)
-	}
-}
-
 // elsewhere gives up on p's node before a byte was exchanged with it.
 func (w *worker) elsewhere(p *pair) {
 	p.backend.flow.Retries.Add(1)
 	p.access.again()
 	p.tried |= 1 << p.backend.slot
 	p.leave()
-	if p.ends > 1 {
+	if p.open > 1 {
 		p.node.Close() // if it has not failed just now; OnClose goes on with the next node
 		return
 	}
@@ -219,11 +207,11 @@ func (w *worker) connectTimeout(p *pair) {
 		w.loop.Schedule(&p.timer, left, p)
 		return
 	}
-	w.connectFailed(p, unix.ETIMEDOUT)
 	if left <= 0 {
-		p.refuse(board.ReasonNoNode, 0)
+		p.refuse(w.failed(p.backend.line(), connectOutOfTime, nil).told, 0)
 		return
 	}
+	w.failed(p.backend.line(), connectUnanswered, nil)
 	w.elsewhere(p)
 }
 
@@ -262,29 +250,35 @@ func (w *worker) connected(p *pair) {
 
 // greeted reads the PROXY header of a trusted peer.
 func (p *pair) greeted(data []byte) (consumed int) {
-	h, n, err := proxyproto.Parse(data)
-	switch {
-	case err != nil:
-		peer, _ := p.client.RemoteAddr()
-		p.w.complain("PROXY header", "peer", peer, "err", err)
-		p.client.Close()
-	case n > 0:
+	h, n := p.w.greeted(&p.client, data)
+	if n > 0 && p.client.Open() {
 		p.w.loop.Cancel(&p.timer)
 		p.client.Pause()
-		addr := h.Source.Addr()
-		if h.Local {
-			peer, err := p.client.RemoteAddr()
-			if err != nil {
-				p.client.Close()
-				return n
-			}
-			addr = peer.Addr()
-		} else {
+		if !h.Local {
 			p.rare().source, p.rare().destination = h.Source, h.Destination
 		}
-		p.w.admit(p, addr)
+		p.w.admit(p, h.Source.Addr())
 	}
 	return n
+}
+
+// greeted reads the PROXY header with which a trusted peer begins; its source is the peer itself if the header says
+// that. n is 0 while it is incomplete. A connection is closed if there is no header, or it has gone.
+func (w *worker) greeted(conn *reactor.Conn, data []byte) (h proxyproto.Header, n int) {
+	h, n, err := proxyproto.Parse(data)
+	if err == nil && !h.Local {
+		return h, n
+	}
+	peer, gone := conn.RemoteAddr()
+	switch h.Source = peer; {
+	case err != nil:
+		w.complain("PROXY header", "peer", peer, "err", err)
+		conn.Close()
+		return h, len(data)
+	case gone != nil:
+		conn.Close()
+	}
+	return h, n
 }
 
 var _ reactor.Acceptor = (*worker)(nil)

@@ -3,7 +3,6 @@ package proxy
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -289,22 +288,9 @@ func speaksHTTP(header [5]byte) bool {
 
 // greeted reads the PROXY header of a trusted peer, and nothing behind it.
 func (h *handshake) greeted(r io.Reader) error {
-	var room [proxyproto.MaxHeader]byte
-	for size := 0; ; {
-		header, n, err := proxyproto.Parse(room[:size])
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			if !header.Local {
-				h.addr = header.Source.Addr()
-			}
-			return nil
-		}
-		more := proxyproto.Left(room[:size])
-		if _, err := io.ReadFull(r, room[size:size+more]); err != nil {
-			return fmt.Errorf("PROXY header: %w", err)
-		}
-		size += more
+	header, err := proxyproto.Read(r)
+	if err == nil && !header.Local {
+		h.addr = header.Source.Addr()
 	}
+	return err
 }

@@ -40,7 +40,7 @@ type worker struct {
 
 	listeners []*reactor.Listener
 	gate      *prefork.Gate
-	spare     *pair // free pairs, linked by next
+	freePairs spares[pair]
 	http      frontend
 	crowd     sourceCrowd // the clients that are counted as active, by source
 	tls       tlsEnd
@@ -306,10 +306,9 @@ func (w *worker) trimSoon(running context.Context) {
 func (w *worker) trim() {
 	w.loop.Trim()
 	w.crowd.Trim()
-	w.spare, w.access.spare, w.scratch = nil, nil, nil
-	h := &w.http
-	h.spareClients, h.spareExchanges, h.spareNodes = nil, nil, nil
-	h.zippers.Trim()
+	w.freePairs, w.access.spare, w.scratch = nil, nil, nil
+	w.http.spare = httpSpares{}
+	w.http.zippers.Trim()
 }
 
 // entered counts a client that holds a descriptor.

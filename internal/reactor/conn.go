@@ -201,6 +201,13 @@ func (c *Conn) Resume() {
 	}
 }
 
+// Reoffer goes on reading as Resume does, and has the input in hand offered again
+// whether reading was stopped or not: the handler is now ready for more of it.
+func (c *Conn) Reoffer() {
+	c.Pause()
+	c.Resume()
+}
+
 // CloseWrite ends our stream once everything sent is written (TCP half-close).
 func (c *Conn) CloseWrite() {
 	if !c.has(flagOpen) || c.has(flagEnding|flagEnded) {

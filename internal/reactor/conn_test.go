@@ -482,6 +482,47 @@ func TestDrainedWhateverBecomesOfTheOutput(t *testing.T) {
 	})
 }
 
+// A handler that left input although it was not stopped gets it again when it asks.
+func TestReoffer(t *testing.T) {
+	l := startLoop(t)
+	offers := make(chan string, 8)
+	take := 0
+	r := newRecorder(nil)
+	r.data = func(_ *Conn, p []byte) int {
+		offers <- string(p)
+		return take
+	}
+	peer := attach(t, l, r)
+	if _, err := io.WriteString(peer, "input"); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, "an offer", offers)
+	for _, paused := range []bool{false, true} {
+		on(l, func() {
+			if paused {
+				r.Conn.Pause()
+			}
+			r.Conn.Reoffer()
+		})
+		if got := receive(t, "the offer of what was left", offers); got != "input" {
+			t.Errorf("offered %q", got)
+		}
+	}
+	on(l, func() {
+		if take = 5; r.Conn.Paused() {
+			t.Error("it is still not read")
+		}
+		r.Conn.Reoffer()
+	})
+	receive(t, "the offer that is taken", offers)
+	on(l, func() { r.Conn.Reoffer() })
+	on(l, func() {}) // a turn: there is nothing in hand
+	if len(offers) > 0 {
+		t.Errorf("offered %q", <-offers)
+	}
+	on(l, r.Close)
+}
+
 // A handler may stop and go on within one call; what it left is still offered before the end is told.
 func TestResumeWithinOnData(t *testing.T) {
 	l := startLoop(t)

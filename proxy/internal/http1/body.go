@@ -60,6 +60,9 @@ func (b *Body) Reset(f Framing, length int64) {
 	}
 }
 
+// IsChunked reports whether the body comes in chunks.
+func (b *Body) IsChunked() bool { return b.framing == Chunked }
+
 // Next reads from the start of p: data is what is payload, n how many bytes were
 // used for it and for the framing around it. Call it with the rest, and with what
 // comes, until Done. It uses all of p unless a chunk ends in it, the body does, or

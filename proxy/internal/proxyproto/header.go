@@ -15,6 +15,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -49,6 +51,22 @@ func Parse(p []byte) (h Header, n int, err error) {
 		return parseLine(p)
 	}
 	return parseBinary(p)
+}
+
+// Read reads a header of either version from r, and nothing behind it.
+func Read(r io.Reader) (h Header, err error) {
+	var room [MaxHeader]byte
+	for size := 0; ; {
+		h, n, err := Parse(room[:size])
+		if err != nil || n > 0 {
+			return h, err
+		}
+		more := left(room[:size])
+		if _, err := io.ReadFull(r, room[size:size+more]); err != nil {
+			return h, fmt.Errorf("PROXY header: %w", err)
+		}
+		size += more
+	}
 }
 
 // parseLine reads a header of version 1.
@@ -89,9 +107,9 @@ func addressOfLine(family, host, port string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Unmap(), uint16(number)), nil
 }
 
-// Left is how many bytes of a header, of which p is the incomplete beginning, are still to
+// left is how many bytes of a header, of which p is the incomplete beginning, are still to
 // come at least.
-func Left(p []byte) int {
+func left(p []byte) int {
 	switch {
 	case len(p) < minLine:
 		return minLine - len(p) // the shortest of both versions

@@ -2,7 +2,9 @@ package proxyproto
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -19,9 +21,16 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil || n != len(header) || h.Source != source || h.Destination != destination || h.Local {
 			t.Errorf("%v: %+v, %d, %v", pair, h, n, err)
 		}
+		from := strings.NewReader(string(header) + "payload")
+		if read, err := Read(from); err != nil || read != h || from.Len() != len("payload") {
+			t.Errorf("%v: read %+v, %v, %d bytes are left", pair, read, err, from.Len())
+		}
 		for cut := range header {
 			if _, n, err := Parse(header[:cut]); n != 0 || err != nil {
 				t.Errorf("%v: the first %d bytes: %d, %v", pair, cut, n, err)
+			}
+			if _, err := Read(bytes.NewReader(header[:cut])); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("%v: reading the first %d bytes: %v", pair, cut, err)
 			}
 		}
 	}
@@ -74,7 +83,7 @@ func TestLine(t *testing.T) {
 			if _, n, err := Parse([]byte(line[:cut])); n != 0 || err != nil {
 				t.Errorf("%q: the first %d bytes: %d, %v", line, cut, n, err)
 			}
-			if more := Left([]byte(line[:cut])); more < 1 || cut+more > len(line) {
+			if more := left([]byte(line[:cut])); more < 1 || cut+more > len(line) {
 				t.Errorf("%q: %d bytes are missing behind the first %d", line, more, cut)
 			}
 		}
@@ -105,11 +114,11 @@ func FuzzHeader(f *testing.F) {
 		if n < 0 || n > len(p) || (err != nil && n != 0) {
 			t.Fatalf("%d of %d bytes, %v", n, len(p), err)
 		}
-		if err == nil && n == 0 && len(p)+Left(p) > MaxHeader || Left(p) < 1 && n == 0 && err == nil {
-			t.Fatalf("%d bytes are missing", Left(p))
+		if err == nil && n == 0 && len(p)+left(p) > MaxHeader || left(p) < 1 && n == 0 && err == nil {
+			t.Fatalf("%d bytes are missing", left(p))
 		}
 		for cut := range min(n, maxLine) { // however it is split
-			if more := Left(p[:cut]); more < 1 || cut+more > n {
+			if more := left(p[:cut]); more < 1 || cut+more > n {
 				t.Fatalf("%d bytes are missing behind the first %d of %d", more, cut, n)
 			}
 		}
