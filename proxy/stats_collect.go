@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -59,6 +60,28 @@ func (m *master) counts() Stats {
 		return n
 	})
 	return s
+}
+
+// refusedBy counts by reason.
+func refusedBy(count func(board.Reason) uint64) (r RefusedStats) {
+	countBy(&r, count)
+	return r
+}
+
+// cutBy counts by reason.
+func cutBy(count func(board.Reason) uint64) (c CutStats) {
+	countBy(&c, count)
+	return c
+}
+
+// countBy fills in counts, each field of which has the name of a reason in JSON.
+func countBy(counts any, count func(board.Reason) uint64) {
+	v := reflect.ValueOf(counts).Elem()
+	for i := range v.NumField() {
+		if r, ok := board.ReasonCalled(v.Type().Field(i).Tag.Get("json")); ok {
+			v.Field(i).SetUint(count(r))
+		}
+	}
 }
 
 // addWorker adds the counters of a worker's row.
