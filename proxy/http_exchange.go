@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"math"
-	"net/http"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -315,7 +314,7 @@ func (x *exchange) connectTimeout() {
 	c, w := x.client, x.client.w
 	waited := time.Duration(w.loop.Now() - x.began)
 	left := w.spec.Timeouts.Connect - waited
-	if left > 0 && !w.hasOther(x) {
+	if left > 0 && !x.hasOther() {
 		c.within(left)
 		return
 	}
@@ -337,7 +336,7 @@ func (x *exchange) expired() {
 	case x.headed:
 		x.silent()
 	case !x.complete && !c.conn.Paused():
-		x.refuse(denial{reason: board.ReasonSlow, status: http.StatusRequestTimeout, text: "the request body did not come in time"})
+		x.refuse(denialOf(board.ReasonSlow, 0).because("the request body did not come in time"))
 	default:
 		x.refuse(denialOf(board.ReasonNodeTimeout, 0))
 	}

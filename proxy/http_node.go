@@ -36,7 +36,6 @@ type nodePool struct {
 
 	stays    uint32 // behind how many answers a connection is known to stay open
 	failures int    // connects in a row
-	avoid    int64  // until when it is not the first choice
 }
 
 const (
@@ -251,7 +250,7 @@ func (x *exchange) connectFailed(err error) {
 	b.flow.ConnectErrors.Add(1)
 	pool := &x.port.pool
 	if pool.failures++; pool.failures >= errorsInARow {
-		pool.avoid = w.loop.Now() + int64(avoidTime)
+		x.port.avoided().Store(w.loop.Now() + int64(avoidTime))
 	}
 	if reason, ours := reasonOf(err); ours {
 		x.starved = true
@@ -278,7 +277,7 @@ func (x *exchange) disagree(err error) bool {
 func (x *exchange) denial(reason board.Reason) denial {
 	no := denialOf(reason, 0)
 	if x.disagreed != "" && (reason == board.ReasonNoNode || reason == board.ReasonNodeLost) {
-		no.status, no.text = http.StatusBadGateway, "TLS could not be agreed on with the node: "+x.disagreed
+		no = no.with(http.StatusBadGateway).because("TLS could not be agreed on with the node: " + x.disagreed)
 	}
 	return no
 }
@@ -291,7 +290,8 @@ func (n *httpNode) OnOpen(*reactor.Conn) {
 		return // closed in this turn
 	}
 	c, b := x.client, x.backend
-	n.pool.failures, n.pool.avoid = 0, 0
+	n.pool.failures = 0
+	x.port.avoided().Store(0)
 	b.flow.Total.Add(1)
 	b.flow.ObserveConnect(time.Duration(n.w.loop.Now() - x.began))
 	c.state = reading

@@ -43,7 +43,7 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 
 // malformed is what a client is told whose request cannot be forwarded.
 func malformed(err error) denial {
-	r := denial{reason: board.ReasonBadRequest, status: http.StatusBadRequest, text: "malformed request"}
+	r := denialOf(board.ReasonBadRequest, 0)
 	var e *http1.Error
 	if errors.As(err, &e) {
 		r.status, r.text = e.Status, e.Text
@@ -113,7 +113,7 @@ func (x *exchange) examine(r *http1.Request) denial {
 		return denial{}
 	}
 	if string(r.Method) == "TRACE" {
-		return denial{reason: board.ReasonBadRequest, status: http.StatusMethodNotAllowed, text: "TRACE is not allowed"}
+		return denialOf(board.ReasonBadRequest, 0).with(http.StatusMethodNotAllowed).because("TRACE is not allowed")
 	}
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
 		return w.tooLarge()
@@ -126,25 +126,23 @@ func (x *exchange) examine(r *http1.Request) denial {
 	}
 	if !x.exempt {
 		now, sources := w.loop.Now(), w.board.Sources()
-		var paced time.Duration
-		if limit := w.limits.message; !limit.unlimited() {
-			patience := w.limits.patience
-			if w.limits.reject {
-				patience = 0
-			}
-			var ok bool
-			if ok, paced = board.ChargeAhead(sources.MessageRate(x.source), now, limit.interval, limit.burst, 1, patience); !ok {
-				return x.overRate(paced)
-			}
+		v := w.limits.request(sources.MessageRate(x.source), now)
+		switch v.outcome {
+		case returns:
+			x.pause(v.wait)
+			return denial{}
+		case refused:
+			w.rejected(x.source, x.addr, "requests")
+			return denialOf(v.reason, v.wait)
 		}
-		if wait, over := x.toolOver(r, now); over {
-			return x.overToolRate(wait)
+		if no := x.toolOver(r, now); !no.none() {
+			return no
 		}
 		if r.Body == http1.Sized {
 			x.payFor(r.Length)
 		}
-		if paced > 0 {
-			x.pause(paced)
+		if v.wait > 0 {
+			x.pause(v.wait)
 		}
 	}
 	x.admitted, x.charged = true, 1
@@ -154,30 +152,14 @@ func (x *exchange) examine(r *http1.Request) denial {
 
 // pause has a request wait.
 func (x *exchange) pause(wait time.Duration) {
-	c, w := x.client, x.client.w
-	w.cell.Throttles.Add(1)
-	w.cell.ThrottledNs.Add(uint64(wait))
+	c := x.client
+	c.w.throttled(wait)
 	c.state = waiting
 	c.within(wait)
 }
 
-// overRate rejects a request over the message rate, or has it wait.
-func (x *exchange) overRate(wait time.Duration) denial {
-	w := x.client.w
-	if w.spec.Limits.Action == ActionThrottle {
-		x.pause(wait)
-		return denial{}
-	}
-	w.cell.Rejects.Add(1)
-	w.violation(x.source, x.addr, w.loop.Now(), "requests")
-	return denialOf(board.ReasonMessageRate, wait)
-}
-
 func (w *worker) tooLarge() denial {
-	return denial{
-		reason: board.ReasonTooLarge, status: http.StatusRequestEntityTooLarge,
-		text: "the body is longer than " + w.spec.MaxMessage.String(),
-	}
+	return denialOf(board.ReasonTooLarge, 0).because("the body is longer than " + w.spec.MaxMessage.String())
 }
 
 // maxSwallowed is the longest body of a refused request that is read for the sake of the connection.

@@ -19,8 +19,6 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 		return len(p)
 	}
 	now := w.loop.Now()
-	limit := w.limits.message
-	limited := x.limited()
 	messages := 0
 	var wait time.Duration
 	for consumed < len(p) && wait == 0 {
@@ -31,8 +29,8 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 			return len(p)
 		}
 		messages += more
-		if due := more + x.frames.asked.TakeDues() + w.limits.extra(x.frames.asked.Growth()); due > 0 && limited {
-			wait = board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, int64(due))
+		if due := more + x.frames.asked.TakeDues() + w.limits.extra(x.frames.asked.Growth()); due > 0 && !x.exempt {
+			wait = w.limits.message.chargeAnyway(w.board.Sources().MessageRate(x.source), now, due)
 		}
 	}
 	w.cell.Messages.Add(uint64(messages))
@@ -42,8 +40,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	x.port.asked(now)
 	n.conn.Send(p[:consumed])
 	if wait > 0 {
-		w.cell.Throttles.Add(1)
-		w.cell.ThrottledNs.Add(uint64(wait))
+		w.throttled(wait)
 		x.resumeAt = now + int64(wait)
 	}
 	if wait > 0 || n.conn.Pending() > 0 {
