@@ -135,35 +135,25 @@ func (q *explainer) names(choices []choice) []string {
 	return names
 }
 
-// fate is a decision in the words of an explanation.
-type fate struct {
-	accepted bool
-	reason   string
-	nodes    []string
-	why      string
-}
-
-// tell puts in words what becomes of a client over a transport, or of its request, which is the one that waits.
-func (q *explainer) tell(over board.Transport) fate {
-	v := q.enter()
-	rate, what := q.spec.Limits.ConnectionsPerSecond, "connections"
+// outcome puts in words what becomes of a client over a transport, and over HTTP of its first request.
+func (q *explainer) outcome(over board.Transport) Outcome {
+	v, rate := q.enter(), fmt.Sprintf("connections_per_second: %d", q.spec.Limits.ConnectionsPerSecond)
 	if v.outcome != refused && over == board.HTTP {
-		v = q.request()
-		rate, what = q.spec.Limits.MessagesPerSecond, "messages"
+		v, rate = q.request(), fmt.Sprintf("messages_per_second: %d", q.spec.Limits.MessagesPerSecond)
 	}
 	if v.outcome == refused {
-		return fate{reason: v.reason.String(), nodes: []string{}, why: q.why(v)}
+		return Outcome{Reason: v.reason.String(), Nodes: []string{}, Why: q.why(v)}
 	}
 	choices := q.choose(over)
 	c := choices[0]
-	t := fate{accepted: c.node != board.NoNode, nodes: q.names(choices), why: c.String()}
+	o := Outcome{Accepted: c.node != board.NoNode, Nodes: q.names(choices), Why: c.String()}
 	switch {
-	case !t.accepted:
-		t.reason = c.reason.String()
+	case !o.Accepted:
+		o.Reason = c.reason.String()
 	case v.wait > 0:
-		t.why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s_per_second: %d)", milliseconds(v.wait), what, rate)
+		o.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s)", milliseconds(v.wait), rate)
 	}
-	return t
+	return o
 }
 
 // why puts a refusal in words.
@@ -190,44 +180,40 @@ func (q *explainer) why(v ruling) string {
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // explain tells what would become of a client.
-func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
-	spec := m.now.Load().spec
-	q := newExplainer(m.board, &spec, m.members.slots(), addr, mono.Now())
+func (q *explainer) explain(source netip.Prefix, nodes []NodeStats) Explanation {
 	l := &q.limits
 	e := Explanation{
 		Source:        sourceText(source),
 		Listener:      fileTCP,
-		TrustedProxy:  contains(l.proxies, addr),
-		ProxyProtocol: contains(l.trusted, addr),
+		TrustedProxy:  contains(l.proxies, q.addr),
+		ProxyProtocol: contains(l.trusted, q.addr),
 		Exempt:        q.exempt,
 		Violations:    q.info.Violations,
 		Connections:   q.info.Live,
-		Connection:    RateState{spec.Limits.ConnectionsPerSecond, milliseconds(l.connection.wait(q.connection, q.now))},
-		Message:       RateState{spec.Limits.MessagesPerSecond, milliseconds(l.message.wait(q.message, q.now))},
+		Connection:    RateState{q.spec.Limits.ConnectionsPerSecond, milliseconds(l.connection.wait(q.connection, q.now))},
+		Message:       RateState{q.spec.Limits.MessagesPerSecond, milliseconds(l.message.wait(q.message, q.now))},
 	}
 	if q.info.BannedUntil > q.now {
 		e.BannedUntil = mono.Time(q.info.BannedUntil)
 	}
-	listen := spec.Listening()
-	over := board.TCP
-	if !listen.needs(board.TCP) {
-		e.Listener, over = fileHTTP, board.HTTP
-	} else if spec.Sticky.TCP == StickySource {
-		e.Sticky = q.name(q.info.Node)
-	}
+	listen := q.spec.Listening()
 	if listen.needs(board.HTTP) {
 		e.HTTP = q.http(e.Message)
 	}
-	t := q.tell(over)
-	e.Accepted, e.Reason, e.Nodes, e.Why = t.accepted, t.reason, t.nodes, t.why
-	e.Choices = q.choices(m.members.stats(), over)
+	if !listen.needs(board.TCP) {
+		e.Listener, e.Outcome, e.Choices = fileHTTP, e.HTTP.Outcome, q.choices(nodes, board.HTTP)
+		return e
+	}
+	if q.spec.Sticky.TCP == StickySource {
+		e.Sticky = q.name(q.info.Node)
+	}
+	e.Outcome, e.Choices = q.outcome(board.TCP), q.choices(nodes, board.TCP)
 	return e
 }
 
 // http tells what would become of an HTTP request.
 func (q *explainer) http(message RateState) *HTTPExplanation {
-	t := q.tell(board.HTTP)
-	h := &HTTPExplanation{Accepted: t.accepted, Reason: t.reason, Nodes: t.nodes, Why: t.why, Order: requestOrder(q.spec)}
+	h := &HTTPExplanation{Outcome: q.outcome(board.HTTP), Order: requestOrder(q.spec)}
 	if q.exempt {
 		return h
 	}
@@ -278,6 +264,8 @@ func (q *explainer) choices(nodes []NodeStats, over board.Transport) []NodeChoic
 			list[i].Excluded = "at its cap"
 		case a == open:
 			list[i].Excluded = "refuses connections"
+		case n.State == NodeUp:
+			list[i].Excluded = "no port for " + over.String()
 		default:
 			list[i].Excluded = n.State
 		}
@@ -285,49 +273,40 @@ func (q *explainer) choices(nodes []NodeStats, over board.Transport) []NodeChoic
 	return list
 }
 
-// explainTag tells what would become of a request with a session id or a cookie. The key stays here.
-func (m *master) explainTag(r tagRequest) (TagExplanation, error) {
-	now := m.now.Load()
+// tag tells what would become of a request with a session id or a cookie.
+func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) (TagExplanation, error) {
 	e := TagExplanation{Kind: r.Kind}
-	ring, err := affinity.New(now.key)
-	if err != nil {
-		return e, err
-	}
-	q := newExplainer(m.board, &now.spec, m.members.slots(), netip.Addr{}, mono.Now())
-	ring.SetNodes(slotNames(q.slots))
 	wish := wish{over: board.HTTP, now: q.now, bound: board.NoNode}
 	slot := affinity.Unknown
 	switch r.Kind {
 	case TagSession:
 		_, slot, wish.pin.since, e.Tagged = ring.Session([]byte(r.Value))
 		wish.pin.named, wish.pin.node = e.Tagged, slot
-		if !now.spec.Sticky.MCPSession {
+		if !q.spec.Sticky.MCPSession {
 			e.Why = "sessions are not looked at (lb.sticky.mcp_session: false)"
 		}
 	case TagCookie:
 		slot, e.Tagged = ring.Cookie([]byte(r.Value))
 		wish.cookies = []int8{int8(slot)}
-		if now.spec.Sticky.HTTP != StickyCookie {
-			e.Why = fmt.Sprintf("cookies are not looked at (lb.sticky.http: %s)", now.spec.Sticky.HTTP)
+		if q.spec.Sticky.HTTP != StickyCookie {
+			e.Why = fmt.Sprintf("cookies are not looked at (lb.sticky.http: %s)", q.spec.Sticky.HTTP)
 		}
 	default:
 		return e, refusal("kind", "%q is neither %s nor %s", r.Kind, TagSession, TagCookie)
 	}
-	ignored := e.Why != ""
-	stats := Stats{Nodes: m.members.stats()}
-	if e.Node = q.name(slot); e.Node != "" {
-		e.State = stateOver(stats.Node(e.Node))
-	}
-	if ignored {
+	stats := Stats{Nodes: nodes}
+	e.Node = q.name(slot)
+	node := stats.Node(e.Node)
+	if e.State = stateOver(node); e.Why != "" {
 		return e, nil
 	}
 	p := q.picker(0)
 	c := p.choose(&wish)
-	if e.Kept = c.by == bySession || c.by == byCookie; !e.Kept && wish.pin.named {
-		e.Status = statusOf(c.reason)
+	if e.Kept = c.by == bySession || c.by == byCookie; !e.Kept && e.Tagged && r.Kind == TagSession {
+		e.Status = denialOf(c.reason, 0).status
 	}
 	_, a := p.may(slot, board.HTTP, whenServing)
-	e.Why = e.why(stats.Node(e.Node), a)
+	e.Why = e.why(node, a)
 	return e, nil
 }
 
@@ -367,5 +346,22 @@ func (e *TagExplanation) why(n *NodeStats, a room) string {
 	return "its node takes no new clients, but keeps those it has"
 }
 
-// statusOf is the status of a refusal.
-func statusOf(r board.Reason) int { return denialOf(r, 0).status }
+// explainer asks for m.
+func (m *master) explainer(addr netip.Addr) *explainer {
+	return newExplainer(m.board, &m.now.Load().spec, m.members.slots(), addr, mono.Now())
+}
+
+func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
+	return m.explainer(addr).explain(source, m.members.stats())
+}
+
+// explainTag keeps the key here.
+func (m *master) explainTag(r tagRequest) (TagExplanation, error) {
+	q := m.explainer(netip.Addr{})
+	ring, err := affinity.New(m.now.Load().key)
+	if err != nil {
+		return TagExplanation{}, err
+	}
+	ring.SetNodes(slotNames(q.slots))
+	return q.tag(r, ring, m.members.stats())
+}

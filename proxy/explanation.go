@@ -2,16 +2,21 @@ package proxy
 
 import "time"
 
-// Explanation is what would happen to a client that connected now, and why.
-type Explanation struct {
-	Source string `json:"source"` // what the client counts as: an IPv4 address or an IPv6 /64
-	// Listener is what Accepted, Reason, Nodes and Why are about: "tcp", or "http" without such a listener.
-	Listener string `json:"listener"`
+// Outcome is what would become of a client or its request, and why.
+type Outcome struct {
 	Accepted bool   `json:"accepted"`
 	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
 	// Nodes is where it would go: one, or any of several if chance decides.
 	Nodes []string `json:"nodes"`
 	Why   string   `json:"why"`
+}
+
+// Explanation is what would happen to a client that connected now.
+type Explanation struct {
+	Source string `json:"source"` // what the client counts as: an IPv4 address or an IPv6 /64
+	// Listener is what Outcome is about: "tcp", or "http" without such a listener.
+	Listener string `json:"listener"`
+	Outcome
 
 	// TrustedProxy says that an HTTP request of the address counts for the client that it names, and
 	// ProxyProtocol that so does a connection.
@@ -46,13 +51,9 @@ type NodeChoice struct {
 	Excluded    string  `json:"excluded,omitempty"` // why it cannot be chosen
 }
 
-// HTTPExplanation is what would happen to an HTTP request of a client on a new connection.
+// HTTPExplanation is what would happen to an HTTP request, without session and cookie, of a client on a new connection.
 type HTTPExplanation struct {
-	Accepted bool   `json:"accepted"`
-	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
-	// Nodes is where a request without session and cookie would go: one, or any of several.
-	Nodes []string `json:"nodes"`
-	Why   string   `json:"why"`
+	Outcome
 	// Order is what decides about a request's node: the first of them that the request has.
 	Order []string `json:"order"`
 	// Message and Tools are the rates that bind its requests; a client that is exempt has none.

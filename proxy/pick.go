@@ -176,7 +176,7 @@ type room uint8
 
 const (
 	closed room = iota // not of those who ask
-	full                 // but for its cap it might
+	full               // but for its cap it might
 	open
 )
 
