@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"hash/fnv"
 	"net"
 	"net/netip"
 	"runtime"
@@ -14,15 +13,15 @@ import (
 
 // backend is a node as one worker sees it.
 type backend struct {
-	slot  int
-	name  string
-	addr  netip.Addr
-	from  netip.Addr // source of connections to it; zero is the kernel's choice
-	hash  uint64     // of the name, for rendezvous
-	cell  *board.Node
-	flow  *board.Flow
-	pairs *pair // connected or connecting to it, linked by next and prev
-	tls   bool  // spoken over HTTP and SSE
+	slot   int
+	name   string
+	addr   netip.Addr
+	from   netip.Addr // source of connections to it; zero is the kernel's choice
+	option option
+	cell   *board.Node
+	flow   *board.Flow
+	pairs  *pair // connected or connecting to it, linked by next and prev
+	tls    bool  // spoken over HTTP and SSE
 
 	ports [board.Transports]port
 	over  [board.Transports]*port // where clients of a transport are served; nil: nowhere
@@ -48,33 +47,29 @@ type port struct {
 }
 
 func newBackend(b *board.Board, worker int, n NodeSlot) *backend {
-	h := fnv.New64a()
-	h.Write([]byte(n.Node.Name))
-	cell := b.Node(n.Slot)
+	t := newOption(b, n.Slot, n.Node.Name, portsOf(n.Node))
 	node := &backend{
-		slot: n.Slot,
-		name: n.Node.Name,
-		addr: n.Addr,
-		hash: h.Sum64(),
-		tls:  n.Node.TLS(),
-		cell: cell,
-		flow: b.Flow(worker, n.Slot),
+		slot:   n.Slot,
+		name:   n.Node.Name,
+		addr:   n.Addr,
+		option: t,
+		tls:    n.Node.TLS(),
+		cell:   t.cell,
+		flow:   b.Flow(worker, n.Slot),
 	}
-	for t, number := range portsOf(n.Node) {
-		p := &node.ports[t]
-		*p = port{backend: node, transport: board.Transport(t), cell: &cell.Ports[t]}
+	for over, number := range portsOf(n.Node) {
+		p := &node.ports[over]
+		*p = port{backend: node, transport: board.Transport(over), cell: &t.cell.Ports[over]}
 		p.generation = p.cell.Generation.Load()
+		p.avoided().Store(0)
 		if number != 0 {
 			p.address = netip.AddrPortFrom(n.Addr, number)
-			node.over[t] = p
 		}
 	}
-	// A node that serves HTTP on one port alone serves all of HTTP there.
-	if node.over[board.HTTP] == nil {
-		node.over[board.HTTP] = node.over[board.SSE]
-	}
-	if node.over[board.SSE] == nil {
-		node.over[board.SSE] = node.over[board.HTTP]
+	for over, via := range t.via {
+		if via >= 0 {
+			node.over[over] = &node.ports[via]
+		}
 	}
 	return node
 }

@@ -8,238 +8,360 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// Explanation is what would happen to a client that connected now, and why.
-type Explanation struct {
-	Source string `json:"source"` // what the client counts as: an IPv4 address or an IPv6 /64
-	// Listener is what Accepted, Reason, Nodes and Why are about: "tcp", or "http" without such a listener.
-	Listener string `json:"listener"`
-	Accepted bool   `json:"accepted"`
-	Reason   string `json:"reason,omitempty"` // of a refusal: a key of RefusedStats
-	// Nodes is where it would go: one, or any of several if chance decides.
-	Nodes []string `json:"nodes"`
-	Why   string   `json:"why"`
+// explainer asks what workers ask, of the same board and at one instant. What asking changes, it changes in copies.
+type explainer struct {
+	board  *board.Board
+	spec   *Spec
+	limits limits
+	slots  []NodeSlot
+	now    int64
 
-	// TrustedProxy says that an HTTP request of the address counts for the client that it names, and
-	// ProxyProtocol that so does a connection.
-	TrustedProxy  bool `json:"trusted_proxy"`
-	ProxyProtocol bool `json:"proxy_protocol"`
-
-	Exempt      bool         `json:"exempt"` // from limits and bans
-	BannedUntil time.Time    `json:"banned_until,omitzero"`
-	Violations  int          `json:"violations"`
-	Connections int          `json:"connections"` // held now
-	Sticky      string       `json:"sticky,omitempty"`
-	Connection  RateState    `json:"connection_rate"`
-	Message     RateState    `json:"message_rate"`
-	Choices     []NodeChoice `json:"choices"`
-
-	HTTP *HTTPExplanation `json:"http,omitempty"` // nil without an HTTP listener
+	// The source: the zero value is one that is not known.
+	addr       netip.Addr
+	exempt     bool
+	info       board.Info
+	held       int
+	connection int64 // its tats
+	message    int64
 }
 
-// RateState is where a source stands with one of its rates.
-type RateState struct {
-	PerSecond int     `json:"per_second"` // 0 is no limit
-	WaitMs    float64 `json:"wait_ms"`    // until the next one conforms; 0 is now
-}
-
-// NodeChoice is a node as the balance algorithm sees it.
-type NodeChoice struct {
-	Name        string  `json:"name"`
-	Connections int64   `json:"connections"`
-	Pledged     int64   `json:"pledged"` // see NodeStats; leastconn counts them as connections
-	Max         int64   `json:"max_connections"`
-	Weight      float64 `json:"weight"`
-	Excluded    string  `json:"excluded,omitempty"` // why it cannot be chosen
-}
-
-// explain goes the way of worker.admit and worker.choose without leaving a trace.
-func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
-	spec := m.now.Load().spec
-	limits := newLimits(&spec)
-	e := Explanation{
-		Source:        sourceText(source),
-		Nodes:         []string{},
-		Exempt:        contains(limits.exempt, addr),
-		TrustedProxy:  contains(limits.proxies, addr),
-		ProxyProtocol: contains(limits.trusted, addr),
-		Connection:    RateState{PerSecond: spec.Limits.ConnectionsPerSecond},
-		Message:       RateState{PerSecond: spec.Limits.MessagesPerSecond},
-		Choices:       choices(m.members.stats()),
-		Listener:      fileTCP,
-	}
-	listen := spec.Listening()
-	bound, sources := board.NoNode, m.board.Sources()
+func newExplainer(b *board.Board, spec *Spec, slots []NodeSlot, addr netip.Addr, now int64) *explainer {
+	q := &explainer{board: b, spec: spec, limits: newLimits(spec), slots: slots, now: now, addr: addr, info: board.Info{Node: board.NoNode}}
+	q.exempt = contains(q.limits.exempt, addr)
+	sources := b.Sources()
 	if id, ok := sources.Lookup(addr); ok {
-		bound = e.recall(sources, id, &limits)
+		q.info, q.held = sources.Info(id), sources.Held(id)
+		q.connection, q.message = sources.ConnectionRate(id).Load(), sources.MessageRate(id).Load()
 	}
-	if spec.Sticky.TCP != StickySource {
-		bound = board.NoNode
+	return q
+}
+
+// enter decides as a worker with room for more does.
+func (q *explainer) enter() ruling {
+	var v ruling
+	var rate atomic.Int64
+	rate.Store(q.connection)
+	n := newcomer{bannedUntil: q.info.BannedUntil, held: q.held, active: q.board.Active(), rate: &rate}
+	if !q.exempt {
+		v = q.limits.permits(&n, q.now, q.limits.patience)
 	}
-	if listen.needs(board.HTTP) {
-		e.HTTP = m.explainHTTP(&spec, &limits, e, addr)
+	if v.outcome != refused && q.limits.full(n.active) && (q.limits.overbooked(n.active) || !givesWay(q.most(), n.held)) {
+		return ruling{outcome: refused, reason: board.ReasonFull}
 	}
-	switch {
-	case !listen.needs(board.TCP):
-		h := e.HTTP
-		e.Listener, e.Accepted, e.Reason, e.Nodes, e.Why = fileHTTP, h.Accepted, h.Reason, h.Nodes, h.Why
-	case e.enter(m, &spec, &limits):
-		e.choose(m, spec.Balance, addr, bound, board.TCP)
-		if e.Accepted && e.Connection.WaitMs > 0 && !e.Exempt {
-			e.waits(e.Connection, "connections")
+	return v
+}
+
+// most is how many connections the source has that would give way.
+func (q *explainer) most() (held int) {
+	sources := q.board.Sources()
+	for r := range q.board.Rows() {
+		if id := q.board.Worker(r).Heaviest.Load() - 1; id >= 0 {
+			held = max(held, sources.Live(board.SlotID(id)))
 		}
 	}
+	return held
+}
+
+// request decides about a request.
+func (q *explainer) request() ruling {
+	if q.exempt {
+		return ruling{}
+	}
+	var rate atomic.Int64
+	rate.Store(q.message)
+	return q.limits.request(&rate, q.now)
+}
+
+// picker chooses as the worker of a row does.
+func (q *explainer) picker(row int) *picker {
+	turns, shared := new(board.Turns), q.board.Turns()
+	turns.Clock.Store(shared.Clock.Load())
+	for i := range turns.Next {
+		turns.Next[i].Store(shared.Next[i].Load())
+	}
+	p := &picker{balance: q.spec.Balance, board: q.board, row: row}
+	p.begin(turns, q.board.Global().Seed)
+	for _, s := range q.slots {
+		p.set(s.Slot, newOption(q.board, s.Slot, s.Node.Name, portsOf(s.Node)))
+	}
+	return p
+}
+
+// choose chooses the node of a client, for each of the workers that it may come to. They may differ while a node
+// refuses the connections of one of them.
+func (q *explainer) choose(over board.Transport) (choices []choice) {
+	wish := wish{over: over, now: q.now, address: hashAddr(q.addr), bound: q.info.Node, sticky: over == board.TCP && q.spec.Sticky.TCP == StickySource}
+	for r := range q.board.Rows() {
+		if q.board.Worker(r).PID.Load() != 0 {
+			choices = append(choices, q.picker(r).choose(&wish))
+		}
+	}
+	if len(choices) == 0 { // between two lives of the only worker
+		choices = append(choices, q.picker(0).choose(&wish))
+	}
+	return choices
+}
+
+// name is that of the node in a slot.
+func (q *explainer) name(slot int) string {
+	i := slices.IndexFunc(q.slots, func(s NodeSlot) bool { return s.Slot == slot })
+	if i < 0 {
+		return ""
+	}
+	return q.slots[i].Node.Name
+}
+
+// names are the nodes to which choices lead.
+func (q *explainer) names(choices []choice) []string {
+	names := []string{}
+	add := func(slot int) {
+		if name := q.name(slot); slot != board.NoNode && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, c := range choices {
+		if c.by == byBalance && c.balance == BalanceRandom2 {
+			for _, other := range c.among {
+				add(other.slot)
+			}
+			continue
+		}
+		add(c.node)
+	}
+	return names
+}
+
+// outcome puts in words what becomes of a client over a transport, and over HTTP of its first request.
+func (q *explainer) outcome(over board.Transport) Outcome {
+	v, rate := q.enter(), fmt.Sprintf("connections_per_second: %d", q.spec.Limits.ConnectionsPerSecond)
+	if v.outcome != refused && over == board.HTTP {
+		v, rate = q.request(), fmt.Sprintf("messages_per_second: %d", q.spec.Limits.MessagesPerSecond)
+	}
+	if v.outcome == refused {
+		return Outcome{Reason: v.reason.String(), Nodes: []string{}, Why: q.why(v)}
+	}
+	choices := q.choose(over)
+	c := choices[0]
+	o := Outcome{Accepted: c.node != board.NoNode, Nodes: q.names(choices), Why: c.String()}
+	switch {
+	case !o.Accepted:
+		o.Reason = c.reason.String()
+	case v.wait > 0:
+		o.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s)", milliseconds(v.wait), rate)
+	}
+	return o
+}
+
+// why puts a refusal in words.
+func (q *explainer) why(v ruling) string {
+	l := &q.spec.Limits
+	switch v.reason {
+	case board.ReasonBan:
+		return "it is banned until " + mono.Time(q.info.BannedUntil).Format(time.TimeOnly)
+	case board.ReasonPerSource:
+		setting := "share_percent"
+		if q.limits.maxSaid {
+			setting = "max_per_source"
+		}
+		return fmt.Sprintf("it has %d connections (lb.limits.%s)", q.held, setting)
+	case board.ReasonRate:
+		return fmt.Sprintf("it connects too often (lb.limits.connections_per_second: %d)", l.ConnectionsPerSecond)
+	case board.ReasonMessageRate:
+		return fmt.Sprintf("it sends too often (lb.limits.messages_per_second: %d)", l.MessagesPerSecond)
+	default:
+		return fmt.Sprintf("all %d places are taken (lb.max_connections)", q.spec.MaxConnections)
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// explain tells what would become of a client.
+func (q *explainer) explain(source netip.Prefix, nodes []nodeCounts) Explanation {
+	l := &q.limits
+	e := Explanation{
+		Source:        sourceText(source),
+		Listener:      fileTCP,
+		TrustedProxy:  contains(l.proxies, q.addr),
+		ProxyProtocol: contains(l.trusted, q.addr),
+		Exempt:        q.exempt,
+		Violations:    q.info.Violations,
+		Connections:   q.info.Live,
+		Connection:    RateState{q.spec.Limits.ConnectionsPerSecond, milliseconds(l.connection.wait(q.connection, q.now))},
+		Message:       RateState{q.spec.Limits.MessagesPerSecond, milliseconds(l.message.wait(q.message, q.now))},
+	}
+	if q.info.BannedUntil > q.now {
+		e.BannedUntil = mono.Time(q.info.BannedUntil)
+	}
+	listen := q.spec.Listening()
+	if listen.needs(board.HTTP) {
+		e.HTTP = q.http(e.Message)
+	}
+	if !listen.needs(board.TCP) {
+		e.Listener, e.Outcome, e.Choices = fileHTTP, e.HTTP.Outcome, q.choices(nodes, board.HTTP)
+		return e
+	}
+	if q.spec.Sticky.TCP == StickySource {
+		e.Sticky = q.name(q.info.Node)
+	}
+	e.Outcome, e.Choices = q.outcome(board.TCP), q.choices(nodes, board.TCP)
 	return e
 }
 
-// tooLong reports that what is over a rate would be held for longer than anything is.
-func tooLong(r RateState, l *limits) bool { return r.WaitMs > float64(l.patience.Milliseconds()) }
-
-// waits tells that a client is held first.
-func (e *Explanation) waits(r RateState, what string) {
-	e.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s_per_second: %d)", r.WaitMs, what, r.PerSecond)
+// http tells what would become of an HTTP request.
+func (q *explainer) http(message RateState) *HTTPExplanation {
+	h := &HTTPExplanation{Outcome: q.outcome(board.HTTP), Order: requestOrder(q.spec)}
+	if q.exempt {
+		return h
+	}
+	if h.Message.RateState = message; message.PerSecond > 0 {
+		h.Message.Action = q.limits.requests
+	}
+	for i, tool := range q.spec.Limits.Tools {
+		l := &q.limits.tools[i]
+		wait := l.rate.wait(q.board.ToolRate(q.addr, l.hash).Load(), q.now)
+		h.Tools = append(h.Tools, ToolState{tool.Name, RateState{tool.PerSecond, milliseconds(wait)}})
+	}
+	return h
 }
 
-// enter does what worker.mayEnter does.
-func (e *Explanation) enter(m *master, spec *Spec, l *limits) bool {
-	if e.refusedByLimits(l) {
-		return false
+// requestOrder is the order in which picker.choose looks for a node.
+func requestOrder(spec *Spec) []string {
+	var order []string
+	if spec.Sticky.MCPSession {
+		order = append(order, "session (Mcp-Session-Id)", "legacy event stream (the URI to post to)")
 	}
-	switch share := !e.Exempt && l.perSource > 0 && e.Connections >= l.perSource; {
-	case m.board.Active() < int64(spec.MaxConnections) && share:
-		e.refuse(board.ReasonPerSource, "it has %d connections (lb.limits.share_percent)", e.Connections)
-	case m.board.Active() >= int64(spec.MaxConnections) && !m.makesRoom(e.Connections):
-		e.refuse(board.ReasonFull, "all %d places are taken (lb.max_connections)", spec.MaxConnections)
-	default:
-		return true
+	if spec.Sticky.HTTP == StickyCookie {
+		order = append(order, "cookie ("+spec.Sticky.Cookie+")")
 	}
-	return false
+	if spec.Sticky.TCP == StickySource {
+		order = append(order, "source (WebSockets and legacy event streams only)")
+	}
+	return append(order, "balance ("+string(spec.Balance)+")")
 }
 
-// makesRoom reports whether somebody gives way to a source that holds so many, as worker.claim does.
-func (m *master) makesRoom(held int) bool {
-	sources := m.board.Sources()
-	for r := range m.board.Rows() {
-		if id := m.board.Worker(r).Heaviest.Load() - 1; id >= 0 && sources.Live(board.SlotID(id)) > held+1 {
-			return true
-		}
-	}
-	return false
-}
-
-// recall fills in what is known of a source, and returns the node it stays with.
-func (e *Explanation) recall(sources *board.Sources, id board.SlotID, l *limits) (bound int) {
-	now, info := mono.Now(), sources.Info(id)
-	e.Violations, e.Connections = info.Violations, info.Live
-	if info.BannedUntil > now {
-		e.BannedUntil = mono.Time(info.BannedUntil)
-	}
-	e.Connection.WaitMs = waitMs(l.connection, sources.ConnectionRate(id), now)
-	e.Message.WaitMs = waitMs(l.message, sources.MessageRate(id), now)
-	return info.Node
-}
-
-// waitMs is how long until one more would conform.
-func waitMs(r rate, tat *atomic.Int64, now int64) float64 {
-	if r.unlimited() {
-		return 0
-	}
-	var try atomic.Int64
-	try.Store(tat.Load())
-	_, wait := board.Charge(&try, now, r.interval, r.burst, 1)
-	return float64(wait) / float64(time.Millisecond)
-}
-
-// refusedByLimits does what limits.admit does.
-func (e *Explanation) refusedByLimits(l *limits) bool {
-	switch {
-	case e.Exempt:
-		return false
-	case !e.BannedUntil.IsZero():
-		e.refuse(board.ReasonBan, "it is banned until %s", e.BannedUntil.Format(time.TimeOnly))
-	case l.maxSaid && e.Connections >= l.perSource:
-		e.refuse(board.ReasonPerSource, "it has %d connections (lb.limits.max_per_source)", e.Connections)
-	case tooLong(e.Connection, l):
-		e.refuse(board.ReasonRate, "it connects too often (lb.limits.connections_per_second: %d)", e.Connection.PerSecond)
-	default:
-		return false
-	}
-	return true
-}
-
-func (e *Explanation) refuse(r board.Reason, why string, args ...any) {
-	e.Reason, e.Why = r.String(), fmt.Sprintf(why, args...)
-}
-
-// choose does what worker.choose does over a transport for a source that stays with the node in slot bound.
-func (e *Explanation) choose(m *master, balance Balance, addr netip.Addr, bound int, over board.Transport) {
-	var backends [board.MaxNodes]*backend
-	for _, s := range m.members.slots() {
-		backends[s.Slot] = newBackend(m.board, 0, s)
-	}
-	p := picker{balance: balance}
-	p.begin(m.board.Turns(), 0)
-	list, full := p.candidates(m.board, &backends, over, 0)
-	if bound != board.NoNode && backends[bound] != nil {
-		e.Sticky = backends[bound].name
-	}
-	name := func(c candidate) string { return backends[c.slot].name }
-	if len(list) == 0 {
-		if full {
-			e.refuse(board.ReasonFull, "every node is at its cap (lb.node_max_connections)")
-		} else {
-			e.refuse(board.ReasonNoNode, "no node is up over %s", over)
-		}
-		return
-	}
-	e.Accepted = true
-	for _, c := range list {
-		if c.slot == bound {
-			e.Nodes, e.Why = []string{name(c)}, "its connections stay with that node (lb.sticky.tcp: source)"
-			return
-		}
-	}
-	if silent := board.State(backends[list[0].slot].over[over].cell.State.Load()) == board.Silent; silent {
-		defer func() { e.Why += "; no node is up, so silent ones are taken" }()
-	}
-	switch balance {
-	case BalanceSource:
-		e.Nodes = []string{backends[rendezvous(list, hashAddr(addr))].name}
-		e.Why = "by the hash of its address (lb.balance: source)"
-	case BalanceRandom2:
-		for _, c := range list {
-			e.Nodes = append(e.Nodes, name(c))
-		}
-		e.Why = "the less busy of two drawn at random (lb.balance: random2)"
-	case BalanceRoundRobin:
-		e.Why = "it is that node's turn, by weight (lb.balance: roundrobin)"
-	default:
-		e.Why = "fewest connections for its weight, equals in turn (lb.balance: leastconn)"
-	}
-	if len(e.Nodes) == 0 {
-		list = p.equals(list)
-		p.turns.read(list)
-		e.Nodes = []string{name(list[p.turns.due(list)])}
-	}
-}
-
-// choices lists the nodes as the balance algorithm sees them.
-func choices(nodes []NodeStats) []NodeChoice {
+// choices lists the nodes as those see them who choose over a transport.
+func (q *explainer) choices(nodes []nodeCounts, over board.Transport) []NodeChoice {
 	list := make([]NodeChoice, len(nodes))
-	up := slices.ContainsFunc(nodes, func(n NodeStats) bool { return n.State == NodeUp || n.State == NodeDegraded })
+	p := q.picker(0)
+	among, _, _ := p.candidates(&wish{over: over, now: q.now})
 	for i, n := range nodes {
 		list[i] = NodeChoice{Name: n.Name, Connections: n.Connections, Pledged: n.Pledged, Max: n.MaxConnections, Weight: n.Weight}
-		switch {
+		slot := slices.IndexFunc(q.slots, func(s NodeSlot) bool {
+			return n.key == nodeKey{s.Node.Name, s.Addr, portsOf(s.Node), s.Node.TLS()}
+		})
+		if slot >= 0 {
+			slot = q.slots[slot].Slot
+		}
+		switch _, a := p.may(slot, over, whenUp); {
 		case n.State == NodeDegraded:
 			list[i].Excluded = n.Missing()
-		case n.State == NodeSilent && !up:
-		case n.State != NodeUp:
-			list[i].Excluded = n.State
-		case n.MaxConnections > 0 && n.Connections >= n.MaxConnections:
+		case find(among, slot) != nil:
+		case a == full:
 			list[i].Excluded = "at its cap"
+		case a == open:
+			list[i].Excluded = "refuses connections"
+		case n.State == NodeUp:
+			list[i].Excluded = "no port for " + over.String()
+		default:
+			list[i].Excluded = n.State
 		}
 	}
 	return list
+}
+
+// tag tells what would become of a request with a session id or a cookie.
+func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) (TagExplanation, error) {
+	e := TagExplanation{Kind: r.Kind}
+	wish := wish{over: board.HTTP, now: q.now, bound: board.NoNode}
+	slot := affinity.Unknown
+	switch r.Kind {
+	case TagSession:
+		_, slot, wish.pin.since, e.Tagged = ring.Session([]byte(r.Value))
+		wish.pin.named, wish.pin.node = e.Tagged, slot
+		if !q.spec.Sticky.MCPSession {
+			e.Why = "sessions are not looked at (lb.sticky.mcp_session: false)"
+		}
+	case TagCookie:
+		slot, e.Tagged = ring.Cookie([]byte(r.Value))
+		wish.cookies = []int8{int8(slot)}
+		if q.spec.Sticky.HTTP != StickyCookie {
+			e.Why = fmt.Sprintf("cookies are not looked at (lb.sticky.http: %s)", q.spec.Sticky.HTTP)
+		}
+	default:
+		return e, refusal("kind", "%q is neither %s nor %s", r.Kind, TagSession, TagCookie)
+	}
+	stats := Stats{Nodes: nodes}
+	e.Node = q.name(slot)
+	node := stats.Node(e.Node)
+	if e.State = stateOver(node); e.Why != "" {
+		return e, nil
+	}
+	p := q.picker(0)
+	c := p.choose(&wish)
+	if e.Kept = c.by == bySession || c.by == byCookie; !e.Kept && e.Tagged && r.Kind == TagSession {
+		e.Status = denialOf(c.reason, 0).status
+	}
+	_, a := p.may(slot, board.HTTP, whenServing)
+	e.Why = e.why(node, a)
+	return e, nil
+}
+
+// stateOver is the state of a node over HTTP, or as a whole if it does not serve that.
+func stateOver(n *NodeStats) string {
+	if n == nil { // removed meanwhile
+		return ""
+	}
+	if over := n.Over(fileHTTP); over != nil {
+		return over.State
+	}
+	return n.State
+}
+
+// why puts in words whether the node takes a request that belongs to it.
+func (e *TagExplanation) why(n *NodeStats, a room) string {
+	switch {
+	case !e.Tagged:
+		return "it has no tag: no balancer has made it"
+	case n == nil:
+		return "no present node has its tag: the node was removed, the key is another one, or it was altered"
+	case n.Over(fileHTTP) == nil:
+		return "its node has no HTTP port"
+	case e.State == NodeMaintenance:
+		return "its node is in maintenance"
+	case a == closed:
+		return "its node is down over " + n.Over(fileHTTP).Name
+	case a == full:
+		return "its node is at its cap (lb.node_max_connections)"
+	case !e.Kept:
+		return "its node has been restarted since it began"
+	case e.State == NodeUp:
+		return "its node is up"
+	case e.State == NodeSilent:
+		return "its node answers no checks now, but keeps what it has (lb.checks.give_up)"
+	}
+	return "its node takes no new clients, but keeps those it has"
+}
+
+// explainer asks for m.
+func (m *master) explainer(addr netip.Addr) *explainer {
+	return newExplainer(m.board, &m.now.Load().spec, m.members.slots(), addr, mono.Now())
+}
+
+func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
+	return m.explainer(addr).explain(source, m.members.counts())
+}
+
+// explainTag keeps the key here.
+func (m *master) explainTag(r tagRequest) (TagExplanation, error) {
+	q := m.explainer(netip.Addr{})
+	ring, err := affinity.New(m.now.Load().key)
+	if err != nil {
+		return TagExplanation{}, err
+	}
+	ring.SetNodes(slotNames(q.slots))
+	return q.tag(r, ring, m.members.stats())
 }

@@ -103,8 +103,8 @@ func (w *worker) failed(p *port, f failure, err error) *meaning {
 	case connectOvertaken, connStale, connClosed:
 	default:
 		flow.ConnectErrors.Add(1)
-		if !line {
-			p.pool.failed(w.loop.Now())
+		if p.pool.failures++; !line && p.pool.failures >= errorsInARow {
+			p.avoided().Store(w.loop.Now() + int64(avoidTime))
 		}
 	}
 	if suspicion != "" {

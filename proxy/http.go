@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
@@ -60,14 +59,7 @@ func (f *frontend) apply(s *WorkerSpec) (err error) {
 	if f.ring, err = affinity.New(s.Key); err != nil {
 		return err
 	}
-	// Of two nodes of the same name the first is the present one, and the other has moved away.
-	names := make([]string, board.MaxNodes)
-	for _, n := range s.Nodes {
-		if !slices.Contains(names, n.Node.Name) {
-			names[n.Slot] = n.Node.Name
-		}
-	}
-	f.ring.SetNodes(names)
+	f.ring.SetNodes(slotNames(s.Nodes))
 	f.paths = endpointsOf(s.Nodes)
 	return nil
 }
@@ -325,7 +317,7 @@ func (c *httpClient) OnTimer(*reactor.Timer) {
 func (c *httpClient) expired() {
 	switch {
 	case c.state == reading && c.seen > 0:
-		c.say(denial{reason: board.ReasonSlow, status: 408, text: "the request head did not come in time"}, nil, false, false)
+		c.say(denialOf(board.ReasonSlow, 0).because("the request head did not come in time"), nil, false, false)
 		c.part()
 	case c.state == delayed && c.w.waitsForRoom(&c.seat):
 		c.within(roomLook)

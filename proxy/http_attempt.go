@@ -117,7 +117,7 @@ func (x *exchange) connectTimeout() {
 	switch left := w.spec.Timeouts.Connect - time.Duration(w.loop.Now()-x.began); {
 	case left <= 0:
 		x.connectFailed(connectOutOfTime, nil)
-	case w.hasOther(x):
+	case x.hasOther():
 		x.connectFailed(connectUnanswered, nil)
 	default:
 		x.client.within(left)

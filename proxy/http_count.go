@@ -3,7 +3,6 @@ package proxy
 import (
 	"math/bits"
 	"net/http"
-	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -50,7 +49,7 @@ func (x *exchange) uncountable(r *http1.Request) denial {
 }
 
 func undecoded(text string) denial {
-	return denial{reason: board.ReasonBadRequest, status: http.StatusUnsupportedMediaType, text: text}
+	return denialOf(board.ReasonBadRequest, 0).with(http.StatusUnsupportedMediaType).because(text)
 }
 
 // countMessages counts the messages in a piece of the body, and charges the source for each but the first, with
@@ -81,18 +80,11 @@ func (x *exchange) countMessages(data []byte) denial {
 // held of single messages: other batches may have come since its head was let in.
 func (x *exchange) charge(more int) denial {
 	w := x.client.w
-	if x.limited() {
-		tat, now, limit := w.board.Sources().MessageRate(x.source), w.loop.Now(), w.limits.message
-		if x.charged == 1 && w.spec.Limits.Action != ActionThrottle {
-			patience := time.Duration(int64(more) * limit.interval)
-			if !w.limits.reject {
-				patience += w.limits.patience
-			}
-			if ok, wait := board.ChargeAhead(tat, now, limit.interval, limit.burst, int64(more), patience); !ok {
-				return x.overBatchRate("rate limited", wait)
-			}
-		} else if wait := board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(more)); wait >= board.MaxDebt {
-			return x.overBatchRate("more messages in batches than may come in a minute", wait)
+	if !x.exempt {
+		no := w.limits.batch(w.board.Sources().MessageRate(x.source), w.loop.Now(), more, x.charged == 1)
+		if !no.none() {
+			w.rejected(x.source, x.addr, "messages in batches")
+			return no
 		}
 	}
 	x.charged += uint32(more)
@@ -104,19 +96,32 @@ func (x *exchange) charge(more int) denial {
 // payFor charges the source for the length of a body, of which so much is known. That makes it wait with what comes next, and
 // refuses nothing.
 func (x *exchange) payFor(length int64) {
-	w, limit := x.client.w, x.client.w.limits.message
-	if more := w.limits.extra(x.paid, length); more > 0 && x.limited() {
-		board.ChargeAnyway(w.board.Sources().MessageRate(x.source), w.loop.Now(), limit.interval, limit.burst, int64(more))
+	w := x.client.w
+	if more := w.limits.extra(x.paid, length); more > 0 && !x.exempt {
+		w.limits.message.chargeAnyway(w.board.Sources().MessageRate(x.source), w.loop.Now(), more)
 	}
 	x.paid = max(x.paid, length)
 }
 
-// overBatchRate rejects a batch over the message rate.
-func (x *exchange) overBatchRate(text string, wait time.Duration) denial {
+// toolOver charges a source for the call of a tool that has a limit, and rejects one over it: other requests of the
+// client need not wait for it. Only the headers of the stateless era are believed: its nodes are obliged to refuse
+// those that contradict the body, so that nobody can name one tool and call another. A source that speaks an earlier
+// revision is bound by the message rate alone.
+func (x *exchange) toolOver(r *http1.Request, now int64) denial {
 	w := x.client.w
-	w.cell.Rejects.Add(1)
-	w.violation(x.source, x.addr, w.loop.Now(), "messages in batches")
-	return denial{reason: board.ReasonMessageRate, status: http.StatusTooManyRequests, text: text, wait: wait}
+	if len(w.limits.tools) == 0 || !x.stateless || string(r.Method) != "POST" || string(r.Get("mcp-method")) != mcp.MethodCallTool {
+		return denial{}
+	}
+	t := w.limits.tool(r.Get("mcp-name"))
+	if t == nil {
+		return denial{}
+	}
+	wait, ok := t.rate.charge(w.board.ToolRate(x.addr, t.hash), now, 1, 0)
+	if ok {
+		return denial{}
+	}
+	w.rejected(x.source, x.addr, "calls of a tool")
+	return denialOf(board.ReasonMessageRate, wait).because("this tool is rate limited")
 }
 
 // maxPeeked is how much of an encoded body is kept until its first byte that is no white space has come.

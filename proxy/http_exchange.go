@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -222,7 +221,7 @@ func (x *exchange) expired() {
 		case x.asks:
 			x.ask()
 		case !x.complete && !c.conn.Paused():
-			x.refuse(denial{reason: board.ReasonSlow, status: http.StatusRequestTimeout, text: "the request body did not come in time"})
+			x.refuse(denialOf(board.ReasonSlow, 0).because("the request body did not come in time"))
 		default:
 			x.refuse(denialOf(board.ReasonNodeTimeout, 0))
 		}
@@ -260,9 +259,7 @@ func (x *exchange) fromClient(p []byte) (consumed int) {
 
 // pause has a request wait.
 func (x *exchange) pause(wait time.Duration) {
-	c, w := x.client, x.client.w
-	w.cell.Throttles.Add(1)
-	w.cell.ThrottledNs.Add(uint64(wait))
+	x.client.w.throttled(wait)
 	x.phase = paced
-	c.within(wait)
+	x.client.within(wait)
 }

@@ -34,7 +34,6 @@ type nodePool struct {
 
 	stays    uint32 // behind how many answers a connection is known to stay open
 	failures int    // connects in a row
-	avoid    int64  // until when it is not the first choice
 }
 
 const (
@@ -127,13 +126,6 @@ func (p *nodePool) ended(n *httpNode) {
 	p.remove(n)
 }
 
-// failed notes that the port could not be connected to.
-func (p *nodePool) failed(now int64) {
-	if p.failures++; p.failures >= errorsInARow {
-		p.avoid = now + int64(avoidTime)
-	}
-}
-
 func (p *nodePool) pop() *httpNode {
 	n := p.newest
 	if n != nil {
@@ -195,14 +187,14 @@ func (w *worker) makeRoom() {
 	}
 }
 
-// OnOpen is the node's answer to the connect: the request can be sent.
 func (n *httpNode) OnOpen(*reactor.Conn) {
 	n.opened = true
 	x := n.x
 	if x == nil {
 		return // closed in this turn
 	}
-	n.pool.failures, n.pool.avoid = 0, 0
+	n.pool.failures = 0
+	x.port.avoided().Store(0)
 	x.backend.flow.Total.Add(1)
 	x.backend.flow.ObserveConnect(time.Duration(n.w.loop.Now() - x.began))
 	x.phase = opened

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"sync/atomic"
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
@@ -12,86 +13,82 @@ import (
 // requestHead is the head of the request that a node is chosen for.
 type requestHead = *http1.Request
 
-// route chooses the node of x: that of its MCP session, of its legacy event stream, of its cookie, of
-// its source, or whichever the balance says. Requests of the stateless era are balanced freely; those with
-// a tag are not of it.
-// Without a node, reason says why.
+// route chooses the node of x, which see picker.choose. Requests of the stateless era are balanced freely; those with
+// a tag are not of it. Without a node, reason says why.
 func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Reason) {
+	x.cookie = affinity.Unknown
+	c := w.picker.choose(w.wishOf(x, r))
+	if c.by == byCookie {
+		x.cookie = int8(c.node)
+	}
+	return w.bring(c, x.source), c.reason
+}
+
+// wishOf is what decides where x goes.
+func (w *worker) wishOf(x *exchange, r requestHead) *wish {
+	q := &w.wish
+	*q = wish{now: w.loop.Now(), tried: x.tried, bound: board.NoNode, cookies: q.cookies[:0]}
 	if !x.stateless {
-		if slot, ok := w.pinnedTo(x, r); ok {
-			return w.sessionNode(x, slot)
-		}
-		if b := w.cookieNode(x, r); b != nil {
-			return b, 0
-		}
+		x.belongs(w.tagOf(r, x.kind), q)
 	}
-	list, full := w.takers(x)
-	if len(list) == 0 {
-		return nil, noCandidate(full)
+	if q.over = x.kind.transport(); q.pin.named {
+		return q
 	}
-	hash := hashAddr(x.addr)
-	if x.kind != plainHTTP && !x.stateless && w.spec.Sticky.TCP == StickySource {
-		return w.bySource(list, x.source, hash), 0
+	q.address = hashAddr(x.addr)
+	switch {
+	case x.stateless:
+	case x.kind == plainHTTP:
+		w.readCookies(r, q)
+	case w.spec.Sticky.TCP == StickySource:
+		q.sticky = true
+		q.bound, _ = w.board.Sources().Sticky(x.source)
 	}
-	return w.backends[w.picker.pick(list, hash)], 0
+	return q
 }
 
-// takers lists the nodes that could take x. Those whose port refused connections lately are among
-// them only when there are no others that are up.
-func (w *worker) takers(x *exchange) (list []candidate, full bool) {
-	over, now := x.kind.transport(), w.loop.Now()
-	avoided := uint64(0)
-	for slot, b := range w.backends {
-		if b != nil && b.over[over] != nil && b.over[over].pool.avoid > now {
-			avoided |= 1 << slot
-		}
-	}
-	if avoided != 0 {
-		if list, full = w.picker.those(board.Up, w.board, &w.backends, over, x.tried|avoided); len(list) > 0 {
-			return list, full
-		}
-	}
-	return w.picker.candidates(w.board, &w.backends, over, x.tried)
+// belongs notes what a request is a part of.
+func (x *exchange) belongs(t tag, q *wish) {
+	q.pin, q.failure = t.pin, meanings[x.failure].ofSession
+	x.since, x.kind = t.since, t.kind
+	x.session, x.endpoint = t.session, t.named && !t.session
 }
 
-// hasOther reports whether another node could take x, and at once.
-func (w *worker) hasOther(x *exchange) bool {
-	if x.session || x.endpoint {
-		return false
-	}
-	list, _ := w.picker.those(board.Up, w.board, &w.backends, x.kind.transport(), x.tried|1<<x.backend.slot)
-	return len(list) > 0
+// hasOther reports whether another node could take x, and at once. That of a session alone knows it.
+func (x *exchange) hasOther() bool {
+	return !x.session && !x.endpoint && x.client.w.picker.hasOther(x.kind.transport(), x.tried|1<<x.backend.slot)
 }
 
-// pinnedTo finds the node that alone knows the session of the request. ok is false if the request
-// names none; slot is affinity.Unknown if the node is gone, or its process of then.
-func (w *worker) pinnedTo(x *exchange, r requestHead) (slot int, ok bool) {
-	ring := w.http.ring
+// tag is what a request says of the session, or of the legacy event stream, that it is a part of.
+type tag struct {
+	pin
+	session bool
+	kind    kind // of the request: it goes where the stream is
+}
+
+// tagOf reads the tag of a request that came by a route of a kind.
+func (w *worker) tagOf(r requestHead, k kind) tag {
+	none, ring := tag{kind: k}, w.http.ring
 	if !w.spec.Sticky.MCPSession {
-		return affinity.Unknown, false
+		return none
 	}
 	if id := r.Get("mcp-session-id"); id != nil {
-		if _, slot, x.since, ok = ring.Session(id); ok {
-			x.session = true
-			return w.ofThisLife(x, slot), true
+		if _, slot, since, ok := ring.Session(id); ok {
+			return tag{pin{true, slot, since}, true, k}
 		}
 	}
 	if string(r.Method) != "POST" {
-		return affinity.Unknown, false
+		return none
 	}
 	_, at, ok := ring.Endpoint(*endOfTarget(r))
 	switch {
-	case !ok:
-		return affinity.Unknown, false
-	case at.Node == affinity.Unknown:
-		x.endpoint = x.kind == legacySSE // elsewhere it only looks like a tag
-	case at.Plain:
-		x.endpoint, x.kind = true, plainHTTP
+	case !ok, at.Node == affinity.Unknown && k != legacySSE: // elsewhere it only looks like a tag
+		return none
+	case at.Node != affinity.Unknown && at.Plain:
+		k = plainHTTP
 	default:
-		x.endpoint, x.kind = true, legacySSE
+		k = legacySSE
 	}
-	x.since = at.Since
-	return w.ofThisLife(x, at.Node), x.endpoint
+	return tag{pin{true, at.Node, at.Since}, false, k}
 }
 
 // servedAt is where the node serves x, and since when.
@@ -116,28 +113,14 @@ func (w *worker) isTagged(r requestHead) bool {
 	return slot != affinity.Unknown
 }
 
-// ofThisLife is slot, or affinity.Unknown if the process that x.since is a time of is known to have ended.
-func (w *worker) ofThisLife(x *exchange, slot int) int {
-	if slot == affinity.Unknown || w.backends[slot] == nil {
-		return affinity.Unknown
-	}
-	if p := w.backends[slot].over[x.kind.transport()]; p != nil && p.buried(x.since) {
-		return affinity.Unknown
-	}
-	return slot
-}
-
-// buried reports that what began at since belongs to a process that has ended.
-func (p *port) buried(since affinity.Time) bool {
-	life := affinity.Time(p.cell.Life.Load())
-	return life != 0 && since.Before(life)
-}
+// avoided is until when the port is not the first choice.
+func (p *port) avoided() *atomic.Int64 { return &p.backend.flow.Avoided[p.transport] }
 
 // birth is the time in the tag of what now begins at the port. It is not before the present process is thought
 // to have begun, whatever the clock says by now.
 func (p *port) birth() affinity.Time {
 	now := affinity.At(time.Now())
-	if p.buried(now) {
+	if isBuried(p.cell, now) {
 		now = affinity.Time(p.cell.Life.Load())
 	}
 	return now
@@ -159,58 +142,20 @@ func (x *exchange) date() {
 	}
 }
 
-// sessionNode is the node of a session, silent, draining or not. The session ends with it, or when an operator
-// has disabled it; but not with a request that the node has lost, or that cannot be brought to it
-// though nobody refuses it there.
-func (w *worker) sessionNode(x *exchange, slot int) (*backend, board.Reason) {
-	switch {
-	case !w.alive(x, slot):
-		return nil, board.ReasonSessionGone
-	case x.hasTried(slot):
-		return nil, meanings[x.failure].ofSession
-	case w.atCap(slot):
-		return nil, board.ReasonFull
-	}
-	return w.backends[slot], 0
-}
-
-// serves reports whether x can be brought to a node that it belongs to.
-func (w *worker) serves(x *exchange, slot int) bool { return w.alive(x, slot) && !x.hasTried(slot) }
-
-func (x *exchange) hasTried(slot int) bool { return x.tried&(1<<slot) != 0 }
-
-// alive reports whether a node, as far as is known, serves clients that belong to it.
-func (w *worker) alive(x *exchange, slot int) bool {
-	if slot < 0 || w.backends[slot] == nil {
-		return false
-	}
-	p := w.backends[slot].over[x.kind.transport()]
-	return p != nil && p.cell.Serves()
-}
-
-func (w *worker) atCap(slot int) bool {
-	limit := w.backends[slot].cell.MaxConns.Load()
-	return limit > 0 && w.board.NodeActive(slot) >= limit
-}
-
-// cookieNode is the node that the client's cookie names, or nil: then it gets another one.
-func (w *worker) cookieNode(x *exchange, r requestHead) *backend {
-	x.cookie = affinity.Unknown
-	if w.spec.Sticky.HTTP != StickyCookie || x.kind != plainHTTP {
-		return nil
+// readCookies notes the nodes that the client's cookies name.
+func (w *worker) readCookies(r requestHead, q *wish) {
+	if w.spec.Sticky.HTTP != StickyCookie {
+		return
 	}
 	for i := range r.Fields {
 		if f := &r.Fields[i]; http1.EqualFold(f.Name, "cookie") {
 			if value := cookieOf(f.Value, w.http.cookie); value != nil {
-				slot, _ := w.http.ring.Cookie(value)
-				if w.serves(x, slot) && !w.atCap(slot) {
-					x.cookie = int8(slot)
-					return w.backends[slot]
+				if slot, _ := w.http.ring.Cookie(value); slot != affinity.Unknown {
+					q.cookies = append(q.cookies, int8(slot))
 				}
 			}
 		}
 	}
-	return nil
 }
 
 // cookieOf returns the value of our cookie, which begins with ours, in a Cookie field, or nil.

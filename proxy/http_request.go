@@ -96,7 +96,7 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 
 // malformed is what a client is told whose request cannot be forwarded.
 func malformed(err error) denial {
-	r := denial{reason: board.ReasonBadRequest, status: http.StatusBadRequest, text: "malformed request"}
+	r := denialOf(board.ReasonBadRequest, 0)
 	var e *http1.Error
 	if errors.As(err, &e) {
 		r.status, r.text = e.Status, e.Text
@@ -166,7 +166,7 @@ func (x *exchange) examine(r *http1.Request) decision {
 		return decision{}
 	}
 	if string(r.Method) == "TRACE" {
-		return refuses(denial{reason: board.ReasonBadRequest, status: http.StatusMethodNotAllowed, text: "TRACE is not allowed"})
+		return refuses(denialOf(board.ReasonBadRequest, 0).with(http.StatusMethodNotAllowed).because("TRACE is not allowed"))
 	}
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
 		return refuses(w.tooLarge())
@@ -180,18 +180,17 @@ func (x *exchange) examine(r *http1.Request) decision {
 	var paced time.Duration
 	if !x.exempt {
 		now, sources := w.loop.Now(), w.board.Sources()
-		if limit := w.limits.message; !limit.unlimited() {
-			patience := w.limits.patience
-			if w.limits.reject {
-				patience = 0
-			}
-			var ok bool
-			if ok, paced = board.ChargeAhead(sources.MessageRate(x.source), now, limit.interval, limit.burst, 1, patience); !ok {
-				return x.overRate(paced)
-			}
+		v := w.limits.request(sources.MessageRate(x.source), now)
+		switch v.outcome {
+		case returns:
+			return decision{wait: v.wait}
+		case refused:
+			w.rejected(x.source, x.addr, "requests")
+			return refuses(denialOf(v.reason, v.wait))
 		}
-		if wait, over := x.toolOver(r, now); over {
-			return refuses(x.overToolRate(wait))
+		paced = v.wait
+		if no := x.toolOver(r, now); !no.none() {
+			return refuses(no)
 		}
 		if r.Body == http1.Sized {
 			x.payFor(r.Length)
@@ -202,22 +201,8 @@ func (x *exchange) examine(r *http1.Request) decision {
 	return decision{wait: paced}
 }
 
-// overRate rejects a request over the message rate, or has it wait.
-func (x *exchange) overRate(wait time.Duration) decision {
-	w := x.client.w
-	if w.spec.Limits.Action == ActionThrottle {
-		return decision{wait: wait}
-	}
-	w.cell.Rejects.Add(1)
-	w.violation(x.source, x.addr, w.loop.Now(), "requests")
-	return refuses(denialOf(board.ReasonMessageRate, wait))
-}
-
 func (w *worker) tooLarge() denial {
-	return denial{
-		reason: board.ReasonTooLarge, status: http.StatusRequestEntityTooLarge,
-		text: "the body is longer than " + w.spec.MaxMessage.String(),
-	}
+	return denialOf(board.ReasonTooLarge, 0).because("the body is longer than " + w.spec.MaxMessage.String())
 }
 
 // maxSwallowed is the longest body of a refused request that is read for the sake of the connection.

@@ -24,8 +24,6 @@ func (t *tunnel) closing() bool { return t.nodeEnded || t.asked.Closing() || t.s
 func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	c, n, w, t := x.client, x.node, x.client.w, x.tunnel
 	now := w.loop.Now()
-	limit := w.limits.message
-	limited := x.limited()
 	messages := 0
 	var wait time.Duration
 	for consumed < len(p) && wait == 0 {
@@ -36,8 +34,8 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 			return len(p)
 		}
 		messages += more
-		if due := more + t.asked.TakeDues() + w.limits.extra(t.asked.Growth()); due > 0 && limited {
-			wait = board.ChargeAnyway(w.board.Sources().MessageRate(x.source), now, limit.interval, limit.burst, int64(due))
+		if due := more + t.asked.TakeDues() + w.limits.extra(t.asked.Growth()); due > 0 && !x.exempt {
+			wait = w.limits.message.chargeAnyway(w.board.Sources().MessageRate(x.source), now, due)
 		}
 	}
 	w.cell.Messages.Add(uint64(messages))
@@ -47,8 +45,7 @@ func (x *exchange) tunnelIn(p []byte) (consumed int) {
 	x.port.asked(now)
 	n.conn.Send(p[:consumed])
 	if wait > 0 {
-		w.cell.Throttles.Add(1)
-		w.cell.ThrottledNs.Add(uint64(wait))
+		w.throttled(wait)
 		t.resumeAt = now + int64(wait)
 	}
 	if wait > 0 || n.conn.Pending() > 0 {

@@ -1,10 +1,10 @@
 package proxy
 
 import (
-	"encoding/binary"
-	"math"
+	"cmp"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -18,10 +18,12 @@ type limits struct {
 	connection rate
 	message    rate
 	tools      []toolLimit
-	reject     bool // messages over the rate, instead of throttling
-	mostExtra  int  // messages that the length of one counts as besides
-	perSource  int  // connections of one source; 0 is no limit
-	maxSaid    bool // by max_per_source, and not by the share
+	requests   Action // with a request over the message rate
+	reject     bool   // messages over the rate, instead of throttling
+	mostExtra  int    // messages that the length of one counts as besides
+	perSource  int    // connections of one source; 0 is no limit
+	maxSaid    bool   // by max_per_source, and not by the share
+	most       int64  // clients
 	ban        Ban
 	patience   time.Duration // for how long what is over a rate may be held
 }
@@ -31,21 +33,6 @@ type limits struct {
 // that open a connection for each of their calls have more patience than that with a handshake.
 const maxHeldTime = 5 * time.Second
 
-// rate is a limit in GCRA terms; the zero rate does not limit.
-type rate struct{ interval, burst int64 }
-
-// burstWindow is how much may come at once after a rest.
-const burstWindow = int64(time.Second)
-
-func perSecond(n int) rate {
-	if n <= 0 {
-		return rate{}
-	}
-	return rate{interval: int64(time.Second) / int64(n), burst: burstWindow}
-}
-
-func (r rate) unlimited() bool { return r.interval == 0 }
-
 func newLimits(s *Spec) limits {
 	l := limits{
 		exempt:     prefixes(slices.Concat(s.Limits.Exempt, s.TrustedProxies)),
@@ -54,9 +41,11 @@ func newLimits(s *Spec) limits {
 		connection: perSecond(s.Limits.ConnectionsPerSecond),
 		message:    perSecond(s.Limits.MessagesPerSecond),
 		tools:      newToolLimits(s.Limits.Tools),
+		requests:   cmp.Or(s.Limits.Action, ActionHold),
 		reject:     s.Limits.Action == ActionReject,
 		perSource:  s.PerSource(),
 		maxSaid:    s.Limits.MaxPerSource > 0,
+		most:       int64(s.MaxConnections),
 		ban:        s.Limits.Ban,
 		patience:   maxHeldTime,
 	}
@@ -67,26 +56,6 @@ func newLimits(s *Spec) limits {
 		l.mostExtra = int(int64(most) / l.message.interval)
 	}
 	return l
-}
-
-// extraLength is how long a message may be for each that it counts as besides itself: what is long takes a server as long as
-// many that are short.
-const extraLength = 16 << 10
-
-// extra is for how many more messages a source is charged when one has grown in bytes: together no more than may be held, or
-// come at once, so that nobody who sends a long one has to wait longer for it than others may.
-func (l *limits) extra(before, now int64) int {
-	return l.extras(now) - l.extras(before)
-}
-
-func (l *limits) extras(length int64) int { return int(min(length/extraLength, int64(l.mostExtra))) }
-
-// atOnce is how many conform at once after a rest.
-func (r rate) atOnce() int {
-	if r.unlimited() {
-		return math.MaxInt
-	}
-	return int(r.burst / r.interval)
 }
 
 // prefixes parses addresses and prefixes that Validate has accepted.
@@ -109,91 +78,112 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// mayEnter decides whether a newcomer is looked for a node at all, on whichever frontend it came. If so, it
-// is held for wait first.
-func (w *worker) mayEnter(source board.SlotID, addr netip.Addr, exempt bool, now int64) (reason board.Reason, wait time.Duration, ok bool) {
-	if !exempt {
-		if reason, wait, ok = w.permits(source, addr, now, w.patience()); !ok {
-			return reason, wait, false
-		}
+// ruling is what becomes of somebody who asks to be served.
+type ruling struct {
+	outcome outcome
+	reason  board.Reason // of a denial
+	// wait is for how long one who may pass is held first, when one who comes again does so, and for how long one
+	// who is refused should stay away.
+	wait time.Duration
+}
+
+type outcome uint8
+
+const (
+	passes  outcome = iota // and was charged
+	returns                // to ask again: nothing was charged
+	refused
+)
+
+// newcomer is who wants to come in: a connection, or a request that counts as one.
+type newcomer struct {
+	bannedUntil int64
+	held        int           // connections of its source, where hasShare has to know
+	active      int64         // of all sources
+	rate        *atomic.Int64 // its tat of connections
+}
+
+// permits decides whether a newcomer may enter, as far as its source is concerned.
+func (l *limits) permits(n *newcomer, now int64, patience time.Duration) ruling {
+	switch {
+	case n.bannedUntil > now:
+		return ruling{refused, board.ReasonBan, time.Duration(n.bannedUntil - now)}
+	case l.isOverShare(n):
+		return ruling{refused, board.ReasonPerSource, 0}
 	}
-	reason, forRoom, ok := w.hasRoom(source)
+	wait, ok := l.connection.charge(n.rate, now, 1, patience)
 	if !ok {
-		return reason, 0, false
+		return ruling{refused, board.ReasonRate, wait}
 	}
-	return 0, max(wait, forRoom), true
+	return ruling{wait: wait}
 }
 
-// patience is for how long a newcomer that is over the rate may be held. Those that are held take no more
-// than a quarter of the worker's places: beyond it, many sources could lock out those that conform.
-func (w *worker) patience() time.Duration {
-	if w.held >= w.max/4 || w.cell.Active.Load()+int64(w.held) >= int64(w.max) {
-		return 0
-	}
-	return w.limits.patience
+// bindsShares reports whether it matters how many connections a source holds, of so many in all.
+func (l *limits) bindsShares(active int64) bool {
+	return l.perSource > 0 && (l.maxSaid || active >= int64(l.perSource))
 }
 
-// permits decides whether a new connection of a source may enter, and after which wait. A source that is
-// refused with ReasonRate or ReasonBan should stay away for wait.
-func (w *worker) permits(id board.SlotID, addr netip.Addr, now int64, patience time.Duration) (reason board.Reason, wait time.Duration, ok bool) {
-	s, l := w.board.Sources(), &w.limits
-	if until := s.BannedUntil(id); until > now {
-		return board.ReasonBan, time.Duration(until - now), false
-	}
-	if w.isOverShare(id) {
-		return board.ReasonPerSource, 0, false
-	}
-	if l.connection.unlimited() {
-		return 0, 0, true
-	}
-	if ok, wait = board.ChargeAhead(s.ConnectionRate(id), now, l.connection.interval, l.connection.burst, 1, patience); !ok {
-		w.violation(id, addr, now, "connections")
-		return board.ReasonRate, wait, false
-	}
-	if wait > 0 {
-		w.cell.Throttles.Add(1)
-		w.cell.ThrottledNs.Add(uint64(wait))
-	}
-	return 0, wait, true
-}
+// hasShare reports whether the source holds as many connections as one may.
+func (l *limits) hasShare(n *newcomer) bool { return l.bindsShares(n.active) && n.held >= l.perSource }
 
-// hasShare reports whether a source holds as many connections as one may.
-func (w *worker) hasShare(id board.SlotID) bool {
-	limit := w.limits.perSource
-	return limit > 0 && (w.limits.maxSaid || w.board.Active() >= int64(limit)) && w.board.Sources().Held(id) >= limit
-}
-
-// isOverShare reports whether a newcomer of a source is refused for that. Where the balancer is full, what a share is of is
+// isOverShare reports whether a newcomer is refused for that. Where the balancer is full, what a share is of is
 // gone, and who gives way is another question.
-func (w *worker) isOverShare(id board.SlotID) bool {
-	return w.hasShare(id) && (w.limits.maxSaid || !w.full())
+func (l *limits) isOverShare(n *newcomer) bool {
+	return l.hasShare(n) && (l.maxSaid || !l.full(n.active))
 }
 
 // full reports whether all places of the balancer are taken.
-func (w *worker) full() bool { return w.board.Active() >= int64(w.spec.MaxConnections) }
+func (l *limits) full(active int64) bool { return active >= l.most }
 
-// violation counts that a source was over a rate, of what. addr is one of its addresses. It may be banned for that.
-func (w *worker) violation(id board.SlotID, addr netip.Addr, now int64, what string) {
-	ban := &w.limits.ban
-	if w.board.Sources().Violation(id, addr, now, ban.Window, ban.Violations, ban.For) {
-		w.announce(board.SourceOf(addr), what)
+// overbooked reports that no more may be asked to give way: so many are there while those who were do so.
+func (l *limits) overbooked(active int64) bool { return active >= l.most+max(l.most/100, 8) }
+
+// givesWay reports whether a source that holds most gives way to one that holds so many: not if that would then hold
+// as much itself.
+func givesWay(most, held int) bool { return most > held+1 }
+
+// messagePatience is for how long a request may be held.
+func (l *limits) messagePatience() time.Duration {
+	if l.reject {
+		return 0
+	}
+	return l.patience
+}
+
+// request decides about a request of one message.
+func (l *limits) request(tat *atomic.Int64, now int64) ruling {
+	switch wait, ok := l.message.charge(tat, now, 1, l.messagePatience()); {
+	case ok:
+		return ruling{wait: wait}
+	case l.requests == ActionThrottle:
+		return ruling{outcome: returns, wait: wait}
+	default:
+		return ruling{refused, board.ReasonMessageRate, wait}
 	}
 }
 
-// announce logs that a source has been banned. Many may be at the same time, and the loop waits for
-// the log.
-func (w *worker) announce(source netip.Prefix, what string) {
-	w.unannounced++
-	if now := w.loop.Now(); w.announced == 0 || now-w.announced >= int64(complaintEvery) {
-		w.log.Warn("banned", "source", sourceText(source), "for", w.limits.ban.For, "others", w.unannounced-1,
-			"why", "over the rate of "+what+" again and again", "lift", "erlmcp lb ban remove "+sourceText(source))
-		w.announced, w.unannounced = now, 0
+// batch charges for more messages of a body, the first ones or others. They are refused if the source owes much already,
+// or comes to owe as much as can be kept account of.
+func (l *limits) batch(tat *atomic.Int64, now int64, more int, first bool) denial {
+	if first && l.requests != ActionThrottle {
+		patience := time.Duration(int64(more)*l.message.interval) + l.messagePatience()
+		if wait, ok := l.message.charge(tat, now, more, patience); !ok {
+			return denialOf(board.ReasonMessageRate, wait)
+		}
+	} else if wait := l.message.chargeAnyway(tat, now, more); wait >= board.MaxDebt {
+		return denialOf(board.ReasonMessageRate, wait).because("more messages in batches than may come in a minute")
 	}
+	return denial{}
 }
 
-// hashAddr hashes an address the same way in every process and version, for
-// rendezvous.
-func hashAddr(a netip.Addr) uint64 {
-	b := a.Unmap().As16()
-	return mix(binary.BigEndian.Uint64(b[:8])) ^ mix(binary.BigEndian.Uint64(b[8:])+1)
+// extraLength is how long a message may be for each that it counts as besides itself: what is long takes a server as long as
+// many that are short.
+const extraLength = 16 << 10
+
+// extra is for how many more messages a source is charged when one has grown in bytes: together no more than may be held, or
+// come at once, so that nobody who sends a long one has to wait longer for it than others may.
+func (l *limits) extra(before, now int64) int {
+	return l.extras(now) - l.extras(before)
 }
+
+func (l *limits) extras(length int64) int { return int(min(length/extraLength, int64(l.mostExtra))) }

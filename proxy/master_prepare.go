@@ -92,15 +92,15 @@ func (m *master) fit(next *Spec, old *effective, r *Reloaded) (capacity, error) 
 	return old.capacity, nil
 }
 
-// opened is the addresses that are open for a configuration that is not in force yet.
-type opened struct {
+// opening is the addresses that are open for a configuration that is not in force yet.
+type opening struct {
 	clients *generation // without workers; nil if they stay as they are
 	doors   *doorChange
 }
 
 // open opens the addresses that are new in next, or none of them.
-func (m *master) open(next *effective) (o *opened, err error) {
-	o = new(opened)
+func (m *master) open(next *effective) (o *opening, err error) {
+	o = new(opening)
 	if listen := next.spec.Listening(); next.generation == nil || !next.generation.serves(&listen) {
 		if o.clients, err = newGeneration(listen, next.capacity, next.generation); err != nil {
 			return nil, err
@@ -120,7 +120,7 @@ func (m *master) openDoors(next *effective) (*doorChange, error) {
 }
 
 // undo closes them, for good.
-func (o *opened) undo() {
+func (o *opening) undo() {
 	if o.clients != nil {
 		closeEntrances(o.clients.entrances)
 	}

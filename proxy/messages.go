@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -51,6 +52,18 @@ type NodeSlot struct {
 	Slot int
 	Node topology.Node
 	Addr netip.Addr // of the node's host, resolved by the master
+}
+
+// slotNames are the nodes by slot, as tags name them. Of two of the same name the first is the present one, and the
+// other has moved away.
+func slotNames(nodes []NodeSlot) []string {
+	names := make([]string, board.MaxNodes)
+	for _, n := range nodes {
+		if !slices.Contains(names, n.Node.Name) {
+			names[n.Slot] = n.Node.Name
+		}
+	}
+	return names
 }
 
 // Yield asks a worker for the place of a connection of a source, which holds most.

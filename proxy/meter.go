@@ -43,16 +43,14 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 	if m.dropped != nil {
 		return m.drop(w, source, data, now)
 	}
-	limit := w.limits.message
-	limited := !m.exempt && !limit.unlimited()
-	tat := w.board.Sources().MessageRate(source)
+	limits, tat := &w.limits, w.board.Sources().MessageRate(source)
 	var v measured
 	for v.consumed < len(data) {
 		rest := data[v.consumed:]
 		if blank := m.leadingBlank(rest); blank > 0 {
 			rest = rest[:blank] // it may be all there is: no message has begun yet
-		} else if limited && w.limits.reject && !m.scanner.InLine() && rest[0] != '\n' {
-			if ok, _ := board.Charge(tat, now, limit.interval, limit.burst, 1); !ok {
+		} else if limits.reject && !m.exempt && !m.scanner.InLine() && rest[0] != '\n' {
+			if _, ok := limits.message.charge(tat, now, 1, 0); !ok {
 				m.dropped = w.takeInspector()
 				if v.consumed == 0 {
 					return m.drop(w, source, data, now)
@@ -75,16 +73,16 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 			v.tooLong = true
 			break
 		}
-		due := messages + w.limits.extra(int64(before), int64(m.length))
-		if first && messages > 0 && w.limits.reject {
+		due := messages + limits.extra(int64(before), int64(m.length))
+		if first && messages > 0 && limits.reject {
 			due-- // it was charged when the line began
 		}
 		if end {
 			m.length, m.counted = 0, 0
 		}
-		if due > 0 && limited {
-			v.wait = board.ChargeAnyway(tat, now, limit.interval, limit.burst, int64(due))
-			if v.wait > 0 && (!w.limits.reject || !end) {
+		if due > 0 && !m.exempt {
+			v.wait = limits.message.chargeAnyway(tat, now, due)
+			if v.wait > 0 && (!limits.reject || !end) {
 				break
 			}
 			v.wait = 0
@@ -100,12 +98,12 @@ func (m *meter) end(w *worker, source board.SlotID, now int64) (messages int) {
 		return 0
 	}
 	messages = m.scanner.End() - int(m.counted)
-	due, limit := messages, w.limits.message
+	due := messages
 	if m.counted == 0 && w.limits.reject {
 		due-- // the first was charged when the line began
 	}
-	if due > 0 && !m.exempt && !limit.unlimited() {
-		board.ChargeAnyway(w.board.Sources().MessageRate(source), now, limit.interval, limit.burst, int64(due))
+	if due > 0 && !m.exempt {
+		w.limits.message.chargeAnyway(w.board.Sources().MessageRate(source), now, due)
 	}
 	return messages
 }
@@ -134,14 +132,9 @@ func (m *meter) drop(w *worker, source board.SlotID, data []byte, now int64) mea
 	if !end {
 		return v
 	}
-	sources := w.board.Sources()
-	var wait time.Duration
-	if limit := w.limits.message; !limit.unlimited() { // it may have been lifted since the line began
-		_, wait = board.Charge(sources.MessageRate(source), now, limit.interval, limit.burst, 1)
-	}
+	wait, _ := w.limits.message.charge(w.board.Sources().MessageRate(source), now, 1, 0)
 	w.scratch = m.dropped.AppendErrors(w.scratch[:0], mcp.CodeRateLimited, "rate limited", retryAfter(wait))
 	v.answer = w.scratch
-	w.cell.Rejects.Add(1)
 	v.rejected = true
 	w.putInspector(m.dropped)
 	m.dropped, m.length = nil, 0

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
@@ -205,7 +204,7 @@ const maxLingering = 128
 func (p *pair) refuse(reason board.Reason, wait time.Duration) {
 	p.w.cell.Refused[reason].Add(1)
 	p.access.refused(reason)
-	p.dismiss(appendRefusal(nil, p.w.denialTo(p.source, reason, wait)))
+	p.dismiss(p.w.denialTo(p.source, reason, wait).appendLine(nil))
 }
 
 // dismiss tells a client why it is not served any further, in one JSON-RPC
@@ -249,22 +248,6 @@ func (p *pair) flush() {
 	w.lingering++
 	p.client.CloseWrite()
 	p.client.Resume()
-}
-
-func appendRefusal(dst []byte, r denial) []byte {
-	switch r.reason {
-	case board.ReasonBan:
-		return mcp.AppendError(dst, nil, mcp.CodeBanned, r.text, retryAfter(r.wait))
-	case board.ReasonRate:
-		return mcp.AppendError(dst, nil, mcp.CodeRateLimited, r.text, retryAfter(r.wait))
-	default:
-		return mcp.AppendError(dst, nil, mcp.CodeUnavailable, r.text)
-	}
-}
-
-// retryAfter is the member of an error that says how long to stay away.
-func retryAfter(wait time.Duration) mcp.Field {
-	return mcp.Field{Name: "retryAfterMs", Value: int64((wait + time.Millisecond - 1) / time.Millisecond)}
 }
 
 // OnTimer is the pair's one timer; what it means depends on the state.

@@ -58,9 +58,8 @@ func (p *pair) passOn(data []byte) (consumed int) {
 		p.answer(v.answer)
 	}
 	if v.rejected {
-		if addr, ok := p.address(); ok {
-			w.violation(p.source, addr, p.lastActive, "messages")
-		}
+		addr, _ := p.address()
+		w.rejected(p.source, addr, "messages")
 	}
 	if v.tooLong {
 		w.countCut(p.access, board.ReasonTooLarge)
@@ -94,9 +93,7 @@ func (p *pair) answer(lines []byte) {
 
 // throttle stops reading the client until its source conforms again.
 func (p *pair) throttle(wait time.Duration) {
-	cell := p.w.cell
-	cell.Throttles.Add(1)
-	cell.ThrottledNs.Add(uint64(wait))
+	p.w.throttled(wait)
 	p.resumeAt = p.w.loop.Now() + int64(wait)
 	p.client.Pause()
 	p.schedule()

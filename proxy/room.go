@@ -49,7 +49,7 @@ func (w *worker) hasRoom(source board.SlotID) (reason board.Reason, wait time.Du
 	case w.cell.Active.Load() >= int64(w.max):
 		wait, ok = w.claim(source, true)
 		return board.ReasonWorkerFull, wait, ok
-	case w.full():
+	case w.limits.full(w.board.Active()):
 		wait, ok = w.claim(source, false)
 		return board.ReasonFull, wait, ok
 	}
@@ -83,9 +83,6 @@ func (w *worker) heaviest() (source board.SlotID, held int, ok bool) {
 	return w.crowd.Busiest(func(s board.SlotID, _ int) int { return sources.Live(s) })
 }
 
-// overbooked is how many more than max_connections there may be while those who were asked to give way do so.
-func (w *worker) overbooked() int64 { return int64(max(w.spec.MaxConnections/100, 8)) }
-
 // claim has a connection of the source that holds most give way to one of source, unless that would then hold
 // as much itself. here is that it has to be one of this worker.
 func (w *worker) claim(source board.SlotID, here bool) (wait time.Duration, ok bool) {
@@ -103,14 +100,14 @@ func (w *worker) claim(source board.SlotID, here bool) (wait time.Duration, ok b
 			}
 		}
 	}
-	if held <= sources.Held(source)+1 {
+	if !givesWay(held, sources.Held(source)) {
 		return 0, false
 	}
 	if y, ok := w.crowd.Idlest(most, w.loop.Now()); ok {
 		y.giveWay()
 		return 0, true
 	}
-	if w.board.Active() >= int64(w.spec.MaxConnections)+w.overbooked() {
+	if w.limits.overbooked(w.board.Active()) {
 		return 0, false
 	}
 	w.report(messageYield, Yield{Worker: from, Source: most})
@@ -140,7 +137,7 @@ func (p *pair) giveWay() {
 		w.held--
 	}
 	w.countCut(p.access, board.ReasonGaveWay)
-	p.dismiss(appendRefusal(nil, denialOf(board.ReasonGaveWay, 0)))
+	p.dismiss(denialOf(board.ReasonGaveWay, 0).appendLine(nil))
 }
 
 // Idle is since when the client has asked nothing, or nothing has passed.

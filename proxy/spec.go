@@ -221,6 +221,9 @@ type Limits struct {
 	Exempt []string `yaml:"exempt"`
 }
 
+// maxToolName is the longest name of a tool that can be limited, in bytes.
+const maxToolName = 256
+
 // ToolLimit bounds how often one source may call a tool. Calls over it are answered with status 429.
 type ToolLimit struct {
 	Name      string `yaml:"name"` // as tools/call has it, case included

@@ -1,11 +1,11 @@
 package proxy
 
 import (
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
-	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
 // StatsSchema names the form of Stats in JSON.
@@ -280,33 +280,8 @@ type RefusedStats struct {
 	Handshake uint64 `json:"handshake"` // clients with whom TLS could not be agreed on
 }
 
-// refusedBy counts by reason.
-func refusedBy(count func(board.Reason) uint64) RefusedStats {
-	return RefusedStats{
-		Ban: count(board.ReasonBan), Rate: count(board.ReasonRate), Full: count(board.ReasonFull),
-		NoNode: count(board.ReasonNoNode), WorkerFull: count(board.ReasonWorkerFull), PerSource: count(board.ReasonPerSource),
-		MessageRate: count(board.ReasonMessageRate), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
-		Slow: count(board.ReasonSlow), SessionGone: count(board.ReasonSessionGone), BadReply: count(board.ReasonBadReply),
-		NodeLost: count(board.ReasonNodeLost), NodeTimeout: count(board.ReasonNodeTimeout),
-		NodeDown: count(board.ReasonNodeDown), Drain: count(board.ReasonDrain),
-		Handshake: count(board.ReasonHandshake),
-	}
-}
-
 // each calls f for every reason.
-func (r *RefusedStats) each(f func(reason string, n uint64)) {
-	for reason, n := range map[board.Reason]uint64{
-		board.ReasonBan: r.Ban, board.ReasonRate: r.Rate, board.ReasonFull: r.Full,
-		board.ReasonNoNode: r.NoNode, board.ReasonWorkerFull: r.WorkerFull, board.ReasonPerSource: r.PerSource,
-		board.ReasonMessageRate: r.MessageRate, board.ReasonBadRequest: r.BadRequest, board.ReasonTooLarge: r.TooLarge,
-		board.ReasonSlow: r.Slow, board.ReasonSessionGone: r.SessionGone, board.ReasonBadReply: r.BadReply,
-		board.ReasonNodeLost: r.NodeLost, board.ReasonNodeTimeout: r.NodeTimeout,
-		board.ReasonNodeDown: r.NodeDown, board.ReasonDrain: r.Drain,
-		board.ReasonHandshake: r.Handshake,
-	} {
-		f(reason.String(), n)
-	}
-}
+func (r *RefusedStats) each(f func(reason string, n uint64)) { eachCount(*r, f) }
 
 // Total is how many clients were turned away.
 func (r *RefusedStats) Total() uint64 {
@@ -328,23 +303,14 @@ type CutStats struct {
 	TooLarge   uint64 `json:"too_large"`   // a message or body is over max_message
 }
 
-// cutBy counts by reason.
-func cutBy(count func(board.Reason) uint64) CutStats {
-	return CutStats{
-		Drain: count(board.ReasonDrain), Idle: count(board.ReasonIdle), Untaken: count(board.ReasonUntaken),
-		NodeDown: count(board.ReasonNodeDown), NodeLost: count(board.ReasonNodeLost), BadReply: count(board.ReasonBadReply),
-		ClientGone: count(board.ReasonClientGone), GaveWay: count(board.ReasonGaveWay), BadRequest: count(board.ReasonBadRequest), TooLarge: count(board.ReasonTooLarge),
-	}
-}
-
 // each calls f for every reason.
-func (c *CutStats) each(f func(reason string, n uint64)) {
-	for reason, n := range map[board.Reason]uint64{
-		board.ReasonDrain: c.Drain, board.ReasonIdle: c.Idle, board.ReasonUntaken: c.Untaken,
-		board.ReasonNodeDown: c.NodeDown, board.ReasonNodeLost: c.NodeLost, board.ReasonBadReply: c.BadReply,
-		board.ReasonClientGone: c.ClientGone, board.ReasonGaveWay: c.GaveWay, board.ReasonBadRequest: c.BadRequest, board.ReasonTooLarge: c.TooLarge,
-	} {
-		f(reason.String(), n)
+func (c *CutStats) each(f func(reason string, n uint64)) { eachCount(*c, f) }
+
+// eachCount calls f for every field of counts, all of them uint64, by its name in JSON.
+func eachCount(counts any, f func(name string, n uint64)) {
+	v := reflect.ValueOf(counts)
+	for i := range v.NumField() {
+		f(v.Type().Field(i).Tag.Get("json"), v.Field(i).Uint())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -107,6 +108,28 @@ func (m *master) counts() counts {
 // responsesBy counts by class.
 func responsesBy(count func(class int) uint64) Responses {
 	return Responses{Informational: count(1), Successful: count(2), Redirection: count(3), ClientError: count(4), ServerError: count(5)}
+}
+
+// refusedBy counts by reason.
+func refusedBy(count func(board.Reason) uint64) (r RefusedStats) {
+	countBy(&r, count)
+	return r
+}
+
+// cutBy counts by reason.
+func cutBy(count func(board.Reason) uint64) (c CutStats) {
+	countBy(&c, count)
+	return c
+}
+
+// countBy fills in counts, each field of which has the name of a reason in JSON.
+func countBy(counts any, count func(board.Reason) uint64) {
+	v := reflect.ValueOf(counts).Elem()
+	for i := range v.NumField() {
+		if r, ok := board.ReasonCalled(v.Type().Field(i).Tag.Get("json")); ok {
+			v.Field(i).SetUint(count(r))
+		}
+	}
 }
 
 func sourceStats(b *board.Board) SourceStats {

@@ -92,52 +92,34 @@ func (w *worker) connect(p *pair, sourceHash uint64) {
 	}
 }
 
-// choose returns the backend of a client's source, or picks one and makes the
-// source stay with it. Without any, reason says why.
+// choose chooses the node of a client. Without one, reason says why.
 func (w *worker) choose(p *pair, sourceHash uint64) (b *backend, reason board.Reason) {
-	list, full := w.picker.candidates(w.board, &w.backends, board.TCP, p.tried)
-	if len(list) == 0 {
-		return nil, noCandidate(full)
+	q := &w.wish
+	*q = wish{over: board.TCP, now: w.loop.Now(), address: sourceHash, tried: p.tried, bound: board.NoNode, cookies: q.cookies[:0]}
+	if q.sticky = w.spec.Sticky.TCP == StickySource; q.sticky {
+		q.bound, _ = w.board.Sources().Sticky(p.source)
 	}
-	if w.spec.Sticky.TCP != StickySource {
-		return w.backends[w.picker.pick(list, sourceHash)], 0
-	}
-	return w.bySource(list, p.source, sourceHash), 0
+	c := w.picker.choose(q)
+	return w.bring(c, p.source), c.reason
 }
 
-// noCandidate is why there is no node to choose.
-func noCandidate(full bool) board.Reason {
-	if full {
-		return board.ReasonFull
-	}
-	return board.ReasonNoNode
-}
-
-// bySource returns the candidate that the source stays with, from now on if it had none.
-func (w *worker) bySource(list []candidate, source board.SlotID, sourceHash uint64) *backend {
-	sources := w.board.Sources()
-	bound, _ := sources.Sticky(source)
-	if c := find(list, bound); c != nil {
-		return w.fulfil(c)
-	}
-	slot := w.picker.pick(list, sourceHash)
-	now := sources.SetSticky(source, bound, slot)
-	if c := find(list, now); now != slot && c != nil {
-		return w.fulfil(c) // another worker has chosen for the same source meanwhile
-	}
-	if now == slot {
-		w.pledge(slot)
-	}
-	return w.backends[slot]
-}
-
-func find(list []candidate, slot int) *candidate {
-	for i := range list {
-		if list[i].slot == slot {
-			return &list[i]
+// bring has a source stay with what was chosen for it, if it is to: from now on, if it did not. It returns the node.
+func (w *worker) bring(c choice, source board.SlotID) *backend {
+	switch {
+	case c.node == board.NoNode:
+		return nil
+	case c.by == bySource:
+		w.fulfil(c.node, c.pledged)
+	case c.by == byBalance && w.wish.sticky:
+		now := w.board.Sources().SetSticky(source, w.wish.bound, c.node)
+		if now == c.node {
+			w.pledge(now)
+		} else if other := find(c.among, now); other != nil { // another worker has chosen for the same source meanwhile
+			c.node = now
+			w.fulfil(now, other.pledged)
 		}
 	}
-	return nil
+	return w.backends[c.node]
 }
 
 // A source that is bound to a node brings all its connections there, so the
@@ -155,12 +137,10 @@ func (w *worker) pledge(slot int) {
 }
 
 // fulfil takes a connection of a bound source off what its node was pledged.
-func (w *worker) fulfil(c *candidate) *backend {
-	b := w.backends[c.slot]
-	if c.pledged > 0 {
-		b.flow.Pledged.Add(-1)
+func (w *worker) fulfil(slot int, pledged int64) {
+	if pledged > 0 {
+		w.backends[slot].flow.Pledged.Add(-1)
 	}
-	return b
 }
 
 // fade forgets a part of the pledges, every heartbeat: half of them in four
@@ -202,8 +182,7 @@ func (w *worker) elsewhere(p *pair) {
 func (w *worker) connectTimeout(p *pair) {
 	waited := time.Duration(w.loop.Now() - p.lastActive)
 	left := w.spec.Timeouts.Connect - waited
-	others, _ := w.picker.those(board.Up, w.board, &w.backends, board.TCP, p.tried|1<<p.backend.slot)
-	if len(others) == 0 && left > 0 {
+	if left > 0 && !w.picker.hasOther(board.TCP, p.tried|1<<p.backend.slot) {
 		w.loop.Schedule(&p.timer, left, p)
 		return
 	}

@@ -36,6 +36,7 @@ type worker struct {
 	budget     int    // bytes that may be in hand for all clients
 	limits     limits
 	picker     picker
+	wish       wish                     // of whom a node is being chosen for
 	backends   [board.MaxNodes]*backend // nil: slot not in use
 
 	listeners []*reactor.Listener
@@ -139,6 +140,7 @@ func newWorker(s WorkerSpec, b *board.Board, listeners map[string]int, intake pr
 		cell:   b.Worker(s.Worker),
 		master: master,
 	}
+	w.picker.board, w.picker.row = b, w.index
 	w.picker.begin(b.Turns(), b.Global().Seed+uint64(w.index))
 	w.gate = prefork.NewGate(intake, s.MaxConnections, w.report)
 	if err := w.apply(s); err != nil {
@@ -232,6 +234,7 @@ func (w *worker) apply(s WorkerSpec) error {
 			b.forget()
 			b = newBackend(w.board, w.index, n)
 			w.backends[n.Slot] = b
+			w.picker.set(n.Slot, b.option)
 		}
 		b.from = sourceAddress(w.spec.Source, w.index, n.Addr)
 		b.call(w.spec.HTTP.Host, n.Node)
@@ -241,6 +244,7 @@ func (w *worker) apply(s WorkerSpec) error {
 		if !used[slot] {
 			w.backends[slot].forget()
 			w.backends[slot] = nil
+			w.picker.set(slot, option{})
 		}
 	}
 	w.syncNodes()

@@ -123,91 +123,6 @@ type Turns struct {
 	Next  [MaxNodes]atomic.Int64 // when the node is due next
 }
 
-// Reason is why a client, or one of its requests, was refused, or why something under way was ended
-// before its end.
-type Reason int
-
-// Reasons. ReasonFull is the balancer or every node at its cap, ReasonWorkerFull
-// the accepting process out of descriptors.
-const (
-	ReasonBan Reason = iota
-	ReasonRate
-	ReasonFull
-	ReasonNoNode
-	ReasonWorkerFull
-	ReasonPerSource
-
-	// Of single HTTP requests, whose connection may go on.
-	ReasonMessageRate // over the message rate
-	ReasonBadRequest  // not a request that can be forwarded
-	ReasonTooLarge    // head or body
-	ReasonSlow        // head or body did not come in time
-	ReasonSessionGone // the node of its MCP session
-	ReasonBadReply    // the node's answer is not HTTP
-	ReasonNodeLost    // the node closed the connection instead of answering
-	ReasonNodeTimeout // the node did not answer in time
-
-	ReasonHandshake // TLS could not be agreed on
-
-	// Mostly of what was under way.
-	ReasonDrain      // the balancer stops, or leaves the address
-	ReasonIdle       // nothing passed for too long
-	ReasonUntaken    // the client took nothing of what was there for it
-	ReasonNodeDown   // the node was marked down
-	ReasonClientGone // the client left before the end, or its connection failed
-	ReasonGaveWay    // others needed the place, and its source held most
-
-	Reasons // how many there are
-)
-
-func (r Reason) String() string {
-	switch r {
-	case ReasonBan:
-		return "ban"
-	case ReasonRate:
-		return "rate"
-	case ReasonFull:
-		return "full"
-	case ReasonNoNode:
-		return "no_node"
-	case ReasonWorkerFull:
-		return "worker_full"
-	case ReasonPerSource:
-		return "per_source"
-	case ReasonMessageRate:
-		return "message_rate"
-	case ReasonBadRequest:
-		return "bad_request"
-	case ReasonTooLarge:
-		return "too_large"
-	case ReasonSlow:
-		return "slow"
-	case ReasonSessionGone:
-		return "session_gone"
-	case ReasonBadReply:
-		return "bad_reply"
-	case ReasonNodeLost:
-		return "node_lost"
-	case ReasonNodeTimeout:
-		return "node_timeout"
-	case ReasonHandshake:
-		return "handshake"
-	case ReasonDrain:
-		return "drain"
-	case ReasonIdle:
-		return "idle"
-	case ReasonUntaken:
-		return "untaken"
-	case ReasonNodeDown:
-		return "node_down"
-	case ReasonClientGone:
-		return "client_gone"
-	case ReasonGaveWay:
-		return "gave_way"
-	}
-	return "unknown"
-}
-
 // Worker is the cell of one worker process. Written by that worker; its gauges
 // are zeroed by the master after it died. Counters belong to the worker's number,
 // not to the process: a replacement adds to what it finds, so totals never go
@@ -248,6 +163,8 @@ type Flow struct {
 	Active  atomic.Int64 // connections held
 	Pending atomic.Int64 // HTTP requests that await the end of their answer
 	Pledged atomic.Int64 // connections expected of sources bound lately: see Board.NodeLoad
+	// Avoided is until when a port, which refuses connections, is not the worker's first choice.
+	Avoided [Transports]atomic.Int64
 
 	Total         atomic.Uint64 // connections that reached the node
 	BytesIn       atomic.Uint64 // client to node
@@ -262,7 +179,6 @@ type Flow struct {
 	Requests      atomic.Uint64                 // sent to the node over HTTP
 	Responses     [StatusClasses]atomic.Uint64  // of the node
 	Answer        [ConnectBuckets]atomic.Uint64 // times from a request to the head of its response
-	_             [cacheLine - 40]byte
 }
 
 // ConnectBuckets is the number of buckets of the histograms of times: bucket i counts those of at least 2^(i-1) and less than 2^i µs; bucket 0 those

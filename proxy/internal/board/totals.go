@@ -69,9 +69,13 @@ func (b *Board) FreeNode(i int, at time.Time) {
 func (b *Board) ClearWorker(w int) {
 	b.sources.clear(w, mono.Now())
 	for i := range MaxNodes {
-		b.Flow(w, i).Active.Store(0)
-		b.Flow(w, i).Pending.Store(0)
-		b.Flow(w, i).Pledged.Store(0)
+		f := b.Flow(w, i)
+		f.Active.Store(0)
+		f.Pending.Store(0)
+		f.Pledged.Store(0)
+		for t := range f.Avoided {
+			f.Avoided[t].Store(0)
+		}
 	}
 	c := b.Worker(w)
 	c.Active.Store(0)
