@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/erlmcp/erlmcp/internal/wholefile"
 )
 
 // cookieName is the file that Erlang reads from a home directory. It must be its owner's alone.
@@ -20,41 +23,17 @@ func placeCookie(dir, file string) (string, error) {
 		return "", fmt.Errorf("keep the cookie: %w", err)
 	}
 	path := filepath.Join(dir, cookieName)
-	if file == "" {
-		cookie, err := readCookie(path)
-		if !errors.Is(err, os.ErrNotExist) {
-			return cookie, err
-		}
-		return makeCookie(path)
+	cookie, err := readCookie(cmp.Or(file, path))
+	switch {
+	case file == "" && errors.Is(err, os.ErrNotExist):
+		cookie = rand.Text()
+	case err != nil || file == "":
+		return cookie, err
 	}
-	cookie, err := readCookie(file)
-	if err != nil {
-		return "", err
+	if err := wholefile.Write(path, []byte(cookie), 0o600); err != nil {
+		return "", fmt.Errorf("keep the cookie: %w", err)
 	}
-	return cookie, replaceCookie(path, cookie)
-}
-
-func makeCookie(path string) (string, error) {
-	cookie := rand.Text()
-	return cookie, replaceCookie(path, cookie)
-}
-
-// replaceCookie puts the cookie there in one step: a node that starts meanwhile reads the old one or
-// the new one.
-func replaceCookie(path, cookie string) error {
-	file, err := os.CreateTemp(filepath.Dir(path), cookieName+".*") // 0600
-	if err != nil {
-		return fmt.Errorf("keep the cookie: %w", err)
-	}
-	defer os.Remove(file.Name())
-	_, err = file.WriteString(cookie)
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("keep the cookie: %w", err)
-	}
-	return nil
+	return cookie, nil
 }
 
 // longestCookie is what an Erlang atom holds.

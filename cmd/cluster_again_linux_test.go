@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -95,6 +96,21 @@ func TestRestartOfAForegroundStart(t *testing.T) {
 	defer blocker.Close()
 	s.run(0, "cluster", "restart")
 	s.await("READY=1", "READY=1", "READY=1")
+}
+
+// Its nodes have the limit of open files that is configured, or else the one that the service was started with: also when
+// another one was configured in between.
+func TestRestartOfAServiceWithAnotherLimit(t *testing.T) {
+	s := startServiceAfter(t, "ulimit -Sn 700 && ulimit -Hn 4000", nil, "cluster", "supervise")
+	for i, c := range []struct{ configured, want int }{{0, 700}, {300, 300}, {0, 700}, {3999, 3999}, {4000, 4000}} {
+		limit := filepath.Join(s.dir, fmt.Sprint("limit", i))
+		s.configure(fmt.Sprintf("  open_files: %d\n  runtime: command\n  command: {argv: [sh, -c, 'ulimit -Sn >%s.{name}; exec erlmcp node serve --name {name} --host {host} --tcp {tcp} --http {http} --sse {sse}']}\n",
+			c.configured, limit))
+		s.run(0, "cluster", "restart")
+		if text, err := os.ReadFile(limit + ".n2"); err != nil || string(text) != fmt.Sprintln(c.want) {
+			t.Errorf("configured %d: the node may open %q files, want %d; %v", c.configured, text, c.want, err)
+		}
+	}
 }
 
 // Nothing is stopped where the configuration is gone once it was read.

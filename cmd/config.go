@@ -238,7 +238,8 @@ configured by now.
 
 A state directory that was chosen, by --state-dir or ERLMCP_STATE_DIR, has the logs in it. The default one does
 not outlive a restart of the machine, so logs are then in $XDG_STATE_HOME/erlmcp or ~/.local/state/erlmcp, or
-for root in /var/log/erlmcp, if these can be used.`,
+for root in /var/log/erlmcp, if these can be used. Without XDG_RUNTIME_DIR, when it is /tmp/erlmcp-UID, they are in
+erlmcp-UID there.`,
 		Example: `  erlmcp config paths
   tail -f "$(erlmcp config paths -o json | jq -r '.logs[0]')"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -70,7 +70,7 @@ func (m *liveHealth) balancer(lb *healthcheck.LoadBalancer) string {
 		parts = append(parts, fmt.Sprintf("%d clients", *lb.Clients))
 	}
 	if lb.Rate != nil {
-		parts = append(parts, rate(*lb.Rate)+" new")
+		parts = append(parts, number(*lb.Rate)+"/s new")
 	}
 	for _, c := range lb.Checks {
 		if c.OK {
@@ -250,8 +250,6 @@ func rateCell(perSecond *float64) string {
 	}
 	return number(*perSecond)
 }
-
-func rate(perSecond float64) string { return number(perSecond) + "/s" }
 
 // number has three digits, and no exponent.
 func number(x float64) string {

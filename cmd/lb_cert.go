@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/internal/wholefile"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -84,10 +85,10 @@ func (a *app) makeCert(o certOptions) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := writeWhole(keyFile, key, 0o600); err != nil {
+	if err := wholefile.Write(keyFile, key, 0o600); err != nil {
 		return err
 	}
-	if err := writeWhole(certFile, cert, 0o644); err != nil {
+	if err := wholefile.Write(certFile, cert, 0o644); err != nil {
 		return err
 	}
 	if a.changes.format == "table" {
@@ -117,19 +118,4 @@ func isCertHost(h string) bool {
 		}
 	}
 	return true
-}
-
-// writeWhole replaces a file at once: nobody reads half of it, or what an older file's mode allows.
-func writeWhole(name string, data []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone when renamed
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return os.Rename(f.Name(), name)
 }

@@ -36,6 +36,12 @@ type service struct {
 // startService starts a role with more variables of the environment, and waits until it is ready.
 func startService(t *testing.T, env []string, role ...string) *service {
 	t.Helper()
+	return startServiceAfter(t, ":", env, role...)
+}
+
+// startServiceAfter is startService from a shell that has done something before.
+func startServiceAfter(t *testing.T, before string, env []string, role ...string) *service {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "erlmcp") // short: the path of a unix socket must fit
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +71,7 @@ func startService(t *testing.T, env []string, role ...string) *service {
 	}()
 	s.configure("")
 	s.env = append(os.Environ(), "XDG_CONFIG_HOME="+dir, "NO_COLOR=1")
-	s.cmd = exec.Command("erlmcp", s.args(role...)...)
+	s.cmd = exec.Command("sh", append([]string{"-c", before + ` && exec erlmcp "$@"`, "sh"}, s.args(role...)...)...)
 	s.cmd.Env = slices.Concat(s.env, []string{"NOTIFY_SOCKET=" + filepath.Join(dir, "notify"), "WATCHDOG_USEC=300000", "ONLY_THE_SERVICE=has-it"}, env)
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	input, err := os.Open(filepath.Join(dir, "erlmcp.yaml")) // for --config -

@@ -94,7 +94,7 @@ func (r *Report) Prometheus() string {
 		}
 	})
 	if r.Cluster != nil {
-		e.counter("node_restarts_total", "How often the supervisor has started the node again.")
+		e.begin("node_restarts_total", "How often the supervisor has started the node again.", "counter")
 		for _, n := range r.Cluster.Nodes {
 			e.sample(label("node", n.Name), float64(n.Restarts))
 		}
@@ -117,8 +117,6 @@ type exposition struct {
 }
 
 func (e *exposition) family(name, help string) { e.begin(name, help, "gauge") }
-
-func (e *exposition) counter(name, help string) { e.begin(name, help, "counter") }
 
 func (e *exposition) begin(name, help, kind string) {
 	e.name = "erlmcp_health_" + name

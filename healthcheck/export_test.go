@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 func exportedReport() *Report {
@@ -51,6 +54,11 @@ func TestPrometheus(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation) // of those who scrape it
+	families, err := parser.TextToMetricFamilies(strings.NewReader(got))
+	if up := families["erlmcp_health_node_up"].GetMetric(); err != nil || len(up) != 2 || up[1].GetLabel()[0].GetValue() != r.Nodes[1].Name {
+		t.Errorf("it is read as %v, %v", families, err)
 	}
 	if strings.Contains(got, "erlmcp_health_clients") || strings.Count(got, "erlmcp_health_node_connections{") != 1 {
 		t.Errorf("a sample of what is not known:\n%s", got)

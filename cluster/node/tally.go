@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/sharedmem"
 )
 
 // tally counts the clients connected to each worker, in memory that the workers and the primary share. A
@@ -23,16 +25,11 @@ type cell struct {
 
 // createTally returns a tally for workers, and the file through which they open it.
 func createTally(workers int) (*tally, *os.File, error) {
-	f, err := sharedMemory()
+	f, err := sharedmem.Create("erlmcp-node", tallySize(workers))
 	if err != nil {
 		return nil, nil, err
 	}
-	err = f.Truncate(tallySize(workers))
-	if err != nil {
-		_ = f.Close()
-		return nil, nil, err
-	}
-	t, err := openTally(int(f.Fd()), workers)
+	t, err := openTally(f, workers)
 	if err != nil {
 		_ = f.Close()
 		return nil, nil, err
@@ -40,11 +37,11 @@ func createTally(workers int) (*tally, *os.File, error) {
 	return t, f, nil
 }
 
-// openTally maps the tally behind a descriptor, which may be closed afterwards.
-func openTally(fd, workers int) (*tally, error) {
-	mem, err := unix.Mmap(fd, 0, int(tallySize(workers)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+// openTally maps the tally of a file, which may be closed afterwards.
+func openTally(f *os.File, workers int) (*tally, error) {
+	mem, err := sharedmem.Map(f, tallySize(workers))
 	if err != nil {
-		return nil, os.NewSyscallError("mmap", err)
+		return nil, err
 	}
 	t := &tally{mem: mem}
 	for i := range workers {

@@ -112,7 +112,7 @@ func inheritTally(child *prefork.Child) (*tally, error) {
 		return nil, errors.New("inherited no tally")
 	}
 	defer func() { _ = f.Close() }()
-	return openTally(int(f.Fd()), child.Copies)
+	return openTally(f, child.Copies)
 }
 
 // worker is what the clients on one loop share. It belongs to that loop.
@@ -168,7 +168,6 @@ func (w *worker) hear(m prefork.Message) {
 
 // listen takes a listening socket.
 func (w *worker) listen(fd int) (err error) {
-	keepAlive(fd)
 	if w.listener, err = w.loop.Listen(fd, w); err == nil {
 		w.gate.Add(w.listener)
 	}

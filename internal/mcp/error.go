@@ -49,16 +49,7 @@ func AppendError(dst, id []byte, code int, message string, data ...Field) []byte
 }
 
 func appendError(dst, id []byte, code int, message string, data []Field) []byte {
-	dst = append(dst, `{"jsonrpc":"2.0","id":`...)
-	if len(id) == 0 {
-		dst = append(dst, "null"...)
-	} else {
-		dst = append(dst, id...)
-	}
-	dst = append(dst, `,"error":{"code":`...)
-	dst = strconv.AppendInt(dst, int64(code), 10)
-	dst = append(dst, `,"message":`...)
-	dst = AppendString(dst, message)
+	dst = AppendErrorStart(dst, id, code, message)
 	for i, f := range data {
 		if i == 0 {
 			dst = append(dst, `,"data":{`...)
@@ -73,6 +64,20 @@ func appendError(dst, id []byte, code int, message string, data []Field) []byte 
 		dst = append(dst, '}')
 	}
 	return append(dst, "}}"...)
+}
+
+// AppendErrorStart appends an error reply but for its data, if any, and the two brackets at its end.
+func AppendErrorStart(dst, id []byte, code int, message string) []byte {
+	dst = append(dst, `{"jsonrpc":"2.0","id":`...)
+	if len(id) == 0 {
+		dst = append(dst, "null"...)
+	} else {
+		dst = append(dst, id...)
+	}
+	dst = append(dst, `,"error":{"code":`...)
+	dst = strconv.AppendInt(dst, int64(code), 10)
+	dst = append(dst, `,"message":`...)
+	return AppendString(dst, message)
 }
 
 // AppendString appends s as a JSON string (RFC 8259 section 7). Bytes that are

@@ -5,10 +5,8 @@ package mcp
 const (
 	HeaderProtocolVersion = "Mcp-Protocol-Version"
 	HeaderSessionID       = "Mcp-Session-Id" // session era: visible ASCII, 0x21…0x7E
-	HeaderLastEventID     = "Last-Event-Id"  // session era: resume a stream
 	HeaderMethod          = "Mcp-Method"     // stateless era: the request's method
 	HeaderName            = "Mcp-Name"       // stateless era: tool, prompt or resource asked for
-	HeaderParamPrefix     = "Mcp-Param-"     // stateless era: forwarded untouched
 )
 
 // A header value that is not safe ASCII is the base64 of its UTF-8 between these

@@ -3,6 +3,8 @@ package mcp
 import (
 	"bytes"
 	"encoding/json"
+
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 )
 
 const (
@@ -143,7 +145,7 @@ func (in *Inspector) AppendErrors(dst []byte, code int, message string, data ...
 
 func (in *Inspector) scan(p []byte) {
 	if in.phase == lineStart {
-		if p = trimLeft(p); len(p) == 0 {
+		if p = rawjson.TrimLeft(p); len(p) == 0 {
 			return
 		}
 		in.phase, in.level = inMessages, 1
@@ -161,7 +163,7 @@ func (in *Inspector) scan(p []byte) {
 			}
 			continue
 		}
-		if !isSpace(p[0]) {
+		if !rawjson.IsSpace(p[0]) {
 			in.token(p[0])
 		} else if in.capture == theID {
 			in.keepSpace()

@@ -9,15 +9,6 @@ import (
 // A few steps over JSON text beside internal/rawjson. They trust it to be JSON: on
 // other text they return something, never panic, and take linear time.
 
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-
-func trimLeft(p []byte) []byte {
-	for len(p) > 0 && isSpace(p[0]) {
-		p = p[1:]
-	}
-	return p
-}
-
 // skipString returns how many bytes of p belong to a string whose opening quote
 // came before it, closing quote included, and whether that quote is among them.
 // esc carries a backslash over from one piece of the string to the next.

@@ -1,5 +1,7 @@
 package mcp
 
+import "github.com/erlmcp/erlmcp/internal/rawjson"
+
 // ClientMethods are the methods that clients send in any revision, in an order that is appended to
 // and not changed. Read only.
 var ClientMethods = []string{
@@ -34,20 +36,20 @@ const maxSought = 4 << 10
 // has none within the first 4 KiB: as clients write the method in front of params, that is rare. A
 // method with escapes is returned as it is.
 func TopMethod(p []byte) []byte {
-	p = trimLeft(p[:min(len(p), maxSought)])
+	p = rawjson.TrimLeft(p[:min(len(p), maxSought)])
 	if len(p) == 0 || p[0] != '{' {
 		return nil
 	}
 	p = p[1:]
 	for {
-		key, rest := cutString(trimLeft(p))
+		key, rest := cutString(rawjson.TrimLeft(p))
 		if key == nil {
 			return nil
 		}
-		if p = trimLeft(rest); len(p) == 0 || p[0] != ':' {
+		if p = rawjson.TrimLeft(rest); len(p) == 0 || p[0] != ':' {
 			return nil
 		}
-		p = trimLeft(p[1:])
+		p = rawjson.TrimLeft(p[1:])
 		if equalKey(key, "method") {
 			method, _ := cutString(p)
 			return method

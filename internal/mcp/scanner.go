@@ -1,6 +1,10 @@
 package mcp
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/erlmcp/erlmcp/internal/rawjson"
+)
 
 // Scanner counts the messages of a stream of newline-delimited JSON-RPC, or of a single text, that arrives in
 // arbitrary pieces. It keeps no text, whatever the length of a line, and gives the same counts however the
@@ -146,7 +150,7 @@ func (s *Scanner) Unread() { s.phase, s.begun = inUnread, true }
 // isSingle reports whether p, a whole line or text, is easily seen to be a single message: an object, behind no
 // closing brace of which another value begins. Most are.
 func isSingle(p []byte) bool {
-	for len(p) > 0 && isSpace(p[len(p)-1]) {
+	for len(p) > 0 && rawjson.IsSpace(p[len(p)-1]) {
 		p = p[:len(p)-1]
 	}
 	if len(p) == 0 || p[0] != '{' || p[len(p)-1] != '}' {
@@ -266,7 +270,7 @@ func (s *Scanner) scan(p []byte) (n int) {
 		case inValue:
 			n += s.tokens(p[n:])
 		case between:
-			for n < len(p) && isSpace(p[n]) {
+			for n < len(p) && rawjson.IsSpace(p[n]) {
 				n++
 			}
 			if n < len(p) {

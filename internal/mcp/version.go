@@ -8,9 +8,6 @@ const (
 	Version20251125 = "2025-11-25" // the last with sessions
 	Version20260728 = "2026-07-28" // stateless
 
-	// DefaultVersion is what an HTTP request without a version header means
-	// (2025-06-18, Transports, Protocol Version Header).
-	DefaultVersion = Version20250326
 	// LatestSessionVersion is the newest that initialize can negotiate.
 	LatestSessionVersion = Version20251125
 	// LatestVersion is the newest of all.

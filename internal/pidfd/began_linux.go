@@ -5,18 +5,18 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 // Began is when the process with that pid began, in clock ticks since the machine did; "" when that
 // cannot be told. With the pid it tells a process from all others of one uptime.
 func Began(pid int) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	// PID (NAME) STATE …; the start is the 22nd field, NAME can hold anything.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(fields) < 20 {
+	_, fields, err := proc.Stat(pid)
+	if err != nil {
 		return ""
 	}
-	return string(fields[19])
+	return fields[19] // of proc_pid_stat(5) the 22nd
 }
 
 // Owner is the user that the process with that pid runs as, really and effectively; ok is false when that

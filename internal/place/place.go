@@ -19,16 +19,19 @@ const (
 
 // env is what a place depends on.
 type env struct {
-	getenv func(string) string
-	uid    int
+	getenv  func(string) string
+	uid     int
+	service bool // there is one on this machine, or was
 }
 
 // Logs is the directory for the logs of what runs in a state directory. A state directory that was chosen has its
-// logs in it. The default one is gone after a restart of the machine, so its logs are in /var/log/erlmcp for
-// root, and for others in $XDG_STATE_HOME/erlmcp or ~/.local/state/erlmcp, unless that cannot be used. Those of a
-// service are where its manager says.
+// logs in it. A default one is gone after a restart of the machine, so its logs are in a directory of the same name
+// in /var/log for root, and for others in $XDG_STATE_HOME or ~/.local/state, unless that cannot be used: two default
+// ones, with XDG_RUNTIME_DIR and without, do not share it. Those of a service are where its manager says, and nobody
+// else's are there.
 func Logs(stateDir string, isDefault bool) string {
-	return env{os.Getenv, os.Geteuid()}.logs(stateDir, isDefault)
+	_, err := os.Stat(ServiceState)
+	return env{os.Getenv, os.Geteuid(), err == nil}.logs(stateDir, isDefault)
 }
 
 func (e env) logs(stateDir string, isDefault bool) string {
@@ -42,7 +45,7 @@ func (e env) logs(stateDir string, isDefault bool) string {
 			return ServiceLogs
 		}
 	case isDefault:
-		for _, dir := range e.persistent() {
+		for _, dir := range e.persistent(filepath.Base(stateDir)) {
 			if e.owns(dir) {
 				return dir
 			}
@@ -51,16 +54,19 @@ func (e env) logs(stateDir string, isDefault bool) string {
 	return stateDir
 }
 
-// persistent are the directories that logs may be in, the best one first.
-func (e env) persistent() (dirs []string) {
+// persistent are the directories of that name that logs may be in, the best one first.
+func (e env) persistent(name string) (dirs []string) {
 	if home := e.getenv("XDG_STATE_HOME"); filepath.IsAbs(home) {
-		dirs = append(dirs, filepath.Join(home, "erlmcp"))
+		dirs = append(dirs, filepath.Join(home, name))
 	}
 	if e.uid == 0 {
-		return append(dirs, ServiceLogs)
+		if dir := filepath.Join(filepath.Dir(ServiceLogs), name); dir != ServiceLogs || !e.service {
+			dirs = append(dirs, dir)
+		}
+		return dirs
 	}
 	if home := e.getenv("HOME"); filepath.IsAbs(home) {
-		dirs = append(dirs, filepath.Join(home, ".local", "state", "erlmcp"))
+		dirs = append(dirs, filepath.Join(home, ".local", "state", name))
 	}
 	return dirs
 }

@@ -96,13 +96,9 @@ func cause(err error) error {
 	return err
 }
 
-// controlFunc sets options of a socket before it is bound.
-type controlFunc = func(network, address string, c syscall.RawConn) error
-
 // listenTCP opens one listener. Multipath TCP is off: its sockets cost more and are no use on a
 // server that hands plain sockets to its copies.
-func listenTCP(addr string, control controlFunc) (*net.TCPListener, error) {
-	lc := net.ListenConfig{Control: control}
+func listenTCP(addr string, lc net.ListenConfig) (*net.TCPListener, error) {
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {

@@ -2,6 +2,7 @@ package prefork
 
 import (
 	"errors"
+	"net"
 	"os"
 	"syscall"
 
@@ -21,11 +22,11 @@ func listenCopies(addr string, n int) (files []*os.File, err error) {
 		}
 	}()
 	for i := range n {
-		var control controlFunc
+		var lc net.ListenConfig
 		if i > 0 {
-			control = reusePort
+			lc.Control = reusePort
 		}
-		l, err := listenTCP(addr, control)
+		l, err := listenTCP(addr, lc)
 		if err != nil {
 			return files, err
 		}

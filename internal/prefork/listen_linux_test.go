@@ -33,9 +33,9 @@ func TestListenDetectsStranger(t *testing.T) {
 	}
 	var wg sync.WaitGroup // every attempt lasts as long as sockets may linger: all at once
 	for _, tt := range tests {
-		for _, control := range []controlFunc{nil, reusePort} {
+		for _, lc := range []net.ListenConfig{{}, {Control: reusePort}} {
 			wg.Go(func() {
-				l, err := listenTCP(tt.stranger, control)
+				l, err := listenTCP(tt.stranger, lc)
 				if err != nil {
 					t.Error(err)
 					return
@@ -84,7 +84,7 @@ func TestListenNeighbours(t *testing.T) {
 
 // The address is tried again while the sockets of a killed process linger.
 func TestListenWaitsForLingeringSockets(t *testing.T) {
-	l, err := listenTCP("127.0.0.1:0", nil)
+	l, err := listenTCP("127.0.0.1:0", net.ListenConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,12 +2,15 @@
 
 package prefork
 
-import "os"
+import (
+	"net"
+	"os"
+)
 
 // listenCopies returns one socket n times: only Linux spreads connections over the sockets that
 // share an address.
 func listenCopies(addr string, n int) (files []*os.File, err error) {
-	l, err := listenTCP(addr, nil)
+	l, err := listenTCP(addr, net.ListenConfig{})
 	if err != nil {
 		return nil, err
 	}

@@ -7,32 +7,32 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // Read reads /proc. It fails where a process has ended.
 func Read(pid int) (State, error) {
 	var p State
-	dir := "/proc/" + strconv.Itoa(pid)
-	fields, err := statFields(dir)
+	_, fields, err := Stat(pid)
 	if err != nil {
 		return p, err
 	}
 	var user, system, pages int64
 	// Fields of proc_pid_stat(5), counted from the state, the third: utime 14, stime 15, rss 24.
-	if _, err := fmt.Sscan(string(fields[11]), &user); err != nil {
+	if _, err := fmt.Sscan(fields[11], &user); err != nil {
 		return p, err
 	}
-	if _, err := fmt.Sscan(string(fields[12]), &system); err != nil {
+	if _, err := fmt.Sscan(fields[12], &system); err != nil {
 		return p, err
 	}
-	if _, err := fmt.Sscan(string(fields[21]), &pages); err != nil {
+	if _, err := fmt.Sscan(fields[21], &pages); err != nil {
 		return p, err
 	}
 	const userHz = 100 // of the kernel's interface, on every architecture Go runs on
 	p.CPU = time.Duration(user+system) * time.Second / userHz
 	p.RSS = pages * int64(os.Getpagesize())
-	p.Descriptors = descriptors(dir + "/fd")
+	p.Descriptors = descriptors(fmt.Sprintf("/proc/%d/fd", pid))
 	return p, nil
 }
 
@@ -51,18 +51,38 @@ func descriptors(dir string) int {
 	return len(names)
 }
 
-// statFields returns what follows the program's name in /proc/PID/stat.
-func statFields(dir string) ([][]byte, error) {
-	text, err := os.ReadFile(dir + "/stat")
+// Stat reads /proc/PID/stat, "PID (NAME) STATE PARENT GROUP …", where name can hold anything. fields are at least 22, from
+// the state on, the third of proc_pid_stat(5). It fails where a process has ended.
+func Stat(pid int) (name string, fields []string, err error) {
+	file := fmt.Sprintf("/proc/%d/stat", pid)
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	_, rest, _ := bytes.Cut(text[max(bytes.LastIndexByte(text, ')'), 0):], []byte(" "))
-	fields := bytes.Fields(rest)
+	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if open >= 0 && open < end {
+		fields = strings.Fields(string(text[end+1:]))
+	}
 	if len(fields) < 22 {
-		return nil, errors.New("unreadable " + dir + "/stat")
+		return "", nil, errors.New("unreadable " + file)
 	}
-	return fields, nil
+	return string(text[open+1 : end]), fields, nil
+}
+
+// PIDs lists all processes that can be seen, in no order.
+func PIDs() (pids []int) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // InGroups lists the processes of groups.
@@ -78,26 +98,15 @@ func ChildrenOf(parents []int) []int {
 }
 
 // with lists the processes with one of some numbers in a field of their stat.
-func with(field int, numbers []int) []int {
+func with(field int, numbers []int) (members []int) {
 	if len(numbers) == 0 {
 		return nil
 	}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	var members []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		fields, err := statFields("/proc/" + e.Name())
-		if err != nil {
-			continue
-		}
-		if n, err := strconv.Atoi(string(fields[field])); err == nil && slices.Contains(numbers, n) {
-			members = append(members, pid)
+	for _, pid := range PIDs() {
+		if _, fields, err := Stat(pid); err == nil {
+			if n, err := strconv.Atoi(fields[field]); err == nil && slices.Contains(numbers, n) {
+				members = append(members, pid)
+			}
 		}
 	}
 	return members

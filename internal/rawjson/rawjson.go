@@ -75,7 +75,7 @@ func String(value []byte) (text []byte, ok bool) {
 
 // open returns what follows the opening bracket of value.
 func open(value []byte, bracket byte) (rest []byte, ok bool) {
-	value = trim(value)
+	value = TrimLeft(value)
 	if len(value) == 0 || value[0] != bracket {
 		return nil, false
 	}
@@ -85,23 +85,25 @@ func open(value []byte, bracket byte) (rest []byte, ok bool) {
 // cut splits the first value off b, and drops what surrounds and separates values. value is empty at the
 // closing bracket and at the end of the text.
 func cut(b []byte) (value, rest []byte) {
-	b = trim(b)
+	b = TrimLeft(b)
 	n := length(b)
-	value, rest = b[:n], trim(b[n:])
+	value, rest = b[:n], TrimLeft(b[n:])
 	if len(rest) > 0 && (rest[0] == ',' || rest[0] == ':') {
 		rest = rest[1:]
 	}
 	return value, rest
 }
 
-func trim(b []byte) []byte {
-	for len(b) > 0 && isSpace(b[0]) {
+// TrimLeft drops the white space that b begins with.
+func TrimLeft(b []byte) []byte {
+	for len(b) > 0 && IsSpace(b[0]) {
 		b = b[1:]
 	}
 	return b
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+// IsSpace reports whether c is white space between values.
+func IsSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
 // length returns the length of the value b begins with.
 func length(b []byte) int {
@@ -112,7 +114,7 @@ func length(b []byte) int {
 		return compositeLength(b)
 	}
 	for i, c := range b {
-		if c == ',' || c == ':' || c == '}' || c == ']' || isSpace(c) {
+		if c == ',' || c == ':' || c == '}' || c == ']' || IsSpace(c) {
 			return i
 		}
 	}

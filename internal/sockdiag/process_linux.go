@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 func listener(addr netip.AddrPort) (pid int, process string, err error) {
@@ -36,18 +38,7 @@ func holder(inodes []uint32) int {
 	for i, inode := range inodes {
 		links[i] = "socket:[" + strconv.FormatUint(uint64(inode), 10) + "]"
 	}
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return 0
-	}
-	defer proc.Close()
-	names, _ := proc.Readdirnames(-1)
-	var pids []int
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			pids = append(pids, pid)
-		}
-	}
+	pids := proc.PIDs()
 	slices.Sort(pids)
 	for _, pid := range pids {
 		if holds(pid, links) {

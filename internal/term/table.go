@@ -3,8 +3,6 @@ package term
 import (
 	"fmt"
 	"strings"
-
-	"charm.land/lipgloss/v2"
 )
 
 // Table collects rows and prints them with aligned columns, two spaces between them.
@@ -33,7 +31,7 @@ func (t *Table) Row(cells ...any) {
 	row := make([]string, len(t.widths))
 	for i := range min(len(cells), len(row)) {
 		row[i] = t.out.Escape(fmt.Sprint(cells[i]))
-		t.widths[i] = max(t.widths[i], lipgloss.Width(row[i]))
+		t.widths[i] = max(t.widths[i], Width(row[i]))
 	}
 	t.rows = append(t.rows, row)
 }
@@ -47,7 +45,7 @@ func (t *Table) String() string {
 			if i > 0 {
 				line.WriteString("  ")
 			}
-			padding := strings.Repeat(" ", t.widths[i]-lipgloss.Width(cell))
+			padding := strings.Repeat(" ", t.widths[i]-Width(cell))
 			if t.right[i] {
 				line.WriteString(padding + cell)
 			} else {

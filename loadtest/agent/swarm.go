@@ -44,7 +44,6 @@ type swarm struct {
 
 	deadlines deadlines
 	sweeper   reactor.Timer
-	spare     *retry
 	pulse     pulse
 	lag       *hdrhistogram.Histogram // of everything the loop did later than due
 	holdLag   *hdrhistogram.Histogram // of what was due while latencies were recorded
@@ -210,29 +209,16 @@ func (s *swarm) measured() (*wire.Measured, error) {
 type retry struct {
 	timer  reactor.Timer
 	client *client
-	swarm  *swarm
-	next   *retry
 }
 
 // later has c dial after d.
 func (s *swarm) later(c *client, d time.Duration) {
-	r := s.spare
-	if r == nil {
-		r = &retry{swarm: s}
-	} else {
-		s.spare = r.next
-	}
-	r.client, r.next = c, nil
+	r := &retry{client: c}
 	s.loop.Schedule(&r.timer, d, r)
 }
 
 // OnTimer implements [reactor.Expirer].
-func (r *retry) OnTimer(*reactor.Timer) {
-	c := r.client
-	r.client, r.next = nil, r.swarm.spare
-	r.swarm.spare = r
-	c.dial()
-}
+func (r *retry) OnTimer(*reactor.Timer) { r.client.dial() }
 
 // sweep ends overdue exchanges.
 type sweep swarm

@@ -6,8 +6,8 @@ import (
 )
 
 // withFiles has fork make a child whose soft limit of open files is that; 0 is the one that this process was
-// started with, which the Go runtime has raised for itself only. Limits are inherited from the process at the
-// moment of a fork, so this process has the child's for as long as that takes.
+// started with, which the Go runtime has raised for itself only, and gives back to its children. Limits are inherited
+// from the process at the moment of a fork, so this process has the child's for as long as that takes.
 func withFiles(files int, fork func() (int, error)) (int, error) {
 	if files == 0 {
 		return fork()
@@ -18,9 +18,16 @@ func withFiles(files int, fork func() (int, error)) (int, error) {
 	}
 	child := own
 	child.Cur = uint64(files)
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &child); err != nil {
+	set := setFiles
+	if child == own { // as the runtime has it, who would give the child what this process was started with
+		set = setFilesForGood
+	}
+	if err := set(&child); err != nil {
 		return 0, fmt.Errorf("cluster.open_files: %d: %w", files, err)
 	}
-	defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &own) }() // what was allowed before
+	defer func() { _ = set(&own) }() // what was allowed before
 	return fork()
 }
+
+// setFilesForGood has the Go runtime forget what this process was started with.
+func setFilesForGood(l *syscall.Rlimit) error { return syscall.Setrlimit(syscall.RLIMIT_NOFILE, l) }

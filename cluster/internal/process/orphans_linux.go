@@ -6,13 +6,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/pidfd"
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 const (
@@ -114,19 +114,8 @@ func (p procEntry) marked(marks []string) bool {
 	return true
 }
 
-func processes() []procEntry {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
-	var found []procEntry
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
+func processes() (found []procEntry) {
+	for _, pid := range proc.PIDs() {
 		if p, ok := readProcEntry(pid); ok {
 			found = append(found, p)
 		}
@@ -134,23 +123,14 @@ func processes() []procEntry {
 	return found
 }
 
-// readProcEntry reads /proc/PID/stat: "PID (NAME) STATE PARENT GROUP …", where NAME can hold anything.
 func readProcEntry(pid int) (procEntry, bool) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	name, fields, err := proc.Stat(pid)
 	if err != nil {
 		return procEntry{}, false
 	}
-	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
-	if open < 0 || end < open {
-		return procEntry{}, false
-	}
-	rest := strings.Fields(string(text[end+1:]))
-	if len(rest) < 20 {
-		return procEntry{}, false
-	}
-	parent, _ := strconv.Atoi(rest[1])
-	group, _ := strconv.Atoi(rest[2])
-	return procEntry{pid, parent, group, string(text[open+1 : end]), rest[0] == "Z", rest[19]}, true
+	parent, _ := strconv.Atoi(fields[1])
+	group, _ := strconv.Atoi(fields[2])
+	return procEntry{pid, parent, group, name, fields[0] == "Z", fields[19]}, true
 }
 
 func ownName() string {

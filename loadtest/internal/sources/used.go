@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/wholefile"
 )
 
 // Used remembers in a file which client addresses load tests have connected from. A balancer keeps a
@@ -82,18 +83,7 @@ func (u Used) Note(r Range) error {
 	if err != nil {
 		return err
 	}
-	next, err := os.CreateTemp(filepath.Dir(u.file), filepath.Base(u.file))
-	if err != nil {
-		return err
-	}
-	_, err = next.Write(text)
-	if err = errors.Join(err, next.Close()); err == nil {
-		err = os.Rename(next.Name(), u.file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(next.Name()))
-	}
-	return nil
+	return wholefile.Write(u.file, text, 0o600)
 }
 
 // read returns the uses that are known, the latest one last. A file that makes no sense is like none.

@@ -22,6 +22,10 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/sharedmem"
 )
 
 // Board is one mapping of the shared cells. Its methods may be called from any
@@ -51,14 +55,14 @@ func Create(l Layout) (*Board, error) {
 		return nil, err
 	}
 	p := l.plan()
-	f, err := newMemory(int64(p.size))
+	f, err := sharedmem.Create("erlmcp-board", int64(p.size))
 	if err != nil {
 		return nil, fmt.Errorf("board: create %d bytes of shared memory: %w", p.size, err)
 	}
-	mem, err := mapMemory(f, int(p.size))
+	mem, err := sharedmem.Map(f, int64(p.size))
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("board: map: %w", err)
+		return nil, fmt.Errorf("board: %w", err)
 	}
 	headerOf(mem).write(l, p)
 	b := overlay(mem, l, p)
@@ -80,13 +84,13 @@ func Open(f *os.File) (*Board, error) {
 	if size < pageSize || size > maxSize {
 		return nil, fmt.Errorf("board: open: %d bytes: %w", size, ErrFormat)
 	}
-	mem, err := mapMemory(f, int(size))
+	mem, err := sharedmem.Map(f, size)
 	if err != nil {
-		return nil, fmt.Errorf("board: map: %w", err)
+		return nil, fmt.Errorf("board: %w", err)
 	}
 	l, p, err := headerOf(mem).check(len(mem))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("board: open: %w", err), unmapMemory(mem))
+		return nil, errors.Join(fmt.Errorf("board: open: %w", err), unix.Munmap(mem))
 	}
 	b := overlay(mem, l, p)
 	b.sources.seed(b.global.Seed)
@@ -118,7 +122,7 @@ func (b *Board) Layout() Layout { return b.layout }
 
 // Close unmaps the board. Cells obtained from it must not be used afterwards.
 func (b *Board) Close() error {
-	err := unmapMemory(b.mem)
+	err := unix.Munmap(b.mem)
 	b.mem = nil
 	if b.file != nil {
 		err = errors.Join(err, b.file.Close())

@@ -42,15 +42,7 @@ func excerpt(text []byte) string {
 
 // appendError appends a reply with an error. An empty id, unknown to the sender of the reply, is null.
 func appendError(dst, id []byte, f failure) []byte {
-	dst = append(dst, `{"jsonrpc":"2.0","id":`...)
-	if len(id) == 0 {
-		dst = append(dst, "null"...)
-	}
-	dst = append(dst, id...)
-	dst = append(dst, `,"error":{"code":`...)
-	dst = strconv.AppendInt(dst, int64(f.code), 10)
-	dst = append(dst, `,"message":`...)
-	dst = mcp.AppendString(dst, f.text)
+	dst = mcp.AppendErrorStart(dst, id, f.code, f.text)
 	if f.data != "" {
 		dst = append(dst, `,"data":`...)
 		dst = append(dst, f.data...)

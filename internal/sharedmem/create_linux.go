@@ -1,4 +1,4 @@
-package board
+package sharedmem
 
 import (
 	"os"
@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newMemory returns a memfd of the given size, sealed so that no process can
+// Create returns a memfd of that name and size, sealed so that no process can
 // shrink it under another's mapping (which would be SIGBUS there).
-func newMemory(size int64) (*os.File, error) {
-	fd, err := unix.MemfdCreate("erlmcp-board", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+func Create(name string, size int64) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
-	f := os.NewFile(uintptr(fd), "board")
+	f := os.NewFile(uintptr(fd), name)
 	if err := f.Truncate(size); err != nil {
 		f.Close()
 		return nil, err

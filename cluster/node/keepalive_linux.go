@@ -1,5 +1,0 @@
-package node
-
-import "golang.org/x/sys/unix"
-
-const tcpKeepIdle = unix.TCP_KEEPIDLE
