@@ -265,6 +265,7 @@ func TestErlangWithoutEPMD(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the end of epmd", func() bool { return !listens(int(epmd.Port())) })
+	// For longer than the supervisor takes to tell of one that is missed.
 	for end := time.Now().Add(surveyLooks*surveyRetry + 3*slow.survey); time.Now().Before(end); time.Sleep(slow.survey) {
 		if s, err := c.Status(t.Context()); err != nil || !seesAll(s) {
 			t.Fatalf("without epmd: %+v, %v", s, err)
