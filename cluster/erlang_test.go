@@ -340,7 +340,7 @@ func TestErlangApplicationThatFails(t *testing.T) {
 	_, failed := superviseAsync(t, spec, SupervisorOptions{pace: slow})
 	err := <-failed
 	var start *StartError
-	if !errors.As(err, &start) || start.How != "exited with status 1" || !strings.Contains(start.Log, "erlmcp_sup,start_link") {
+	if !errors.As(err, &start) || start.How != "exited with status 1" || !strings.HasPrefix(strings.TrimSpace(start.Log), "cannot start: ") || !strings.Contains(start.Log, "erlmcp_sup,start_link") {
 		t.Errorf("got %v", err)
 	}
 }
