@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/erlmcp/erlmcp/internal/freeport"
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 )
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 			os.Exit(playFork(os.Args[3]))
 		}
 	}
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }
 

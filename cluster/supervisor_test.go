@@ -39,19 +39,16 @@ var hasty = func() pace {
 func supervise(t *testing.T, spec Spec, o SupervisorOptions) *Client {
 	t.Helper()
 	c, failed := superviseAsync(t, spec, o)
-	for deadline := time.Now().Add(patience); ; {
-		if s, err := c.Status(t.Context()); err == nil && s.State == PhaseRunning {
-			return c
-		}
+	eventually(t, "the cluster comes up", func() bool {
 		select {
 		case err := <-failed:
 			t.Fatal(err)
-		case <-time.After(time.Millisecond):
+		default:
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the cluster does not come up")
-		}
-	}
+		s, err := c.Status(t.Context())
+		return err == nil && s.State == PhaseRunning
+	})
+	return c
 }
 
 func superviseAsync(t *testing.T, spec Spec, o SupervisorOptions) (*Client, <-chan error) {

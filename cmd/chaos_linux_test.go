@@ -21,6 +21,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -124,7 +125,7 @@ func (c *chaos) strikeUnderLoad() {
 	} else {
 		close(ended)
 	}
-	time.Sleep(c.within(1500 * time.Millisecond))
+	time.Sleep(c.within(1500 * time.Millisecond)) // any moment is the right one
 	victim, held := c.strike(true)
 	select {
 	case <-ended:
@@ -149,7 +150,7 @@ func (c *chaos) strikeDuring(command string, most time.Duration) {
 	if err := cmd.Start(); err != nil {
 		c.Fatal(err)
 	}
-	time.Sleep(c.within(most))
+	time.Sleep(c.within(most)) // any moment is the right one
 	c.strike(false)
 	_ = cmd.Wait() // it may have failed, or be the victim
 }
@@ -193,7 +194,7 @@ func (c *chaos) strike(settled bool) (victim chaosProcess, held int) {
 	if c.rand.IntN(4) == 0 {
 		c.Logf("%s: freeze %s", c.where, victim)
 		_ = syscall.Kill(victim.pid, syscall.SIGSTOP) // fails when it has just ended
-		time.Sleep(c.within(time.Second))
+		time.Sleep(c.within(time.Second))             // it lasts
 		_ = syscall.Kill(victim.pid, syscall.SIGCONT)
 		return victim, held
 	}
@@ -295,32 +296,23 @@ func (c *chaos) nothingIsLeft() {
 // kernel says of them. There may be no supervisor.
 func (c *chaos) statesAreTrue() {
 	c.Helper()
-	var lie string
-	so := func() bool {
+	waittest.For(c, time.Minute, c.where+": the status is true", func() (lie string, isTrue bool) {
 		s, err := cluster.Connect(c.dir).Status(c.Context())
+		all := c.processes()
 		switch {
 		case errors.Is(err, control.ErrNotRunning):
-			lie = "nothing runs"
-			return !slices.ContainsFunc(c.processes(), func(p chaosProcess) bool {
+			isTrue = !slices.ContainsFunc(all, func(p chaosProcess) bool {
 				return strings.Contains(p.args, "cluster supervise") || strings.Contains(p.args, "node serve")
 			})
-		case err != nil:
-			lie = err.Error()
-			return false
+		case err == nil:
+			isTrue = statusIsTrue(s, all)
 		}
-		lie = fmt.Sprintf("%+v", s)
-		return c.statusIsTrue(s)
-	}
-	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			c.Fatalf("%s: the status is %s; running: %v", c.where, lie, c.processes())
-		}
-	}
+		return fmt.Sprintf("%+v, %v; running: %v", s, err, all), isTrue
+	})
 }
 
 // statusIsTrue reports whether each node has the process that is said to be its own, and no other.
-func (c *chaos) statusIsTrue(s cluster.Status) bool {
-	all := c.processes()
+func statusIsTrue(s cluster.Status, all []chaosProcess) bool {
 	if !slices.ContainsFunc(all, func(p chaosProcess) bool { return p.pid == s.PID && strings.Contains(p.args, "cluster supervise") }) {
 		return false
 	}
@@ -341,11 +333,7 @@ func (c *chaos) statusIsTrue(s cluster.Status) bool {
 
 func (c *chaos) await(what string, so func() bool) {
 	c.Helper()
-	for deadline := time.Now().Add(time.Minute); !so(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			c.Fatalf("%s: waited in vain for %s; running: %v", c.where, what, c.processes())
-		}
-	}
+	waittest.For(c, time.Minute, c.where+": "+what, func() (running []chaosProcess, done bool) { return c.processes(), so() })
 }
 
 func (c *chaos) command(args ...string) *exec.Cmd {

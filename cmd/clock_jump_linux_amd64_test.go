@@ -13,6 +13,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -210,7 +211,7 @@ func (s *clockSystem) drain(clients []net.Conn, jump time.Duration) {
 		if err != nil || strings.Contains(said.String(), "left") {
 			s.Errorf("stop: %v, %s", err, &said)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		s.Error("stop does not end when the clients have gone")
 	}
 	s.must("cluster", "start")
@@ -258,11 +259,10 @@ func (w *healthWatch) await(rounds int) {
 // watch.
 func (w *healthWatch) undisturbed() {
 	w.Helper()
-	for deadline := time.Now().Add(30 * time.Second); (time.Until(w.last.Time) - w.ahead).Abs() > time.Minute; w.await(1) {
-		if time.Now().After(deadline) {
-			w.Fatalf("the clock of health shows %v", w.last.Time)
-		}
-	}
+	waittest.For(w, time.Minute, "the clock of health is right", func() (time.Time, bool) {
+		w.await(1)
+		return w.last.Time, (time.Until(w.last.Time) - w.ahead).Abs() <= time.Minute
+	})
 	w.await(3)
 	for _, n := range w.last.Nodes {
 		s := n.Statistics

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // wallClock is the wall clock of one process. A test sets it while the process runs, and leaves the clock
@@ -124,21 +126,22 @@ func clockFunction(t *testing.T, image []byte) int64 {
 func freeze(t *testing.T, pid int, begin, end int64) (thaw func()) {
 	t.Helper()
 	thaw = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	waittest.Until(t, time.Minute, fmt.Sprintf("process %d is frozen", pid), func() bool {
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 		if frozen(pid, begin, end) {
-			return thaw
+			return true
 		}
 		thaw()
-	}
-	t.Fatalf("process %d cannot be frozen", pid)
-	return nil
+		return false
+	})
+	return thaw
 }
 
 func frozen(pid int, begin, end int64) bool {
-	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	inside := false
+	return waittest.Within(time.Second, func() bool {
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 		stopped := 0
 		for _, task := range tasks {
@@ -153,13 +156,11 @@ func frozen(pid int, begin, end int64) bool {
 				break
 			}
 			if _, err := fmt.Sscanf(fields[len(fields)-1], "0x%x", &pc); err != nil || pc >= begin && pc < end {
-				return false
+				inside = true
+				return true
 			}
 			stopped++
 		}
-		if len(tasks) > 0 && stopped == len(tasks) {
-			return true
-		}
-	}
-	return false
+		return len(tasks) > 0 && stopped == len(tasks)
+	}) && !inside
 }

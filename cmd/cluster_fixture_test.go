@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -77,13 +78,8 @@ func (c *clusterFixture) restart(node string) {
 // await returns when the balancer has that state of a node.
 func (c *clusterFixture) await(node, state string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	waittest.For(c.t, time.Minute, node+" is "+state, func() (seen string, wanted bool) {
 		s, err := c.Stats(c.t.Context())
-		if err == nil && s.Node(node) != nil && s.Node(node).State == state {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("waited in vain for %s to be %s: %+v, %v", node, state, s.Nodes, err)
-		}
-	}
+		return fmt.Sprintf("%+v, %v", s.Nodes, err), err == nil && s.Node(node) != nil && s.Node(node).State == state
+	})
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -109,16 +110,13 @@ func startEverything(t *testing.T, program, version string, n int) (straight, pl
 
 func awaitPort(t *testing.T, port string) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	waittest.For(t, time.Minute, "somebody listens", func() (error, bool) {
 		c, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			c.Close()
-			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+		return err, err == nil
+	})
 }
 
 // TestConformance runs the public suite straight at a node and through the balancer, which has four of

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
@@ -38,12 +39,7 @@ func TestErlangNodes(t *testing.T) {
 	ports := freePorts(t, 10)
 	epmd := ports[9]
 	t.Cleanup(func() { // it refuses while a node lives
-		for range 100 {
-			if exec.Command("epmd", "-port", epmd, "-kill").Run() == nil {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+		waittest.Until(t, time.Minute, "epmd ends", func() bool { return exec.Command("epmd", "-port", epmd, "-kill").Run() == nil })
 	})
 	var nodes []string
 	for i := range 4 {
@@ -111,12 +107,10 @@ func TestErlangNodes(t *testing.T) {
 	if err := syscall.Kill(victim.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for s := status(); s.Nodes[2].PID == victim.PID || !meshed(s, 4); s = status() {
-		if time.Since(struck) > time.Minute {
-			t.Fatalf("the killed node is not back: %+v", s)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	waittest.For(t, time.Minute, "the killed node is back", func() (s cluster.Status, back bool) {
+		s = status()
+		return s, s.Nodes[2].PID != victim.PID && meshed(s, 4)
+	})
 	t.Logf("a killed BEAM is back, and seen by all others, after %v", time.Since(struck).Round(time.Millisecond))
 	after := status()
 	run("health", "--wait")

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -96,15 +97,10 @@ func (f *foreground) start() {
 
 func (f *foreground) await(what string, ok func(*proxy.Stats) bool) {
 	f.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	waittest.For(f.t, time.Minute, "it "+what, func() (seen string, wanted bool) {
 		s, err := f.Stats(f.t.Context())
-		if err == nil && ok(&s) {
-			return
-		}
-		if time.Now().After(deadline) {
-			f.t.Fatalf("waited in vain until it %s: %+v, %v", what, s, err)
-		}
-	}
+		return fmt.Sprintf("%+v, %v", s, err), err == nil && ok(&s)
+	})
 }
 
 // client connects one client and has it served.
@@ -141,7 +137,7 @@ func (f *foreground) ends() int {
 	select {
 	case <-f.exited:
 		return f.cmd.ProcessState.ExitCode()
-	case <-time.After(15 * time.Second):
+	case <-time.After(time.Minute):
 		f.t.Fatal("it does not end")
 		return -1
 	}
@@ -216,7 +212,7 @@ func TestServeAfterAKill(t *testing.T) {
 	c := f.client()
 	f.signal(syscall.SIGKILL)
 	f.ends()
-	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {

@@ -18,23 +18,25 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/freeport"
+	"github.com/erlmcp/erlmcp/internal/guardtest"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
 // TestMain lets the test binary stand in for erlmcp: scripts, daemons and workers all execute it
 // under that name.
 func TestMain(m *testing.M) {
-	// A program with the race detector waits a second at its end, for races to come. Scripts run hundreds.
-	if os.Getenv("GORACE") == "" {
-		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
-	}
 	systemConfig = ""
-	testscript.Main(unconfigured{m}, map[string]func(){
+	programs := map[string]func(){
 		"erlmcp":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"stubborn": stubborn,
 		"flood":    flood,
 		"counter":  counter,
-	})
+	}
+	if programs[filepath.Base(os.Args[0])] == nil {
+		guardtest.Guard()
+	}
+	testscript.Main(unconfigured{m}, programs)
 }
 
 // unconfigured runs the tests without what the environment configures.
@@ -177,19 +179,15 @@ func scriptSignalDaemon(ts *testscript.TestScript, neg bool, args []string) {
 // awaitStopped returns when no thread of a process runs any more: a signal that stops it takes its time, in which
 // it may still answer. Where threads cannot be looked at, it returns at once.
 func awaitStopped(ts *testscript.TestScript, pid int) {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	if !waittest.Within(time.Minute, func() bool {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-		runs := slices.ContainsFunc(threads, func(name string) bool {
+		return !slices.ContainsFunc(threads, func(name string) bool {
 			text, err := os.ReadFile(name)
 			_, state, _ := strings.Cut(string(text), ") ")
 			return err == nil && !strings.HasPrefix(state, "T")
 		})
-		if !runs {
-			return
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("process %d does not stop", pid)
-		}
+	}) {
+		ts.Fatalf("process %d does not stop", pid)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/freeport"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // TestNodeServe runs a node in the foreground, and another one on its ports.
@@ -74,18 +75,17 @@ func freePorts(t *testing.T, n int) (ports []string) {
 // get asks until there is an answer.
 func get(t *testing.T, url string) string {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	var body []byte
+	waittest.For(t, time.Minute, "an answer of "+url, func() (error, bool) {
 		r, err := http.Get(url)
-		if err == nil {
-			body, err := io.ReadAll(r.Body)
-			_ = r.Body.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return string(body)
+		if err != nil {
+			return err, false
 		}
-		if time.Now().After(deadline) {
+		defer r.Body.Close()
+		if body, err = io.ReadAll(r.Body); err != nil {
 			t.Fatal(err)
 		}
-	}
+		return nil, true
+	})
+	return string(body)
 }

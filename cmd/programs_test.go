@@ -34,7 +34,7 @@ func flood() {
 			os.Exit(1)
 		}
 		if rate > 0 {
-			time.Sleep(time.Until(begin.Add(time.Duration(sent) * time.Second / time.Duration(rate))))
+			time.Sleep(time.Until(begin.Add(time.Duration(sent) * time.Second / time.Duration(rate)))) // its pace
 		}
 	}
 }
@@ -43,6 +43,6 @@ func flood() {
 func counter() {
 	for i := 0; ; i++ {
 		fmt.Println("count", i)
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // its pace
 	}
 }

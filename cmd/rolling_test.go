@@ -21,6 +21,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 var rollingClients = flag.Int("rolling.clients", 20, "of each kind in TestRollingRestart")
@@ -121,11 +122,9 @@ func (l *rollingLoad) await(answers int64) {
 	counters := []*atomic.Int64{&l.posts, &l.calls, &l.lines}
 	for _, c := range counters {
 		want := c.Load() + answers
-		for deadline := time.Now().Add(time.Minute); c.Load() < want; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				l.Fatalf("clients got %d requests, %d calls and %d lines answered", l.posts.Load(), l.calls.Load(), l.lines.Load())
-			}
-		}
+		waittest.For(l, time.Minute, "answers come", func() (seen string, enough bool) {
+			return fmt.Sprintf("%d requests, %d calls and %d lines answered", l.posts.Load(), l.calls.Load(), l.lines.Load()), c.Load() >= want
+		})
 	}
 }
 

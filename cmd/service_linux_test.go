@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // service is a role of this program in the foreground, as a service manager runs it.
@@ -114,22 +115,17 @@ func (s *service) args(more ...string) []string {
 // await waits until the service manager has been told exactly this.
 func (s *service) await(told ...string) {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		s.mu.Lock()
-		now := strings.Join(s.told, " ")
-		s.mu.Unlock()
-		if now == strings.Join(told, " ") {
-			return
-		}
+	waittest.For(s.t, time.Minute, "the service manager is told", func() (now string, wanted bool) {
 		select {
 		case <-s.ended:
 			s.t.Fatalf("the service has ended: %v\n%s", s.cmd.ProcessState, &s.output)
 		default:
 		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("the service manager was told %s", now)
-		}
-	}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now = strings.Join(s.told, " ")
+		return now, now == strings.Join(told, " ")
+	})
 }
 
 // run runs a command with that exit code and returns what it says.
@@ -155,11 +151,8 @@ func (s *service) status() (status cluster.Status) {
 // awaitSigns waits for so many more signs of life.
 func (s *service) awaitSigns(n int) {
 	s.t.Helper()
-	for deadline, first := time.Now().Add(30*time.Second), s.lived(); s.lived() < first+n; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("there are %d signs of life", s.lived()-first)
-		}
-	}
+	first := s.lived()
+	waittest.For(s.t, time.Minute, "signs of life", func() (int, bool) { now := s.lived() - first; return now, now >= n })
 }
 
 // lived is how many signs of life there were.
@@ -181,17 +174,15 @@ func (s *service) stop() (stopping string) {
 	if !s.cmd.ProcessState.Success() {
 		s.t.Errorf("it ended with %v", s.cmd.ProcessState)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) { // it may not have been read yet
+	waittest.For(s.t, time.Minute, "STOPPING=1", func() (told []string, found bool) { // it may not have been read yet
 		s.mu.Lock()
-		told := slices.Clone(s.told)
-		s.mu.Unlock()
-		for _, said := range told {
-			if strings.HasPrefix(said, "STOPPING=1") {
-				return said
-			}
+		defer s.mu.Unlock()
+		told = slices.Clone(s.told)
+		at := slices.IndexFunc(told, func(said string) bool { return strings.HasPrefix(said, "STOPPING=1") })
+		if at >= 0 {
+			stopping = told[at]
 		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("no STOPPING=1 in %q", told)
-		}
-	}
+		return told, at >= 0
+	})
+	return stopping
 }

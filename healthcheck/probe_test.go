@@ -279,7 +279,7 @@ func TestSlowDrip(t *testing.T) {
 			if _, err := c.Write([]byte{' '}); err != nil {
 				return
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond) // the pace of the peer
 		}
 	})
 	started := time.Now()
@@ -287,7 +287,7 @@ func TestSlowDrip(t *testing.T) {
 	if r.OK || r.Cause != CauseTimeout || !strings.HasPrefix(r.Error, "no complete reply within 100ms (") {
 		t.Errorf("got %+v", r)
 	}
-	if took := time.Since(started); took > 5*time.Second {
+	if took := time.Since(started); took > time.Minute {
 		t.Errorf("took %v", took)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/charmbracelet/log"
 	"go.uber.org/goleak"
 
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/loadtest/agent"
 )
@@ -29,6 +30,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 )
 
 // The test binary also plays the roles of processes the tests start.
@@ -26,5 +28,6 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }

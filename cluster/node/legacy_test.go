@@ -25,7 +25,7 @@ func openEvents(t *testing.T, s *site) *events {
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	must(t, c.(*net.TCPConn).SetReadBuffer(64<<10))
-	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, "GET /mcp/sse HTTP/1.1\r\nHost: h\r\nAccept: text/event-stream\r\n\r\n")
 	must(t, err)
 	e := &events{Conn: c, in: bufio.NewReader(c)}
@@ -112,16 +112,14 @@ func TestUnreadEventStreamGivesWay(t *testing.T) {
 	e.data(t)
 	_, ended := e.postEchoes(100)
 	id := s.begin(t, "192.0.2.1")
-	for deadline := time.Now().Add(20 * time.Second); s.streams.Load() > 0; {
+	waitFor(t, func() bool {
 		resp := s.post(t, "192.0.2.1", id, longEcho(1))
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
 			t.Fatal(resp.Status)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the stream goes on")
-		}
-	}
+		return s.streams.Load() == 0
+	})
 	<-ended
 	waitFor(t, func() bool { return s.bodies.held() == 0 })
 }

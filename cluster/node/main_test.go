@@ -12,6 +12,8 @@ import (
 
 	"github.com/charmbracelet/log"
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 )
 
 // TestMain lets the test binary stand in for the roles of erlmcp.
@@ -19,6 +21,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "node" {
 		os.Exit(runRole(os.Args[2:]))
 	}
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }
 

@@ -90,7 +90,7 @@ func (p *process) wait() error {
 	select {
 	case err := <-p.exited:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatal("the node still runs")
 		return nil
 	}
@@ -295,7 +295,7 @@ func TestManyConnections(t *testing.T) {
 }
 
 func roundTrip(c net.Conn, request, reply string) error {
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return err
 	}
 	if _, err := c.Write([]byte(request)); err != nil {

@@ -96,7 +96,7 @@ func TestClients(t *testing.T) {
 		{"sse", mcp.Version20241105, legacy},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			client := sdk.NewClient(&sdk.Implementation{Name: "test", Version: "1"}, nil)
 			session, err := client.Connect(ctx, test.transport(t), &sdk.ClientSessionOptions{ProtocolVersion: test.version})
@@ -312,7 +312,7 @@ func TestBoundedListener(t *testing.T) {
 
 func TestStopFinishesWhatWasAsked(t *testing.T) {
 	s := startWeb(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	health := func() (int, Health) {
 		var h Health
@@ -364,7 +364,7 @@ func TestStopFinishesWhatWasAsked(t *testing.T) {
 	}
 	select {
 	case <-stopped:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("still not stopped")
 	}
 }

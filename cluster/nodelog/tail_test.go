@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // these are logs that do not change.
@@ -72,18 +73,15 @@ func TestTailFollowsRotation(t *testing.T) {
 	const total = 20_000
 	log := testLog(t, 2000, 500)
 	log.write([]byte("line 0\n"))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var printed atomic.Int64
 	go func() {
-		for ctx.Err() == nil && printed.Load() == 0 {
-			time.Sleep(time.Millisecond)
-		}
+		followed := func(lines int64) bool { return ctx.Err() != nil || printed.Load() >= lines }
+		waittest.Within(time.Minute, func() bool { return followed(1) })
 		for i := 1; i < total; i++ {
 			log.write(fmt.Appendf(nil, "line %d\n", i))
-			for ctx.Err() == nil && int64(i)-printed.Load() > 5000 {
-				time.Sleep(time.Millisecond)
-			}
+			waittest.Within(time.Minute, func() bool { return followed(int64(i) - 5000) })
 		}
 	}()
 	done := errors.New("done")

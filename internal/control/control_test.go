@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 	"github.com/erlmcp/erlmcp/internal/pidfd"
 )
 
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		hold(dir)
 	}
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }
 

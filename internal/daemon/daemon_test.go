@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 		role()
 		os.Exit(0)
 	}
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }
 
@@ -85,7 +87,8 @@ func init() {
 	}
 	roles["lifeline child"] = func() {
 		fmt.Println(os.Getpid())
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // what the lifeline ends
+		fmt.Println("still here")
 	}
 }
 
@@ -111,8 +114,8 @@ func TestLifeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Only the child still holds the pipe.
-	if _, err := io.Copy(io.Discard, out); err != nil {
-		t.Error(err)
+	if rest, err := io.ReadAll(out); err != nil || strings.TrimSpace(string(rest)) != "" {
+		t.Errorf("after the end of its parent the child said %q, %v", rest, err)
 	}
 	_ = parent.Wait()
 }
@@ -164,7 +167,7 @@ func stop(t *testing.T, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, 10*time.Second, fmt.Sprintf("the end of daemon %d", pid), func() bool { return syscall.Kill(pid, 0) != nil })
+	waittest.Until(t, time.Minute, fmt.Sprintf("the end of daemon %d", pid), func() bool { return syscall.Kill(pid, 0) != nil })
 }
 
 func TestFailures(t *testing.T) {
@@ -230,12 +233,10 @@ func TestCancelStopsTheDaemon(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer cancel()
-		for range 10_000 {
-			if log, _ := os.ReadFile(o.LogFile); strings.HasPrefix(string(log), "begun") {
-				return
-			}
-			time.Sleep(time.Millisecond)
-		}
+		waittest.Within(time.Minute, func() bool {
+			log, _ := os.ReadFile(o.LogFile)
+			return strings.HasPrefix(string(log), "begun")
+		})
 	}()
 	if _, err := Start(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)

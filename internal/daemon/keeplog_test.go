@@ -35,7 +35,7 @@ func init() {
 
 func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	waittest.Until(t, 30*time.Second, what, done)
+	waittest.Until(t, time.Minute, what, done)
 }
 
 // A log is rotated when it is long, and a new one is begun when it has been renamed or removed, without a lost line.

@@ -139,7 +139,7 @@ func serve(t *testing.T, handle func(net.Conn)) string {
 }
 
 func (p peer) play(t *testing.T, c net.Conn) {
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	hello, err := readShort(c)
 	if err != nil {
 		return

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 )
 
 // asChild has the test binary print ports and wait for the end of its input.
@@ -20,6 +22,7 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		return
 	}
+	guardtest.Guard()
 	os.Exit(m.Run())
 }
 

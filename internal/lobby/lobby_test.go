@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // Open is how many connections there are.
@@ -27,10 +29,9 @@ type served struct {
 }
 
 // awaitRests waits until it has been so often: who hears an answer does so before that is known.
-func (l *served) awaitRests(n int) {
-	for int(l.rests.Load()) < n {
-		time.Sleep(time.Millisecond)
-	}
+func (l *served) awaitRests(t *testing.T, n int) {
+	t.Helper()
+	waittest.Until(t, time.Minute, fmt.Sprint(n, " rests"), func() bool { return int(l.rests.Load()) >= n })
 }
 
 // open serves a lobby whose requests for /wait last until wait is closed.
@@ -75,7 +76,7 @@ func (l *Lobby) visit(t *testing.T, from string) *guest {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	return &guest{c, bufio.NewReader(c), t}
 }
 
@@ -99,7 +100,7 @@ func (g *guest) hear() {
 }
 
 func (g *guest) ended() bool {
-	_ = g.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = g.SetReadDeadline(time.Now().Add(time.Minute))
 	_, err := g.r.ReadByte()
 	return err != nil && !strings.Contains(err.Error(), "timeout")
 }
@@ -113,7 +114,7 @@ func TestNewcomersAreAnswered(t *testing.T) {
 		g := l.visit(t, "127.0.0.1")
 		g.say("/")
 		g.hear()
-		l.awaitRests(i + 1)
+		l.awaitRests(t, i+1)
 		all = append(all, g)
 		if n := l.Open(); n > most {
 			t.Fatalf("%d are open", n)
@@ -138,11 +139,9 @@ func TestWhoIsAnsweredStays(t *testing.T) {
 	rests := l.visit(t, "127.0.0.1")
 	rests.say("/")
 	rests.hear()
-	l.awaitRests(1)
+	l.awaitRests(t, 1)
 	silent := l.visit(t, "127.0.0.1")
-	for l.Open() < 3 {
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, time.Minute, "three visitors", func() bool { return l.Open() == 3 })
 	for range 2 {
 		l.visit(t, "127.0.0.1").say("/wait")
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 )
 
 // The test binary plays three parts: the tests; a copy (the argument says which), because pools
@@ -30,7 +32,7 @@ func TestMain(m *testing.M) {
 		copies[os.Args[1]]()
 		return
 	}
-	os.Setenv("GORACE", "atexit_sleep_ms=0") // a copy built with -race would end a second late
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }
 

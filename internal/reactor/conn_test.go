@@ -8,8 +8,8 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,11 +59,15 @@ func TestEchoOfAMegabyte(t *testing.T) {
 func TestUnconsumedInputIsOfferedAgain(t *testing.T) {
 	l := startLoop(t)
 	lines := make(chan string, 64)
+	var arrived atomic.Int64 // bytes
+	taken := 0
 	r := newRecorder(func(_ *Conn, p []byte) int {
+		arrived.Store(int64(taken + len(p)))
 		used := 0
 		for {
 			i := bytes.IndexByte(p[used:], '\n')
 			if i < 0 {
+				taken += used
 				return used
 			}
 			lines <- string(p[used : used+i])
@@ -72,11 +76,13 @@ func TestUnconsumedInputIsOfferedAgain(t *testing.T) {
 	})
 	peer := attach(t, l, r)
 	long := bytes.Repeat([]byte("x"), 300<<10)
+	sent := 0
 	for _, part := range []string{"a", "b\nc", "\n\nd\n", string(long), "\n"} {
 		if _, err := io.WriteString(peer, part); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Millisecond) // let the pieces arrive apart; the outcome does not depend on it
+		sent += len(part)
+		waitFor(t, "the piece to be offered", func() bool { return arrived.Load() == int64(sent) })
 	}
 	for _, want := range []string{"ab", "c", "", "d", string(long)} {
 		if got := receive(t, "a line", lines); got != want {

@@ -49,7 +49,7 @@ func openFDs(t testing.TB) int {
 
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	waittest.Until(t, 10*time.Second, what, ok)
+	waittest.Until(t, time.Minute, what, ok)
 }
 
 // on runs fn on the loop and waits for it.
@@ -147,7 +147,7 @@ func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("waited in vain for %s", what)
 		panic("unreachable")
 	}

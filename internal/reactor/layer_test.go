@@ -7,8 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // mirror is a Layer whose records are a length of two bytes and the bytes inverted; a record without
@@ -99,6 +99,7 @@ func attachLayered(t testing.TB, l *Loop, r *recorder, before []byte) *net.TCPCo
 func TestLayeredEcho(t *testing.T) {
 	l := startLoop(t)
 	r := newRecorder(nil)
+	var full atomic.Bool // the kernel's buffers, as nobody reads
 	r.data = func(c *Conn, p []byte) int {
 		n := len(p)
 		if n > 7 {
@@ -106,6 +107,7 @@ func TestLayeredEcho(t *testing.T) {
 		}
 		c.Send(p[:n])
 		if c.Pending() > 0 {
+			full.Store(true)
 			c.Pause()
 		} else if n < len(p) {
 			c.Pause() // within the offer
@@ -128,7 +130,7 @@ func TestLayeredEcho(t *testing.T) {
 			p = p[n:]
 		}
 	}()
-	time.Sleep(20 * time.Millisecond) // fills the kernel's buffers; the outcome does not depend on it
+	waitFor(t, "buffers to be full, or all to have come", func() bool { return full.Load() || len(r.eof) > 0 })
 	got, err := unsealed(peer)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Fatalf("echoed %d bytes of %d, %v", len(got), len(want), err)

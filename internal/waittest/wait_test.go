@@ -1,7 +1,7 @@
 package waittest
 
 import (
-	"strings"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +16,7 @@ type failing struct {
 func (f *failing) Helper() {}
 
 func (f *failing) Fatalf(format string, args ...any) {
-	f.said = format
+	f.said = fmt.Sprintf(format, args...)
 	panic(f)
 }
 
@@ -27,13 +27,21 @@ func TestUntil(t *testing.T) {
 		if took := time.Since(began); asked != 3 || took != 3*time.Millisecond {
 			t.Errorf("asked %d times in %v", asked, took)
 		}
-		f := &failing{TB: t}
-		func() {
-			defer func() { _ = recover() }()
-			Until(f, time.Second, "never", func() bool { return false })
-		}()
-		if took := time.Since(began); !strings.HasPrefix(f.said, "waited in vain") || took < time.Second || took > 2*time.Second {
-			t.Errorf("after %v: %q", took, f.said)
+		if seen := For(t, time.Second, "the fifth time", func() (int, bool) { asked++; return asked, asked == 5 }); seen != 5 {
+			t.Errorf("saw %d", seen)
+		}
+		for said, wait := range map[string]func(testing.TB){
+			"waited in vain: never: not within 1s":           func(t testing.TB) { Until(t, time.Second, "never", func() bool { return false }) },
+			"waited in vain: never: not within 1s, but much": func(t testing.TB) { For(t, time.Second, "never", func() (string, bool) { return "much", false }) },
+		} {
+			f, began := &failing{TB: t}, time.Now()
+			func() {
+				defer func() { _ = recover() }()
+				wait(f)
+			}()
+			if took := time.Since(began); f.said != said || took < time.Second || took > 2*time.Second {
+				t.Errorf("after %v: %q", took, f.said)
+			}
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -103,16 +104,10 @@ func (s *testSwarm) on(fn func()) {
 // await waits until the counts are as wanted.
 func (s *testSwarm) await(what string, wanted func(wire.Counts) bool) wire.Counts {
 	s.t.Helper()
-	var n wire.Counts
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	return waittest.For(s.t, time.Minute, what, func() (n wire.Counts, ok bool) {
 		s.on(func() { n = s.counts() })
-		if wanted(n) {
-			return n
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("waited in vain: %s", what)
-		}
-	}
+		return n, wanted(n)
+	})
 }
 
 func (s *testSwarm) awaitVerified(n int) wire.Counts {

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/guardtest"
 )
 
 func TestMain(m *testing.M) {
@@ -15,6 +17,7 @@ func TestMain(m *testing.M) {
 		child(role)
 		return
 	}
+	guardtest.Guard()
 	goleak.VerifyTestMain(m)
 }
 

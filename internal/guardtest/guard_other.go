@@ -1,0 +1,6 @@
+//go:build !linux
+
+package guardtest
+
+// Guard returns.
+func Guard() {}
