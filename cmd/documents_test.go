@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -71,6 +72,68 @@ func blocksOf(t *testing.T, name string) (blocks []block) {
 		}
 	}
 	return blocks
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	anchor  = regexp.MustCompile(`<a id="([^"]+)">`)
+	fenced  = regexp.MustCompile("(?ms)^```.*?^```")
+)
+
+// Links within the documents lead to files and headings that are there.
+func TestLinks(t *testing.T) {
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchors := make(map[string]map[string]bool) // of a page
+	texts := make(map[string]string)
+	for _, name := range append(pages, "../README.md", "../CONTRIBUTING.md", "../SECURITY.md", "../CHANGELOG.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[name] = fenced.ReplaceAllString(string(text), "")
+		anchors[name] = make(map[string]bool)
+		for _, h := range heading.FindAllStringSubmatch(texts[name], -1) {
+			anchors[name][slug(h[1])] = true
+		}
+		for _, a := range anchor.FindAllStringSubmatch(texts[name], -1) {
+			anchors[name][a[1]] = true
+		}
+	}
+	for name, text := range texts {
+		for _, l := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(l[1], "://") {
+				continue
+			}
+			file, at, _ := strings.Cut(l[1], "#")
+			target := name
+			if file != "" {
+				target = filepath.Join(filepath.Dir(name), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", name, l[1], err)
+			}
+			if at != "" && !anchors[target][at] {
+				t.Errorf("%s links to %s, where there is no such heading", name, l[1])
+			}
+		}
+	}
+}
+
+// slug is the anchor that GitHub makes of a heading.
+func slug(heading string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, strings.ReplaceAll(heading, "`", ""))
 }
 
 // site is a machine for the reader of one page: a directory, a home, ports, nothing that runs.
