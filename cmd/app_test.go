@@ -25,16 +25,16 @@ func TestReport(t *testing.T) {
 		text string
 	}{
 		"nothing":          {nil, nil, 0, ""},
-		"plain":            {nil, errors.New("no room"), 1, "erlmcp: no room\nhint: erlmcp health tells what is wrong with what runs, erlmcp config paths where the logs are\n"},
+		"plain":            {nil, errors.New("no room"), 1, "erlmcp: no room\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},
 		"usage":            {nil, usagef("no %s", "name"), 2, "erlmcp: no name\nhint: erlmcp --help\n"},
 		"hint":             {nil, hinted(usagef("no name"), "give one"), 2, "erlmcp: no name\nhint: give one\n"},
 		"hint inside":      {nil, fmt.Errorf("start: %w", hinted(errors.New("port taken"), "free it")), 1, "erlmcp: start: port taken\nhint: free it\n"},
-		"code":             {nil, withCode(4, errors.New("too slow")), 4, "erlmcp: too slow\nhint: erlmcp health tells what is wrong with what runs, erlmcp config paths where the logs are\n"},
+		"code":             {nil, withCode(4, errors.New("too slow")), 4, "erlmcp: too slow\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},
 		"joined":           {nil, withCode(2, errors.Join(errors.New("a: bad"), errors.New("b: bad"))), 2, "erlmcp: a: bad\nerlmcp: b: bad\nhint: erlmcp --help\n"},
 		"silent":           {nil, exitWith(3), 3, ""},
 		"silent success":   {nil, exitWith(0), 0, ""},
 		"interrupted":      {interrupted, fmt.Errorf("hold: %w", context.Canceled), 130, ""},
-		"failed by itself": {interrupted, errors.New("no room"), 1, "erlmcp: no room\nhint: erlmcp health tells what is wrong with what runs, erlmcp config paths where the logs are\n"},
+		"failed by itself": {interrupted, errors.New("no room"), 1, "erlmcp: no room\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},
 		"closed output":    {nil, fmt.Errorf("print: %w", &stopError{code: 0}), 0, ""},
 	} {
 		if c.ctx == nil {

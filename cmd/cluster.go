@@ -39,17 +39,19 @@ func newClusterStartCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start [NODE...] [--nodes N] [--foreground]",
 		Short: "Start all nodes, or these",
-		Long: `Start all nodes, or these, and return when each of them answers MCP. Nodes that run already stay
-as they are, and a cluster that runs with another configuration keeps it: "cluster restart" applies the
-present one. The balancer, if one runs, follows. When a node fails, or on Ctrl-C, what was started is taken down again. A start that comes
-while the cluster is being stopped waits for that; a stop ends a start. What a supervisor that was
-killed has left behind is ended first, not taken over.
+		Long: `Start all nodes, or the ones you name, and return when each of them answers MCP requests. Nodes that run
+stay as they are, and so does the configuration of a running cluster: "cluster restart" puts a new one into
+force. The balancer, if one runs, follows. If a node fails, or on Ctrl-C, this command stops again what it
+had started.
 
-With --nodes, the cluster has that many: the first ones of cluster.nodes, or more on the ports after
-the last one's. One that runs grows or shrinks, and the balancer follows.
+A start that comes while the cluster is being stopped waits for the end of that; a stop ends a start. What a
+killed supervisor has left behind is ended first, not taken over.
 
-With --foreground, the supervisor stays in the foreground, as suits containers and service managers: it logs to the
-standard error, the nodes' logs go to the standard output as well, and SIGTERM or Ctrl-C stops the cluster.`,
+With --nodes, the cluster gets that many nodes: the first ones of cluster.nodes, and then more on the ports
+after the last one's. A running cluster grows or shrinks, and the balancer follows.
+
+With --foreground, for containers and service managers, the supervisor stays in the foreground. Its log goes
+to the standard error, the nodes' output to the standard output as well. SIGTERM or Ctrl-C stops the cluster.`,
 		Example: `  erlmcp cluster start
   erlmcp cluster start --nodes 8
   erlmcp cluster start erlmcp2 --timeout 30s
@@ -229,12 +231,11 @@ func newClusterStopCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [NODE...]",
 		Short: "Stop the cluster, or these nodes",
-		Long: `Stop the nodes gracefully, all at once: each finishes what it was asked, and has cluster.stop_timeout
-before it is killed. Without NODE the supervisor ends as well. That nothing runs is no error.
+		Long: `Stop all nodes, or the ones you name, all at once. Each finishes what it was asked, and is killed after
+cluster.stop_timeout. Without NODE, the supervisor ends as well. If nothing runs, that is no error.
 
-The balancer, if one runs, gives the nodes no new clients first, and waits for those they have, at most
-for --drain-timeout. Then requests of sessions are answered 404, and requests under way have ten
-seconds.`,
+The balancer, if one runs, first gives the nodes no new clients, and waits until their clients have left, at
+most for --drain-timeout. Then requests of their sessions get 404, and requests under way have ten seconds.`,
 		Example: `  erlmcp cluster stop
   erlmcp cluster stop erlmcp2 --drain-timeout 1m`,
 		Args:              cobra.ArbitraryArgs,
@@ -308,19 +309,23 @@ func newClusterRestartCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restart [NODE...] [--rolling]",
 		Short: "Restart the cluster, or these nodes one by one",
-		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they
-are now; the balancer, if one runs, follows to where the nodes are then. Nothing is stopped unless all that a start
-needs is there. A supervisor that a service manager or a container looks after stays the process that it is, and
-reads its own configuration anew. With NODE: stop and start these nodes one by one, each ready before the next is stopped,
-with the configuration the cluster runs with. On Ctrl-C the node whose turn it is comes back, and the
-others stay as they are.
+		Long: `Without NODE: stop everything and start it again, with the configuration and the program as they are now.
+The balancer, if one runs, follows. Nothing is stopped before everything that a start needs has been checked.
+A supervisor in the foreground, as under systemd or in a container, restarts in place: it stays the same
+process and reads its own configuration again.
 
-With --rolling: all nodes, or these, one by one, and never while another one is out. The balancer, if
-one runs, gives a node no new clients. When it has none left, or after --drain-timeout, it gets nothing
-more: requests of its sessions are answered 404, so that their clients begin new ones elsewhere, and
-those under way have ten seconds. Then it is stopped. The next one's turn comes when the balancer has
-found it again. A node that does not come back ends it. What "lb drain" and "lb disable" have taken out
-of service stays out, and counts as out.`,
+With NODE: stop and start these nodes one by one, with the configuration the cluster runs with. Each is ready
+before the next one stops. On Ctrl-C, the node whose turn it is comes back, and the others stay as they are.
+
+With --rolling: restart all nodes, or these, one by one, and never while another one is out.
+
+  1. The balancer, if one runs, gives the node no new clients.
+  2. When the node has no clients left, or after --drain-timeout, it gets nothing more. Requests of its
+     sessions get 404, so that clients begin new ones elsewhere. Requests under way have ten seconds.
+  3. The node stops and starts. The next one follows when the balancer has found it again.
+
+A node that does not come back ends the roll. Nodes that "lb drain" or "lb disable" took out stay out, and
+count as out.`,
 		Example: `  erlmcp cluster restart
   erlmcp cluster restart --rolling --drain-timeout 1m
   erlmcp cluster restart erlmcp2`,

@@ -20,8 +20,8 @@ func newClusterEventsCommand(a *app) *cobra.Command {
 		Use:   "events [NODE...] [--follow]",
 		Short: "Print what has happened to the nodes",
 		Long: `Print every change of a node's state, or of the reason for it, as one JSON object a line: the last
-thousand, in the order they happened. With --follow also what happens from now on, until Ctrl-C or
-the end of the cluster. "cluster logs" and "cluster tail" have what the nodes themselves write.`,
+thousand, in the order they happened. With --follow, go on with new ones until Ctrl-C or the end of the
+cluster. For what the nodes themselves write, see "cluster logs" and "cluster tail".`,
 		Example: `  erlmcp cluster events erlmcp2
   erlmcp cluster events -f -o table`,
 		Args:              cobra.ArbitraryArgs,

@@ -27,9 +27,9 @@ func newClusterAddCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add [NODE] [--host HOST] [--tcp PORT] [--http PORT] [--sse PORT]",
 		Short: "Add a node to the running cluster",
-		Long: `Start one more node and have the balancer, if one runs, send clients to it. What is not said follows
-from the last node: the next number, the same host, the next ports. The cluster keeps the node until
-it is stopped; for longer, add it to cluster.nodes.`,
+		Long: `Start one more node. The balancer, if one runs, sends clients to it. What you leave out follows from the
+last node: the next number, the same host, the next ports. The cluster keeps the node until it is stopped;
+to keep it for longer, add it to cluster.nodes.`,
 		Example: `  erlmcp cluster add
   erlmcp cluster add east --tcp 9011 --http 9111`,
 		Args: cobra.MaximumNArgs(1),
@@ -68,9 +68,8 @@ func newClusterRemoveCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NODE...",
 		Short: "Stop nodes and take them out of the running cluster",
-		Long: `Stop nodes and forget them. The balancer, if one runs, gives them no new clients first, and
---drain-timeout is how long the ones they have may stay. They come back with the next start unless
-cluster.nodes changes.`,
+		Long: `Stop nodes and forget them. The balancer, if one runs, first gives them no new clients, and waits for their
+clients for at most --drain-timeout. They come back with the next start unless you change cluster.nodes.`,
 		Example:           "  erlmcp cluster remove erlmcp4 --drain-timeout 1m",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeNodes,

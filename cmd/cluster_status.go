@@ -19,15 +19,15 @@ func newClusterStatusCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [NODE...] [--watch [SECONDS]] [--json]",
 		Short: "Show the nodes and what they do",
-		Long: `Show all nodes, or these. The exit code is 0 when all of them are ready, 3 when no supervisor runs, else 1.
-With --watch, again and again until Ctrl-C; the exit code is that of the last look.
+		Long: `Show all nodes, or the ones you name. The exit code is 0 if all of them are ready, 3 if no supervisor runs,
+and 1 otherwise. With --watch, look again and again until Ctrl-C; the exit code is that of the last look.
 
 States: stopped; starting (runs, has not answered yet); ready; degraded (serves, but does not see
 another node that does); backoff (died, will be started again); crashloop (the same, many times in
 a row); stopping; held (killed with --hold).
 
-SEES, with nodes that know each other, is how many of the others a node is connected to; --json has
-their names. -o wide shows where each node's log is.`,
+SEES is how many of the others a node is connected to, if the nodes know each other; --json has their names.
+-o wide shows where each node's log is.`,
 		Example: `  erlmcp cluster status
   erlmcp cluster status --watch 1
   erlmcp cluster status -o wide

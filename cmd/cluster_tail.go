@@ -22,9 +22,9 @@ func newClusterTailCommand(a *app) *cobra.Command {
 	cmd := a.newLogsCommand(true)
 	cmd.Use = "tail [NODE...] [-n LINES] [--since TIME] [--grep PATTERN] [--json] [-f | --no-follow]"
 	cmd.Short = "Print the nodes' logs as they grow"
-	cmd.Long = `Print the last lines of the logs of all nodes, or of these, and then what is added, until Ctrl-C; with
---no-follow, or --follow=false, no more than these lines. "cluster logs" is the same with the habits of kubectl: it
-follows with -f only, and prints all lines there are.
+	cmd.Long = `Print the last lines of the logs of all nodes, or of the ones you name, and follow them until Ctrl-C. With
+--no-follow, or --follow=false, end after these lines. "cluster logs" does the same with the habits of kubectl: it
+prints all lines, and follows with -f only.
 
 ` + logsHelp
 	cmd.Example = `  erlmcp cluster tail
@@ -37,8 +37,8 @@ func newClusterLogsCommand(a *app) *cobra.Command {
 	cmd := a.newLogsCommand(false)
 	cmd.Use = "logs [NODE...] [-f] [--tail LINES] [--since TIME] [--grep PATTERN] [--json]"
 	cmd.Short = "Print the nodes' logs"
-	cmd.Long = `Print the logs of all nodes, or of these: all lines there are, or the last ones with --tail. With -f also what is added,
-until Ctrl-C. "cluster tail" is the same with other defaults.
+	cmd.Long = `Print the logs of all nodes, or of the ones you name: all lines, or the last ones with --tail. With -f, follow
+them until Ctrl-C. "cluster tail" is the same with other defaults.
 
 ` + logsHelp
 	cmd.Example = `  erlmcp cluster logs erlmcp2
@@ -47,17 +47,17 @@ until Ctrl-C. "cluster tail" is the same with other defaults.
 	return cmd
 }
 
-const logsHelp = `Works while nodes restart, come and go, through rotation, and while nothing runs. On a terminal, what else than
-choose a color a node could do to it is printed as a number; elsewhere every byte stays as it is.
+const logsHelp = `It keeps working while nodes restart, come and go, while logs rotate, and while nothing runs. On a terminal,
+control characters of nodes are shown as numbers, except for colours; elsewhere every byte stays as it is.
 
-With --since or --grep and without --lines, all lines there are count, not only the last ones. TIME is
-a span like 5m, 1h30m, 2d or 1w, a time of today like 12:00, a date, with a time or not, or "today"
-or "yesterday". How old a line is tells the time it says itself, as loggers write it, in text or in JSON.
-One that says none is at least as old as the next one that does, and if it is indented it belongs to the one
-before it. A line whose age cannot be told is printed, and so is all that comes from now on.
+With --since or --grep and without --lines, all lines count, not only the last ones. TIME is a span (5m, 1h30m,
+2d, 1w), a time of today (12:00), a date with or without a time, "today" or "yesterday". The age of a line comes
+from the time that loggers write into it, as text or JSON. A line without a time is at least as old as the next
+one that has one; an indented line belongs to the one before it. Lines whose age nobody can tell are printed,
+and so is everything that comes from now on.
 
 With --json, each line is one object: "node", and "entry" for a line that is itself a JSON object, or
-"line" for any other. "cluster events" tells what has happened to the nodes themselves.`
+"line" for any other. "cluster events" has what happened to the nodes themselves.`
 
 // newLogsCommand is a command that prints the nodes' logs, and by default either the last lines and what follows, or
 // all there are.

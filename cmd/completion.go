@@ -13,6 +13,7 @@ import (
 //go:generate sh -c "cd ../completions && ./erlmcp completion fish >erlmcp.fish && ./erlmcp completion powershell >erlmcp.ps1"
 //go:generate sh -c "cd ../completions && rm -rf man && ./erlmcp man man && ./erlmcp lb unit --packaged >../packaging/erlmcp-lb.service"
 //go:generate sh -c "cd ../completions && ./erlmcp cluster unit --packaged >../packaging/erlmcp-cluster.service && rm erlmcp"
+//go:generate go test ../internal/config -run TestReferenceIsCurrent -update
 
 // shells are the shells there are completions for, and how each is generated.
 var shells = map[string]func(root *cobra.Command, w io.Writer) error{

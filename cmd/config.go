@@ -22,13 +22,13 @@ func newConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Write, show or check the configuration",
-		Long: `The configuration is optional. Values are taken, in this order, from flags, from environment
-variables, from the file of --config (ERLMCP_CONFIG) or else ./erlmcp.yaml, from the user's
-$XDG_CONFIG_HOME/erlmcp/erlmcp.yaml, from the machine's /etc/erlmcp/erlmcp.yaml, and from the
-defaults. "erlmcp config paths" tells which of these files there are.
+		Long: `The configuration is optional. Values come from the first of these that has one: flags, environment variables,
+the file of --config (ERLMCP_CONFIG) or else ./erlmcp.yaml, the user's $XDG_CONFIG_HOME/erlmcp/erlmcp.yaml,
+the machine's /etc/erlmcp/erlmcp.yaml, the defaults. "erlmcp config paths" shows which of these files there
+are.
 
 Every key has a variable: lb.limits.messages_per_second is ERLMCP_LB_LIMITS_MESSAGES_PER_SECOND.
-Lists are written with commas, or as in YAML in brackets.`,
+Separate the elements of a list by commas, or write them in brackets as in YAML.`,
 	}
 	cmd.AddCommand(newConfigInitCommand(a), newConfigShowCommand(a), newConfigCheckCommand(a), newConfigPathsCommand(a), newConfigSchemaCommand(a))
 	return cmd
@@ -39,7 +39,8 @@ func newConfigInitCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [FILE] [--force]",
 		Short: "Write a file with all keys, their defaults and what they are for",
-		Long:  `Write a configuration file with all keys, their defaults and what they are for. FILE is ./erlmcp.yaml unless given; - is the standard output.`,
+		Long: `Write a configuration file with all keys, their defaults and what they are for. FILE is ./erlmcp.yaml by
+default; - is the standard output.`,
 		Example: `  erlmcp config init
   erlmcp config init - | less`,
 		Args: cobra.MaximumNArgs(1),
@@ -87,8 +88,8 @@ func newConfigShowCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show [-o yaml|json] [--defaults] [--origin]",
 		Short: "Print the effective configuration",
-		Long: `Print the configuration as the other commands read it from all its sources, complete with defaults, as a file that
-could take the place of these. With --origin, each value says where it comes from.`,
+		Long: `Print the configuration that is in force for the other commands, from all its sources and complete with
+defaults, as one file that could replace them all. With --origin, each value says where it comes from.`,
 		Example: `  erlmcp config show
   erlmcp config show --origin
   erlmcp config show -o json`,
@@ -166,9 +167,10 @@ func newConfigCheckCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check the configuration",
-		Long: `Check the configuration as the other commands would read it, with FILE in place of that of --config (- is the
-standard input), and the files of certificates, keys and header fields that it names: whether they can be read and belong
-together, and when certificates end. "erlmcp lb check" looks at the machine and asks the nodes too.`,
+		Long: `Check the configuration that the other commands would read. FILE takes the place of that of --config (- is the
+standard input). The files of certificates, keys and header fields that it names are checked too: whether they
+can be read and belong together, and when certificates expire. "erlmcp lb check" also looks at the machine and
+asks the nodes.`,
 		Example: `  erlmcp config check
   erlmcp config check new.yaml -o json`,
 		Args: cobra.MaximumNArgs(1),
@@ -203,8 +205,8 @@ func newConfigSchemaCommand(a *app) *cobra.Command {
 		Use:   "schema",
 		Short: "Print a JSON Schema of the file, for editors",
 		Long: `Print the JSON Schema (2020-12) of erlmcp.yaml: every key with what it is for, its default and what its value looks
-like. Editors that know it complete and check the file as it is written. What depends on more than one key is left to
-"erlmcp config check".
+like. With it, editors complete and check the file as you write it. What depends on more than one key is left
+to "erlmcp config check".
 
   erlmcp config schema > erlmcp.schema.json
 
@@ -231,15 +233,15 @@ func newConfigPathsCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "paths",
-		Short: "Tell where configuration, sockets and logs are",
-		Long: `Tell which files the configuration is read from, those that are over others first, and where what runs in the
-background has its sockets and its logs. Logs of nodes that run are where the cluster was started with, whatever is
-configured by now.
+		Short: "Show where configuration, sockets and logs are",
+		Long: `Show which files the configuration is read from, the strongest first, and where balancer and cluster have
+their sockets and logs. For nodes that run, it shows where their logs really are, even if the configuration
+has changed since.
 
-A state directory that was chosen, by --state-dir or ERLMCP_STATE_DIR, has the logs in it. The default one does
-not outlive a restart of the machine, so logs are then in $XDG_STATE_HOME/erlmcp or ~/.local/state/erlmcp, or
-for root in /var/log/erlmcp, if these can be used. Without XDG_RUNTIME_DIR, when it is /tmp/erlmcp-UID, they are in
-erlmcp-UID there.`,
+A state directory that you chose, by --state-dir or ERLMCP_STATE_DIR, holds the logs as well. The default one
+does not outlive a restart of the machine, so its logs are in $XDG_STATE_HOME/erlmcp or ~/.local/state/erlmcp,
+for root in /var/log/erlmcp, if these can be used. Where the default is /tmp/erlmcp-UID, for want of XDG_RUNTIME_DIR,
+they are in erlmcp-UID there.`,
 		Example: `  erlmcp config paths
   tail -f "$(erlmcp config paths -o json | jq -r '.logs[0]')"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -255,7 +257,7 @@ func (a *app) paths(ctx context.Context) *paths {
 	p := &paths{Configuration: config.Places(a.configOptions()), StateDir: a.stateDir()}
 	c, err := a.config()
 	if err != nil { // which is when one wants to know
-		a.warnf("defaults are told for what the configuration would say: %s", messages(err)[0])
+		a.warnf("showing defaults, as the configuration cannot be read: %s", messages(err)[0])
 		c = config.Default()
 	}
 	spec := a.clusterSpec(c)

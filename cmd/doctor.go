@@ -19,11 +19,11 @@ func newDoctorCommand(a *app) *cobra.Command {
 	var size loadtestSize
 	c := &cobra.Command{
 		Use:   "doctor [CONNECTIONS]",
-		Short: "Find what keeps this machine from holding many connections",
-		Long: `doctor looks at all that balancer, nodes and load test need on this machine to hold CONNECTIONS (by default
-those of the load test): descriptors, ports and addresses of clients, memory, limits of the kernel, of
-control groups and of the configuration, room for logs, the addresses to listen on, and tools. It
-changes nothing, and prints the command that fixes what it finds.
+		Short: "Find what this machine lacks to hold many connections",
+		Long: `doctor looks at everything that balancer, nodes and load test need on this machine to hold CONNECTIONS (by
+default those of the load test): descriptors, ports and addresses of clients, memory, limits of the kernel, of
+control groups and of the configuration, room for logs, the addresses to listen on, and tools. It changes
+nothing, and prints the command that fixes what it finds.
 
 Exit codes:
 

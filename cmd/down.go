@@ -12,8 +12,8 @@ func newDownCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "down [--now]",
 		Short: "Stop the balancer and the cluster",
-		Long: `Stop the balancer, which lets clients finish for as long as lb.timeouts.drain says, then the nodes
-and their supervisor. That nothing runs is no error.`,
+		Long: `Stop the balancer, then the nodes and their supervisor. The balancer first waits for its clients, at most
+for lb.timeouts.drain. If nothing runs, that is no error.`,
 		Example: `  erlmcp down
   erlmcp down --now`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

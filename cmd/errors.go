@@ -156,7 +156,7 @@ func advice(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "run it again to begin anew"
 	}
-	return "erlmcp health tells what is wrong with what runs, erlmcp config paths where the logs are"
+	return "erlmcp health says what is wrong, and erlmcp config paths where the logs are"
 }
 
 // messages takes joined errors apart: each is printed as an error of its own.

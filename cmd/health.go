@@ -26,22 +26,22 @@ func newHealthCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "health [--continuous [SECONDS]]",
 		Short: "Check nodes, balancer and connections",
-		Long: `health asks every node for a TCP connection and an MCP reply, the balancer for its state and for an
-MCP reply as a client gets it, and the kernel for the established connections of each node.
+		Long: `health asks every node for a TCP connection and an MCP reply, the balancer for its state and for an MCP reply
+as a client gets it, and the kernel for the established connections of each node.
 
-The exit code is the one of a monitoring plugin:
+The exit code is that of a monitoring plugin:
 
   0  healthy    the balancer serves and all nodes are up
   1  degraded   clients are served, but not as planned
   2  down       no node is up, or clients get no answer
   3  unknown    it could not be found out; also wrong usage and configuration
 
-With --continuous, or --watch, it is the one of the last round; on a terminal this is a live view, which q or Ctrl-C
-ends. Every line of JSON has statistics of each node over the rounds so far, and text ends with them on
-the standard error.
+With --continuous, or --watch, the checks repeat, and the exit code is that of the last round. On a terminal
+this is a live view; q or Ctrl-C ends it. As JSON, each line has statistics of each node over the rounds so
+far. As text, the statistics come at the end, on the standard error.
 
-With --wait it is the one of the last round, too: the checks are repeated until all is healthy or
---timeout is over, and the last round alone is printed.`,
+With --wait, the checks repeat until all is healthy or --timeout is over. Only the last round is printed, and
+the exit code is that of the last round.`,
 		Example: `  erlmcp health
   erlmcp health --json
   erlmcp health -o nagios

@@ -19,8 +19,8 @@ func newLBCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lb",
 		Short: "Run the load balancer",
-		Long: `Run the load balancer of the configuration's section "lb" over the nodes, and control the one that
-runs. There is one per state directory.`,
+		Long: `Run the load balancer, which the section "lb" of the configuration describes, and control the one that runs.
+There is one per state directory.`,
 	}
 	cmd.AddCommand(
 		newLBServeCommand(a), newLBStartCommand(a), newLBStopCommand(a), newLBStatusCommand(a),
@@ -36,8 +36,8 @@ func newLBStartCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start [flags]",
 		Short: "Run the balancer in the background",
-		Long: `Run the balancer in the background, and return when it serves clients. "erlmcp config paths"
-says where its log is. That no node is up is no error: it says so, and clients get nodes as soon as there are.`,
+		Long: `Run the balancer in the background, and return when it accepts clients. "erlmcp config paths" says where its log is.
+If no node is up, that is no error: the command says so, and clients are served as soon as a node is up.`,
 		Example: `  erlmcp lb start
   erlmcp lb start --listen :9000 --balance roundrobin`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -97,8 +97,8 @@ func newLBStopCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [--now]",
 		Short: "Stop the balancer",
-		Long: `Stop the balancer: it takes no new clients, and ends when the present ones have gone or
-lb.timeouts.drain is over. That it does not run is no error.`,
+		Long: `Stop the balancer. It takes no new clients, and ends when the present ones have left or lb.timeouts.drain is
+over. If it does not run, that is no error.`,
 		Example: `  erlmcp lb stop
   erlmcp lb stop --now`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.stopBalancer(cmd.Context(), now) },
@@ -160,9 +160,10 @@ func newLBReloadCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload",
 		Short: "Have the balancer read its configuration again",
-		Long: `Have the running balancer read its configuration again, with the flags and the environment it was
-started with. No connection is closed. If anything is wrong, the old configuration stays in force,
-all of it. --dry-run has the balancer check it and tell which keys are different.`,
+		Long: `Have the running balancer read its configuration again, with the flags and the environment it was started
+with. No connection is closed for it, unless the address of a client listener changes. If anything is wrong,
+all of the old configuration stays in force. With --dry-run, the balancer checks the new one and says which
+keys differ.`,
 		Example: `  erlmcp lb reload --dry-run
   erlmcp lb reload`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -203,8 +204,9 @@ func newLBCheckCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration without using it",
-		Long: `Check what "erlmcp config check" checks, and what the balancer needs of this machine. Nodes that run are asked
-whether they speak what is said of them, at the path that is said; those that do not run yet are not missed.`,
+		Long: `Check what "erlmcp config check" checks, and also what the balancer needs on this machine. Nodes that run are
+asked whether they speak what the configuration says, at the path it says. Nodes that do not run yet are
+left out.`,
 		Example: `  erlmcp lb check && erlmcp lb reload
   erlmcp lb check -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -254,7 +256,7 @@ func (a *app) checkNodes(ctx context.Context, c *config.Config) error {
 	for _, text := range misfits {
 		errs = append(errs, errors.New(text))
 	}
-	return hinted(errors.Join(errs...), "write into the configuration what is there, then erlmcp lb check")
+	return hinted(errors.Join(errs...), "write what is there into the configuration, then run erlmcp lb check")
 }
 
 // count is a number of things: "1 node", "4 nodes".

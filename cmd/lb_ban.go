@@ -11,10 +11,10 @@ import (
 func newLBBanCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ban",
-		Short: "Shut clients out, and see who is",
-		Long: `Shut clients out by their address. An IPv6 address stands for its /64. Connections made before stay,
-with the requests on them and their streams, and so do sessions; new connections are refused until the ban
-is over. The balancer bans by itself whoever goes on over its limits (lb.limits.ban).`,
+		Short: "Ban clients, and see who is banned",
+		Long: `Ban clients by their address. An IPv6 address stands for its /64. A ban refuses new connections until it is
+over. Connections that exist stay, with their requests and streams, and so do sessions. The balancer itself
+bans whoever goes on over its limits (lb.limits.ban).`,
 	}
 	cmd.AddCommand(newLBBanListCommand(a), newLBBanAddCommand(a), newLBBanRemoveCommand(a))
 	return cmd
@@ -24,8 +24,8 @@ func newLBBanListCommand(a *app) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "list [--json]",
-		Short: "List the clients that are shut out",
-		Long:  `List the clients that are shut out, and until when; the one that is free first is at the top.`,
+		Short: "List the banned clients",
+		Long:  `List the banned clients, and until when each is banned. The one whose ban ends first is at the top.`,
 		Example: `  erlmcp lb ban list
   erlmcp lb ban list -o name`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -61,9 +61,9 @@ func newLBBanAddCommand(a *app) *cobra.Command {
 	var long time.Duration
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS [--for DURATION]",
-		Short: "Shut a client out",
-		Long: `Shut a client out by its address: new connections of it are refused until the ban is over. A ban that is
-longer than the new one stays as it is.`,
+		Short: "Ban a client",
+		Long: `Ban a client by its address: its new connections are refused until the ban is over. If the client is banned
+for longer already, nothing changes.`,
 		Example: "  erlmcp lb ban add 192.0.2.7 --for 1h",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -93,8 +93,8 @@ longer than the new one stays as it is.`,
 func newLBBanRemoveCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "remove ADDRESS",
-		Short:   "Let a client in again",
-		Long:    `Lift the ban of a client, whether it was made by hand or by lb.limits.ban.`,
+		Short:   "Lift the ban of a client",
+		Long:    `Lift the ban of a client, no matter whether you or the balancer banned it.`,
 		Example: "  erlmcp lb ban remove 192.0.2.7",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -31,9 +31,9 @@ func newLBCertCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cert --self-signed [flags]",
 		Short: "Make a certificate for development",
-		Long: `Make a self-signed certificate and its key for the https listener, and print what to put into the
-configuration. It is for localhost, 127.0.0.1, ::1 and the hosts given, and for development only: clients
-have to be told to trust it. Files that exist are kept unless --force is given.`,
+		Long: `Make a self-signed certificate and its key for the https listener, and print the lines for the configuration.
+The certificate is for localhost, 127.0.0.1, ::1 and the hosts you name. Use it for development only: clients
+have to be told to trust it. Existing files are kept unless you give --force.`,
 		Example: `  erlmcp lb cert --self-signed --host mcp.test
   curl --cacert lb.crt https://localhost:8443/mcp`,
 		RunE: func(*cobra.Command, []string) error { return a.makeCert(o) },

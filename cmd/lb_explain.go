@@ -19,14 +19,14 @@ func newLBExplainCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain CLIENT | --session ID | --cookie VALUE [--json]",
 		Short: "Show what would happen to a client, and why",
-		Long: `Show whether a client that connected now from this address would be let in, which node it would go
-to, and why: bans, limits, stickiness and the balance algorithm; and the same for an HTTP request of it,
+		Long: `Show what would happen to a client that connects now from this address: whether it is let in, which node it
+gets, and why (bans, limits, stickiness, the balance algorithm). The same for an HTTP request of the client,
 with the rates that bind its requests and its calls of single tools.
 
-With --session or --cookie, show which node the Mcp-Session-Id or the cookie of a client names,
-and what would become of a request with it.
+With --session or --cookie, show which node an Mcp-Session-Id or a cookie names, and what would become of a
+request with it.
 
-Of a proxy in front it shows whether it is trusted: ask about the clients that it names then.
+For a proxy in front, it shows whether the proxy is trusted. Ask about the clients behind it, too.
 
 It changes nothing.`,
 		Example: `  erlmcp lb explain 192.0.2.7

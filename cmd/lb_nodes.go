@@ -15,11 +15,11 @@ func newLBDrainCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain NODE [--wait [--timeout TIME]]",
 		Short: "Give a node no new clients",
-		Long: `Give a node no new clients, until "lb enable". Those it has stay, and MCP sessions; new connections
-over TCP go elsewhere. A drained node that goes down counts as in maintenance.
+		Long: `Give a node no new clients, until "lb enable". Its clients and MCP sessions stay; new TCP connections go
+elsewhere. A drained node that goes down counts as in maintenance.
 
-With --wait it returns when the node has no clients left, or after --timeout, with exit code 1; the node goes on
-draining then.`,
+With --wait, the command returns when the node has no clients left. After --timeout it gives up with exit
+code 1; the node goes on draining.`,
 		Example: `  erlmcp lb drain erlmcp2
   erlmcp lb drain erlmcp2 --wait --timeout 5m`,
 		Args:              cobra.ExactArgs(1),
@@ -59,10 +59,9 @@ func newLBDisableCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "disable NODE",
 		Short: "Give a node nothing more, not even requests of its sessions",
-		Long: `Give a node nothing more, until "lb enable": put it into maintenance. What is under way comes to its
-end: requests are answered, connections over TCP, event streams and WebSockets stay until one side
-closes them. A request of an MCP session that lives on the node gets 404, so that its client begins a
-new one, on another node. To lose fewer, first "lb drain --wait".`,
+		Long: `Put a node into maintenance: it gets nothing more, until "lb enable". Requests under way are answered. TCP
+connections, event streams and WebSockets stay until one side closes them. Requests of its MCP sessions get
+404, so that clients begin new sessions on other nodes. To lose fewer sessions, run "lb drain --wait" first.`,
 		Example:           "  erlmcp lb disable erlmcp2",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
@@ -114,8 +113,8 @@ func newLBEnableCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "enable NODE",
 		Short: "Give a drained or disabled node clients again",
-		Long: `Take "lb drain" or "lb disable" back: the node gets clients again as soon as its checks find it up, by and
-by if lb.slow_start is set.`,
+		Long: `Put a drained or disabled node back into service. It gets clients again as soon as its checks find it up, few
+at first if lb.slow_start is set.`,
 		Example:           "  erlmcp lb enable erlmcp2",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,

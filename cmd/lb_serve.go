@@ -22,8 +22,9 @@ func newLBServeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [flags]",
 		Short: "Run the balancer in the foreground",
-		Long: `Run the balancer in the foreground. SIGTERM or Ctrl-C drains: no new clients, and the present ones
-have lb.timeouts.drain to end; a second signal ends it at once. SIGHUP is "lb reload".`,
+		Long: `Run the balancer in the foreground. SIGTERM or Ctrl-C drains it: it takes no new clients, and the present ones
+have lb.timeouts.drain to end. A second signal ends it at once. SIGHUP reloads the configuration, like
+"lb reload".`,
 		Example: `  erlmcp lb serve
   erlmcp lb serve --listen :9000 --log-format json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

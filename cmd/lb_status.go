@@ -21,9 +21,9 @@ func newLBStatusCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [--watch [SECONDS]] [--json]",
 		Short: "Show what the balancer does",
-		Long: `Show the balancer, its nodes and its clients. The exit code is 0 when it serves and no node is down, 3
-when it does not run, else 1. A node in maintenance (disabled, or drained and then down) is meant to be.
-With --watch, again and again until Ctrl-C; the exit code is that of the last look.`,
+		Long: `Show the balancer, its nodes and its clients. The exit code is 0 if it serves and no node is down, 3 if it does
+not run, and 1 otherwise. Nodes in maintenance (disabled, or drained and then down) do not count as down. With
+--watch, look again and again until Ctrl-C; the exit code is that of the last look.`,
 		Example: `  erlmcp lb status
   erlmcp lb status --watch 1
   erlmcp lb status -o wide

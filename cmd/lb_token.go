@@ -14,9 +14,9 @@ func newLBTokenCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token [--header]",
 		Short: "Print the token for the buttons of the dashboard",
-		Long: `Print the token that the dashboard asks for before it drains or enables a node or lifts a ban. Programs
-send it to the admin listener as "Authorization: Bearer TOKEN", which is what --header prints. Each start of the
-balancer makes a new one. On a command line every user of the machine could read it, so pipe it.`,
+		Long: `Print the token that the dashboard asks for before it drains or enables a node or lifts a ban. Programs send it
+to the admin listener as "Authorization: Bearer TOKEN", which --header prints. Each start of the balancer makes
+a new token. Pipe it: every user of the machine could read it on a command line.`,
 		Example: `  erlmcp lb token --header | curl -X POST -H @- http://127.0.0.1:8404/api/nodes/erlmcp2/drain`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := proxy.Connect(a.stateDir()).Token(cmd.Context())

@@ -26,13 +26,13 @@ func newLoadtestCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "loadtest [CONNECTIONS] [SECONDS]",
 		Short: "Prove what the balancer and its nodes hold",
-		Long: `loadtest opens many connections through the balancer, holds them, and judges by measurements:
-how evenly they are spread, how equal the nodes answer, whether clients meet their node again, and how
-fast the clients of a node that dies are served by others.
+		Long: `loadtest opens many connections through the balancer, holds them, and judges by measurements: how evenly they
+are spread, how equally fast the nodes answer, whether clients get their node again, and how fast other nodes
+serve the clients of one that dies.
 
-A connection counts once an MCP request through it was answered by a node that gave its name. Client
-addresses are many, one for 100 connections, so that the balancer's limits apply as in real life.
-The sockets are held by agents, copies of this program; how many it takes is computed.
+A connection counts once a node has answered an MCP request over it with its name. There is one client address
+for every 100 connections, so that the balancer's limits apply as in real life. Agents, copies of this program,
+hold the sockets; loadtest computes how many it needs.
 
 Exit codes:
 
@@ -42,11 +42,11 @@ Exit codes:
   4  inconclusive: the load test itself was late
   5  this machine, or the system as it is, cannot do what is asked; nothing was begun
 
-A load test that a signal ends early prints what it has, and ends with 128 and the number of the signal:
-130 for Ctrl-C.
+If a signal ends a load test early, it prints what it has, and ends with 128 plus the number of the signal: 130
+for Ctrl-C.
 
-Servers without the tool "whoami", by which the nodes of this program and of erlmcp tell their name, are
-tested too: all is judged then but how clients are spread over nodes, and what becomes of the clients of one.`,
+Nodes of this program and of erlmcp give their name by the tool "whoami". Servers without it are tested too: then
+everything is judged except how clients spread over nodes and what happens to the clients of one node.`,
 		Example: `  erlmcp loadtest
   erlmcp loadtest --connections 5000 --duration 2m
   erlmcp loadtest 25000 30 --up --failover freeze
@@ -154,9 +154,9 @@ func (a *app) loadtestSpec(size loadtestSize, args []string) (loadtest.Spec, err
 	s := c.Loadtest
 	switch {
 	case size.given.Changed("connections") && len(args) > 0:
-		return s, usagef("CONNECTIONS is said twice: as %s and by --connections", args[0])
+		return s, usagef("CONNECTIONS is given twice: as %s and by --connections", args[0])
 	case size.given.Changed("duration") && len(args) > 1:
-		return s, usagef("SECONDS is said twice: as %s and by --duration", args[1])
+		return s, usagef("SECONDS is given twice: as %s and by --duration", args[1])
 	}
 	if size.given.Changed("connections") {
 		s.Connections = size.connections
@@ -261,25 +261,25 @@ func newLoadtestAgentCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "agent --join URL --pin PIN",
 		Short: "Hold connections for a load test of another machine",
-		Long: fmt.Sprintf(`agent joins a load test that was started elsewhere with --remote-agents, and holds its share of the
-connections until the test is over. The load test says its URL and its pin, by which an agent knows that it speaks with
-nobody else. Both sides need the same secret in the environment variable %s, which is
-sent within TLS only.`, loadtest.TokenVariable),
+		Long: fmt.Sprintf(`agent joins a load test that was started elsewhere with --remote-agents, and holds its share of the connections
+until the test is over. The load test prints the URL and the pin to join with; by the pin, the agent knows that
+it talks to that load test. Both sides need the same secret in the environment variable
+%s, which is sent within TLS only.`, loadtest.TokenVariable),
 		Example: `  erlmcp loadtest agent --join tls://192.0.2.1:4222 --pin sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Log, o.Token, o.StateDir = a.log("agent"), takeEnv(loadtest.TokenVariable), a.stateDir()
 			if o.Join == "" {
 				err := agent.Run(cmd.Context(), o)
 				if errors.Is(err, prefork.ErrNotChild) {
-					return hinted(usagef("an agent needs a load test to join"), "--join URL, as the load test says when it waits for agents")
+					return hinted(usagef("an agent needs a load test to join"), "--join URL, which the load test prints when it waits for agents")
 				}
 				return err
 			}
 			if o.Pin == "" {
-				return hinted(usagef("an agent must know the load test that it joins"), "--pin PIN, as the load test says when it waits for agents")
+				return hinted(usagef("an agent must know the load test that it joins"), "--pin PIN, which the load test prints when it waits for agents")
 			}
 			if err := agent.CheckPin(o.Pin); err != nil {
-				return hinted(usagef("--pin: %v", err), "take it as the load test says it when it waits for agents")
+				return hinted(usagef("--pin: %v", err), "copy it from what the load test prints when it waits for agents")
 			}
 			if o.Token == "" {
 				return hinted(usagef("there is no secret to join with"),

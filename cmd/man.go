@@ -23,8 +23,8 @@ func newManCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "man [DIR]",
 		Short: "Print the manual page, or write all pages to a directory",
-		Long: `Without DIR, print the manual page of erlmcp itself, for "erlmcp man | man -l -".
-With DIR, write one page a command there; the directory is created if need be.`,
+		Long: `Without DIR, print the manual page of erlmcp itself, for "erlmcp man | man -l -". With DIR, write one page for
+each command there, and make the directory if it is missing.`,
 		Example: `  erlmcp man | man -l -
   erlmcp man /usr/local/share/man/man1`,
 		Args: cobra.MaximumNArgs(1),

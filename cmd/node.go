@@ -14,7 +14,7 @@ func newNodeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Run one MCP server node",
-		Long:  `Run the MCP server of this program by itself, as "cluster start" runs several of them under a supervisor.`,
+		Long:  `Run the MCP server of this program by itself. "cluster start" runs several of them under a supervisor.`,
 	}
 	cmd.AddCommand(newNodeServeCommand(a), newNodeWorkerCommand(a))
 	return cmd
@@ -25,12 +25,12 @@ func newNodeServeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [flags]",
 		Short: "Run one embedded node in the foreground",
-		Long: `serve runs the embedded MCP server: newline-delimited JSON-RPC over TCP, Streamable HTTP on /mcp,
-WebSocket on /mcp/ws, and HTTP+SSE on /mcp/sse of a port of its own; /health on the HTTP port tells
-how it is. It offers the tools echo, add, whoami and sleep.
+		Long: `serve runs the embedded MCP server: newline-delimited JSON-RPC over TCP, Streamable HTTP on /mcp, WebSocket on
+/mcp/ws, and HTTP+SSE on /mcp/sse of a port of its own. /health on the HTTP port says how it is. It offers the
+tools echo, add, whoami and sleep.
 
-A port of 0 is not served. SIGTERM or SIGINT stops the node: what was asked is answered first, for
-ten seconds at most.`,
+Port 0 turns a transport off. SIGTERM or SIGINT stops the node: it first answers what it was asked, for ten
+seconds at most.`,
 		Example: "  erlmcp node serve --name erlmcp2 --tcp 9002 --http 9102 --sse 9202",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spec.Version = readVersion().Version

@@ -25,10 +25,10 @@ func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "erlmcp",
 		Short: "Run, balance, watch and load-test a cluster of MCP servers",
-		Long: `erlmcp runs a cluster of MCP server nodes, balances clients over them, watches them,
-and proves with measurements that the set-up holds.
+		Long: `erlmcp runs a cluster of MCP servers behind a load balancer, watches them, and proves by measurement that the
+set-up holds.
 
-A configuration file is not needed; "erlmcp config init" writes one with all defaults.`,
+You need no configuration file. "erlmcp config init" writes one with all keys and defaults.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		Version:           readVersion().line(),

@@ -175,15 +175,15 @@ func (a *app) newUnitCommand(file string, make func(*config.Config) unit, role .
 		Use:   "unit [--user USER | --user-manager]",
 		Short: "Print a unit file for systemd",
 		Long: `Print a hardened unit file for systemd, for this program and the configuration in use: the files, and the
-variables of this shell that are keys (ERLMCP_…). Other variables are not taken along. What the service could not
-read or write is said on the standard error.
+variables of this shell that are keys (ERLMCP_…). Other variables are left out. The standard error says what
+the service could not read or write.
 
   erlmcp ` + role[0] + ` unit > /etc/systemd/system/` + file + `
   systemctl daemon-reload && systemctl enable --now ` + name + `
 
-The service runs as USER, says when it is up, and gives signs of life: a hung one is replaced. Its state directory is
-/var/lib/erlmcp, and logs of nodes are in /var/log/erlmcp. With --user-manager it is a service of your own, with the state
-directory that your commands use:
+The service runs as USER and tells systemd when it is up and that it is alive; systemd restarts it when it hangs.
+Its state directory is /var/lib/erlmcp, and the logs of nodes are in /var/log/erlmcp. With --user-manager it is a
+service of your own, with the state directory that your commands use:
 
   erlmcp ` + role[0] + ` unit --user-manager > ~/.config/systemd/user/` + file + `
   systemctl --user daemon-reload && systemctl --user enable --now ` + name + `
@@ -192,7 +192,7 @@ directory that your commands use:
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if user == "" || strings.ContainsAny(user, " \t\n%") {
-				return usagef("--user: %q is no name of a user", user)
+				return usagef("--user: %q is not a user name", user)
 			}
 			if own && cmd.Flags().Changed("user") {
 				return usagef("--user and --user-manager exclude each other: a service of your own runs as you")

@@ -18,12 +18,13 @@ func newUpCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up [--foreground]",
 		Short: "Start the cluster and the balancer in the background",
-		Long: `Start the nodes, then the balancer before them, and return when clients are served. What runs
-already stays as it is, also if it runs with another configuration. When a step fails, or on Ctrl-C, what this command had started is taken
-down again. "erlmcp down" stops all of it.
+		Long: `Start the nodes, then the balancer, and return when clients are served. Whatever runs already stays as it
+is, even with another configuration. If a step fails, or on Ctrl-C, this command stops again what it had
+started. "erlmcp down" stops everything.
 
-With --foreground, as in a container, it stays until SIGTERM or Ctrl-C, prints all logs, and then stops what it has
-started; it ends with 1 when cluster or balancer end by themselves. SIGHUP is "erlmcp lb reload".`,
+With --foreground, as in a container, it stays until SIGTERM or Ctrl-C, prints all logs, and then stops
+what it has started. It ends with 1 if the cluster or the balancer ends by itself. SIGHUP reloads the
+balancer's configuration, like "erlmcp lb reload".`,
 		Example: `  erlmcp up
   erlmcp up --timeout 2m && erlmcp health
   erlmcp up --foreground`,

@@ -76,8 +76,8 @@ func newVersionCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version [flags]",
 		Short: "Print the version",
-		Long: `Print the version, the platform, the release of Go it was built with and, where the build knows it, the revision;
-"erlmcp --version" is the same. A build that is no release says what it is: the version to come, and when it was built.`,
+		Long: `Print the version, the platform, the Go release it was built with and, where the build knows it, the revision.
+"erlmcp --version" is the same. A build that is no release says so: the version to come, and when it was built.`,
 		Example: `  erlmcp version
   erlmcp version -o json`,
 		RunE: func(*cobra.Command, []string) error {

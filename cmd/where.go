@@ -133,7 +133,7 @@ func (a *app) warnOfNoNode(ctx context.Context, s *proxy.Stats) {
 	if len(reasons) == 0 {
 		return
 	}
-	a.warnf("no node is up, so clients are refused as yet")
+	a.warnf("no node is up yet, so clients are refused")
 	for _, reason := range reasons {
 		a.warnf("%s", reason)
 	}
@@ -154,7 +154,7 @@ func (a *app) logNoNode(ctx context.Context) {
 	if len(reasons) == 0 {
 		return
 	}
-	log.Warn("no node is up, so clients are refused as yet", "hint", advice)
+	log.Warn("no node is up yet, so clients are refused", "hint", advice)
 	for _, reason := range reasons {
 		log.Warn(reason)
 	}

@@ -86,13 +86,13 @@ var nodeType = reflect.TypeFor[topology.Node]()
 // nodeComments explain the keys of a node.
 var nodeComments = map[string]string{
 	"name":   "1 to 32 of a-z, 0-9, _ and -.",
-	"host":   "Address or name; 127.0.0.1 if not said. A name like _mcp._tcp.example.com is a service: its SRV records are the nodes.",
+	"host":   "Address or host name; 127.0.0.1 by default. A name like _mcp._tcp.example.com is a service: each target of its SRV records is a node.",
 	"tcp":    "Port of newline-delimited JSON-RPC.",
 	"http":   "Port of Streamable HTTP and WebSocket.",
-	"sse":    "Port of the legacy HTTP+SSE.",
-	"path":   "Of the MCP endpoint over HTTP; /mcp if not said.",
-	"url":    "Host, port and path of the MCP endpoint in one; https speaks TLS to the node.",
-	"weight": "Share of the clients relative to the other nodes, 1 to 256.",
+	"sse":    "Port of the legacy HTTP+SSE transport.",
+	"path":   "Path of the MCP endpoint over HTTP; /mcp by default.",
+	"url":    "Host, port and path of the MCP endpoint in one. With https, the balancer speaks TLS to the node.",
+	"weight": "Share of the clients relative to other nodes, 1 to 256; 1 by default.",
 }
 
 // scalarSchema is that of a value of one type, as setScalar reads it.

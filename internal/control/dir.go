@@ -238,7 +238,7 @@ func foreignAdvice(uid int) string {
 	if uid == 0 {
 		return "run the command as root, or " + chooseAnother
 	}
-	return fmt.Sprintf("run the command as %s or root if it is to be that one, or %s", userText(uid), chooseAnother)
+	return fmt.Sprintf("run the command as %s or root to use that one, or %s", userText(uid), chooseAnother)
 }
 
 // userText is a user for messages: "user 1000 (ada)".
