@@ -69,7 +69,7 @@ tested too: all is judged then but how clients are spread over nodes, and what b
 				return err
 			}
 			// The verdict goes before trouble in taking down.
-			return cmp.Or(a.loadtest(cmd.Context(), spec, format), k.takeDown())
+			return cmp.Or(a.loadtest(cmd.Context(), spec, format), keeperSaid(k.TakeDown()))
 		},
 	}
 	format.addOutputFlags(c)
