@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/charmbracelet/log"
 	"github.com/muesli/termenv"
@@ -24,9 +23,6 @@ import (
 
 // systemConfig is the machine's configuration file; tests have none.
 var systemConfig = config.SystemFile
-
-// statusTimeout is how long a daemon may take to answer.
-const statusTimeout = 5 * time.Second
 
 // app is what all commands share: the streams, the global flags, and the configuration, which is
 // read when a command first asks for it.

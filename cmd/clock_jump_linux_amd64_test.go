@@ -196,7 +196,7 @@ func (s *clockSystem) drain(clients []net.Conn, jump time.Duration) {
 	s.jump(-jump)
 	for range 3 { // looks of the command, one every 100 ms
 		at := s.stats().Time
-		s.await("another look", func() bool { return s.stats().Time.Sub(at) > askPause })
+		s.await("another look", func() bool { return s.stats().Time.Sub(at) > 100*time.Millisecond })
 		select {
 		case err := <-ended:
 			s.Fatalf("the clients of a drained node were not waited for: %v, %s", err, &said)

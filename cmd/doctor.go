@@ -9,6 +9,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest/doctor"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -100,19 +101,21 @@ func doctorPlan(c *config.Config, stateDir string) doctor.Plan {
 	return p
 }
 
+var verdictStyles = map[judge.Verdict]term.Style{judge.OK: term.Green, judge.Unjudged: term.Dim, judge.Warn: term.Yellow, judge.Fail: term.Red}
+
 // printDoctor prints the findings, and below them, gravest first, what to do.
 func (a *app) printDoctor(r *doctor.Report) error {
-	styles := map[doctor.Level]term.Style{doctor.OK: term.Green, doctor.Info: term.Dim, doctor.Warning: term.Yellow, doctor.Problem: term.Red}
+	level := func(v judge.Verdict) string { return a.stdout.Paint(verdictStyles[v], doctor.Levels[v]) }
 	t := a.stdout.Table("CHECK", "RESULT", "FOUND", "NEEDED")
 	for _, f := range r.Findings {
-		t.Row(f.Name, a.stdout.Paint(styles[f.Level], string(f.Level)), f.Value, f.Need)
+		t.Row(f.Name, level(f.Verdict), f.Got, f.Want)
 	}
 	var b strings.Builder
 	b.WriteString(t.String() + "\n")
-	for _, level := range []doctor.Level{doctor.Problem, doctor.Warning} {
+	for _, grave := range []judge.Verdict{judge.Fail, judge.Warn} {
 		for _, f := range r.Findings {
-			if f.Level == level {
-				fmt.Fprintf(&b, "%s  %s: %s, needed: %s\n  %s\n", a.stdout.Paint(styles[level], string(level)), f.Name, f.Value, f.Need, f.Fix)
+			if f.Verdict == grave {
+				fmt.Fprintf(&b, "%s  %s: %s, needed: %s\n  %s\n", level(grave), f.Name, f.Got, f.Want, f.Fix)
 			}
 		}
 	}

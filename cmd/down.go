@@ -1,11 +1,6 @@
 package cmd
 
-import (
-	"context"
-	"errors"
-
-	"github.com/spf13/cobra"
-)
+import "github.com/spf13/cobra"
 
 func newDownCommand(a *app) *cobra.Command {
 	var now bool
@@ -16,14 +11,7 @@ func newDownCommand(a *app) *cobra.Command {
 for lb.timeouts.drain. If nothing runs, that is no error.`,
 		Example: `  erlmcp down
   erlmcp down --now`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			err := a.stopBalancer(ctx, now)
-			if errors.Is(err, context.Canceled) {
-				return err
-			}
-			return errors.Join(err, a.stopCluster(ctx, nil))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.operator().Down(cmd.Context(), now) },
 	}
 	cmd.Flags().BoolVar(&now, "now", false, "cut all connections instead of draining")
 	return addTimeout(a.addChangeFlags(cmd), "what was begun goes on; erlmcp down --now does not wait for clients")

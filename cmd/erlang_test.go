@@ -87,7 +87,14 @@ func TestErlangNodes(t *testing.T) {
 	load := exec.Command("erlmcp", "loadtest", strconv.Itoa(*erlangConnections), "20", "--target", front, "--json")
 	load.Env = env
 	text, _ := load.Output() // fails when something takes longer than it should, which a busy machine decides
-	var report loadtest.Report
+	var report struct {
+		Verdict loadtest.Verdict
+		Reason  string
+		Checks  []struct {
+			Name, Want, Got string
+			Pass            bool
+		}
+	}
 	if err := json.Unmarshal(text, &report); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}

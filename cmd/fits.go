@@ -1,12 +1,11 @@
 package cmd
 
 import (
-	"fmt"
-
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/node"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/operate"
 	"github.com/erlmcp/erlmcp/loadtest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -47,7 +46,7 @@ func fit(c *config.Config, parts ...needs) error {
 		sum += processes
 	}
 	host := loadtest.ThisHost()
-	return withCode(exitMachine, processesFit(&host, sum))
+	return withCode(exitMachine, operate.ProcessesFit(&host, sum))
 }
 
 func balancerNeeds(c *config.Config) (int, error) {
@@ -67,24 +66,4 @@ func nodesNeed(c *config.Config) (int, error) {
 	}
 	workers, _, err := node.Plan(spec)
 	return 1 + nodes*(1+workers), err
-}
-
-// What a process of this program has and takes at the least.
-const (
-	threadsAtStart = 8
-	bytesAtStart   = 8 << 20
-)
-
-// processesFit reports what keeps so many more processes of this program from starting: limits of processes and threads of
-// the user and of control groups, and the memory of a control group.
-func processesFit(m *loadtest.Machine, processes int) error {
-	if t := m.Threads; t.Max > 0 && !t.OfKernel() && t.Left() < int64(processes)*threadsAtStart {
-		need := int64(processes) * threadsAtStart
-		return hinted(fmt.Errorf("%d of %d threads are left (%s), and %d processes take at least %d", t.Left(), t.Max, t.From, processes, need), "%s", t.Fix(need))
-	}
-	if left, need := m.MemoryAvailable, int64(processes)*bytesAtStart; m.MemoryFrom != "" && left < need {
-		return hinted(fmt.Errorf("%d MiB of memory are left (%s), and %d processes take at least %d", left>>20, m.MemoryFrom, processes, need>>20),
-			"raise the limit of the container or service (docker run --memory, MemoryMax=)")
-	}
-	return nil
 }

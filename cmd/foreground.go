@@ -13,6 +13,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/operate"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -49,7 +50,7 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 	if err != nil {
 		return err
 	}
-	if err := allKnown(c.Cluster.Nodes, names); err != nil {
+	if err := operate.Known(c.Cluster.Nodes, names); err != nil {
 		return err
 	}
 	pid, running, err := control.Running(a.stateDir(), "cluster")
@@ -117,7 +118,7 @@ func (a *app) upHere(ctx context.Context) error {
 	if err = a.tellWhere(ctx); err == nil || ctx.Err() != nil { // to be told to end is no failure from here on
 		err = a.stayWith(ctx, hangups)
 	}
-	return errors.Join(err, k.takeDown())
+	return errors.Join(err, keeperSaid(k.TakeDown()))
 }
 
 // stayWith returns when ctx ends, or with what does not run any more.

@@ -1,10 +1,13 @@
 package cmd
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -109,7 +112,7 @@ func newLBBanRemoveCommand(a *app) *cobra.Command {
 				return err
 			}
 			if err := proxy.Connect(a.stateDir()).Unban(cmd.Context(), args[0]); err != nil {
-				if isCode(err, "not_banned") {
+				if control.Refused(err, "not_banned") {
 					return hinted(err, "erlmcp lb ban list shows who is")
 				}
 				return startHint(err)
@@ -123,4 +126,17 @@ func newLBBanRemoveCommand(a *app) *cobra.Command {
 
 func onClient(action, client string, detail any) change {
 	return change{Action: action, Kind: "client", Names: []string{client}, Detail: detail}
+}
+
+// bannedClient finds what is known of the ban of a client.
+func (a *app) bannedClient(ctx context.Context, client string) (source string, banned bool, err error) {
+	bans, err := proxy.Connect(a.stateDir()).Bans(ctx)
+	if err != nil {
+		return "", false, startHint(err)
+	}
+	source, err = proxy.Source(client)
+	if err != nil {
+		return "", false, withCode(exitUsage, err)
+	}
+	return source, slices.ContainsFunc(bans, func(b proxy.BanStatus) bool { return b.Source == source }), nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -53,6 +54,22 @@ func (a *app) wouldTell(ctx context.Context, action, name string) error {
 		a.would(onNode(action, n.Name, n), "%s %s, which is %s with %s", action, n.Name, n.State, count(int(n.Connections), "client"))
 	}
 	return err
+}
+
+// balancerNode finds a node of the balancer that runs.
+func (a *app) balancerNode(ctx context.Context, name string) (*proxy.NodeStats, error) {
+	s, err := a.balancerStats(ctx)
+	if err != nil {
+		return nil, startHint(err)
+	}
+	if n := s.Node(name); n != nil {
+		return n, nil
+	}
+	var names []string
+	for i := range s.Nodes {
+		names = append(names, s.Nodes[i].Name)
+	}
+	return nil, &topology.UnknownError{Name: name, Nodes: names}
 }
 
 func newLBDisableCommand(a *app) *cobra.Command {

@@ -43,9 +43,7 @@ not run, and 1 otherwise. Nodes in maintenance (disabled, or drained and then do
 
 // showBalancer prints the status of the balancer.
 func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	s, err := proxy.Connect(a.stateDir()).Stats(ctx)
+	s, err := a.balancerStats(ctx)
 	switch {
 	case notRunning(err):
 		s = proxy.Stats{Schema: proxy.StatsSchema, Time: time.Now(), State: proxy.StateStopped}

@@ -69,7 +69,7 @@ everything is judged except how clients spread over nodes and what happens to th
 				return err
 			}
 			// The verdict goes before trouble in taking down.
-			return cmp.Or(a.loadtest(cmd.Context(), spec, format), k.takeDown())
+			return cmp.Or(a.loadtest(cmd.Context(), spec, format), keeperSaid(k.TakeDown()))
 		},
 	}
 	format.addOutputFlags(c)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
@@ -39,11 +40,11 @@ func TestLoadtestText(t *testing.T) {
 	kernel := 51
 	r := &loadtest.Report{
 		Verdict: loadtest.Fail, Reason: "hold: lost load agent2",
-		Preflight: []loadtest.Requirement{{Name: "rate_limits", Value: "80/s", Need: "100/s", Advisory: true, Fix: "more addresses"}},
-		Checks: []loadtest.Check{
-			{Name: "connections", Pass: true, Want: "100", Got: "100"},
-			{Name: "dropped", Want: "0", Got: "3"},
-			{Name: "latency_variance", Pass: true, Want: "≤ 5 %", Got: "-", Note: "there is one node only"},
+		Preflight: loadtest.Requirements{{Name: "rate_limits", Verdict: judge.Warn, Got: "80/s", Want: "100/s", Fix: "more addresses"}},
+		Checks: loadtest.Checks{
+			{Name: "connections", Want: "100", Got: "100"},
+			{Name: "dropped", Verdict: judge.Fail, Want: "0", Got: "3"},
+			{Name: "latency_variance", Verdict: judge.Unjudged, Want: "≤ 5 %", Got: "-", Why: "there is one node only"},
 		},
 		Nodes: []loadtest.NodeResult{
 			{Name: "a", Connections: 50, KernelConnections: &kernel, Latency: loadtest.Quantiles{Count: 9, Mean: 120.4, P50: 110, P99: 12_345, Max: 99_999}},
@@ -82,11 +83,11 @@ hint: erlmcp health
 func TestPreflightObstaclesAreAllSaid(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{stderr: term.New(&out)}
-	err := a.explainPreflight(&loadtest.PreflightError{Requirements: []loadtest.Requirement{
-		{Name: "target", OK: true},
-		{Name: "memory", Value: "1 MiB", Need: "2 MiB", Fix: "buy some"},
-		{Name: "rate_limits", Advisory: true},
-		{Name: "ports", Value: "5", Need: "6", Fix: "widen"},
+	err := a.explainPreflight(&loadtest.PreflightError{Requirements: judge.List{
+		{Name: "target"},
+		{Name: "memory", Verdict: judge.Fail, Got: "1 MiB", Want: "2 MiB", Fix: "buy some"},
+		{Name: "rate_limits", Verdict: judge.Warn},
+		{Name: "ports", Verdict: judge.Fail, Got: "5", Want: "6", Fix: "widen"},
 	}})
 	if got, want := out.String(), "erlmcp: memory: 1 MiB, needed: 2 MiB\nhint: buy some\n"; got != want {
 		t.Errorf("got %q", got)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/loadtest"
@@ -47,26 +48,20 @@ func (a *app) loadtestProgress(l *log.Logger) func(loadtest.Progress) {
 
 // explainPreflight lists what keeps a run from starting.
 func (a *app) explainPreflight(e *loadtest.PreflightError) error {
-	var failed []loadtest.Requirement
-	for _, q := range e.Requirements {
-		if !q.OK && !q.Advisory {
-			failed = append(failed, q)
-		}
-	}
+	failed := e.Requirements.Failed()
 	if e.Unreachable {
-		q := failed[0]
-		return hinted(failf("%s", q.Value), "%s", q.Fix)
+		return hinted(failf("%s", failed[0].Got), "%s", failed[0].Fix)
 	}
 	for _, q := range failed[:len(failed)-1] {
-		a.notef("%s: %s, needed: %s", q.Name, q.Value, q.Need)
+		a.notef("%s: %s, needed: %s", q.Name, q.Got, q.Want)
 		a.hintf("%s", q.Fix)
 	}
 	last := failed[len(failed)-1]
 	code := exitUsage
-	if slices.ContainsFunc(failed, func(q loadtest.Requirement) bool { return !q.Usage }) {
+	if slices.ContainsFunc(failed, func(q judge.Result) bool { return !q.Usage }) {
 		code = exitMachine
 	}
-	return hinted(withCode(code, failf("%s: %s, needed: %s", last.Name, last.Value, last.Need)), "%s", last.Fix)
+	return hinted(withCode(code, failf("%s: %s, needed: %s", last.Name, last.Got, last.Want)), "%s", last.Fix)
 }
 
 // printLoadtest prints a report for people.
@@ -95,8 +90,8 @@ func (a *app) printLoadtest(r *loadtest.Report) error {
 // advice says what the plan had to do without.
 func (a *app) advice(text *strings.Builder, r *loadtest.Report) {
 	for _, q := range r.Preflight {
-		if !q.OK {
-			fmt.Fprintf(text, "%s %s: %s, better: %s (%s)\n", a.stdout.Paint(term.Yellow, "note"), q.Name, q.Value, q.Need, q.Fix)
+		if q.Verdict != judge.OK {
+			fmt.Fprintf(text, "%s %s: %s, better: %s (%s)\n", a.stdout.Paint(term.Yellow, "note"), q.Name, q.Got, q.Want, q.Fix)
 		}
 	}
 }
@@ -146,14 +141,8 @@ func (a *app) checkTable(text *strings.Builder, r *loadtest.Report) {
 	}
 	t := a.stdout.Table("CHECK", "WANT", "GOT", "")
 	for _, c := range r.Checks {
-		result := a.stdout.Paint(term.Green, "ok")
-		switch {
-		case !c.Pass:
-			result = a.stdout.Paint(term.Red, "FAIL")
-		case c.Note != "":
-			result = a.stdout.Paint(term.Dim, c.Note)
-		}
-		t.Row(c.Name, c.Want, c.Got, result)
+		result := map[judge.Verdict]string{judge.OK: "ok", judge.Unjudged: c.Why, judge.Fail: "FAIL"}[c.Verdict]
+		t.Row(c.Name, c.Want, c.Got, a.stdout.Paint(verdictStyles[c.Verdict], result))
 	}
 	fmt.Fprintf(text, "%s\n", t)
 }

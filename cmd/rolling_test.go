@@ -22,6 +22,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/waittest"
+	"github.com/erlmcp/erlmcp/internal/operate"
 )
 
 var rollingClients = flag.Int("rolling.clients", 20, "of each kind in TestRollingRestart")
@@ -131,7 +132,7 @@ func (l *rollingLoad) await(answers int64) {
 const rollingPauseOfClients = 50 * time.Millisecond
 
 func (l *rollingLoad) repeat(ctx context.Context, do func() error) {
-	for pause(ctx, rollingPauseOfClients) == nil {
+	for operate.Pause(ctx, rollingPauseOfClients) == nil {
 		if err := do(); err != nil {
 			l.failures.Store(err.Error(), true)
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/internal/operate"
 )
 
 // watchInterval is how often --watch looks unless said.
@@ -111,7 +113,7 @@ func (a *app) watched(ctx context.Context, w intervalFlag, format outputFormat, 
 		if err != nil {
 			return err
 		}
-		if pause(ctx, every) != nil {
+		if operate.Pause(ctx, every) != nil {
 			return last
 		}
 	}

@@ -107,7 +107,7 @@ func (a *app) noNode(ctx context.Context, s *proxy.Stats) (reasons []string, adv
 			reasons = append(reasons, n.Name+" is "+n.State)
 		}
 	}
-	_, err := a.supervisorStatus(ctx)
+	_, err := cluster.Connect(a.stateDir()).Status(ctx)
 	if errors.Is(err, control.ErrNotRunning) {
 		return reasons, "erlmcp cluster start starts the nodes, unless they run elsewhere"
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 )
 
@@ -26,7 +27,7 @@ func advise(r *Report) []string {
 		return nil
 	}
 	for _, c := range r.Checks {
-		if c.Pass {
+		if c.Verdict != judge.Fail {
 			continue
 		}
 		switch c.Name {

@@ -41,13 +41,13 @@ func TestAdvice(t *testing.T) {
 		s, r := Default(), goodReport()
 		r.Generator.P99LagUs, r.Generator.MaxLagUs = 1500, 30_000
 		c.change(r)
-		r.Checks, r.Verdict = judge(&s, r)
+		r.Checks, r.Verdict = conclude(&s, r)
 		if got := advise(r); len(got) == 0 || !strings.Contains(strings.Join(got, "\n"), c.want) {
 			t.Errorf("want %s, got %q", c.want, got)
 		}
 	}
 	s, r := Default(), goodReport()
-	r.Checks, r.Verdict = judge(&s, r)
+	r.Checks, r.Verdict = conclude(&s, r)
 	if got := advise(r); got != nil {
 		t.Errorf("a good run gets the advice %q", got)
 	}

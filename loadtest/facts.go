@@ -16,8 +16,6 @@ import (
 
 // facts are what preflight finds out before it judges. Zero means not known, or no limit.
 type facts struct {
-	cores       int
-	nofile      uint64 // hard limit of descriptors of a process
 	target      netip.AddrPort
 	targetError *targetError      // target cannot be resolved, reached, or asked
 	targetNode  string            // who answered
@@ -25,33 +23,19 @@ type facts struct {
 	nameless    string            // why answers name no node, if they do not
 	sources     sources.Range     // the common ones, those to take first at the beginning
 	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember
-	sourceError error             // connecting from them fails
 	unreachable *unreachableError // why the addresses of the spec are not used; nil if they are
-	host        hostFacts
+	host        Machine
 	seen        Observation
-}
-
-// hostFacts are limits of the kernel.
-type hostFacts struct {
-	ephemeralPorts  int   // for one pair of source and destination
-	memoryAvailable int64 // bytes
-	filesMax        int64 // open files of the whole machine
-	filesUsed       int64
-	conntrackMax    int64 // 0 when connections are not tracked
-	conntrackUsed   int64
-	memoryFrom      string // the control group's file that limits memory, "" where the machine does
-	threads         Threads
-	cpus            float64 // quota of a control group; 0: none
-	cpusFrom        string
 }
 
 // gather finds out all there is to know.
 func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	var f facts
-	var err error
-	if f.nofile, err = prefork.Limit(); err != nil {
+	descriptors, err := prefork.Limit()
+	if err != nil {
 		return f, err
 	}
+	f.host.Descriptors = descriptors
 	if f.seen, err = sys.Observe(ctx); err != nil {
 		return f, err
 	}
@@ -61,11 +45,11 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	}
 	f.sources, f.unreachable = commonSources(s, f.target)
 	f.targetError = f.introduce(ctx)
-	if f.targetError == nil && f.sources.First.IsValid() {
-		f.sourceError = errors.Join(bindable(f.sources.At(0)), bindable(f.sources.At(f.sources.Count-1)))
+	f.host = ThisHost() // after the probe, which conntrack may have seen
+	f.host.Descriptors = descriptors
+	if f.targetError == nil {
+		f.host.SourceError = cannotBind(f.sources)
 	}
-	f.host = hostLimits() // after the probe, which conntrack may have seen
-	f.cores = usableCores(f.host.cpus)
 	return f, ctx.Err()
 }
 
@@ -124,6 +108,14 @@ func (e *unreachableError) fix() string {
 		return "name a prefix within 127.0.0.0/8, or --source-ips '' for one address"
 	}
 	return fmt.Sprintf("name a prefix of this machine's addresses from which it reaches %s, or --source-ips '' for one address", e.target.Addr())
+}
+
+// cannotBind is why clients cannot connect from a range, as its first and last address tell.
+func cannotBind(r sources.Range) error {
+	if !r.First.IsValid() {
+		return nil
+	}
+	return errors.Join(bindable(r.At(0)), bindable(r.At(r.Count-1)))
 }
 
 // bindable reports whether this machine has an address.

@@ -9,23 +9,25 @@ import (
 	"github.com/erlmcp/erlmcp/internal/cgroup"
 )
 
-// hostLimits reads /proc. What cannot be read stays unknown.
-func hostLimits() hostFacts {
-	var h hostFacts
+// ThisHost reads /proc. What cannot be read stays unknown, and so does what depends on a plan.
+func ThisHost() Machine {
+	var h Machine
 	var low, high, unused int64
 	if scanFile("/proc/sys/net/ipv4/ip_local_port_range", &low, &high) {
-		h.ephemeralPorts = int(high - low + 1)
+		h.EphemeralPorts = int(high - low + 1)
 	}
-	scanFile("/proc/sys/fs/file-nr", &h.filesUsed, &unused, &h.filesMax)
+	scanFile("/proc/sys/fs/file-nr", &h.FilesUsed, &unused, &h.FilesMax)
+	scanFile("/proc/sys/fs/nr_open", &h.DescriptorsMax)
 	// A loaded module tracks nothing until a rule asks for it, and then at least the connection
 	// that preflight has just made.
-	if scanFile("/proc/sys/net/netfilter/nf_conntrack_count", &h.conntrackUsed) && h.conntrackUsed > 0 {
-		scanFile("/proc/sys/net/netfilter/nf_conntrack_max", &h.conntrackMax)
+	if scanFile("/proc/sys/net/netfilter/nf_conntrack_count", &h.ConntrackUsed) && h.ConntrackUsed > 0 {
+		scanFile("/proc/sys/net/netfilter/nf_conntrack_max", &h.ConntrackMax)
 	}
 	groups := cgroup.Read()
-	h.memoryAvailable, h.memoryFrom = available(groups.Memory)
-	h.threads = threads(groups.Pids)
-	h.cpus, h.cpusFrom = groups.CPUs, groups.CPUFrom
+	h.MemoryAvailable, h.MemoryFrom = available(groups.Memory)
+	h.Threads = threads(groups.Pids)
+	h.CPUs, h.CPUsFrom = groups.CPUs, groups.CPUFrom
+	h.Cores = usableCores(h.CPUs)
 	return h
 }
 

@@ -7,20 +7,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostLimits asks sysctl. What it does not know stays unknown.
-func hostLimits() hostFacts {
-	h := hostFacts{memoryAvailable: memoryAvailable()}
+// ThisHost asks sysctl. What it does not know stays unknown, and so does what depends on a plan.
+func ThisHost() Machine {
+	h := Machine{Cores: usableCores(0), MemoryAvailable: memoryAvailable()}
 	first, err := unix.SysctlUint32("net.inet.ip.portrange.first")
 	if err == nil {
 		if last, err := unix.SysctlUint32("net.inet.ip.portrange.last"); err == nil && last >= first {
-			h.ephemeralPorts = int(last-first) + 1
+			h.EphemeralPorts = int(last-first) + 1
 		}
 	}
 	if most, err := unix.SysctlUint32("kern.maxfiles"); err == nil {
-		h.filesMax = int64(most)
+		h.FilesMax = int64(most)
 	}
 	if used, err := unix.SysctlUint32("kern.num_files"); err == nil {
-		h.filesUsed = int64(used)
+		h.FilesUsed = int64(used)
 	}
 	return h
 }

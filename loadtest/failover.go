@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 const (
+	// maxDetection is how long the balancer may believe in a node that is gone.
+	maxDetection = 5 * time.Second
 	// faultLoad is the part of the requests that goes on during a fault: enough for the balancer to
 	// notice by its traffic, little enough not to compete with the clients who come back.
 	faultLoad = 0.2
@@ -39,7 +43,7 @@ func (r *run) failover(ctx context.Context) error {
 	if err := r.ping(ctx, lead(), faultLoad*r.plan.pingRate, 0, false); err != nil {
 		return err
 	}
-	begun, wall := now()
+	begun, wall := mono.Now(), time.Now()
 	r.broken = victim
 	if err := r.system.Break(ctx, victim, r.fault); err != nil {
 		return fmt.Errorf("%s %s: %w", r.fault, victim, err)
@@ -169,4 +173,43 @@ func (r *run) recovery(ctx context.Context) error {
 	f.RestoredMs = ms(int64(time.Since(begun)))
 	_, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderDisarm} })
 	return err
+}
+
+// failover judges by the times that the system took, and by who is back.
+func (j *judgement) failover(s *Spec, r *Report) {
+	f := r.Failover
+	if f == nil {
+		return
+	}
+	limit := s.failoverLimit(f.Fault)
+	j.Measure("failover_detected", event(f.DetectedMs, maxDetection), atMost(maxDetection), since(f.DetectedMs))
+	if f.OnNode == 0 {
+		j.Unjudged("failover_rerouted", atMost(limit), "the node had no clients")
+	} else {
+		j.Measure("failover_rerouted", event(f.ReroutedMs, limit), atMost(limit), since(f.ReroutedMs))
+	}
+	j.Measure("failover_recovered", judge.All(f.Recovered, f.OnNode, "clients"),
+		fmt.Sprintf("%d of %d displaced", f.OnNode, f.OnNode), fmt.Sprintf("%d of %d", f.Recovered, f.Displaced)).
+		FailIf(f.Displaced != f.OnNode || f.Recovered != f.OnNode)
+	if f.Survivors != nil {
+		j.spread("failover_spread", f.Survivors, &r.Plan)
+	}
+	j.Need("node_restored", f.Restored, map[bool]string{true: "up again", false: "not up"}[f.Restored], "up again", "")
+}
+
+// event is the span until something happens; 0 is never.
+func event(ms float64, limit time.Duration) judge.Numbers {
+	n := span(ms, limit)
+	if ms <= 0 {
+		n.GotValue = nil
+	}
+	return n
+}
+
+// since prints a time that has come, or that has not.
+func since(ms float64) string {
+	if ms == 0 {
+		return "never"
+	}
+	return brief(milliseconds(ms))
 }

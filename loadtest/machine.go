@@ -1,13 +1,13 @@
 package loadtest
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"runtime"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -16,6 +16,7 @@ import (
 type Machine struct {
 	Cores           int
 	Descriptors     uint64 // hard limit of a process
+	DescriptorsMax  int64  // that it may be raised to
 	EphemeralPorts  int    // for one pair of source and destination
 	MemoryAvailable int64  // bytes
 	FilesMax        int64  // open files of the whole machine
@@ -38,13 +39,26 @@ type Threads struct {
 	From string // whose limit that is: "kernel.pid_max", "ulimit -u", or the file of a control group
 }
 
-// NeedThreads judges whether so many more processes of this program may run; known is false where there is no telling.
-func NeedThreads(t Threads, processes int) (q Requirement, known bool) {
-	var all requirements
-	if all.threads(t, processes); len(all) == 0 {
-		return q, false
+// threadsPerProcess is what a copy of this program has at most: the Go runtime's and a few that wait.
+const threadsPerProcess = 16
+
+// Judge adds whether so many more processes of this program may run, if there is telling.
+func (t Threads) Judge(l *judge.List, processes int, worst judge.Verdict) {
+	if t.Max == 0 {
+		return
 	}
-	return all[0], true
+	need := int64(processes) * threadsPerProcess
+	l.Judge("threads", t.Left() >= need, worst, fmt.Sprintf("%d left of %d (%s)", t.Left(), t.Max, t.From), fmt.Sprint(need), t.Fix(need))
+}
+
+// raiseDescriptors is the command for as many as so many connections take.
+func (m *Machine) raiseDescriptors(connections int) string {
+	need := max(int64(20_000), int64(connections)/8)
+	fix := fmt.Sprintf("ulimit -Hn %d && ulimit -Sn %[1]d (as root; for a service LimitNOFILE=%[1]d)", need)
+	if most := m.DescriptorsMax; most > 0 && most < need {
+		fix = fmt.Sprintf("sudo sysctl -w fs.nr_open=%d && ", need) + fix
+	}
+	return fix
 }
 
 // Left is how many more there may be.
@@ -90,57 +104,39 @@ func usableCores(quota float64) int {
 	return max(min(runtime.NumCPU(), int(math.Ceil(quota))), 1)
 }
 
-// ThisHost is ThisMachine without what depends on a plan, and without a change of the limit of descriptors.
-func ThisHost() (m Machine) {
-	h := hostLimits()
-	m.Cores = usableCores(h.cpus)
-	m.EphemeralPorts, m.MemoryAvailable, m.MemoryFrom = h.ephemeralPorts, h.memoryAvailable, h.memoryFrom
-	m.FilesMax, m.FilesUsed = h.filesMax, h.filesUsed
-	m.ConntrackMax, m.ConntrackUsed = h.conntrackMax, h.conntrackUsed
-	m.Threads, m.CPUs, m.CPUsFrom = h.threads, h.cpus, h.cpusFrom
-	return m
-}
-
 // ThisMachine looks at this one. It raises the soft limit of descriptors to the hard one, as a load
 // test does.
-func ThisMachine(s *Spec) (Machine, error) {
-	m := ThisHost()
-	var err error
+func ThisMachine(s *Spec) (m Machine, err error) {
+	m = ThisHost()
 	if m.Descriptors, err = prefork.Limit(); err != nil {
 		return m, err
 	}
-	if sources, _ := commonSources(s, localTarget(s)); sources.First.IsValid() {
-		m.SourceError = errors.Join(bindable(sources.At(0)), bindable(sources.At(sources.Count-1)))
-	}
+	sources, _ := commonSources(s, localTarget(s))
+	m.SourceError = cannotBind(sources)
 	return m, nil
 }
 
-// Check is the preflight's judgement of the machine alone, for a balancer and so many nodes on the same one:
-// the requirements "descriptors", "sources", "source_grain", "ports", "memory", "open_files" and "conntrack",
-// without those nothing is known of.
-func (m Machine) Check(s *Spec, nodes int) []Requirement {
-	f := &facts{
-		cores: m.Cores, nofile: m.Descriptors, target: localTarget(s), sourceError: m.SourceError,
-		host: hostFacts{
-			ephemeralPorts: m.EphemeralPorts, memoryAvailable: m.MemoryAvailable,
-			filesMax: m.FilesMax, filesUsed: m.FilesUsed,
-			conntrackMax: m.ConntrackMax, conntrackUsed: m.ConntrackUsed, memoryFrom: m.MemoryFrom,
-		},
-	}
+// Check is the preflight's judgement of the machine alone, for a balancer and so many nodes on the same one, without
+// what nothing is known of.
+func (m Machine) Check(s *Spec, nodes int) judge.List {
+	f := &facts{target: localTarget(s), host: m}
 	for range nodes {
 		f.seen.Nodes = append(f.seen.Nodes, NodeView{Up: true})
 	}
 	f.sources, f.unreachable = commonSources(s, f.target)
-	offers := make([]offer, max(localAgents(s, f), 1))
+	p, planError := makePlan(s, f.target, f.sources, Limits{}, alike(s, localAgents(s, f)))
+	x := subject{spec: s, facts: f, plan: p, planError: planError}
+	x.machine()
+	return x.List
+}
+
+// alike are offers of so many agents, at least one, that can hold whatever is asked.
+func alike(s *Spec, agents int) []offer {
+	offers := make([]offer, max(agents, 1))
 	for i := range offers {
 		offers[i] = offer{agent: localName(i), connections: s.Connections}
 	}
-	p, planError := makePlan(s, f.target, f.sources, Limits{}, offers)
-	var q requirements
-	q.agents(s, f)
-	q.sources(s, f, p, planError)
-	q.host(s, f, p)
-	return q
+	return offers
 }
 
 // localTarget is the target where it is an address of the loopback interface, or one there.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
@@ -328,6 +327,3 @@ const stickyPatience = 60 * time.Second
 func ms(ns int64) float64 { return float64(ns/int64(10*time.Microsecond)) / 100 }
 
 func round1(x float64) float64 { return float64(int64(x*10+0.5)) / 10 }
-
-// now is this moment on both clocks.
-func now() (monotonic int64, wall time.Time) { return mono.Now(), time.Now() }

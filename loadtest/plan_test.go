@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -28,12 +29,12 @@ func localOffers(n, connections int) []offer {
 // The machine that the plan was made for: 2 cores, 20,000 descriptors a process.
 func TestPlanOfTheReferenceMachine(t *testing.T) {
 	s := Default()
-	f := facts{cores: 2, nofile: 20_000}
+	f := facts{host: Machine{Cores: 2, Descriptors: 20_000}}
 	agents := localAgents(&s, &f)
 	if agents != 6 {
 		t.Errorf("%d agents, want 6", agents)
 	}
-	p, err := makePlan(&s, testTarget, testSources, houseLimits, localOffers(agents, prefork.Room(1, f.nofile)))
+	p, err := makePlan(&s, testTarget, testSources, houseLimits, localOffers(agents, prefork.Room(1, f.host.Descriptors)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,9 +208,9 @@ func TestPreflightTellsOfSourcesThatCannotReach(t *testing.T) {
 		f.sources, f.unreachable = commonSources(&s, f.target)
 		told := ""
 		for _, q := range requirementsOf(&s, f) {
-			if !q.OK && (q.Name == "sources" || q.Name == "source_ips") {
+			if q.Verdict != judge.OK && (q.Name == "sources" || q.Name == "source_ips") {
 				told += q.Name
-				if q.Fix == "" || q.Usage != (q.Name == "sources") || q.Advisory == q.Usage {
+				if q.Fix == "" || q.Usage != (q.Name == "sources") || (q.Verdict == judge.Warn) == q.Usage {
 					t.Errorf("%q: %+v", prefix, q)
 				}
 			}

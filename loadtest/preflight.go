@@ -7,47 +7,50 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
 
-// Requirement is one thing a plan needs.
-type Requirement struct {
-	Name  string `json:"name"`
-	Value string `json:"value"` // what there is
-	Need  string `json:"need"`  // what it takes
-	OK    bool   `json:"ok"`
-	// Advisory ones do not keep a run from starting.
-	Advisory bool `json:"advisory,omitempty"`
-	// Usage tells that what was asked makes no sense, on any machine.
-	Usage bool   `json:"usage,omitempty"`
-	Fix   string `json:"fix,omitempty"` // what to do when it is not ok
+// Requirements are what a plan needs, in the shape of Report.Preflight.
+type Requirements judge.List
+
+// MarshalJSON writes them as schema erlmcp.loadtest/v1 has them.
+func (l Requirements) MarshalJSON() ([]byte, error) {
+	type requirement struct {
+		Name     string `json:"name"`
+		Value    string `json:"value"` // what there is
+		Need     string `json:"need"`  // what it takes
+		OK       bool   `json:"ok"`
+		Advisory bool   `json:"advisory,omitempty"` // does not keep a run from starting
+		Usage    bool   `json:"usage,omitempty"`    // what was asked makes no sense, on any machine
+		Fix      string `json:"fix,omitempty"`      // what to do when it is not ok
+	}
+	return judge.JSON(judge.List(l), func(r *judge.Result) requirement {
+		return requirement{r.Name, r.Got, r.Want, r.Verdict == judge.OK, r.Worst == judge.Warn, r.Usage, r.Fix}
+	})
 }
 
 // PreflightError says that a run was not begun because its plan cannot work out.
 type PreflightError struct {
-	Requirements []Requirement // all, also those that are met
-	Unreachable  bool          // the target does not answer: nothing is wrong with the plan
+	Requirements judge.List // all, also those that are met
+	Unreachable  bool       // the target does not answer: nothing is wrong with the plan
 }
 
 func (e *PreflightError) Error() string {
 	var failed []string
-	for _, r := range e.Requirements {
-		if !r.OK && !r.Advisory {
-			failed = append(failed, fmt.Sprintf("%s: %s, needed: %s", r.Name, r.Value, r.Need))
-		}
+	for _, r := range e.Requirements.Failed() {
+		failed = append(failed, fmt.Sprintf("%s: %s, needed: %s", r.Name, r.Got, r.Want))
 	}
 	return "the load test cannot run here: " + strings.Join(failed, "; ")
 }
 
 // Hint is what to do about the first obstacle.
 func (e *PreflightError) Hint() string {
-	for _, r := range e.Requirements {
-		if !r.OK && !r.Advisory {
-			return r.Fix
-		}
+	for _, r := range e.Requirements.Failed() {
+		return r.Fix
 	}
 	return ""
 }
@@ -67,99 +70,98 @@ func localAgents(s *Spec, f *facts) int {
 	if s.Agents > 0 || s.RemoteAgents > 0 {
 		return s.Agents
 	}
-	cores := min(f.cores, s.Connections)
-	return prefork.Copies(cores, s.Connections, 1, f.nofile)
+	return prefork.Copies(min(f.host.Cores, s.Connections), s.Connections, 1, f.host.Descriptors)
 }
 
-// preflight judges whether a plan with these facts can work. p is the plan as it is before the agents
-// have joined, nil with the reason planError.
-func preflight(s *Spec, f *facts, fault Fault, p *plan, planError error) []Requirement {
-	var q requirements
-	q.target(s, f)
-	if f.targetError != nil {
-		return q
+// subject is what rules judge: a plan, and what is known of machine and system. A rule says nothing of what is not known.
+type subject struct {
+	judge.List // what they say
+
+	spec      *Spec
+	facts     *facts
+	fault     Fault
+	plan      *plan // as it is before the agents have joined; nil with the reason planError
+	planError error
+}
+
+// preflight judges whether a plan can work.
+func (x *subject) preflight() judge.List {
+	x.target()
+	if x.facts.targetError != nil {
+		return x.List
 	}
-	q.agents(s, f)
-	q.sources(s, f, p, planError)
-	q.host(s, f, p)
-	q.threads(f.host.threads, moreProcesses(s, f))
-	if b := f.seen.Balancer; b != nil {
-		q.balancer(s, b, p)
-	}
-	q.nodes(s, f, fault)
-	return q
+	x.machine()
+	x.threads()
+	x.balancer()
+	x.nodes()
+	return x.List
 }
 
-type requirements []Requirement
-
-func (q *requirements) need(name string, ok bool, value, need, fix string) {
-	if ok {
-		fix = ""
-	}
-	*q = append(*q, Requirement{Name: name, Value: value, Need: need, OK: ok, Fix: fix})
+// machine has the rules of the machine alone, which doctor has too.
+func (x *subject) machine() {
+	x.agents()
+	x.sources()
+	x.ports()
+	x.memory()
+	x.openFiles()
+	x.conntrack()
 }
 
-func (q *requirements) advise(name string, ok bool, value, need, fix string) {
-	q.need(name, ok, value, need, fix)
-	(*q)[len(*q)-1].Advisory = true
-}
-
-// usage marks the last requirement as one about what was asked.
-func (q *requirements) usage() { (*q)[len(*q)-1].Usage = !(*q)[len(*q)-1].OK }
-
-func (q *requirements) target(s *Spec, f *facts) {
+func (x *subject) target() {
+	s, f := x.spec, x.facts
 	if e := f.targetError; e != nil {
-		q.need("target", false, e.Error(), "MCP over newline-delimited TCP at "+s.Target, e.fix(&f.seen))
-		q.usage()
+		x.Need("target", false, e.Error(), "MCP over newline-delimited TCP at "+s.Target, e.fix(&f.seen)).Misuse()
 		return
 	}
 	if f.question.Names() {
-		q.need("target", true, "answered by "+f.targetNode, "an answer through "+s.Target, "")
+		x.Need("target", true, "answered by "+f.targetNode, "an answer through "+s.Target, "")
 		return
 	}
-	q.need("target", true, "answers "+string(f.question), "an answer through "+s.Target, "")
-	q.advise("node_names", false, "the answers name no node: "+f.nameless,
+	x.Need("target", true, "answers "+string(f.question), "an answer through "+s.Target, "")
+	x.Advise("node_names", false, "the answers name no node: "+f.nameless,
 		"nodes with the tool "+string(ask.Whoami)+", which gives their name",
 		"distribution, stickiness and failover are not judged, all else is")
 }
 
-func (q *requirements) agents(s *Spec, f *facts) {
-	room := prefork.Room(1, f.nofile)
+func (x *subject) agents() {
+	s, f := x.spec, x.facts
+	room := prefork.Room(1, f.host.Descriptors)
 	n := localAgents(s, f)
 	if s.RemoteAgents > 0 {
-		q.need("agents", true, fmt.Sprintf("%d here, %d remote", n, s.RemoteAgents), "what each can hold is seen when it joins", "")
+		x.Need("agents", true, fmt.Sprintf("%d here, %d remote", n, s.RemoteAgents), "what each can hold is seen when it joins", "")
 		return
 	}
-	q.need("descriptors", n*room >= s.Connections,
+	x.Need("descriptors", n*room >= s.Connections,
 		fmt.Sprintf("%d for each of %d agents", room, n), fmt.Sprintf("%d in all", s.Connections),
-		"raise the hard limit (ulimit -Hn), or use more --agents")
+		"raise the hard limit (ulimit -Hn), or use more --agents").Suggest(f.host.raiseDescriptors(s.Connections))
 }
 
-func (q *requirements) sources(s *Spec, f *facts, p *plan, planError error) {
-	if planError != nil {
-		q.need("sources", false, planError.Error(), fmt.Sprintf("%d addresses", fewestSources(s)), "use a larger --source-ips")
+func (x *subject) sources() {
+	s, f := x.spec, x.facts
+	p := x.plan
+	if x.planError != nil {
+		x.Need("sources", false, x.planError.Error(), fmt.Sprintf("%d addresses", fewestSources(s)), "use a larger --source-ips")
 		return
 	}
 	if e := f.unreachable; e != nil && !e.byDefault {
-		q.need("sources", false, e.Error(), "addresses that reach the target", e.fix())
-		q.usage()
+		x.Need("sources", false, e.Error(), "addresses that reach the target", e.fix()).Misuse()
 		return
 	}
-	if f.sourceError != nil {
-		q.need("sources", false, f.sourceError.Error(), f.sources.String(), sourceFix(f.sources))
+	if f.host.SourceError != nil {
+		x.Need("sources", false, f.host.SourceError.Error(), f.sources.String(), sourceFix(f.sources))
 		return
 	}
-	q.need("sources", true, fmt.Sprintf("%d (%s)", p.sources, p.shares[0].sources), fmt.Sprintf("%d connections each", p.perSource), "")
+	x.Need("sources", true, fmt.Sprintf("%d (%s)", p.sources, p.shares[0].sources), fmt.Sprintf("%d connections each", p.perSource), "")
 	if f.usedBefore > 0 {
-		q.advise("source_reuse", false, fmt.Sprintf("%d of the addresses were used by an earlier load test", f.usedBefore),
+		x.Advise("source_reuse", false, fmt.Sprintf("%d of the addresses were used by an earlier load test", f.usedBefore),
 			"other ones: a sticky balancer keeps them where they were", "use a larger --source-ips, or wait for lb.sticky.ttl")
 	}
 	if e := f.unreachable; e != nil {
-		q.advise("source_ips", false, e.Error()+": all clients have one", "several, for a balancer that keeps an address on one node", e.fix())
+		x.Advise("source_ips", false, e.Error()+": all clients have one", "several, for a balancer that keeps an address on one node", e.fix())
 	}
 	nodes := max(len(f.seen.serving()), 1)
 	grain := tolerance(s.TolerancePercent, float64(s.Connections)/float64(nodes))
-	q.advise("source_grain", p.perSource <= grain || nodes == 1, fmt.Sprintf("%d connections a source", p.perSource),
+	x.Advise("source_grain", p.perSource <= grain || nodes == 1, fmt.Sprintf("%d connections a source", p.perSource),
 		fmt.Sprintf("at most %d, for an even distribution over %d nodes", grain, nodes),
 		"give the clients more addresses (--source-ips), a sticky balancer cannot split one")
 }
@@ -173,65 +175,96 @@ func sourceFix(r sources.Range) string {
 	return "add the addresses to an interface, or name others with --source-ips"
 }
 
-func (q *requirements) host(s *Spec, f *facts, p *plan) {
-	h := &f.host
-	if h.ephemeralPorts > 0 && p != nil {
-		// Connections that are opened anew find the old ports in TIME_WAIT.
-		need := 2 * p.perSource
-		q.need("ports", h.ephemeralPorts >= need, fmt.Sprintf("%d for a source", h.ephemeralPorts), fmt.Sprint(need),
-			"use more source addresses (--source-ips, --connections-per-source), or widen net.ipv4.ip_local_port_range")
-	}
-	perConnection, files := agentBytes, 1
-	if f.target.Addr().IsLoopback() {
-		perConnection, files = systemBytes, systemFiles
-	}
-	if h.memoryAvailable > 0 {
-		need := int64(s.Connections) * int64(perConnection)
-		left, fix := mib(h.memoryAvailable)+" available", "hold fewer connections, or put the agents on other machines (--remote-agents)"
-		if h.memoryFrom != "" {
-			left += " (" + h.memoryFrom + ")"
-			fix = "raise the limit of the container or service (docker run --memory, MemoryMax=), or " + fix
-		}
-		q.need("memory", h.memoryAvailable >= need, left, mib(need), fix)
-	}
-	if h.filesMax > 0 {
-		need := int64(s.Connections * files)
-		left := fmt.Sprintf("%d left on this machine", h.filesMax-h.filesUsed)
-		if h.filesMax > 1<<40 { // systemd sets it to the largest number
-			left = "no limit of the machine"
-		}
-		q.need("open_files", h.filesMax-h.filesUsed >= need, left, fmt.Sprint(need),
-			"raise fs.file-max (sysctl)")
-	}
-	if h.conntrackMax > 0 {
-		need := int64(s.Connections)
-		if f.target.Addr().IsLoopback() {
-			need *= 2 // to the balancer, and from there to the node
-		}
-		q.need("conntrack", h.conntrackMax-h.conntrackUsed >= need, fmt.Sprintf("%d left", h.conntrackMax-h.conntrackUsed), fmt.Sprint(need),
-			"raise net.netfilter.nf_conntrack_max (sysctl), or exempt this traffic from tracking")
-	}
-}
-
-// threadsPerProcess is what a copy of this program has at most: the Go runtime's and a few that wait.
-const threadsPerProcess = 16
-
-// threads judges whether so many more processes of this program may run.
-func (q *requirements) threads(t Threads, processes int) {
-	if t.Max == 0 {
+func (x *subject) ports() {
+	ports, p := x.facts.host.EphemeralPorts, x.plan
+	if ports == 0 || p == nil {
 		return
 	}
-	need := int64(processes) * threadsPerProcess
-	judge := q.need
-	if t.OfKernel() {
-		judge = q.advise
-	}
-	judge("threads", t.Left() >= need, fmt.Sprintf("%d left of %d (%s)", t.Left(), t.Max, t.From), fmt.Sprint(need), t.Fix(need))
+	// Connections that are opened anew find the old ports in TIME_WAIT.
+	need := 2 * p.perSource
+	x.Need("ports", ports >= need, fmt.Sprintf("%d for a source", ports), fmt.Sprint(need),
+		"use more source addresses (--source-ips, --connections-per-source), or widen net.ipv4.ip_local_port_range").
+		Suggest(`sudo sysctl -w net.ipv4.ip_local_port_range="1024 65535"`)
 }
 
-func (q *requirements) balancer(s *Spec, b *BalancerView, p *plan) {
+// here reports whether balancer and nodes are on this machine.
+func (x *subject) here() bool { return x.facts.target.Addr().IsLoopback() }
+
+func (x *subject) memory() {
+	h, per := &x.facts.host, int64(agentBytes)
+	if x.here() {
+		per = systemBytes
+	}
+	if h.MemoryAvailable == 0 {
+		return
+	}
+	need := int64(x.spec.Connections) * per
+	left, fix := mib(h.MemoryAvailable)+" available", "hold fewer connections, or put the agents on other machines (--remote-agents)"
+	command := fmt.Sprintf("erlmcp doctor %d (what there is memory for), or add memory", h.MemoryAvailable/systemBytes/1000*1000)
+	if h.MemoryFrom != "" {
+		left += " (" + h.MemoryFrom + ")"
+		fix = "raise the limit of the container or service (docker run --memory, MemoryMax=), or " + fix
+		command = ""
+	}
+	x.Need("memory", h.MemoryAvailable >= need, left, mib(need), fix).Suggest(command)
+}
+
+func (x *subject) openFiles() {
+	h, n := &x.facts.host, int64(x.spec.Connections)
+	if h.FilesMax == 0 {
+		return
+	}
+	need := n
+	if x.here() {
+		need *= systemFiles
+	}
+	left := fmt.Sprintf("%d left on this machine", h.FilesMax-h.FilesUsed)
+	if h.FilesMax > 1<<40 { // systemd sets it to the largest number
+		left = "no limit of the machine"
+	}
+	x.Need("open_files", h.FilesMax-h.FilesUsed >= need, left, fmt.Sprint(need), "raise fs.file-max (sysctl)").
+		Suggest(fmt.Sprintf("sudo sysctl -w fs.file-max=%d", RoundUp(h.FilesUsed+5*n)))
+}
+
+func (x *subject) conntrack() {
+	h, n := &x.facts.host, int64(x.spec.Connections)
+	if h.ConntrackMax == 0 {
+		return
+	}
+	need := n
+	if x.here() {
+		need *= 2 // to the balancer, and from there to the node
+	}
+	left := h.ConntrackMax - h.ConntrackUsed
+	x.Need("conntrack", left >= need, fmt.Sprintf("%d left", left), fmt.Sprint(need),
+		"raise net.netfilter.nf_conntrack_max (sysctl), or exempt this traffic from tracking").
+		Suggest(fmt.Sprintf("sudo sysctl -w net.netfilter.nf_conntrack_max=%d", RoundUp(h.ConntrackUsed+3*n)))
+}
+
+func (x *subject) threads() {
+	worst := judge.Fail
+	if x.facts.host.Threads.OfKernel() {
+		worst = judge.Warn
+	}
+	x.facts.host.Threads.Judge(&x.List, x.moreProcesses(), worst)
+}
+
+// moreProcesses is how many processes of this machine a run adds: agents, and workers that a balancer here starts meanwhile.
+func (x *subject) moreProcesses() int {
+	n := localAgents(x.spec, x.facts)
+	if b := x.facts.seen.Balancer; b != nil {
+		n += max(b.MaxWorkers-len(b.Workers), 0)
+	}
+	return n
+}
+
+func (x *subject) balancer() {
+	s, b, p := x.spec, x.facts.seen.Balancer, x.plan
+	if b == nil {
+		return
+	}
 	if b.Max > 0 {
-		q.need("balancer", b.Max-b.Connections >= s.Connections, fmt.Sprintf("%d of %d connections free", b.Max-b.Connections, b.Max),
+		x.Need("balancer", b.Max-b.Connections >= s.Connections, fmt.Sprintf("%d of %d connections free", b.Max-b.Connections, b.Max),
 			fmt.Sprint(s.Connections), "raise lb.max_connections")
 	}
 	if len(b.Workers) > 0 {
@@ -239,35 +272,37 @@ func (q *requirements) balancer(s *Spec, b *BalancerView, p *plan) {
 		for _, w := range b.Workers {
 			room = min(room, w)
 		}
-		q.workers(s, max(b.MaxWorkers, len(b.Workers)), room, b.MaxWorkers > len(b.Workers))
+		x.workers(max(b.MaxWorkers, len(b.Workers)), room, b.MaxWorkers > len(b.Workers))
 	}
 	if limit := b.Limits.MaxPerSource; limit > 0 && p != nil {
-		q.need("max_per_source", limit >= p.perSource, fmt.Sprint(limit), fmt.Sprint(p.perSource),
+		x.Need("max_per_source", limit >= p.perSource, fmt.Sprint(limit), fmt.Sprint(p.perSource),
 			"lower --connections-per-source, or raise lb.limits.max_per_source (or share_percent)")
 	}
 	if limit := b.Limits.ConnectionsPerSecond; limit > 0 && p != nil {
 		slow := p.rampRate < float64(s.RampRate) && float64(s.Connections)/p.rampRate > minRamp.Seconds()
-		q.advise("rate_limits", !slow, fmt.Sprintf("%.0f connections/s from %d sources", p.rampRate, p.sources),
+		x.Advise("rate_limits", !slow, fmt.Sprintf("%.0f connections/s from %d sources", p.rampRate, p.sources),
 			fmt.Sprintf("%d/s, at %d/s a source", s.RampRate, limit), "give the clients more addresses (--source-ips); the ramp is slowed down")
 	}
 }
 
 // workers judges those of the balancer. Where more can join, each is filled before the next one.
-func (q *requirements) workers(s *Spec, n, room int, growing bool) {
+func (x *subject) workers(n, room int, growing bool) {
+	s := x.spec
 	const name, fix = "balancer_workers", "raise lb.workers or the hard limit of descriptors (ulimit -Hn)"
 	if growing {
-		q.need(name, n*room >= s.Connections, fmt.Sprintf("up to %d workers for %d each", n, room), fmt.Sprintf("%d in all", s.Connections), fix)
+		x.Need(name, n*room >= s.Connections, fmt.Sprintf("up to %d workers for %d each", n, room), fmt.Sprintf("%d in all", s.Connections), fix)
 		return
 	}
 	// The kernel spreads by hash: the fullest worker gets more than its share.
 	m := float64(s.Connections) / float64(n)
 	need := min(s.Connections, int(m+4*math.Sqrt(m)))
-	q.need(name, room >= need, fmt.Sprintf("%d workers for %d each", n, room), fmt.Sprintf("%d each", need), fix)
+	x.Need(name, room >= need, fmt.Sprintf("%d workers for %d each", n, room), fmt.Sprintf("%d each", need), fix)
 }
 
-func (q *requirements) nodes(s *Spec, f *facts, fault Fault) {
+func (x *subject) nodes() {
+	s, f, fault := x.spec, x.facts, x.fault
 	if fault == FaultKill || fault == FaultFreeze {
-		q.fault(s, f, fault)
+		x.breaking()
 	}
 	if len(f.seen.Nodes) == 0 {
 		return
@@ -277,7 +312,7 @@ func (q *requirements) nodes(s *Spec, f *facts, fault Fault) {
 	if fault != FaultNone {
 		need = 2
 	}
-	q.need("nodes", len(serving) >= need, fmt.Sprintf("%d of %d serving", len(serving), len(f.seen.Nodes)), fmt.Sprintf("at least %d", need),
+	x.Need("nodes", len(serving) >= need, fmt.Sprintf("%d of %d serving", len(serving), len(f.seen.Nodes)), fmt.Sprintf("at least %d", need),
 		"start the nodes (erlmcp cluster start)")
 	room, largest := 0, 0
 	for _, n := range f.seen.Nodes {
@@ -288,38 +323,30 @@ func (q *requirements) nodes(s *Spec, f *facts, fault Fault) {
 			room, largest = room+n.Max, max(largest, n.Max)
 		}
 	}
-	q.need("node_capacity", room >= s.Connections, fmt.Sprintf("%d connections", room), fmt.Sprint(s.Connections),
+	x.Need("node_capacity", room >= s.Connections, fmt.Sprintf("%d connections", room), fmt.Sprint(s.Connections),
 		"raise lb.node_max_connections, or run more nodes")
 	if fault != FaultNone {
-		q.need("failover_capacity", room-largest >= s.Connections, fmt.Sprintf("%d connections without one node", room-largest),
+		x.Need("failover_capacity", room-largest >= s.Connections, fmt.Sprintf("%d connections without one node", room-largest),
 			fmt.Sprint(s.Connections), "raise lb.node_max_connections, run more nodes, or leave failover out (--failover none)")
 	}
 }
 
-// moreProcesses is how many processes of this machine a run adds: agents, and workers that a balancer here starts meanwhile.
-func moreProcesses(s *Spec, f *facts) int {
-	n := localAgents(s, f)
-	if b := f.seen.Balancer; b != nil {
-		n += max(b.MaxWorkers-len(b.Workers), 0)
-	}
-	return n
-}
-
-func (q *requirements) fault(s *Spec, f *facts, fault Fault) {
+// breaking judges whether a node can be broken.
+func (x *subject) breaking() {
+	s, f, fault := x.spec, x.facts, x.fault
 	value := "the cluster is under control"
 	if !f.seen.CanBreak {
 		value = errCannotBreak.Error()
 	}
-	q.need("fault_control", f.seen.CanBreak, value, "control of the nodes, for --failover "+string(fault),
+	x.Need("fault_control", f.seen.CanBreak, value, "control of the nodes, for --failover "+string(fault),
 		"run the load test where the cluster runs, or leave it out (--failover none)")
 	if !f.question.Names() {
-		q.need("failover_names", false, "the answers name no node", "nodes with the tool "+string(ask.Whoami)+", for --failover "+string(fault),
+		x.Need("failover_names", false, "the answers name no node", "nodes with the tool "+string(ask.Whoami)+", for --failover "+string(fault),
 			"leave it out (--failover none)")
 	}
 	if name := s.FailoverNode; name != "" && f.seen.CanBreak {
-		q.need("failover_node", slices.Contains(f.seen.serving(), name), "serving: "+strings.Join(f.seen.serving(), ", "), name,
-			"name a node that serves, or none (--failover-node)")
-		q.usage()
+		x.Need("failover_node", slices.Contains(f.seen.serving(), name), "serving: "+strings.Join(f.seen.serving(), ", "), name,
+			"name a node that serves, or none (--failover-node)").Misuse()
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 )
@@ -13,10 +14,10 @@ import (
 // goodFacts are those of the reference machine with everything running.
 func goodFacts() *facts {
 	f := &facts{
-		cores: 2, nofile: 20_000, target: testTarget, targetNode: "erlmcp1", question: ask.Whoami, sources: testSources,
-		host: hostFacts{
-			ephemeralPorts: 28_232, memoryAvailable: 20 << 30, filesMax: 2_000_000, filesUsed: 1_000,
-			conntrackMax: 262_144, conntrackUsed: 10,
+		target: testTarget, targetNode: "erlmcp1", question: ask.Whoami, sources: testSources,
+		host: Machine{
+			Cores: 2, Descriptors: 20_000, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30, FilesMax: 2_000_000, FilesUsed: 1_000,
+			ConntrackMax: 262_144, ConntrackUsed: 10,
 		},
 		seen: Observation{
 			Balancer: &BalancerView{Max: 100_000, Limits: houseLimits},
@@ -32,9 +33,10 @@ func goodFacts() *facts {
 	return f
 }
 
-func requirementsOf(s *Spec, f *facts) []Requirement {
+func requirementsOf(s *Spec, f *facts) judge.List {
 	p, err := makePlan(s, f.target, f.sources, f.seen.Balancer.Limits, localOffers(6, 20_000))
-	return preflight(s, f, s.Failover, p, err)
+	x := subject{spec: s, facts: f, fault: s.Failover, plan: p, planError: err}
+	return x.preflight()
 }
 
 func TestPreflightOfTheReferenceMachine(t *testing.T) {
@@ -45,7 +47,7 @@ func TestPreflightOfTheReferenceMachine(t *testing.T) {
 		t.Errorf("%d requirements", len(all))
 	}
 	for _, q := range all {
-		if !q.OK || q.Fix != "" {
+		if q.Verdict != judge.OK || q.Fix != "" {
 			t.Errorf("%+v", q)
 		}
 	}
@@ -54,9 +56,9 @@ func TestPreflightOfTheReferenceMachine(t *testing.T) {
 // A limit that is none is not told as a number.
 func TestNoLimitOfFiles(t *testing.T) {
 	s, f := Default(), goodFacts()
-	f.host.filesMax = math.MaxInt64
+	f.host.FilesMax = math.MaxInt64
 	for _, q := range requirementsOf(&s, f) {
-		if q.Name == "open_files" && (!q.OK || q.Value != "no limit of the machine") {
+		if q.Name == "open_files" && (q.Verdict != judge.OK || q.Got != "no limit of the machine") {
 			t.Errorf("%+v", q)
 		}
 	}
@@ -70,11 +72,11 @@ func TestEachRequirementCanFail(t *testing.T) {
 	}{
 		{"descriptors", func(s *Spec, _ *facts) { s.Agents = 5 }, "19744 for each of 5 agents"},
 		{"sources", func(_ *Spec, f *facts) { f.sources = testSources.Slice(0, 100) }, "100 source addresses are not enough"},
-		{"sources", func(_ *Spec, f *facts) { f.sourceError = errors.New("no such address") }, "no such address"},
-		{"ports", func(_ *Spec, f *facts) { f.host.ephemeralPorts = 150 }, "150 for a source"},
-		{"memory", func(_ *Spec, f *facts) { f.host.memoryAvailable = 1 << 30 }, "1024 MiB available"},
-		{"open_files", func(_ *Spec, f *facts) { f.host.filesMax = 300_000 }, "299000 left on this machine"},
-		{"conntrack", func(_ *Spec, f *facts) { f.host.conntrackMax = 65_536 }, "65526 left"},
+		{"sources", func(_ *Spec, f *facts) { f.host.SourceError = errors.New("no such address") }, "no such address"},
+		{"ports", func(_ *Spec, f *facts) { f.host.EphemeralPorts = 150 }, "150 for a source"},
+		{"memory", func(_ *Spec, f *facts) { f.host.MemoryAvailable = 1 << 30 }, "1024 MiB available"},
+		{"open_files", func(_ *Spec, f *facts) { f.host.FilesMax = 300_000 }, "299000 left on this machine"},
+		{"conntrack", func(_ *Spec, f *facts) { f.host.ConntrackMax = 65_536 }, "65526 left"},
 		{"balancer", func(_ *Spec, f *facts) { f.seen.Balancer.Connections = 7 }, "99993 of 100000 connections free"},
 		{"balancer_workers", func(_ *Spec, f *facts) { f.seen.Balancer.Workers[3] = 8_500 }, "12 workers for 8500 each"},
 		{"max_per_source", func(_ *Spec, f *facts) { f.seen.Balancer.Limits.MaxPerSource = 50 }, "50"},
@@ -97,12 +99,12 @@ func TestEachRequirementCanFail(t *testing.T) {
 		c.change(&s, f)
 		found := false
 		for _, q := range requirementsOf(&s, f) {
-			if q.OK == (q.Name == c.name) {
+			if (q.Verdict == judge.OK) == (q.Name == c.name) {
 				t.Errorf("%s: %+v", c.name, q)
 			}
 			if q.Name == c.name {
 				found = true
-				if !strings.Contains(q.Value, c.value) || q.Need == "" || q.Fix == "" || q.Advisory {
+				if !strings.Contains(q.Got, c.value) || q.Want == "" || q.Fix == "" || q.Verdict != judge.Fail {
 					t.Errorf("%s: %+v", c.name, q)
 				}
 			}
@@ -129,7 +131,7 @@ func TestPreflightWithoutTarget(t *testing.T) {
 	s, f := Default(), goodFacts()
 	f.targetError = &targetError{text: "connection refused"}
 	all := requirementsOf(&s, f)
-	if len(all) != 1 || all[0].OK || all[0].Value != "no MCP server answers at the target: connection refused" {
+	if len(all) != 1 || all[0].Verdict != judge.Fail || all[0].Got != "no MCP server answers at the target: connection refused" {
 		t.Errorf("%+v", all)
 	}
 }
@@ -140,17 +142,17 @@ func TestPreflightAdvises(t *testing.T) {
 	f.sources = sources.KernelsChoice
 	for _, q := range requirementsOf(&s, f) {
 		bad := q.Name == "source_grain" || q.Name == "rate_limits" || q.Name == "ports"
-		if q.OK == bad || bad && q.Advisory == (q.Name == "ports") {
+		if (q.Verdict == judge.OK) == bad || bad && (q.Verdict == judge.Fail) != (q.Name == "ports") {
 			t.Errorf("%+v", q)
 		}
 	}
 }
 
 func TestPreflightErrorNamesTheObstacles(t *testing.T) {
-	e := &PreflightError{Requirements: []Requirement{
-		{Name: "target", OK: true},
-		{Name: "rate_limits", Advisory: true, Fix: "no"},
-		{Name: "memory", Value: "1 MiB", Need: "2 MiB", Fix: "buy some"},
+	e := &PreflightError{Requirements: judge.List{
+		{Name: "target"},
+		{Name: "rate_limits", Verdict: judge.Warn, Fix: "no"},
+		{Name: "memory", Verdict: judge.Fail, Got: "1 MiB", Want: "2 MiB", Fix: "buy some"},
 	}}
 	if got, want := e.Error(), "the load test cannot run here: memory: 1 MiB, needed: 2 MiB"; got != want {
 		t.Errorf("got %s", got)
@@ -160,10 +162,29 @@ func TestPreflightErrorNamesTheObstacles(t *testing.T) {
 	}
 }
 
-func failedNames(all []Requirement) string {
+// The report's shape, of every kind of requirement.
+func TestRequirementsInJSON(t *testing.T) {
+	var l judge.List
+	l.Need("a", true, "1", "2", "unused")
+	l.Need("b", false, "1 <", "2", "x && y")
+	l.Need("c", false, "1", "2", "other").Misuse()
+	l.Advise("d", true, "1", "2", "")
+	l.Advise("e", false, "1", "2", "more")
+	text, err := Requirements(l).MarshalJSON()
+	want := `[{"name":"a","value":"1","need":"2","ok":true},` +
+		`{"name":"b","value":"1 <","need":"2","ok":false,"fix":"x && y"},` +
+		`{"name":"c","value":"1","need":"2","ok":false,"usage":true,"fix":"other"},` +
+		`{"name":"d","value":"1","need":"2","ok":true,"advisory":true},` +
+		`{"name":"e","value":"1","need":"2","ok":false,"advisory":true,"fix":"more"}]` + "\n"
+	if err != nil || string(text) != want {
+		t.Errorf("%s, %v", text, err)
+	}
+}
+
+func failedNames(all judge.List) string {
 	var names []string
 	for _, q := range all {
-		if !q.OK {
+		if q.Verdict != judge.OK {
 			names = append(names, q.Name)
 		}
 	}
@@ -172,14 +193,14 @@ func failedNames(all []Requirement) string {
 
 // Limits of processes are a reason not to begin where it is known how much of them is used.
 func TestPreflightLooksAtThreads(t *testing.T) {
-	for from, advisory := range map[string]bool{"kernel.pid_max": true, "ulimit -u": false, "/sys/fs/cgroup/pids.max": false} {
+	for from, verdict := range map[string]judge.Verdict{"kernel.pid_max": judge.Warn, "ulimit -u": judge.Fail, "/sys/fs/cgroup/pids.max": judge.Fail} {
 		s, f := Default(), goodFacts()
-		f.host.threads = Threads{Max: 20, Used: 10, From: from}
+		f.host.Threads = Threads{Max: 20, Used: 10, From: from}
 		found := false
 		for _, q := range requirementsOf(&s, f) {
 			if q.Name == "threads" {
 				found = true
-				if q.OK || q.Advisory != advisory || q.Value != "10 left of 20 ("+from+")" || q.Fix == "" {
+				if q.Verdict != verdict || q.Got != "10 left of 20 ("+from+")" || q.Fix == "" {
 					t.Errorf("%s: %+v", from, q)
 				}
 			}

@@ -1,6 +1,10 @@
 package loadtest
 
-import "time"
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/judge"
+)
 
 // Schema is the value of Report.Schema.
 const Schema = "erlmcp.loadtest/v1"
@@ -23,17 +27,17 @@ type Report struct {
 	Verdict   Verdict   `json:"verdict"`
 	Reason    string    `json:"reason,omitempty"` // why the run ended early
 	Target    string    `json:"target"`
-	Driver    string    `json:"driver"`
+	Driver    string    `json:"driver"`             // what clients are made of
 	Nameless  string    `json:"nameless,omitempty"` // why answers name no node, if they do not; what is about single nodes is not judged then
 	Version   string    `json:"version"`
 	Started   time.Time `json:"started"`
 	DurationS float64   `json:"duration_s"`
 
-	Checks    []Check       `json:"checks"`
-	Advice    []string      `json:"advice,omitempty"` // what can be done about a verdict that is not a pass
-	Preflight []Requirement `json:"preflight"`
-	Plan      PlanSummary   `json:"plan"`
-	Phases    []PhaseTime   `json:"phases"`
+	Checks    Checks       `json:"checks"`
+	Advice    []string     `json:"advice,omitempty"` // what can be done about a verdict that is not a pass
+	Preflight Requirements `json:"preflight"`
+	Plan      PlanSummary  `json:"plan"`
+	Phases    []PhaseTime  `json:"phases"`
 
 	Baseline     *Quantiles     `json:"baseline_latency_us"`
 	Connections  *Connections   `json:"connections"`
@@ -46,25 +50,26 @@ type Report struct {
 	Failover     *Failover      `json:"failover"`
 	Generator    Generator      `json:"generator"`
 	Resources    *Resources     `json:"resources"`
+
+	interrupted bool // by the user
 }
 
-// Check is one line of the verdict.
-type Check struct {
-	Name string `json:"name"`
-	Pass bool   `json:"pass"`
-	Want string `json:"want"`
-	Got  string `json:"got"`
-	Note string `json:"note,omitempty"` // why it passes without having been judged
-	Numbers
-}
+// Checks are the lines of the verdict. A check that is not judged passes.
+type Checks judge.List
 
-// Numbers are those of Want and Got, for programs. A check that is judged fails without GotValue, and when it is below
-// WantMin or above WantMax. Checks without numbers have none of them.
-type Numbers struct {
-	GotValue *float64 `json:"got_value,omitempty"`
-	WantMin  *float64 `json:"want_min,omitempty"`
-	WantMax  *float64 `json:"want_max,omitempty"`
-	Unit     string   `json:"unit,omitempty"` // connections, clients, requests, ms, percent
+// MarshalJSON writes them as schema erlmcp.loadtest/v1 has them.
+func (l Checks) MarshalJSON() ([]byte, error) {
+	type check struct {
+		Name string `json:"name"`
+		Pass bool   `json:"pass"`
+		Want string `json:"want"`
+		Got  string `json:"got"`
+		Note string `json:"note,omitempty"` // why it passes without having been judged
+		judge.Numbers
+	}
+	return judge.JSON(judge.List(l), func(r *judge.Result) check {
+		return check{r.Name, r.Verdict != judge.Fail, r.Want, r.Got, r.Why, r.Numbers}
+	})
 }
 
 // PlanSummary is what the run set out to do.

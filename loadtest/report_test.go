@@ -22,7 +22,7 @@ const promised = `{"schema":"","verdict":"","target":"","driver":"",
 
 func TestReportKeepsItsSchema(t *testing.T) {
 	s, r := Default(), goodReport()
-	r.Checks, r.Verdict = judge(&s, r)
+	r.Checks, r.Verdict = conclude(&s, r)
 	r.Resources = &Resources{}
 	text, err := json.Marshal(r)
 	if err != nil {

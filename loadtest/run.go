@@ -74,7 +74,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
 			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Started: time.Now(),
-			Nodes: []NodeResult{}, Preflight: []Requirement{}, // rather [] than null in JSON
+			Nodes: []NodeResult{}, // rather [] than null in JSON
 		},
 	}
 	work, fail := context.WithCancelCause(ctx)
@@ -87,12 +87,12 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	}
 	switch {
 	case ctx.Err() != nil:
-		r.report.Verdict, r.report.Reason = Interrupted, "interrupted"
+		r.report.interrupted, r.report.Reason = true, "interrupted"
 	case err != nil:
 		r.report.Reason = err.Error()
 	}
 	r.report.DurationS = seconds(time.Since(r.report.Started))
-	r.report.Checks, r.report.Verdict = judge(&s, &r.report)
+	r.report.Checks, r.report.Verdict = conclude(&s, &r.report)
 	r.report.Advice = advise(&r.report)
 	return &r.report, nil
 }
@@ -131,21 +131,17 @@ func (r *run) prepare(ctx context.Context) error {
 			}
 		}
 		// The plan as it will be if every agent is like one here; it is made again when they joined.
-		offers := make([]offer, max(localAgents(&r.spec, f)+r.spec.RemoteAgents, 1))
-		for i := range offers {
-			offers[i] = offer{agent: localName(i), connections: r.spec.Connections}
-		}
+		offers := alike(&r.spec, localAgents(&r.spec, f)+r.spec.RemoteAgents)
 		r.report.Nameless = f.nameless
 		f.sources = r.used.Turn(f.sources)
 		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
 		if p != nil {
 			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
-		r.report.Preflight = preflight(&r.spec, f, r.fault, p, planError)
-		for _, q := range r.report.Preflight {
-			if !q.OK && !q.Advisory {
-				return &PreflightError{r.report.Preflight, f.targetError != nil && f.targetError.unreachable()}
-			}
+		x := subject{spec: &r.spec, facts: f, fault: r.fault, plan: p, planError: planError}
+		r.report.Preflight = Requirements(x.preflight())
+		if len(x.Failed()) > 0 {
+			return &PreflightError{x.List, f.targetError != nil && f.targetError.unreachable()}
 		}
 		return nil
 	})

@@ -25,6 +25,7 @@ import (
 	charm "github.com/charmbracelet/log"
 	"github.com/nats-io/nats.go"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/agent"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -49,7 +50,7 @@ func failed(r *Report) string {
 		switch c.Name {
 		case "ramp", "latency_variance", "failover_detected", "failover_rerouted", "generator_lag":
 		default:
-			if !c.Pass {
+			if c.Verdict == judge.Fail {
 				names = append(names, c.Name)
 			}
 		}
@@ -119,7 +120,7 @@ func TestRunAfterRun(t *testing.T) {
 	s.SourceIPs = "127.9.0.0/25" // 126 addresses
 	for run, want := range []int{0, 82} {
 		r := mustRun(t, s, Options{System: f, StateDir: dir, StickyTTL: time.Hour})
-		said := slices.ContainsFunc(r.Preflight, func(q Requirement) bool { return q.Name == "source_reuse" && !q.OK })
+		said := slices.ContainsFunc(r.Preflight, func(q judge.Result) bool { return q.Name == "source_reuse" && q.Verdict != judge.OK })
 		if r.Plan.SourcesUsedBefore != want || said != (want > 0) {
 			t.Errorf("run %d: %+v %+v", run, r.Plan, r.Preflight)
 		}

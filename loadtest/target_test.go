@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -56,14 +57,14 @@ func TestRunOfServersWithoutWhoami(t *testing.T) {
 			}
 			var unjudged []string
 			for _, check := range r.Checks {
-				if check.Note == nameless {
+				if check.Why == nameless {
 					unjudged = append(unjudged, check.Name)
 				}
 			}
 			if got := strings.Join(unjudged, " "); got != "distribution sticky failover latency_variance" {
 				t.Errorf("not judged: %s", got)
 			}
-			if !slices.ContainsFunc(r.Preflight, func(q Requirement) bool { return q.Name == "node_names" && strings.Contains(q.Value, c.why) }) {
+			if !slices.ContainsFunc(r.Preflight, func(q judge.Result) bool { return q.Name == "node_names" && strings.Contains(q.Got, c.why) }) {
 				t.Errorf("%+v", r.Preflight)
 			}
 			f.mu.Lock()

@@ -3,6 +3,8 @@ package loadtest
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/internal/judge"
 )
 
 // goodReport is what a run of the default plan measures when all is well.
@@ -33,12 +35,12 @@ func goodReport() *Report {
 
 func TestGoodRunPasses(t *testing.T) {
 	s := Default()
-	checks, verdict := judge(&s, goodReport())
+	checks, verdict := conclude(&s, goodReport())
 	if verdict != Pass || len(checks) != 15 {
 		t.Errorf("%s with %d checks", verdict, len(checks))
 	}
 	for _, c := range checks {
-		if !c.Pass || c.Note != "" || c.Want == "" || c.Got == "" {
+		if c.Verdict != judge.OK || c.Why != "" || c.Want == "" || c.Got == "" {
 			t.Errorf("%+v", c)
 		}
 	}
@@ -78,12 +80,12 @@ func TestEachCheckFails(t *testing.T) {
 		s, r := Default(), goodReport()
 		r.Generator.P99LagUs, r.Generator.MaxLagUs = 1500, 30_000
 		c.change(r)
-		checks, verdict := judge(&s, r)
+		checks, verdict := conclude(&s, r)
 		if verdict != Fail {
 			t.Errorf("%s: %s", c.check, verdict)
 		}
 		for _, got := range checks {
-			if got.Pass == (got.Name == c.check) {
+			if (got.Verdict == judge.OK) == (got.Name == c.check) {
 				t.Errorf("%s: %+v", c.check, got)
 			}
 			if got.Name == c.check && (got.Want != c.want || got.Got != c.got) {
@@ -98,9 +100,9 @@ func TestChecksCarryNumbers(t *testing.T) {
 	found := func(change func(*Report), name string) string {
 		s, r := Default(), goodReport()
 		change(r)
-		checks, _ := judge(&s, r)
+		checks, _ := conclude(&s, r)
 		for _, c := range checks {
-			if c.Note == "" && c.Unit != "" && c.Pass && !c.within() {
+			if c.Verdict == judge.OK && c.Unit != "" && !c.Within() {
 				t.Errorf("%+v passes, and its numbers do not", c)
 			}
 			if c.Name == name {
@@ -149,10 +151,24 @@ func TestChecksCarryNumbers(t *testing.T) {
 // They are keys of the check itself.
 func TestNumbersAreBesideTheirText(t *testing.T) {
 	s, r := Default(), goodReport()
-	checks, _ := judge(&s, r)
-	text, err := json.Marshal(checks[2])
-	if want := `{"name":"dropped","pass":true,"want":"0","got":"0","got_value":0,"want_max":0,"unit":"connections"}`; err != nil || string(text) != want {
+	checks, _ := conclude(&s, r)
+	text, err := json.Marshal(checks[2:3])
+	if want := `[{"name":"dropped","pass":true,"want":"0","got":"0","got_value":0,"want_max":0,"unit":"connections"}]`; err != nil || string(text) != want {
 		t.Errorf("%s, %v", text, err)
+	}
+}
+
+func TestUnjudgedChecksInJSON(t *testing.T) {
+	var l judge.List
+	l.Unjudged("a", "2", "why not")
+	l.Need("b", false, "1", "2", "")
+	text, err := json.Marshal(Checks(l))
+	want := `[{"name":"a","pass":true,"want":"2","got":"-","note":"why not"},{"name":"b","pass":false,"want":"2","got":"1"}]`
+	if err != nil || string(text) != want {
+		t.Errorf("%s, %v", text, err)
+	}
+	if text, err := json.Marshal(Report{}.Checks); err != nil || string(text) != "[]" {
+		t.Errorf("no checks: %s, %v", text, err)
 	}
 }
 
@@ -171,13 +187,13 @@ func TestVerdicts(t *testing.T) {
 		}, Fail},
 		{"a run that ended early fails", func(r *Report) { r.Reason = "lost an agent" }, Fail},
 		{"late or not", func(r *Report) { r.Reason = "lost an agent"; r.Generator.HoldMaxLagUs = 1_000_001 }, Fail},
-		{"unless the user ended it", func(r *Report) { r.Reason, r.Verdict = "interrupted", Interrupted }, Interrupted},
+		{"unless the user ended it", func(r *Report) { r.Reason, r.interrupted = "interrupted", true }, Interrupted},
 		{"freeze has its own limit", func(r *Report) { r.Failover.Fault = FaultFreeze; r.Failover.ReroutedMs = 7500 }, Pass},
 		{"parts that were not planned are not judged", func(r *Report) { r.Failover, r.Sticky, r.StickyAfter = nil, nil, nil }, Pass},
 	} {
 		s, r := Default(), goodReport()
 		c.change(r)
-		if _, verdict := judge(&s, r); verdict != c.want {
+		if _, verdict := conclude(&s, r); verdict != c.want {
 			t.Errorf("%s: %s, want %s", c.name, verdict, c.want)
 		}
 	}
@@ -202,12 +218,12 @@ func TestChecksThatCannotBeJudgedSaySo(t *testing.T) {
 	} {
 		s, r := Default(), goodReport()
 		c.change(r)
-		checks, verdict := judge(&s, r)
+		checks, verdict := conclude(&s, r)
 		if verdict != Pass {
 			t.Errorf("%s: %s", c.check, verdict)
 		}
 		for _, got := range checks {
-			if (got.Note != "") != (got.Name == c.check) {
+			if (got.Why != "") != (got.Name == c.check) {
 				t.Errorf("%+v", got)
 			}
 		}
@@ -243,12 +259,12 @@ func TestUnevenForLackOfAddresses(t *testing.T) {
 		r.Plan.Sources, r.Plan.ConnectionsPerSource = c.sources, c.perSource
 		r.Distribution = &Distribution{TargetPerNode: 50, Tolerance: 5, MaxDeviation: c.off}
 		r.Failover.Survivors = &Distribution{TargetPerNode: 66, Tolerance: 5, MaxDeviation: c.off}
-		checks, verdict := judge(&s, r)
+		checks, verdict := conclude(&s, r)
 		if verdict != c.verdict {
 			t.Errorf("%+v: %s", c, verdict)
 		}
 		for _, check := range checks {
-			if (check.Name == "distribution" || check.Name == "failover_spread") && check.Note != c.note {
+			if (check.Name == "distribution" || check.Name == "failover_spread") && check.Why != c.note {
 				t.Errorf("%+v: %+v", c, check)
 			}
 		}

@@ -26,6 +26,12 @@ func (e *Error) Hint() string { return e.Advice }
 // ExitCode is what the command that asked ends with.
 func (e *Error) ExitCode() int { return max(e.Exit, 1) }
 
+// Refused reports whether err is a refusal of that kind.
+func Refused(err error, code string) bool {
+	var refusal *Error
+	return errors.As(err, &refusal) && refusal.Code == code
+}
+
 type envelope struct {
 	Error *Error `json:"error"`
 }

@@ -3,10 +3,12 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
@@ -53,7 +55,6 @@ type Facts struct {
 
 // Kernel are settings of Linux.
 type Kernel struct {
-	NrOpen         int64 // highest hard limit of descriptors a process may be given
 	SoMaxConn      int64 // connections that wait to be accepted
 	SynBacklog     int64 // and for the end of the handshake
 	TCPMemoryPages int64 // the most that the buffers of all TCP sockets may take
@@ -81,34 +82,35 @@ type Holder struct {
 	Error   error // why it cannot be told, or why the address cannot be listened at
 }
 
-// Level is how grave a finding is.
-type Level string
-
-// Levels.
-const (
-	OK      Level = "ok"
-	Info    Level = "info"    // may be so or not
-	Warning Level = "warning" // the plan works, though not as well as it could
-	Problem Level = "problem" // the plan cannot work
-)
-
-// Finding is one thing that was looked at.
-type Finding struct {
-	Name  string `json:"name"`
-	Level Level  `json:"level"`
-	Value string `json:"value"`
-	Need  string `json:"need,omitempty"`
-	Fix   string `json:"fix,omitempty"` // a command, or a setting where no command can help
-}
-
 // Report is all findings.
 type Report struct {
-	Schema      string    `json:"schema"`
-	OK          bool      `json:"ok"` // there is no problem
-	Connections int       `json:"connections"`
-	Problems    int       `json:"problems"`
-	Warnings    int       `json:"warnings"`
-	Findings    []Finding `json:"findings"`
+	Schema      string   `json:"schema"`
+	OK          bool     `json:"ok"` // there is no problem
+	Connections int      `json:"connections"`
+	Problems    int      `json:"problems"`
+	Warnings    int      `json:"warnings"`
+	Findings    Findings `json:"findings"`
+}
+
+// Findings are what was looked at. What to do about one is a command, or a setting where no command can help.
+type Findings judge.List
+
+// Levels are what people read of how grave a finding is: the plan cannot work, or not as well as it could, or it may be
+// so or not.
+var Levels = map[judge.Verdict]string{judge.OK: "ok", judge.Unjudged: "info", judge.Warn: "warning", judge.Fail: "problem"}
+
+// MarshalJSON writes them as schema erlmcp.doctor/v1 has them.
+func (l Findings) MarshalJSON() ([]byte, error) {
+	type finding struct {
+		Name  string `json:"name"`
+		Level string `json:"level"`
+		Value string `json:"value"`
+		Need  string `json:"need,omitempty"`
+		Fix   string `json:"fix,omitempty"`
+	}
+	return judge.JSON(judge.List(l), func(r *judge.Result) finding {
+		return finding{r.Name, Levels[r.Verdict], r.Got, r.Want, r.Fix}
+	})
 }
 
 // Examine judges.
@@ -123,12 +125,9 @@ func Examine(p *Plan, f *Facts) Report {
 	e.configured()
 	e.listeners()
 	e.tools()
-	r := Report{Schema: Schema, Connections: p.Loadtest.Connections, Findings: e.findings}
-	for _, x := range e.findings {
-		switch x.Level {
-		case Problem:
-			r.Problems++
-		case Warning:
+	r := Report{Schema: Schema, Connections: p.Loadtest.Connections, Findings: Findings(e.List), Problems: len(e.Failed())}
+	for _, x := range e.List {
+		if x.Verdict == judge.Warn {
 			r.Warnings++
 		}
 	}
@@ -137,23 +136,12 @@ func Examine(p *Plan, f *Facts) Report {
 }
 
 type examination struct {
-	plan     *Plan
-	facts    *Facts
-	findings []Finding
+	judge.List
+	plan  *Plan
+	facts *Facts
 }
 
-// find adds a finding that is ok, or of the level bad.
-func (e *examination) find(name string, ok bool, bad Level, value, need, fix string) {
-	level := OK
-	if !ok {
-		level = bad
-	} else {
-		fix = ""
-	}
-	e.findings = append(e.findings, Finding{name, level, value, need, fix})
-}
-
-// machine is the judgement of the load test's preflight, with commands for what it asks for.
+// machine is the judgement of the load test's preflight.
 func (e *examination) machine() {
 	m, s := &e.facts.Machine, &e.plan.Loadtest
 	cores, more := fmt.Sprint(m.Cores), "give the machine another core"
@@ -161,54 +149,21 @@ func (e *examination) machine() {
 		cores = fmt.Sprintf("%.3g (%s)", m.CPUs, m.CPUsFrom)
 		more = "raise the quota of the container or service (docker run --cpus, CPUQuota=)"
 	}
-	e.find("cores", m.Cores >= 2, Warning, cores, "2", more)
-	for _, q := range m.Check(s, e.plan.Nodes) {
-		level := Problem
-		if q.Advisory {
-			level = Warning
-		}
-		fix := e.command(q.Name)
-		if fix == "" {
-			fix = q.Fix
-		}
-		e.find(q.Name, q.OK, level, q.Value, q.Need, fix)
+	e.Judge("cores", m.Cores >= 2, judge.Warn, cores, "2", more)
+	for _, r := range m.Check(s, e.plan.Nodes) {
+		r.Fix = cmp.Or(r.Command, r.Fix)
+		e.List = append(e.List, r)
 	}
-}
-
-// command is what fixes a requirement of the load test, "" where only its own words do.
-func (e *examination) command(name string) string {
-	m, n := &e.facts.Machine, int64(e.plan.Loadtest.Connections)
-	switch name {
-	case "descriptors":
-		need := max(int64(20_000), n/8)
-		fix := fmt.Sprintf("ulimit -Hn %d && ulimit -Sn %[1]d (as root; for a service LimitNOFILE=%[1]d)", need)
-		if limit := e.facts.NrOpen; limit > 0 && limit < need {
-			fix = fmt.Sprintf("sudo sysctl -w fs.nr_open=%d && ", need) + fix
-		}
-		return fix
-	case "ports":
-		return `sudo sysctl -w net.ipv4.ip_local_port_range="1024 65535"`
-	case "open_files":
-		return fmt.Sprintf("sudo sysctl -w fs.file-max=%d", loadtest.RoundUp(m.FilesUsed+5*n))
-	case "conntrack":
-		return fmt.Sprintf("sudo sysctl -w net.netfilter.nf_conntrack_max=%d", loadtest.RoundUp(m.ConntrackUsed+3*n))
-	case "memory":
-		if m.MemoryFrom != "" {
-			return ""
-		}
-		return fmt.Sprintf("erlmcp doctor %d (what there is memory for), or add memory", m.MemoryAvailable/(24<<10)/1000*1000)
-	}
-	return ""
 }
 
 func (e *examination) kernel() {
 	k, n := &e.facts.Kernel, e.plan.Loadtest.Connections
 	if k.SoMaxConn > 0 {
-		e.find("somaxconn", k.SoMaxConn >= 1024, Warning, fmt.Sprint(k.SoMaxConn), "1024, for bursts of connections",
+		e.Judge("somaxconn", k.SoMaxConn >= 1024, judge.Warn, fmt.Sprint(k.SoMaxConn), "1024, for bursts of connections",
 			"sudo sysctl -w net.core.somaxconn=4096")
 	}
 	if k.SynBacklog > 0 {
-		e.find("syn_backlog", k.SynBacklog >= 1024, Warning, fmt.Sprint(k.SynBacklog), "1024, for bursts of connections",
+		e.Judge("syn_backlog", k.SynBacklog >= 1024, judge.Warn, fmt.Sprint(k.SynBacklog), "1024, for bursts of connections",
 			"sudo sysctl -w net.ipv4.tcp_max_syn_backlog=4096")
 	}
 	if k.TCPMemoryPages > 0 {
@@ -216,7 +171,7 @@ func (e *examination) kernel() {
 		need := int64(n)/2 + k.TCPMemoryUsed
 		mebi := func(pages int64) string { return fmt.Sprintf("%d MiB", pages*k.PageSize>>20) }
 		up := loadtest.RoundUp(2 * need)
-		e.find("tcp_memory", k.TCPMemoryPages >= need, Problem, mebi(k.TCPMemoryPages), mebi(need),
+		e.Judge("tcp_memory", k.TCPMemoryPages >= need, judge.Fail, mebi(k.TCPMemoryPages), mebi(need),
 			fmt.Sprintf(`sudo sysctl -w net.ipv4.tcp_mem="%d %d %d"`, up/2, up*3/4, up))
 	}
 }
@@ -226,9 +181,7 @@ func (e *examination) processes() {
 	// By descriptors each holds at most so many.
 	room := max(int64(e.facts.Machine.Descriptors)/2, 1)
 	copies := 4*int64(e.plan.Loadtest.Connections)/room + int64(4*e.facts.Machine.Cores+3*e.plan.Nodes+4)
-	if q, known := loadtest.NeedThreads(e.facts.Machine.Threads, int(copies)); known {
-		e.find(q.Name, q.OK, Problem, q.Value, q.Need, q.Fix)
-	}
+	e.facts.Machine.Threads.Judge(&e.List, int(copies), judge.Fail)
 }
 
 // leastFree is what a state directory needs beside logs: sockets, locks and keys.
@@ -237,7 +190,7 @@ const leastFree = 16 << 20
 func (e *examination) disk() {
 	f := e.facts
 	if f.StateDirError != nil {
-		e.find("state_dir", false, Problem, f.StateDirError.Error(), "a directory of ours, to write to",
+		e.Judge("state_dir", false, judge.Fail, f.StateDirError.Error(), "a directory of ours, to write to",
 			"mkdir -p -m 700 "+quoted(e.plan.StateDir)+" (or export ERLMCP_STATE_DIR=DIR)")
 		return
 	}
@@ -247,11 +200,11 @@ func (e *examination) disk() {
 	mebi := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 	fix := "df -h " + quoted(e.plan.StateDir) + " (free some, or export ERLMCP_STATE_DIR=DIR)"
 	if f.StateDirFree < leastFree {
-		e.find("disk", false, Problem, mebi(f.StateDirFree)+" free", mebi(leastFree), fix)
+		e.Judge("disk", false, judge.Fail, mebi(f.StateDirFree)+" free", mebi(leastFree), fix)
 		return
 	}
 	need := e.plan.LogBytes + leastFree
-	e.find("disk", f.StateDirFree >= need, Warning, mebi(f.StateDirFree)+" free", mebi(need)+", with the most of logs",
+	e.Judge("disk", f.StateDirFree >= need, judge.Warn, mebi(f.StateDirFree)+" free", mebi(need)+", with the most of logs",
 		"export ERLMCP_CLUSTER_LOGS_MAX_SIZE=8MiB ERLMCP_CLUSTER_LOGS_KEEP=1, or: "+fix)
 }
 
@@ -260,7 +213,7 @@ var slowClocks = map[string]bool{"hpet": true, "acpi_pm": true, "jiffies": true,
 
 func (e *examination) clock() {
 	if source := e.facts.ClockSource; source != "" {
-		e.find("clock", !slowClocks[source], Warning, source, "one that is read without the kernel, such as tsc",
+		e.Judge("clock", !slowClocks[source], judge.Warn, source, "one that is read without the kernel, such as tsc",
 			"echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/current_clocksource")
 	}
 }
@@ -269,15 +222,15 @@ func (e *examination) ping() {
 	if e.facts.Ping == PingUnknown {
 		return
 	}
-	bad, need := Info, "for the health check icmp alone, which is not made"
+	bad, need := judge.Unjudged, "for the health check icmp alone, which is not made"
 	if e.plan.ICMP {
-		bad, need = Warning, "for the health check icmp"
+		bad, need = judge.Warn, "for the health check icmp"
 	}
 	value := "allowed"
 	if e.facts.Ping == PingForbidden {
 		value = "not allowed"
 	}
-	e.find("icmp", e.facts.Ping == PingAllowed, bad, value, need, `sudo sysctl -w net.ipv4.ping_group_range="0 2147483647"`)
+	e.Judge("icmp", e.facts.Ping == PingAllowed, bad, value, need, `sudo sysctl -w net.ipv4.ping_group_range="0 2147483647"`)
 }
 
 // configured are limits of our own.
@@ -291,16 +244,16 @@ func (e *examination) configured() {
 			fix = hinted.Hint()
 		}
 	}
-	e.find("start", p.Fits == nil, Problem, value, "balancer and nodes start", fix)
-	e.find("lb.max_connections", p.MaxConnections >= n, Problem, fmt.Sprint(p.MaxConnections), fmt.Sprint(n),
+	e.Judge("start", p.Fits == nil, judge.Fail, value, "balancer and nodes start", fix)
+	e.Judge("lb.max_connections", p.MaxConnections >= n, judge.Fail, fmt.Sprint(p.MaxConnections), fmt.Sprint(n),
 		fmt.Sprintf("export ERLMCP_LB_MAX_CONNECTIONS=%d", n))
-	e.find("lb.node_max_connections", p.NodeCap*p.Nodes >= n, Problem,
+	e.Judge("lb.node_max_connections", p.NodeCap*p.Nodes >= n, judge.Fail,
 		fmt.Sprintf("%d for each of %d nodes", p.NodeCap, p.Nodes), fmt.Sprintf("%d in all", n),
 		fmt.Sprintf("export ERLMCP_LB_NODE_MAX_CONNECTIONS=%d", (n*21/20)/max(p.Nodes-1, 1)+1))
 	if ports := e.facts.Machine.EphemeralPorts; p.OneSource && ports > 0 && p.Nodes > 0 {
 		// After the loss of a node the others have its share, too.
 		need := n / max(p.Nodes-1, 1)
-		e.find("ports_to_nodes", ports >= need, Problem, fmt.Sprintf("%d for each node", ports), fmt.Sprint(need),
+		e.Judge("ports_to_nodes", ports >= need, judge.Fail, fmt.Sprintf("%d for each node", ports), fmt.Sprint(need),
 			"export ERLMCP_LB_SOURCE=auto (an address of its own for each worker), or more nodes: export ERLMCP_LB_SOURCE=PREFIX where they are on other machines")
 	}
 }
@@ -315,7 +268,7 @@ func (e *examination) listeners() {
 		name, need := l.Name, "free, or ours"
 		switch {
 		case h.Ours:
-			e.find(name, true, Problem, l.Address+" is ours", need, "")
+			e.Judge(name, true, judge.Fail, l.Address+" is ours", need, "")
 		case h.Taken:
 			who, fix := "a process of another user", "sudo ss -ltnp (shows whose it is)"
 			if h.PID != 0 {
@@ -324,11 +277,11 @@ func (e *examination) listeners() {
 			if move != "" {
 				fix += ", or: " + move
 			}
-			e.find(name, false, Problem, fmt.Sprintf("%s is in use by %s", l.Address, who), need, fix)
+			e.Judge(name, false, judge.Fail, fmt.Sprintf("%s is in use by %s", l.Address, who), need, fix)
 		case h.Error != nil:
-			e.find(name, false, Problem, fmt.Sprintf("%s: %v", l.Address, h.Error), need, move)
+			e.Judge(name, false, judge.Fail, fmt.Sprintf("%s: %v", l.Address, h.Error), need, move)
 		default:
-			e.find(name, true, Problem, l.Address+" is free", need, "")
+			e.Judge(name, true, judge.Fail, l.Address+" is free", need, "")
 		}
 	}
 }
@@ -342,19 +295,19 @@ var toolPackages = []struct{ program, packageName string }{
 func (e *examination) tools() {
 	for _, t := range toolPackages {
 		path := e.facts.Tools[t.program]
-		level, need := Info, "optional"
+		level, need := judge.Unjudged, "optional"
 		if t.packageName == "erlang-base" {
 			if !e.plan.Erlang {
 				continue
 			}
-			level, need = Problem, "for cluster.runtime: erlang"
+			level, need = judge.Fail, "for cluster.runtime: erlang"
 		}
 		value := path
 		if path == "" {
 			value = "not found"
 		}
 		fix := "sudo apt-get install " + t.packageName
-		e.find(t.program, path != "", level, value, need, fix)
+		e.Judge(t.program, path != "", level, value, need, fix)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
@@ -25,12 +26,12 @@ func good() (*Plan, *Facts) {
 	}
 	f := &Facts{
 		Machine: loadtest.Machine{
-			Cores: 2, Descriptors: 20_000, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30,
+			Cores: 2, Descriptors: 20_000, DescriptorsMax: 1 << 20, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30,
 			FilesMax: 2_000_000, FilesUsed: 1000, ConntrackMax: 262_144,
 			Threads: loadtest.Threads{Max: 32_768, Used: 200, From: "kernel.pid_max"},
 		},
 		Kernel: Kernel{
-			NrOpen: 1 << 20, SoMaxConn: 4096, SynBacklog: 2048, TCPMemoryPages: 575_802, TCPMemoryUsed: 79, PageSize: 4096,
+			SoMaxConn: 4096, SynBacklog: 2048, TCPMemoryPages: 575_802, TCPMemoryUsed: 79, PageSize: 4096,
 			Ping: PingAllowed,
 		},
 		StateDirFree: 10 << 30, ClockSource: "tsc",
@@ -47,7 +48,7 @@ func TestGoodMachine(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for _, x := range r.Findings {
-		if x.Level != OK && x.Level != Info || x.Level == OK && x.Fix != "" {
+		if x.Verdict != judge.OK && x.Verdict != judge.Unjudged || x.Verdict == judge.OK && x.Fix != "" {
 			t.Errorf("%+v", x)
 		}
 	}
@@ -57,46 +58,46 @@ func TestEachFinding(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*Plan, *Facts)
-		level  Level
+		level  judge.Verdict
 		fix    string // is in it
 	}{
-		{"cores", func(_ *Plan, f *Facts) { f.Machine.Cores = 1 }, Warning, "core"},
-		{"descriptors", func(p *Plan, f *Facts) { f.Machine.Descriptors, p.Loadtest.Agents = 4096, 6 }, Problem, "ulimit -Hn 20000 && ulimit -Sn 20000"},
-		{"sources", func(_ *Plan, f *Facts) { f.Machine.SourceError = errors.New("no") }, Problem, "--source-ips"},
-		{"ports", func(_ *Plan, f *Facts) { f.Machine.EphemeralPorts = 100 }, Problem, `sudo sysctl -w net.ipv4.ip_local_port_range="1024 65535"`},
-		{"memory", func(_ *Plan, f *Facts) { f.Machine.MemoryAvailable = 1 << 30 }, Problem, "erlmcp doctor 43000"},
-		{"open_files", func(_ *Plan, f *Facts) { f.Machine.FilesMax = 100_000 }, Problem, "sudo sysctl -w fs.file-max=524288"},
-		{"conntrack", func(_ *Plan, f *Facts) { f.Machine.ConntrackMax = 65_536 }, Problem, "sudo sysctl -w net.netfilter.nf_conntrack_max=524288"},
-		{"somaxconn", func(_ *Plan, f *Facts) { f.SoMaxConn = 128 }, Warning, "sudo sysctl -w net.core.somaxconn=4096"},
-		{"syn_backlog", func(_ *Plan, f *Facts) { f.SynBacklog = 128 }, Warning, "sudo sysctl -w net.ipv4.tcp_max_syn_backlog=4096"},
-		{"tcp_memory", func(_ *Plan, f *Facts) { f.TCPMemoryPages = 10_000 }, Problem, `sudo sysctl -w net.ipv4.tcp_mem="65536 98304 131072"`},
-		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads.Max = 512 }, Problem, "sudo sysctl -w kernel.pid_max="},
+		{"cores", func(_ *Plan, f *Facts) { f.Machine.Cores = 1 }, judge.Warn, "core"},
+		{"descriptors", func(p *Plan, f *Facts) { f.Machine.Descriptors, p.Loadtest.Agents = 4096, 6 }, judge.Fail, "ulimit -Hn 20000 && ulimit -Sn 20000"},
+		{"sources", func(_ *Plan, f *Facts) { f.Machine.SourceError = errors.New("no") }, judge.Fail, "--source-ips"},
+		{"ports", func(_ *Plan, f *Facts) { f.Machine.EphemeralPorts = 100 }, judge.Fail, `sudo sysctl -w net.ipv4.ip_local_port_range="1024 65535"`},
+		{"memory", func(_ *Plan, f *Facts) { f.Machine.MemoryAvailable = 1 << 30 }, judge.Fail, "erlmcp doctor 43000"},
+		{"open_files", func(_ *Plan, f *Facts) { f.Machine.FilesMax = 100_000 }, judge.Fail, "sudo sysctl -w fs.file-max=524288"},
+		{"conntrack", func(_ *Plan, f *Facts) { f.Machine.ConntrackMax = 65_536 }, judge.Fail, "sudo sysctl -w net.netfilter.nf_conntrack_max=524288"},
+		{"somaxconn", func(_ *Plan, f *Facts) { f.SoMaxConn = 128 }, judge.Warn, "sudo sysctl -w net.core.somaxconn=4096"},
+		{"syn_backlog", func(_ *Plan, f *Facts) { f.SynBacklog = 128 }, judge.Warn, "sudo sysctl -w net.ipv4.tcp_max_syn_backlog=4096"},
+		{"tcp_memory", func(_ *Plan, f *Facts) { f.TCPMemoryPages = 10_000 }, judge.Fail, `sudo sysctl -w net.ipv4.tcp_mem="65536 98304 131072"`},
+		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads.Max = 512 }, judge.Fail, "sudo sysctl -w kernel.pid_max="},
 		{"threads", func(_ *Plan, f *Facts) {
 			f.Machine.Threads = loadtest.Threads{Max: 100, Used: 20, From: "/sys/fs/cgroup/pids.max"}
-		}, Problem, "--pids-limit"},
-		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads = loadtest.Threads{Max: 100, Used: 20, From: "ulimit -u"} }, Problem, "ulimit -u 2048"},
+		}, judge.Fail, "--pids-limit"},
+		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads = loadtest.Threads{Max: 100, Used: 20, From: "ulimit -u"} }, judge.Fail, "ulimit -u 2048"},
 		{"memory", func(_ *Plan, f *Facts) {
 			f.Machine.MemoryAvailable, f.Machine.MemoryFrom = 1<<30, "/sys/fs/cgroup/memory.max"
-		}, Problem, "MemoryMax="},
+		}, judge.Fail, "MemoryMax="},
 		{"cores", func(_ *Plan, f *Facts) {
 			f.Machine.Cores, f.Machine.CPUs, f.Machine.CPUsFrom = 1, 0.5, "/sys/fs/cgroup/cpu.max"
-		}, Warning, "CPUQuota="},
-		{"state_dir", func(_ *Plan, f *Facts) { f.StateDirError = errors.New("no") }, Problem, "mkdir -p -m 700 /run/erlmcp"},
-		{"disk", func(_ *Plan, f *Facts) { f.StateDirFree = 1 << 20 }, Problem, "df -h /run/erlmcp"},
-		{"disk", func(_ *Plan, f *Facts) { f.StateDirFree = 1 << 29 }, Warning, "ERLMCP_CLUSTER_LOGS_KEEP"},
-		{"clock", func(_ *Plan, f *Facts) { f.ClockSource = "hpet" }, Warning, "echo tsc | sudo tee"},
-		{"icmp", func(p *Plan, f *Facts) { f.Ping, p.ICMP = PingForbidden, true }, Warning, "ping_group_range"},
-		{"icmp", func(_ *Plan, f *Facts) { f.Ping = PingForbidden }, Info, "ping_group_range"},
-		{"lb.max_connections", func(p *Plan, _ *Facts) { p.MaxConnections = 10 }, Problem, "export ERLMCP_LB_MAX_CONNECTIONS=100000"},
-		{"lb.node_max_connections", func(p *Plan, _ *Facts) { p.NodeCap = 10_000 }, Problem, "export ERLMCP_LB_NODE_MAX_CONNECTIONS=35001"},
-		{"ports_to_nodes", func(p *Plan, _ *Facts) { p.OneSource = true }, Problem, "export ERLMCP_LB_SOURCE=auto"},
-		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{PID: 7, Process: "nginx", Taken: true} }, Problem,
+		}, judge.Warn, "CPUQuota="},
+		{"state_dir", func(_ *Plan, f *Facts) { f.StateDirError = errors.New("no") }, judge.Fail, "mkdir -p -m 700 /run/erlmcp"},
+		{"disk", func(_ *Plan, f *Facts) { f.StateDirFree = 1 << 20 }, judge.Fail, "df -h /run/erlmcp"},
+		{"disk", func(_ *Plan, f *Facts) { f.StateDirFree = 1 << 29 }, judge.Warn, "ERLMCP_CLUSTER_LOGS_KEEP"},
+		{"clock", func(_ *Plan, f *Facts) { f.ClockSource = "hpet" }, judge.Warn, "echo tsc | sudo tee"},
+		{"icmp", func(p *Plan, f *Facts) { f.Ping, p.ICMP = PingForbidden, true }, judge.Warn, "ping_group_range"},
+		{"icmp", func(_ *Plan, f *Facts) { f.Ping = PingForbidden }, judge.Unjudged, "ping_group_range"},
+		{"lb.max_connections", func(p *Plan, _ *Facts) { p.MaxConnections = 10 }, judge.Fail, "export ERLMCP_LB_MAX_CONNECTIONS=100000"},
+		{"lb.node_max_connections", func(p *Plan, _ *Facts) { p.NodeCap = 10_000 }, judge.Fail, "export ERLMCP_LB_NODE_MAX_CONNECTIONS=35001"},
+		{"ports_to_nodes", func(p *Plan, _ *Facts) { p.OneSource = true }, judge.Fail, "export ERLMCP_LB_SOURCE=auto"},
+		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{PID: 7, Process: "nginx", Taken: true} }, judge.Fail,
 			"kill 7, or: export ERLMCP_LB_LISTEN_TCP=HOST:PORT"},
-		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{Taken: true} }, Problem, "ss -ltnp"},
-		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{Error: syscall.EADDRNOTAVAIL} }, Problem, "export ERLMCP_LB_LISTEN_TCP"},
-		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{PID: 7, Taken: true, Ours: true} }, OK, ""},
-		{"erl", func(p *Plan, _ *Facts) { p.Erlang = true }, Problem, "sudo apt-get install erlang-base"},
-		{"wrk", func(*Plan, *Facts) {}, Info, "sudo apt-get install wrk"},
+		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{Taken: true} }, judge.Fail, "ss -ltnp"},
+		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{Error: syscall.EADDRNOTAVAIL} }, judge.Fail, "export ERLMCP_LB_LISTEN_TCP"},
+		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{PID: 7, Taken: true, Ours: true} }, judge.OK, ""},
+		{"erl", func(p *Plan, _ *Facts) { p.Erlang = true }, judge.Fail, "sudo apt-get install erlang-base"},
+		{"wrk", func(*Plan, *Facts) {}, judge.Unjudged, "sudo apt-get install wrk"},
 	} {
 		p, f := good()
 		c.change(p, f)
@@ -105,7 +106,7 @@ func TestEachFinding(t *testing.T) {
 		for _, x := range r.Findings {
 			if x.Name == c.name {
 				found = true
-				if x.Level != c.level || !strings.Contains(x.Fix, c.fix) || x.Level != OK && x.Fix == "" || x.Value == "" {
+				if x.Verdict != c.level || !strings.Contains(x.Fix, c.fix) || x.Verdict != judge.OK && x.Fix == "" || x.Got == "" {
 					t.Errorf("%s: %+v", c.name, x)
 				}
 			}
@@ -113,7 +114,7 @@ func TestEachFinding(t *testing.T) {
 		if !found {
 			t.Errorf("%s was not looked at", c.name)
 		}
-		if r.OK != (c.level != Problem) {
+		if r.OK != (c.level != judge.Fail) {
 			t.Errorf("%s: ok is %t", c.name, r.OK)
 		}
 	}
@@ -136,6 +137,20 @@ func TestReportInJSON(t *testing.T) {
 	b, err := json.Marshal(Examine(p, f))
 	if err != nil || !strings.HasPrefix(string(b), `{"schema":"erlmcp.doctor/v1","ok":true,"connections":100000,"problems":0,"warnings":0,"findings":[{"name":"cores","level":"ok"`) {
 		t.Errorf("%s, error %v", b, err)
+	}
+}
+
+func TestFindingsInJSON(t *testing.T) {
+	var l judge.List
+	l.Need("a", true, "1", "2", "unused")
+	l.Judge("b", false, judge.Unjudged, "1", "", "x && y")
+	l.Advise("c", false, "1", "2", "y")
+	l.Need("d", false, "1", "2", "z")
+	text, err := Findings(l).MarshalJSON()
+	want := `[{"name":"a","level":"ok","value":"1","need":"2"},{"name":"b","level":"info","value":"1","fix":"x && y"},` +
+		`{"name":"c","level":"warning","value":"1","need":"2","fix":"y"},{"name":"d","level":"problem","value":"1","need":"2","fix":"z"}]` + "\n"
+	if err != nil || string(text) != want {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 // host reads /proc and /sys. What cannot be read stays unknown.
 func host(f *Facts) {
 	k := &f.Kernel
-	scan("/proc/sys/fs/nr_open", &k.NrOpen)
 	scan("/proc/sys/net/core/somaxconn", &k.SoMaxConn)
 	scan("/proc/sys/net/ipv4/tcp_max_syn_backlog", &k.SynBacklog)
 	var low, pressure int64

@@ -1,4 +1,4 @@
-package cmd
+package operate
 
 import (
 	"strings"
@@ -25,13 +25,13 @@ func TestProcessesFit(t *testing.T) {
 			"40 MiB of memory are left (/sys/fs/cgroup/memory.max), and 10 processes take at least 80", "MemoryMax="},
 		{"memory of the machine, which has swap", loadtest.Machine{MemoryAvailable: 40 << 20}, "", ""},
 	} {
-		err := processesFit(&c.host, 10)
-		text := ""
+		err := ProcessesFit(&c.host, 10)
+		text, hint := "", ""
 		if err != nil {
-			text = err.Error()
+			text, hint = err.Error(), err.(interface{ Hint() string }).Hint()
 		}
-		if text != c.text || !strings.Contains(hint(err), c.hint) {
-			t.Errorf("%s: %q, hint %q", c.name, text, hint(err))
+		if text != c.text || !strings.Contains(hint, c.hint) {
+			t.Errorf("%s: %q, hint %q", c.name, text, hint)
 		}
 	}
 }
