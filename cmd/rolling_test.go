@@ -21,8 +21,8 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/erlmcp/erlmcp/cluster"
-	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/internal/operate"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 var rollingClients = flag.Int("rolling.clients", 20, "of each kind in TestRollingRestart")
