@@ -149,8 +149,6 @@ const (
 	// silenceLimit is how long a node may leave everything this worker's
 	// clients said unanswered before the master is asked to look.
 	silenceLimit = time.Second
-	// errorsInARow condemn a node without waiting for a check.
-	errorsInARow = 3
 )
 
 // asked notes that bytes went to the port.

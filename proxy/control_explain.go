@@ -306,7 +306,7 @@ func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) (T
 		e.Status = denialOf(c.reason, 0).status
 	}
 	_, a := p.may(slot, board.HTTP, whenServing)
-	e.Why = e.why(node, a)
+	e.Why = whyKept(&e, node, a)
 	return e, nil
 }
 
@@ -321,8 +321,8 @@ func stateOver(n *NodeStats) string {
 	return n.State
 }
 
-// why puts in words whether the node takes a request that belongs to it.
-func (e *TagExplanation) why(n *NodeStats, a room) string {
+// whyKept puts in words whether the node takes a request that belongs to it.
+func whyKept(e *TagExplanation, n *NodeStats, a room) string {
 	switch {
 	case !e.Tagged:
 		return "it has no tag: no balancer has made it"

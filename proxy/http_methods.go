@@ -2,17 +2,12 @@ package proxy
 
 import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // POST requests are counted by MCP method when they are forwarded. A client of the stateless era says
 // it in a header, which the node is obliged to verify; of others, the first piece of the body is looked
 // at.
-
-// methodOther is what all methods count as that are not in mcp.ClientMethods, and bodies that do not
-// say one where it is looked for.
-const methodOther = "other"
 
 // Every number of mcp.MethodNumber, that of others included, has a counter. The list is checked by a
 // test.
@@ -53,19 +48,4 @@ func (x *exchange) countMethod(data []byte) {
 	x.method = methodNone
 	w := x.client.w
 	w.board.Methods(w.index)[n].Add(1)
-}
-
-// methodCounts is how many requests there were by method, without those that never came.
-func methodCounts(b *board.Board) map[string]uint64 {
-	counts := make(map[string]uint64)
-	totals := b.MethodTotals()
-	for i, m := range mcp.ClientMethods {
-		if totals[i] > 0 {
-			counts[m] = totals[i]
-		}
-	}
-	if n := totals[len(mcp.ClientMethods)]; n > 0 {
-		counts[methodOther] = n
-	}
-	return counts
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -42,6 +43,12 @@ type WorkerSpec struct {
 	NodeTrust      nodeTrust // for TLS to nodes
 	Reload         bool      // replaces an earlier WorkerSpec
 }
+
+// heartbeat is how often a worker shows that it lives and looks at its nodes.
+const heartbeat = 250 * time.Millisecond
+
+// errorsInARow condemn a node without waiting for a check.
+const errorsInARow = 3
 
 // ticketKeySize is what crypto/tls takes, in bytes.
 const ticketKeySize = 32

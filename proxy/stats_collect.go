@@ -11,6 +11,7 @@ import (
 	"github.com/shirou/gopsutil/v4/process"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
@@ -348,4 +349,23 @@ func (m *member) lostStats() NodeStats {
 		s.State = NodeMaintenance
 	}
 	return s
+}
+
+// methodOther is what all methods count as that are not in mcp.ClientMethods, and bodies that do not
+// say one where it is looked for.
+const methodOther = "other"
+
+// methodCounts is how many requests there were by method, without those that never came.
+func methodCounts(b *board.Board) map[string]uint64 {
+	counts := make(map[string]uint64)
+	totals := b.MethodTotals()
+	for i, m := range mcp.ClientMethods {
+		if totals[i] > 0 {
+			counts[m] = totals[i]
+		}
+	}
+	if n := totals[len(mcp.ClientMethods)]; n > 0 {
+		counts[methodOther] = n
+	}
+	return counts
 }

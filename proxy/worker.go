@@ -369,9 +369,6 @@ func (w *worker) endIfDrained() {
 	}
 }
 
-// heartbeat is how often a worker shows that it lives and looks at its nodes.
-const heartbeat = 250 * time.Millisecond
-
 // OnTimer is the heartbeat, or the end of draining.
 func (w *worker) OnTimer(t *reactor.Timer) {
 	now := mono.Now()
