@@ -272,7 +272,7 @@ func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) (T
 			e.Why = fmt.Sprintf("cookies are not looked at (lb.sticky.http: %s)", q.spec.Sticky.HTTP)
 		}
 	default:
-		return e, refusal("kind", "%q is neither %s nor %s", r.Kind, TagSession, TagCookie)
+		return e, conflict("kind", "%q is neither %s nor %s", r.Kind, TagSession, TagCookie)
 	}
 	stats := Stats{Nodes: nodes}
 	e.Node = q.name(slot)
@@ -283,7 +283,7 @@ func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) (T
 	p := q.picker(0)
 	c := p.choose(&wish)
 	if e.Kept = c.by == bySession || c.by == byCookie; !e.Kept && e.Tagged && r.Kind == TagSession {
-		e.Status = denialOf(c.reason, 0).status
+		e.Status = refusalOf(c.reason, 0).status
 	}
 	_, a := p.may(slot, board.HTTP, whenServing)
 	e.Why = e.why(node, a)

@@ -207,7 +207,7 @@ func (x *exchange) finish() {
 }
 
 // refuse answers a request that is under way with an error of ours, or breaks its response off.
-func (x *exchange) refuse(no denial) {
+func (x *exchange) refuse(no refusal) {
 	c := x.client
 	if x.headed {
 		x.cutOff(no.reason)
@@ -277,16 +277,16 @@ func (x *exchange) lost(reason board.Reason) {
 		x.cut = true
 		x.elsewhere()
 	default:
-		x.refuse(x.denial(reason))
+		x.refuse(x.refusal(reason))
 	}
 }
 
 // nodeLost is what the client is told when no node has answered because one was lost.
-func (x *exchange) nodeLost() denial {
+func (x *exchange) nodeLost() refusal {
 	if x.displaced {
-		return denialOf(board.ReasonNodeDown, 0)
+		return refusalOf(board.ReasonNodeDown, 0)
 	}
-	return x.denial(board.ReasonNodeLost)
+	return x.refusal(board.ReasonNodeLost)
 }
 
 // elsewhere takes the request, nothing of which is lost, to another node.
@@ -336,9 +336,9 @@ func (x *exchange) expired() {
 	case x.headed:
 		x.silent()
 	case !x.complete && !c.conn.Paused():
-		x.refuse(denialOf(board.ReasonSlow, 0).because("the request body did not come in time"))
+		x.refuse(refusalOf(board.ReasonSlow, 0).because("the request body did not come in time"))
 	default:
-		x.refuse(denialOf(board.ReasonNodeTimeout, 0))
+		x.refuse(refusalOf(board.ReasonNodeTimeout, 0))
 	}
 }
 

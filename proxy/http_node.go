@@ -190,7 +190,7 @@ func (w *worker) makeRoom() {
 }
 
 // engage finds a node for x and a connection to it, which may have to be made first.
-func (w *worker) engage(x *exchange, r requestHead) denial {
+func (w *worker) engage(x *exchange, r requestHead) refusal {
 	if x.began == 0 {
 		x.began = w.loop.Now()
 	}
@@ -200,7 +200,7 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 			if reason == board.ReasonNodeLost || x.cut && reason == board.ReasonNoNode {
 				return x.nodeLost()
 			}
-			return x.denial(reason)
+			return x.refusal(reason)
 		}
 		to := b.over[x.kind.transport()]
 		x.hold(to)
@@ -223,7 +223,7 @@ func (w *worker) engage(x *exchange, r requestHead) denial {
 			}
 		}
 		x.node, n.x = n, x
-		return denial{}
+		return refusal{}
 	}
 }
 
@@ -273,9 +273,9 @@ func (x *exchange) disagree(err error) bool {
 	return true
 }
 
-// denial is what the client is told for a reason, when a node could not be used.
-func (x *exchange) denial(reason board.Reason) denial {
-	no := denialOf(reason, 0)
+// refusal is what the client is told for a reason, when a node could not be used.
+func (x *exchange) refusal(reason board.Reason) refusal {
+	no := refusalOf(reason, 0)
 	if x.disagreed != "" && (reason == board.ReasonNoNode || reason == board.ReasonNodeLost) {
 		no = no.with(http.StatusBadGateway).because("TLS could not be agreed on with the node: " + x.disagreed)
 	}

@@ -42,8 +42,8 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 }
 
 // malformed is what a client is told whose request cannot be forwarded.
-func malformed(err error) denial {
-	r := denialOf(board.ReasonBadRequest, 0)
+func malformed(err error) refusal {
+	r := refusalOf(board.ReasonBadRequest, 0)
 	var e *http1.Error
 	if errors.As(err, &e) {
 		r.status, r.text = e.Status, e.Text
@@ -107,13 +107,13 @@ func (x *exchange) classify(r *http1.Request) {
 
 // examine decides whether a request may be forwarded, once. Over the message rate it may have to
 // wait, as far as the client's state then says. A ban is for newcomers: who was let in before goes on.
-func (x *exchange) examine(r *http1.Request) denial {
+func (x *exchange) examine(r *http1.Request) refusal {
 	w := x.client.w
 	if x.admitted {
-		return denial{}
+		return refusal{}
 	}
 	if string(r.Method) == "TRACE" {
-		return denialOf(board.ReasonBadRequest, 0).with(http.StatusMethodNotAllowed).because("TRACE is not allowed")
+		return refusalOf(board.ReasonBadRequest, 0).with(http.StatusMethodNotAllowed).because("TRACE is not allowed")
 	}
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
 		return w.tooLarge()
@@ -130,10 +130,10 @@ func (x *exchange) examine(r *http1.Request) denial {
 		switch v.outcome {
 		case returns:
 			x.pause(v.wait)
-			return denial{}
+			return refusal{}
 		case refused:
 			w.rejected(x.source, x.addr, "requests")
-			return denialOf(v.reason, v.wait)
+			return refusalOf(v.reason, v.wait)
 		}
 		if no := x.toolOver(r, now); !no.none() {
 			return no
@@ -147,7 +147,7 @@ func (x *exchange) examine(r *http1.Request) denial {
 	}
 	x.admitted, x.charged = true, 1
 	w.cell.Messages.Add(1)
-	return denial{}
+	return refusal{}
 }
 
 // pause has a request wait.
@@ -158,15 +158,15 @@ func (x *exchange) pause(wait time.Duration) {
 	c.within(wait)
 }
 
-func (w *worker) tooLarge() denial {
-	return denialOf(board.ReasonTooLarge, 0).because("the body is longer than " + w.spec.MaxMessage.String())
+func (w *worker) tooLarge() refusal {
+	return refusalOf(board.ReasonTooLarge, 0).because("the body is longer than " + w.spec.MaxMessage.String())
 }
 
 // maxSwallowed is the longest body of a refused request that is read for the sake of the connection.
 const maxSwallowed = 64 << 10
 
 // decline answers a request that was not forwarded. Its body is read and dropped if it is short.
-func (x *exchange) decline(no denial, r *http1.Request, n int, p []byte) (consumed int) {
+func (x *exchange) decline(no refusal, r *http1.Request, n int, p []byte) (consumed int) {
 	c, bare := x.client, x.bare
 	short := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length <= maxSwallowed && !r.ExpectContinue
 	keep := x.keep && !x.old && short && !c.w.draining
