@@ -197,9 +197,9 @@ func (c *httpClient) frontend() string {
 	return frontendHTTP
 }
 
-// logDenial notes an answer of the balancer itself. One without a request that could be read is a
+// logRefusal notes an answer of the balancer itself. One without a request that could be read is a
 // line of its own.
-func (c *httpClient) logDenial(r denial, length int) {
+func (c *httpClient) logRefusal(r refusal, length int) {
 	w := c.w
 	var e *accessEntry
 	if c.x != nil {

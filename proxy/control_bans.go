@@ -44,13 +44,13 @@ func (m *master) ban(source netip.Prefix, long time.Duration) (BanStatus, error)
 		long = spec.Limits.Ban.For
 	}
 	if long < 0 || long > maxDuration {
-		return BanStatus{}, refusal("duration", "a ban must last from 0 to %v, not %v", maxDuration, long)
+		return BanStatus{}, conflict("duration", "a ban must last from 0 to %v, not %v", maxDuration, long)
 	}
 	if contains(prefixes(spec.Limits.Exempt), source.Addr()) {
-		return BanStatus{}, refusal("exempt", "%s is exempt from bans (lb.limits.exempt)", sourceText(source))
+		return BanStatus{}, conflict("exempt", "%s is exempt from bans (lb.limits.exempt)", sourceText(source))
 	}
 	if contains(prefixes(spec.TrustedProxies), source.Addr()) {
-		return BanStatus{}, refusal("exempt", "%s is exempt from bans (lb.trusted_proxies)", sourceText(source))
+		return BanStatus{}, conflict("exempt", "%s is exempt from bans (lb.trusted_proxies)", sourceText(source))
 	}
 	now := mono.Now()
 	sources := m.board.Sources()
@@ -64,14 +64,14 @@ func (m *master) Unban(source netip.Prefix) error {
 	sources := m.board.Sources()
 	id, ok := sources.Lookup(source.Addr())
 	if !ok || sources.BannedUntil(id) <= mono.Now() {
-		return refusal("not_banned", "%s is not banned", sourceText(source))
+		return conflict("not_banned", "%s is not banned", sourceText(source))
 	}
 	sources.Unban(id)
 	m.log.Info("unbanned by order", "source", sourceText(source))
 	return nil
 }
 
-// refusal is the answer to a command that makes sense but cannot be carried out.
-func refusal(code, format string, args ...any) error {
+// conflict is the answer to a command that makes sense but cannot be carried out.
+func conflict(code, format string, args ...any) error {
 	return &control.Error{Status: http.StatusConflict, Code: code, Message: fmt.Sprintf(format, args...)}
 }

@@ -20,36 +20,33 @@ type explainer struct {
 	slots  []NodeSlot
 	now    int64
 
-	// The source: the zero value is one that is not known.
-	addr       netip.Addr
-	exempt     bool
-	info       board.Info
-	held       int
-	connection int64 // its tats
-	message    int64
+	addr    netip.Addr
+	exempt  bool
+	info    board.Info // of the source, as far as it is known
+	comes   newcomer
+	message atomic.Int64 // its tat of messages
 }
 
 func newExplainer(b *board.Board, spec *Spec, slots []NodeSlot, addr netip.Addr, now int64) *explainer {
 	q := &explainer{board: b, spec: spec, limits: newLimits(spec), slots: slots, now: now, addr: addr, info: board.Info{Node: board.NoNode}}
 	q.exempt = contains(q.limits.exempt, addr)
+	q.comes = newcomer{active: b.Active(), rate: new(atomic.Int64)}
 	sources := b.Sources()
 	if id, ok := sources.Lookup(addr); ok {
-		q.info, q.held = sources.Info(id), sources.Held(id)
-		q.connection, q.message = sources.ConnectionRate(id).Load(), sources.MessageRate(id).Load()
+		q.info = sources.Info(id)
+		q.comes.bannedUntil, q.comes.held = q.info.BannedUntil, sources.Held(id)
+		q.comes.rate.Store(sources.ConnectionRate(id).Load())
+		q.message.Store(sources.MessageRate(id).Load())
 	}
 	return q
 }
 
 // enter decides as a worker with room for more does.
-func (q *explainer) enter() ruling {
-	var v ruling
-	var rate atomic.Int64
-	rate.Store(q.connection)
-	n := newcomer{bannedUntil: q.info.BannedUntil, held: q.held, active: q.board.Active(), rate: &rate}
+func (q *explainer) enter() (v ruling) {
 	if !q.exempt {
-		v = q.limits.permits(&n, q.now, q.limits.patience)
+		v = q.limits.permits(&q.comes, q.now, q.limits.patience)
 	}
-	if v.outcome != refused && q.limits.full(n.active) && (q.limits.overbooked(n.active) || !givesWay(q.most(), n.held)) {
+	if n := &q.comes; v.outcome != refused && q.limits.full(n.active) && (q.limits.overbooked(n.active) || !givesWay(q.most(), n.held)) {
 		return ruling{outcome: refused, reason: board.ReasonFull}
 	}
 	return v
@@ -66,25 +63,10 @@ func (q *explainer) most() (held int) {
 	return held
 }
 
-// request decides about a request.
-func (q *explainer) request() ruling {
-	if q.exempt {
-		return ruling{}
-	}
-	var rate atomic.Int64
-	rate.Store(q.message)
-	return q.limits.request(&rate, q.now)
-}
-
 // picker chooses as the worker of a row does.
 func (q *explainer) picker(row int) *picker {
-	turns, shared := new(board.Turns), q.board.Turns()
-	turns.Clock.Store(shared.Clock.Load())
-	for i := range turns.Next {
-		turns.Next[i].Store(shared.Next[i].Load())
-	}
 	p := &picker{balance: q.spec.Balance, board: q.board, row: row}
-	p.begin(turns, q.board.Global().Seed)
+	p.begin(q.board.Turns().Copy(), q.board.Global().Seed)
 	for _, s := range q.slots {
 		p.set(s.Slot, newOption(q.board, s.Slot, s.Node.Name, portsOf(s.Node)))
 	}
@@ -118,31 +100,24 @@ func (q *explainer) name(slot int) string {
 // names are the nodes to which choices lead.
 func (q *explainer) names(choices []choice) []string {
 	names := []string{}
-	add := func(slot int) {
-		if name := q.name(slot); slot != board.NoNode && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
 	for _, c := range choices {
+		ends := []candidate{{slot: c.node}}
 		if c.by == byBalance && c.balance == BalanceRandom2 {
-			for _, other := range c.among {
-				add(other.slot)
-			}
-			continue
+			ends = c.among
 		}
-		add(c.node)
+		for _, end := range ends {
+			if name := q.name(end.slot); name != "" && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
 	}
 	return names
 }
 
-// outcome puts in words what becomes of a client over a transport, and over HTTP of its first request.
-func (q *explainer) outcome(over board.Transport) Outcome {
-	v, rate := q.enter(), fmt.Sprintf("connections_per_second: %d", q.spec.Limits.ConnectionsPerSecond)
-	if v.outcome != refused && over == board.HTTP {
-		v, rate = q.request(), fmt.Sprintf("messages_per_second: %d", q.spec.Limits.MessagesPerSecond)
-	}
-	if v.outcome == refused {
-		return Outcome{Reason: v.reason.String(), Nodes: []string{}, Why: q.why(v)}
+// outcome puts in words what becomes of a client over a transport, and how it waits, if entry lets it in.
+func (q *explainer) outcome(over board.Transport, entry ruling, rate string) Outcome {
+	if entry.outcome == refused {
+		return Outcome{Reason: entry.reason.String(), Nodes: []string{}, Why: q.why(entry)}
 	}
 	choices := q.choose(over)
 	c := choices[0]
@@ -150,8 +125,8 @@ func (q *explainer) outcome(over board.Transport) Outcome {
 	switch {
 	case !o.Accepted:
 		o.Reason = c.reason.String()
-	case v.wait > 0:
-		o.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s)", milliseconds(v.wait), rate)
+	case entry.wait > 0:
+		o.Why += fmt.Sprintf("; it waits %.0f ms first (lb.limits.%s)", milliseconds(entry.wait), rate)
 	}
 	return o
 }
@@ -167,7 +142,7 @@ func (q *explainer) why(v ruling) string {
 		if q.limits.maxSaid {
 			setting = "max_per_source"
 		}
-		return fmt.Sprintf("it has %d connections (lb.limits.%s)", q.held, setting)
+		return fmt.Sprintf("it has %d connections (lb.limits.%s)", q.comes.held, setting)
 	case board.ReasonRate:
 		return fmt.Sprintf("it connects too often (lb.limits.connections_per_second: %d)", l.ConnectionsPerSecond)
 	case board.ReasonMessageRate:
@@ -190,15 +165,15 @@ func (q *explainer) explain(source netip.Prefix, nodes []nodeCounts) Explanation
 		Exempt:        q.exempt,
 		Violations:    q.info.Violations,
 		Connections:   q.info.Live,
-		Connection:    RateState{q.spec.Limits.ConnectionsPerSecond, milliseconds(l.connection.wait(q.connection, q.now))},
-		Message:       RateState{q.spec.Limits.MessagesPerSecond, milliseconds(l.message.wait(q.message, q.now))},
+		Connection:    RateState{q.spec.Limits.ConnectionsPerSecond, milliseconds(l.connection.wait(q.comes.rate, q.now))},
+		Message:       RateState{q.spec.Limits.MessagesPerSecond, milliseconds(l.message.wait(&q.message, q.now))},
 	}
 	if q.info.BannedUntil > q.now {
 		e.BannedUntil = mono.Time(q.info.BannedUntil)
 	}
-	listen := q.spec.Listening()
+	listen, entry := q.spec.Listening(), q.enter()
 	if listen.needs(board.HTTP) {
-		e.HTTP = q.http(e.Message)
+		e.HTTP = q.http(entry, e.Message)
 	}
 	if !listen.needs(board.TCP) {
 		e.Listener, e.Outcome, e.Choices = fileHTTP, e.HTTP.Outcome, q.choices(nodes, board.HTTP)
@@ -207,13 +182,18 @@ func (q *explainer) explain(source netip.Prefix, nodes []nodeCounts) Explanation
 	if q.spec.Sticky.TCP == StickySource {
 		e.Sticky = q.name(q.info.Node)
 	}
-	e.Outcome, e.Choices = q.outcome(board.TCP), q.choices(nodes, board.TCP)
+	e.Outcome = q.outcome(board.TCP, entry, fmt.Sprintf("connections_per_second: %d", e.Connection.PerSecond))
+	e.Choices = q.choices(nodes, board.TCP)
 	return e
 }
 
 // http tells what would become of an HTTP request.
-func (q *explainer) http(message RateState) *HTTPExplanation {
-	h := &HTTPExplanation{Outcome: q.outcome(board.HTTP), Order: requestOrder(q.spec)}
+func (q *explainer) http(entry ruling, message RateState) *HTTPExplanation {
+	h := &HTTPExplanation{Order: requestOrder(q.spec)}
+	if !q.exempt && entry.outcome != refused {
+		entry = q.limits.request(&q.message, q.now)
+	}
+	h.Outcome = q.outcome(board.HTTP, entry, fmt.Sprintf("messages_per_second: %d", message.PerSecond))
 	if q.exempt {
 		return h
 	}
@@ -222,7 +202,7 @@ func (q *explainer) http(message RateState) *HTTPExplanation {
 	}
 	for i, tool := range q.spec.Limits.Tools {
 		l := &q.limits.tools[i]
-		wait := l.rate.wait(q.board.ToolRate(q.addr, l.hash).Load(), q.now)
+		wait := l.rate.wait(q.board.ToolRate(q.addr, l.hash), q.now)
 		h.Tools = append(h.Tools, ToolState{tool.Name, RateState{tool.PerSecond, milliseconds(wait)}})
 	}
 	return h
@@ -292,7 +272,7 @@ func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) (T
 			e.Why = fmt.Sprintf("cookies are not looked at (lb.sticky.http: %s)", q.spec.Sticky.HTTP)
 		}
 	default:
-		return e, refusal("kind", "%q is neither %s nor %s", r.Kind, TagSession, TagCookie)
+		return e, conflict("kind", "%q is neither %s nor %s", r.Kind, TagSession, TagCookie)
 	}
 	stats := Stats{Nodes: nodes}
 	e.Node = q.name(slot)
@@ -303,7 +283,7 @@ func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) (T
 	p := q.picker(0)
 	c := p.choose(&wish)
 	if e.Kept = c.by == bySession || c.by == byCookie; !e.Kept && e.Tagged && r.Kind == TagSession {
-		e.Status = denialOf(c.reason, 0).status
+		e.Status = refusalOf(c.reason, 0).status
 	}
 	_, a := p.may(slot, board.HTTP, whenServing)
 	e.Why = whyKept(&e, node, a)

@@ -252,7 +252,7 @@ func TestTagExplanationAgreesWithTheWorker(t *testing.T) {
 		switch kept := b != nil && (x.session || x.cookie == int8(b.slot)); {
 		case kept != e.Kept, kept && b.name != e.Node:
 			t.Fatalf("explained %+v, the worker goes to %v (%v)", e, b, reason)
-		case x.session && !kept && denialOf(reason, 0).status != e.Status, !x.session && e.Status != 0:
+		case x.session && !kept && refusalOf(reason, 0).status != e.Status, !x.session && e.Status != 0:
 			t.Fatalf("explained %+v, the worker refuses for %v", e, reason)
 		}
 	})

@@ -33,7 +33,7 @@ func (x *exchange) cutOff(reason board.Reason) {
 	case x.phase == tunnelling:
 		x.breakTunnel(reason)
 	case x.phase != replying:
-		x.refuse(denialOf(reason, 0))
+		x.refuse(refusalOf(reason, 0))
 	case x.endsHere() && (reason == board.ReasonDrain || reason == board.ReasonIdle || reason == board.ReasonGaveWay):
 		c.w.countCut(x.access, reason)
 		x.endHere()

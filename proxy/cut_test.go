@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -501,5 +504,26 @@ func TestEveryCutIsShown(t *testing.T) {
 	}
 	if fmt.Sprint(len(shown)) != "10" {
 		t.Errorf("shown are %v", shown)
+	}
+}
+
+// The table of reasons in the documents is what statistics count by, and as what.
+func TestReasonsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]string{}
+	new(RefusedStats).each(func(reason string, _ uint64) { counted[reason] += "R" })
+	new(CutStats).each(func(reason string, _ uint64) { counted[reason] += "C" })
+	written := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (R|C|R C) \\|").FindAllStringSubmatch(string(text), -1) {
+		written[row[1]] = strings.ReplaceAll(row[2], " ", "")
+	}
+	if !maps.Equal(counted, written) {
+		t.Errorf("counted are %v\nwritten are %v", counted, written)
+	}
+	if len(counted) != int(board.Reasons) {
+		t.Errorf("%d of %d reasons are counted", len(counted), board.Reasons)
 	}
 }

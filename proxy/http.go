@@ -317,7 +317,7 @@ func (c *httpClient) OnTimer(*reactor.Timer) {
 func (c *httpClient) expired() {
 	switch {
 	case c.state == reading && c.seen > 0:
-		c.say(denialOf(board.ReasonSlow, 0).because("the request head did not come in time"), nil, false, false)
+		c.say(refusalOf(board.ReasonSlow, 0).because("the request head did not come in time"), nil, false, false)
 		c.part()
 	case c.state == delayed && c.w.waitsForRoom(&c.seat):
 		c.within(roomLook)
@@ -367,7 +367,7 @@ func (c *httpClient) read(p []byte) (consumed int) {
 	case unwelcome:
 		r := &c.w.http.request
 		_, _ = r.Parse(p) // as far as it has come
-		c.say(c.w.denialTo(c.source, board.Reason(c.reason), c.wait), originOf(r), false, false)
+		c.say(c.w.refusalTo(c.source, board.Reason(c.reason), c.wait), originOf(r), false, false)
 		c.part()
 		return len(p)
 	default:

@@ -61,7 +61,7 @@ func (x *exchange) choose(r requestHead) (b *backend, reason board.Reason) {
 }
 
 // engage finds a node for x and a connection to it, which may have to be made first.
-func (x *exchange) engage(r requestHead) denial {
+func (x *exchange) engage(r requestHead) refusal {
 	w := x.client.w
 	if x.began == 0 {
 		x.began = w.loop.Now()
@@ -69,7 +69,7 @@ func (x *exchange) engage(r requestHead) denial {
 	for {
 		b, reason := x.choose(r)
 		if b == nil {
-			return x.denial(reason)
+			return x.refusal(reason)
 		}
 		to := b.over[x.kind.transport()]
 		x.hold(to)
@@ -91,7 +91,7 @@ func (x *exchange) engage(r requestHead) denial {
 			}
 		}
 		x.node, n.x = n, x
-		return denial{}
+		return refusal{}
 	}
 }
 
@@ -145,7 +145,7 @@ func (x *exchange) broken(f failure, err error) {
 		x.lost = f
 		x.elsewhere()
 	default:
-		x.refuse(x.denial(reason))
+		x.refuse(x.refusal(reason))
 	}
 }
 
@@ -174,9 +174,9 @@ func (x *exchange) retry() {
 	x.client.conn.Reoffer()
 }
 
-// denial is what the client is told for a reason, when a node could not be used.
-func (x *exchange) denial(reason board.Reason) denial {
-	no := denialOf(reason, 0)
+// refusal is what the client is told for a reason, when a node could not be used.
+func (x *exchange) refusal(reason board.Reason) refusal {
+	no := refusalOf(reason, 0)
 	if x.disagreed != "" && (reason == board.ReasonNoNode || reason == board.ReasonNodeLost) {
 		no.status, no.text = http.StatusBadGateway, "TLS could not be agreed on with the node: "+x.disagreed
 	}

@@ -37,25 +37,25 @@ type account struct {
 func (x *exchange) limited() bool { return !x.exempt && !x.client.w.limits.message.unlimited() }
 
 // uncountable refuses a request whose body cannot be read here while it may be JSON to its node.
-func (x *exchange) uncountable(r *http1.Request) denial {
+func (x *exchange) uncountable(r *http1.Request) refusal {
 	if r.Body == http1.NoBody {
-		return denial{}
+		return refusal{}
 	}
 	x.coding = coding.Of(r)
 	if x.coding != coding.Opaque || !x.limited() || !coding.MayBeJSON(r) {
-		return denial{}
+		return refusal{}
 	}
 	return undecoded("the messages of a body can be counted without Content-Encoding, or with gzip or deflate")
 }
 
-func undecoded(text string) denial {
-	return denialOf(board.ReasonBadRequest, 0).with(http.StatusUnsupportedMediaType).because(text)
+func undecoded(text string) refusal {
+	return refusalOf(board.ReasonBadRequest, 0).with(http.StatusUnsupportedMediaType).because(text)
 }
 
 // countMessages counts the messages in a piece of the body, and charges the source for each but the first, with
 // which the request was charged. They are refused if the source owes much already, or comes to owe as much as can be kept
 // account of; the end of the body, without which the node makes nothing of it, has not been sent then.
-func (x *exchange) countMessages(data []byte) denial {
+func (x *exchange) countMessages(data []byte) refusal {
 	last := x.in.Done()
 	for len(data) > 0 {
 		n := x.batch.Text(data, last)
@@ -73,12 +73,12 @@ func (x *exchange) countMessages(data []byte) denial {
 			}
 		}
 	}
-	return denial{}
+	return refusal{}
 }
 
 // charge charges the source for more messages of a body. A batch begins when the source owes no more than what is
 // held of single messages: other batches may have come since its head was let in.
-func (x *exchange) charge(more int) denial {
+func (x *exchange) charge(more int) refusal {
 	w := x.client.w
 	if !x.exempt {
 		no := w.limits.batch(w.board.Sources().MessageRate(x.source), w.loop.Now(), more, x.charged == 1)
@@ -90,7 +90,7 @@ func (x *exchange) charge(more int) denial {
 	x.charged += uint32(more)
 	w.cell.Messages.Add(uint64(more))
 	x.backend.flow.Messages.Add(uint64(more))
-	return denial{}
+	return refusal{}
 }
 
 // payFor charges the source for the length of a body, of which so much is known. That makes it wait with what comes next, and
@@ -107,36 +107,36 @@ func (x *exchange) payFor(length int64) {
 // client need not wait for it. Only the headers of the stateless era are believed: its nodes are obliged to refuse
 // those that contradict the body, so that nobody can name one tool and call another. A source that speaks an earlier
 // revision is bound by the message rate alone.
-func (x *exchange) toolOver(r *http1.Request, now int64) denial {
+func (x *exchange) toolOver(r *http1.Request, now int64) refusal {
 	w := x.client.w
 	if len(w.limits.tools) == 0 || !x.stateless || string(r.Method) != "POST" || string(r.Get("mcp-method")) != mcp.MethodCallTool {
-		return denial{}
+		return refusal{}
 	}
 	t := w.limits.tool(r.Get("mcp-name"))
 	if t == nil {
-		return denial{}
+		return refusal{}
 	}
 	wait, ok := t.rate.charge(w.board.ToolRate(x.addr, t.hash), now, 1, 0)
 	if ok {
-		return denial{}
+		return refusal{}
 	}
 	w.rejected(x.source, x.addr, "calls of a tool")
-	return denialOf(board.ReasonMessageRate, wait).because("this tool is rate limited")
+	return refusalOf(board.ReasonMessageRate, wait).because("this tool is rate limited")
 }
 
 // maxPeeked is how much of an encoded body is kept until its first byte that is no white space has come.
 const maxPeeked = 1 << 10
 
 // peek looks into an encoded body, of which data comes next, and refuses it if it holds a batch.
-func (x *exchange) peek(data []byte) denial {
+func (x *exchange) peek(data []byte) refusal {
 	if x.coding != coding.Gzipped && x.coding != coding.Deflated || !x.limited() {
-		return denial{}
+		return refusal{}
 	}
 	before := len(x.peeked)
 	x.peeked = append(x.peeked, data[:min(len(data), maxPeeked-before)]...)
 	full := len(x.peeked) == maxPeeked
 	if bits.Len(uint(before)) == bits.Len(uint(len(x.peeked))) && !full && !x.in.Done() {
-		return denial{} // not for every byte that comes
+		return refusal{} // not for every byte that comes
 	}
 	batch, known := coding.HoldsBatch(x.peeked, x.coding)
 	switch {
@@ -147,5 +147,5 @@ func (x *exchange) peek(data []byte) denial {
 	case full:
 		return undecoded("the beginning of the encoded body says nothing")
 	}
-	return denial{}
+	return refusal{}
 }

@@ -163,7 +163,7 @@ func (x *exchange) done(keep bool) {
 }
 
 // refuse answers a request that is under way with an error of ours, or breaks its response off.
-func (x *exchange) refuse(no denial) {
+func (x *exchange) refuse(no refusal) {
 	if x.headed() {
 		x.cutOff(no.reason)
 		return
@@ -221,9 +221,9 @@ func (x *exchange) expired() {
 		case x.asks:
 			x.ask()
 		case !x.complete && !c.conn.Paused():
-			x.refuse(denialOf(board.ReasonSlow, 0).because("the request body did not come in time"))
+			x.refuse(refusalOf(board.ReasonSlow, 0).because("the request body did not come in time"))
 		default:
-			x.refuse(denialOf(board.ReasonNodeTimeout, 0))
+			x.refuse(refusalOf(board.ReasonNodeTimeout, 0))
 		}
 	case replying:
 		x.silent()

@@ -44,21 +44,21 @@ func (x *exchange) identify(r *http1.Request) {
 
 // enter counts a request that came through a proxy as a connection of its source, or refuses it: the
 // connection it came on is none of the client's. Of a banned source, only sessions go on.
-func (x *exchange) enter(r requestHead) (no denial) {
+func (x *exchange) enter(r requestHead) (no refusal) {
 	w := x.client.w
 	if !x.relayed || x.entered {
-		return denial{}
+		return refusal{}
 	}
 	sources, now := w.board.Sources(), w.loop.Now()
 	if until := sources.BannedUntil(x.source); until > now && !x.exempt && !w.hasSession(r) {
-		return w.denialTo(x.source, board.ReasonBan, time.Duration(until-now))
+		return w.refusalTo(x.source, board.ReasonBan, time.Duration(until-now))
 	}
 	if !x.exempt && w.hasShare(x.source) {
-		return denialOf(board.ReasonPerSource, 0)
+		return refusalOf(board.ReasonPerSource, 0)
 	}
 	x.entered = true
 	sources.Enter(w.index, x.source)
-	return denial{}
+	return refusal{}
 }
 
 // hasSession reports whether a request names a session with a node that is there.

@@ -7,10 +7,10 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// denialTo is what a client from source is told for a reason. Who is banned learns what that means, and
+// refusalTo is what a client from source is told for a reason. Who is banned learns what that means, and
 // whom to ask for what.
-func (w *worker) denialTo(source board.SlotID, reason board.Reason, wait time.Duration) denial {
-	r := denialOf(reason, wait)
+func (w *worker) refusalTo(source board.SlotID, reason board.Reason, wait time.Duration) refusal {
+	r := refusalOf(reason, wait)
 	if info := w.board.Sources().Info(source); reason == board.ReasonBan && info.Source.IsValid() {
 		until := mono.Time(w.loop.Now() + int64(wait))
 		r.text = "banned until " + until.UTC().Format("15:04:05Z") + ": " + sourceText(info.Source) +
@@ -32,8 +32,8 @@ func originOf(r requestHead) []byte {
 	return nil
 }
 
-// say sends a denial to a page of origin, or to whom it is from none, and counts it.
-func (c *httpClient) say(r denial, origin []byte, keep, bare bool) {
+// say sends a refusal to a page of origin, or to whom it is from none, and counts it.
+func (c *httpClient) say(r refusal, origin []byte, keep, bare bool) {
 	w := c.w
 	w.cell.Refused[r.reason].Add(1)
 	w.cell.Responses[r.status/100].Add(1)
@@ -44,5 +44,5 @@ func (c *httpClient) say(r denial, origin []byte, keep, bare bool) {
 	out := r.append(w.scratch[:0], origin, fields, keep, bare)
 	w.scratch = out[:0]
 	c.conn.Send(out)
-	c.logDenial(r, len(out))
+	c.logRefusal(r, len(out))
 }

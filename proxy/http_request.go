@@ -57,11 +57,11 @@ func verbOf(r *http1.Request) verb {
 // decision is what becomes of a request: it passes, as the zero one says, waits, or is refused.
 type decision struct {
 	wait time.Duration
-	no   denial
+	no   refusal
 }
 
 // refuses is the decision that refuses a request.
-func refuses(no denial) decision { return decision{no: no} }
+func refuses(no refusal) decision { return decision{no: no} }
 
 // readHead reads a request head and begins with what it asks for.
 func (c *httpClient) readHead(p []byte) (consumed int) {
@@ -95,8 +95,8 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 }
 
 // malformed is what a client is told whose request cannot be forwarded.
-func malformed(err error) denial {
-	r := denialOf(board.ReasonBadRequest, 0)
+func malformed(err error) refusal {
+	r := refusalOf(board.ReasonBadRequest, 0)
 	var e *http1.Error
 	if errors.As(err, &e) {
 		r.status, r.text = e.Status, e.Text
@@ -166,7 +166,7 @@ func (x *exchange) examine(r *http1.Request) decision {
 		return decision{}
 	}
 	if string(r.Method) == "TRACE" {
-		return refuses(denialOf(board.ReasonBadRequest, 0).with(http.StatusMethodNotAllowed).because("TRACE is not allowed"))
+		return refuses(refusalOf(board.ReasonBadRequest, 0).with(http.StatusMethodNotAllowed).because("TRACE is not allowed"))
 	}
 	if r.Body == http1.Sized && r.Length > int64(w.maxMessage) {
 		return refuses(w.tooLarge())
@@ -186,7 +186,7 @@ func (x *exchange) examine(r *http1.Request) decision {
 			return decision{wait: v.wait}
 		case refused:
 			w.rejected(x.source, x.addr, "requests")
-			return refuses(denialOf(v.reason, v.wait))
+			return refuses(refusalOf(v.reason, v.wait))
 		}
 		paced = v.wait
 		if no := x.toolOver(r, now); !no.none() {
@@ -201,15 +201,15 @@ func (x *exchange) examine(r *http1.Request) decision {
 	return decision{wait: paced}
 }
 
-func (w *worker) tooLarge() denial {
-	return denialOf(board.ReasonTooLarge, 0).because("the body is longer than " + w.spec.MaxMessage.String())
+func (w *worker) tooLarge() refusal {
+	return refusalOf(board.ReasonTooLarge, 0).because("the body is longer than " + w.spec.MaxMessage.String())
 }
 
 // maxSwallowed is the longest body of a refused request that is read for the sake of the connection.
 const maxSwallowed = 64 << 10
 
 // decline answers a request that was not forwarded. Its body is read and dropped if it is short.
-func (x *exchange) decline(no denial, r *http1.Request, n int, p []byte) (consumed int) {
+func (x *exchange) decline(no refusal, r *http1.Request, n int, p []byte) (consumed int) {
 	c := x.client
 	short := r.Body == http1.NoBody || r.Body == http1.Sized && r.Length <= maxSwallowed && !r.ExpectContinue
 	keep := x.keep && !x.old && short && !c.w.draining

@@ -217,7 +217,7 @@ func (x *exchange) ended() {
 }
 
 // badReply ends an exchange with a node that does not speak HTTP.
-func (x *exchange) badReply() { x.refuse(denialOf(board.ReasonBadReply, 0)) }
+func (x *exchange) badReply() { x.refuse(refusalOf(board.ReasonBadReply, 0)) }
 
 // switchProtocols makes a tunnel of an exchange, if that is what the client has asked for.
 func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (consumed int) {

@@ -81,7 +81,7 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 // ruling is what becomes of somebody who asks to be served.
 type ruling struct {
 	outcome outcome
-	reason  board.Reason // of a denial
+	reason  board.Reason // of a refusal
 	// wait is for how long one who may pass is held first, when one who comes again does so, and for how long one
 	// who is refused should stay away.
 	wait time.Duration
@@ -164,16 +164,16 @@ func (l *limits) request(tat *atomic.Int64, now int64) ruling {
 
 // batch charges for more messages of a body, the first ones or others. They are refused if the source owes much already,
 // or comes to owe as much as can be kept account of.
-func (l *limits) batch(tat *atomic.Int64, now int64, more int, first bool) denial {
+func (l *limits) batch(tat *atomic.Int64, now int64, more int, first bool) refusal {
 	if first && l.requests != ActionThrottle {
 		patience := time.Duration(int64(more)*l.message.interval) + l.messagePatience()
 		if wait, ok := l.message.charge(tat, now, more, patience); !ok {
-			return denialOf(board.ReasonMessageRate, wait)
+			return refusalOf(board.ReasonMessageRate, wait)
 		}
 	} else if wait := l.message.chargeAnyway(tat, now, more); wait >= board.MaxDebt {
-		return denialOf(board.ReasonMessageRate, wait).because("more messages in batches than may come in a minute")
+		return refusalOf(board.ReasonMessageRate, wait).because("more messages in batches than may come in a minute")
 	}
-	return denial{}
+	return refusal{}
 }
 
 // extraLength is how long a message may be for each that it counts as besides itself: what is long takes a server as long as

@@ -204,7 +204,7 @@ const maxLingering = 128
 func (p *pair) refuse(reason board.Reason, wait time.Duration) {
 	p.w.cell.Refused[reason].Add(1)
 	p.access.refused(reason)
-	p.dismiss(p.w.denialTo(p.source, reason, wait).appendLine(nil))
+	p.dismiss(p.w.refusalTo(p.source, reason, wait).appendLine(nil))
 }
 
 // dismiss tells a client why it is not served any further, in one JSON-RPC

@@ -49,13 +49,10 @@ func (r rate) chargeAnyway(tat *atomic.Int64, now int64, n int) (wait time.Durat
 	return board.ChargeAnyway(tat, now, r.interval, r.burst, int64(n))
 }
 
-// wait is how long until one more conforms to a rate of which a source has used what tat says.
-func (r rate) wait(tat int64, now int64) time.Duration {
-	var try atomic.Int64
-	try.Store(tat)
-	wait, ok := r.charge(&try, now, 1, 0)
-	if ok {
-		return 0
-	}
+// wait is how long until one more conforms. Nothing is charged.
+func (r rate) wait(tat *atomic.Int64, now int64) time.Duration {
+	var used atomic.Int64
+	used.Store(tat.Load())
+	wait, _ := r.charge(&used, now, 1, 0)
 	return wait
 }

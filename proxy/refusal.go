@@ -9,19 +9,19 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 )
 
-// denial is an answer of the balancer itself. The zero denial is none.
-type denial struct {
+// refusal is an answer of the balancer itself. The zero refusal is none.
+type refusal struct {
 	reason board.Reason
 	status int
 	text   string
 	wait   time.Duration // for how long the client should stay away
 }
 
-func (r denial) none() bool { return r.status == 0 }
+func (r refusal) none() bool { return r.status == 0 }
 
-// denialOf is what a client is told for a reason.
-func denialOf(reason board.Reason, wait time.Duration) denial {
-	r := denial{reason: reason, wait: wait}
+// refusalOf is what a client is told for a reason.
+func refusalOf(reason board.Reason, wait time.Duration) refusal {
+	r := refusal{reason: reason, wait: wait}
 	if r.status, r.text = reason.Told(); r.none() {
 		r.status, r.text = board.ReasonFull.Told()
 	}
@@ -29,19 +29,19 @@ func denialOf(reason board.Reason, wait time.Duration) denial {
 }
 
 // because is r in words of its own.
-func (r denial) because(text string) denial {
+func (r refusal) because(text string) refusal {
 	r.text = text
 	return r
 }
 
 // with is r with another status.
-func (r denial) with(status int) denial {
+func (r refusal) with(status int) refusal {
 	r.status = status
 	return r
 }
 
-// code is the JSON-RPC error code of a denial.
-func (r denial) code() int {
+// code is the JSON-RPC error code of a refusal.
+func (r refusal) code() int {
 	switch {
 	case r.reason == board.ReasonBan:
 		return mcp.CodeBanned
@@ -55,7 +55,7 @@ func (r denial) code() int {
 }
 
 // retryAfter is when the client may come again, in whole seconds as HTTP has it; 0 says nothing.
-func (r denial) retryAfter() int64 {
+func (r refusal) retryAfter() int64 {
 	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
 		return max(1, int64((r.wait+time.Second-1)/time.Second))
 	}
@@ -68,7 +68,7 @@ func retryAfter(wait time.Duration) mcp.Field {
 }
 
 // appendLine appends what a client of newline-delimited JSON-RPC is told.
-func (r denial) appendLine(dst []byte) []byte {
+func (r refusal) appendLine(dst []byte) []byte {
 	switch r.reason {
 	case board.ReasonBan, board.ReasonRate:
 		return mcp.AppendError(dst, nil, r.code(), r.text, retryAfter(r.wait))
@@ -77,9 +77,9 @@ func (r denial) appendLine(dst []byte) []byte {
 	}
 }
 
-// appendCORS lets a page read a denial: without that, its script cannot tell a session that has to be
+// appendCORS lets a page read a refusal: without that, its script cannot tell a session that has to be
 // begun anew, or a moment to wait, from a network that is down. Every page may, with its user's
-// credentials or without: a denial says nothing that the page could not find out by asking, and nothing
+// credentials or without: a refusal says nothing that the page could not find out by asking, and nothing
 // of a node. What the nodes answer is theirs to open to pages, and so are preflights: they are never
 // granted here.
 func appendCORS(dst, origin []byte) []byte {
@@ -92,7 +92,7 @@ func appendCORS(dst, origin []byte) []byte {
 
 // append appends the response to a request from a page of origin, or from none, with further field lines. bare leaves
 // the body out, as HEAD asks.
-func (r denial) append(dst, origin, fields []byte, keep, bare bool) []byte {
+func (r refusal) append(dst, origin, fields []byte, keep, bare bool) []byte {
 	var room [512]byte
 	var body []byte
 	if r.wait > 0 {

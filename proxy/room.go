@@ -137,7 +137,7 @@ func (p *pair) giveWay() {
 		w.held--
 	}
 	w.countCut(p.access, board.ReasonGaveWay)
-	p.dismiss(denialOf(board.ReasonGaveWay, 0).appendLine(nil))
+	p.dismiss(refusalOf(board.ReasonGaveWay, 0).appendLine(nil))
 }
 
 // Idle is since when the client has asked nothing, or nothing has passed.

@@ -44,21 +44,7 @@ const (
 )
 
 func (s State) String() string {
-	switch s {
-	case Absent:
-		return "absent"
-	case Down:
-		return "down"
-	case Silent:
-		return "silent"
-	case Up:
-		return "up"
-	case Draining:
-		return "draining"
-	case Maintenance:
-		return "maintenance"
-	}
-	return "unknown"
+	return [...]string{"absent", "down", "silent", "up", "draining", "maintenance", "unknown"}[min(s, Maintenance+1)]
 }
 
 // Transport is one way a node serves clients.
@@ -73,17 +59,7 @@ const (
 	Transports = iota // how many there are
 )
 
-func (t Transport) String() string {
-	switch t {
-	case TCP:
-		return "tcp"
-	case HTTP:
-		return "http"
-	case SSE:
-		return "sse"
-	}
-	return "unknown"
-}
+func (t Transport) String() string { return [...]string{"tcp", "http", "sse"}[t] }
 
 // Node is the cell of one node. Written by the master alone.
 type Node struct {
@@ -121,6 +97,16 @@ type Turns struct {
 	Clock atomic.Int64 // about now; a worker that lags may set it back a little
 	_     [cacheLine - 8]byte
 	Next  [MaxNodes]atomic.Int64 // when the node is due next
+}
+
+// Copy is t of this moment, and nobody else's.
+func (t *Turns) Copy() *Turns {
+	c := new(Turns)
+	c.Clock.Store(t.Clock.Load())
+	for i := range t.Next {
+		c.Next[i].Store(t.Next[i].Load())
+	}
+	return c
 }
 
 // Worker is the cell of one worker process. Written by that worker; its gauges
