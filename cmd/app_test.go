@@ -32,6 +32,7 @@ func TestReport(t *testing.T) {
 		"code":             {nil, withCode(4, errors.New("too slow")), 4, "erlmcp: too slow\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},
 		"joined":           {nil, withCode(2, errors.Join(errors.New("a: bad"), errors.New("b: bad"))), 2, "erlmcp: a: bad\nerlmcp: b: bad\nhint: erlmcp --help\n"},
 		"silent":           {nil, exitWith(3), 3, ""},
+		"joined, silent":   {nil, errors.Join(hinted(failf("lb has ended"), "start it"), exitWith(4)), 1, "erlmcp: lb has ended\nhint: start it\n"},
 		"silent success":   {nil, exitWith(0), 0, ""},
 		"interrupted":      {interrupted, fmt.Errorf("hold: %w", context.Canceled), 130, ""},
 		"failed by itself": {interrupted, errors.New("no room"), 1, "erlmcp: no room\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},

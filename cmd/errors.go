@@ -161,14 +161,12 @@ func advice(err error) string {
 
 // messages takes joined errors apart: each is printed as an error of its own.
 func messages(err error) []string {
-	if silent, ok := err.(*exitError); ok && silent.err == nil { //nolint:errorlint // as below
-		return nil
-	}
 	switch e := err.(type) { //nolint:errorlint // only what is outermost: text around a list belongs to all of it
-	case interface{ Unwrap() error }:
-		if inner := e.Unwrap(); inner != nil && inner.Error() == err.Error() {
-			return messages(inner)
+	case *exitError:
+		if e.err == nil {
+			return nil
 		}
+		return messages(e.err)
 	case interface{ Unwrap() []error }:
 		var all []string
 		for _, each := range e.Unwrap() {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/internal/operate"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -100,14 +101,10 @@ connections, event streams and WebSockets stay until one side closes them. Reque
 // awaitEmpty waits until a node has no clients and says so.
 func (a *app) awaitEmpty(ctx context.Context, n proxy.NodeStats) error {
 	client := proxy.Connect(a.stateDir())
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
 	for n.Connections > 0 {
 		_ = a.stderr.Drawf("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
+		if err := operate.Pause(ctx, 200*time.Millisecond); err != nil {
+			return err
 		}
 		s, err := client.Stats(ctx)
 		if err != nil {

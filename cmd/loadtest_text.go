@@ -128,10 +128,10 @@ func (a *app) useTable(text *strings.Builder, r *loadtest.Report) {
 		{"agents", r.Resources.Agents}, {"coordinator", r.Resources.Coordinator},
 	} {
 		if part.use.Processes > 0 {
-			t.Row(part.name, part.use.Processes, mebibytes(part.use.RSSBytes), fmt.Sprintf("%.1f %%", part.use.CPUPercent), part.use.Descriptors)
+			t.Row(part.name, part.use.Processes, units.InMiB(part.use.RSSBytes), fmt.Sprintf("%.1f %%", part.use.CPUPercent), part.use.Descriptors)
 		}
 	}
-	t.Row("machine", "", mebibytes(r.Resources.MemoryBytes))
+	t.Row("machine", "", units.InMiB(r.Resources.MemoryBytes))
 	fmt.Fprintf(text, "%s\n", t)
 }
 
@@ -157,5 +157,3 @@ func micros(us int64) string {
 	}
 	return d.String()
 }
-
-func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n/int64(units.MiB)) }

@@ -84,12 +84,12 @@ func (a *app) clusterOptions(c *config.Config, names []string) (cluster.Options,
 	return cluster.Options{
 		StateDir: a.stateDir(), Spec: a.clusterSpec(c), Names: names, Args: args, LogFile: a.daemonLog("cluster"),
 		Note:     func(text string) { a.notef("note: %s", text) },
-		Progress: a.nodeProgress("starting"),
+		Progress: a.nodeProgress(),
 	}, err
 }
 
-// nodeProgress draws which nodes are ready while work goes on.
-func (a *app) nodeProgress(doing string) func(cluster.NodeStatus) {
+// nodeProgress draws which nodes are ready while they start.
+func (a *app) nodeProgress() func(cluster.NodeStatus) {
 	var mu sync.Mutex
 	var order []string
 	states := map[string]cluster.State{}
@@ -100,7 +100,7 @@ func (a *app) nodeProgress(doing string) func(cluster.NodeStatus) {
 			order = append(order, n.Name)
 		}
 		states[n.Name] = n.State
-		line := doing
+		line := "starting"
 		for _, name := range order {
 			line += "  " + name + " " + a.stderr.Paint(stateStyle(states[name]), string(states[name]))
 		}

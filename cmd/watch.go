@@ -28,10 +28,7 @@ func (f *intervalFlag) Set(text string) error {
 		*f = intervalFlag{on: on}
 		return nil
 	}
-	every, err := time.ParseDuration(text)
-	if seconds, notNumber := strconv.ParseFloat(text, 64); notNumber == nil {
-		every, err = time.Duration(seconds*float64(time.Second)), nil
-	}
+	every, err := parseSeconds(text)
 	if err != nil || every < 100*time.Millisecond || every > 24*time.Hour {
 		return errors.New("not seconds from 0.1 to 86400")
 	}

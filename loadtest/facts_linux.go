@@ -7,21 +7,22 @@ import (
 	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/cgroup"
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 // ThisHost reads /proc. What cannot be read stays unknown, and so does what depends on a plan.
 func ThisHost() Machine {
 	var h Machine
 	var low, high, unused int64
-	if scanFile("/proc/sys/net/ipv4/ip_local_port_range", &low, &high) {
+	if proc.Scan("/proc/sys/net/ipv4/ip_local_port_range", &low, &high) {
 		h.EphemeralPorts = int(high - low + 1)
 	}
-	scanFile("/proc/sys/fs/file-nr", &h.FilesUsed, &unused, &h.FilesMax)
-	scanFile("/proc/sys/fs/nr_open", &h.DescriptorsMax)
+	proc.Scan("/proc/sys/fs/file-nr", &h.FilesUsed, &unused, &h.FilesMax)
+	proc.Scan("/proc/sys/fs/nr_open", &h.DescriptorsMax)
 	// A loaded module tracks nothing until a rule asks for it, and then at least the connection
 	// that preflight has just made.
-	if scanFile("/proc/sys/net/netfilter/nf_conntrack_count", &h.ConntrackUsed) && h.ConntrackUsed > 0 {
-		scanFile("/proc/sys/net/netfilter/nf_conntrack_max", &h.ConntrackMax)
+	if proc.Scan("/proc/sys/net/netfilter/nf_conntrack_count", &h.ConntrackUsed) && h.ConntrackUsed > 0 {
+		proc.Scan("/proc/sys/net/netfilter/nf_conntrack_max", &h.ConntrackMax)
 	}
 	groups := cgroup.Read()
 	h.MemoryAvailable, h.MemoryFrom = available(groups.Memory)
@@ -61,18 +62,4 @@ func machineMemory() int64 {
 		}
 	}
 	return 0
-}
-
-// scanFile reads the numbers a file begins with.
-func scanFile(path string, into ...*int64) bool {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return false
-	}
-	args := make([]any, len(into))
-	for i := range into {
-		args[i] = into[i]
-	}
-	n, _ := fmt.Sscan(string(text), args...)
-	return n == len(into)
 }

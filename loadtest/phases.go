@@ -324,6 +324,4 @@ func (r *run) sticky(ctx context.Context, result **Sticky) error {
 
 const stickyPatience = 60 * time.Second
 
-func ms(ns int64) float64 { return float64(ns/int64(10*time.Microsecond)) / 100 }
-
 func round1(x float64) float64 { return float64(int64(x*10+0.5)) / 10 }

@@ -199,14 +199,14 @@ func (x *subject) memory() {
 		return
 	}
 	need := int64(x.spec.Connections) * per
-	left, fix := mib(h.MemoryAvailable)+" available", "hold fewer connections, or put the agents on other machines (--remote-agents)"
+	left, fix := units.InMiB(h.MemoryAvailable)+" available", "hold fewer connections, or put the agents on other machines (--remote-agents)"
 	command := fmt.Sprintf("erlmcp doctor %d (what there is memory for), or add memory", h.MemoryAvailable/systemBytes/1000*1000)
 	if h.MemoryFrom != "" {
 		left += " (" + h.MemoryFrom + ")"
 		fix = "raise the limit of the container or service (docker run --memory, MemoryMax=), or " + fix
 		command = ""
 	}
-	x.Need("memory", h.MemoryAvailable >= need, left, mib(need), fix).Suggest(command)
+	x.Need("memory", h.MemoryAvailable >= need, left, units.InMiB(need), fix).Suggest(command)
 }
 
 func (x *subject) openFiles() {
@@ -349,5 +349,3 @@ func (x *subject) breaking() {
 			"name a node that serves, or none (--failover-node)").Misuse()
 	}
 }
-
-func mib(n int64) string { return fmt.Sprintf("%d MiB", n/int64(units.MiB)) }

@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/internal/cgroup"
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 // threads finds the tightest limit of processes and threads.
 func threads(groups cgroup.Quantity) Threads {
 	var pids, all int64
-	scanFile("/proc/sys/kernel/pid_max", &pids)
-	scanFile("/proc/sys/kernel/threads-max", &all)
+	proc.Scan("/proc/sys/kernel/pid_max", &pids)
+	proc.Scan("/proc/sys/kernel/threads-max", &all)
 	t := Threads{Max: pids, From: "kernel.pid_max"}
 	if all > 0 && (all < pids || pids == 0) {
 		t.Max, t.From = all, "kernel.threads-max"

@@ -209,6 +209,8 @@ func byCauseText(n map[string]int64) string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
+func ms(ns int64) float64 { return float64(ns/int64(10*time.Microsecond)) / 100 }
+
 func milliseconds(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
 
 func microseconds(us int64) time.Duration { return time.Duration(us) * time.Microsecond }

@@ -59,19 +59,13 @@ func balancedNames(nodes []balancedNode) []string {
 // ones, and what is under way comes to its end. It returns the nodes that serve and that the balancer
 // knows, which are to be restored, whatever the error.
 func (o *Operator) drain(ctx context.Context, names []string, timeout time.Duration) (balanced []balancedNode, err error) {
+	var nodes cluster.Status
 	s, err := o.Stats(ctx)
-	if errors.Is(err, control.ErrNotRunning) {
-		return nil, nil
+	if err == nil {
+		nodes, err = o.Cluster.Status(ctx)
 	}
 	if err != nil {
-		return nil, err
-	}
-	nodes, err := o.Cluster.Status(ctx)
-	if errors.Is(err, control.ErrNotRunning) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
+		return nil, unlessGone(err)
 	}
 	for _, n := range nodes.Nodes {
 		seen := s.Node(n.Name)
@@ -140,12 +134,7 @@ func (o *Operator) restore(balanced []balancedNode) (err error) {
 		case proxy.NodeMaintenance:
 			again = o.Balancer.Disable
 		}
-		if e := o.order(ctx, again, n.name); !errors.Is(e, control.ErrNotRunning) {
-			err = errors.Join(err, e)
-		}
-		if e := o.Cluster.ResumeNodes(ctx, []string{n.name}); !errors.Is(e, control.ErrNotRunning) {
-			err = errors.Join(err, e)
-		}
+		err = errors.Join(err, unlessGone(o.order(ctx, again, n.name)), unlessGone(o.Cluster.ResumeNodes(ctx, []string{n.name})))
 	}
 	return err
 }
@@ -168,11 +157,8 @@ func (o *Operator) awaitCheck(ctx context.Context, names []string, up bool) erro
 func (o *Operator) awaitNodes(ctx context.Context, names []string, patience time.Duration, done func(*proxy.NodeStats) bool) (left []*proxy.NodeStats, err error) {
 	for deadline := time.Now().Add(patience); len(names) > 0; {
 		s, err := o.Stats(ctx)
-		if errors.Is(err, control.ErrNotRunning) {
-			return nil, nil
-		}
 		if err != nil {
-			return nil, err
+			return nil, unlessGone(err)
 		}
 		left = left[:0]
 		for _, name := range names {

@@ -5,9 +5,11 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -178,6 +180,14 @@ func (e *advised) Unwrap() error { return e.error }
 
 // Hint is the advice.
 func (e *advised) Hint() string { return e.advice }
+
+// unlessGone is an error, but not that no daemon runs.
+func unlessGone(err error) error {
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil
+	}
+	return err
+}
 
 // startFirst tells what to do when there is no cluster to talk to.
 func startFirst(err error) error {

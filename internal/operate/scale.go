@@ -23,18 +23,15 @@ func (o *Operator) Add(ctx context.Context, change func(*topology.Node)) error {
 	}
 	added := topology.Resize(running.Nodes, len(running.Nodes)+1)[len(running.Nodes):]
 	change(&added[0])
-	return o.add(ctx, added)
+	return o.add(ctx, running.Nodes, added)
 }
 
-func (o *Operator) add(ctx context.Context, nodes []topology.Node) error {
+// add adds nodes to those that run.
+func (o *Operator) add(ctx context.Context, running, nodes []topology.Node) error {
 	added := Change{Action: Add, Names: topology.Names(nodes)}
 	if o.DryRun {
-		running, err := o.Cluster.Spec(ctx)
-		if err != nil {
-			return startFirst(err)
-		}
-		if err := topology.Validate(append(running.Nodes, nodes...)); err != nil {
-			return &misuse{err}
+		if err := topology.Validate(append(running, nodes...)); err != nil {
+			return &control.Error{Message: err.Error(), Exit: misuse}
 		}
 		o.would(added)
 		return nil
@@ -49,7 +46,7 @@ func (o *Operator) add(ctx context.Context, nodes []topology.Node) error {
 	for _, n := range nodes { // one of that name may have been drained, to be removed
 		_, err := o.Balancer.Enable(ctx, n.Name)
 		var unknown *control.Error // the balancer has nodes of its own
-		if errors.Is(err, control.ErrNotRunning) || errors.As(err, &unknown) && unknown.ExitCode() == misuseCode {
+		if errors.Is(err, control.ErrNotRunning) || errors.As(err, &unknown) && unknown.ExitCode() == misuse {
 			return nil
 		}
 		if err != nil {
@@ -59,16 +56,8 @@ func (o *Operator) add(ctx context.Context, nodes []topology.Node) error {
 	return nil
 }
 
-// misuseCode is the exit code of an order that makes no sense.
-const misuseCode = 2
-
-// misuse is why an order makes no sense.
-type misuse struct{ error }
-
-func (e *misuse) Unwrap() error { return e.error }
-
-// ExitCode is that of wrong usage.
-func (e *misuse) ExitCode() int { return misuseCode }
+// misuse is the exit code of an order that makes no sense.
+const misuse = 2
 
 // Remove drains and stops nodes of the cluster that runs, which then has them no more.
 func (o *Operator) Remove(ctx context.Context, names []string, drainTimeout time.Duration) error {
@@ -107,37 +96,24 @@ func (o *Operator) StartSized(ctx context.Context, n int) error {
 	case err != nil:
 		return err
 	default:
-		if err := o.resize(ctx, n); err != nil || o.DryRun {
+		configured.Nodes = topology.Resize(running.Nodes, n)
+		switch now := len(running.Nodes); {
+		case n > now:
+			err = o.add(ctx, running.Nodes, configured.Nodes[now:])
+		case n < now:
+			err = o.Remove(ctx, topology.Names(running.Nodes[n:]), DrainTimeout)
+		}
+		if err != nil || o.DryRun {
 			return err
 		}
-		configured.Nodes = topology.Resize(running.Nodes, n)
 	}
 	return o.Start(ctx, nil)
-}
-
-// resize makes the running cluster one of n nodes.
-func (o *Operator) resize(ctx context.Context, n int) error {
-	running, err := o.Cluster.Spec(ctx)
-	if err != nil {
-		return err
-	}
-	now := len(running.Nodes)
-	switch {
-	case n > now:
-		return o.add(ctx, topology.Resize(running.Nodes, n)[now:])
-	case n < now:
-		return o.Remove(ctx, topology.Names(running.Nodes[n:]), DrainTimeout)
-	}
-	return nil
 }
 
 // tellBalancer has the balancer, if one runs, read again which nodes there are.
 func (o *Operator) tellBalancer(ctx context.Context) error {
 	_, err := o.Balancer.Reload(ctx)
-	if errors.Is(err, control.ErrNotRunning) {
-		return nil
-	}
-	return err
+	return unlessGone(err)
 }
 
 // RunningNodes are those that a balancer is to have by now which has those of the cluster: of the one that runs, with the
@@ -183,11 +159,8 @@ func (o *Operator) follow(ctx context.Context, names []string) (found []string, 
 		return nil, nil // it has just been stopped
 	}
 	s, err := o.Stats(ctx)
-	if errors.Is(err, control.ErrNotRunning) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, err
+		return nil, unlessGone(err)
 	}
 	for _, name := range names {
 		n, err := topology.Find(running.Nodes, name)

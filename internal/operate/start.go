@@ -12,7 +12,7 @@ import (
 
 // Start starts the named nodes, or all, and has the balancer follow.
 func (o *Operator) Start(ctx context.Context, names []string) error {
-	started, err := o.start(ctx, names)
+	started, _, err := o.start(ctx, names)
 	if err != nil || len(started) == 0 {
 		return err
 	}
@@ -20,35 +20,35 @@ func (o *Operator) Start(ctx context.Context, names []string) error {
 	return err
 }
 
-// start returns the names of the nodes that it has started. A cluster that runs with other nodes than configured stays
-// as it is: all are its nodes then.
-func (o *Operator) start(ctx context.Context, names []string) (started []string, err error) {
+// start returns the names of the nodes that it has started, and whether their supervisor has been as well. A cluster that
+// runs with other nodes than configured stays as it is: all are its nodes then.
+func (o *Operator) start(ctx context.Context, names []string) (started []string, whole bool, err error) {
 	spec, err := o.Program.Configured()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	before, err := o.Cluster.Status(ctx)
-	if err != nil && !errors.Is(err, control.ErrNotRunning) {
-		return nil, err
+	if unlessGone(err) != nil {
+		return nil, false, err
 	}
 	if before.PID == 0 {
 		if err := o.Program.NodesFit(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if o.DryRun {
 		if err := cluster.Check(*spec); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		nodes := spec.Nodes
 		if running, err := o.Cluster.Spec(ctx); err == nil {
 			nodes = running.Nodes
 		}
-		return nil, o.wouldStart(nodes, before, names)
+		return nil, false, o.wouldStart(nodes, before, names)
 	}
 	begin := time.Now()
 	if err := o.Program.StartNodes(ctx, names); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	after := o.started(ctx, spec)
 	if len(names) == 0 {
@@ -61,7 +61,7 @@ func (o *Operator) start(ctx context.Context, names []string) (started []string,
 	if len(started) > 0 {
 		o.Tell(Change{Action: Start, Names: started, Took: time.Since(begin)})
 	}
-	return started, nil
+	return started, before.PID == 0 || after.PID != 0 && after.PID != before.PID, nil
 }
 
 // started is what the supervisor says of a cluster that was started just now: it is up, even if it is stopped again.
@@ -203,7 +203,7 @@ func (o *Operator) restartAll(ctx context.Context) (started []string, err error)
 	}
 	inPlace, err := o.Program.PrepareRestart(ctx)
 	switch {
-	case err != nil && !errors.Is(err, control.ErrNotRunning):
+	case unlessGone(err) != nil:
 		return nil, err
 	case inPlace:
 		begin := time.Now()
@@ -220,7 +220,8 @@ func (o *Operator) restartAll(ctx context.Context) (started []string, err error)
 	if err := o.Stop(ctx, nil); err != nil {
 		return nil, err
 	}
-	return o.start(ctx, nil)
+	started, _, err = o.start(ctx, nil)
+	return started, err
 }
 
 // PlanRestart tells what a restart would do, if it would begin.

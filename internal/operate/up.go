@@ -49,20 +49,13 @@ func (o *Operator) Up(ctx context.Context) (takeDown func(context.Context) error
 // upCluster starts the nodes that do not serve, and has a balancer that runs find them; undo stops those, and may be
 // there with an error.
 func (o *Operator) upCluster(ctx context.Context) (undo func(context.Context) error, err error) {
-	before, err := o.Cluster.Status(ctx)
-	if err != nil && !errors.Is(err, control.ErrNotRunning) {
+	started, whole, err := o.start(ctx, nil)
+	if err != nil || len(started) == 0 {
 		return nil, err
-	}
-	started, err := o.start(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	if len(started) == 0 {
-		return nil, nil
 	}
 	stopping := started
-	if after, err := o.Cluster.Status(ctx); before.PID == 0 || err == nil && after.PID != before.PID {
-		stopping = nil // all of it: the supervisor too is this order's
+	if whole {
+		stopping = nil // the supervisor too is this order's
 	}
 	undo = func(ctx context.Context) error { return o.Stop(ctx, stopping) }
 	return undo, o.awaitFound(ctx, started)

@@ -111,3 +111,17 @@ func with(field int, numbers []int) (members []int) {
 	}
 	return members
 }
+
+// Scan reads the numbers a file begins with.
+func Scan(path string, into ...*int64) bool {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	args := make([]any, len(into))
+	for i := range into {
+		args[i] = into[i]
+	}
+	n, _ := fmt.Sscan(string(text), args...)
+	return n == len(into)
+}

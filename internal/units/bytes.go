@@ -26,6 +26,9 @@ const (
 	TiB
 )
 
+// InMiB is a number of bytes in whole MiB, for people.
+func InMiB(bytes int64) string { return fmt.Sprintf("%d MiB", bytes/int64(MiB)) }
+
 // suffixes in falling order of size; the first spelling is the one printed.
 var suffixes = []struct {
 	size  Bytes

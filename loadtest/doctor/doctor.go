@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
@@ -169,9 +170,8 @@ func (e *examination) kernel() {
 	if k.TCPMemoryPages > 0 {
 		// Idle sockets have no buffers. Those of one connection in two hold a page at a time at most.
 		need := int64(n)/2 + k.TCPMemoryUsed
-		mebi := func(pages int64) string { return fmt.Sprintf("%d MiB", pages*k.PageSize>>20) }
 		up := loadtest.RoundUp(2 * need)
-		e.Judge("tcp_memory", k.TCPMemoryPages >= need, judge.Fail, mebi(k.TCPMemoryPages), mebi(need),
+		e.Judge("tcp_memory", k.TCPMemoryPages >= need, judge.Fail, units.InMiB(k.TCPMemoryPages*k.PageSize), units.InMiB(need*k.PageSize),
 			fmt.Sprintf(`sudo sysctl -w net.ipv4.tcp_mem="%d %d %d"`, up/2, up*3/4, up))
 	}
 }
@@ -197,14 +197,13 @@ func (e *examination) disk() {
 	if f.StateDirFree == 0 {
 		return
 	}
-	mebi := func(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 	fix := "df -h " + quoted(e.plan.StateDir) + " (free some, or export ERLMCP_STATE_DIR=DIR)"
 	if f.StateDirFree < leastFree {
-		e.Judge("disk", false, judge.Fail, mebi(f.StateDirFree)+" free", mebi(leastFree), fix)
+		e.Judge("disk", false, judge.Fail, units.InMiB(f.StateDirFree)+" free", units.InMiB(leastFree), fix)
 		return
 	}
 	need := e.plan.LogBytes + leastFree
-	e.Judge("disk", f.StateDirFree >= need, judge.Warn, mebi(f.StateDirFree)+" free", mebi(need)+", with the most of logs",
+	e.Judge("disk", f.StateDirFree >= need, judge.Warn, units.InMiB(f.StateDirFree)+" free", units.InMiB(need)+", with the most of logs",
 		"export ERLMCP_CLUSTER_LOGS_MAX_SIZE=8MiB ERLMCP_CLUSTER_LOGS_KEEP=1, or: "+fix)
 }
 

@@ -5,15 +5,17 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
 // host reads /proc and /sys. What cannot be read stays unknown.
 func host(f *Facts) {
 	k := &f.Kernel
-	scan("/proc/sys/net/core/somaxconn", &k.SoMaxConn)
-	scan("/proc/sys/net/ipv4/tcp_max_syn_backlog", &k.SynBacklog)
+	proc.Scan("/proc/sys/net/core/somaxconn", &k.SoMaxConn)
+	proc.Scan("/proc/sys/net/ipv4/tcp_max_syn_backlog", &k.SynBacklog)
 	var low, pressure int64
-	scan("/proc/sys/net/ipv4/tcp_mem", &low, &pressure, &k.TCPMemoryPages)
+	proc.Scan("/proc/sys/net/ipv4/tcp_mem", &low, &pressure, &k.TCPMemoryPages)
 	k.PageSize = int64(os.Getpagesize())
 	k.TCPMemoryUsed = tcpMemory()
 	k.Ping = mayPing()
@@ -44,7 +46,7 @@ func mayPing() Ping {
 		return PingAllowed
 	}
 	var low, high int64
-	if !scan("/proc/sys/net/ipv4/ping_group_range", &low, &high) {
+	if !proc.Scan("/proc/sys/net/ipv4/ping_group_range", &low, &high) {
 		return PingUnknown
 	}
 	groups, _ := os.Getgroups()
@@ -54,22 +56,4 @@ func mayPing() Ping {
 		}
 	}
 	return PingForbidden
-}
-
-// scan reads the numbers a file begins with.
-func scan(path string, into ...*int64) bool {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return false
-	}
-	fields := strings.Fields(string(text))
-	for i, p := range into {
-		if i >= len(fields) {
-			return false
-		}
-		if _, err := fmt.Sscan(fields[i], p); err != nil {
-			return false
-		}
-	}
-	return true
 }
