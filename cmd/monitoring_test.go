@@ -29,8 +29,8 @@ type printedMetrics struct {
 func samples(t *testing.T) *printedMetrics {
 	s := newSite(t)
 	s.run("erlmcp up")
-	s.run(s.script(`curl -fsS http://127.0.0.1:8080/mcp -H 'Accept: application/json, text/event-stream' -H 'Content-Type: application/json' -d '{"jsonrpc":"2.0","id":1,"method":"ping"}'`))
-	text := s.run(s.script("curl -fsS http://127.0.0.1:8404/metrics; erlmcp health -o prometheus"))
+	s.run(s.script(`curl -fsS --retry 60 --retry-all-errors --retry-delay 1 http://127.0.0.1:8080/mcp -H 'Accept: application/json, text/event-stream' -H 'Content-Type: application/json' -d '{"jsonrpc":"2.0","id":1,"method":"ping"}'`))
+	text := s.run(s.script("erlmcp health --wait --timeout 2m >/dev/null; curl -fsS http://127.0.0.1:8404/metrics; erlmcp health -o prometheus || [ $? -eq 1 ]"))
 	m := &printedMetrics{kinds: make(map[string]string), labels: make(map[string][]string), words: make(map[string]map[string]bool)}
 	sample := regexp.MustCompile(`^(\w+)(?:\{(.*)\})? `)
 	label := regexp.MustCompile(`(\w+)="([^"]*)"`)
