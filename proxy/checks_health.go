@@ -72,9 +72,6 @@ func (h *health) condemn() (changed bool) {
 // settled reports that the last result agrees with the state.
 func (h *health) settled() bool { return h.checked && h.against == 0 }
 
-// Weights on the board are in 1/256 of a unit.
-const weightUnit = 256
-
 // rampWeight is the weight, in 1/256 of a unit, of a node that came up elapsed ago and grows
 // linearly to weight units over slowStart. It begins at 1/256 of its weight.
 func rampWeight(weight int, elapsed, slowStart time.Duration) uint32 {

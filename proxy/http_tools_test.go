@@ -149,7 +149,7 @@ func TestRequestsByMethod(t *testing.T) {
 	c.answer("POST")
 	c.say(getRequest)
 	c.answer("GET")
-	want := map[string]uint64{"tools/list": 1, "initialize": 1, "tools/call": 1, "ping": 1, methodOther: 3}
+	want := map[string]uint64{"tools/list": 1, "initialize": 1, "tools/call": 1, "ping": 1, "other": 3}
 	if got := methodCounts(b.board); !maps.Equal(got, want) {
 		t.Errorf("counted %v, want %v", got, want)
 	}

@@ -17,7 +17,7 @@ func TestMetricNames(t *testing.T) {
 		counts[3], counts[31] = 2, 1
 		return view{Stats: Stats{
 			Time:    time.Unix(1000, 0),
-			HTTP:    HTTPStats{Methods: map[string]uint64{"tools/call": 1, methodOther: 2}},
+			HTTP:    HTTPStats{Methods: map[string]uint64{"tools/call": 1, "other": 2}},
 			Workers: []WorkerStats{{Index: 0}, {Index: 1}},
 			Nodes:   []NodeStats{{Name: "a", Address: "127.0.0.1:1"}, {Name: "a", Address: "127.0.0.1:2"}},
 		}, nodes: []nodeView{{connects: counts}, {connects: counts}}}

@@ -16,8 +16,8 @@ type nodeTrust struct {
 	Cert []byte `json:",omitempty"`
 	Key  []byte `json:",omitempty"` // secret
 
-	of     NodeTLS     // what it was parsed for
-	config *tls.Config // without the name of a node
+	of     NodeTLS     `json:"-"` // what it was parsed for
+	config *tls.Config `json:"-"` // without the name of a node
 }
 
 // towards is how TLS is spoken to a node of that host.

@@ -59,6 +59,9 @@ const (
 
 func (s states) has(p *board.Port) bool { return s>>p.State.Load()&1 != 0 }
 
+// weightUnit is what weights on the board are measured in: 1/256 of a unit.
+const weightUnit = 256
+
 // candidate is a node that may be picked.
 type candidate struct {
 	slot    int

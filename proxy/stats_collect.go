@@ -27,6 +27,7 @@ type counts struct {
 type nodeCounts struct {
 	NodeStats
 	key               nodeKey
+	slot              int
 	connects, answers []uint64 // histograms of times, see board.Flow
 }
 
@@ -291,7 +292,7 @@ func sumUp(n *NodeStats) {
 }
 
 func (m *member) counts(b *board.Board) nodeCounts {
-	c := nodeCounts{key: m.identity(), connects: make([]uint64, board.ConnectBuckets), answers: make([]uint64, board.ConnectBuckets)}
+	c := nodeCounts{key: m.identity(), slot: m.slot, connects: make([]uint64, board.ConnectBuckets), answers: make([]uint64, board.ConnectBuckets)}
 	if m.slot == noSlot {
 		c.NodeStats = m.lostStats()
 		return c

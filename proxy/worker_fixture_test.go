@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -89,13 +90,17 @@ func startWorker(t testing.TB, nodes []string, change func(*Spec)) *bench {
 	listeners[fileHTTP], b.web = listenFD(t)
 	listeners[fileHTTPS], b.secure = listenFD(t)
 	pair := testPair()
-	trust, err := readNodeTrust(spec.NodeTLS)
-	if err != nil {
-		t.Fatal(err)
+	var trust nodeTrust
+	for name, into := range map[string]*[]byte{spec.NodeTLS.CA: &trust.CA, spec.NodeTLS.Cert: &trust.Cert, spec.NodeTLS.Key: &trust.Key} {
+		if name != "" {
+			if *into, err = os.ReadFile(name); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	b.given = WorkerSpec{
 		Spec: spec, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey),
-		Certificate: pair.cert, CertificateKey: pair.key, NodeTrust: *trust,
+		Certificate: pair.cert, CertificateKey: pair.key, NodeTrust: trust,
 		TicketKeys: [][]byte{make([]byte, ticketKeySize)},
 	}
 	b.worker, err = newWorker(b.given, shared, listeners, prefork.Open, b, log.New(io.Discard))

@@ -243,10 +243,7 @@ func TestTagExplanationAgreesWithTheWorker(t *testing.T) {
 			value = string(w.http.ring.AppendCookie(nil, slot))
 			head = "Cookie: a=b; " + s.spec.Spec.Sticky.Cookie + "=" + value
 		}
-		e, err := s.explainer().tag(tagRequest{Kind: kind, Value: value}, w.http.ring, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := s.explainer().tag(tagRequest{Kind: kind, Value: value}, w.http.ring, nil)
 		x, r := s.asks(t, "GET / HTTP/1.1\r\nHost: a\r\n"+head+"\r\n\r\n")
 		b, reason := x.choose(r)
 		switch kept := b != nil && (x.session || x.cookie == int8(b.slot)); {
@@ -271,7 +268,7 @@ func TestExplanationOfWorkersThatDiffer(t *testing.T) {
 	}
 	ask := func() string {
 		q := newExplainer(b, &spec, slots, netip.MustParseAddr("10.0.0.1"), mono.Now())
-		e := q.explain(netip.MustParsePrefix("10.0.0.1/32"), []nodeCounts{{NodeStats: NodeStats{State: NodeUp}, key: nodeKey{name: "n0", ports: [...]uint16{0, 1, 0}}}})
+		e := q.explain(netip.MustParsePrefix("10.0.0.1/32"), []presentNode{{NodeStats: NodeStats{State: NodeUp}}})
 		return fmt.Sprint(e.HTTP.Nodes, e.Choices[0].Excluded)
 	}
 	b.Worker(1).PID.Store(1)
