@@ -26,8 +26,8 @@ type browser struct {
 	messages []string // of the console
 }
 
-// browse opens the page of b and skips the test where no browser is installed.
-func browse(t *testing.T, b *balancer) *browser {
+// browse opens a page and skips the test where no browser is installed.
+func browse(t *testing.T, url string) *browser {
 	t.Helper()
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"} {
@@ -49,7 +49,7 @@ func browse(t *testing.T, b *balancer) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	p := &browser{t: t, ctx: ctx, url: "http://" + b.address("admin")}
+	p := &browser{t: t, ctx: ctx, url: url}
 	p.do(chromedp.EmulateViewport(1280, 900))
 	console := chromedp.Console(ctx)
 	listening, stop := context.WithCancel(ctx)
@@ -143,7 +143,7 @@ const (
 
 func TestPageIsLive(t *testing.T) {
 	b := serve(t, startNodes(t, 2), func(s *Spec) { s.Sticky.TCP = StickyNone })
-	p := browse(t, b)
+	p := browse(t, "http://"+b.address("admin"))
 	p.eventually(`document.querySelectorAll("#node-table tbody tr").length`, "2")
 	p.eventually(`document.querySelectorAll("#charts .uplot canvas").length`, "6")
 	p.eventually(`document.querySelectorAll("#worker-table tbody tr").length`, fmt.Sprint(len(b.stats().Workers)))
@@ -172,7 +172,7 @@ func TestPageIsLive(t *testing.T) {
 
 // The clock of the balancer is set, five hours forward and then back: the charts go on, a second a point.
 func TestPageChartsWhenTheClockIsSet(t *testing.T) {
-	p := browse(t, serve(t, startNodes(t, 1), nil))
+	p := browse(t, "http://"+serve(t, startNodes(t, 1), nil).address("admin"))
 	p.do(chromedp.Evaluate[chromedp.Void](`(async () => {
 		const { charts } = await import("/assets/page/charts.js");
 		const { nodes } = await (await fetch("/stats.json")).json();
@@ -188,7 +188,7 @@ func TestPageChartsWhenTheClockIsSet(t *testing.T) {
 
 // Ticks of an axis that have no label, as most of a logarithmic one, have none that says 0.
 func TestPageAxes(t *testing.T) {
-	p := browse(t, serve(t, startNodes(t, 1), nil))
+	p := browse(t, "http://"+serve(t, startNodes(t, 1), nil).address("admin"))
 	p.do(chromedp.Evaluate[chromedp.Void](`(async () => {
 		const { labelled } = await import("/assets/page/charts.js");
 		const { micros } = await import("/assets/page/format.js");
@@ -202,7 +202,7 @@ func TestPageAxes(t *testing.T) {
 func TestPageTellsOfTheFileOfNodes(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "nodes.yaml")
 	b := serve(t, startNodes(t, 1), func(s *Spec) { s.NodesFrom = name })
-	p := browse(t, b)
+	p := browse(t, "http://"+b.address("admin"))
 	const told = `document.getElementById("nodes-from").textContent`
 	p.eventually(told+`.startsWith("The file of nodes is not taken") && `+told+`.includes("no such file")`, "true")
 	p.silent()
@@ -213,7 +213,7 @@ func TestPageCommands(t *testing.T) {
 	if _, err := b.Ban(t.Context(), "192.0.2.1", time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	p := browse(t, b)
+	p := browse(t, "http://"+b.address("admin"))
 	p.press("Drain n0")
 	p.eventually(dialogOpen, "true")
 	p.do(chromedp.SendKeys(chromedp.CSS("#token"), "wrong\r"))
@@ -249,7 +249,7 @@ func TestPageCommands(t *testing.T) {
 // A foreign page cannot make the browser of an operator send commands or read statistics.
 func TestForeignPage(t *testing.T) {
 	b := serve(t, startNodes(t, 1), nil)
-	p := browse(t, b)
+	p := browse(t, "http://"+b.address("admin"))
 	foreign := "http://" + b.address("health") + "/health" // another origin, of this machine even
 	p.do(chromedp.Navigate(foreign))
 	result, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](fmt.Sprintf(`(async () => {
@@ -274,7 +274,7 @@ func TestForeignPage(t *testing.T) {
 // On every width the page fits, in both colour schemes, and has pictures to look at in -artifacts.
 func TestPageFits(t *testing.T) {
 	b := serve(t, startNodes(t, 4), func(s *Spec) { s.Sticky.TCP = StickyNone })
-	p := browse(t, b)
+	p := browse(t, "http://"+b.address("admin"))
 	for range 8 {
 		b.dial().ask("hello")
 	}

@@ -93,9 +93,7 @@ func TestPageReadsRefusals(t *testing.T) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!doctype html><title>page</title>")
 	})
-	nodes := startNodes(t, 1)
-	b := browse(t, serve(t, nodes, nil)) // for its browser
-	b.do(chromedp.Navigate("http://" + page))
+	b := browse(t, "http://"+page)
 	ask := func(fields, credentials string) {
 		b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`window.said = "";
 			fetch("http://%s/mcp", {method: "POST", credentials: "%s", headers: {"content-type": "application/json"%s}, body: "{}"})
