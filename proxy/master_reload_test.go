@@ -226,7 +226,7 @@ func TestReloadNeedsRestart(t *testing.T) {
 
 func TestFit(t *testing.T) {
 	m := &master{nofile: 20_000}
-	old := valid()
+	old := ofFour()
 	old.MaxConnections = 10_000
 	c, err := planCapacity(&old, 2, m.nofile)
 	if err != nil {
@@ -483,7 +483,7 @@ func TestStopDuringReload(t *testing.T) {
 
 // Each key that differs is listed, and no other: by the names that a reader of YAML without a schema sees.
 func TestChangedKeys(t *testing.T) {
-	one := valid()
+	one := ofFour()
 	one.Nodes = []topology.Node{{Name: "a", Host: "127.0.0.1", TCP: 1}}
 	if got := changedKeys(one, one); len(got) != 0 {
 		t.Errorf("of the same: %v", got)
@@ -551,4 +551,11 @@ func differing(path string, a, b any) (list []string) {
 		list = append(list, differing(path+"."+key, left[key], b.(map[string]any)[key])...)
 	}
 	return list
+}
+
+// ofFour is a configuration of four nodes.
+func ofFour() Spec {
+	s := Default()
+	s.Nodes = topology.Default(4)
+	return s
 }

@@ -578,7 +578,7 @@ func TestHalfAFileIsNotTaken(t *testing.T) {
 	defer m.endServe()
 	decoded := 0
 	m.o.DecodeNodes = func(string, []byte) ([]topology.Node, error) { decoded++; return nil, errors.New("bad") }
-	s := valid()
+	s := ofFour()
 	s.NodesFrom = name
 	m.now.Store(&effective{spec: s, file: nodeFile{name: name}})
 	overwrite(t, name, []byte("[1"))
