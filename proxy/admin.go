@@ -32,8 +32,8 @@ type Balancer interface {
 // view is the balancer at one moment.
 type view struct {
 	Stats
-	peak  peak
-	nodes []nodeView // beside those of Stats, in their order
+	peak  peak       `json:"-"`
+	nodes []nodeView `json:"-"` // beside those of Stats, in their order
 }
 
 // nodeView is what is shown of a node beyond its NodeStats.
