@@ -121,10 +121,10 @@ func TestSideDoorsStarveNobody(t *testing.T) {
 	s.MaxConnections = 1000
 	b := serveApart(t, nofile, s, nodes)
 	b.eventuallyState("n0", NodeUp)
-	health, admin := b.address("health"), b.address("admin")
+	health, door := b.address("health"), b.address("admin")
 	before := b.residents()
-	for _, door := range [][2]string{{health, "/health"}, {admin, "/stats.json"}} {
-		out := hold(t, playRole("knock", door[0], fmt.Sprint(visitors), door[1]))
+	for _, at := range [][2]string{{health, "/health"}, {door, "/stats.json"}} {
+		out := hold(t, playRole("knock", at[0], fmt.Sprint(visitors), at[1]))
 		if line, err := out.ReadString('\n'); err != nil || line != "there\n" {
 			t.Fatalf("%q, %v", line, err)
 		}
@@ -144,7 +144,7 @@ func TestSideDoorsStarveNobody(t *testing.T) {
 	}
 	nodes[0].stop()
 	b.eventuallyState("n0", NodeDown)
-	for _, url := range []string{"http://" + health + "/health", "http://" + admin + "/metrics"} {
+	for _, url := range []string{"http://" + health + "/health", "http://" + door + "/metrics"} {
 		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}).Get(url)
 		if err != nil {
 			t.Fatal(err)

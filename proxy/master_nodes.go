@@ -47,16 +47,16 @@ func (m *member) weight() int { return max(m.node.Weight, 1) }
 
 // duty is that of the watcher of one transport of m, under a valid spec.
 func (m *member) duty(s *Spec, t board.Transport) duty {
-	admin := m.admin
+	setting := m.admin
 	if m.leaving {
-		admin = max(admin, adminDrained)
+		setting = max(setting, adminDrained)
 	}
 	return duty{
 		checks:    s.Checks,
 		probe:     m.probe(&s.Checks, t),
 		weight:    m.weight(),
 		slowStart: s.SlowStart,
-		admin:     admin,
+		admin:     setting,
 	}
 }
 
