@@ -257,7 +257,7 @@ func (q *explainer) choices(nodes []presentNode, over board.Transport) []NodeCho
 func (q *explainer) tag(r tagRequest, ring *affinity.Ring, nodes []NodeStats) TagExplanation {
 	e := TagExplanation{Kind: r.Kind}
 	wish := wish{over: board.HTTP, now: q.now, bound: board.NoNode}
-	slot := affinity.Unknown
+	var slot int
 	switch r.Kind {
 	case TagSession:
 		_, slot, wish.pin.since, e.Tagged = ring.Session([]byte(r.Value))

@@ -95,12 +95,12 @@ type pin struct {
 type choice struct {
 	node    int // a slot, or board.NoNode
 	over    board.Transport
-	by      grounds
-	balance Balance
 	reason  board.Reason // why there is none
-	silent  bool         // no node is up
-	pledged int64        // of the node
-	among   []candidate  // of whom it was chosen; nothing if the node was named. Good until the next choice
+	by      grounds
+	balance Balance     // what decided byBalance
+	silent  bool        // no node is up
+	pledged int64       // of the node
+	among   []candidate // of whom it was chosen; nothing if the node was named. Good until the next choice
 }
 
 // grounds are what a choice is made on.
@@ -201,8 +201,8 @@ func (p *picker) may(slot int, over board.Transport, in states) (c candidate, a 
 	return candidate{slot, active + pledged, pledged, max(port.Weight.Load(), 1), t.hash}, open
 }
 
-// those lists the nodes in some states that may take one more, without some slots. full is true when another one is
-// only at its cap.
+// those lists the nodes in some states that may take one more, without some slots. atCap is true when another one
+// would but for its cap.
 func (p *picker) those(in states, over board.Transport, without uint64) (list []candidate, atCap bool) {
 	list = p.list[:0]
 	for rest := p.taken &^ without; rest != 0; rest &= rest - 1 {
@@ -242,14 +242,10 @@ func (p *picker) refusing(q *wish) (slots uint64) {
 	return slots
 }
 
-// hasOther reports whether another node could take the client of a wish, and at once. Who belongs to one has none.
+// hasOther reports whether a node that was not tried could take a client at once.
 func (p *picker) hasOther(over board.Transport, tried uint64) bool {
-	for rest := p.taken &^ tried; rest != 0; rest &= rest - 1 {
-		if _, a := p.may(bits.TrailingZeros64(rest), over, whenUp); a == open {
-			return true
-		}
-	}
-	return false
+	list, _ := p.those(whenUp, over, tried)
+	return len(list) > 0
 }
 
 // choose decides where a client goes: to the node of its session, or that of its cookie, or that of its source, or
