@@ -78,7 +78,7 @@ func (m *master) replace(complaint, failure string, read func(effective) (*effec
 	if m.draining() {
 		return nil, ""
 	}
-	next, err := read(*m.now.Load())
+	next, err := read(*m.inForce.Load())
 	if err != nil {
 		if err.Error() != complaint {
 			m.log.Error(failure, "err", err)

@@ -39,7 +39,7 @@ func sortBans(list []BanStatus) []BanStatus {
 
 // ban shuts a source out; 0 is as long as for violations. A longer ban stays.
 func (m *master) ban(source netip.Prefix, long time.Duration) (BanStatus, error) {
-	spec := m.now.Load().spec
+	spec := m.inForce.Load().spec
 	if long == 0 {
 		long = spec.Limits.Ban.For
 	}

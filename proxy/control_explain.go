@@ -9,7 +9,7 @@ import (
 
 // explainer asks for m.
 func (m *master) explainer(addr netip.Addr) *explainer {
-	return newExplainer(m.board, &m.now.Load().spec, m.members.slots(), addr, mono.Now())
+	return newExplainer(m.board, &m.inForce.Load().spec, m.members.slots(), addr, mono.Now())
 }
 
 func (m *master) explain(addr netip.Addr, source netip.Prefix) Explanation {
@@ -27,7 +27,7 @@ func (m *master) explainTag(r tagRequest) (TagExplanation, error) {
 		return TagExplanation{}, conflict("kind", "%q is neither %s nor %s", r.Kind, TagSession, TagCookie)
 	}
 	q := m.explainer(netip.Addr{})
-	ring, err := affinity.New(m.now.Load().key)
+	ring, err := affinity.New(m.inForce.Load().key)
 	if err != nil {
 		return TagExplanation{}, err
 	}

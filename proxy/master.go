@@ -62,7 +62,7 @@ type master struct {
 	token    guard.Token // of the commands of the admin listener
 	tickets  ticketKeys
 
-	now        atomic.Pointer[effective]
+	inForce    atomic.Pointer[effective]
 	lastReload atomic.Pointer[ReloadStats] // nil before the first
 	reloading  sync.Mutex                  // one at a time
 
@@ -85,7 +85,7 @@ func Serve(ctx context.Context, s Spec, o Options) error {
 	}
 	m := &master{o: o, log: o.Log, started: time.Now(), stops: make(chan bool, 1), turns: make(chan chan<- error), names: newNames(o.Log)}
 	m.recorder, m.token = newRecorder(), guard.NewToken()
-	m.now.Store(new(effective))
+	m.inForce.Store(new(effective))
 	m.doors.listen = listenHere
 	m.doors.handlers = map[string]http.Handler{"admin": adminHandler(m, m.token), "health": healthHandler(m)}
 	m.serving, m.endServe = context.WithCancel(context.Background())
@@ -188,7 +188,7 @@ func (m *master) checkNodes(ctx context.Context, s Spec) error {
 
 // workerSpec is what the worker with that row of the board is told.
 func (m *master) workerSpec(row int) WorkerSpec {
-	now := m.now.Load()
+	now := m.inForce.Load()
 	s := WorkerSpec{
 		Spec: now.spec, Worker: row, Nodes: m.members.slots(), MaxConnections: now.capacity.perWorker, Key: now.key,
 		NodeTrust: *now.trust,
@@ -254,7 +254,7 @@ func (m *master) run(ctx context.Context) error {
 			turned <- m.fleet.alive()
 		case <-sweep.C:
 			m.fleet.replaceHung()
-			if m.members.sweep() || m.now.Load().certificate != nil && m.tickets.expired(mono.Now()) {
+			if m.members.sweep() || m.inForce.Load().certificate != nil && m.tickets.expired(mono.Now()) {
 				m.background.Go(m.fleet.respec) // it waits for workers
 			}
 		}
@@ -281,7 +281,7 @@ func (m *master) alive(ctx context.Context) error {
 func (m *master) drain(echoes int) error {
 	m.endServe()
 	m.board.Global().Draining.Store(1)
-	spec := &m.now.Load().spec
+	spec := &m.inForce.Load().spec
 	patience := spec.Timeouts.Drain
 	m.log.Info("draining", "connections", m.board.Active(), "at_most", patience)
 	if err := daemon.Stopping(spec.StopsWithin()); err != nil {

@@ -69,7 +69,7 @@ func (m *master) watchNodeFile() {
 // lookAtNodeFile takes over the file if it is another one than the one in force and as it was when it was last
 // seen. It returns what it has seen.
 func (m *master) lookAtNodeFile(seen []byte) []byte {
-	name := m.now.Load().spec.NodesFrom
+	name := m.inForce.Load().spec.NodesFrom
 	if name == "" {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (m *master) lookAtNodeFile(seen []byte) []byte {
 	}
 	m.reloading.Lock()
 	defer m.reloading.Unlock()
-	now := m.now.Load()
+	now := m.inForce.Load()
 	if m.draining() || now.file.name != name || err == nil && now.file.text != nil && bytes.Equal(text, now.file.text) {
 		return text
 	}
@@ -93,7 +93,7 @@ func (m *master) lookAtNodeFile(seen []byte) []byte {
 	m.complainOf(file, now.file)
 	next := *now
 	next.file = file
-	m.now.Store(&next)
+	m.inForce.Store(&next)
 	return text
 }
 

@@ -34,7 +34,7 @@ func (e *effective) configured() Spec {
 // prepare reads what a configuration takes that is to be in force instead of the present one. It says which keys
 // would keep their values.
 func (m *master) prepare(s Spec) (next *effective, r Reloaded, err error) {
-	old := m.now.Load()
+	old := m.inForce.Load()
 	next = &effective{own: s.Nodes, file: old.file.read(s.NodesFrom, m.o.DecodeNodes), generation: old.generation}
 	if next.spec, err = s.WithNodes(next.file.name, next.file.nodes); err != nil {
 		if own := s.Validate(); own != nil {
@@ -131,10 +131,10 @@ func (o *opening) undo() {
 
 // enforce puts a configuration into force, except for what is in other processes.
 func (m *master) enforce(e *effective) {
-	old := m.now.Load()
+	old := m.inForce.Load()
 	e.certificate.doubt(old.certificate, m.log)
 	doubtNodeTrust(e.trust, old.trust, m.log)
-	m.now.Store(e)
+	m.inForce.Store(e)
 	m.board.Global().SourceTTLNs.Store(int64(max(e.spec.Sticky.TTL, e.spec.Limits.Ban.Window)))
 	m.board.Global().BanWindowNs.Store(int64(e.spec.Limits.Ban.Window))
 }

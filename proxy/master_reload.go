@@ -63,7 +63,7 @@ func (m *master) prepareAgain() (next *effective, r Reloaded, err error) {
 	if next, r, err = m.prepare(s); err != nil {
 		return nil, r, err
 	}
-	r.Changed = changedKeys(m.now.Load().configured(), next.configured())
+	r.Changed = changedKeys(m.inForce.Load().configured(), next.configured())
 	return next, r, nil
 }
 
@@ -72,7 +72,7 @@ func (m *master) reloadLocked() (Reloaded, error) {
 	if err != nil {
 		return r, err
 	}
-	m.complainOf(next.file, m.now.Load().file)
+	m.complainOf(next.file, m.inForce.Load().file)
 	m.names.learn(m.ask(m.serving, &next.spec))
 	opened, err := m.open(next)
 	if err != nil {
@@ -89,7 +89,7 @@ func (m *master) reloadLocked() (Reloaded, error) {
 // adopt puts next into force, with its nodes where their names are known to be. On an error, everything stays
 // as it was. It returns which nodes have moved. The caller holds reloading.
 func (m *master) adopt(next *effective) (moved []string, err error) {
-	old := m.now.Load()
+	old := m.inForce.Load()
 	other := next.generation != old.generation
 	if other {
 		if err := m.fleet.start(m.serving, next.generation); err != nil {

@@ -442,7 +442,7 @@ func (ns *names) seek(ctx context.Context, nodes []found, timeout time.Duration)
 func (m *master) watchNames() {
 	last := time.Now()
 	for {
-		now := &m.now.Load().spec.Resolve
+		now := &m.inForce.Load().spec.Resolve
 		soon := min(now.Interval, time.Second)
 		select {
 		case <-m.serving.Done():
@@ -460,7 +460,7 @@ func (m *master) watchNames() {
 
 // followNames looks all names up and puts into force what they stand for now.
 func (m *master) followNames() {
-	spec := &m.now.Load().spec
+	spec := &m.inForce.Load().spec
 	m.names.learn(m.ask(m.serving, spec))
 	m.names.seek(m.serving, m.members.fallen(), spec.Checks.Timeout)
 	m.reloading.Lock()
@@ -468,7 +468,7 @@ func (m *master) followNames() {
 	if m.draining() {
 		return
 	}
-	now := m.now.Load()
+	now := m.inForce.Load()
 	m.names.retain(now.spec.Nodes)
 	if m.members.note(m.names.find(now.spec.Nodes)) {
 		return

@@ -577,7 +577,7 @@ func TestHalfAFileIsNotTaken(t *testing.T) {
 	m.o.DecodeNodes = func(string, []byte) ([]topology.Node, error) { decoded++; return nil, errors.New("bad") }
 	s := ofFour()
 	s.NodesFrom = name
-	m.now.Store(&effective{spec: s, file: nodeFile{name: name}})
+	m.inForce.Store(&effective{spec: s, file: nodeFile{name: name}})
 	overwrite(t, name, []byte("[1"))
 	seen := m.lookAtNodeFile(nil)
 	overwrite(t, name, []byte("[1,2]"))
@@ -586,7 +586,7 @@ func TestHalfAFileIsNotTaken(t *testing.T) {
 		t.Fatal("taken while it was written")
 	}
 	seen = m.lookAtNodeFile(seen)
-	if decoded != 1 || m.now.Load().file.err == nil {
+	if decoded != 1 || m.inForce.Load().file.err == nil {
 		t.Fatalf("decoded %d times", decoded)
 	}
 	m.lookAtNodeFile(seen)

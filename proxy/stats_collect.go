@@ -33,7 +33,7 @@ type nodeCounts struct {
 
 // View reads the board and what the master knows beside it.
 func (m *master) View() view {
-	now := m.now.Load()
+	now := m.inForce.Load()
 	s := m.counts()
 	s.Schema = StatsSchema
 	s.PID = os.Getpid()
@@ -58,7 +58,7 @@ func (m *master) Counts() (s Stats, messages uint64) {
 }
 
 // Spec is the one in force.
-func (m *master) Spec() Spec { return m.now.Load().spec }
+func (m *master) Spec() Spec { return m.inForce.Load().spec }
 
 // History is what is kept of the last minutes.
 func (m *master) History() history { return m.recorder.history() }
