@@ -68,7 +68,7 @@ to the standard error, the nodes' output to the standard output as well. SIGTERM
 			return a.operator().StartSized(cmd.Context(), nodes)
 		},
 	}
-	cmd.Flags().IntVar(&nodes, "nodes", 0, "`NUMBER` of nodes the cluster is to have")
+	cmd.Flags().IntVar(&nodes, "nodes", 0, "`NUMBER` of nodes the cluster should have")
 	cmd.Flags().BoolVar(&foreground, "foreground", false, "stay in the foreground, for containers and service managers")
 	return addTimeout(a.addChangeFlags(cmd), "what was started is taken down again; erlmcp cluster logs tells what the nodes waited for")
 }

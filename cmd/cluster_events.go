@@ -51,7 +51,7 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new events until Ctrl-C")
 	format.addFormats(cmd, "json", "table")
 	return cmd
 }

@@ -105,8 +105,8 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			}, print)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", followed, "go on with what is added")
-	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "end after the lines there are")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", followed, "follow the logs until Ctrl-C")
+	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "do not follow")
 	cmd.Flags().IntVarP(&lines, "lines", "n", 10, "print the last `LINES` of each log first")
 	cmd.Flags().IntVar(&lines, "tail", 10, "the same as --lines; -1 is all")
 	if !followed {

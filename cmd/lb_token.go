@@ -33,6 +33,6 @@ a new token. Pipe it: every user of the machine could read it on a command line.
 		},
 	}
 	format.addOutputFlags(cmd)
-	cmd.Flags().BoolVar(&header, "header", false, "print the header field of HTTP that has the token")
+	cmd.Flags().BoolVar(&header, "header", false, "print it as an HTTP header field")
 	return cmd
 }

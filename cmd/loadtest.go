@@ -76,7 +76,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags, d := c.Flags(), loadtest.Default()
 	flags.SortFlags = false
 	size.addFlags(c)
-	flags.BoolVar(&up, "up", false, "start what does not run of cluster and balancer, and take that down afterwards")
+	flags.BoolVar(&up, "up", false, "start cluster and balancer if they do not run, and stop them afterwards")
 	flags.String("target", d.Target, "`HOST:PORT` of the balancer's TCP listener")
 	flags.String("failover", "", "`FAULT` of a node: kill, freeze or none (default kill, if the cluster runs here)")
 	flags.String("failover-node", "", "`NODE` to break (default the second)")
@@ -288,7 +288,7 @@ it talks to that load test. Both sides need the same secret in the environment v
 			return agent.Run(cmd.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.Join, "join", "", "`URL` that the load test says agents can join at")
+	c.Flags().StringVar(&o.Join, "join", "", "`URL` that the load test prints for agents")
 	c.Flags().StringVar(&o.Pin, "pin", "", "`PIN` of the load test's certificate: sha256:…")
 	c.Flags().StringVar(&o.SourceIPs, "source-ips", "", "`PREFIX` of the addresses to connect from (default what the load test plans)")
 	return c

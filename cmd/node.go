@@ -47,7 +47,7 @@ seconds at most.`,
 	flags.IntVar(&spec.Node.TCP, "tcp", spec.Node.TCP, "`PORT` for JSON-RPC over TCP")
 	flags.IntVar(&spec.Node.HTTP, "http", spec.Node.HTTP, "`PORT` for Streamable HTTP and WebSocket")
 	flags.IntVar(&spec.Node.SSE, "sse", spec.Node.SSE, "`PORT` for the legacy HTTP+SSE")
-	flags.IntVar(&spec.MaxConnections, "max-connections", spec.MaxConnections, "clients over TCP at most")
+	flags.IntVar(&spec.MaxConnections, "max-connections", spec.MaxConnections, "most clients over TCP")
 	return cmd
 }
 

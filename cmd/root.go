@@ -47,7 +47,7 @@ You need no configuration file. "erlmcp config init" writes one with all keys an
 	flags.StringVar(&a.flags.stateDir, "state-dir", "", "`DIR` for sockets, locks and logs (default $XDG_RUNTIME_DIR/erlmcp)")
 	flags.StringVar(&a.flags.directory, "directory", "", "`DIR` that relative paths begin at (default the working directory)")
 	_ = flags.MarkHidden("directory") // for daemons
-	flags.StringVar(&a.flags.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
+	flags.StringVar(&a.flags.logLevel, "log-level", "info", "lowest `LEVEL` to log: debug, info, warn or error")
 	flags.StringVar(&a.flags.logFormat, "log-format", "text", "`FORMAT` of log lines: text, json or logfmt")
 	flags.BoolVarP(&a.flags.quiet, "quiet", "q", false, "no notes and no progress: data, warnings and errors only")
 	flags.BoolVar(&a.flags.noColor, "no-color", false, "no colour (also by NO_COLOR in the environment)")
