@@ -15,7 +15,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
-	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/master"
 )
 
 func newConfigCommand(a *app) *cobra.Command {
@@ -195,7 +195,7 @@ func (a *app) checkConfig(r *checked) error {
 	a.loaded = c
 	r.File = c.File
 	r.Text = cmp.Or(c.File, c.Once(), "defaults") + ": ok"
-	warnings, err := proxy.CheckFiles(&c.LB, time.Now())
+	warnings, err := master.CheckFiles(&c.LB, time.Now())
 	r.Warnings = slices.Concat(c.Warnings, c.Doubts(), warnings)
 	return withCode(exitUsage, err)
 }

@@ -110,7 +110,7 @@ func startEverything(t *testing.T, program, version string, n int) (straight, pl
 
 func awaitPort(t *testing.T, port string) {
 	t.Helper()
-	waittest.For(t, time.Minute, "somebody listens", func() (seen any, listens bool) {
+	_ = waittest.For(t, time.Minute, "somebody listens", func() (seen any, listens bool) {
 		c, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			c.Close()

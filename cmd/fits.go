@@ -7,7 +7,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/operate"
 	"github.com/erlmcp/erlmcp/loadtest"
-	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/master"
 )
 
 // needs is how many processes a part of the set-up begins with; it fails where the limit of open files keeps the part from
@@ -50,7 +50,7 @@ func fit(c *config.Config, parts ...needs) error {
 }
 
 func balancerNeeds(c *config.Config) (int, error) {
-	workers, _, _, err := proxy.Plan(c.LB)
+	workers, _, _, err := master.Plan(c.LB)
 	return 1 + workers, err
 }
 

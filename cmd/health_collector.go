@@ -8,6 +8,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/master"
 )
 
 // healthCollector connects the health checks with what they are about: the nodes that are balanced
@@ -17,7 +18,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	if err != nil {
 		return nil, err
 	}
-	secure, err := proxy.NodeTLSConfig(&c.LB)
+	secure, err := master.NodeTLSConfig(&c.LB)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 // balancedNodes are those that the configuration, its file of nodes and DNS name by now.
 func balancedNodes(ctx context.Context, c *config.Config) []topology.Node {
 	nodes, _ := c.AllNodes() // without those of a file that cannot be read; the balancer says so
-	return proxy.Locate(ctx, c.LB.Resolve, nodes)
+	return master.Locate(ctx, c.LB.Resolve, nodes)
 }
 
 // clusterHealth takes from the supervisor's status what a report shows.

@@ -13,6 +13,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/master"
 )
 
 func newLBCommand(a *app) *cobra.Command {
@@ -224,7 +225,7 @@ func (a *app) checkBalancer(ctx context.Context, r *checked) error {
 		return err
 	}
 	c := a.loaded
-	workers, most, clients, err := proxy.Plan(c.LB)
+	workers, most, clients, err := master.Plan(c.LB)
 	if err != nil {
 		return withCode(exitMachine, err)
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/master"
+	"github.com/erlmcp/erlmcp/proxy/worker"
 )
 
 func newLBServeCommand(a *app) *cobra.Command {
@@ -82,7 +84,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
-	err = proxy.Serve(ctx, c.LB, proxy.Options{
+	err = master.Serve(ctx, c.LB, master.Options{
 		StateDir: a.stateDir(),
 		Version:  readVersion().Version,
 		Load: func() (proxy.Spec, error) {
@@ -134,7 +136,7 @@ func newLBWorkerCommand(a *app) *cobra.Command {
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.keepLog("lb", 0, 0) // that is for its parent
-			return proxy.Worker(cmd.Context(), a.log("lb"))
+			return worker.Run(cmd.Context(), a.log("lb"))
 		},
 	}
 }

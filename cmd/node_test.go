@@ -76,7 +76,7 @@ func freePorts(t *testing.T, n int) (ports []string) {
 func get(t *testing.T, url string) string {
 	t.Helper()
 	var body []byte
-	waittest.For(t, time.Minute, "an answer of "+url, func() (seen any, answered bool) {
+	_ = waittest.For(t, time.Minute, "an answer of "+url, func() (seen any, answered bool) {
 		r, err := http.Get(url)
 		if err != nil {
 			return err, false

@@ -94,8 +94,8 @@ type TagExplanation struct {
 	Why    string `json:"why"`
 }
 
-// tagRequest asks about a tagged value.
-type tagRequest struct {
+// TagRequest asks about a tagged value.
+type TagRequest struct {
 	Kind  string `json:"kind"`
 	Value string `json:"value"`
 }

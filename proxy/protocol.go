@@ -9,31 +9,31 @@ import (
 	"github.com/erlmcp/erlmcp/internal/control"
 )
 
-// daemonName is the balancer's name in a state directory.
-const daemonName = "lb"
+// DaemonName is the balancer's name in a state directory.
+const DaemonName = "lb"
 
 // Paths of the control socket. Client is the other end.
 const (
-	pathStats   = "/v1/stats"
-	pathReload  = "/v1/reload"
-	pathStop    = "/v1/stop"
-	pathDrain   = "/v1/nodes/{name}/drain"
-	pathDisable = "/v1/nodes/{name}/disable"
-	pathEnable  = "/v1/nodes/{name}/enable"
-	pathBans    = "/v1/bans"
-	pathUnban   = "/v1/unban"
-	pathExplain = "/v1/explain"
-	pathTag     = "/v1/explain/tag"
-	pathToken   = "/v1/token"
+	PathStats   = "/v1/stats"
+	PathReload  = "/v1/reload"
+	PathStop    = "/v1/stop"
+	PathDrain   = "/v1/nodes/{name}/drain"
+	PathDisable = "/v1/nodes/{name}/disable"
+	PathEnable  = "/v1/nodes/{name}/enable"
+	PathBans    = "/v1/bans"
+	PathUnban   = "/v1/unban"
+	PathExplain = "/v1/explain"
+	PathTag     = "/v1/explain/tag"
+	PathToken   = "/v1/token"
 )
 
-// stopRequest asks the balancer to end.
-type stopRequest struct {
+// StopRequest asks the balancer to end.
+type StopRequest struct {
 	AtOnce bool `json:"at_once"`
 }
 
-// clientRequest names a client, and for how long where that matters.
-type clientRequest struct {
+// ClientRequest names a client, and for how long where that matters.
+type ClientRequest struct {
 	Client string        `json:"client"`
 	For    time.Duration `json:"for,omitempty"` // nanoseconds; 0 is limits.ban.for
 }
@@ -53,10 +53,10 @@ type BanStatus struct {
 	Connections int       `json:"connections"` // made before the ban, and still held
 }
 
-// ofSource answers requests about a client by its source: an IPv4 address or the /64 of an IPv6 address, see sourceOf.
-func ofSource(answer func(q clientRequest, source netip.Prefix) (any, error)) func(*http.Request) (any, error) {
+// OfSource answers requests about a client by its source: an IPv4 address or the /64 of an IPv6 address, see sourceOf.
+func OfSource(answer func(q ClientRequest, source netip.Prefix) (any, error)) func(*http.Request) (any, error) {
 	return func(r *http.Request) (any, error) {
-		var q clientRequest
+		var q ClientRequest
 		if err := control.Read(r, &q); err != nil {
 			return nil, err
 		}
@@ -71,7 +71,7 @@ func ofSource(answer func(q clientRequest, source netip.Prefix) (any, error)) fu
 // Source is what a client counts as, in the form of BanStatus.Source: its IPv4 address, or the /64 of its IPv6 address.
 func Source(client string) (string, error) {
 	source, err := sourceOf(client)
-	return sourceText(source), err
+	return SourceText(source), err
 }
 
 // sourceOf is what a client counts as: its IPv4 address as a /32, or the /64 of its IPv6 address.
@@ -91,8 +91,8 @@ func sourceOf(client string) (netip.Prefix, error) {
 	return netip.PrefixFrom(p.Addr(), bits).Masked(), nil
 }
 
-// sourceText prints a source as people name it: an IPv4 address without its length.
-func sourceText(source netip.Prefix) string {
+// SourceText prints a source as people name it: an IPv4 address without its length.
+func SourceText(source netip.Prefix) string {
 	if source.Addr().Is4() {
 		return source.Addr().String()
 	}

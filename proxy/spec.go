@@ -4,7 +4,7 @@
 //	Serve    runs the master in the foreground
 //	Start    runs it in the background
 //	Connect  talks to a running one
-//	Worker   is the role a worker process plays; only the master starts it
+//	Run   is the role a worker process plays; only the master starts it
 //
 // A Spec is pure data: it is parsed, defaulted, validated and printed without a socket.
 package proxy
@@ -85,22 +85,22 @@ type Listen struct {
 
 // Keys of Listen: the listeners that workers accept clients on.
 const (
-	listenTCP   = "tcp"
-	listenHTTP  = "http"
-	listenHTTPS = "https"
+	ListenTCP   = "tcp"
+	ListenHTTP  = "http"
+	ListenHTTPS = "https"
 )
 
-// listener is one address of Listen.
-type listener struct{ name, address string } // its key, and the value of that
+// Listener is one address of Listen.
+type Listener struct{ Name, Address string } // its key, and the value of that
 
 // all lists the addresses of l, empty ones included.
-func (l *Listen) all() []listener {
-	return []listener{{listenTCP, l.TCP}, {listenHTTP, l.HTTP}, {listenHTTPS, l.HTTPS}, {"admin", l.Admin}, {"health", l.Health}}
+func (l *Listen) all() []Listener {
+	return []Listener{{ListenTCP, l.TCP}, {ListenHTTP, l.HTTP}, {ListenHTTPS, l.HTTPS}, {"admin", l.Admin}, {"health", l.Health}}
 }
 
-// forClients lists the addresses of l that workers accept clients on; empty ones are off.
-func (l *Listen) forClients() []listener {
-	return slices.DeleteFunc(l.all()[:3], func(at listener) bool { return at.address == "" })
+// ForClients lists the addresses of l that workers accept clients on; empty ones are off.
+func (l *Listen) ForClients() []Listener {
+	return slices.DeleteFunc(l.all()[:3], func(at Listener) bool { return at.Address == "" })
 }
 
 // Admin says who is answered on the admin listener.
@@ -221,8 +221,8 @@ type Limits struct {
 	Exempt []string `yaml:"exempt"`
 }
 
-// maxToolName is the longest name of a tool that can be limited, in bytes.
-const maxToolName = 256
+// MaxToolName is the longest name of a tool that can be limited, in bytes.
+const MaxToolName = 256
 
 // ToolLimit bounds how often one source may call a tool. Calls over it are answered with status 429.
 type ToolLimit struct {
@@ -289,15 +289,16 @@ type Checks struct {
 // connections to it fail by themselves before.
 const DefaultGiveUp = 10 * time.Minute
 
-func (c *Checks) giveUp() time.Duration {
+// GivesUpAfter is for how long a node may say nothing until it is down.
+func (c *Checks) GivesUpAfter() time.Duration {
 	if c.GiveUp == 0 {
 		return DefaultGiveUp
 	}
 	return c.GiveUp
 }
 
-// keeps reports whether a node that gives no answer in time keeps what it has.
-func (c *Checks) keeps() bool { return c.giveUp() > c.Timeout }
+// Keeps reports whether a node that gives no answer in time keeps what it has.
+func (c *Checks) Keeps() bool { return c.GivesUpAfter() > c.Timeout }
 
 // Timeouts of clients' connections. 0 is no timeout, except for Connect.
 //
@@ -432,8 +433,8 @@ const stopGrace = 30 * time.Second
 // StopsWithin is how long a balancer may take to end once it is told to.
 func (s *Spec) StopsWithin() time.Duration { return s.Timeouts.Drain + stopGrace }
 
-// needs reports whether there is a listener whose clients are served over a transport.
-func (l *Listen) needs(t board.Transport) bool {
+// Needs reports whether there is a listener whose clients are served over a transport.
+func (l *Listen) Needs(t board.Transport) bool {
 	if t == board.TCP {
 		return l.TCP != ""
 	}

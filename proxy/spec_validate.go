@@ -25,7 +25,7 @@ const (
 	minSources     = 1 << 10
 	minMessage     = units.KiB
 	maxMessage     = units.GiB
-	maxDuration    = 24 * time.Hour
+	MaxDuration    = 24 * time.Hour
 	maxPatience    = 365 * 24 * time.Hour // with what is under way
 	maxRoutes      = 64
 	maxRoutePrefix = 256
@@ -47,42 +47,42 @@ func (s *Spec) Validate() error {
 }
 
 func (s *Spec) validateListen(p *problems) {
-	if l := s.Listening(); len(l.forClients()) == 0 {
+	if l := s.Listening(); len(l.ForClients()) == 0 {
 		if s.Listen == l {
 			p.add("listen", "one of tcp, http and https must be set, or nobody can connect")
 		} else if served := func(n topology.Node) bool { return len(n.Ports()) > 0 }; slices.ContainsFunc(s.Nodes, served) {
 			var names []string
-			for _, set := range s.Listen.forClients() {
-				names = append(names, set.name)
+			for _, set := range s.Listen.ForClients() {
+				names = append(names, set.Name)
 			}
 			p.add("listen", "no node has a port for the listeners that are set (%s)", strings.Join(names, ", "))
 		}
 	}
 	taken := make(map[string]netip.AddrPort) // by name
 	for _, l := range s.Listen.all() {
-		if l.address == "" {
+		if l.Address == "" {
 			continue
 		}
-		field := "listen." + l.name
-		if l.name == listenHTTPS && s.TLS.Cert == "" && s.TLS.Key == "" {
+		field := "listen." + l.Name
+		if l.Name == ListenHTTPS && s.TLS.Cert == "" && s.TLS.Key == "" {
 			p.add(field, "needs lb.tls.cert and lb.tls.key (erlmcp lb cert --self-signed makes a pair for development)")
 		}
-		at, err := parseListen(l.address)
+		at, err := parseListen(l.Address)
 		if err != nil {
 			p.add(field, "%v", err)
 			continue
 		}
 		for _, other := range s.Listen.all() { // of one field, in the order of Listen
-			if overlaps(at, taken[other.name]) {
-				p.add(field, "%s is also listen.%s", l.address, other.name)
+			if overlaps(at, taken[other.Name]) {
+				p.add(field, "%s is also listen.%s", l.Address, other.Name)
 			}
 		}
 		for _, node := range s.Nodes {
 			if addr, err := netip.ParseAddr(node.Host); err == nil && overlaps(at, netip.AddrPortFrom(addr, uint16(node.TCP))) {
-				p.add(field, "%s is also the address of node %s", l.address, node.Name)
+				p.add(field, "%s is also the address of node %s", l.Address, node.Name)
 			}
 		}
-		taken[l.name] = at
+		taken[l.Name] = at
 	}
 	for i, host := range s.Admin.Hosts {
 		if !isHostName(host) {
@@ -158,15 +158,15 @@ func (s *Spec) validateClients(p *problems) {
 	if !isCookieName(s.Sticky.Cookie) {
 		p.add("sticky.cookie", "%q must be the name of a cookie: at most %d letters, digits or any of !#$%%&'*+-.^_`|~", s.Sticky.Cookie, maxCookieName)
 	}
-	between(p, "sticky.ttl", s.Sticky.TTL, time.Second, maxDuration)
-	between(p, "slow_start", s.SlowStart, 0, maxDuration)
-	between(p, "timeouts.connect", s.Timeouts.Connect, time.Millisecond, maxDuration)
+	between(p, "sticky.ttl", s.Sticky.TTL, time.Second, MaxDuration)
+	between(p, "slow_start", s.SlowStart, 0, MaxDuration)
+	between(p, "timeouts.connect", s.Timeouts.Connect, time.Millisecond, MaxDuration)
 	between(p, "timeouts.idle", s.Timeouts.Idle, 0, maxPatience)
-	between(p, "timeouts.request", s.Timeouts.Request, 0, maxDuration)
+	between(p, "timeouts.request", s.Timeouts.Request, 0, MaxDuration)
 	between(p, "timeouts.response", s.Timeouts.Response, 0, maxPatience)
-	between(p, "timeouts.send", s.Timeouts.Send, 0, maxDuration)
-	between(p, "timeouts.keepalive", s.Timeouts.Keepalive, 0, maxDuration)
-	between(p, "timeouts.drain", s.Timeouts.Drain, 0, maxDuration)
+	between(p, "timeouts.send", s.Timeouts.Send, 0, MaxDuration)
+	between(p, "timeouts.keepalive", s.Timeouts.Keepalive, 0, MaxDuration)
+	between(p, "timeouts.drain", s.Timeouts.Drain, 0, MaxDuration)
 }
 
 // maxCookieName is the longest name of a cookie, in bytes.
@@ -189,7 +189,7 @@ func (s *Spec) validateHTTP(p *problems) {
 	}
 	between(p, "http.keepalive_requests", s.HTTP.KeepaliveRequests, 0, maxRate)
 	if s.HTTP.SSEKeepalive != 0 {
-		between(p, "http.sse_keepalive", s.HTTP.SSEKeepalive, time.Second, maxDuration)
+		between(p, "http.sse_keepalive", s.HTTP.SSEKeepalive, time.Second, MaxDuration)
 	}
 	if host := s.HTTP.Host; !http1.IsAuthority([]byte(host)) {
 		p.add("http.host", "must be %s, %s or a host with an optional port (like mcp.example.org), is %q", HostClient, HostNode, host)
@@ -203,15 +203,15 @@ func (s *Spec) validateHTTP(p *problems) {
 			p.add(field+".prefix", "%q must be a path that begins with / and has no query", r.Prefix)
 		}
 		oneOf(p, field+".to", r.To, RouteHTTP, RouteWebSocket, RouteSSE)
-		same := func(other Route) bool { return trimSlash(other.Prefix) == trimSlash(r.Prefix) }
+		same := func(other Route) bool { return TrimSlash(other.Prefix) == TrimSlash(r.Prefix) }
 		if first := slices.IndexFunc(s.HTTP.Routes, same); first < i {
 			p.add(field+".prefix", "%q is already the prefix of [%d]", r.Prefix, first)
 		}
 	}
 }
 
-// trimSlash makes /a/ and /a the same prefix; the root is "".
-func trimSlash(prefix string) string { return strings.TrimSuffix(prefix, "/") }
+// TrimSlash makes /a/ and /a the same prefix; the root is "".
+func TrimSlash(prefix string) string { return strings.TrimSuffix(prefix, "/") }
 
 func (s *Spec) validateLimits(p *problems) {
 	l := &s.Limits
@@ -221,18 +221,18 @@ func (s *Spec) validateLimits(p *problems) {
 	between(p, "limits.max_per_source", l.MaxPerSource, 0, maxConnections)
 	between(p, "limits.share_percent", l.SharePercent, 1, 100)
 	between(p, "limits.ban.violations", l.Ban.Violations, 0, maxRate)
-	between(p, "limits.ban.window", l.Ban.Window, time.Second, maxDuration)
+	between(p, "limits.ban.window", l.Ban.Window, time.Second, MaxDuration)
 	if most := int(l.Ban.Window / board.ViolationStep); l.Ban.Violations > most && l.Ban.Violations <= maxRate && l.Ban.Window >= time.Second {
 		p.add("limits.ban.violations", "must be at most %d within %v (one in %v counts), are %d", most, l.Ban.Window, board.ViolationStep, l.Ban.Violations)
 	}
-	between(p, "limits.ban.for", l.Ban.For, time.Second, maxDuration)
+	between(p, "limits.ban.for", l.Ban.For, time.Second, MaxDuration)
 	if n := len(l.Tools); n > maxToolLimits {
 		p.add("limits.tools", "must be at most %d, are %d", maxToolLimits, n)
 	}
 	for i, t := range l.Tools {
 		field := fmt.Sprintf("limits.tools[%d]", i)
-		if len(t.Name) == 0 || len(t.Name) > maxToolName {
-			p.add(field+".name", "must be of 1 to %d bytes, is of %d", maxToolName, len(t.Name))
+		if len(t.Name) == 0 || len(t.Name) > MaxToolName {
+			p.add(field+".name", "must be of 1 to %d bytes, is of %d", MaxToolName, len(t.Name))
 		}
 		same := func(other ToolLimit) bool { return other.Name == t.Name }
 		if first := slices.IndexFunc(l.Tools, same); first < i {
@@ -260,10 +260,10 @@ func (s *Spec) validateChecks(p *problems) {
 			}
 		}
 	}
-	between(p, "resolve.interval", s.Resolve.Interval, 10*time.Millisecond, maxDuration)
+	between(p, "resolve.interval", s.Resolve.Interval, 10*time.Millisecond, MaxDuration)
 	between(p, "resolve.timeout", s.Resolve.Timeout, 10*time.Millisecond, time.Minute)
 	for i, server := range s.Resolve.Servers {
-		if _, err := parseServer(server); err != nil {
+		if _, err := ParseServer(server); err != nil {
 			p.add(fmt.Sprintf("resolve.servers[%d]", i), "%v", err)
 		}
 	}
@@ -278,7 +278,7 @@ func (s *Spec) validateChecks(p *problems) {
 	between(p, "checks.timeout", c.Timeout, time.Millisecond, time.Minute)
 	between(p, "checks.fall", c.Fall, 1, 100)
 	between(p, "checks.rise", c.Rise, 1, 100)
-	between(p, "checks.give_up", c.GiveUp, 0, maxDuration)
+	between(p, "checks.give_up", c.GiveUp, 0, MaxDuration)
 }
 
 func (s *Spec) validateSource(p *problems) {
@@ -331,8 +331,8 @@ func parseListen(text string) (netip.AddrPort, error) {
 	}
 }
 
-// parseServer reads the address of a DNS server.
-func parseServer(text string) (netip.AddrPort, error) {
+// ParseServer reads the address of a DNS server.
+func ParseServer(text string) (netip.AddrPort, error) {
 	if addr, err := netip.ParseAddr(text); err == nil {
 		return netip.AddrPortFrom(addr, 53), nil
 	}

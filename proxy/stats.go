@@ -157,8 +157,8 @@ type Latency struct {
 	P99   float64 `json:"p99_us"`
 }
 
-// plus is the count and mean of both together, without percentiles.
-func (l Latency) plus(o Latency) Latency {
+// Plus is the count and mean of both together, without percentiles.
+func (l Latency) Plus(o Latency) Latency {
 	sum := Latency{Count: l.Count + o.Count}
 	if sum.Count > 0 {
 		sum.Mean = (l.Mean*float64(l.Count) + o.Mean*float64(o.Count)) / float64(sum.Count)
@@ -180,9 +180,9 @@ type TransportStats struct {
 // Over returns the transport by which the node serves clients of a listener, "tcp", "http" or "https", or nil.
 // Where it has no port for HTTP, that is the one for SSE.
 func (n *NodeStats) Over(listener string) *TransportStats {
-	web := listener == listenHTTP || listener == listenHTTPS
+	web := listener == ListenHTTP || listener == ListenHTTPS
 	for i := range n.Transports {
-		if t := &n.Transports[i]; t.Name == listener || web && t.Name != listenTCP {
+		if t := &n.Transports[i]; t.Name == listener || web && t.Name != ListenTCP {
 			return t
 		}
 	}
@@ -249,8 +249,8 @@ type Responses struct {
 	ServerError   uint64 `json:"5xx"`
 }
 
-// each lists the classes.
-func (r *Responses) each() [5]uint64 {
+// Each lists the classes.
+func (r *Responses) Each() [5]uint64 {
 	return [5]uint64{r.Informational, r.Successful, r.Redirection, r.ClientError, r.ServerError}
 }
 
@@ -280,8 +280,8 @@ type RefusedStats struct {
 	Handshake uint64 `json:"handshake"` // clients with whom TLS could not be agreed on
 }
 
-// each calls f for every reason.
-func (r *RefusedStats) each(f func(reason string, n uint64)) { eachCount(*r, f) }
+// Each calls f for every reason.
+func (r *RefusedStats) Each(f func(reason string, n uint64)) { eachCount(*r, f) }
 
 // Total is how many clients were turned away.
 func (r *RefusedStats) Total() uint64 {
@@ -303,8 +303,8 @@ type CutStats struct {
 	TooLarge   uint64 `json:"too_large"`   // a message or body is over max_message
 }
 
-// each calls f for every reason.
-func (c *CutStats) each(f func(reason string, n uint64)) { eachCount(*c, f) }
+// Each calls f for every reason.
+func (c *CutStats) Each(f func(reason string, n uint64)) { eachCount(*c, f) }
 
 // eachCount calls f for every field of counts, all of them uint64, by its name in JSON.
 func eachCount(counts any, f func(name string, n uint64)) {

@@ -1,0 +1,431 @@
+package proxytest
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+)
+
+// Engine is a balancer under measurement.
+type Engine struct {
+	Name    string
+	Address string
+	Command func() *exec.Cmd
+	Cookies bool // whether it sets them
+	Secure  bool // over TLS
+
+	process *exec.Cmd // of this round
+
+	Rates, CPUs, Memories []float64 // one a round
+}
+
+// URL is where it serves HTTP.
+func (e *Engine) URL() string {
+	scheme := "http"
+	if e.Secure {
+		scheme = "https"
+	}
+	return scheme + "://" + e.Address + "/mcp"
+}
+
+// Reach waits until every site has answered through the engine, with a cookie if it sets them.
+func (e *Engine) Reach(t testing.TB, sites []Site) {
+	// #nosec G402 -- HAProxy, nginx and we are given a certificate made a moment ago.
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	client := &http.Client{Transport: transport, Timeout: 2 * time.Second}
+	reached, last := map[string]bool{}, ""
+	for deadline := time.Now().Add(10 * time.Second); len(reached) < len(sites); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s reaches only %d of %d nodes; at last: %s", e.Name, len(reached), len(sites), last)
+		}
+		resp, err := client.Get(e.URL())
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if last = resp.Status; err == nil && resp.StatusCode == http.StatusOK {
+			if sets := len(resp.Cookies()) > 0; sets != e.Cookies {
+				t.Fatalf("%s sets a cookie: %v, want %v", e.Name, sets, e.Cookies)
+			}
+			reached[string(body)] = true
+		}
+	}
+}
+
+// Relay has clients exchange messages in turn and records rate and CPU.
+func (e *Engine) Relay(t testing.TB, clients, messages int) {
+	conns := e.connect(t, clients)
+	before, start := e.CPU(t), time.Now()
+	var wg sync.WaitGroup
+	for _, c := range conns {
+		wg.Go(func() {
+			message := []byte(`{"jsonrpc":"2.0","id":12345,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"}}}` + "\n")
+			reply := make([]byte, len(message))
+			for range messages / clients {
+				if _, err := c.Write(message); err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := io.ReadFull(c, reply); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	e.Rates = append(e.Rates, float64(messages)/took.Seconds())
+	e.CPUs = append(e.CPUs, (e.CPU(t)-before).Seconds()/float64(messages))
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// Hold has idle connections that have spoken once and records what they add.
+func (e *Engine) Hold(t testing.TB, n int) {
+	before := e.rss(t)
+	conns := e.connect(t, n)
+	e.Memories = append(e.Memories, float64(e.rss(t)-before)/float64(n))
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// connect opens n connections and has an answer over each.
+func (e *Engine) connect(t testing.TB, n int) []net.Conn {
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		// A hundred to a source, as the limits of a balancer allow.
+		from := &net.TCPAddr{IP: net.IPv4(127, 3, byte(i/100), 1)}
+		c, err := (&net.Dialer{LocalAddr: from}).Dial("tcp4", e.Address)
+		if err != nil {
+			t.Fatalf("%s: %v", e.Name, err)
+		}
+		if _, err := io.WriteString(c, "x\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 2)); err != nil {
+			t.Fatalf("%s: connection %d: %v", e.Name, i, err)
+		}
+		conns[i] = c
+	}
+	return conns
+}
+
+// CPU is the time the process and its children have used.
+func (e *Engine) CPU(t testing.TB) time.Duration {
+	pid := strconv.Itoa(e.process.Process.Pid)
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticks, found := 0, false
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // somebody else's, and gone
+		}
+		fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+2:]))
+		own := filepath.Base(filepath.Dir(file)) == pid
+		if parent := fields[1]; !own && parent != pid {
+			continue
+		}
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		ticks, found = ticks+user+system, found || own
+	}
+	if !found {
+		t.Fatalf("%s has ended", e.Name)
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100
+}
+
+func (e *Engine) rss(t testing.TB) int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", e.process.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, _ := strconv.Atoi(strings.Fields(string(data))[1])
+	return pages * os.Getpagesize()
+}
+
+// Start runs the engine and waits until it listens.
+func (e *Engine) Start(t testing.TB) {
+	e.process = e.Command()
+	e.process.Stderr = os.Stderr
+	if err := e.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Stop)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		c, err := net.Dial("tcp4", e.Address)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not listen: %v", e.Name, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Stop ends the process of this round, if there still is one. It is asked first, so that it can end
+// its children.
+func (e *Engine) Stop() {
+	if e.process == nil {
+		return
+	}
+	process := e.process.Process
+	_ = process.Signal(syscall.SIGTERM)
+	impatient := time.AfterFunc(5*time.Second, func() { _ = process.Kill() })
+	_ = e.process.Wait()
+	impatient.Stop()
+	e.process = nil
+}
+
+// NoFile stands for a file that is not there in the arguments of a role, which may not be empty.
+const NoFile = "-"
+
+// Median is the middle one.
+func Median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}
+
+// PlayRole makes the command of a role.
+func PlayRole(role string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), BenchRole+"="+role+" "+strings.Join(args, " "))
+	return cmd
+}
+
+// BenchRole names a role of BenchRoles and its arguments, separated by spaces.
+const BenchRole = "ERLMCP_TEST_BENCH_ROLE"
+
+// PemFile writes a certificate and its key into one file, as HAProxy reads them.
+func PemFile(secure *proxy.TLS) string {
+	if secure == nil {
+		return NoFile
+	}
+	return secure.Cert
+}
+
+// HAProxyHTTPEngine is HAProxy before sites, or nil where it is not installed.
+func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
+	path, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Log("haproxy is not installed: left out")
+		return nil
+	}
+	address, bind := FreeAddress(t), ""
+	if secure != nil {
+		bind = " ssl crt " + secure.Cert
+	}
+	var servers strings.Builder
+	for i, s := range sites {
+		fmt.Fprintf(&servers, "  server n%d %s cookie n%d\n", i, s.Address(), i)
+	}
+	config := WriteFile(t, "haproxy.cfg", fmt.Sprintf(`global
+  nbthread %d
+  maxconn 9000
+defaults
+  mode http
+  option forwardfor
+  http-reuse always
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s
+frontend clients
+  bind %s%s
+  stick-table type ip size 128k expire 30m store conn_rate(1s),conn_cur,http_req_rate(1s)
+  tcp-request connection track-sc0 src
+  http-request deny deny_status 429 if { sc_http_req_rate(0) gt 1000000 }
+  default_backend nodes
+backend nodes
+  balance leastconn
+  cookie SERVERID insert indirect nocache httponly
+%s`, runtime.NumCPU(), address, bind, &servers))
+	return &Engine{Name: "haproxy", Cookies: true, Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
+}
+
+// NginxHTTPEngine is nginx before sites, or nil where it is not installed.
+func NginxHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Log("nginx is not installed: left out")
+		return nil
+	}
+	address, dir := FreeAddress(t), t.TempDir()
+	listen := address + ";"
+	if secure != nil {
+		listen = fmt.Sprintf("%s ssl;\n    ssl_certificate %s;\n    ssl_certificate_key %s;", address, secure.Cert, secure.Key)
+	}
+	var servers, temporary strings.Builder
+	for _, s := range sites {
+		fmt.Fprintf(&servers, "    server %s;\n", s.Address())
+	}
+	for _, use := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		fmt.Fprintf(&temporary, "  %s_temp_path %s/%s;\n", use, dir, use)
+	}
+	config := WriteFile(t, "nginx.conf", fmt.Sprintf(`daemon off;
+worker_processes %d;
+pid %s/nginx.pid;
+error_log stderr crit;
+events { worker_connections 4096; }
+http {
+%s  access_log off;
+  limit_req_zone $binary_remote_addr zone=rates:10m rate=1000000r/s;
+  upstream nodes {
+    least_conn;
+%s    keepalive 1000;
+    keepalive_requests 1000000000;
+  }
+  server {
+    listen %s
+    keepalive_requests 1000000000;
+    location / {
+      limit_req zone=rates burst=1000000 nodelay;
+      proxy_pass http://nodes;
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header Connection "";
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    }
+  }
+}
+`, runtime.NumCPU(), dir, &temporary, &servers, listen))
+	return &Engine{Name: "nginx", Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
+}
+
+// BenchRoles are the processes that tests start: this test binary again.
+var BenchRoles = make(map[string]func(args []string) error)
+
+// Site is a node that answers every request at once.
+type Site struct{ HTTP, Check int } // ports on 127.0.0.1
+
+// Address is where it serves HTTP.
+func (s Site) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.HTTP) }
+
+// StartSites runs four sites in one process until the benchmark ends.
+func StartSites(t testing.TB) []Site {
+	sites := make([]Site, 4)
+	cmd := PlayRole("sites", strconv.Itoa(2*len(sites)))
+	cmd.Stderr = os.Stderr
+	port := func() int {
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		file, err := ln.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+		return ln.Addr().(*net.TCPAddr).Port
+	}
+	for i := range sites {
+		sites[i] = Site{HTTP: port(), Check: port()}
+	}
+	err := cmd.Start()
+	for _, file := range cmd.ExtraFiles {
+		file.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return sites
+}
+
+// BenchSites serves the listeners that were passed on, all on one event loop: beside what is measured,
+// the nodes should cost little.
+func BenchSites(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	loop, err := reactor.NewLoop(reactor.Options{})
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":12345,"result":{"content":[{"type":"text","text":"hello from %d"}]}}`, i)
+		s := &benchSite{loop: loop}
+		s.answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		if _, err := loop.Listen(3+i, s); err != nil {
+			return err
+		}
+	}
+	return loop.Run()
+}
+
+// benchSite answers every request alike.
+type benchSite struct {
+	loop   *reactor.Loop
+	answer []byte
+}
+
+func (s *benchSite) OnAccept(fd int, _ netip.AddrPort) {
+	c := &benchSiteConn{answer: s.answer}
+	_ = s.loop.Attach(&c.conn, fd, c) // or it is closed
+}
+
+func (s *benchSite) OnAcceptError(err error) { fmt.Fprintln(os.Stderr, "sites:", err) }
+
+type benchSiteConn struct {
+	conn    reactor.Conn
+	request http1.Request
+	answer  []byte
+}
+
+// OnData answers requests whose bodies have a stated length and came whole.
+func (c *benchSiteConn) OnData(_ *reactor.Conn, p []byte) (consumed int) {
+	for {
+		n, err := c.request.Parse(p[consumed:])
+		if err != nil || n > 0 && c.request.Body == http1.Chunked {
+			c.conn.Close()
+			return len(p)
+		}
+		whole := n + int(c.request.Length)
+		if n == 0 || consumed+whole > len(p) {
+			return consumed
+		}
+		consumed += whole
+		c.conn.Send(c.answer)
+	}
+}
+
+func (c *benchSiteConn) OnEOF(*reactor.Conn) { c.conn.Close() }
+
+func (c *benchSiteConn) OnOpen(*reactor.Conn) {}
+
+func (c *benchSiteConn) OnDrained(*reactor.Conn) {}
+
+func (c *benchSiteConn) OnClose(*reactor.Conn, error) {}

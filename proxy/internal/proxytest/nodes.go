@@ -1,0 +1,126 @@
+package proxytest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/policy"
+)
+
+// FakeNode answers each line with its name, a colon and the line.
+type FakeNode struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []*net.TCPConn
+}
+
+// Node describes a fake node.
+func (n *FakeNode) Node(name string) topology.Node {
+	return topology.Node{Name: name, Host: "127.0.0.1", TCP: n.Addr().(*net.TCPAddr).Port}
+}
+
+// Address is where it listens.
+func (n *FakeNode) Address() string { return n.Addr().String() }
+
+// Stop ends it, with its connections.
+func (n *FakeNode) Stop() {
+	n.Close()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.conns {
+		c.Close()
+	}
+}
+
+// StartNode starts a node that answers each line with its name, or does what serve says.
+func StartNode(t testing.TB, name string, serve func(*net.TCPConn)) *FakeNode {
+	t.Helper()
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ServeNode(t, ln, name, serve)
+}
+
+// ServeNode is StartNode at a listener.
+func ServeNode(t testing.TB, ln net.Listener, name string, serve func(*net.TCPConn)) *FakeNode {
+	n := &FakeNode{Listener: ln}
+	if serve == nil {
+		serve = func(c *net.TCPConn) {
+			for r := bufio.NewReader(c); ; {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if _, err := io.WriteString(c, name+":"+line); err != nil {
+					return
+				}
+			}
+		}
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			n.mu.Lock()
+			n.conns = append(n.conns, c.(*net.TCPConn))
+			n.mu.Unlock()
+			running.Go(func() { serve(c.(*net.TCPConn)); c.Close() })
+		}
+	})
+	t.Cleanup(func() { n.Stop(); running.Wait() })
+	return n
+}
+
+// StartNodes starts that many fake nodes: n0, n1, ….
+func StartNodes(t testing.TB, n int) []*FakeNode {
+	nodes := make([]*FakeNode, n)
+	for i := range nodes {
+		nodes[i] = StartNode(t, fmt.Sprintf("n%d", i), nil)
+	}
+	return nodes
+}
+
+// ListenFD listens on every address and returns one.
+func ListenFD(t testing.TB) (fd int, address string) {
+	t.Helper()
+	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	file, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if fd, err = unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+		t.Fatal(err)
+	}
+	return fd, fmt.Sprintf("127.0.0.1:%d", ln.Addr().(*net.TCPAddr).Port)
+}
+
+// ClosesAt is a node that reads so many bytes and closes.
+func ClosesAt(t testing.TB, bytes int64) string {
+	return "https://" + StartNode(t, "", func(c *net.TCPConn) { _, _ = io.CopyN(io.Discard, c, bytes) }).Address()
+}
+
+// MarkUp has a slot stand for a node of weight 1 that is up over all transports.
+func MarkUp(b *board.Board, slot int) {
+	for t := range board.Transports {
+		b.Node(slot).Ports[t].Weight.Store(policy.WeightUnit)
+	}
+	b.SetNodeState(slot, board.Up, time.Now())
+}

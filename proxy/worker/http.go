@@ -1,0 +1,487 @@
+package worker
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/coding"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/policy"
+	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
+	"github.com/erlmcp/erlmcp/proxy/internal/wire"
+)
+
+// The HTTP frontend: accept ─▶ admit ─▶ read a head ─▶ choose a node ─▶ exchange ─▶ read the next.
+//
+//	httpClient ─── exchange ─── httpNode
+//	     │     (one at a time)      │
+//	     └ between two exchanges    └ in the pool of its backend
+//	       it holds no buffer         between two exchanges
+//
+// What a client has sent of a request stays in its connection's input until the request cannot be
+// needed again: a node that fails before it has answered leaves nothing behind, and the request is
+// simply read once more. Otherwise its head is parsed once.
+
+// frontend is what a worker has for HTTP.
+type frontend struct {
+	request  http1.Request  // the head being read
+	response http1.Response // likewise
+	belief   belief         // of the request
+	routes   []route
+	paths    []string       // of the nodes' MCP endpoints, if there are several
+	hsts     []byte         // the field of Spec.TLS.HSTS as a line, nil without
+	cookie   []byte         // the cookie of Spec.Sticky, up to and with its equals sign
+	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
+	clients  *httpClient    // all of them, linked by next and prev
+	idle     int            // connections to nodes in the pools
+	parsed   int            // times that a head was parsed
+
+	zippers coding.Zippers
+	spare   httpSpares
+}
+
+type httpSpares struct {
+	clients   spares[httpClient]
+	exchanges spares[exchange]
+	nodes     spares[httpNode]
+	heads     spares[[]byte]
+}
+
+// apply takes over a specification.
+func (f *frontend) apply(s *wire.WorkerSpec) (err error) {
+	f.routes = newRoutes(s.Spec.HTTP.Routes)
+	f.hsts = nil
+	if s.Spec.TLS.HSTS != "" {
+		f.hsts = []byte("Strict-Transport-Security: " + s.Spec.TLS.HSTS + "\r\n")
+	}
+	f.cookie = []byte(s.Spec.Sticky.Cookie + "=")
+	if f.ring, err = affinity.New(s.Key); err != nil {
+		return err
+	}
+	f.ring.SetNodes(wire.SlotNames(s.Nodes))
+	f.paths = endpointsOf(s.Nodes)
+	return nil
+}
+
+// httpClient is a client's connection.
+//
+//	awaitingGreeting ─▶ delayed ─▶ reading ⇄ serving ─▶ parting ─▶ (closed)
+//	               ╰──▶ unwelcome ─────────────────────────▲
+//
+// What is served is an exchange, which has phases of its own. The client is counted on the board (held) from
+// its admission until it parts.
+type httpClient struct {
+	conn  reactor.Conn
+	timer reactor.Timer
+	layer *tlslayer.Layer // of a connection over TLS
+	w     *worker
+	x     *exchange // while serving
+
+	next, prev *httpClient
+	origin
+	seat    sourceSeat
+	due     int64         // when patience ends, 0 = never
+	armed   int64         // when the timer fires: at due or before
+	wait    time.Duration // unwelcome: for how long to stay away
+	left    uint32        // bytes of input in hand, not consumed
+	discard uint32        // how many of them are of a request that is done with
+	seen    uint32        // how much of a head was looked at in vain
+	served  uint32        // requests
+	state   clientState
+	reason  uint8 // unwelcome: a board.Reason
+	held    bool  // counted on the board
+	lingers bool  // counted in worker.lingering
+	ended   bool  // its stream has ended
+	owed    bool  // has not taken all of its last answer, and is not idle
+}
+
+type clientState uint8
+
+const (
+	awaitingGreeting clientState = iota // a PROXY header
+	unwelcome                           // told why as soon as it asks
+	delayed                             // over the connection rate: not read until it conforms
+	reading                             // a request head
+	serving                             // its exchange
+	parting                             // everything is said
+)
+
+// httpAcceptor takes newcomers of the HTTP listener.
+type httpAcceptor worker
+
+// OnAccept takes a newcomer in.
+func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
+	w := (*worker)(a)
+	c := w.takeClient()
+	if err := w.loop.Attach(&c.conn, fd, c); err != nil {
+		w.complain("accept", "client", peer, "err", err)
+		w.putClient(c)
+		return
+	}
+	w.entered()
+	w.cell.Accepted.Add(1)
+	if policy.Contains(w.limits.Trusted, peer.Addr()) {
+		c.within(greetingTimeout)
+		return // admitted by its header
+	}
+	c.admit(peer.Addr())
+}
+
+// OnAcceptError reports that newcomers have to wait in the kernel's queue.
+func (a *httpAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
+
+func (w *worker) takeClient() *httpClient {
+	c := w.http.spare.clients.take()
+	*c = httpClient{w: w, next: w.http.clients}
+	if c.next != nil {
+		c.next.prev = c
+	}
+	w.http.clients = c
+	return c
+}
+
+func (w *worker) putClient(c *httpClient) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		w.http.clients = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	*c = httpClient{}
+	w.http.spare.clients.put(c)
+}
+
+// admit applies the limits to a client from addr.
+func (c *httpClient) admit(addr netip.Addr) {
+	c.identify(addr)
+	reason, wait, ok := c.w.mayEnter(c.source, c.addr, c.exempt, c.w.loop.Now())
+	if !ok {
+		c.turnAway(reason, wait)
+		return
+	}
+	c.enter(wait)
+}
+
+// identify notes who the client is.
+func (c *httpClient) identify(addr netip.Addr) {
+	c.addr, c.source = addr.Unmap(), c.w.board.Sources().Find(addr, c.w.loop.Now())
+	c.exempt = policy.Contains(c.w.limits.Exempt, addr)
+}
+
+// welcome takes in a client that was charged for its connection before its handshake.
+func (c *httpClient) welcome() {
+	if c.w.isOverShare(c.source) {
+		c.turnAway(board.ReasonPerSource, 0)
+		return
+	}
+	reason, wait, ok := c.w.hasRoom(c.source)
+	if !ok {
+		c.turnAway(reason, 0)
+		return
+	}
+	c.enter(wait)
+}
+
+// enter takes the client in, but does not read it before wait is over.
+func (c *httpClient) enter(wait time.Duration) {
+	w := c.w
+	c.held = true
+	w.cell.Active.Add(1)
+	w.board.Sources().Enter(w.index, c.source)
+	if !c.exempt {
+		w.seat(c.source, &c.seat, c)
+	}
+	if wait > 0 {
+		c.state = delayed
+		w.held++
+		c.conn.Pause()
+		c.within(wait)
+		return
+	}
+	c.begun()
+}
+
+// begun lets the client ask.
+func (c *httpClient) begun() {
+	c.state = reading
+	if c.within(c.w.spec.Timeouts.Request); c.w.draining && c.secure {
+		c.within(lateRequest)
+	}
+}
+
+// turnAway has a client told why it is not served once it asks: an answer before the question would
+// be taken for a fault.
+func (c *httpClient) turnAway(reason board.Reason, wait time.Duration) {
+	c.state, c.reason, c.wait = unwelcome, uint8(reason), wait
+	c.linger()
+}
+
+// release takes the client off the board, once.
+func (c *httpClient) release() {
+	if c.held {
+		c.held = false
+		c.w.crowd.Leave(c.source, &c.seat)
+		c.w.cell.Active.Add(-1)
+		c.w.board.Sources().Leave(c.w.index, c.source, c.w.loop.Now())
+	}
+}
+
+// partTime is how long a client has to take the last of its answer.
+const partTime = 30 * time.Second
+
+// part ends the connection behind what was sent. Input is read and dropped meanwhile: closing over
+// unread input would reset the connection, and with it the answer.
+func (c *httpClient) part() {
+	c.state = parting
+	if c.conn.Pending() > 0 {
+		c.within(partTime)
+	} else {
+		c.release()
+		c.linger()
+	}
+	c.conn.CloseWrite()
+	c.conn.Reoffer()
+}
+
+// linger gives a client that is not counted any more a moment to go by itself.
+func (c *httpClient) linger() {
+	if !c.lingers {
+		c.lingers = true
+		c.w.lingering++
+	}
+	if c.w.lingering > maxLingering {
+		c.flushOut()
+		return
+	}
+	c.within(lingerTime)
+}
+
+// flushOut ends the connection behind what was sent, without regard to what the client still says.
+func (c *httpClient) flushOut() {
+	c.state = parting
+	c.within(partTime)
+	c.conn.CloseAfterFlush()
+}
+
+// rest waits for the next request.
+func (c *httpClient) rest() {
+	w := c.w
+	more := c.left > c.discard
+	switch {
+	case w.draining || c.ended && !more:
+		c.part()
+	default:
+		c.state, c.seen = reading, 0
+		w.crowd.Use(c.source, &c.seat, w.loop.Now())
+		if c.owed = c.conn.Pending() > 0; c.owed {
+			c.within(w.spec.Timeouts.Send)
+		} else {
+			c.within(w.spec.Timeouts.Keepalive)
+		}
+		if more {
+			c.conn.Reoffer()
+		}
+	}
+}
+
+// within sets how long the present state may last; 0 is for ever. The timer is moved only to come
+// earlier: what is put off with every byte costs nothing.
+func (c *httpClient) within(d time.Duration) {
+	if d <= 0 {
+		c.due = 0
+		return
+	}
+	c.due = c.w.loop.Now() + int64(d)
+	if !c.timer.Pending() || c.due < c.armed {
+		c.armed = c.due
+		c.w.loop.Schedule(&c.timer, d, c)
+	}
+}
+
+// OnTimer looks whether patience has ended by now.
+func (c *httpClient) OnTimer(*reactor.Timer) {
+	switch left := c.due - c.w.loop.Now(); {
+	case c.due == 0:
+	case left > 0:
+		c.armed = c.due
+		c.w.loop.Schedule(&c.timer, time.Duration(left), c)
+	default:
+		c.due = 0
+		c.expired()
+	}
+}
+
+func (c *httpClient) expired() {
+	switch {
+	case c.state == reading && c.seen > 0:
+		c.say(policy.RefusalOf(board.ReasonSlow, 0).Because("the request head did not come in time"), nil, false, false)
+		c.part()
+	case c.state == delayed && c.w.waitsForRoom(&c.seat):
+		c.within(roomLook)
+	case c.state == delayed:
+		c.w.held--
+		c.begun()
+		c.conn.Resume()
+	case c.x != nil:
+		c.x.expired()
+	default:
+		c.conn.Close()
+	}
+}
+
+// OnOpen is not called for an accepted connection.
+func (c *httpClient) OnOpen(*reactor.Conn) {}
+
+// OnData is the client speaking.
+func (c *httpClient) OnData(_ *reactor.Conn, p []byte) (consumed int) {
+	consumed = min(int(c.discard), len(p))
+	c.discard -= uint32(consumed)
+	for consumed < len(p) && !c.conn.Paused() && c.conn.Open() {
+		n := c.read(p[consumed:])
+		if n == 0 {
+			break
+		}
+		consumed += n
+	}
+	c.left = uint32(len(p) - consumed)
+	if c.ended && c.left == 0 && c.state == reading {
+		c.part() // that was its last request
+	}
+	return consumed
+}
+
+// maxHeld is how much a client may say in advance before it is not read any more.
+const maxHeld = 2 * http1.MaxHead
+
+func (c *httpClient) read(p []byte) (consumed int) {
+	switch c.state {
+	case awaitingGreeting:
+		return c.greeted(p)
+	case reading:
+		consumed = c.readHead(p)
+	case serving:
+		consumed = c.x.fromClient(p)
+	case unwelcome:
+		r := &c.w.http.request
+		_, _ = r.Parse(p) // as far as it has come
+		c.say(c.w.refusalTo(c.source, board.Reason(c.reason), c.wait), originOf(r), false, false)
+		c.part()
+		return len(p)
+	default:
+		return len(p)
+	}
+	if consumed == 0 && len(p) >= maxHeld {
+		c.conn.Pause()
+	}
+	return consumed
+}
+
+// greeted reads the PROXY header of a trusted peer.
+func (c *httpClient) greeted(p []byte) (consumed int) {
+	h, n := c.w.greeted(&c.conn, p)
+	if n > 0 && c.conn.Open() {
+		c.admit(h.Source.Addr())
+	}
+	return n
+}
+
+// OnDrained lets the node speak on, or the client ask on.
+func (c *httpClient) OnDrained(*reactor.Conn) {
+	if x := c.x; x != nil && x.node != nil {
+		x.node.conn.Resume()
+		switch x.phase {
+		case tunnelling:
+			x.tunnelPatience()
+		case replying:
+			x.patience()
+		}
+	}
+	switch {
+	case c.state == reading:
+		if c.owed {
+			c.owed = false
+			c.within(c.w.spec.Timeouts.Keepalive)
+		}
+		c.conn.Reoffer()
+	case c.state == parting: // it has its answer
+		c.release()
+		c.linger()
+	case c.x != nil && c.x.phase == choosing:
+		c.conn.Reoffer()
+	}
+}
+
+// OnEOF is the end of the client's stream. Behind a whole request it only says that the client has nothing
+// more to ask.
+func (c *httpClient) OnEOF(*reactor.Conn) {
+	c.ended = true
+	switch x := c.x; {
+	case c.state == parting:
+		// The connection closes with the end of ours, behind what the client has not taken yet.
+	case x != nil && x.phase < asking, c.state == reading && c.left > c.discard && c.seen == 0:
+		// A request is in hand.
+	case c.state == reading && c.conn.Pending() > 0:
+		c.part() // it has not taken its last answer yet
+	case x == nil || x.node == nil || !x.complete, c.layer != nil && c.layer.Cut():
+		c.conn.Close() // over TLS, who only has nothing more to say says so (RFC 8446 section 6.1)
+	case x.phase == tunnelling:
+		x.node.conn.CloseWrite()
+	default:
+		x.halfClosed()
+	}
+}
+
+// OnClose ends what the client had asked for.
+func (c *httpClient) OnClose(*reactor.Conn, error) {
+	w := c.w
+	w.open--
+	if c.x != nil {
+		c.x.left()
+		c.x.end()
+	}
+	w.loop.Cancel(&c.timer)
+	if c.state == delayed {
+		w.held--
+	}
+	c.release()
+	if c.lingers {
+		w.lingering--
+	}
+	w.putClient(c)
+	w.endIfDrained()
+}
+
+// closeIdle closes clients that have asked nothing; who has not taken the last answer yet gets it.
+func (w *worker) closeIdle() {
+	for c := w.http.clients; c != nil; c = c.next {
+		switch {
+		case c.state == awaitingGreeting:
+			c.conn.Close()
+		case c.state != reading || c.left != 0:
+		case c.conn.Pending() > 0:
+			c.part()
+		default:
+			c.conn.Close()
+		}
+	}
+}
+
+// displaceHTTP ends everything between clients and a port that has gone down. Requests that can be
+// asked again are taken elsewhere.
+func (w *worker) displaceHTTP(from *port) {
+	from.pool.empty()
+	for x := from.exchanges; x != nil; x = from.exchanges {
+		if x.node.opened {
+			x.broken(connDisplaced, nil)
+		} else {
+			x.connectFailed(connectOvertaken, nil)
+		}
+	}
+}
+
+var _ reactor.Acceptor = (*httpAcceptor)(nil)

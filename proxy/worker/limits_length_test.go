@@ -1,0 +1,166 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/proxy/internal/policy"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+)
+
+// debt is for how many messages a source was charged that was at rest: no less than it is found to owe now, and no more than if
+// all were charged at this moment.
+func (b *bench) debt(source string, since int64) (least, most float64) {
+	b.on(func() {
+		s := b.board.Sources()
+		tat := s.MessageRate(s.Find(netip.MustParseAddr(source), mono.Now())).Load()
+		interval := float64(b.limits.Message.Interval)
+		least, most = float64(tat-mono.Now())/interval, float64(tat-since)/interval
+	})
+	return least, most
+}
+
+// What is long is charged as many messages, however it comes, but no single one for more than a source may be held.
+func TestLongMessagesCountForMore(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			_, _ = io.Copy(io.Discard, r.Body)
+			return
+		}
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		c.SetReadLimit(-1)
+		for {
+			kind, _, err := c.Read(r.Context())
+			if err != nil || c.Write(r.Context(), kind, []byte("{}")) != nil {
+				return
+			}
+		}
+	})
+	const rate = 4
+	most := int(policy.MaxHeldTime / time.Second * rate)
+	limited := func(s *proxy.Spec) { s.Limits.MessagesPerSecond = rate }
+	lines := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, limited)
+	b := startWorker(t, []string{site}, limited)
+	ways := map[string]func(from, text string){
+		"a line": func(from, text string) {
+			c := lines.dial(from)
+			c.Say(text + "\n")
+			c.Hear()
+		},
+		"a body": func(from, text string) {
+			c := b.dialTo(b.web, from)
+			c.Say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text))
+			c.Answer("POST")
+		},
+		"a body in chunks": func(from, text string) {
+			c := b.dialTo(b.web, from)
+			c.Say("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+			for p := []byte(text); len(p) > 0; {
+				n := min(len(p), 5000)
+				c.Say(string(http1.AppendChunk(nil, p[:n])))
+				p = p[n:]
+			}
+			c.Say(http1.LastChunk)
+			c.Answer("POST")
+		},
+		"a frame": func(from, text string) { b.sayInFrames(ctx, from, text, len(text)) },
+		"frames":  func(from, text string) { b.sayInFrames(ctx, from, text, 5000) },
+	}
+	from := netip.MustParseAddr("127.0.1.1")
+	for way, say := range ways {
+		for length, want := range map[int]int{
+			100: 1, policy.ExtraLength - 2: 1, policy.ExtraLength: 2, 3 * policy.ExtraLength: 4, (most + 40) * policy.ExtraLength: 1 + most,
+		} {
+			if !strings.HasPrefix(way, "a body") && length > 3*policy.ExtraLength {
+				continue // the rest is read when what was read is paid for
+			}
+			from = from.Next()
+			began := mono.Now()
+			say(from.String(), `"`+strings.Repeat("x", length-2)+`"`)
+			upgrade := 0
+			if strings.Contains(way, "frame") {
+				upgrade = 1 // it is a request
+			}
+			owner := b
+			if way == "a line" {
+				owner = lines
+			}
+			if least, most := owner.debt(from.String(), began); float64(want+upgrade) < least || float64(want+upgrade) > most {
+				t.Errorf("%s of %d bytes: charged as %.2f to %.2f, want %d", way, length, least, most, want+upgrade)
+			}
+		}
+	}
+}
+
+// sayInFrames says a text over a WebSocket, in frames of some bytes each.
+func (b *bench) sayInFrames(ctx context.Context, from, text string, each int) {
+	b.t.Helper()
+	dialer := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return b.dialTo(b.web, from).TCPConn, nil
+	}}}
+	c, _, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", &websocket.DialOptions{HTTPClient: &dialer}) //nolint:bodyclose // it is the socket's
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = c.CloseNow() })
+	w, err := c.Writer(ctx, websocket.MessageText)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for p := []byte(text); len(p) > 0; {
+		n := min(len(p), each)
+		if _, err := w.Write(p[:n]); err != nil {
+			b.t.Fatal(err)
+		}
+		p = p[n:]
+	}
+	if err := w.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+	if _, _, err := c.Read(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Who has sent a message of any length waits for the next request no longer than others do, and is not refused.
+func TestWhoSendsALongMessageIsNotRefused(t *testing.T) {
+	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject} {
+		l := policy.NewLimits(&proxy.Spec{Limits: proxy.Limits{MessagesPerSecond: 100, Action: action}})
+		w, source, done := meterOver(t, 100, false)
+		defer done()
+		w.limits = l
+		tat := w.board.Sources().MessageRate(source)
+		now := mono.Now()
+		extra := l.Extra(0, 1<<40)
+		board.ChargeAnyway(tat, now, l.Message.Interval, l.Message.Burst, int64(1+extra))
+		patience := l.Patience
+		if l.Reject {
+			patience = 0
+			now += l.Message.Interval // nothing is at once behind what has taken all that may be
+		}
+		if ok, wait := board.ChargeAhead(tat, now+l.Message.Interval, l.Message.Interval, l.Message.Burst, 1, patience); !ok || extra == 0 {
+			t.Errorf("%q: %d besides; the next would have to wait %v", action, extra, wait)
+		}
+	}
+	if l := policy.NewLimits(&proxy.Spec{}); l.Extra(0, 1<<40) != 0 {
+		t.Error("charged without a rate")
+	}
+}

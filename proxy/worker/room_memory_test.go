@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+)
+
+// What slow senders and slow readers have in hand is bounded, and those go who hold most.
+func TestWhatIsInHandIsBounded(t *testing.T) {
+	site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/much" {
+			_, _ = w.Write(make([]byte, 64<<20))
+			return
+		}
+		fmt.Fprint(w, "hi")
+	})
+	head := "GET / HTTP/1.1\r\nHost: h\r\n"
+	for name, say := range map[string]string{
+		"slow heads":   head + strings.Repeat("X: "+strings.Repeat("x", 4000)+"\r\n", 4),
+		"slow readers": "GET /much HTTP/1.1\r\nHost: h\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startWorker(t, []string{site}, func(s *proxy.Spec) {
+				proxytest.WithoutLimits(s)
+				s.Limits.ConnectionsPerSecond = 0
+			})
+			const budget = 1 << 20
+			b.on(func() { b.budget = budget })
+			small := b.dialTo(b.web, "127.0.8.2")
+			small.Say(head)
+			for i := range 100 {
+				b.dialTo(b.web, fmt.Sprintf("127.0.8.%d", 100+i%2)).Say(say)
+			}
+			b.eventually("the others to give way", func() bool { return b.cuts(board.ReasonGaveWay) > 0 })
+			b.eventually("the rest to be within the budget", func() (ok bool) {
+				b.on(func() { ok = b.loop.Held() <= budget })
+				return ok
+			})
+			small.Say("\r\n")
+			resp, err := http.ReadResponse(small.Reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "hi" {
+				t.Error(string(text), err)
+			}
+		})
+	}
+	t.Run("lines that nobody takes", func(t *testing.T) {
+		much := proxytest.StartNode(t, "", func(c *net.TCPConn) { _, _ = c.Write(make([]byte, 64<<20)) })
+		b := startWorker(t, []string{much.Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
+		b.on(func() { b.budget = 1 << 20 })
+		for range 60 {
+			b.dial("127.0.8.1")
+		}
+		b.eventually("some to give way", func() bool { return b.cuts(board.ReasonGaveWay) > 0 })
+		b.eventually("the rest to be within the budget", func() (ok bool) {
+			b.on(func() { ok = b.loop.Held() <= b.budget })
+			return ok
+		})
+	})
+}

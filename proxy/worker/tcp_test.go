@@ -1,0 +1,300 @@
+package worker
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+	"github.com/erlmcp/erlmcp/proxy/internal/wire"
+)
+
+func TestSourcesStickAndSpread(t *testing.T) {
+	nodes := []string{proxytest.StartNode(t, "a", nil).Address(), proxytest.StartNode(t, "b", nil).Address()}
+	b := startWorker(t, nodes, nil)
+	seen := map[string]int{}
+	for i := range 10 {
+		from := fmt.Sprintf("127.0.7.%d", i+1)
+		var first string
+		for range 4 {
+			c := b.dial(from)
+			c.Say("x\n")
+			name, _, _ := strings.Cut(c.Hear(), ":")
+			if first == "" {
+				first = name
+				seen[name]++
+			}
+			if name != first {
+				t.Fatalf("%s went to %s, then to %s", from, first, name)
+			}
+		}
+	}
+	if seen["a"] != 5 || seen["b"] != 5 {
+		t.Fatalf("sources spread %v, want 5 and 5", seen)
+	}
+	if a0, a1 := b.board.NodeActive(0), b.board.NodeActive(1); a0 != 20 || a1 != 20 {
+		t.Fatalf("connections %d and %d, want 20 and 20", a0, a1)
+	}
+}
+
+// The sources of a lost node are spread by what they are going to bring, not by
+// the one connection each has brought so far.
+func TestSourcesOfALostNodeSpreadEvenly(t *testing.T) {
+	var nodes []string
+	for _, name := range []string{"a", "b", "c"} {
+		nodes = append(nodes, proxytest.StartNode(t, name, nil).Address())
+	}
+	b := startWorker(t, nodes, nil)
+	const sources, each = 24, 8
+	connect := func(i int) {
+		c := b.dial(fmt.Sprintf("127.0.6.%d", i+1))
+		c.Say("x\n")
+		c.Hear()
+	}
+	for range each {
+		for i := range sources {
+			connect(i)
+		}
+	}
+	if n := b.board.NodeActive(0); n != sources*each/3 {
+		t.Fatalf("%d connections on the first node", n)
+	}
+	// One node is a little emptier than the other when the first one dies.
+	var lost []int
+	for i := range sources {
+		id, _ := b.board.Sources().Lookup(netip.MustParseAddr(fmt.Sprintf("127.0.6.%d", i+1)))
+		if node, _ := b.board.Sources().Sticky(id); node == 0 {
+			lost = append(lost, i)
+		}
+	}
+	b.on(func() { b.backends[1].pairs.close() })
+	b.board.SetNodeState(0, board.Down, time.Now())
+	b.on(b.syncNodes)
+	b.eventually("the clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
+	for range each {
+		for _, i := range lost {
+			connect(i)
+		}
+	}
+	got := []int64{b.board.NodeActive(1), b.board.NodeActive(2)}
+	if diff := got[0] - got[1]; diff < -each-1 || diff > each+1 {
+		t.Fatalf("%d and %d connections on the nodes that are left", got[0], got[1])
+	}
+}
+
+func TestDeadNodeIsSkippedAndReported(t *testing.T) {
+	dead := proxytest.StartNode(t, "dead", nil)
+	dead.Stop()
+	alive := proxytest.StartNode(t, "alive", nil)
+	b := startWorker(t, []string{dead.Address(), alive.Address()}, func(s *proxy.Spec) { s.Sticky.TCP = proxy.StickyNone; s.Balance = proxy.BalanceRoundRobin })
+	for range 6 {
+		c := b.dial("")
+		c.Say("x\n")
+		if got := c.Hear(); got != "alive:x" {
+			t.Fatal(got)
+		}
+	}
+	totals := b.board.NodeTotals(0)
+	if totals.ConnectErrors != 3 || totals.Retries != 3 || totals.Total != 0 {
+		t.Fatalf("counted %+v", totals)
+	}
+	for r := range b.reports {
+		if r.Slot != 0 || r.Reason != wire.SuspectRefused {
+			t.Fatalf("reported %+v", r)
+		}
+		if r.Errors == wire.ErrorsInARow {
+			return
+		}
+	}
+}
+
+// A connection may fail in the very turn in which its node is found to be down.
+// Its error is that node's alone, and the client is served elsewhere.
+func TestFailureAndDisplacementInOneTurn(t *testing.T) {
+	dead := proxytest.StartNode(t, "dead", nil)
+	dead.Stop()
+	alive := proxytest.StartNode(t, "alive", nil)
+	b := startWorker(t, []string{dead.Address(), alive.Address()}, nil)
+	b.board.Node(1).MaxConns.Store(1)
+	b.board.Flow(0, 1).Active.Add(1) // full: everybody tries the dead one first
+	var look func()
+	look = func() {
+		node := b.backends[0]
+		if node.pairs == nil || node.pairs.node.Open() {
+			b.loop.Post(look) // in every turn, after its events
+			return
+		}
+		// The connect was refused; OnClose comes at the end of this turn.
+		b.board.Flow(0, 1).Active.Add(-1)
+		b.board.Node(1).MaxConns.Store(0)
+		b.board.SetNodeState(0, board.Down, time.Now())
+		b.syncNodes()
+	}
+	b.loop.Post(look)
+	c := b.dial("")
+	c.Say("x\n")
+	if got := c.Hear(); got != "alive:x" {
+		t.Fatal(got)
+	}
+	if errs := b.board.NodeTotals(1).ConnectErrors; errs != 0 {
+		t.Fatalf("%d connect errors are blamed on the living node", errs)
+	}
+}
+
+func TestNodeMarkedDownLosesItsClientsAtOnce(t *testing.T) {
+	a, z := proxytest.StartNode(t, "a", nil), proxytest.StartNode(t, "z", nil)
+	b := startWorker(t, []string{a.Address(), z.Address()}, nil)
+	first, second := b.dial("127.0.8.1"), b.dial("127.0.8.2")
+	first.Say("x\n")
+	second.Say("x\n")
+	names := first.Hear() + " " + second.Hear()
+	if names != "a:x z:x" && names != "z:x a:x" {
+		t.Fatal(names)
+	}
+	doomed, other := first, second
+	if names == "z:x a:x" {
+		doomed, other = second, first
+	}
+	b.board.SetNodeState(0, board.Down, time.Now())
+	b.on(b.syncNodes)
+	if _, err := doomed.Reader.ReadByte(); err != io.EOF {
+		t.Fatalf("the dead node's client: %v", err)
+	}
+	other.Say("y\n")
+	if got := other.Hear(); got != "z:y" {
+		t.Fatal(got)
+	}
+	for _, from := range []string{"127.0.8.1", "127.0.8.2"} {
+		c := b.dial(from)
+		c.Say("again\n")
+		if got := c.Hear(); got != "z:again" {
+			t.Fatalf("%s: %s", from, got)
+		}
+	}
+	if d := b.board.NodeTotals(0).Displaced; d != 1 {
+		t.Fatalf("%d displaced", d)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	n := proxytest.StartNode(t, "a", nil)
+	served := func(c *proxytest.Client) {
+		c.T.Helper()
+		c.Say("x\n")
+		if got := c.Hear(); got != "a:x" {
+			c.T.Fatal(got)
+		}
+	}
+	t.Run("full", func(t *testing.T) {
+		b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.MaxConnections = 1 })
+		first := b.dial("")
+		served(first)
+		if code, _ := b.dial("").Refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+		first.Close()
+		b.eventually("room", func() bool { return b.board.Active() == 0 })
+		served(b.dial(""))
+		if got := b.cell.Refused[board.ReasonFull].Load(); got != 1 {
+			t.Fatalf("%d refused", got)
+		}
+	})
+	t.Run("node full", func(t *testing.T) {
+		b := startWorker(t, []string{n.Address()}, nil)
+		b.board.Node(0).MaxConns.Store(1)
+		served(b.dial(""))
+		if code, _ := b.dial("").Refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+	})
+	t.Run("no node", func(t *testing.T) {
+		b := startWorker(t, []string{n.Address()}, nil)
+		b.board.SetNodeState(0, board.Down, time.Now())
+		c := b.dial("")
+		c.Say("a request that is never read\n")
+		if code, _ := c.Refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+	})
+	t.Run("rate, then ban", func(t *testing.T) {
+		b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) {
+			s.Limits.ConnectionsPerSecond = 1
+			s.Limits.Ban.Violations = 2
+		})
+		early := b.dial("")
+		served(early)
+		b.exhaust("127.0.0.1")
+		b.eventually("the ban", func() bool {
+			if b.banned("127.0.0.1") {
+				return true
+			}
+			if code, retry := b.dial("").Refusal(); code != -32019 || retry <= 0 || retry > 61_000 {
+				t.Fatal(code, retry)
+			}
+			return false
+		})
+		if code, retry := b.dial("").Refusal(); code != -32017 || retry < 50_000 {
+			t.Fatal(code, retry)
+		}
+		served(early)               // let in before
+		served(b.dial("127.0.8.9")) // somebody else
+	})
+	t.Run("exempt", func(t *testing.T) {
+		b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) {
+			s.Limits.ConnectionsPerSecond = 1
+			s.Limits.Exempt = []string{"127.0.0.0/8"}
+		})
+		for range 5 {
+			served(b.dial(""))
+		}
+	})
+	t.Run("per source", func(t *testing.T) {
+		b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MaxPerSource = 1 })
+		served(b.dial(""))
+		if code, _ := b.dial("").Refusal(); code != -32018 {
+			t.Fatal(code)
+		}
+	})
+}
+
+// What goes wrong with every client is not said for every client: the loop waits for the log.
+func TestComplaintsAreFew(t *testing.T) {
+	n := proxytest.StartNode(t, "a", nil)
+	for frontend, refused := range map[string]func(*bench){
+		"tcp": func(b *bench) {
+			if code, _ := b.dial("").Refusal(); code != -32018 {
+				t.Fatal(code)
+			}
+		},
+		"http": func(b *bench) {
+			c := b.visit()
+			c.Say(proxytest.GetRequest)
+			c.Denied(503)
+			c.Close()
+		},
+	} {
+		t.Run(frontend, func(t *testing.T) {
+			b := startWorker(t, []string{n.Address(), n.Address()}, func(s *proxy.Spec) { s.Source = "192.0.2.1" }) // not ours
+			var lines proxytest.SyncBuffer
+			b.on(func() { b.log = log.New(&lines) })
+			start := time.Now()
+			for range 20 {
+				refused(b)
+			}
+			most := 1 + int(time.Since(start)/complaintEvery)
+			if got := strings.Count(lines.String(), "\n"); got == 0 || got > most {
+				t.Errorf("%d lines, want 1 to %d:\n%s", got, most, lines.String())
+			}
+			if n := b.board.NodeTotals(0).ConnectErrors + b.board.NodeTotals(1).ConnectErrors; n != 40 {
+				t.Errorf("%d attempts are counted", n)
+			}
+		})
+	}
+}
