@@ -297,7 +297,7 @@ var (
 	testName    = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z][A-Za-z]+`)
 	testFlag    = regexp.MustCompile(` -([a-z]+\.[a-z]+)\b`)
 	testPackage = regexp.MustCompile(` \./([a-z0-9/]+)`)
-	script      = regexp.MustCompile(`^\.ci/\w+`)
+	script      = regexp.MustCompile(`^\.ci/[\w-]+`)
 )
 
 // look requires that there is what a command names that is not run: a script, tests and their flags, a command of erlmcp.
