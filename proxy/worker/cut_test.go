@@ -487,7 +487,7 @@ func TestSocketsThatEnd(t *testing.T) {
 
 // The table of reasons in the documents is what statistics count by, and as what.
 func TestReasonsAreDocumented(t *testing.T) {
-	text, err := os.ReadFile("../docs/operations.md")
+	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
