@@ -27,8 +27,8 @@ import (
 )
 
 func init() {
-	proxytest.BenchRoles["apart"] = serveApartRole
-	proxytest.BenchRoles["knock"] = knock
+	proxytest.Roles["apart"] = serveApartRole
+	proxytest.Roles["knock"] = knock
 }
 
 // apart is a balancer whose master is a process of its own, with few descriptors.

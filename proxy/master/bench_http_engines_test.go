@@ -35,8 +35,8 @@ func balancerEngine(t testing.TB, sites []proxytest.Site, secure *proxy.TLS) *pr
 }
 
 func init() {
-	proxytest.BenchRoles["balancer"] = benchBalancer
-	proxytest.BenchRoles["reverseproxy"] = benchReverseProxy
+	proxytest.Roles["balancer"] = benchBalancer
+	proxytest.Roles["reverseproxy"] = benchReverseProxy
 }
 
 // benchBalancer is the role of the master: DIR ADDRESS PEM, then the ports of each site.

@@ -267,8 +267,8 @@ func startSparseNode(t testing.TB) sparseNode {
 }
 
 func init() {
-	proxytest.BenchRoles["sparse"] = benchSparse
-	proxytest.BenchRoles["defaults"] = benchDefaults
+	proxytest.Roles["sparse"] = benchSparse
+	proxytest.Roles["defaults"] = benchDefaults
 }
 
 // benchSparse is its role.

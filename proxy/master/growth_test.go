@@ -22,7 +22,7 @@ import (
 )
 
 func init() {
-	proxytest.BenchRoles["limited"] = limitedDefaults
+	proxytest.Roles["limited"] = limitedDefaults
 }
 
 // limitedDefaults is the role of a master whose processes may open few files: how many, then as for benchDefaults.

@@ -35,8 +35,8 @@ const (
 )
 
 func init() {
-	proxytest.BenchRoles["idlenode"] = idleNode
-	proxytest.BenchRoles["idleclients"] = idleClients
+	proxytest.Roles["idlenode"] = idleNode
+	proxytest.Roles["idleclients"] = idleClients
 }
 
 // TestIdleMemory holds idle SSE streams and WebSockets through real workers, and reports what they add to

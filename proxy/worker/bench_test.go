@@ -26,7 +26,7 @@ import (
 )
 
 func init() {
-	proxytest.BenchRoles["worker"] = benchWorker
+	proxytest.Roles["worker"] = benchWorker
 }
 
 // BenchmarkRelay relays small messages through this balancer's worker and,

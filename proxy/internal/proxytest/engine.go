@@ -215,17 +215,7 @@ func Median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// PlayRole makes the command of a role.
-func PlayRole(role string, args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), BenchRole+"="+role+" "+strings.Join(args, " "))
-	return cmd
-}
-
-// BenchRole names a role of BenchRoles and its arguments, separated by spaces.
-const BenchRole = "ERLMCP_TEST_BENCH_ROLE"
-
-// PemFile writes a certificate and its key into one file, as HAProxy reads them.
+// PemFile is where an engine finds its pair; NoFile for one that speaks no TLS.
 func PemFile(secure *proxy.TLS) string {
 	if secure == nil {
 		return NoFile
@@ -320,9 +310,6 @@ http {
 	return &Engine{Name: "nginx", Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
 }
 
-// BenchRoles are the processes that tests start: this test binary again.
-var BenchRoles = make(map[string]func(args []string) error)
-
 // Site is a node that answers every request at once.
 type Site struct{ HTTP, Check int } // ports on 127.0.0.1
 
@@ -364,9 +351,9 @@ func StartSites(t testing.TB) []Site {
 	return sites
 }
 
-// BenchSites serves the listeners that were passed on, all on one event loop: beside what is measured,
+// serveSites serves the listeners that were passed on, all on one event loop: beside what is measured,
 // the nodes should cost little.
-func BenchSites(args []string) error {
+func serveSites(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err

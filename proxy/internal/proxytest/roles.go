@@ -1,0 +1,45 @@
+package proxytest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/erlmcp/erlmcp/internal/guardtest"
+)
+
+// Roles are the processes that tests start: this test binary again.
+var Roles = map[string]func(args []string) error{"sites": serveSites}
+
+// roleVariable names a role and its arguments, separated by spaces.
+const roleVariable = "ERLMCP_TEST_ROLE"
+
+// PlayRole makes the command of a role.
+func PlayRole(role string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"="+role+" "+strings.Join(args, " "))
+	return cmd
+}
+
+// Main plays the role that the process was started for, or else runs the tests.
+func Main(m *testing.M) {
+	role := strings.Fields(os.Getenv(roleVariable))
+	if len(role) == 0 {
+		guardtest.Guard()
+		goleak.VerifyTestMain(m)
+		return
+	}
+	play := Roles[role[0]]
+	if play == nil {
+		fmt.Fprintf(os.Stderr, "nobody plays the role %q\n", role[0])
+		os.Exit(1)
+	}
+	if err := play(role[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,7 +1,0 @@
-package master
-
-import "github.com/erlmcp/erlmcp/proxy/internal/proxytest"
-
-func init() {
-	proxytest.BenchRoles["sites"] = proxytest.BenchSites
-}
