@@ -6,10 +6,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/charmbracelet/log"
+
 	"github.com/erlmcp/erlmcp/proxy/internal/accesslog"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
-	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 )
 
 // The values of "frontend" in the access log.
@@ -19,17 +19,13 @@ const (
 	frontendHTTPS = "https"
 )
 
-// Longest texts of a line, in bytes as JSON has them. All of them fit into accesslog.MaxLine.
-const (
-	accessWord  = 64 // method, protocol version
-	accessName  = 128
-	accessAgent = 256
-	accessPath  = 1024
-)
+// accessName is the longest name in a line, in bytes as JSON has it.
+const accessName = 128
 
 // access is a worker's access log. It belongs to the loop.
 type access struct {
 	log   *accesslog.Log // nil: off
+	seed  uint64         // of the quota's buckets
 	spare *accessEntry   // linked by next
 	quota refusalQuota
 }
@@ -52,9 +48,9 @@ type accessEntry struct {
 
 const noReason board.Reason = -1
 
-// apply takes over the specification: a changed path, or the same one opened anew.
-func (a *access) apply(w *worker) {
-	path := w.spec.AccessLog.File
+// follow has lines written to path from now on: another one, or the same one opened anew. "" is off. What is dropped is
+// counted in cell.
+func (a *access) follow(path string, cell *board.Worker, logger *log.Logger) {
 	if a.log != nil {
 		if a.log.Path() == path {
 			a.log.Reopen()
@@ -66,7 +62,6 @@ func (a *access) apply(w *worker) {
 	if path == "" {
 		return
 	}
-	logger, cell := w.log, w.cell
 	a.log = accesslog.Open(accesslog.Options{
 		Path:    path,
 		Dropped: func(lines int) { cell.AccessLogDropped.Add(uint64(lines)) },
@@ -84,31 +79,19 @@ func (a *access) flush(now int64) {
 	}
 }
 
-// close writes the last lines, those of what was cut off included, when the loop has ended.
-func (a *access) close(w *worker) {
+// close writes the last lines, when the loop has ended.
+func (a *access) close(now int64) {
 	if a.log == nil {
 		return
 	}
-	for c := w.http.clients; c != nil; c = c.next {
-		if c.x != nil {
-			a.end(w, c.x.access, c.frontend())
-			c.x.access = nil
-		}
-	}
-	for _, b := range w.backends {
-		if b == nil {
-			continue
-		}
-		for p := b.pairs; p != nil; p = p.next {
-			a.end(w, p.access, frontendTCP)
-			p.access = nil
-		}
-	}
 	a.quota.began = 0
-	a.tellOmitted(w.loop.Now())
+	a.tellOmitted(now)
 	a.log.Close()
 	a.log = nil
 }
+
+// trim drops what is kept for reuse.
+func (a *access) trim() { a.spare = nil }
 
 // begin returns the entry of a connection, nil when the log is off.
 func (a *access) begin(client netip.Addr, now int64) *accessEntry {
@@ -125,101 +108,32 @@ func (a *access) begin(client netip.Addr, now int64) *accessEntry {
 	return e
 }
 
-// beginHTTP returns the entry of a request. No query, no session id and no cookie gets into the log:
-// who has them is the client.
-func (a *access) beginHTTP(w *worker, client netip.Addr, r *http1.Request) *accessEntry {
-	e := a.begin(client, w.loop.Now())
-	if e == nil {
-		return nil
-	}
-	b := e.request
-	b = accesslog.AppendString(append(b, `,"method":`...), r.Method, accessWord)
-	b = accesslog.AppendString(append(b, `,"path":`...), w.http.loggedPath(r), accessPath)
-	b = strconv.AppendBool(append(b, `,"session":`...), r.Get("mcp-session-id") != nil)
-	b = appendMember(b, `,"version":`, r.Get("mcp-protocol-version"), accessWord)
-	b = appendMember(b, `,"mcp_method":`, r.Get("mcp-method"), accessName)
-	b = appendMember(b, `,"mcp_name":`, r.Get("mcp-name"), accessName)
-	b = appendMember(b, `,"user_agent":`, r.Get("user-agent"), accessAgent)
-	e.request = b
-	return e
-}
-
-// loggedPath is what of a path may be known: of an endpoint of a legacy event stream, which may have its
-// session id anywhere, only the prefix of its route. Where a node named an endpoint outside of the
-// routes of such streams, its tag tells.
-func (f *frontend) loggedPath(r *http1.Request) []byte {
-	route := f.routeOf(r.Path)
-	if route == nil || route.kind != legacySSE {
-		if _, _, tagged := f.ring.Endpoint(*endOfTarget(r)); !tagged {
-			return r.Path
-		}
-	}
-	shown := 1 // the slash
-	if route != nil {
-		shown = max(shown, len(route.prefix))
-	}
-	return r.Path[:min(shown, len(r.Path))]
-}
-
-// appendMember appends a member, unless there is no value.
-func appendMember(dst []byte, name string, value []byte, limit int) []byte {
-	if value == nil {
-		return dst
-	}
-	return accesslog.AppendString(append(dst, name...), value, limit)
-}
-
 // end writes the line of an entry, which is free then.
-func (a *access) end(w *worker, e *accessEntry, frontend string) {
+func (a *access) end(e *accessEntry, frontend string, now int64) {
 	if e == nil {
 		return
 	}
-	if a.log != nil && a.takes(w, e, frontend) {
+	if a.log != nil && a.takes(e, frontend, now) {
 		if room := a.log.Line(); room != nil {
-			a.log.Commit(e.append(room, frontend, w.loop.Now()))
+			a.log.Commit(e.append(room, frontend, now))
 		}
 	}
 	e.next, a.spare = a.spare, e
 }
 
 // takes reports whether the line of an entry is to be written.
-func (a *access) takes(w *worker, e *accessEntry, frontend string) bool {
+func (a *access) takes(e *accessEntry, frontend string, now int64) bool {
 	if !e.isRefusal() {
 		return true
 	}
-	a.tellOmitted(w.loop.Now())
-	return a.quota.takes(e.client, w.board.Global().Seed, frontend, e.reason)
+	a.tellOmitted(now)
+	return a.quota.takes(e.client, a.seed, frontend, e.reason)
 }
 
-// frontend is by which the client came.
-func (c *httpClient) frontend() string {
-	if c.secure {
-		return frontendHTTPS
-	}
-	return frontendHTTP
-}
-
-// logRefusal notes an answer of the balancer itself. One without a request that could be read is a
-// line of its own.
-func (c *httpClient) logRefusal(r policy.Refusal, length int) {
-	w := c.w
-	var e *accessEntry
-	if c.x != nil {
-		e = c.x.access
-	} else {
-		e = w.access.begin(c.addr, w.loop.Now())
-	}
-	e.refused(r.Reason)
-	e.answered(r.Status, w.loop.Now())
-	e.sent(length)
-	if c.x == nil {
-		w.access.end(w, e, c.frontend())
-	}
-}
-
-func (e *accessEntry) at(b *backend) {
+// at notes the node that was chosen last.
+func (e *accessEntry) at(node string) {
 	if e != nil {
-		e.node = b.name
+		e.node = node
 	}
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
@@ -48,7 +49,7 @@ func (q *refusalQuota) takes(client netip.Addr, seed uint64, frontend string, re
 // tellOmitted writes what was left out, once a second, to the log, which is on.
 func (a *access) tellOmitted(now int64) {
 	q := &a.quota
-	if now-q.began < int64(complaintEvery) {
+	if now-q.began < int64(time.Second) {
 		return
 	}
 	for f := range q.omitted {

@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
@@ -21,20 +25,21 @@ func TestRefusalsDoNotFillTheAccessLog(t *testing.T) {
 		t.Run(fmt.Sprint(sources), func(t *testing.T) {
 			const refusals = 3000
 			path := filepath.Join(t.TempDir(), "access.log")
-			b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) { s.AccessLog.File = path })
-			b.on(func() {
-				for i := range refusals {
-					e := b.access.begin(netip.AddrFrom4([4]byte{127, 30, byte(i % sources >> 8), byte(i % sources)}), b.loop.Now())
-					e.refused([]board.Reason{board.ReasonBan, board.ReasonRate}[i%2])
-					b.access.end(b.worker, e, frontends[i%3])
-				}
-				e := b.access.begin(netip.MustParseAddr("127.30.0.0"), b.loop.Now())
-				e.node, e.in = "a", 1 // of what was served
-				b.access.end(b.worker, e, frontendTCP)
-				b.access.flush(b.loop.Now() + int64(2*time.Second))
-			})
+			var a access
+			a.follow(path, new(board.Worker), log.New(io.Discard))
+			now := mono.Now()
+			defer a.close(now)
+			for i := range refusals {
+				e := a.begin(netip.AddrFrom4([4]byte{127, 30, byte(i % sources >> 8), byte(i % sources)}), now)
+				e.refused([]board.Reason{board.ReasonBan, board.ReasonRate}[i%2])
+				a.end(e, frontends[i%3], now)
+			}
+			e := a.begin(netip.MustParseAddr("127.30.0.0"), now)
+			e.node, e.in = "a", 1 // of what was served
+			a.end(e, frontendTCP, now)
+			a.flush(now + int64(2*time.Second))
 			lines, refused, served := 0, 0, 0
-			b.eventually("all to be told", func() bool {
+			waittest.Until(t, 10*time.Second, "all to be told", func() bool {
 				text, _ := os.ReadFile(path)
 				lines, refused, served = 0, 0, 0
 				for line := range bytes.Lines(text) {

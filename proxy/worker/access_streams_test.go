@@ -16,7 +16,7 @@ import (
 )
 
 // wantWhole asserts that a line is about all of an exchange that went on for held after its head.
-func wantWhole(b *bench, l proxytest.AccessLine, held time.Duration) {
+func wantWhole(b *webBench, l proxytest.AccessLine, held time.Duration) {
 	b.t.Helper()
 	total := b.board.NodeTotals(0)
 	if uint64(l.In) != total.BytesIn || uint64(l.Out) != total.BytesOut {
@@ -31,7 +31,7 @@ func TestAccessLogOfWebSockets(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	path := filepath.Join(t.TempDir(), "access.log")
-	b := startWorker(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) { s.AccessLog.File = path })
+	b := startWeb(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) { s.AccessLog.File = path })
 	c := b.socket(ctx)
 	opened := time.Now()
 	const size = 3000
@@ -47,7 +47,7 @@ func TestAccessLogOfWebSockets(t *testing.T) {
 	if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Fatal(err)
 	}
-	l := readAccess(b, path, 1)[0] // one line, at the end
+	l := b.readAccess(path, 1)[0] // one line, at the end
 	if l.Status != http.StatusSwitchingProtocols || l.Path != "/mcp/ws" || l.Reason != "" || l.In < 3*size || l.Out < 3*size {
 		t.Errorf("line %+v", l)
 	}
@@ -58,7 +58,7 @@ func TestAccessLogOfEventStreams(t *testing.T) {
 	const events = 5
 	path := filepath.Join(t.TempDir(), "access.log")
 	event := "data: " + strings.Repeat("x", 1000) + "\n\n"
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for range events {
 			_, _ = io.WriteString(w, event)
@@ -83,7 +83,7 @@ func TestAccessLogOfEventStreams(t *testing.T) {
 			held = 0 // nobody knows how long that one went on
 		}
 		resp.Body.Close()
-		l := readAccess(b, path, i+1)[i]
+		l := b.readAccess(path, i+1)[i]
 		if l.Status != http.StatusOK || l.Path != who || l.Reason != []string{"", "client_gone"}[i] || l.Out < events*len(event) {
 			t.Errorf("line %+v", l)
 		}

@@ -1,11 +1,9 @@
 package worker
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -23,33 +21,9 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
 
-// readAccess waits until the log has that many lines and reads them, strictly.
-func readAccess(b *bench, path string, count int) []proxytest.AccessLine {
-	b.t.Helper()
-	var text []byte
-	b.eventually("the lines of the access log", func() bool {
-		text, _ = os.ReadFile(path)
-		return bytes.Count(text, []byte("\n")) >= count
-	})
-	lines := make([]proxytest.AccessLine, 0, count)
-	for line := range bytes.Lines(text) {
-		var l proxytest.AccessLine
-		d := json.NewDecoder(bytes.NewReader(line))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&l); err != nil {
-			b.t.Fatalf("%s: %v", line, err)
-		}
-		lines = append(lines, l)
-	}
-	if len(lines) != count {
-		b.t.Fatalf("%d lines, want %d:\n%s", len(lines), count, text)
-	}
-	return lines
-}
-
 func TestAccessLogOfHTTP(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.AccessLog.File = path })
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.AccessLog.File = path })
 	q, _ := http.NewRequest(http.MethodPost, "http://"+b.web+"/mcp?token=secret", strings.NewReader("{}"))
 	for name, value := range map[string]string{
 		"Mcp-Session-Id": "nobody-may-know", "Mcp-Method": "tools/call", "Mcp-Name": `a "tool"`,
@@ -63,11 +37,11 @@ func TestAccessLogOfHTTP(t *testing.T) {
 	}
 	_, _ = io.Copy(io.Discard, r.Body)
 	r.Body.Close()
-	l := readAccess(b, path, 1)[0]
+	l := b.readAccess(path, 1)[0]
 	if time.Since(l.Time) > time.Minute || l.Duration <= 0 || l.Response <= 0 || l.Response > l.Duration {
 		t.Errorf("times of %+v", l)
 	}
-	if l.In < 5000 || l.Out < len("hello") || len(l.Agent) != accessAgent {
+	if l.In < 5000 || l.Out < len("hello") || len(l.Agent) != longestAgent {
 		t.Errorf("sizes of %+v", l)
 	}
 	want := proxytest.AccessLine{
@@ -94,7 +68,7 @@ func TestLoggedPath(t *testing.T) {
 	tagged := func(uri string) string {
 		return string(ring.AppendEndpoint(nil, []byte(uri), affinity.Place{Since: affinity.At(time.Now())}))
 	}
-	f := frontend{ring: ring, routes: newRoutes([]proxy.Route{{Prefix: "/mcp/sse", To: proxy.RouteSSE}, {Prefix: "/app", To: proxy.RouteHTTP}})}
+	f := webFrontend{ring: ring, routes: newRoutes([]proxy.Route{{Prefix: "/mcp/sse", To: proxy.RouteSSE}, {Prefix: "/app", To: proxy.RouteHTTP}})}
 	for _, c := range []struct{ target, want string }{
 		{"/mcp/sse", "/mcp/sse"},
 		{"/mcp/sse/", "/mcp/sse"},
@@ -125,7 +99,7 @@ func TestLoggedPath(t *testing.T) {
 
 func TestAccessLogOfRefusals(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	b := startWorker(t, nil, func(s *proxy.Spec) { s.AccessLog.File = path })
+	b := startWeb(t, nil, func(s *proxy.Spec) { s.AccessLog.File = path })
 	r, err := b.browser().Get("http://" + b.web + "/x")
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +109,7 @@ func TestAccessLogOfRefusals(t *testing.T) {
 	if _, err := io.WriteString(c, "nonsense\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	lines := readAccess(b, path, 2)
+	lines := b.readAccess(path, 2)
 	if l := lines[0]; l.Status != 503 || l.Reason != board.ReasonNoNode.String() || l.Path != "/x" || l.Node != "" {
 		t.Errorf("without a node: %+v", l)
 	}
@@ -144,33 +118,11 @@ func TestAccessLogOfRefusals(t *testing.T) {
 	}
 }
 
-func TestAccessLogOfTCP(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "access.log")
-	node := proxytest.StartNode(t, "", func(c *net.TCPConn) {
-		line, _ := bufio.NewReader(c).ReadString('\n')
-		_, _ = io.WriteString(c, line)
-	})
-	b := startWorker(t, []string{node.Address()}, func(s *proxy.Spec) { s.AccessLog.File = path })
-	c := b.dial("")
-	const ask = `{"jsonrpc":"2.0","id":1,"method":"ping"}` + "\n"
-	if _, err := io.WriteString(c, ask); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadAll(c.TCPConn); err != nil {
-		t.Fatal(err)
-	}
-	c.Close()
-	l := readAccess(b, path, 1)[0]
-	if l.Frontend != "tcp" || l.Node != "n0" || l.In != len(ask) || l.Out != len(ask) || l.Client != "127.0.0.1" || l.Duration <= 0 {
-		t.Errorf("line %+v", l)
-	}
-}
-
 // The longest line there can be fits, whatever the client says.
 func TestLongestAccessLine(t *testing.T) {
 	e := &accessEntry{client: netip.MustParseAddr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), node: strings.Repeat("n", 1000), in: 1<<64 - 1, out: 1<<64 - 1, retries: 1<<32 - 1}
 	long := bytes.Repeat([]byte{1}, 10000)
-	for name, limit := range map[string]int{"method": accessWord, "path": accessPath, "version": accessWord, "mcp_method": accessName, "mcp_name": accessName, "user_agent": accessAgent} {
+	for name, limit := range map[string]int{"method": longestWord, "path": longestPath, "version": longestWord, "mcp_method": longestName, "mcp_name": longestName, "user_agent": longestAgent} {
 		e.request = appendMember(e.request, `,"`+name+`":`, long, limit)
 	}
 	if line := e.append(nil, frontendHTTP, 1<<62); len(line)+len(`,"session":false`) > accesslog.MaxLine || !json.Valid(line) {
@@ -186,7 +138,7 @@ func FuzzAccessLine(f *testing.F) {
 	} {
 		f.Add([]byte(head))
 	}
-	b := startWorker(f, nil, func(s *proxy.Spec) { s.AccessLog.File = os.DevNull })
+	b := startWeb(f, nil, func(s *proxy.Spec) { s.AccessLog.File = os.DevNull })
 	addr := netip.MustParseAddr("127.0.0.1")
 	f.Fuzz(func(t *testing.T, head []byte) {
 		var r http1.Request
@@ -195,9 +147,9 @@ func FuzzAccessLine(f *testing.F) {
 		}
 		var line []byte
 		b.on(func() {
-			e := b.access.beginHTTP(b.worker, addr, &r)
+			e := b.http.beginEntry(addr, &r)
 			line = e.append(nil, frontendHTTP, b.loop.Now())
-			b.access.end(b.worker, e, frontendHTTP)
+			b.access.end(e, frontendHTTP, b.loop.Now())
 		})
 		if len(line) > accesslog.MaxLine || !json.Valid(line) || bytes.IndexByte(line, '\n') != len(line)-1 {
 			t.Fatalf("%d bytes: %q", len(line), line)
@@ -207,7 +159,7 @@ func FuzzAccessLine(f *testing.F) {
 
 func TestAccessLogDoesNotAllocate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	b := startWorker(t, nil, func(s *proxy.Spec) { s.AccessLog.File = path })
+	b := startWeb(t, nil, func(s *proxy.Spec) { s.AccessLog.File = path })
 	var r http1.Request
 	if _, err := r.Parse([]byte("POST /mcp HTTP/1.1\r\nHost: a\r\nUser-Agent: b\r\nMcp-Method: ping\r\n\r\n")); err != nil {
 		t.Fatal(err)
@@ -216,10 +168,10 @@ func TestAccessLogDoesNotAllocate(t *testing.T) {
 	var n float64
 	b.on(func() {
 		n = testing.AllocsPerRun(200, func() {
-			e := b.access.beginHTTP(b.worker, addr, &r)
+			e := b.http.beginEntry(addr, &r)
 			e.refused(board.ReasonFull)
 			e.answered(503, b.loop.Now())
-			b.access.end(b.worker, e, frontendHTTP)
+			b.access.end(e, frontendHTTP, b.loop.Now())
 		})
 	})
 	if n != 0 {
@@ -234,7 +186,7 @@ func TestAccessLogFollowsItsPath(t *testing.T) {
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "1"), filepath.Join(dir, "2")
 	site := proxytest.StartSite(t, proxytest.Hello)
-	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.AccessLog.File = first })
+	b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.AccessLog.File = first })
 	get := func() {
 		t.Helper()
 		r, err := b.browser().Get("http://" + b.web + "/")
@@ -245,17 +197,17 @@ func TestAccessLogFollowsItsPath(t *testing.T) {
 		r.Body.Close()
 	}
 	get()
-	readAccess(b, first, 1)
-	b.on(func() { b.spec.AccessLog.File = second; b.access.apply(b.worker) })
+	b.readAccess(first, 1)
+	b.on(func() { b.spec.AccessLog.File = second; b.access.follow(b.spec.AccessLog.File, b.cell, b.log) })
 	get()
-	readAccess(b, second, 1)
+	b.readAccess(second, 1)
 	if err := os.Rename(second, second+".1"); err != nil {
 		t.Fatal(err)
 	}
-	b.on(func() { b.access.apply(b.worker) })
+	b.on(func() { b.access.follow(b.spec.AccessLog.File, b.cell, b.log) })
 	get()
-	readAccess(b, second, 1)
-	b.on(func() { b.spec.AccessLog.File = ""; b.access.apply(b.worker) })
+	b.readAccess(second, 1)
+	b.on(func() { b.spec.AccessLog.File = ""; b.access.follow(b.spec.AccessLog.File, b.cell, b.log) })
 	get()
 	if b.access.log != nil || b.cell.AccessLogDropped.Load() != 0 {
 		t.Error("the log is not off, or lines were dropped")
@@ -269,12 +221,12 @@ func TestAccessLogThatBlocks(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { proxytest.WithoutLimits(s); s.AccessLog.File = path })
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { proxytest.WithoutLimits(s); s.AccessLog.File = path })
 	dropped := func() int { return int(b.cell.AccessLogDropped.Load()) }
 	web, asked := b.browser(), 0
 	askUntilDropped := func() {
 		for before := dropped(); dropped() == before; asked++ {
-			resp, err := web.Get("http://" + b.web + "/" + strings.Repeat("x", accessPath))
+			resp, err := web.Get("http://" + b.web + "/" + strings.Repeat("x", longestPath))
 			if err != nil || resp.StatusCode != http.StatusOK {
 				t.Fatal(resp, err)
 			}
@@ -303,7 +255,7 @@ func TestAccessLogThatBlocks(t *testing.T) {
 	}
 	for line := range bytes.Lines(taken.Bytes()) {
 		var l proxytest.AccessLine
-		if err := json.Unmarshal(line, &l); err != nil || len(l.Path) != accessPath {
+		if err := json.Unmarshal(line, &l); err != nil || len(l.Path) != longestPath {
 			t.Fatalf("%q: %v", line, err)
 		}
 	}

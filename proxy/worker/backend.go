@@ -1,13 +1,11 @@
 package worker
 
 import (
-	"net"
 	"net/netip"
 	"runtime"
-	"strconv"
+	"sync/atomic"
 	"time"
 
-	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
@@ -23,8 +21,7 @@ type backend struct {
 	option policy.Option
 	cell   *board.Node
 	flow   *board.Flow
-	pairs  *pair // connected or connecting to it, linked by next and prev
-	tls    bool  // spoken over HTTP and SSE
+	tls    bool // spoken over HTTP and SSE
 
 	ports [board.Transports]port
 	over  [board.Transports]*port // where clients of a transport are served; nil: nowhere
@@ -35,16 +32,12 @@ type port struct {
 	backend    *backend
 	transport  board.Transport
 	address    netip.AddrPort // the zero AddrPort is not served
-	host       string         // what the node gets as Host there; "" is what the client said
-	path       string         // of the MCP endpoint
-	tls        *portTLS       // nil is plain
 	cell       *board.Port
-	generation uint32    // of the cell, as last seen
-	exchanges  *exchange // with it, linked by next and prev
-	pool       nodePool  // connections for HTTP between two exchanges
+	generation uint32 // of the cell, as last seen
 
 	// Passive checks.
 	errors     int   // in a row
+	failures   int   // connects in a row
 	askedAt    int64 // when the first byte after its last answer was sent to it, 0 = nothing outstanding
 	reportedAt int64 // when the master was last told
 }
@@ -88,33 +81,6 @@ func (b *backend) is(n wire.NodeSlot) bool {
 		}
 	}
 	return true
-}
-
-// ToolCall has each port called by what Spec.HTTP.Host makes of it, and by the path of the node.
-func (b *backend) call(setting string, n topology.Node) {
-	for t, number := range wire.PortsOf(n) {
-		b.ports[t].path = n.MCPPath()
-		switch setting {
-		case proxy.HostClient:
-			b.ports[t].host = ""
-		case proxy.HostNode:
-			b.ports[t].host = net.JoinHostPort(n.Host, strconv.Itoa(int(number)))
-		default:
-			b.ports[t].host = setting
-		}
-	}
-}
-
-// line is the port for newline-delimited JSON-RPC.
-func (b *backend) line() *port { return &b.ports[board.TCP] }
-
-// forget closes what is kept for later. A backend that is nil has nothing.
-func (b *backend) forget() {
-	if b != nil {
-		for i := range b.ports {
-			b.ports[i].pool.empty()
-		}
-	}
 }
 
 // sourceAddress is where worker number i connects to a node from, as
@@ -172,33 +138,42 @@ func (p *port) lives() { p.backend.flow.LifeSigns[p.transport].Add(1) }
 
 // suspect tells the master that something is wrong with a port. failed counts
 // it among the errors in a row.
-func (w *worker) suspect(p *port, reason string, failed bool) {
+func (h *hub) suspect(p *port, reason string, failed bool) {
 	if failed {
 		p.errors++
 	}
-	now := w.loop.Now()
+	now := h.loop.Now()
 	if p.errors != wire.ErrorsInARow && now-p.reportedAt < int64(reportEvery) {
 		return
 	}
 	p.reportedAt = now
-	w.report(wire.MessageSuspect, wire.Suspect{
+	h.report(wire.MessageSuspect, wire.Suspect{
 		Slot: p.backend.slot, Transport: p.transport, Generation: p.generation, Reason: reason, Errors: p.errors, At: now,
 	})
 }
 
 // lookForSilence has ports checked that take requests and answer none: a
 // process that is frozen accepts connections for as long as its kernel does.
-func (w *worker) lookForSilence() {
-	now := w.loop.Now()
-	for _, b := range w.backends {
+func (h *hub) lookForSilence() {
+	now := h.loop.Now()
+	for _, b := range h.backends {
 		if b == nil {
 			continue
 		}
 		for i := range b.ports {
 			p := &b.ports[i]
 			if p.askedAt != 0 && now-p.askedAt > int64(silenceLimit) && now-p.reportedAt > int64(silenceLimit) {
-				w.suspect(p, wire.SuspectSilent, false)
+				h.suspect(p, wire.SuspectSilent, false)
 			}
 		}
 	}
+}
+
+// avoided is until when the port is not the first choice.
+func (p *port) avoided() *atomic.Int64 { return &p.backend.flow.Avoided[p.transport] }
+
+// reached notes that a connect has succeeded.
+func (p *port) reached() {
+	p.failures = 0
+	p.avoided().Store(0)
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy"
-	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
@@ -37,7 +36,7 @@ func TestChaos(t *testing.T) {
 				proxytest.StartNode(t, "stays", nil).Address(),
 			}
 			listening := proxytest.OpenFiles(t)
-			b := startWorker(t, nodes, func(s *proxy.Spec) {
+			b := startLine(t, nodes, func(s *proxy.Spec) {
 				s.MaxMessage = 64 << 10
 				s.MaxConnections = 200 // nobody gives way
 				s.Limits.MaxPerSource = 8
@@ -110,7 +109,7 @@ func flaky(seed uint64) func(*net.TCPConn) {
 }
 
 // disturb plays a master that changes its mind all the time.
-func (b *bench) disturb(seed uint64, end <-chan struct{}) {
+func (b *lineBench) disturb(seed uint64, end <-chan struct{}) {
 	rng := rand.New(rand.NewPCG(seed, 1<<33))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -144,17 +143,8 @@ func (b *bench) disturb(seed uint64, end <-chan struct{}) {
 	}
 }
 
-// respec has the worker take over a spec, as a reload does.
-func (b *bench) respec(s proxy.Spec, slots ...wire.NodeSlot) {
-	b.on(func() {
-		if err := b.apply(wire.WorkerSpec{Spec: s, Nodes: slots, MaxConnections: 1000, Key: make([]byte, affinity.MinKey)}); err != nil {
-			b.t.Error(err)
-		}
-	})
-}
-
 // live is one client's life. all says that no line of the client's is rejected.
-func (b *bench) live(from string, rng *rand.Rand, all bool, served *atomic.Int64) error {
+func (b *lineBench) live(from string, rng *rand.Rand, all bool, served *atomic.Int64) error {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	conn, err := d.Dial("tcp4", b.address)
 	if err != nil {
@@ -234,12 +224,12 @@ func judge(said, heard string, all bool, err error, served *atomic.Int64) error 
 }
 
 // wantNothingLeft looks at a worker without clients. It runs on the loop.
-func (b *bench) wantNothingLeft(nodes int) {
+func (b *lineBench) wantNothingLeft(nodes int) {
 	if b.lingering != 0 || b.cell.Active.Load() != 0 {
 		b.t.Errorf("%d clients linger, %d are counted", b.lingering, b.cell.Active.Load())
 	}
 	for i := range nodes {
-		if b.backends[i] != nil && b.backends[i].pairs != nil || b.board.NodeActive(i) != 0 {
+		if b.tcp.nodes[i] != nil && b.tcp.nodes[i].pairs != nil || b.board.NodeActive(i) != 0 {
 			b.t.Errorf("node %d still has %d connections", i, b.board.NodeActive(i))
 		}
 	}
@@ -249,7 +239,7 @@ func (b *bench) wantNothingLeft(nodes int) {
 		}
 		return true
 	})
-	for _, p := range b.freePairs {
+	for _, p := range b.tcp.freePairs {
 		if p.client.Open() || p.node.Open() || p.timer.Pending() || p.held || p.open != 0 {
 			b.t.Errorf("a spare pair is in use: %+v", p)
 		}

@@ -15,18 +15,6 @@ import (
 // and the reason is none of the node's failures, that end is used: the last chunk of an event stream
 // between two events, the Close frame of a WebSocket between two frames.
 
-// countCut notes why something under way ends.
-func (w *worker) countCut(e *accessEntry, reason board.Reason) {
-	w.cell.Cut[reason].Add(1)
-	e.refused(reason)
-}
-
-// cutOff ends a relay.
-func (p *pair) cutOff(reason board.Reason) {
-	p.w.countCut(p.access, reason)
-	p.close()
-}
-
 // cutOff ends an exchange: one without a response is refused.
 func (x *exchange) cutOff(reason board.Reason) {
 	c := x.client
@@ -102,13 +90,9 @@ func closeStatus(reason board.Reason) uint16 {
 	return 0
 }
 
-const (
-	// departTime is what a draining worker spreads the ends of endless streams over, one a millisecond:
-	// not all of their clients shall come elsewhere at once.
-	departTime = time.Second
-	// cutTime is how long clients have, when the time to drain is over, to take what they are told then.
-	cutTime = time.Second
-)
+// departTime is what a draining worker spreads the ends of endless streams over, one a millisecond:
+// not all of their clients shall come elsewhere at once.
+const departTime = time.Second
 
 // depart has an endless stream end once its turn has come and it is between two events.
 func (x *exchange) depart() {
@@ -129,30 +113,10 @@ func (x *exchange) departNow() bool {
 }
 
 // departAll has all endless streams depart.
-func (w *worker) departAll() {
-	for c := w.http.clients; c != nil; c = c.next {
+func (w *webFrontend) departAll() {
+	for c := w.clients; c != nil; c = c.next {
 		if c.x != nil && c.x.endless() {
 			c.x.depart()
-		}
-	}
-}
-
-// cutAll ends what is left when the time to drain is over.
-func (w *worker) cutAll() {
-	for c := w.http.clients; c != nil; c = c.next {
-		switch {
-		case c.x != nil && c.x.underway():
-			c.x.cutOff(board.ReasonDrain)
-		case c.state != parting:
-			c.conn.Close()
-		}
-	}
-	for _, b := range w.backends {
-		if b == nil {
-			continue
-		}
-		for p := b.pairs; p != nil; p = b.pairs {
-			p.cutOff(board.ReasonDrain)
 		}
 	}
 }

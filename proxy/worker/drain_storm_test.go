@@ -80,7 +80,7 @@ func moody(t testing.TB, seed uint64, moods []func(*net.TCPConn), over chan stru
 
 // storm is many clients of a worker in every state there is.
 type storm struct {
-	*bench
+	*allBench
 	mu   sync.Mutex
 	left []*net.TCPConn // not closed by their clients
 }
@@ -151,12 +151,12 @@ func TestDrainInAStorm(t *testing.T) {
 		nodes := []*proxytest.FakeNode{moody(t, seed, moods, over), moody(t, seed, moods, over)}
 		dead := proxytest.StartNode(t, "", nil)
 		dead.Stop()
-		b := startWorker(t, []string{nodes[0].Address(), nodes[1].Address(), dead.Address()}, func(s *proxy.Spec) {
+		b := startBoth(t, []string{nodes[0].Address(), nodes[1].Address(), dead.Address()}, func(s *proxy.Spec) {
 			proxytest.WithoutLimits(s)
 			s.Limits.ConnectionsPerSecond, s.Limits.MaxPerSource = 0, 60
 			s.HTTP.SSEKeepalive, s.Timeouts.Send = time.Second, 5*time.Second
 		})
-		s := storm{bench: b}
+		s := storm{allBench: b}
 		var clients sync.WaitGroup
 		for i := range uint64(200) {
 			clients.Go(func() { s.client(rand.New(rand.NewPCG(seed, round<<32|i))) })
@@ -192,19 +192,11 @@ func (s *storm) ends() {
 		s.done <- err
 	case <-time.After(time.Minute):
 		s.on(func() {
-			s.t.Errorf("the worker does not end: %d open, %d of them counted, %d lingering, %d shaking hands", s.open, s.cell.Active.Load(), s.lingering, s.tls.shaking)
-			for c := s.http.clients; c != nil; c = c.next {
-				s.t.Errorf("client in state %d, secure %v, exchange %v, %d bytes pending, paused %v, ended %v, due in %v", c.state, c.secure, c.x != nil, c.conn.Pending(), c.conn.Paused(), c.ended, time.Duration(c.due-s.loop.Now()))
-			}
-			for _, b := range s.backends[:3] {
-				for p := b.pairs; p != nil; p = p.next {
-					s.t.Errorf("pair in state %d, %d and %d bytes pending, ended %v and %v", p.state, p.client.Pending(), p.node.Pending(), p.ended.client, p.ended.node)
-				}
-			}
+			s.t.Errorf("the worker does not end: %d open, %d of them counted, %d lingering, over HTTP %+v", s.open, s.cell.Active.Load(), s.lingering, s.http.standing())
 		})
 		return
 	}
-	if s.open != 0 || s.lingering != 0 || s.tls.shaking != 0 || s.http.clients != nil {
-		s.t.Errorf("%d open, %d lingering, %d shaking hands", s.open, s.lingering, s.tls.shaking)
+	if left := s.http.standing(); s.open != 0 || s.lingering != 0 || left != (webStanding{}) {
+		s.t.Errorf("%d open, %d lingering, over HTTP %+v", s.open, s.lingering, left)
 	}
 }

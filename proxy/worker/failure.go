@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,6 +55,12 @@ var meanings = [...]meaning{
 	connDisplaced:     {"", board.ReasonNodeDown, board.ReasonNodeLost},
 }
 
+// told is what a client is told that no other node serves.
+func (f failure) told() board.Reason { return meanings[f].told }
+
+// ofSession is what one is told whose session the node has.
+func (f failure) ofSession() board.Reason { return meanings[f].ofSession }
+
 // connectFailure is how a connect has failed with err.
 func connectFailure(err error) failure {
 	for _, lack := range []error{unix.EADDRNOTAVAIL, unix.EADDRINUSE, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM} {
@@ -73,18 +80,18 @@ func connectFailure(err error) failure {
 }
 
 // failed takes note of a failed attempt at a port: in its counters, in what the master is told of it, and in
-// whether it is avoided. err is what it failed with, if with anything. What it means for the client is returned.
+// whether it is avoided. err is what it failed with, if with anything. What the client is told is returned.
 //
 // Errors in a row over TCP condemn a node without a check. One that fails over HTTP may lack its HTTP port only:
 // that is avoided until a check has decided.
-func (w *worker) failed(p *port, f failure, err error) *meaning {
-	m, flow := &meanings[f], p.backend.flow
-	suspicion, line := m.suspicion, p.transport == board.TCP
+func (h *hub) failed(p *port, f failure, err error) board.Reason {
+	flow := p.backend.flow
+	suspicion, line := meanings[f].suspicion, p.transport == board.TCP
 	switch f {
 	case connectStarved:
-		w.complain("connect", "node", p.backend.name, "address", p.address, "err", err)
+		h.complain("connect", "node", p.backend.name, "address", p.address, "err", err)
 	case connectDistrusted, connDisowned:
-		w.complain("TLS could not be agreed on", "node", p.backend.name, "address", p.address, "why", disagreement(err))
+		h.complain("TLS could not be agreed on", "node", p.backend.name, "address", p.address, "why", disagreement(err))
 	}
 	if f == connectDistrusted {
 		switch {
@@ -104,12 +111,31 @@ func (w *worker) failed(p *port, f failure, err error) *meaning {
 	case connectOvertaken, connStale, connClosed:
 	default:
 		flow.ConnectErrors.Add(1)
-		if p.pool.failures++; !line && p.pool.failures >= wire.ErrorsInARow {
-			p.avoided().Store(w.loop.Now() + int64(avoidTime))
+		if p.failures++; !line && p.failures >= wire.ErrorsInARow {
+			p.avoided().Store(h.loop.Now() + int64(avoidTime))
 		}
 	}
 	if suspicion != "" {
-		w.suspect(p, suspicion, line && f != connClosed)
+		h.suspect(p, suspicion, line && f != connClosed)
 	}
-	return m
+	return f.told()
 }
+
+// handshakeError is one of a handshake, of TLS or of the connection below.
+type handshakeError struct{ err error }
+
+func (e handshakeError) Error() string { return e.err.Error() }
+func (e handshakeError) Unwrap() error { return e.err }
+
+// disagreement says why TLS could not be agreed on with a node, "" if it was not for that.
+func disagreement(err error) string {
+	reason := healthcheck.TLSReason(err)
+	if reason == "" && errors.As(err, new(handshakeError)) {
+		return "the node closed the connection"
+	}
+	return reason
+}
+
+// avoidTime is for how long a port that refuses connections is not the first choice, while the
+// node may be well otherwise.
+const avoidTime = time.Second

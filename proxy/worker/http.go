@@ -5,66 +5,11 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
-	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/coding"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
-	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 )
-
-// The HTTP frontend: accept ─▶ admit ─▶ read a head ─▶ choose a node ─▶ exchange ─▶ read the next.
-//
-//	httpClient ─── exchange ─── httpNode
-//	     │     (one at a time)      │
-//	     └ between two exchanges    └ in the pool of its backend
-//	       it holds no buffer         between two exchanges
-//
-// What a client has sent of a request stays in its connection's input until the request cannot be
-// needed again: a node that fails before it has answered leaves nothing behind, and the request is
-// simply read once more. Otherwise its head is parsed once.
-
-// frontend is what a worker has for HTTP.
-type frontend struct {
-	request  http1.Request  // the head being read
-	response http1.Response // likewise
-	belief   belief         // of the request
-	routes   []route
-	paths    []string       // of the nodes' MCP endpoints, if there are several
-	hsts     []byte         // the field of Spec.TLS.HSTS as a line, nil without
-	cookie   []byte         // the cookie of Spec.Sticky, up to and with its equals sign
-	ring     *affinity.Ring // reads and writes the tags of nodes, by slot
-	clients  *httpClient    // all of them, linked by next and prev
-	idle     int            // connections to nodes in the pools
-	parsed   int            // times that a head was parsed
-
-	zippers coding.Zippers
-	spare   httpSpares
-}
-
-type httpSpares struct {
-	clients   spares[httpClient]
-	exchanges spares[exchange]
-	nodes     spares[httpNode]
-	heads     spares[[]byte]
-}
-
-// apply takes over a specification.
-func (f *frontend) apply(s *wire.WorkerSpec) (err error) {
-	f.routes = newRoutes(s.Spec.HTTP.Routes)
-	f.hsts = nil
-	if s.Spec.TLS.HSTS != "" {
-		f.hsts = []byte("Strict-Transport-Security: " + s.Spec.TLS.HSTS + "\r\n")
-	}
-	f.cookie = []byte(s.Spec.Sticky.Cookie + "=")
-	if f.ring, err = affinity.New(s.Key); err != nil {
-		return err
-	}
-	f.ring.SetNodes(wire.SlotNames(s.Nodes))
-	f.paths = endpointsOf(s.Nodes)
-	return nil
-}
 
 // httpClient is a client's connection.
 //
@@ -77,7 +22,7 @@ type httpClient struct {
 	conn  reactor.Conn
 	timer reactor.Timer
 	layer *tlslayer.Layer // of a connection over TLS
-	w     *worker
+	w     *webFrontend
 	x     *exchange // while serving
 
 	next, prev *httpClient
@@ -109,51 +54,27 @@ const (
 	parting                             // everything is said
 )
 
-// httpAcceptor takes newcomers of the HTTP listener.
-type httpAcceptor worker
-
-// OnAccept takes a newcomer in.
-func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
-	w := (*worker)(a)
-	c := w.takeClient()
-	if err := w.loop.Attach(&c.conn, fd, c); err != nil {
-		w.complain("accept", "client", peer, "err", err)
-		w.putClient(c)
-		return
-	}
-	w.entered()
-	w.cell.Accepted.Add(1)
-	if policy.Contains(w.limits.Trusted, peer.Addr()) {
-		c.within(greetingTimeout)
-		return // admitted by its header
-	}
-	c.admit(peer.Addr())
-}
-
-// OnAcceptError reports that newcomers have to wait in the kernel's queue.
-func (a *httpAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
-
-func (w *worker) takeClient() *httpClient {
-	c := w.http.spare.clients.take()
-	*c = httpClient{w: w, next: w.http.clients}
+func (w *webFrontend) takeClient() *httpClient {
+	c := w.spare.clients.take()
+	*c = httpClient{w: w, next: w.clients}
 	if c.next != nil {
 		c.next.prev = c
 	}
-	w.http.clients = c
+	w.clients = c
 	return c
 }
 
-func (w *worker) putClient(c *httpClient) {
+func (w *webFrontend) putClient(c *httpClient) {
 	if c.prev != nil {
 		c.prev.next = c.next
 	} else {
-		w.http.clients = c.next
+		w.clients = c.next
 	}
 	if c.next != nil {
 		c.next.prev = c.prev
 	}
 	*c = httpClient{}
-	w.http.spare.clients.put(c)
+	w.spare.clients.put(c)
 }
 
 // admit applies the limits to a client from addr.
@@ -367,7 +288,7 @@ func (c *httpClient) read(p []byte) (consumed int) {
 	case serving:
 		consumed = c.x.fromClient(p)
 	case unwelcome:
-		r := &c.w.http.request
+		r := &c.w.request
 		_, _ = r.Parse(p) // as far as it has come
 		c.say(c.w.refusalTo(c.source, board.Reason(c.reason), c.wait), originOf(r), false, false)
 		c.part()
@@ -456,32 +377,26 @@ func (c *httpClient) OnClose(*reactor.Conn, error) {
 	w.endIfDrained()
 }
 
-// closeIdle closes clients that have asked nothing; who has not taken the last answer yet gets it.
-func (w *worker) closeIdle() {
-	for c := w.http.clients; c != nil; c = c.next {
-		switch {
-		case c.state == awaitingGreeting:
-			c.conn.Close()
-		case c.state != reading || c.left != 0:
-		case c.conn.Pending() > 0:
-			c.part()
-		default:
-			c.conn.Close()
-		}
+// httpAcceptor takes newcomers of the HTTP listener.
+type httpAcceptor webFrontend
+
+// OnAccept takes a newcomer in.
+func (a *httpAcceptor) OnAccept(fd int, peer netip.AddrPort) {
+	w := (*webFrontend)(a)
+	c := w.takeClient()
+	if err := w.loop.Attach(&c.conn, fd, c); err != nil {
+		w.complain("accept", "client", peer, "err", err)
+		w.putClient(c)
+		return
 	}
+	w.entered()
+	w.cell.Accepted.Add(1)
+	if policy.Contains(w.limits.Trusted, peer.Addr()) {
+		c.within(greetingTimeout)
+		return // admitted by its header
+	}
+	c.admit(peer.Addr())
 }
 
-// displaceHTTP ends everything between clients and a port that has gone down. Requests that can be
-// asked again are taken elsewhere.
-func (w *worker) displaceHTTP(from *port) {
-	from.pool.empty()
-	for x := from.exchanges; x != nil; x = from.exchanges {
-		if x.node.opened {
-			x.broken(connDisplaced, nil)
-		} else {
-			x.connectFailed(connectOvertaken, nil)
-		}
-	}
-}
-
-var _ reactor.Acceptor = (*httpAcceptor)(nil)
+// OnAcceptError reports that newcomers have to wait in the kernel's queue.
+func (a *httpAcceptor) OnAcceptError(err error) { a.hub.OnAcceptError(err) }

@@ -34,7 +34,7 @@ func tellingSite(t testing.TB, name string) string {
 	})
 }
 
-func (b *bench) send(method, target string, fields ...string) (*proxytest.Reply, []string) {
+func (b *webBench) send(method, target string, fields ...string) (*proxytest.Reply, []string) {
 	b.t.Helper()
 	c := b.visit()
 	c.Say(method + " " + target + " HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n")
@@ -48,7 +48,7 @@ func (b *bench) send(method, target string, fields ...string) (*proxytest.Reply,
 }
 
 func TestSessionsStay(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, nil)
+	b := startWeb(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, nil)
 	seen := map[string]string{} // a session of each node
 	for range 6 {
 		resp, got := b.send("POST", "/mcp")
@@ -115,7 +115,7 @@ func TestSessionsStay(t *testing.T) {
 // A node that gives out a session has one, and a request with its tag belongs to it, whatever revision
 // the client claims to speak: some send the same header with every request.
 func TestSessionsStayWhateverTheVersion(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond, s.Limits.ConnectionsPerSecond = 0, 0 })
+	b := startWeb(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond, s.Limits.ConnectionsPerSecond = 0, 0 })
 	for _, version := range []string{"DRAFT-2025-v3", "DRAFT-2026-v1", "2026-07-28", "2099-01-01", "latest", ""} {
 		field := "MCP-Protocol-Version: " + version
 		for range 3 {
@@ -155,7 +155,7 @@ func TestLegacyStreamsStayWhateverTheVersion(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 		})
 	}
-	b := startWorker(t, []string{site("n0"), site("n1")}, func(s *proxy.Spec) { s.Sticky.TCP = proxy.StickyNone })
+	b := startWeb(t, []string{site("n0"), site("n1")}, func(s *proxy.Spec) { s.Sticky.TCP = proxy.StickyNone })
 	const field = "MCP-Protocol-Version: 2026-07-28"
 	for range 4 {
 		_, stream := b.send("GET", "/mcp/sse", field)
@@ -190,7 +190,7 @@ func TestMaintenanceLetsRequestsEnd(t *testing.T) {
 			fmt.Fprint(w, name)
 		})
 	}
-	b := startWorker(t, []string{site("n0"), site("n1")}, func(s *proxy.Spec) { s.Sticky.HTTP = proxy.StickyCookie })
+	b := startWeb(t, []string{site("n0"), site("n1")}, func(s *proxy.Spec) { s.Sticky.HTTP = proxy.StickyCookie })
 	var session, cookie string
 	b.on(func() {
 		session = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now())))
@@ -238,7 +238,7 @@ func TestMaintenanceLetsRequestsEnd(t *testing.T) {
 // A node that refuses connections has lost its sessions, whatever the checks say by now.
 func TestSessionOfADeadNode(t *testing.T) {
 	dead := proxytest.StartNode(t, "", nil)
-	b := startWorker(t, []string{dead.Address(), tellingSite(t, "n1")}, nil)
+	b := startWeb(t, []string{dead.Address(), tellingSite(t, "n1")}, nil)
 	dead.Stop()
 	id := ""
 	b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now()))) })
@@ -250,7 +250,7 @@ func TestSessionOfADeadNode(t *testing.T) {
 // A session is only over with its node: not when the node has lost one request, nor when this machine
 // cannot connect to it. Its client would throw it away.
 func TestSessionOutlivesALostRequest(t *testing.T) {
-	asking := func(b *bench) *proxytest.Client {
+	asking := func(b *webBench) *proxytest.Client {
 		var id string
 		b.on(func() { id = string(b.http.ring.AppendSession(nil, []byte("x"), 0, affinity.At(time.Now()))) })
 		c := b.visit()
@@ -258,14 +258,14 @@ func TestSessionOutlivesALostRequest(t *testing.T) {
 		return c
 	}
 	n := proxytest.StartScript(t, "")
-	b := startWorker(t, []string{n.Address(), tellingSite(t, "n1")}, nil)
+	b := startWeb(t, []string{n.Address(), tellingSite(t, "n1")}, nil)
 	asking(b).Denied(502)
 	if n := b.refused(board.ReasonNodeLost); n != 1 {
 		t.Errorf("counted %d", n)
 	}
-	b = startWorker(t, []string{n.Address(), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Source = "192.0.2.1" }) // not ours
+	b = startWeb(t, []string{n.Address(), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Source = "192.0.2.1" }) // not ours
 	asking(b).Denied(503)
-	b = startWorker(t, []string{crowded(t), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Timeouts.Connect = 50 * time.Millisecond })
+	b = startWeb(t, []string{crowded(t), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Timeouts.Connect = 50 * time.Millisecond })
 	asking(b).Denied(504)
 }
 
@@ -290,7 +290,7 @@ func crowded(t *testing.T) (address string) {
 
 // A silent node gets newcomers only where no node is up. One that drains does not, whatever the others are.
 func TestLastResort(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, nil)
+	b := startWeb(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1"), tellingSite(t, "n2")}, nil)
 	b.board.SetNodeState(0, board.Silent, time.Now())
 	b.board.SetNodeState(1, board.Draining, time.Now())
 	for state, want := range map[board.State]string{board.Up: "n2", board.Down: "n0", board.Draining: "n0"} {
@@ -306,7 +306,7 @@ func TestLastResort(t *testing.T) {
 
 // A server that says the id of a session in each response is heard: it stays the same for the client.
 func TestSessionIDStaysTheSame(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Mcp-Session-Id", "x") })}, nil)
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Mcp-Session-Id", "x") })}, nil)
 	resp, _ := b.send("POST", "/mcp")
 	id, then := resp.Header.Get("Mcp-Session-Id"), affinity.At(time.Now())
 	b.eventually("a later time", func() bool { return then.Before(affinity.At(time.Now())) })
@@ -319,7 +319,7 @@ func TestSessionIDStaysTheSame(t *testing.T) {
 // Of a process that is known to have ended nothing is left, in sessions and legacy streams alike; what begins
 // now is of the present one, even if the clock has been set back since.
 func TestTagsOfAnEarlierProcess(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0")}, nil)
+	b := startWeb(t, []string{tellingSite(t, "n0")}, nil)
 	ended := affinity.At(time.Now().Add(time.Hour))
 	tags := func(at affinity.Time) (session, endpoint string) {
 		b.on(func() {
@@ -350,7 +350,7 @@ func TestTagsOfAnEarlierProcess(t *testing.T) {
 }
 
 func TestSessionsAreNotTouched(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0")}, func(s *proxy.Spec) { s.Sticky.MCPSession = false })
+	b := startWeb(t, []string{tellingSite(t, "n0")}, func(s *proxy.Spec) { s.Sticky.MCPSession = false })
 	if resp, _ := b.send("POST", "/mcp"); resp.Header.Get("Mcp-Session-Id") != "session-of-n0" {
 		t.Errorf("the session is %q", resp.Header.Get("Mcp-Session-Id"))
 	}
@@ -361,7 +361,7 @@ func TestSessionsAreNotTouched(t *testing.T) {
 
 // Streams stay with their source.
 func TestStreamsStayBySource(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, nil)
+	b := startWeb(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, nil)
 	for _, path := range []string{"/mcp/ws", "/mcp/sse"} {
 		_, first := b.send("GET", path)
 		for range 5 {
@@ -400,7 +400,7 @@ func sdkSite(t testing.TB, name string) string {
 
 func TestSDKClients(t *testing.T) {
 	nodes := []string{sdkSite(t, "n0"), sdkSite(t, "n1"), sdkSite(t, "n2")}
-	b := startWorker(t, nodes, func(s *proxy.Spec) {
+	b := startWeb(t, nodes, func(s *proxy.Spec) {
 		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0
 		s.Sticky.TCP = proxy.StickyNone // so that nothing but the tag leads to the node
 		s.Balance = proxy.BalanceRoundRobin

@@ -13,7 +13,7 @@ import (
 type attempt struct {
 	node    *httpNode // nil until one is chosen, after it failed, and for a request that was refused
 	backend *backend  // likewise
-	port    *port     // of the backend
+	port    *webPort  // of the backend
 	head    *[]byte   // of the request as its node will get it, while that is dialled
 
 	began     int64   // when a connection was first wanted
@@ -43,7 +43,7 @@ const maxSpareHead = 4 << 10
 // dropHead lets go of the head that was for a node.
 func (x *exchange) dropHead() {
 	if x.head != nil && cap(*x.head) <= maxSpareHead {
-		x.client.w.http.spare.heads.put(x.head)
+		x.client.w.spare.heads.put(x.head)
 	}
 	x.head = nil
 }
@@ -51,12 +51,12 @@ func (x *exchange) dropHead() {
 // choose chooses the node of x. Without one, reason says why.
 func (x *exchange) choose(r requestHead) (b *backend, reason board.Reason) {
 	if x.failure == connectOutOfTime && !x.session && !x.endpoint {
-		reason = meanings[x.failure].told
+		reason = x.failure.told()
 	} else if b, reason = x.client.w.route(x, r); b != nil {
 		return b, 0
 	}
 	if x.lost != noFailure && (reason == board.ReasonNoNode || reason == board.ReasonNodeLost) {
-		reason = meanings[x.lost].told
+		reason = x.lost.told()
 	}
 	return nil, reason
 }
@@ -72,18 +72,18 @@ func (x *exchange) engage(r requestHead) policy.Refusal {
 		if b == nil {
 			return x.refusal(reason)
 		}
-		to := b.over[x.kind.transport()]
+		to := w.nodes[b.slot].portFor(x.kind.transport())
 		x.hold(to)
 		n := (*httpNode)(nil)
 		if !x.fresh {
 			n = to.pool.take(w.loop.Now(), x.replayable)
 		}
 		if n == nil {
-			n = w.http.spare.nodes.take()
+			n = w.spare.nodes.take()
 			*n = httpNode{w: w, pool: &to.pool, epoch: to.pool.epoch}
 			w.makeRoom()
 			if err := w.dial(to, &n.conn, n); err != nil {
-				w.http.spare.nodes.put(n)
+				w.spare.nodes.put(n)
 				x.failed(connectFailure(err), err)
 				x.tried |= 1 << b.slot
 				b.flow.Retries.Add(1)
@@ -97,12 +97,12 @@ func (x *exchange) engage(r requestHead) policy.Refusal {
 }
 
 // failed takes note that the attempt has failed.
-func (x *exchange) failed(f failure, err error) *meaning {
+func (x *exchange) failed(f failure, err error) board.Reason {
 	if f == connectDistrusted || f == connDisowned {
 		x.disagreed = disagreement(err)
 	}
 	x.failure = f
-	return x.client.w.failed(x.port, f, err)
+	return x.client.w.failed(x.port.port, f, err)
 }
 
 // connectFailed goes on after the node could not be reached.
@@ -130,7 +130,7 @@ func (x *exchange) connectTimeout() {
 // have been closed at any time, which says nothing about the node.
 func (x *exchange) broken(f failure, err error) {
 	c, n := x.client, x.node
-	reason := x.failed(f, err).told
+	reason := x.failed(f, err)
 	switch {
 	case x.phase == tunnelling && x.tunnel.closing():
 		x.end()

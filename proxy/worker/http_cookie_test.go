@@ -15,7 +15,7 @@ import (
 )
 
 func TestCookie(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, nil)
+	b := startWeb(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, nil)
 	resp, got := b.send("GET", "/")
 	cookies := (&http.Response{Header: resp.Header}).Cookies()
 	if len(cookies) != 1 || cookies[0].Name != "SERVERID" || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteLaxMode || cookies[0].Path != "/" {
@@ -49,7 +49,7 @@ func TestCookie(t *testing.T) {
 // Two balancers in a row have cookies of their own, and each leaves the other's alone.
 func TestCookieOfAnotherName(t *testing.T) {
 	const other = "edge"
-	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Sticky.Cookie = other })
+	b := startWeb(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Sticky.Cookie = other })
 	resp, first := b.send("GET", "/", "Cookie: SERVERID=theirs")
 	cookies := (&http.Response{Header: resp.Header}).Cookies()
 	if len(cookies) != 1 || cookies[0].Name != other || first[2] != "SERVERID=theirs" {
@@ -86,7 +86,7 @@ func TestCookieAndCaches(t *testing.T) {
 		{"GET", "s-maxage=60", false, "s-maxage=60"},
 		{"GET", "public, no-store", true, "public, no-store"},
 	} {
-		b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {
+		b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {
 			if test.said != "" {
 				w.Header().Set("Cache-Control", test.said)
 			}
@@ -111,7 +111,7 @@ func TestOtherCookies(t *testing.T) {
 
 // A browser keeps its node by the cookie.
 func TestCookieJar(t *testing.T) {
-	b := startWorker(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Balance = proxy.BalanceRoundRobin })
+	b := startWeb(t, []string{tellingSite(t, "n0"), tellingSite(t, "n1")}, func(s *proxy.Spec) { s.Balance = proxy.BalanceRoundRobin })
 	web := b.browser()
 	jar, err := cookiejar.New(nil)
 	if err != nil {

@@ -37,7 +37,7 @@ func TestRefusalsCanBeReadByPages(t *testing.T) {
 		{"preflight", strings.Replace(post("Mcp-Session-Id: x~AAAAAAAAAAAAAAAA\r\nAccess-Control-Request-Method: POST\r\n", ""), "POST", "OPTIONS", 1), well, nil, 404},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{test.node(t)}, test.change)
+			b := startWeb(t, []string{test.node(t)}, test.change)
 			c := b.visit()
 			c.Say(test.asked)
 			resp, _ := c.Answer("POST")
@@ -55,7 +55,7 @@ func TestRefusalsCanBeReadByPages(t *testing.T) {
 		})
 	}
 	t.Run("turned away", func(t *testing.T) {
-		b := startWorker(t, []string{well(t)}, func(s *proxy.Spec) { s.Limits.MaxPerSource = 1 })
+		b := startWeb(t, []string{well(t)}, func(s *proxy.Spec) { s.Limits.MaxPerSource = 1 })
 		b.visit()
 		c := b.visit()
 		c.Say(post("", "{}"))
@@ -64,7 +64,7 @@ func TestRefusalsCanBeReadByPages(t *testing.T) {
 		}
 	})
 	t.Run("others", func(t *testing.T) {
-		b := startWorker(t, []string{well(t)}, nil)
+		b := startWeb(t, []string{well(t)}, nil)
 		for _, field := range []string{"", "Origin:\r\n", "Origin: https://" + strings.Repeat("a", maxOrigin) + "\r\n"} {
 			c := b.visit()
 			c.Say("POST / HTTP/1.1\r\nHost: h\r\nMcp-Session-Id: x~AAAAAAAAAAAAAAAA\r\nContent-Length: 0\r\n" + field + "\r\n")
@@ -91,7 +91,7 @@ func TestPageReadsRefusals(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "hello")
 	}
-	front := startWorker(t, []string{proxytest.StartSite(t, open)}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0; s.Limits.MessagesPerSecond = 0 })
+	front := startWeb(t, []string{proxytest.StartSite(t, open)}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0; s.Limits.MessagesPerSecond = 0 })
 	page := proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<!doctype html><title>page</title>")

@@ -36,7 +36,7 @@ func startEcho(t testing.TB, end, response string) *proxytest.FakeNode {
 }
 
 // turns returns a function that asks once and reads the response, which is always of the same length.
-func turns(t testing.TB, b *bench, request string) func() {
+func turns(t testing.TB, b *webBench, request string) func() {
 	c := b.visit()
 	asked := []byte(request)
 	if _, err := c.Write(asked); err != nil {
@@ -82,7 +82,7 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 		{"relayed by RFC 7239", "GET /mcp HTTP/1.1\r\nHost: h\r\nForwarded: for=192.0.2.7;proto=https, for=\"[::1]:80\"\r\n\r\n", "\r\n\r\n", reply + "Content-Length: 2\r\n\r\nhi"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{startEcho(t, test.end, test.response).Address()}, func(s *proxy.Spec) {
+			b := startWeb(t, []string{startEcho(t, test.end, test.response).Address()}, func(s *proxy.Spec) {
 				limitedTool(s)
 				if strings.HasPrefix(test.name, "relayed") {
 					s.TrustedProxies = []string{"127.0.0.1", "::1"}
@@ -128,7 +128,7 @@ func TestIdleConnectionsHoldNoBuffers(t *testing.T) {
 		}
 	})
 	defer close(hold)
-	b := startWorker(t, []string{node.Address()}, func(s *proxy.Spec) { proxytest.WithoutLimits(s); s.Limits.ConnectionsPerSecond = 0 })
+	b := startWeb(t, []string{node.Address()}, func(s *proxy.Spec) { proxytest.WithoutLimits(s); s.Limits.ConnectionsPerSecond = 0 })
 	const streams = 200
 	conns := make([]*proxytest.Client, streams)
 	for i := range conns {
@@ -162,7 +162,7 @@ func TestIdleConnectionsHoldNoBuffers(t *testing.T) {
 // profiles.
 func BenchmarkRequest(b *testing.B) {
 	node := startEcho(b, "\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-	w := startWorker(b, []string{node.Address()}, proxytest.WithoutLimits)
+	w := startWeb(b, []string{node.Address()}, proxytest.WithoutLimits)
 	turn := turns(b, w, "GET /mcp HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -47,7 +47,7 @@ func utf16(text string) string {
 
 // Whatever a request says of its body, a batch counts as all its messages, or is refused.
 func TestBatchesInDisguise(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })}, func(s *proxy.Spec) {
 		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 1_000_000
 	})
 	utf7 := "+AFs-" + aBatch[1:]
@@ -127,7 +127,7 @@ func TestBatchesInDisguise(t *testing.T) {
 // A batch of which the last bytes come before the end of the body is seen at that end.
 func TestEncodedBatchBeforeTheEnd(t *testing.T) {
 	var got atomic.Int64
-	b := startWorker(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) {
 		for p := make([]byte, 1<<10); ; {
 			n, err := r.Body.Read(p)
 			got.Add(int64(n))
@@ -156,7 +156,7 @@ func TestEncodedBatchBeforeTheEnd(t *testing.T) {
 // A body that is one message, or none of MCP, is one, however it is packed.
 func TestEncodedBodiesPass(t *testing.T) {
 	var got atomic.Value
-	b := startWorker(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got.Store(string(body))
 	})}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 1_000_000 })
@@ -191,7 +191,7 @@ func TestEncodedBodiesPass(t *testing.T) {
 
 // Where nobody is limited, everything passes.
 func TestUnlimitedBodiesPass(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0 })
+	b := startWeb(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0 })
 	for name, test := range map[string]struct{ fields, body string }{
 		"gzip": {"Content-Encoding: gzip\r\n", codingtest.Encoded(codingtest.Gzip, aBatch)},
 		"br":   {"Content-Encoding: br\r\n", "x"},
@@ -208,7 +208,7 @@ func TestUnlimitedBodiesPass(t *testing.T) {
 func TestBatchesAtOnce(t *testing.T) {
 	var served atomic.Int64
 	const rate, clients = 20, 10
-	b := startWorker(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {
 			served.Add(1)
 		}
@@ -242,54 +242,12 @@ func TestBatchesAtOnce(t *testing.T) {
 	}
 }
 
-// A batch over TCP takes as long as its messages would one by one, whatever is done with those over the rate.
-func TestBatchesOverTCPAreThrottled(t *testing.T) {
-	const rate, messages, step = 200, 500, 64 // so many are counted at once
-	batch := "[" + strings.TrimSuffix(strings.Repeat("{},", messages), ",") + "]"
-	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject} {
-		b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) {
-			s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond, s.Limits.Action = 0, rate, action
-		})
-		c := b.dial("")
-		start := time.Now()
-		c.Say("\ufeff" + batch + "\n")
-		if got := c.Hear(); got != "a:\ufeff"+batch {
-			t.Fatalf("%q: %q", action, got)
-		}
-		if took := time.Since(start); took < (messages-rate-step)*time.Second/rate {
-			t.Errorf("%q: took %v", action, took)
-		}
-		if n, throttles := b.cell.Messages.Load(), b.cell.Throttles.Load(); n != messages || throttles == 0 {
-			t.Errorf("%q: %d messages, %d throttles", action, n, throttles)
-		}
-	}
-}
-
-// What is said last counts without the end of its line.
-func TestLastLineCounts(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, proxytest.WithoutLimits)
-	for said, want := range map[string]uint64{"{}": 1, "{}\n{}": 2, "{}\n": 1, "[{},{}": 2, "{}{}": 2, "": 0, " ": 0} {
-		before := b.cell.Messages.Load()
-		c := b.dial("")
-		c.Say(said)
-		if err := c.CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, c); err != nil {
-			t.Fatal(err)
-		}
-		if n := b.cell.Messages.Load() - before; n != want {
-			t.Errorf("%q: counted %d, want %d", said, n, want)
-		}
-	}
-}
-
 // The messages of a batch over a WebSocket are counted, and no extension hides them.
 func TestSocketBatches(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, limit := range []int{0, 1_000_000} {
-		b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+		b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 			c, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionContextTakeover})
 			if err != nil {
 				return

@@ -61,14 +61,6 @@ func (x *exchange) commentEvery() time.Duration {
 	return 0
 }
 
-// sooner is the shorter of two times, of which 0 is for ever.
-func sooner(a, b time.Duration) time.Duration {
-	if a <= 0 || b > 0 && b < a {
-		return b
-	}
-	return a
-}
-
 // silent goes on with a response in which nothing has passed for a while. An event stream can be kept
 // alive for as long as its client takes the comments: they do not show that the node lives, but checks
 // do. One in the middle of an event, or that the client does not take, cannot.

@@ -36,7 +36,7 @@ func keptAlive(t *testing.T, version string) {
 		}
 	})
 	defer close(pieces)
-	b := startWorker(t, []string{node.Address()}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{node.Address()}, func(s *proxy.Spec) {
 		s.HTTP.SSEKeepalive = 20 * time.Millisecond
 		s.Timeouts.Idle = 10 * time.Second
 	})
@@ -81,7 +81,7 @@ func TestKeptAliveStreamsAreNotIdle(t *testing.T) {
 		{"text", "text/plain", "data: {}\n\n", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+			b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", test.kind)
 				_, _ = io.WriteString(w, test.said)
 				_ = http.NewResponseController(w).Flush()
@@ -114,7 +114,7 @@ func TestKeptAliveStreamsAreNotIdle(t *testing.T) {
 
 // A client that takes nothing is not kept alive for ever.
 func TestKeepaliveNeedsAClientThatReads(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		event := "data: " + strings.Repeat("x", 64<<10) + "\n\n"
 		for {

@@ -53,18 +53,18 @@ func (x *exchange) headed() bool { return x.phase == replying || x.phase == tunn
 // underway reports whether there is something that the client waits for: a node, or its rate.
 func (x *exchange) underway() bool { return x.phase != choosing && x.phase != dropping }
 
-func (w *worker) takeExchange(c *httpClient) *exchange {
-	x := w.http.spare.exchanges.take()
+func (w *webFrontend) takeExchange(c *httpClient) *exchange {
+	x := w.spare.exchanges.take()
 	*x = exchange{client: c, request: request{page: x.page[:0]}}
 	c.x = x
 	return x
 }
 
 // hold counts x as a connection of the node to which p belongs.
-func (x *exchange) hold(p *port) {
+func (x *exchange) hold(p *webPort) {
 	b := p.backend
 	x.backend, x.port = b, p
-	x.access.at(b)
+	x.access.at(b.name)
 	b.flow.Active.Add(1)
 	b.flow.Pending.Add(1)
 	x.pending = true
@@ -127,13 +127,13 @@ func (x *exchange) free() {
 	c := x.client
 	c.x = nil
 	x.exit()
-	c.w.access.end(c.w, x.access, c.frontend())
+	c.w.access.end(x.access, c.frontend(), c.w.loop.Now())
 	c.discard += x.kept
 	if x.zip != nil {
-		c.w.http.zippers.Put(x.zip)
+		c.w.zippers.Put(x.zip)
 	}
 	*x = exchange{request: request{page: x.page[:0]}}
-	c.w.http.spare.exchanges.put(x)
+	c.w.spare.exchanges.put(x)
 }
 
 // finish ends an exchange whose response is complete.

@@ -3,12 +3,9 @@ package worker
 import (
 	"io"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -16,13 +13,13 @@ import (
 )
 
 // parsed is how many heads of requests were parsed.
-func (b *bench) parsed() (n int) {
+func (b *webBench) parsed() (n int) {
 	b.on(func() { n = b.http.parsed })
 	return n
 }
 
 // phase is that of the latest client's exchange, if it has one.
-func (b *bench) phase() (p phase, ok bool) {
+func (b *webBench) phase() (p phase, ok bool) {
 	b.on(func() {
 		if c := b.http.clients; c != nil && c.x != nil {
 			p, ok = c.x.phase, true
@@ -56,7 +53,7 @@ func TestHeadIsParsedOnce(t *testing.T) {
 			for range test.dead {
 				nodes = append([]string{dead.Address()}, nodes...)
 			}
-			b := startWorker(t, nodes, func(s *proxy.Spec) { s.Balance, s.NodeTLS.Insecure = proxy.BalanceRoundRobin, true })
+			b := startWeb(t, nodes, func(s *proxy.Spec) { s.Balance, s.NodeTLS.Insecure = proxy.BalanceRoundRobin, true })
 			b.trustNodes()
 			c := b.visit()
 			for i := range 3 { // the first one on a fresh connection
@@ -82,7 +79,7 @@ func TestBodyBehindADial(t *testing.T) {
 		all, _ := io.ReadAll(c)
 		got <- string(all)
 	})
-	b := startWorker(t, []string{node.Address()}, nil)
+	b := startWeb(t, []string{node.Address()}, nil)
 	body := strings.Repeat("0123456789abcdef", 64<<10/16)
 	c := b.visit()
 	b.on(func() {
@@ -147,7 +144,7 @@ func TestPhases(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{test.node(t)}, func(s *proxy.Spec) { s.Limits.Action = proxy.ActionThrottle })
+			b := startWeb(t, []string{test.node(t)}, func(s *proxy.Spec) { s.Limits.Action = proxy.ActionThrottle })
 			c := b.visit()
 			b.eventually("the client to be let in", func() bool { return b.board.Active() == 1 })
 			if test.exhaust {
@@ -187,7 +184,7 @@ func TestPhases(t *testing.T) {
 
 // A request that waits for its rate is looked at once more, and then passes.
 func TestPacedRequestPasses(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.Action = proxy.ActionThrottle })
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.Action = proxy.ActionThrottle })
 	c := b.visit()
 	b.eventually("the client to be let in", func() bool { return b.board.Active() == 1 })
 	b.exhaust("127.0.0.1")
@@ -203,33 +200,5 @@ func TestPacedRequestPasses(t *testing.T) {
 	})
 	if _, got := c.Answer("GET"); got != "hello" || b.parsed() != 2 {
 		t.Errorf("%q, parsed %d times", got, b.parsed())
-	}
-}
-
-// What the table says of failures is what they are made of.
-func TestFailures(t *testing.T) {
-	for _, test := range []struct {
-		err  error
-		want failure
-		told board.Reason // to the client of a session
-	}{
-		{unix.EMFILE, connectStarved, board.ReasonNoNode},
-		{unix.EADDRNOTAVAIL, connectStarved, board.ReasonNoNode},
-		{unix.ECONNREFUSED, connectRefused, board.ReasonSessionGone},
-		{unix.ETIMEDOUT, connectUnanswered, board.ReasonNodeTimeout},
-		{handshakeError{io.EOF}, connectDistrusted, board.ReasonNoNode},
-		{handshakeError{unix.ECONNRESET}, connectDistrusted, board.ReasonNoNode},
-		{unix.ECONNRESET, connectBroken, board.ReasonNodeTimeout},
-		{unix.EHOSTUNREACH, connectBroken, board.ReasonNodeTimeout},
-	} {
-		got := connectFailure(os.NewSyscallError("connect", test.err))
-		if got != test.want || meanings[got].ofSession != test.told || meanings[got].told != board.ReasonNoNode {
-			t.Errorf("%v: failure %d, %v, %v", test.err, got, meanings[got].ofSession, meanings[got].told)
-		}
-	}
-	for f := connectStarved; f <= connDisplaced; f++ {
-		if m := meanings[f]; f > connectOvertaken && m.told != board.ReasonNodeLost && m.told != board.ReasonNodeDown {
-			t.Errorf("failure %d is told as %v", f, m.told)
-		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 func TestContinue(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body) // the server says 100 now
 		_, _ = w.Write(body)
 	})}, nil)
@@ -38,7 +38,7 @@ func TestContinue(t *testing.T) {
 }
 
 func TestWebSocket(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			return
@@ -98,7 +98,7 @@ func TestUpgradeIsNotForcedOnAnybody(t *testing.T) {
 		{"no thanks", upgrade, "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n", 426},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{proxytest.StartScript(t, test.answer).Address()}, nil)
+			b := startWeb(t, []string{proxytest.StartScript(t, test.answer).Address()}, nil)
 			c := b.visit()
 			c.Say(test.asked)
 			if resp, _ := c.Answer("GET"); resp.StatusCode != test.status {
@@ -115,7 +115,7 @@ func TestNodeTalksGarbage(t *testing.T) {
 		"HTTP/1.1 103 Early Hints\r\n\r\nSSH-2.0-OpenSSH_9.2\r\n", "\x00\x01\x02", `{"jsonrpc":"2.0"}` + "\n",
 	} {
 		for _, asked := range []string{proxytest.GetRequest, proxytest.PostRequest} {
-			b := startWorker(t, []string{proxytest.StartScript(t, garbage, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").Address()}, nil)
+			b := startWeb(t, []string{proxytest.StartScript(t, garbage, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").Address()}, nil)
 			c := b.visit()
 			c.Say(asked)
 			for { // interim responses may come first
@@ -153,7 +153,7 @@ func TestNodeDiesInMidResponse(t *testing.T) {
 		{"chunked to old", "GET / HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{proxytest.StartScript(t, test.answer).Address()}, nil)
+			b := startWeb(t, []string{proxytest.StartScript(t, test.answer).Address()}, nil)
 			c := b.visit()
 			c.Say(test.asked)
 			resp, err := http.ReadResponse(c.Reader, nil)
@@ -170,9 +170,9 @@ func TestNodeDiesInMidResponse(t *testing.T) {
 }
 
 // trustNodes has all nodes known for keeping their connections.
-func (b *bench) trustNodes() {
+func (b *webBench) trustNodes() {
 	b.on(func() {
-		for _, n := range b.backends {
+		for _, n := range b.http.nodes {
 			if n != nil {
 				n.ports[board.HTTP].pool.stays = 1 << 30
 			}
@@ -181,7 +181,7 @@ func (b *bench) trustNodes() {
 }
 
 func TestStaleConnection(t *testing.T) {
-	start := func() (*bench, *atomic.Int64, chan struct{}) {
+	start := func() (*webBench, *atomic.Int64, chan struct{}) {
 		var connections atomic.Int64
 		asked := make(chan struct{}, 10)
 		n := proxytest.StartNode(t, "", func(c *net.TCPConn) {
@@ -198,7 +198,7 @@ func TestStaleConnection(t *testing.T) {
 				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 			}
 		})
-		return startWorker(t, []string{n.Address()}, nil), &connections, asked
+		return startWeb(t, []string{n.Address()}, nil), &connections, asked
 	}
 	t.Run("GET is asked again", func(t *testing.T) {
 		b, connections, asked := start()
@@ -238,7 +238,7 @@ func TestStaleConnection(t *testing.T) {
 func TestRequestGoesToALivingNode(t *testing.T) {
 	dead := proxytest.StartNode(t, "", nil)
 	dead.Stop()
-	b := startWorker(t, []string{dead.Address(), proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Balance = proxy.BalanceRoundRobin })
+	b := startWeb(t, []string{dead.Address(), proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Balance = proxy.BalanceRoundRobin })
 	for i := range 8 {
 		c := b.visit()
 		c.Say(proxytest.PostRequest)
@@ -258,7 +258,7 @@ func TestRequestGoesToALivingNode(t *testing.T) {
 func TestNoNode(t *testing.T) {
 	dead := proxytest.StartNode(t, "", nil)
 	dead.Stop()
-	b := startWorker(t, []string{dead.Address()}, nil)
+	b := startWeb(t, []string{dead.Address()}, nil)
 	c := b.visit()
 	for range 3 { // the connection goes on
 		c.Say(proxytest.PostRequest)
@@ -275,7 +275,7 @@ func TestNoNode(t *testing.T) {
 }
 
 func TestNodeAnswersBeforeTheRequestIsRead(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartScript(t, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").Address()}, nil)
+	b := startWeb(t, []string{proxytest.StartScript(t, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").Address()}, nil)
 	c := b.visit()
 	c.Say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")
 	resp, got := c.Answer("POST")
@@ -313,7 +313,7 @@ func TestDisplacedHTTPClients(t *testing.T) {
 		{"stream", proxytest.GetRequest, true, "cut"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{proxytest.StartSite(t, hold("n0", test.headed)), proxytest.StartSite(t, hold("n1", false))}, nil)
+			b := startWeb(t, []string{proxytest.StartSite(t, hold("n0", test.headed)), proxytest.StartSite(t, hold("n1", false))}, nil)
 			b.board.SetNodeState(1, board.Down, time.Now())
 			c := b.visit()
 			c.Say(test.asked)
@@ -349,7 +349,7 @@ func TestDisplacedHTTPClients(t *testing.T) {
 
 func TestDrainWithHTTPClients(t *testing.T) {
 	release := make(chan struct{})
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			<-release
 		}
@@ -374,7 +374,7 @@ func TestDrainWithHTTPClients(t *testing.T) {
 
 // A worker that drains lets a client take the last of its answer, and waits no longer for it.
 func TestDrainWithAnAnswerNotTaken(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
 	c := b.visit()
 	c.Say(proxytest.GetRequest)
 	c.Answer("GET")
@@ -402,7 +402,7 @@ func TestConnectTimeOfAnotherNode(t *testing.T) {
 			<-time.After(time.Second) // has the request for that long, and then closes
 		}
 	})
-	b := startWorker(t, []string{first.Address(), proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Balance = proxy.BalanceRoundRobin })
+	b := startWeb(t, []string{first.Address(), proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Balance = proxy.BalanceRoundRobin })
 	for range 2 { // one of them goes to the first node first
 		c := b.visit()
 		c.Say(proxytest.GetRequest)

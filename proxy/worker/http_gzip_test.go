@@ -32,7 +32,7 @@ func TestZippedBodies(t *testing.T) {
 		}
 		bodies[fmt.Sprint(size)] = body
 	}
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		body := bodies[q.Get("size")]
 		w.Header().Set("Content-Type", "application/json")
@@ -128,7 +128,7 @@ func TestWhatIsZipped(t *testing.T) {
 			} else {
 				answer = "HTTP/1.1 " + answer + sized + "\r\n" + body
 			}
-			b := startWorker(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
+			b := startWeb(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
 			c := b.visit()
 			c.Say(test.asked)
 			resp, got := c.Answer("GET")
@@ -153,7 +153,7 @@ func TestWhatIsZipped(t *testing.T) {
 	}
 	t.Run("off", func(t *testing.T) {
 		answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" + sized + "\r\n" + body
-		b := startWorker(t, []string{proxytest.StartScript(t, answer).Address()}, func(s *proxy.Spec) { s.HTTP.Gzip = false })
+		b := startWeb(t, []string{proxytest.StartScript(t, answer).Address()}, func(s *proxy.Spec) { s.HTTP.Gzip = false })
 		c := b.visit()
 		c.Say(get)
 		if resp, got := c.Answer("GET"); got != body || resp.Header["Vary"] != nil {
@@ -162,7 +162,7 @@ func TestWhatIsZipped(t *testing.T) {
 	})
 	t.Run("announced as short", func(t *testing.T) {
 		answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
-		b := startWorker(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
+		b := startWeb(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
 		c := b.visit()
 		c.Say(get)
 		if resp, got := c.Answer("GET"); got != "hello" || resp.Header["Vary"] != nil {
@@ -171,7 +171,7 @@ func TestWhatIsZipped(t *testing.T) {
 	})
 	t.Run("too many at a time", func(t *testing.T) {
 		answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" + sized + "\r\n" + body
-		b := startWorker(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
+		b := startWeb(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
 		var taken []*coding.Zipper
 		b.on(func() {
 			for z := b.http.zippers.Take(); z != nil; z = b.http.zippers.Take() {
@@ -216,7 +216,7 @@ func TestTagsOfCodings(t *testing.T) {
 			if test.method == "GET" && strings.Contains(answer, "2100") {
 				answer += strings.Repeat("hello, ", 300)
 			}
-			b := startWorker(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
+			b := startWeb(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
 			c := b.visit()
 			c.Say(test.method + " / HTTP/1.1\r\nHost: h\r\n" + test.asked + "\r\n")
 			resp, _ := c.Answer(test.method)
@@ -234,7 +234,7 @@ func TestTagsOfCodings(t *testing.T) {
 // A piece of a body reaches the client before the next is sent.
 func TestZippedPiecesAreNotHeldBack(t *testing.T) {
 	next := make(chan bool, 1)
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		for range 3 {
 			_, _ = io.WriteString(w, "{\"line\":1}\n")
@@ -266,7 +266,7 @@ func TestZippedPiecesAreNotHeldBack(t *testing.T) {
 // A node that dies within a body leaves a body that does not look whole, and no compressor in use.
 func TestZippedBodyCutShort(t *testing.T) {
 	answer := "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 5000)
-	b := startWorker(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
+	b := startWeb(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
 	resp, err := b.browser().Get("http://" + b.web + "/")
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func TestHalfClosedClientIsAnswered(t *testing.T) {
 			t.Run(test.name+" over "+at, func(t *testing.T) {
 				t.Parallel()
 				address, asked, gone, release := departures(t, test.head)
-				b := startWorker(t, []string{address}, nil)
+				b := startWeb(t, []string{address}, nil)
 				c := b.visit()
 				var w io.Writer = c
 				end := c.CloseWrite
@@ -103,7 +103,7 @@ func TestDepartureReachesTheNode(t *testing.T) {
 		t.Run(fmt.Sprintf("head %q", head), func(t *testing.T) {
 			t.Parallel()
 			address, asked, gone, _ := departures(t, head)
-			b := startWorker(t, []string{address}, nil)
+			b := startWeb(t, []string{address}, nil)
 			c := b.visit()
 			c.Say(proxytest.PostRequest)
 			<-asked
@@ -125,7 +125,7 @@ func TestDepartureReachesTheNode(t *testing.T) {
 // The end of the question does not put off the end of patience.
 func TestHalfClosedClientIsNotAwaitedForEver(t *testing.T) {
 	address, asked, gone, _ := departures(t, "")
-	b := startWorker(t, []string{address}, func(s *proxy.Spec) { s.Timeouts.Response = askAfter + time.Second })
+	b := startWeb(t, []string{address}, func(s *proxy.Spec) { s.Timeouts.Response = askAfter + time.Second })
 	c := b.visit()
 	c.Say(proxytest.PostRequest)
 	if err := c.CloseWrite(); err != nil {
@@ -145,7 +145,7 @@ func TestInterimResponses(t *testing.T) {
 	const many = 5000
 	answer := strings.Repeat(hints+working, many) + "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 	for _, asked := range []string{proxytest.GetRequest, proxytest.PostRequest, "GET / HTTP/1.0\r\n\r\n"} {
-		b := startWorker(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
+		b := startWeb(t, []string{proxytest.StartScript(t, answer).Address()}, nil)
 		c := b.visit()
 		c.Say(asked)
 		if !strings.Contains(asked, "1.0") {
@@ -181,7 +181,7 @@ func TestInterimResponsesOfALongCall(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 	})
 	const patience = time.Second
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Timeouts.Response = patience })
+	b := startWeb(t, []string{n.Address()}, func(s *proxy.Spec) { s.Timeouts.Response = patience })
 	c := b.visit()
 	c.Say(proxytest.GetRequest)
 	for until := time.Now().Add(2 * patience); time.Now().Before(until); {

@@ -18,7 +18,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 		end := endOfTarget(r)
 		*end = untagged(*end)
 	}
-	dst = c.w.http.appendPath(dst, x.port, r.Path)
+	dst = c.w.appendPath(dst, x.port, r.Path)
 	if r.Query != nil {
 		dst = append(append(dst, '?'), r.Query...)
 	}
@@ -44,7 +44,7 @@ func (x *exchange) appendRequest(dst []byte, r *http1.Request) []byte {
 			}
 		case len("cookie"):
 			if http1.EqualFold(f.Name, "cookie") && c.w.spec.Sticky.HTTP == proxy.StickyCookie {
-				dst = appendOtherCookies(dst, f.Name, f.Value, c.w.http.cookie)
+				dst = appendOtherCookies(dst, f.Name, f.Value, c.w.cookie)
 				continue
 			}
 		case len("sec-websocket-extensions"):
@@ -81,7 +81,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		case http1.EqualFold(f.Name, "mcp-session-id") && w.spec.Sticky.MCPSession:
 			dst = append(append(dst, f.Name...), ": "...)
 			x.date()
-			dst = w.http.ring.AppendSession(dst, f.Value, x.backend.slot, x.since)
+			dst = w.ring.AppendSession(dst, f.Value, x.backend.slot, x.since)
 			dst = append(dst, "\r\n"...)
 		case x.varies:
 			dst = x.appendVariantField(dst, f, weak, &told)
@@ -102,7 +102,7 @@ func (x *exchange) appendResponse(dst []byte, r *http1.Response) []byte {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	if x.client.secure && r.Get("strict-transport-security") == nil {
-		dst = append(dst, w.http.hsts...)
+		dst = append(dst, w.hsts...)
 	}
 	switch {
 	case x.phase == tunnelling:
@@ -138,8 +138,8 @@ func (x *exchange) appendCookie(dst []byte, r *http1.Response) []byte {
 	if x.verb != verbOther && x.verb != verbOptions && !private {
 		dst = append(dst, "Cache-Control: private\r\n"...)
 	}
-	dst = append(append(dst, "Set-Cookie: "...), w.http.cookie...)
-	dst = w.http.ring.AppendCookie(dst, x.backend.slot)
+	dst = append(append(dst, "Set-Cookie: "...), w.cookie...)
+	dst = w.ring.AppendCookie(dst, x.backend.slot)
 	dst = append(dst, "; Path=/; HttpOnly; SameSite=Lax"...)
 	if x.secure {
 		dst = append(dst, "; Secure"...)

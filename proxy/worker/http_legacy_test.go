@@ -75,7 +75,7 @@ func readEvent(r *bufio.Reader) (kind, data string, err error) {
 
 // legacyCall opens a stream at path, posts to the endpoint that it names, and returns what comes back on
 // the stream.
-func (b *bench) legacyCall(path string) string {
+func (b *webBench) legacyCall(path string) string {
 	b.t.Helper()
 	base, err := url.Parse("http://" + b.web + path)
 	if err != nil {
@@ -132,7 +132,7 @@ func TestLegacyStreamsAtAnyPath(t *testing.T) {
 			for i := range 3 {
 				nodes = append(nodes, startLegacy(t, fmt.Sprintf("n%d", i), server.preamble, server.endpoint))
 			}
-			b := startWorker(t, nodes, func(s *proxy.Spec) {
+			b := startWeb(t, nodes, func(s *proxy.Spec) {
 				s.Sticky.TCP, s.Balance = proxy.StickyNone, proxy.BalanceRoundRobin // nothing but the tag leads to the node
 				proxytest.WithoutLimits(s)
 			})
@@ -150,7 +150,7 @@ func TestLegacyStreamsAtAnyPath(t *testing.T) {
 // Of a node with two ports, messages come to the one that has opened their stream.
 func TestLegacyStreamsAtBothPorts(t *testing.T) {
 	plain, own := startLegacy(t, "plain", "", "/message?sessionId=ID"), startLegacy(t, "own", "", "/message?sessionId=ID")
-	b := startWorker(t, []string{plain}, proxytest.WithoutLimits)
+	b := startWeb(t, []string{plain}, proxytest.WithoutLimits)
 	portOf := func(address string) int {
 		_, port, _ := net.SplitHostPort(address)
 		n, _ := strconv.Atoi(port)
@@ -183,7 +183,7 @@ func TestLegacyServerOfTheSDK(t *testing.T) {
 		mux.Handle("/sse", events)
 		nodes = append(nodes, proxytest.StartSite(t, mux.ServeHTTP))
 	}
-	b := startWorker(t, nodes, func(s *proxy.Spec) {
+	b := startWeb(t, nodes, func(s *proxy.Spec) {
 		proxytest.WithoutLimits(s)
 		s.Sticky.TCP, s.Balance = proxy.StickyNone, proxy.BalanceRoundRobin
 	})

@@ -31,7 +31,7 @@ func TestPatience(t *testing.T) {
 		s.Timeouts.Idle = 100 * time.Millisecond
 	}
 	t.Run("head", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, quick)
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, quick)
 		c := b.visit()
 		c.Say("GET / HTTP/1.1\r\nHo")
 		c.Denied(408)
@@ -41,25 +41,25 @@ func TestPatience(t *testing.T) {
 		}
 	})
 	t.Run("nothing", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, quick)
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, quick)
 		b.visit().Ended()
 	})
 	t.Run("idle", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, quick)
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, quick)
 		c := b.visit()
 		c.Say(proxytest.GetRequest)
 		c.Answer("GET")
 		c.Ended()
 	})
 	t.Run("body", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, stuck)}, quick)
+		b := startWeb(t, []string{proxytest.StartSite(t, stuck)}, quick)
 		c := b.visit()
 		c.Say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc")
 		c.Denied(408)
 		c.Ended()
 	})
 	t.Run("response", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, stuck)}, func(s *proxy.Spec) {
+		b := startWeb(t, []string{proxytest.StartSite(t, stuck)}, func(s *proxy.Spec) {
 			quick(s)
 			s.Timeouts.Keepalive = time.Minute
 		})
@@ -73,7 +73,7 @@ func TestPatience(t *testing.T) {
 		}
 	})
 	t.Run("stream", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+		b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		})}, quick)
@@ -92,7 +92,7 @@ func TestPatience(t *testing.T) {
 
 func TestRequestLimits(t *testing.T) {
 	t.Run("messages", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 			s.Limits.MessagesPerSecond = 5
 			s.Limits.Ban.Violations = 3
 			s.Limits.Action = proxy.ActionReject
@@ -145,7 +145,7 @@ func TestRequestLimits(t *testing.T) {
 		}
 	})
 	t.Run("batch", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond, s.Limits.Action = 5, proxy.ActionReject })
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond, s.Limits.Action = 5, proxy.ActionReject })
 		batch := "[\n  {\"id\":1},\n  {\"id\":\"a,\\\"]\"},\n  {\"id\":3,\"params\":[1,2]},{},{},\n{}\n]\n"
 		post := func(fields string) (status int) {
 			c := b.visit()
@@ -172,7 +172,7 @@ func TestRequestLimits(t *testing.T) {
 		}
 	})
 	t.Run("default", func(t *testing.T) { // held for a while, then rejected
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 5 })
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 5 })
 		c := b.visit()
 		for range 7 {
 			c.Say(proxytest.PostRequest)
@@ -190,7 +190,7 @@ func TestRequestLimits(t *testing.T) {
 		}
 	})
 	t.Run("throttle", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 			s.Limits.MessagesPerSecond = 20
 			s.Limits.Action = proxy.ActionThrottle
 		})
@@ -210,7 +210,7 @@ func TestRequestLimits(t *testing.T) {
 		}
 	})
 	t.Run("connections", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 1 })
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 1 })
 		for i, status := range []int{200, 200, 429} {
 			if i == 2 {
 				if b.cell.Throttles.Load() == 0 {
@@ -226,7 +226,7 @@ func TestRequestLimits(t *testing.T) {
 		}
 	})
 	t.Run("full", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.MaxConnections = 1 })
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.MaxConnections = 1 })
 		first := b.visit()
 		first.Say(proxytest.GetRequest)
 		first.Answer("GET")
@@ -236,7 +236,7 @@ func TestRequestLimits(t *testing.T) {
 		c.Ended()
 	})
 	t.Run("body", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })},
+		b := startWeb(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })},
 			func(s *proxy.Spec) { s.MaxMessage = 1000 })
 		for _, sent := range []string{
 			"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n",
@@ -255,7 +255,7 @@ func TestRequestLimits(t *testing.T) {
 		}
 	})
 	t.Run("requests of a connection", func(t *testing.T) {
-		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.HTTP.KeepaliveRequests = 2 })
+		b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.HTTP.KeepaliveRequests = 2 })
 		c := b.visit()
 		c.Say(proxytest.GetRequest + proxytest.GetRequest + proxytest.GetRequest)
 		c.Answer("GET")
@@ -267,7 +267,7 @@ func TestRequestLimits(t *testing.T) {
 }
 
 func TestMalformedRequests(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
 	for _, test := range []struct {
 		sent   string
 		status int
@@ -297,7 +297,7 @@ func TestMalformedRequests(t *testing.T) {
 }
 
 func TestPoolIsBoundedAndAges(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
 	c := b.visit()
 	c.Say(proxytest.GetRequest)
 	c.Answer("GET")
@@ -305,7 +305,10 @@ func TestPoolIsBoundedAndAges(t *testing.T) {
 	if n := size(); n != 1 {
 		t.Fatalf("%d connections are kept", n)
 	}
-	b.on(func() { b.backends[0].ports[board.HTTP].pool.newest.since -= int64(maxPooledFor) + 1; b.expireNodes() })
+	b.on(func() {
+		b.http.nodes[0].ports[board.HTTP].pool.newest.since -= int64(maxPooledFor) + 1
+		b.http.expireNodes()
+	})
 	if n := size(); n != 0 {
 		t.Errorf("%d connections are kept for ever", n)
 	}
@@ -314,7 +317,7 @@ func TestPoolIsBoundedAndAges(t *testing.T) {
 	b.on(func() { // as if every descriptor were taken by clients
 		max := b.max
 		b.max = int(b.cell.Active.Load())
-		b.makeRoom()
+		b.http.makeRoom()
 		b.max = max
 	})
 	if n := size(); n != 0 {
@@ -323,7 +326,7 @@ func TestPoolIsBoundedAndAges(t *testing.T) {
 }
 
 func TestRoutes(t *testing.T) {
-	f := frontend{routes: newRoutes([]proxy.Route{{Prefix: "/mcp/ws", To: proxy.RouteWebSocket}, {Prefix: "/mcp/sse/", To: proxy.RouteSSE}, {Prefix: "/mcp/sse/plain", To: proxy.RouteHTTP}})}
+	f := webFrontend{routes: newRoutes([]proxy.Route{{Prefix: "/mcp/ws", To: proxy.RouteWebSocket}, {Prefix: "/mcp/sse/", To: proxy.RouteSSE}, {Prefix: "/mcp/sse/plain", To: proxy.RouteHTTP}})}
 	for path, want := range map[string]kind{
 		"/": plainHTTP, "/mcp": plainHTTP, "/mcp/ws": webSocket, "/mcp/ws/x": webSocket, "/mcp/wss": plainHTTP, "*": plainHTTP,
 		"/mcp/sse": legacySSE, "/mcp/sse/": legacySSE, "/mcp/sse/message": legacySSE, "/mcp/sse/plain": plainHTTP, "/MCP/WS": plainHTTP,
@@ -332,7 +335,7 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s leads to %d, want %d", path, got, want)
 		}
 	}
-	all := frontend{routes: newRoutes([]proxy.Route{{Prefix: "/", To: proxy.RouteSSE}})}
+	all := webFrontend{routes: newRoutes([]proxy.Route{{Prefix: "/", To: proxy.RouteSSE}})}
 	if all.kindOf([]byte("/x")) != legacySSE {
 		t.Error("the root is not under /")
 	}
@@ -340,7 +343,7 @@ func TestRoutes(t *testing.T) {
 
 // The node's ports: SSE requests go to the port for them, or else to the HTTP port.
 func TestPorts(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "http") })}, nil)
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "http") })}, nil)
 	sse := proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "sse") })
 	ask := func(path string) string {
 		c := b.visit()
@@ -376,7 +379,7 @@ func TestPorts(t *testing.T) {
 
 // A trusted balancer in front tells whose requests it passes on.
 func TestPROXYProtocolOverHTTP(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Header.Values("X-Forwarded-For"))
 	})}, func(s *proxy.Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
 	header := string(proxyproto.Append(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:80")))
@@ -400,7 +403,7 @@ func TestEndpointsAtDifferentPaths(t *testing.T) {
 	told := func(name string) string {
 		return proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, name+r.URL.RequestURI()) })
 	}
-	b := startWorker(t, []string{told("a"), told("b")}, func(s *proxy.Spec) { s.Balance, s.Sticky.HTTP = proxy.BalanceRoundRobin, proxy.StickyNone })
+	b := startWeb(t, []string{told("a"), told("b")}, func(s *proxy.Spec) { s.Balance, s.Sticky.HTTP = proxy.BalanceRoundRobin, proxy.StickyNone })
 	a, second := b.spec.Nodes[0], b.spec.Nodes[1]
 	ask := func(path string) string {
 		c := b.visit()

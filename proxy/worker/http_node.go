@@ -9,7 +9,7 @@ import (
 // httpNode is a connection to a node, in an exchange or in a pool.
 type httpNode struct {
 	conn       reactor.Conn
-	w          *worker
+	w          *webFrontend
 	x          *exchange // nil: in its pool, or about to close
 	pool       *nodePool
 	next, prev *httpNode // in the pool, older and newer
@@ -32,8 +32,7 @@ type nodePool struct {
 	size           int
 	epoch          uint32 // connections of an earlier one are not kept
 
-	stays    uint32 // behind how many answers a connection is known to stay open
-	failures int    // connects in a row
+	stays uint32 // behind how many answers a connection is known to stay open
 }
 
 const (
@@ -47,9 +46,6 @@ const (
 	keptFor = 20 * time.Millisecond
 	// manyAnswers is from how many on a node is believed to give twice as many as it has.
 	manyAnswers = 16
-	// avoidTime is for how long a port that refuses connections is not the first choice, while the
-	// node may be well otherwise.
-	avoidTime = time.Second
 )
 
 // put keeps a connection for the next exchange, if there is room.
@@ -69,7 +65,7 @@ func (p *nodePool) put(n *httpNode) {
 	}
 	p.newest = n
 	p.size++
-	n.w.http.idle++
+	n.w.idle++
 }
 
 func (p *nodePool) remove(n *httpNode) {
@@ -89,7 +85,7 @@ func (p *nodePool) remove(n *httpNode) {
 	}
 	n.next, n.prev = nil, nil
 	p.size--
-	n.w.http.idle--
+	n.w.idle--
 }
 
 // take returns the newest connection that will do, or nil. For a request that cannot be sent twice, that is
@@ -152,12 +148,12 @@ func (p *nodePool) expire(before int64) {
 }
 
 // expireNodes closes connections that were not needed for a while, every heartbeat.
-func (w *worker) expireNodes() {
-	if w.http.idle == 0 {
+func (w *webFrontend) expireNodes() {
+	if w.idle == 0 {
 		return
 	}
 	before := w.loop.Now() - int64(maxPooledFor)
-	for _, b := range w.backends {
+	for _, b := range w.nodes {
 		if b != nil {
 			for i := range b.ports {
 				b.ports[i].pool.expire(before)
@@ -168,11 +164,11 @@ func (w *worker) expireNodes() {
 
 // makeRoom gives an idle connection up when all descriptors that the clients may take could be
 // needed: one of its own for each, and one to a node.
-func (w *worker) makeRoom() {
-	if w.http.idle == 0 || w.cell.Active.Load()+int64(w.http.idle) < int64(w.max) {
+func (w *webFrontend) makeRoom() {
+	if w.idle == 0 || w.cell.Active.Load()+int64(w.idle) < int64(w.max) {
 		return
 	}
-	for _, b := range w.backends {
+	for _, b := range w.nodes {
 		if b == nil {
 			continue
 		}
@@ -193,8 +189,7 @@ func (n *httpNode) OnOpen(*reactor.Conn) {
 	if x == nil {
 		return // closed in this turn
 	}
-	n.pool.failures = 0
-	x.port.avoided().Store(0)
+	x.port.reached()
 	x.backend.flow.Total.Add(1)
 	x.backend.flow.ObserveConnect(time.Duration(n.w.loop.Now() - x.began))
 	x.phase = opened
@@ -261,7 +256,7 @@ func (n *httpNode) OnClose(_ *reactor.Conn, err error) {
 		}
 	}
 	*n = httpNode{}
-	w.http.spare.nodes.put(n)
+	w.spare.nodes.put(n)
 }
 
 // untouched reports whether the node has ended its stream before anything of the request under way had

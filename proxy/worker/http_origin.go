@@ -31,7 +31,7 @@ func (x *exchange) identify(r *http1.Request) {
 		return
 	}
 	x.relayed = true
-	b := &w.http.belief
+	b := &w.belief
 	b.read(r, w.limits.Proxies)
 	if b.scheme != nil {
 		x.secure = http1.EqualFold(b.scheme, "https") || http1.EqualFold(b.scheme, "wss")
@@ -63,12 +63,12 @@ func (x *exchange) enter(r requestHead) (no policy.Refusal) {
 }
 
 // hasSession reports whether a request names a session with a node that is there.
-func (w *worker) hasSession(r requestHead) bool {
+func (w *webFrontend) hasSession(r requestHead) bool {
 	id := r.Get("mcp-session-id")
 	if id == nil {
 		return false
 	}
-	_, slot, _, ok := w.http.ring.Session(id)
+	_, slot, _, ok := w.ring.Session(id)
 	return ok && slot != affinity.Unknown
 }
 
@@ -305,7 +305,7 @@ func hostOf(text []byte) []byte {
 // them but what a trusted proxy has said.
 func (x *exchange) appendOrigin(dst []byte, r *http1.Request) []byte {
 	c, w := x.client, x.client.w
-	b := &w.http.belief
+	b := &w.belief
 	*b = belief{chain: b.chain[:0]}
 	if x.relayed {
 		b.read(r, w.limits.Proxies)

@@ -189,7 +189,7 @@ const forgery = "X-Forwarded-For: 10.0.0.5\r\nX-Forwarded-For: 10.0.0.6\r\nx-rea
 
 func TestOriginAsTheNodeGetsIt(t *testing.T) {
 	n, heads := headsOf(t)
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{n.Address()}, func(s *proxy.Spec) {
 		s.TrustedProxies = []string{"127.0.8.0/24", "10.0.0.0/8"}
 		s.ProxyProtocol.AcceptFrom = []string{"127.0.9.1"}
 	})
@@ -229,7 +229,7 @@ func TestOriginAsTheNodeGetsIt(t *testing.T) {
 // Names with underscores are those with hyphens to some servers.
 func TestForgedNamesWithUnderscores(t *testing.T) {
 	n, _ := headsOf(t)
-	b := startWorker(t, []string{n.Address()}, nil)
+	b := startWeb(t, []string{n.Address()}, nil)
 	for _, name := range []string{"X_Forwarded_For", "X-Forwarded_Port", "True_Client_IP", "x_real_ip"} {
 		c := b.visit()
 		c.Say("GET / HTTP/1.1\r\nHost: h\r\n" + name + ": 10.0.0.5\r\n\r\n")
@@ -240,7 +240,7 @@ func TestForgedNamesWithUnderscores(t *testing.T) {
 func TestHost(t *testing.T) {
 	n, heads := headsOf(t)
 	var host string
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Nodes[0].Host = "node.example" })
+	b := startWeb(t, []string{n.Address()}, func(s *proxy.Spec) { s.Nodes[0].Host = "node.example" })
 	for _, test := range []struct{ set, sent, want string }{
 		{proxy.HostClient, "Host: mcp.example\r\n", "Host=mcp.example For=127.0.0.1 Proto=http Host=mcp.example X-Real-IP=127.0.0.1"},
 		{proxy.HostNode, "Host: mcp.example\r\n", "Host=NODE For=127.0.0.1 Proto=http Host=mcp.example X-Real-IP=127.0.0.1"},
@@ -251,7 +251,7 @@ func TestHost(t *testing.T) {
 		b.on(func() {
 			node := b.spec.Nodes[0]
 			host = node.HTTPAddress()
-			b.backends[0].call(test.set, node)
+			b.http.nodes[0].call(test.set, node)
 		})
 		version := "1"
 		if test.sent == "" {
@@ -281,9 +281,9 @@ func TestHostOfASSEPort(t *testing.T) {
 		{topology.Node{Host: "n.example", HTTP: 81}, "n.example:81", "n.example:81"},
 		{topology.Node{Host: "n.example", SSE: 82}, "n.example:82", "n.example:82"},
 	} {
-		b := newBackend(shared, 0, wire.NodeSlot{Node: test.node})
-		b.call(proxy.HostNode, test.node)
-		if web, sse := b.over[board.HTTP].host, b.over[board.SSE].host; web != test.web || sse != test.sse {
+		n := newWebNode(newBackend(shared, 0, wire.NodeSlot{Node: test.node}))
+		n.call(proxy.HostNode, test.node)
+		if web, sse := n.portFor(board.HTTP).host, n.portFor(board.SSE).host; web != test.web || sse != test.sse {
 			t.Errorf("%+v: got %q and %q", test.node, web, sse)
 		}
 	}
@@ -291,7 +291,7 @@ func TestHostOfASSEPort(t *testing.T) {
 
 // Over the connection of a trusted proxy each client has limits and bans of its own, and the proxy has none.
 func TestClientsOfAProxyAreLimitedAlone(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 		s.TrustedProxies = []string{"127.0.0.1"}
 		s.Limits.MessagesPerSecond, s.Limits.ConnectionsPerSecond, s.Limits.MaxPerSource = 2, 1, 5
 		s.Limits.Action, s.Limits.Ban.Violations = proxy.ActionReject, 1
@@ -353,7 +353,7 @@ func TestClientsOfAProxyAreLimitedAlone(t *testing.T) {
 // Requests under way are the connections of a client that comes through a proxy.
 func TestMaxPerSourceThroughAProxy(t *testing.T) {
 	release := make(chan struct{})
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			<-release
 		}
@@ -398,7 +398,7 @@ func TestSourceOfARequest(t *testing.T) {
 	for i := range 4 {
 		nodes = append(nodes, proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, i) }))
 	}
-	b := startWorker(t, nodes, func(s *proxy.Spec) {
+	b := startWeb(t, nodes, func(s *proxy.Spec) {
 		s.TrustedProxies, s.Balance, s.Sticky.HTTP = []string{"127.0.0.1"}, proxy.BalanceSource, proxy.StickyNone
 		s.AccessLog.File = file
 	})
@@ -432,7 +432,7 @@ func TestSourceOfARequest(t *testing.T) {
 }
 
 func TestToolLimitsThroughAProxy(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 		s.TrustedProxies, s.Limits.Tools = []string{"127.0.0.1"}, []proxy.ToolLimit{{Name: "search", PerSecond: 1}}
 		s.Limits.Ban.Violations = 0
 	})
@@ -460,7 +460,7 @@ func TestToolLimitsThroughAProxy(t *testing.T) {
 func TestSocketRateThroughAProxy(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	b := startWorker(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) {
 		s.TrustedProxies, s.Limits.MessagesPerSecond = []string{"127.0.0.1"}, 20
 	})
 	for _, client := range []string{"", "192.0.2.7"} { // the proxy itself, and a client of it

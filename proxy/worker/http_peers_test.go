@@ -28,7 +28,7 @@ func TestPeersAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := startWorker(t, []string{node}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0 })
+	b := startWeb(t, []string{node}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0 })
 	peers := map[string]string{"erlmcp": b.web}
 	for _, e := range []*proxytest.Engine{proxytest.HAProxyHTTPEngine(t, []proxytest.Site{{HTTP: port}}, nil), proxytest.NginxHTTPEngine(t, []proxytest.Site{{HTTP: port}}, nil)} {
 		if e != nil {
@@ -114,7 +114,7 @@ func said(t *testing.T, address, asked string, answers int) string {
 
 // An empty line behind a body is not the beginning of anything: no answer, no haste.
 func TestEmptyLineBehindABody(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 		s.Timeouts.Request, s.Timeouts.Keepalive = time.Second, 3*time.Second
 	})
 	for _, end := range []string{"\r\n", "\n", "\r\n\r\n"} {

@@ -17,7 +17,7 @@ import (
 )
 
 // dialInto connects a client that takes hardly more than size bytes before they are read.
-func (b *bench) dialInto(address string, size int) *proxytest.Client {
+func (b *webBench) dialInto(address string, size int) *proxytest.Client {
 	b.t.Helper()
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) {
@@ -36,7 +36,7 @@ func (b *bench) dialInto(address string, size int) *proxytest.Client {
 }
 
 // narrow has the kernel take hardly more than size bytes for the only HTTP client, which it returns.
-func (b *bench) narrow(size int) (c *httpClient) {
+func (b *webBench) narrow(size int) (c *httpClient) {
 	b.t.Helper()
 	b.eventually("the client to be admitted", func() bool {
 		b.on(func() { c = b.http.clients })
@@ -52,7 +52,7 @@ func (b *bench) narrow(size int) (c *httpClient) {
 
 // visitSlowly connects an HTTP client with hardly any room between it and the worker, and has it answered
 // with a body that is complete for the worker while most of it waits for the client.
-func (b *bench) visitSlowly(request string, written chan struct{}) (c *proxytest.Client, of *httpClient) {
+func (b *webBench) visitSlowly(request string, written chan struct{}) (c *proxytest.Client, of *httpClient) {
 	b.t.Helper()
 	c = b.dialInto(b.web, 4<<10)
 	of = b.narrow(4 << 10)
@@ -88,7 +88,7 @@ func startBulk(t testing.TB) (n *proxytest.FakeNode, body string, written chan s
 // A client that has nothing more to say while it takes its last answer gets all of it.
 func TestHalfClosedClientTakesItsLastAnswer(t *testing.T) {
 	n, body, written := startBulk(t)
-	b := startWorker(t, []string{n.Address()}, nil)
+	b := startWeb(t, []string{n.Address()}, nil)
 	c, of := b.visitSlowly("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", written)
 	if err := c.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestHalfClosedClientTakesItsLastAnswer(t *testing.T) {
 // A client is not idle while it takes its answer.
 func TestKeepaliveBeginsBehindTheAnswer(t *testing.T) {
 	n, body, written := startBulk(t)
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Timeouts.Keepalive = 50 * time.Millisecond })
+	b := startWeb(t, []string{n.Address()}, func(s *proxy.Spec) { s.Timeouts.Keepalive = 50 * time.Millisecond })
 	c, _ := b.visitSlowly(proxytest.GetRequest, written)
 	began := time.Now()
 	b.eventually("the keep-alive timeout to pass several times", func() bool { return time.Since(began) > 200*time.Millisecond })
@@ -130,7 +130,7 @@ func TestTunnelEndsWithoutAnIdleTimeout(t *testing.T) {
 		<-cut
 		_ = c.SetLinger(0)
 	})
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Timeouts.Idle = 0 })
+	b := startWeb(t, []string{n.Address()}, func(s *proxy.Spec) { s.Timeouts.Idle = 0 })
 	c := b.dialInto(b.web, 4<<10)
 	of := b.narrow(4 << 10)
 	c.Say("GET /mcp/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"bytes"
-	"sync/atomic"
 	"time"
 
 	"github.com/erlmcp/erlmcp/proxy"
@@ -17,7 +16,7 @@ type requestHead = *http1.Request
 
 // route chooses the node of x, which see picker.choose. Requests of the stateless era are balanced freely; those with
 // a tag are not of it. Without a node, reason says why.
-func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Reason) {
+func (w *webFrontend) route(x *exchange, r requestHead) (b *backend, reason board.Reason) {
 	x.cookie = affinity.Unknown
 	c := w.picker.Choose(w.wishOf(x, r))
 	if c.By == policy.ByCookie {
@@ -27,7 +26,7 @@ func (w *worker) route(x *exchange, r requestHead) (b *backend, reason board.Rea
 }
 
 // wishOf is what decides where x goes.
-func (w *worker) wishOf(x *exchange, r requestHead) *policy.Wish {
+func (w *webFrontend) wishOf(x *exchange, r requestHead) *policy.Wish {
 	q := &w.wish
 	*q = policy.Wish{Now: w.loop.Now(), Tried: x.tried, Bound: board.NoNode, Cookies: q.Cookies[:0]}
 	if !x.stateless {
@@ -50,7 +49,7 @@ func (w *worker) wishOf(x *exchange, r requestHead) *policy.Wish {
 
 // belongs notes what a request is a part of.
 func (x *exchange) belongs(t tag, q *policy.Wish) {
-	q.Pin, q.Failure = t.Pin, meanings[x.failure].ofSession
+	q.Pin, q.Failure = t.Pin, x.failure.ofSession()
 	x.since, x.kind = t.Since, t.kind
 	x.session, x.endpoint = t.session, t.Named && !t.session
 }
@@ -68,8 +67,8 @@ type tag struct {
 }
 
 // tagOf reads the tag of a request that came by a route of a kind.
-func (w *worker) tagOf(r requestHead, k kind) tag {
-	none, ring := tag{kind: k}, w.http.ring
+func (w *webFrontend) tagOf(r requestHead, k kind) tag {
+	none, ring := tag{kind: k}, w.ring
 	if !w.spec.Sticky.MCPSession {
 		return none
 	}
@@ -100,27 +99,24 @@ func (x *exchange) servedAt() affinity.Place {
 
 // isTagged reports whether a request has the tag of a present node: a node has given its client a session
 // or a stream then, and is looked for, whatever revision the request claims to be of.
-func (w *worker) isTagged(r requestHead) bool {
+func (w *webFrontend) isTagged(r requestHead) bool {
 	if !w.spec.Sticky.MCPSession {
 		return false
 	}
 	slot := affinity.Unknown
 	if id := r.Get("mcp-session-id"); id != nil {
-		_, slot, _, _ = w.http.ring.Session(id)
+		_, slot, _, _ = w.ring.Session(id)
 	}
 	if slot == affinity.Unknown && string(r.Method) == "POST" {
-		_, at, _ := w.http.ring.Endpoint(*endOfTarget(r))
+		_, at, _ := w.ring.Endpoint(*endOfTarget(r))
 		slot = at.Node
 	}
 	return slot != affinity.Unknown
 }
 
-// avoided is until when the port is not the first choice.
-func (p *port) avoided() *atomic.Int64 { return &p.backend.flow.Avoided[p.transport] }
-
 // birth is the time in the tag of what now begins at the port. It is not before the present process is thought
 // to have begun, whatever the clock says by now.
-func (p *port) birth() affinity.Time {
+func (p *webPort) birth() affinity.Time {
 	now := affinity.At(time.Now())
 	if policy.IsBuried(p.cell, now) {
 		now = affinity.Time(p.cell.Life.Load())
@@ -145,14 +141,14 @@ func (x *exchange) date() {
 }
 
 // readCookies notes the nodes that the client's cookies name.
-func (w *worker) readCookies(r requestHead, q *policy.Wish) {
+func (w *webFrontend) readCookies(r requestHead, q *policy.Wish) {
 	if w.spec.Sticky.HTTP != proxy.StickyCookie {
 		return
 	}
 	for i := range r.Fields {
 		if f := &r.Fields[i]; http1.EqualFold(f.Name, "cookie") {
-			if value := cookieOf(f.Value, w.http.cookie); value != nil {
-				if slot, _ := w.http.ring.Cookie(value); slot != affinity.Unknown {
+			if value := cookieOf(f.Value, w.cookie); value != nil {
+				if slot, _ := w.ring.Cookie(value); slot != affinity.Unknown {
 					q.Cookies = append(q.Cookies, int8(slot))
 				}
 			}

@@ -1,26 +1,8 @@
 package worker
 
 import (
-	"time"
-
-	"github.com/erlmcp/erlmcp/internal/mono"
-	"github.com/erlmcp/erlmcp/proxy"
-	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 )
-
-// refusalTo is what a client from source is told for a reason. Who is banned learns what that means, and
-// whom to ask for what.
-func (w *worker) refusalTo(source board.SlotID, reason board.Reason, wait time.Duration) policy.Refusal {
-	r := policy.RefusalOf(reason, wait)
-	if info := w.board.Sources().Info(source); reason == board.ReasonBan && info.Source.IsValid() {
-		until := mono.Time(w.loop.Now() + int64(wait))
-		r.Text = "banned until " + until.UTC().Format("15:04:05Z") + ": " + proxy.SourceText(info.Source) +
-			" went on over the rate, or an operator has banned it; sessions and open connections are kept" +
-			" (erlmcp lb ban list, erlmcp lb ban remove " + proxy.SourceText(info.Source) + ")"
-	}
-	return r
-}
 
 // maxOrigin bounds the Origin that is answered, in bytes.
 const maxOrigin = 256
@@ -41,7 +23,7 @@ func (c *httpClient) say(r policy.Refusal, origin []byte, keep, bare bool) {
 	w.cell.Responses[r.Status/100].Add(1)
 	var fields []byte
 	if c.secure {
-		fields = w.http.hsts
+		fields = w.hsts
 	}
 	out := r.Append(w.scratch[:0], origin, fields, keep, bare)
 	w.scratch = out[:0]

@@ -73,8 +73,8 @@ func (c *httpClient) readHead(p []byte) (consumed int) {
 	if n := http1.EmptyLines(p); n > 0 {
 		return n // not a part of anything
 	}
-	r := &w.http.request
-	w.http.parsed++
+	r := &w.request
+	w.parsed++
 	n, err := r.Parse(p)
 	if err != nil {
 		w.cell.Requests.Add(1)
@@ -118,7 +118,7 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 		c.state = serving
 		x.classify(r)
 		x.identify(r)
-		x.access = w.access.beginHTTP(w, x.addr, r)
+		x.access = w.beginEntry(x.addr, r)
 		c.served++
 		w.cell.Requests.Add(1)
 	}
@@ -137,7 +137,7 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 	x.length, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	if !x.node.opened {
 		x.phase = dialling
-		x.head = w.http.spare.heads.take()
+		x.head = w.spare.heads.take()
 		*x.head = x.appendRequest((*x.head)[:0], r)
 		c.within(min(attemptTimeout, w.spec.Timeouts.Connect))
 		return 0
@@ -147,7 +147,7 @@ func (c *httpClient) begin(r *http1.Request, n int, p []byte) (consumed int) {
 
 // classify notes what has to be known of a request when its head is gone.
 func (x *exchange) classify(r *http1.Request) {
-	x.kind = x.client.w.http.kindOf(r.Path)
+	x.kind = x.client.w.kindOf(r.Path)
 	x.page = append(x.page, originOf(r)...)
 	x.old = r.Minor == 0
 	x.keep = r.KeepAlive
@@ -202,7 +202,7 @@ func (x *exchange) examine(r *http1.Request) decision {
 	return decision{wait: paced}
 }
 
-func (w *worker) tooLarge() policy.Refusal {
+func (w *webFrontend) tooLarge() policy.Refusal {
 	return policy.RefusalOf(board.ReasonTooLarge, 0).Because("the body is longer than " + w.spec.MaxMessage.String())
 }
 

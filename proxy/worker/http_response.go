@@ -34,7 +34,7 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 		if !worthParsing(p[consumed:], x.seen) {
 			break
 		}
-		r := &w.http.response
+		r := &w.response
 		n, err := r.Parse(p[consumed:], x.verb == verbHead)
 		if err != nil {
 			x.badReply()
@@ -127,7 +127,7 @@ func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
 	x.varies = x.variesByCoding(r)
 	x.zipped = x.varies && x.getsZipped(r, rest)
 	if x.zipped && x.verb != verbHead {
-		x.zip = w.http.zippers.Take()
+		x.zip = w.zippers.Take()
 		x.zipped = x.zip != nil
 	}
 	if x.zip != nil {
@@ -168,7 +168,7 @@ func (x *exchange) appendBody(dst, p []byte) (out []byte, consumed int, err erro
 		dst = x.frame(dst, data)
 	}
 	if x.zip != nil { // what came in one read becomes one chunk: nothing is held back
-		dst = x.frame(dst, x.client.w.http.zippers.Flush(x.zip, x.out.Done()))
+		dst = x.frame(dst, x.client.w.zippers.Flush(x.zip, x.out.Done()))
 	}
 	if x.out.Done() {
 		dst = x.frame(dst, x.unheld())
@@ -189,7 +189,7 @@ func (x *exchange) frame(out, data []byte) []byte {
 
 // filtered is what can be sent of an event stream's beginning.
 func (x *exchange) filtered(data []byte) []byte {
-	data = x.filter.Next(nil, data, x.client.w.http.ring, x.servedAt())
+	data = x.filter.Next(nil, data, x.client.w.ring, x.servedAt())
 	if x.filter.Done() {
 		x.filter = nil
 	}
@@ -208,7 +208,7 @@ func (x *exchange) unheld() []byte {
 func (x *exchange) ended() {
 	x.client.conn.Send(x.frame(nil, x.unheld()))
 	if x.zip != nil {
-		x.client.conn.Send(x.frame(nil, x.client.w.http.zippers.Flush(x.zip, true)))
+		x.client.conn.Send(x.frame(nil, x.client.w.zippers.Flush(x.zip, true)))
 	}
 	if x.framing == http1.Chunked {
 		x.client.conn.Send([]byte(http1.LastChunk))

@@ -43,8 +43,8 @@ func newRoutes(list []proxy.Route) []route {
 }
 
 // kindOf is where requests for path go.
-func (f *frontend) kindOf(path []byte) kind {
-	if r := f.routeOf(path); r != nil {
+func (w *webFrontend) kindOf(path []byte) kind {
+	if r := w.routeOf(path); r != nil {
 		return r.kind
 	}
 	return plainHTTP
@@ -65,8 +65,8 @@ func endpointsOf(nodes []wire.NodeSlot) (paths []string) {
 
 // appendPath appends the path by which the port knows what is asked for: where nodes have their MCP endpoint at
 // different paths, each of these is the endpoint of whichever node gets the request.
-func (f *frontend) appendPath(dst []byte, p *port, path []byte) []byte {
-	for _, endpoint := range f.paths {
+func (w *webFrontend) appendPath(dst []byte, p *webPort, path []byte) []byte {
+	for _, endpoint := range w.paths {
 		if string(path) == endpoint {
 			return append(dst, p.path...)
 		}
@@ -75,9 +75,9 @@ func (f *frontend) appendPath(dst []byte, p *port, path []byte) []byte {
 }
 
 // routeOf finds the route of path, nil if there is none.
-func (f *frontend) routeOf(path []byte) *route {
-	for i := range f.routes {
-		r := &f.routes[i]
+func (w *webFrontend) routeOf(path []byte) *route {
+	for i := range w.routes {
+		r := &w.routes[i]
 		if bytes.HasPrefix(path, r.prefix) && (len(path) == len(r.prefix) || path[len(r.prefix)] == '/') {
 			return r
 		}

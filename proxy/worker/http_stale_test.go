@@ -41,7 +41,7 @@ func TestNodeClosesBehindItsAnswers(t *testing.T) {
 	const clients, each = 8, 60
 	for _, answers := range []int{1, 2, 3, 7} {
 		var read atomic.Int64
-		b := startWorker(t, []string{closer(t, answers, &read).Address(), closer(t, answers, &read).Address()}, func(s *proxy.Spec) {
+		b := startWeb(t, []string{closer(t, answers, &read).Address(), closer(t, answers, &read).Address()}, func(s *proxy.Spec) {
 			s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0
 		})
 		var all sync.WaitGroup
@@ -85,7 +85,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 		"get":     proxytest.GetRequest,
 	}
 	// Of the connections of a node, the first answers once. What becomes of it then says end, when told to.
-	start := func(t *testing.T, end func(*net.TCPConn)) (b *bench, c *proxytest.Client, asked chan string, finish func()) {
+	start := func(t *testing.T, end func(*net.TCPConn)) (b *webBench, c *proxytest.Client, asked chan string, finish func()) {
 		var connections atomic.Int64
 		asked = make(chan string, 10)
 		ending, ended := make(chan struct{}), make(chan struct{})
@@ -108,7 +108,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 				_, _ = io.WriteString(c, answer)
 			}
 		})
-		b = startWorker(t, []string{n.Address()}, nil)
+		b = startWeb(t, []string{n.Address()}, nil)
 		b.trustNodes()
 		c = b.visit()
 		c.Say(proxytest.GetRequest)
@@ -119,7 +119,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 		})
 		return b, c, asked, func() { close(ending); <-ended }
 	}
-	whole := func(t *testing.T, b *bench, c *proxytest.Client, asked chan string, request string) {
+	whole := func(t *testing.T, b *webBench, c *proxytest.Client, asked chan string, request string) {
 		t.Helper()
 		if resp, got := c.Answer("POST"); got != "hi" || resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s, %q", resp.Status, got)
@@ -142,7 +142,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 			var from *httpClient
 			var to *httpNode
 			b.on(func() {
-				from, to = b.http.clients, b.backends[0].ports[board.HTTP].pool.newest
+				from, to = b.http.clients, b.http.nodes[0].ports[board.HTTP].pool.newest
 				from.conn.Pause()
 				to.conn.Pause()
 			})
@@ -159,7 +159,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 			b, c, asked, finish := start(t, func(*net.TCPConn) {})
 			defer finish()
 			b.on(func() {
-				if err := unix.Shutdown(b.backends[0].ports[board.HTTP].pool.newest.conn.FD(), unix.SHUT_WR); err != nil {
+				if err := unix.Shutdown(b.http.nodes[0].ports[board.HTTP].pool.newest.conn.FD(), unix.SHUT_WR); err != nil {
 					t.Error(err)
 				}
 			})
@@ -202,9 +202,9 @@ func TestNodesThatKeepConnections(t *testing.T) {
 			}
 		}
 	})
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond, s.HTTP.KeepaliveRequests = 0, 0 })
+	b := startWeb(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond, s.HTTP.KeepaliveRequests = 0, 0 })
 	stays := func() (stays uint32) {
-		b.on(func() { stays = b.backends[0].ports[board.HTTP].pool.stays })
+		b.on(func() { stays = b.http.nodes[0].ports[board.HTTP].pool.stays })
 		return stays
 	}
 	c := b.visit()

@@ -68,7 +68,7 @@ func TestAnyPieces(t *testing.T) {
 			}
 		}
 	})
-	b := startWorker(t, []string{node.Address()}, proxytest.WithoutLimits)
+	b := startWeb(t, []string{node.Address()}, proxytest.WithoutLimits)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 20 {
 		var sent strings.Builder
@@ -165,7 +165,7 @@ func TestStorm(t *testing.T) {
 	}
 	refusing := proxytest.StartNode(t, "", nil)
 	refusing.Stop()
-	b := startWorker(t, []string{proxytest.StartNode(t, "", bad).Address(), proxytest.StartNode(t, "", bad).Address(), refusing.Address()}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartNode(t, "", bad).Address(), proxytest.StartNode(t, "", bad).Address(), refusing.Address()}, func(s *proxy.Spec) {
 		proxytest.WithoutLimits(s)
 		s.Limits.ConnectionsPerSecond = 0
 		s.Timeouts.Request, s.Timeouts.Response, s.Timeouts.Idle = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
@@ -225,7 +225,7 @@ func TestStorm(t *testing.T) {
 	})
 	b.on(func() {
 		pooled := 0
-		for i, node := range b.backends[:3] {
+		for i, node := range b.http.nodes[:3] {
 			if node.ports[board.HTTP].exchanges != nil || b.board.NodeActive(i) != 0 {
 				t.Errorf("node %d still has an exchange, %d are counted", i, b.board.NodeActive(i))
 			}

@@ -17,20 +17,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
 
-// visit connects an HTTP client that speaks raw.
-func (b *bench) visit() *proxytest.Client { b.t.Helper(); return b.dialTo(b.web, "") }
-
-// Browser is an HTTP client with connections of its own.
-func (b *bench) browser() *http.Client {
-	transport := &http.Transport{ExpectContinueTimeout: 10 * time.Second}
-	b.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
-}
-
-func (b *bench) refused(r board.Reason) uint64 { return b.cell.Refused[r].Load() }
-
-func (b *bench) cuts(r board.Reason) uint64 { return b.cell.Cut[r].Load() }
-
 func TestRequestAsTheNodeGetsIt(t *testing.T) {
 	heads := make(chan string, 1)
 	n := proxytest.StartNode(t, "", func(c *net.TCPConn) {
@@ -43,7 +29,7 @@ func TestRequestAsTheNodeGetsIt(t *testing.T) {
 			_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
 		}
 	})
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Sticky.HTTP = proxy.StickyNone })
+	b := startWeb(t, []string{n.Address()}, func(s *proxy.Spec) { s.Sticky.HTTP = proxy.StickyNone })
 	const forwarded, address = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n", "X-Real-IP: 127.0.0.1\r\n\r\n"
 	for _, test := range []struct{ name, sent, want string }{
 		{
@@ -86,7 +72,7 @@ func TestRequestAsTheNodeGetsIt(t *testing.T) {
 			}
 			c.Close()
 			if test.name == "chunked" { // its body is still in the way
-				b.on(func() { b.backends[0].forget() })
+				b.on(func() { b.http.nodes[0].forget() })
 			}
 		})
 	}
@@ -114,7 +100,7 @@ func TestResponseAsTheClientGetsIt(t *testing.T) {
 		{"no reason", get, "HTTP/1.1 204\r\n\r\n", "HTTP/1.1 204 \r\n" + served},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := startWorker(t, []string{proxytest.StartScript(t, test.answer).Address()}, func(s *proxy.Spec) { s.Sticky.HTTP = proxy.StickyNone })
+			b := startWeb(t, []string{proxytest.StartScript(t, test.answer).Address()}, func(s *proxy.Spec) { s.Sticky.HTTP = proxy.StickyNone })
 			c := b.visit()
 			c.Say(test.asked)
 			got := make([]byte, len(test.want))
@@ -129,7 +115,7 @@ func TestResponseAsTheClientGetsIt(t *testing.T) {
 }
 
 func TestBodiesBothWays(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Has("sized") {
 			w.Header().Set("Content-Length", fmt.Sprint(r.ContentLength))
 		}
@@ -167,7 +153,7 @@ func TestBodiesBothWays(t *testing.T) {
 }
 
 func TestPipelining(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %s", r.Method, r.URL.Path, body)
 	})}, nil)
@@ -191,7 +177,7 @@ func TestPipelining(t *testing.T) {
 // A client that asks much and takes nothing is not read on.
 func TestPipeliningWithoutReading(t *testing.T) {
 	var answered atomic.Int64
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {
 		answered.Add(1)
 		_, _ = w.Write(make([]byte, 256<<10))
 	})}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 0; s.HTTP.KeepaliveRequests = 0 })
@@ -224,7 +210,7 @@ func TestPipeliningWithoutReading(t *testing.T) {
 func TestAbortReachesTheNode(t *testing.T) {
 	gone := make(chan struct{})
 	started := make(chan struct{})
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		close(started)
 		<-r.Context().Done()
@@ -241,7 +227,7 @@ func TestAbortReachesTheNode(t *testing.T) {
 	}
 	b.eventually("nobody to await an answer", func() (ok bool) {
 		b.on(func() {
-			ok = b.backends[0].ports[board.HTTP].exchanges == nil && b.backends[0].ports[board.HTTP].askedAt == 0
+			ok = b.http.nodes[0].ports[board.HTTP].exchanges == nil && b.backends[0].ports[board.HTTP].askedAt == 0
 		})
 		return ok
 	})
@@ -249,7 +235,7 @@ func TestAbortReachesTheNode(t *testing.T) {
 
 func TestEventsAreForwardedAtOnce(t *testing.T) {
 	next := make(chan string, 1)
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for {
 			_ = http.NewResponseController(w).Flush()

@@ -14,7 +14,7 @@ import (
 )
 
 func TestToolLimits(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 		proxytest.WithoutLimits(s)
 		s.Limits.Tools = []proxy.ToolLimit{{Name: "search", PerSecond: 2}, {Name: "naïve", PerSecond: 1}}
 		s.Limits.Ban.Violations = 100
@@ -63,7 +63,7 @@ func TestToolLimits(t *testing.T) {
 	b.on(func() { // another source is not concerned
 		violations = b.cell.Rejects.Load()
 		messages = b.cell.Messages.Load()
-		b.worker.http.clients.exempt = true
+		b.http.clients.exempt = true
 	})
 	if messages != 9 {
 		t.Errorf("%d messages, %d violations", messages, violations)
@@ -79,7 +79,7 @@ func TestToolLimits(t *testing.T) {
 }
 
 func TestToolLimitsBan(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 		proxytest.WithoutLimits(s)
 		s.Limits.Tools = []proxy.ToolLimit{{Name: "search", PerSecond: 1}}
 		s.Limits.Ban.Violations = 2
@@ -99,7 +99,7 @@ func TestRequestsByMethod(t *testing.T) {
 	if len(mcp.ClientMethods) >= board.MaxMethods {
 		t.Fatalf("%d methods and others have %d counters", len(mcp.ClientMethods), board.MaxMethods)
 	}
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, proxytest.WithoutLimits)
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, proxytest.WithoutLimits)
 	c := b.visit()
 	post := func(fields, body string) {
 		t.Helper()

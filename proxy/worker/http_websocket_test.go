@@ -15,21 +15,10 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
 
-func (b *bench) socket(ctx context.Context) *websocket.Conn {
-	b.t.Helper()
-	c, _, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", nil) //nolint:bodyclose // it is the socket's
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { _ = c.CloseNow() })
-	c.SetReadLimit(1 << 20)
-	return c
-}
-
 func TestSocketMessages(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	b := startWorker(t, []string{proxytest.StartSocketEcho(t)}, proxytest.WithoutLimits)
+	b := startWeb(t, []string{proxytest.StartSocketEcho(t)}, proxytest.WithoutLimits)
 	c := b.socket(ctx)
 	before := b.cell.Messages.Load() // the handshake
 	for _, n := range []int{0, 10, 200, 70_000} {
@@ -50,7 +39,7 @@ func TestSocketMessageRate(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject, proxy.ActionThrottle} {
-		b := startWorker(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) {
+		b := startWeb(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) {
 			s.Limits.MessagesPerSecond = 20
 			s.Limits.Action = action
 		})
@@ -82,7 +71,7 @@ func TestSocketMessageRate(t *testing.T) {
 func TestSocketMessageTooLong(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	b := startWorker(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) { proxytest.WithoutLimits(s); s.MaxMessage = 2000 })
+	b := startWeb(t, []string{proxytest.StartSocketEcho(t)}, func(s *proxy.Spec) { proxytest.WithoutLimits(s); s.MaxMessage = 2000 })
 	c := b.socket(ctx)
 	if err := c.Write(ctx, websocket.MessageText, make([]byte, 2000)); err != nil {
 		t.Fatal(err)
@@ -103,7 +92,7 @@ func TestSocketMessageTooLong(t *testing.T) {
 // What is not WebSocket passes as it is.
 func TestTunnelPassesAnything(t *testing.T) {
 	ours := []byte{0x83, 0xff, 0x80, 'x', 'y', '\n'}
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return

@@ -15,7 +15,6 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/proxy"
-	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
@@ -23,7 +22,7 @@ import (
 
 // debt is for how many messages a source was charged that was at rest: no less than it is found to owe now, and no more than if
 // all were charged at this moment.
-func (b *bench) debt(source string, since int64) (least, most float64) {
+func debt(b *bench, source string, since int64) (least, most float64) {
 	b.on(func() {
 		s := b.board.Sources()
 		tat := s.MessageRate(s.Find(netip.MustParseAddr(source), mono.Now())).Load()
@@ -81,8 +80,8 @@ func TestLongMessagesCountForMore(t *testing.T) {
 			c.Say(http1.LastChunk)
 			c.Answer("POST")
 		},
-		"a frame": func(from, text string) { b.sayInFrames(ctx, from, text, len(text)) },
-		"frames":  func(from, text string) { b.sayInFrames(ctx, from, text, 5000) },
+		"a frame": func(from, text string) { sayInFrames(b, ctx, from, text, len(text)) },
+		"frames":  func(from, text string) { sayInFrames(b, ctx, from, text, 5000) },
 	}
 	from := netip.MustParseAddr("127.0.1.1")
 	for way, say := range ways {
@@ -103,7 +102,7 @@ func TestLongMessagesCountForMore(t *testing.T) {
 			if way == "a line" {
 				owner = lines
 			}
-			if least, most := owner.debt(from.String(), began); float64(want+upgrade) < least || float64(want+upgrade) > most {
+			if least, most := debt(owner, from.String(), began); float64(want+upgrade) < least || float64(want+upgrade) > most {
 				t.Errorf("%s of %d bytes: charged as %.2f to %.2f, want %d", way, length, least, most, want+upgrade)
 			}
 		}
@@ -111,7 +110,7 @@ func TestLongMessagesCountForMore(t *testing.T) {
 }
 
 // sayInFrames says a text over a WebSocket, in frames of some bytes each.
-func (b *bench) sayInFrames(ctx context.Context, from, text string, each int) {
+func sayInFrames(b *bench, ctx context.Context, from, text string, each int) {
 	b.t.Helper()
 	dialer := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return b.dialTo(b.web, from).TCPConn, nil
@@ -137,30 +136,5 @@ func (b *bench) sayInFrames(ctx context.Context, from, text string, each int) {
 	}
 	if _, _, err := c.Read(ctx); err != nil {
 		b.t.Fatal(err)
-	}
-}
-
-// Who has sent a message of any length waits for the next request no longer than others do, and is not refused.
-func TestWhoSendsALongMessageIsNotRefused(t *testing.T) {
-	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject} {
-		l := policy.NewLimits(&proxy.Spec{Limits: proxy.Limits{MessagesPerSecond: 100, Action: action}})
-		w, source, done := meterOver(t, 100, false)
-		defer done()
-		w.limits = l
-		tat := w.board.Sources().MessageRate(source)
-		now := mono.Now()
-		extra := l.Extra(0, 1<<40)
-		board.ChargeAnyway(tat, now, l.Message.Interval, l.Message.Burst, int64(1+extra))
-		patience := l.Patience
-		if l.Reject {
-			patience = 0
-			now += l.Message.Interval // nothing is at once behind what has taken all that may be
-		}
-		if ok, wait := board.ChargeAhead(tat, now+l.Message.Interval, l.Message.Interval, l.Message.Burst, 1, patience); !ok || extra == 0 {
-			t.Errorf("%q: %d besides; the next would have to wait %v", action, extra, wait)
-		}
-	}
-	if l := policy.NewLimits(&proxy.Spec{}); l.Extra(0, 1<<40) != 0 {
-		t.Error("charged without a rate")
 	}
 }

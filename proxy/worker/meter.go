@@ -40,7 +40,7 @@ type measured struct {
 
 // measure looks at input in order. It stops behind a line that has to be waited
 // for, in front of a dropped line and behind it.
-func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) measured {
+func (m *meter) measure(w *lineFrontend, source board.SlotID, data []byte, now int64) measured {
 	if m.dropped != nil {
 		return m.drop(w, source, data, now)
 	}
@@ -94,7 +94,7 @@ func (m *meter) measure(w *worker, source board.SlotID, data []byte, now int64) 
 }
 
 // end measures what the client leaves without the end of a line, for the node may take it for one.
-func (m *meter) end(w *worker, source board.SlotID, now int64) (messages int) {
+func (m *meter) end(w *lineFrontend, source board.SlotID, now int64) (messages int) {
 	if m.dropped != nil {
 		return 0
 	}
@@ -123,7 +123,7 @@ func (m *meter) leadingBlank(p []byte) int {
 }
 
 // drop reads the rejected line to its end and then answers it.
-func (m *meter) drop(w *worker, source board.SlotID, data []byte, now int64) measured {
+func (m *meter) drop(w *lineFrontend, source board.SlotID, data []byte, now int64) measured {
 	n, _, end := m.dropped.Next(data)
 	v := measured{consumed: n}
 	if m.length += uint32(n); m.length > w.maxMessage {
@@ -144,7 +144,7 @@ func (m *meter) drop(w *worker, source board.SlotID, data []byte, now int64) mea
 
 // takeInspector lends the worker's inspector; a client that stops in the middle
 // of a dropped line may keep it for long, so there can be more than one.
-func (w *worker) takeInspector() *mcp.Inspector {
+func (w *lineFrontend) takeInspector() *mcp.Inspector {
 	in := w.inspector
 	w.inspector = nil
 	if in == nil {
@@ -154,4 +154,4 @@ func (w *worker) takeInspector() *mcp.Inspector {
 	return in
 }
 
-func (w *worker) putInspector(in *mcp.Inspector) { w.inspector = in }
+func (w *lineFrontend) putInspector(in *mcp.Inspector) { w.inspector = in }

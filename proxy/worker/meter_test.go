@@ -10,17 +10,18 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 )
 
 // meterOver gives a worker without a loop: all a meter looks at.
-func meterOver(t interface{ Fatal(...any) }, perSecondLimit int, reject bool) (*worker, board.SlotID, func()) {
+func meterOver(t interface{ Fatal(...any) }, perSecondLimit int, reject bool) (*lineFrontend, board.SlotID, func()) {
 	shared, err := board.Create(board.Layout{Workers: 1, Sources: 1024})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &worker{board: shared, cell: shared.Worker(0), maxMessage: 1 << 20}
+	w := &lineFrontend{hub: &hub{board: shared, cell: shared.Worker(0), maxMessage: 1 << 20}}
 	w.limits.Message, w.limits.Reject = policy.PerSecond(perSecondLimit), reject
 	return w, shared.Sources().Find(netip.MustParseAddr("192.0.2.1"), mono.Now()), func() { shared.Close() }
 }
@@ -113,5 +114,30 @@ func TestLimitIsLiftedInsideARejectedLine(t *testing.T) {
 	v := m.measure(w, source, line[5:], 1)
 	if v.consumed != len(line)-5 || !strings.Contains(string(v.answer), `"retryAfterMs":0`) {
 		t.Fatalf("consumed %d of %d, answered %q", v.consumed, len(line)-5, v.answer)
+	}
+}
+
+// Who has sent a message of any length waits for the next request no longer than others do, and is not refused.
+func TestWhoSendsALongMessageIsNotRefused(t *testing.T) {
+	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject} {
+		l := policy.NewLimits(&proxy.Spec{Limits: proxy.Limits{MessagesPerSecond: 100, Action: action}})
+		w, source, done := meterOver(t, 100, false)
+		defer done()
+		w.limits = l
+		tat := w.board.Sources().MessageRate(source)
+		now := mono.Now()
+		extra := l.Extra(0, 1<<40)
+		board.ChargeAnyway(tat, now, l.Message.Interval, l.Message.Burst, int64(1+extra))
+		patience := l.Patience
+		if l.Reject {
+			patience = 0
+			now += l.Message.Interval // nothing is at once behind what has taken all that may be
+		}
+		if ok, wait := board.ChargeAhead(tat, now+l.Message.Interval, l.Message.Interval, l.Message.Burst, 1, patience); !ok || extra == 0 {
+			t.Errorf("%q: %d besides; the next would have to wait %v", action, extra, wait)
+		}
+	}
+	if l := policy.NewLimits(&proxy.Spec{}); l.Extra(0, 1<<40) != 0 {
+		t.Error("charged without a rate")
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 )
 
@@ -21,10 +22,10 @@ type pair struct {
 	client reactor.Conn
 	node   reactor.Conn
 	timer  reactor.Timer
-	w      *worker
+	w      *lineFrontend
 
 	next, prev *pair        // among the pairs of its backend
-	backend    *backend     // nil unless connecting or relaying
+	backend    *lineNode    // nil unless connecting or relaying
 	extra      *extra       // nil for most
 	access     *accessEntry // nil while there is no access log
 	lastActive int64        // when a byte last passed; begin of connecting before that
@@ -101,9 +102,9 @@ func (p *pair) enter() {
 }
 
 // hold counts the pair as a connection to b.
-func (p *pair) hold(b *backend) {
+func (p *pair) hold(b *lineNode) {
 	p.backend = b
-	p.access.at(b)
+	p.access.at(b.name)
 	b.flow.Active.Add(1)
 	p.prev, p.next = nil, b.pairs
 	if p.next != nil {
@@ -164,41 +165,15 @@ func (p *pair) gone() {
 		w.held--
 	}
 	p.release()
-	w.access.end(w, p.access, frontendTCP)
+	w.access.end(p.access, frontendTCP, w.loop.Now())
 	*p = pair{w: w}
 	w.freePairs.put(p)
 	w.endIfDrained()
 }
 
-// displace closes every client of a port that has gone down; who was still
-// connecting is taken elsewhere.
-func (w *worker) displace(from *port) {
-	if from.transport != board.TCP {
-		w.displaceHTTP(from)
-		return
-	}
-	for p := from.backend.pairs; p != nil; p = from.backend.pairs {
-		if p.state == connecting {
-			w.failed(from, connectOvertaken, nil)
-			w.elsewhere(p)
-			continue
-		}
-		p.cutOff(w.failed(from, connDisplaced, nil).told)
-	}
-}
-
-const (
-	// lingerTime is how long a dismissed client has to take its answer and go.
-	lingerTime = time.Second
-	// flushTime is how long a client has to take the last words of its node
-	// that the kernel has not taken yet.
-	flushTime = 5 * time.Second
-)
-
-// maxLingering bounds the clients of a worker that are not served any more and
-// hold a descriptor until they have heard; beyond it they are closed without
-// waiting. It is a part of prefork.Reserve.
-const maxLingering = 128
+// flushTime is how long a client has to take the last words of its node
+// that the kernel has not taken yet.
+const flushTime = 5 * time.Second
 
 // refuse turns a client away.
 func (p *pair) refuse(reason board.Reason, wait time.Duration) {
@@ -281,4 +256,28 @@ func (p *pair) proxyHeader() []byte {
 		return proxyproto.AppendLocal(nil)
 	}
 	return proxyproto.Append(nil, source, destination)
+}
+
+// Idle is since when nothing has passed.
+func (p *pair) Idle() (since int64, loss int) {
+	if p.state == relaying {
+		return p.lastActive, losesNothing
+	}
+	return p.seat.Used(), losesNothing
+}
+
+// giveWay tells the client why it is not served any more.
+func (p *pair) giveWay() {
+	w := p.w
+	if p.state == queued {
+		w.held--
+	}
+	w.countCut(p.access, board.ReasonGaveWay)
+	p.dismiss(policy.RefusalOf(board.ReasonGaveWay, 0).AppendLine(nil))
+}
+
+// cutOff ends a relay.
+func (p *pair) cutOff(reason board.Reason) {
+	p.w.countCut(p.access, reason)
+	p.close()
 }

@@ -217,7 +217,7 @@ func (n *nodeEnd) OnEOF(*reactor.Conn) {
 		p.release()
 	} else {
 		if p.backend != nil {
-			p.w.countCut(p.access, p.w.failed(p.backend.line(), connClosed, nil).told)
+			p.w.countCut(p.access, p.w.failed(p.backend.line(), connClosed, nil))
 		}
 		p.lastActive = p.w.loop.Now()
 		p.schedule()
@@ -243,7 +243,7 @@ func (n *nodeEnd) OnClose(_ *reactor.Conn, err error) {
 		return
 	}
 	if err != nil && p.backend != nil && !p.ended.node { // after its own end it may reset who still speaks
-		p.w.countCut(p.access, p.w.failed(p.backend.line(), connReset, err).told)
+		p.w.countCut(p.access, p.w.failed(p.backend.line(), connReset, err))
 	}
 	p.release()
 	if p.client.Open() && p.state != dismissed {

@@ -17,7 +17,7 @@ import (
 
 func TestRelayBothWays(t *testing.T) {
 	n := proxytest.StartNode(t, "a", func(c *net.TCPConn) { _, _ = io.Copy(c, c); _ = c.CloseWrite() })
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 0 })
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 0 })
 	c := b.dial("")
 	payload := bytes.Repeat([]byte("0123456789abcde\n"), 1<<20/16)
 	go func() {
@@ -41,7 +41,7 @@ func TestNodeEndsFirst(t *testing.T) {
 		_ = c.CloseWrite()
 		_, _ = io.Copy(io.Discard, c)
 	})
-	b := startWorker(t, []string{n.Address()}, nil)
+	b := startLine(t, []string{n.Address()}, nil)
 	c := b.dial("")
 	if got := c.Hear(); got != "bye" {
 		t.Fatal(got)
@@ -56,7 +56,7 @@ func TestNodeEndsFirst(t *testing.T) {
 
 func TestThrottleLosesNothing(t *testing.T) {
 	n := proxytest.StartNode(t, "a", nil)
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 50 })
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 50 })
 	c := b.dial("")
 	const messages = 65
 	go func() {
@@ -81,7 +81,7 @@ func TestThrottleLosesNothing(t *testing.T) {
 
 func TestRejectAnswersWithTheRequestsID(t *testing.T) {
 	n := proxytest.StartNode(t, "a", nil)
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) {
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) {
 		s.Limits.MessagesPerSecond = 1
 		s.Limits.Action = proxy.ActionReject
 	})
@@ -110,7 +110,7 @@ func TestRejectWaitsForTheEndOfTheNodesLine(t *testing.T) {
 		_, _ = io.WriteString(c, "second half\nnext\n")
 		_, _ = io.Copy(io.Discard, c)
 	})
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) {
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) {
 		s.Limits.MessagesPerSecond = 1
 		s.Limits.Action = proxy.ActionReject
 	})
@@ -135,7 +135,7 @@ func TestRejectWaitsForTheEndOfTheNodesLine(t *testing.T) {
 
 func TestTooLongMessage(t *testing.T) {
 	n := proxytest.StartNode(t, "a", nil)
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.MaxMessage = 1000 })
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) { s.MaxMessage = 1000 })
 	c := b.dial("")
 	c.Say(strings.Repeat("x", 999) + "\n")
 	if got := c.Hear(); len(got) != 1001 {
@@ -153,7 +153,7 @@ func TestBackPressureIsBounded(t *testing.T) {
 		<-release
 		_, _ = io.Copy(io.Discard, c)
 	})
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 0 })
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 0 })
 	c := b.dial("")
 	line := append(bytes.Repeat([]byte("x"), 1023), '\n')
 	stuck := make(chan int)
@@ -178,7 +178,7 @@ func TestBackPressureIsBounded(t *testing.T) {
 		t.Fatal("nothing held the client back")
 	}
 	b.on(func() {
-		for p := b.backends[0].pairs; p != nil; p = p.next {
+		for p := b.tcp.nodes[0].pairs; p != nil; p = p.next {
 			if held := p.node.Pending(); held == 0 || held > 64<<10 {
 				t.Errorf("%d bytes are held for the node", held)
 			}
@@ -199,7 +199,7 @@ func TestNodeEndsInsideALine(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r)
 	})
 	for _, early := range []bool{true, false} {
-		b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) {
+		b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) {
 			s.Limits.MessagesPerSecond = 2
 			s.Limits.Action = proxy.ActionReject
 		})
@@ -210,7 +210,7 @@ func TestNodeEndsInsideALine(t *testing.T) {
 		}
 		if early { // the answer waits before the end comes
 			b.on(func() {
-				p := b.backends[0].pairs
+				p := b.tcp.nodes[0].pairs
 				p.answer([]byte("{}\n"))
 				if !p.waiting() {
 					t.Error("the answer does not wait")
@@ -240,12 +240,12 @@ func TestDismissedClientGetsWhatIsPending(t *testing.T) {
 			}
 		}
 	})
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.MaxMessage = 1000 })
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) { s.MaxMessage = 1000 })
 	c := b.dial("")
 	var p *pair
 	b.eventually("the client to be full", func() (full bool) {
 		b.on(func() {
-			if p = b.backends[0].pairs; p != nil {
+			if p = b.tcp.nodes[0].pairs; p != nil {
 				full = p.node.Paused()
 			}
 		})
@@ -288,12 +288,12 @@ func TestLastWordsReachAClientWhoSpeaks(t *testing.T) {
 		<-cut
 		_ = c.SetLinger(0)
 	})
-	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 0 })
+	b := startLine(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 0 })
 	c := b.dial("")
 	c.Say("1\n")
 	b.eventually("the reply to be relayed", func() bool { return b.board.NodeTotals(0).BytesOut == uint64(len(reply)) })
 	var p *pair
-	b.on(func() { p = b.backends[0].pairs })
+	b.on(func() { p = b.tcp.nodes[0].pairs })
 	close(cut)
 	b.eventually("the node to be lost", func() bool { return b.board.NodeActive(0) == 0 })
 	b.on(func() { b.loop.Cancel(&p.timer) }) // as if there were no hurry
@@ -312,7 +312,7 @@ func TestResetBehindTheEndIsNoFailure(t *testing.T) {
 		<-cut
 		_ = c.SetLinger(0)
 	})
-	b := startWorker(t, []string{n.Address()}, nil)
+	b := startLine(t, []string{n.Address()}, nil)
 	c := b.dial("")
 	c.Say("1\n")
 	if _, err := c.Reader.ReadByte(); err != io.EOF {
@@ -325,5 +325,116 @@ func TestResetBehindTheEndIsNoFailure(t *testing.T) {
 	}
 	if r := <-b.reports; r.Reason != wire.SuspectClosed || r.Errors != 0 {
 		t.Errorf("reported %+v", r)
+	}
+}
+
+// A client takes the last words of a lost node also while the worker drains.
+func TestDrainWaitsForLastWords(t *testing.T) {
+	cut := make(chan struct{})
+	n := proxytest.StartNode(t, "a", func(c *net.TCPConn) {
+		go func() { <-cut; _ = c.SetLinger(0); c.Close() }()
+		chunk := make([]byte, 64<<10)
+		for {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	b := startLine(t, []string{n.Address()}, nil)
+	c := b.dial("")
+	var p *pair
+	b.eventually("the client to be full", func() (full bool) {
+		b.on(func() {
+			if p = b.tcp.nodes[0].pairs; p != nil {
+				full = p.node.Paused()
+			}
+		})
+		return full
+	})
+	close(cut)
+	b.eventually("the node to be lost", func() (lost bool) {
+		b.on(func() { lost = p.state == flushing })
+		return lost
+	})
+	b.on(func() { b.drain(time.Minute) })
+	got, err := io.Copy(io.Discard, c.Reader)
+	if want := b.board.NodeTotals(0).BytesOut; err != nil || uint64(got) != want {
+		t.Fatalf("%d bytes arrived of %d, %v", got, want, err)
+	}
+	if kind := <-b.kinds; kind != wire.MessageDrained {
+		t.Fatal(kind)
+	}
+}
+
+// What is under way has no timeout by default, however long nothing passes.
+func TestARelayUnderWayIsNotIdle(t *testing.T) {
+	more := make(chan string)
+	asked := make(chan bool, 8)
+	slow := proxytest.StartNode(t, "", func(c *net.TCPConn) { // answers the line that was said when more says so
+		buf := make([]byte, 100)
+		n, err := c.Read(buf)
+		asked <- true
+		if err == nil {
+			<-more
+			_, _ = c.Write(buf[:n])
+		}
+	})
+	relay := startLine(t, []string{slow.Address()}, nil)
+	c := relay.dial("")
+	c.Say("x\n")
+	<-asked
+	relay.on(func() { // as short as they may be, but only once it is under way
+		t := &relay.spec.Timeouts
+		t.Connect, t.Request, t.Keepalive, t.Send = time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond
+		for p := range relay.tcp.all {
+			p.schedule()
+		}
+	})
+	time.Sleep(50 * time.Millisecond) // long enough for what must not happen
+	more <- ""
+	if got := c.Hear(); got != "x" {
+		t.Errorf("heard %q", got)
+	}
+}
+
+// A batch over TCP takes as long as its messages would one by one, whatever is done with those over the rate.
+func TestBatchesOverTCPAreThrottled(t *testing.T) {
+	const rate, messages, step = 200, 500, 64 // so many are counted at once
+	batch := "[" + strings.TrimSuffix(strings.Repeat("{},", messages), ",") + "]"
+	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject} {
+		b := startLine(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) {
+			s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond, s.Limits.Action = 0, rate, action
+		})
+		c := b.dial("")
+		start := time.Now()
+		c.Say("\ufeff" + batch + "\n")
+		if got := c.Hear(); got != "a:\ufeff"+batch {
+			t.Fatalf("%q: %q", action, got)
+		}
+		if took := time.Since(start); took < (messages-rate-step)*time.Second/rate {
+			t.Errorf("%q: took %v", action, took)
+		}
+		if n, throttles := b.cell.Messages.Load(), b.cell.Throttles.Load(); n != messages || throttles == 0 {
+			t.Errorf("%q: %d messages, %d throttles", action, n, throttles)
+		}
+	}
+}
+
+// What is said last counts without the end of its line.
+func TestLastLineCounts(t *testing.T) {
+	b := startLine(t, []string{proxytest.StartNode(t, "a", nil).Address()}, proxytest.WithoutLimits)
+	for said, want := range map[string]uint64{"{}": 1, "{}\n{}": 2, "{}\n": 1, "[{},{}": 2, "{}{}": 2, "": 0, " ": 0} {
+		before := b.cell.Messages.Load()
+		c := b.dial("")
+		c.Say(said)
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.cell.Messages.Load() - before; n != want {
+			t.Errorf("%q: counted %d, want %d", said, n, want)
+		}
 	}
 }

@@ -37,22 +37,22 @@ const (
 )
 
 // seat has a client give way when its turn comes.
-func (w *worker) seat(source board.SlotID, s *sourceSeat, y yielder) {
-	held := w.crowd.Sit(source, s, y, w.loop.Now())
+func (h *hub) seat(source board.SlotID, s *sourceSeat, y yielder) {
+	held := h.crowd.Sit(source, s, y, h.loop.Now())
 	if held&(held-1) == 0 {
-		w.weighIn() // often enough, and at the next heartbeat
+		h.weighIn() // often enough, and at the next heartbeat
 	}
 }
 
 // hasRoom reports whether one more client of a source can be served, if only because another one gives way.
 // Then it has to wait before it gets a node.
-func (w *worker) hasRoom(source board.SlotID) (reason board.Reason, wait time.Duration, ok bool) {
+func (h *hub) hasRoom(source board.SlotID) (reason board.Reason, wait time.Duration, ok bool) {
 	switch {
-	case w.cell.Active.Load() >= int64(w.max):
-		wait, ok = w.claim(source, true)
+	case h.cell.Active.Load() >= int64(h.max):
+		wait, ok = h.claim(source, true)
 		return board.ReasonWorkerFull, wait, ok
-	case w.limits.Full(w.board.Active()):
-		wait, ok = w.claim(source, false)
+	case h.limits.Full(h.board.Active()):
+		wait, ok = h.claim(source, false)
 		return board.ReasonFull, wait, ok
 	}
 	return 0, 0, true
@@ -66,35 +66,35 @@ const (
 )
 
 // waitsForRoom reports whether a newcomer whose wait is over has to go on waiting: more are counted than there may be.
-func (w *worker) waitsForRoom(s *sourceSeat) bool {
-	return w.board.Active() > int64(w.spec.MaxConnections) && w.loop.Now()-s.Used() < int64(policy.MaxHeldTime+roomWait)
+func (h *hub) waitsForRoom(s *sourceSeat) bool {
+	return h.board.Active() > int64(h.spec.MaxConnections) && h.loop.Now()-s.Used() < int64(policy.MaxHeldTime+roomWait)
 }
 
 // weighIn puts the source on the board that holds most, of those that hold much here.
-func (w *worker) weighIn() {
+func (h *hub) weighIn() {
 	heaviest := int64(0)
-	if source, _, ok := w.heaviest(); ok {
+	if source, _, ok := h.heaviest(); ok {
 		heaviest = int64(source) + 1
 	}
-	w.cell.Heaviest.Store(heaviest)
+	h.cell.Heaviest.Store(heaviest)
 }
 
 // heaviest is that source, and what it holds in all workers.
-func (w *worker) heaviest() (source board.SlotID, held int, ok bool) {
-	sources := w.board.Sources()
-	return w.crowd.Busiest(func(s board.SlotID, _ int) int { return sources.Live(s) })
+func (h *hub) heaviest() (source board.SlotID, held int, ok bool) {
+	sources := h.board.Sources()
+	return h.crowd.Busiest(func(s board.SlotID, _ int) int { return sources.Live(s) })
 }
 
 // claim has a connection of the source that holds most give way to one of source, unless that would then hold
 // as much itself. here is that it has to be one of this worker.
-func (w *worker) claim(source board.SlotID, here bool) (wait time.Duration, ok bool) {
-	sources := w.board.Sources()
-	most, held, _ := w.heaviest()
-	from := w.index
+func (h *hub) claim(source board.SlotID, here bool) (wait time.Duration, ok bool) {
+	sources := h.board.Sources()
+	most, held, _ := h.heaviest()
+	from := h.index
 	if !here {
-		for r := range w.board.Rows() {
-			other := w.board.Worker(r).Heaviest.Load() - 1
-			if r == w.index || other < 0 {
+		for r := range h.board.Rows() {
+			other := h.board.Worker(r).Heaviest.Load() - 1
+			if r == h.index || other < 0 {
 				continue
 			}
 			if n := sources.Live(board.SlotID(other)); n > held {
@@ -105,95 +105,21 @@ func (w *worker) claim(source board.SlotID, here bool) (wait time.Duration, ok b
 	if !policy.GivesWay(held, sources.Held(source)) {
 		return 0, false
 	}
-	if y, ok := w.crowd.Idlest(most, w.loop.Now()); ok {
+	if y, ok := h.crowd.Idlest(most, h.loop.Now()); ok {
 		y.giveWay()
 		return 0, true
 	}
-	if w.limits.Overbooked(w.board.Active()) {
+	if h.limits.Overbooked(h.board.Active()) {
 		return 0, false
 	}
-	w.report(wire.MessageYield, wire.Yield{Worker: from, Source: most})
+	h.report(wire.MessageYield, wire.Yield{Worker: from, Source: most})
 	return roomLook, true
 }
 
 // yield has a connection of a source give way, as another worker has asked for.
-func (w *worker) yield(source board.SlotID) {
-	if y, ok := w.crowd.Idlest(source, w.loop.Now()); ok {
+func (h *hub) yield(source board.SlotID) {
+	if y, ok := h.crowd.Idlest(source, h.loop.Now()); ok {
 		y.giveWay()
 	}
-	w.weighIn()
-}
-
-// Idle is since when nothing has passed.
-func (p *pair) Idle() (since int64, loss int) {
-	if p.state == relaying {
-		return p.lastActive, losesNothing
-	}
-	return p.seat.Used(), losesNothing
-}
-
-// giveWay tells the client why it is not served any more.
-func (p *pair) giveWay() {
-	w := p.w
-	if p.state == queued {
-		w.held--
-	}
-	w.countCut(p.access, board.ReasonGaveWay)
-	p.dismiss(policy.RefusalOf(board.ReasonGaveWay, 0).AppendLine(nil))
-}
-
-// Idle is since when the client has asked nothing, or nothing has passed.
-func (c *httpClient) Idle() (since int64, loss int) {
-	switch x := c.x; {
-	case x == nil:
-		return c.restsSince(), losesNothing
-	case x.phase == tunnelling, x.endless():
-		return x.alive, losesStream
-	}
-	return c.seat.Used(), losesCall
-}
-
-// restsSince follows from when the client's patience ends, if that is bounded.
-func (c *httpClient) restsSince() int64 {
-	t := &c.w.spec.Timeouts
-	patience := t.Keepalive
-	switch {
-	case c.owed:
-		patience = t.Send
-	case c.served == 0, c.seen > 0:
-		patience = t.Request
-	}
-	if c.due == 0 || c.state != reading {
-		return c.seat.Used()
-	}
-	return c.due - int64(patience)
-}
-
-// giveWay ends the connection as orderly as its state allows.
-func (c *httpClient) giveWay() {
-	w := c.w
-	if c.state == delayed {
-		w.held--
-	}
-	switch x := c.x; {
-	case c.conn.Pending() > 0: // it may never take that
-		if x != nil {
-			w.countCut(x.access, board.ReasonGaveWay)
-			x.end()
-		}
-		c.conn.Close()
-	case x == nil:
-		e := w.access.begin(c.addr, w.loop.Now())
-		w.countCut(e, board.ReasonGaveWay)
-		w.access.end(w, e, c.frontend())
-		c.part()
-	case x.underway():
-		if x.keep = false; !x.headed() {
-			w.cell.Cut[board.ReasonGaveWay].Add(1) // refused besides
-		}
-		x.cutOff(board.ReasonGaveWay)
-	default: // it was refused, and is not done with its request
-		c.conn.Close()
-	}
-	c.release()
+	h.weighIn()
 }

@@ -23,15 +23,11 @@ type holding struct {
 	end    func()
 }
 
-// boundMemory ends those who hold most if there is too much in hand, every heartbeat.
-func (w *worker) boundMemory() {
-	if w.loop.Held() <= w.budget {
-		return
-	}
-	all := w.holdings()
+// relieve ends those of all clients who hold most.
+func (h *hub) relieve(all []holding) {
 	sums := make(map[board.SlotID]int)
-	for _, h := range all {
-		sums[h.source] += h.bytes
+	for _, one := range all {
+		sums[one.source] += one.bytes
 	}
 	slices.SortFunc(all, func(a, b holding) int { // the heaviest source first, of it the heaviest client
 		if n := sums[b.source] - sums[a.source]; n != 0 {
@@ -42,39 +38,12 @@ func (w *worker) boundMemory() {
 		}
 		return b.bytes - a.bytes
 	})
-	left := w.loop.Held() - w.budget*7/8
-	for _, h := range all {
+	left := h.loop.Held() - h.budget*7/8
+	for _, one := range all {
 		if left <= 0 {
 			break
 		}
-		left -= h.bytes
-		h.end()
+		left -= one.bytes
+		one.end()
 	}
-}
-
-// holdings lists the clients for whom something is in hand.
-func (w *worker) holdings() (all []holding) {
-	for c := w.http.clients; c != nil; c = c.next {
-		source, bytes := c.source, c.conn.Held()
-		if c.x != nil {
-			source = c.x.source
-			if c.x.node != nil {
-				bytes += c.x.node.conn.Held()
-			}
-		}
-		if bytes > 0 {
-			all = append(all, holding{source, bytes, c.giveWay})
-		}
-	}
-	for _, b := range w.backends {
-		if b == nil {
-			continue
-		}
-		for p := b.pairs; p != nil; p = p.next {
-			if bytes := p.client.Held() + p.node.Held(); bytes > 0 {
-				all = append(all, holding{p.source, bytes, func() { p.cutOff(board.ReasonGaveWay) }})
-			}
-		}
-	}
-	return all
 }

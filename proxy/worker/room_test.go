@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
@@ -119,7 +118,7 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 		t.Errorf("%d gave way, want 22", got)
 	}
 	b.on(func() { b.access.flush(b.loop.Now()) })
-	for _, l := range readAccess(b, path, 22) {
+	for _, l := range b.readAccess(path, 22) {
 		if l.Reason != "gave_way" || l.Client != "127.0.8.1" {
 			t.Errorf("%+v", l)
 		}
@@ -208,7 +207,7 @@ func TestWhatRestsOverHTTPGivesWay(t *testing.T) {
 	}
 	b.on(func() { b.access.flush(b.loop.Now()) })
 	n := 0
-	for _, l := range readAccess(b, path, 8) {
+	for _, l := range b.readAccess(path, 8) {
 		if l.Reason == "gave_way" {
 			n++
 		}
@@ -255,77 +254,6 @@ func TestAFullWorkerMakesRoom(t *testing.T) {
 	c.Say("x\n")
 	if got := c.Hear(); got != "a:x" || b.cuts(board.ReasonGaveWay) != 1 {
 		t.Errorf("%s, %d gave way", got, b.cuts(board.ReasonGaveWay))
-	}
-}
-
-// stander holds a place and does nothing.
-type stander struct {
-	w      *worker
-	source board.SlotID
-	seat   sourceSeat
-	gone   *int
-}
-
-func (s *stander) Idle() (int64, int) { return s.seat.Used(), losesNothing }
-
-func (s *stander) giveWay() {
-	s.w.crowd.Leave(s.source, &s.seat)
-	s.w.board.Sources().Leave(s.w.index, s.source, s.w.loop.Now())
-	s.w.cell.Active.Add(-1)
-	*s.gone++
-}
-
-// However many sources have a connection each, who has many gives way, and nobody else, and finding that out allocates
-// nothing.
-func TestWhoHoldsMostAmongManyGivesWay(t *testing.T) {
-	for _, sources := range []int{22, 200_000} {
-		t.Run(fmt.Sprint(sources), func(t *testing.T) {
-			const heavy = 1000
-			shared, err := board.Create(board.Layout{Workers: 2, Sources: 1 << 18})
-			if err != nil {
-				t.Fatal(err)
-			}
-			loop, err := reactor.NewLoop(reactor.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer shared.Close()
-			go loop.Stop()
-			defer func() { _ = loop.Run() }()
-			w := &worker{board: shared, loop: loop, cell: shared.Worker(0), max: 1 << 20}
-			w.spec.MaxConnections = sources + heavy
-			gone, many := 0, 0
-			enter := func(addr netip.Addr, gone *int) {
-				s := &stander{w: w, source: shared.Sources().Find(addr, loop.Now()), gone: gone}
-				w.cell.Active.Add(1)
-				shared.Sources().Enter(0, s.source)
-				w.seat(s.source, &s.seat, s)
-			}
-			for i := range sources {
-				enter(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), &many)
-			}
-			for range heavy {
-				enter(netip.MustParseAddr("192.0.2.1"), &gone)
-			}
-			newcomer := shared.Sources().Find(netip.MustParseAddr("192.0.2.2"), loop.Now())
-			for range heavy - 2 {
-				if _, _, ok := w.hasRoom(newcomer); !ok {
-					t.Fatalf("no room after %d gave way", gone)
-				}
-				w.cell.Active.Add(1)
-			}
-			if gone != heavy-2 || many != 0 {
-				t.Errorf("%d of the one that holds most and %d others gave way", gone, many)
-			}
-			w.spec.MaxConnections = 1 // with nobody to give way it costs no more
-			equal := shared.Sources().Find(netip.MustParseAddr("10.0.0.1"), loop.Now())
-			if n := testing.AllocsPerRun(100, func() { w.hasRoom(equal) }); n != 0 {
-				t.Errorf("%v allocations", n)
-			}
-			if _, _, ok := w.hasRoom(equal); ok || many != 0 {
-				t.Error("equals give way")
-			}
-		})
 	}
 }
 

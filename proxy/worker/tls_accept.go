@@ -46,11 +46,11 @@ const (
 type handshakeCrowd = crowd.Crowd[board.SlotID, *handshake]
 
 // httpsAcceptor takes newcomers of the HTTPS listener.
-type httpsAcceptor worker
+type httpsAcceptor webFrontend
 
 // OnAccept begins the handshake with a newcomer.
 func (a *httpsAcceptor) OnAccept(fd int, peer netip.AddrPort) {
-	w := (*worker)(a)
+	w := (*webFrontend)(a)
 	w.cell.Accepted.Add(1)
 	greets := policy.Contains(w.limits.Trusted, peer.Addr())
 	h := &handshake{w: w, peer: peer, addr: peer.Addr(), greets: greets, fd: fd, out: &w.tls.out}
@@ -136,11 +136,11 @@ func (h *handshake) begin() {
 }
 
 // MaxHandshakes is how many may be under way.
-func (w *worker) maxHandshakes() int { return min(MaxHandshakes, max(w.max/2, 1)) }
+func (w *webFrontend) maxHandshakes() int { return min(MaxHandshakes, max(w.max/2, 1)) }
 
 // oldestGivesWay ends the oldest handshake of a source. It makes room at once, though its goroutine has to
 // notice yet.
-func (w *worker) oldestGivesWay(source board.SlotID) {
+func (w *webFrontend) oldestGivesWay(source board.SlotID) {
 	if h, ok := w.tls.crowd.Idlest(source, w.loop.Now()); ok {
 		w.tls.crowd.Leave(h.source, &h.seat)
 		h.gaveWay = true
@@ -152,10 +152,10 @@ func (w *worker) oldestGivesWay(source board.SlotID) {
 func (h *handshake) Idle() (since int64, loss int) { return h.began, losesNothing }
 
 // OnAcceptError reports that newcomers have to wait in the kernel's queue.
-func (a *httpsAcceptor) OnAcceptError(err error) { (*worker)(a).OnAcceptError(err) }
+func (a *httpsAcceptor) OnAcceptError(err error) { a.hub.OnAcceptError(err) }
 
 // handshakePatience is how long a handshake that begins now may take.
-func (w *worker) handshakePatience() time.Duration {
+func (w *webFrontend) handshakePatience() time.Duration {
 	patience := handshakeTime
 	if w.tls.shaking > w.maxHandshakes()/2 {
 		patience = hurriedHandshake
@@ -181,7 +181,7 @@ func (h *handshake) leave() {
 }
 
 // shaken takes the outcome of a handshake.
-func (w *worker) shaken(h *handshake) {
+func (w *webFrontend) shaken(h *handshake) {
 	w.tls.shaking--
 	h.leave()
 	if h.err == nil {
@@ -220,7 +220,7 @@ func (w *worker) shaken(h *handshake) {
 
 // chargeFailed has the failed handshake of a client that a trusted peer has named count as a connection
 // of its source, as others do before. The peer is not charged for those that it has not named.
-func (w *worker) chargeFailed(h *handshake) {
+func (w *webFrontend) chargeFailed(h *handshake) {
 	if h.greets && h.addr != h.peer.Addr() && !policy.Contains(w.limits.Exempt, h.addr) {
 		now := w.loop.Now()
 		_, _, _ = w.permits(w.board.Sources().Find(h.addr, now), h.addr, now, 0) // it is let go either way
@@ -229,7 +229,7 @@ func (w *worker) chargeFailed(h *handshake) {
 
 // handshake is one under way. It belongs to its goroutine until that posts it.
 type handshake struct {
-	w       *worker
+	w       *webFrontend
 	timer   reactor.Timer // before it
 	until   int64         // when it has to begin, or it is refused
 	peer    netip.AddrPort

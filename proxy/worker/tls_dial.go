@@ -2,10 +2,8 @@ package worker
 
 import (
 	"crypto/tls"
-	"errors"
 	"os"
 
-	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -29,7 +27,7 @@ type portTLS struct {
 }
 
 // trustNodes takes over what TLS to nodes takes.
-func (w *worker) trustNodes(s *wire.WorkerSpec) error {
+func (w *webFrontend) trustNodes(s *wire.WorkerSpec) error {
 	if w.trust != nil && w.trust.Of == s.Spec.NodeTLS && w.trust.Same(&s.NodeTrust) {
 		return nil
 	}
@@ -43,7 +41,7 @@ func (w *worker) trustNodes(s *wire.WorkerSpec) error {
 
 // secure has new connections to the ports for HTTP made over TLS as the worker now knows. Sessions are
 // resumed, but not across a change: other certificates may be good then.
-func (b *backend) secure(w *worker, n topology.Node) {
+func (b *webNode) secure(w *webFrontend, n topology.Node) {
 	if !b.tls {
 		return
 	}
@@ -65,7 +63,7 @@ func (b *backend) secure(w *worker, n topology.Node) {
 }
 
 // dial connects to the port.
-func (w *worker) dial(p *port, c *reactor.Conn, h reactor.Handler) error {
+func (w *webFrontend) dial(p *webPort, c *reactor.Conn, h reactor.Handler) error {
 	if p.tls == nil {
 		return w.loop.Dial(c, p.address, p.backend.from, h)
 	}
@@ -83,18 +81,4 @@ func shakeWithNode(c *reactor.Conn, fd int, config *tls.Config, out *[]byte) (re
 	}
 	layer.Bind(c)
 	return layer, nil
-}
-
-// handshakeError is one of a handshake, of TLS or of the connection below.
-type handshakeError struct{ error }
-
-func (e handshakeError) Unwrap() error { return e.error }
-
-// disagreement says why TLS could not be agreed on with a node, "" if it was not for that.
-func disagreement(err error) string {
-	reason := healthcheck.TLSReason(err)
-	if reason == "" && errors.As(err, new(handshakeError)) {
-		return "the node closed the connection"
-	}
-	return reason
 }

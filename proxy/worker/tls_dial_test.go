@@ -61,7 +61,7 @@ func TestNodeOverTLS(t *testing.T) {
 			config := proxytest.ServerConfig(t, ca.Issue("localhost", time.Hour))
 			config.MaxVersion = version
 			sites := []string{proxytest.StartSecureSite(t, config, mirrorSite("n0")), proxytest.StartSite(t, mirrorSite("n1"))}
-			b := startWorker(t, sites, func(s *proxy.Spec) {
+			b := startWeb(t, sites, func(s *proxy.Spec) {
 				s.NodeTLS = ca.Files(nil)
 				s.Balance, s.Sticky.HTTP, s.Sticky.TCP = proxy.BalanceRoundRobin, proxy.StickyNone, proxy.StickyNone
 				s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0
@@ -152,7 +152,7 @@ func TestNodeOverTLSIsMetAgain(t *testing.T) {
 			}
 			return nil
 		}
-		b := startWorker(t, []string{proxytest.StartSecureSite(t, config, proxytest.Hello)}, func(s *proxy.Spec) { s.NodeTLS = ca.Files(nil) })
+		b := startWeb(t, []string{proxytest.StartSecureSite(t, config, proxytest.Hello)}, func(s *proxy.Spec) { s.NodeTLS = ca.Files(nil) })
 		c := b.visit()
 		for range 5 {
 			c.Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -163,7 +163,7 @@ func TestNodeOverTLSIsMetAgain(t *testing.T) {
 		if n := made.Load(); n != 1 {
 			t.Errorf("%x: %d connections for five requests", version, n)
 		}
-		b.on(func() { b.backends[0].forget() })
+		b.on(func() { b.http.nodes[0].forget() })
 		c.Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 		c.Answer("GET")
 		if made.Load() != 2 || resumed.Load() != 1 {
@@ -178,7 +178,7 @@ func TestNodeOverTLSIsMetAgain(t *testing.T) {
 		})
 		c.Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 		c.Answer("GET") // over a connection that was there
-		b.on(func() { b.backends[0].forget() })
+		b.on(func() { b.http.nodes[0].forget() })
 		c.Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 		c.Denied(http.StatusBadGateway)
 	}
@@ -216,7 +216,7 @@ func TestNodeWithoutAgreement(t *testing.T) {
 		"closes later":       {proxytest.ClosesAt(t, 200), "", "the node closed the connection"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := startWorker(t, []string{test.node}, func(s *proxy.Spec) { s.NodeTLS = ca.Files(nil) })
+			b := startWeb(t, []string{test.node}, func(s *proxy.Spec) { s.NodeTLS = ca.Files(nil) })
 			for _, method := range []string{"GET", "POST"} {
 				c := b.visit()
 				c.Say(method + " / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
@@ -228,7 +228,7 @@ func TestNodeWithoutAgreement(t *testing.T) {
 			if r := <-b.reports; test.reason != "" && r.Reason != test.reason || test.reason == "" && r.Reason != wire.SuspectClosed && r.Reason != wire.SuspectReset {
 				t.Errorf("reported %+v", r)
 			}
-			b = startWorker(t, []string{test.node, plain}, func(s *proxy.Spec) {
+			b = startWeb(t, []string{test.node, plain}, func(s *proxy.Spec) {
 				s.NodeTLS, s.Balance, s.Sticky.HTTP = ca.Files(nil), proxy.BalanceRoundRobin, proxy.StickyNone
 			})
 			c := b.visit()
@@ -244,7 +244,7 @@ func TestNodeWithoutAgreement(t *testing.T) {
 
 // The connect timeout holds for connect and handshake together.
 func TestNodeThatNeverShakesHands(t *testing.T) {
-	b := startWorker(t, []string{proxytest.ClosesAt(t, 1<<20)}, func(s *proxy.Spec) { s.Timeouts.Connect = 100 * time.Millisecond })
+	b := startWeb(t, []string{proxytest.ClosesAt(t, 1<<20)}, func(s *proxy.Spec) { s.Timeouts.Connect = 100 * time.Millisecond })
 	c := b.visit()
 	c.Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	c.Denied(http.StatusServiceUnavailable)
@@ -272,7 +272,7 @@ func TestNodeThatKnowsUs(t *testing.T) {
 			})
 			files := ca.Files(client)
 			test.change(&files)
-			b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.NodeTLS = files })
+			b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.NodeTLS = files })
 			c := b.visit()
 			c.Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 			want := "balancer.test localhost"
@@ -294,7 +294,7 @@ func TestNodesOverTLSLeaveNoDescriptors(t *testing.T) {
 		proxytest.StartSecureSite(t, proxytest.ServerConfig(t, proxytest.NewAuthority(t).Issue("localhost", time.Hour)), proxytest.Hello),
 		proxytest.ClosesAt(t, 100), proxytest.ClosesAt(t, 1<<20),
 	}
-	b := startWorker(t, sites, func(s *proxy.Spec) {
+	b := startWeb(t, sites, func(s *proxy.Spec) {
 		s.NodeTLS, s.Balance, s.Sticky.HTTP = ca.Files(nil), proxy.BalanceRoundRobin, proxy.StickyNone
 		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond, s.Timeouts.Connect = 0, 0, 2*time.Second
 	})
@@ -311,7 +311,7 @@ func TestNodesOverTLSLeaveNoDescriptors(t *testing.T) {
 	idle := func() (gone bool) {
 		b.on(func() {
 			gone = b.open == 0
-			b.backends[0].forget()
+			b.http.nodes[0].forget()
 		})
 		return gone
 	}
@@ -369,7 +369,7 @@ func TestKeyUpdatesOfANode(t *testing.T) {
 		go func() { _, _ = c.Write(r.out.Bytes()) }()
 		<-over
 	})
-	b := startWorker(t, []string{"https://" + node.Address()}, func(s *proxy.Spec) { s.NodeTLS = ca.Files(nil) })
+	b := startWeb(t, []string{"https://" + node.Address()}, func(s *proxy.Spec) { s.NodeTLS = ca.Files(nil) })
 	c := b.visit()
 	c.Say("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 	defer close(over)

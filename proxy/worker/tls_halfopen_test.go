@@ -19,19 +19,19 @@ import (
 // Whose handshakes give way: the oldest of the busiest source, wherever the newcomer is from.
 func TestWhoseHandshakeGivesWay(t *testing.T) {
 	const places = 6
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
 	b.on(func() { b.max = 2 * places })
 	var busy []*proxytest.Client
 	for i := range places - 2 {
 		busy = append(busy, b.dialTo(b.secure, "127.0.8.1"))
 		b.eventually("it to begin", func() (begun bool) {
-			b.on(func() { begun = b.tls.crowd.Seats() == i+1 })
+			b.on(func() { begun = b.http.tls.crowd.Seats() == i+1 })
 			return begun
 		})
 	}
 	other := []*proxytest.Client{b.dialTo(b.secure, "127.0.8.2"), b.dialTo(b.secure, "127.0.8.2")}
 	b.eventually("all to begin", func() (full bool) {
-		b.on(func() { full = b.tls.crowd.Seats() == places })
+		b.on(func() { full = b.http.tls.crowd.Seats() == places })
 		return full
 	})
 	for i, from := range []string{"127.0.8.3", "127.0.8.1"} {
@@ -53,7 +53,7 @@ func TestWhoseHandshakeGivesWay(t *testing.T) {
 
 // Behind a trusted peer as well, which cannot tell who means it.
 func TestHalfOpenHandshakesBehindPROXY(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
 	b.on(func() { b.max = 40 })
 	header := func(from string) string {
 		return string(proxyproto.Append(nil, netip.MustParseAddrPort(from), netip.MustParseAddrPort("192.0.2.1:443")))
@@ -74,13 +74,13 @@ func TestHalfOpenHandshakesBehindPROXY(t *testing.T) {
 
 // A handshake counts as a connection of its source.
 func TestHandshakesCountForTheirSource(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.MaxPerSource = 3 })
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) { s.Limits.MaxPerSource = 3 })
 	var all []*proxytest.Client
 	for range 3 {
 		all = append(all, b.dialTo(b.secure, "127.0.8.1"))
 	}
 	b.eventually("them to begin", func() (full bool) {
-		b.on(func() { full = b.tls.shaking == 3 })
+		b.on(func() { full = b.http.tls.shaking == 3 })
 		return full
 	})
 	c := b.dialTo(b.web, "127.0.8.1")

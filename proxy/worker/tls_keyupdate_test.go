@@ -68,7 +68,7 @@ func (r *records) appendKeyUpdate(t testing.TB) {
 func TestKeyUpdatesThatNobodyTakes(t *testing.T) {
 	const updates = 20_000
 	site := proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
-	b := startWorker(t, []string{site}, nil)
+	b := startWeb(t, []string{site}, nil)
 	var keys bytes.Buffer
 	config := proxytest.Trusting(proxytest.LocalPair())
 	config.MinVersion, config.KeyLogWriter = tls.VersionTLS13, &keys

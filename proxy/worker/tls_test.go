@@ -25,7 +25,7 @@ import (
 )
 
 // secureDial connects a client that speaks raw within TLS.
-func (b *bench) secureDial(config *tls.Config) *tls.Conn {
+func (b *webBench) secureDial(config *tls.Config) *tls.Conn {
 	b.t.Helper()
 	raw := b.dialTo(b.secure, "")
 	conn := tls.Client(raw.TCPConn, config)
@@ -39,7 +39,7 @@ func TestTLSRequest(t *testing.T) {
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Header.Get("X-Forwarded-Proto"))
 	})
-	b := startWorker(t, []string{site}, nil)
+	b := startWeb(t, []string{site}, nil)
 	browser := proxytest.SecureBrowser(t, proxytest.LocalPair())
 	for range 3 {
 		resp, err := browser.Get("https://" + b.secure + "/")
@@ -102,7 +102,7 @@ func TestTLSBigBodies(t *testing.T) {
 		w.Header().Set("X-Sum", fmt.Sprintf("%x", sum.Sum(nil)))
 		_, _ = w.Write(bytes.Repeat([]byte("0123456789abcdef"), size/16))
 	})
-	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.MaxMessage = 2 * size })
+	b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.MaxMessage = 2 * size })
 	body := bytes.Repeat([]byte("fedcba9876543210"), size/16)
 	resp, err := proxytest.SecureBrowser(t, proxytest.LocalPair()).Post("https://"+b.secure+"/", "text/plain", bytes.NewReader(body))
 	if err != nil {
@@ -132,7 +132,7 @@ func TestTLSStreams(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 		}
 	})
-	b := startWorker(t, []string{site}, nil)
+	b := startWeb(t, []string{site}, nil)
 	browser := proxytest.SecureBrowser(t, proxytest.LocalPair())
 	go func() { next <- "0" }()
 	resp, err := browser.Get("https://" + b.secure + "/events")
@@ -164,7 +164,7 @@ func TestTLSStreams(t *testing.T) {
 // Who cannot agree on TLS is let go, counted, and leaves nothing behind.
 func TestTLSRefused(t *testing.T) {
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {})
-	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.Timeouts.Request = 200 * time.Millisecond })
+	b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.Timeouts.Request = 200 * time.Millisecond })
 	failed := uint64(0)
 	counted := func(what string) {
 		t.Helper()
@@ -216,7 +216,7 @@ func TestTLSRefused(t *testing.T) {
 // Limits are told within TLS; bans before it.
 func TestTLSLimits(t *testing.T) {
 	site := proxytest.StartSite(t, func(http.ResponseWriter, *http.Request) {})
-	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.Limits.MaxPerSource = 1 })
+	b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.Limits.MaxPerSource = 1 })
 	hold := b.secureDial(proxytest.Trusting(proxytest.LocalPair()))
 	defer hold.Close()
 	b.eventually("the first client", func() bool { return b.cell.Active.Load() == 1 })
@@ -243,7 +243,7 @@ func TestTLSLimits(t *testing.T) {
 
 // Failed handshakes are connections of their source: too many of them are violations, and end in a ban.
 func TestTLSFailuresAreLimited(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
 		s.Limits.ConnectionsPerSecond = 1
 		s.Limits.Ban.Violations = 3
 		s.Limits.Exempt = []string{"127.0.0.9"}
@@ -292,8 +292,8 @@ func TestTLSFailuresAreLimited(t *testing.T) {
 
 // The more handshakes are under way, the sooner one has to be done.
 func TestHandshakePatience(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
-	most := b.maxHandshakes()
+	b := startWeb(t, []string{proxytest.StartSite(t, proxytest.Hello)}, nil)
+	most := b.http.maxHandshakes()
 	for _, test := range []struct {
 		shaking       int
 		request, want time.Duration
@@ -308,11 +308,11 @@ func TestHandshakePatience(t *testing.T) {
 	} {
 		b.on(func() {
 			b.spec.Timeouts.Request = test.request
-			b.tls.shaking += test.shaking
-			if got := b.handshakePatience(); got != test.want {
+			b.http.tls.shaking += test.shaking
+			if got := b.http.handshakePatience(); got != test.want {
 				t.Errorf("%d under way, requests have %v: %v, want %v", test.shaking, test.request, got, test.want)
 			}
-			b.tls.shaking -= test.shaking
+			b.http.tls.shaking -= test.shaking
 		})
 	}
 }
@@ -321,15 +321,15 @@ func TestHandshakePatience(t *testing.T) {
 func TestTLSHandshakesOfASource(t *testing.T) {
 	const rate, more = 5, 10
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hi") })
-	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = rate; s.Limits.Ban.Violations = 0 })
+	b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = rate; s.Limits.Ban.Violations = 0 })
 	idle := make([]*proxytest.Client, rate+more)
 	for i := range idle {
 		idle[i] = b.dialTo(b.secure, "127.0.0.2")
 	}
 	b.eventually("the others to have taken their places", func() bool { return b.cell.Cut[board.ReasonGaveWay].Load() == more })
 	b.on(func() {
-		if b.tls.shaking != rate {
-			t.Errorf("%d handshakes are under way", b.tls.shaking)
+		if b.http.tls.shaking != rate {
+			t.Errorf("%d handshakes are under way", b.http.tls.shaking)
 		}
 	})
 	raw := b.dialTo(b.secure, "127.0.0.3")
@@ -342,14 +342,14 @@ func TestTLSHandshakesOfASource(t *testing.T) {
 		c.Close()
 	}
 	b.eventually("nothing to be counted", func() (none bool) {
-		b.on(func() { none = b.tls.shaking == 0 && b.tls.crowd.Seats() == 0 })
+		b.on(func() { none = b.http.tls.shaking == 0 && b.http.tls.crowd.Seats() == 0 })
 		return none
 	})
 }
 
 func TestTLSBehindPROXY(t *testing.T) {
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Forwarded-For")) })
-	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
+	b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
 	raw := b.dialTo(b.secure, "")
 	raw.Say(string(proxyproto.Append(nil, netip.MustParseAddrPort("192.0.2.7:1234"), netip.MustParseAddrPort("192.0.2.1:443"))))
 	conn := tls.Client(raw.TCPConn, proxytest.Trusting(proxytest.LocalPair()))
@@ -363,7 +363,7 @@ func TestTLSBehindPROXY(t *testing.T) {
 // Draining waits for handshakes.
 func TestTLSDrain(t *testing.T) {
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hi") })
-	b := startWorker(t, []string{site}, nil)
+	b := startWeb(t, []string{site}, nil)
 	raw := b.dialTo(b.secure, "")
 	b.eventually("the handshake to begin", func() bool { return b.cell.Accepted.Load() == 1 })
 	b.on(func() { b.drain(20 * time.Second) })
@@ -383,7 +383,7 @@ func TestTLSDrain(t *testing.T) {
 // Handshakes that succeed, fail or are left give every descriptor back.
 func TestTLSLeavesNoDescriptors(t *testing.T) {
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) {})
-	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
+	b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
 	visit := func(i int) {
 		raw := b.dialTo(b.secure, "")
 		defer raw.Close()
@@ -414,14 +414,14 @@ func TestTLSLeavesNoDescriptors(t *testing.T) {
 	b.eventually("their descriptors to be given back", func() bool {
 		b.on(func() {
 			for slot := range b.backends {
-				b.backends[slot].forget() // pooled connections to the node
+				b.http.nodes[slot].forget() // pooled connections to the node
 			}
 		})
 		return proxytest.OpenFiles(t) <= before
 	})
 }
 
-// Answers over HTTPS say what lb.tls.hsts has, ours and those of nodes that say nothing themselves.
+// Answers over HTTPS say what lb.http.tls.hsts has, ours and those of nodes that say nothing themselves.
 func TestHSTS(t *testing.T) {
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/own" {
@@ -429,7 +429,7 @@ func TestHSTS(t *testing.T) {
 		}
 	})
 	for _, set := range []string{"", "max-age=63072000; includeSubDomains"} {
-		b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.TLS.HSTS = set })
+		b := startWeb(t, []string{site}, func(s *proxy.Spec) { s.TLS.HSTS = set })
 		ask := func(conn io.ReadWriter, path string) string {
 			_, _ = io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -30,7 +30,7 @@ func TestTestssl(t *testing.T) {
 		}
 	}
 	t.Parallel() // it mostly waits
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })}, func(s *proxy.Spec) {
+	b := startWeb(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })}, func(s *proxy.Spec) {
 		s.TLS.HSTS = "max-age=63072000"
 		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0
 	})

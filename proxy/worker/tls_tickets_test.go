@@ -15,11 +15,11 @@ import (
 // A session begun with one worker goes on with another one.
 func TestTLSResumption(t *testing.T) {
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hi") })
-	first, second := startWorker(t, []string{site}, nil), startWorker(t, []string{site}, nil)
+	first, second := startWeb(t, []string{site}, nil), startWeb(t, []string{site}, nil)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		config := proxytest.Trusting(proxytest.LocalPair())
 		config.MaxVersion, config.ClientSessionCache = version, tls.NewLRUClientSessionCache(4)
-		for i, b := range []*bench{first, second, first} {
+		for i, b := range []*webBench{first, second, first} {
 			conn := b.secureDial(config)
 			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 			if got, err := io.ReadAll(conn); err != nil || !bytes.HasSuffix(got, []byte("hi")) {
@@ -34,7 +34,7 @@ func TestTLSResumption(t *testing.T) {
 
 // What a worker was told of new keys holds for new handshakes, and tickets of keys that are gone are good for nothing.
 func TestTicketKeysAreReplaced(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(http.ResponseWriter, *http.Request) {})}, nil)
+	b := startWeb(t, []string{proxytest.StartSite(t, func(http.ResponseWriter, *http.Request) {})}, nil)
 	keys := func(names ...byte) {
 		s := b.given
 		s.TicketKeys = nil

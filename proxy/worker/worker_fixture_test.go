@@ -15,6 +15,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -53,9 +54,12 @@ func (b *bench) Send(kind string, data any) error {
 	return nil
 }
 
-// startWorker runs a worker over the given node addresses, all of them up. One that begins with https:// is
+// service makes the frontends of a worker, and what takes newcomers by the names of the listeners' files.
+type service func(h *hub) ([]frontend, map[string]reactor.Acceptor)
+
+// startBench runs a worker over the given node addresses, all of them up. One that begins with https:// is
 // of a node called localhost that speaks TLS.
-func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench {
+func startBench(t testing.TB, nodes []string, change func(*proxy.Spec), serve service) *bench {
 	t.Helper()
 	shared, err := board.Create(board.Layout{Workers: 1, Sources: 1024})
 	if err != nil {
@@ -85,10 +89,6 @@ func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench 
 		kinds:   make(chan string, 16),
 		done:    make(chan error, 1),
 	}
-	listeners := make(map[string]int)
-	listeners[wire.FileTCP], b.address = proxytest.ListenFD(t)
-	listeners[wire.FileHTTP], b.web = proxytest.ListenFD(t)
-	listeners[wire.FileHTTPS], b.secure = proxytest.ListenFD(t)
 	pair := proxytest.LocalPair()
 	var trust wire.NodeTrust
 	for name, into := range map[string]*[]byte{spec.NodeTLS.CA: &trust.CA, spec.NodeTLS.Cert: &trust.Cert, spec.NodeTLS.Key: &trust.Key} {
@@ -103,8 +103,18 @@ func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench 
 		Certificate: pair.Cert, CertificateKey: pair.Key, NodeTrust: trust,
 		TicketKeys: [][]byte{make([]byte, wire.TicketKeySize)},
 	}
-	b.worker, err = newWorker(b.given, shared, listeners, prefork.Open, b, log.New(io.Discard))
+	h, err := newHub(shared, &b.given, prefork.Open, b, log.New(io.Discard))
 	if err != nil {
+		t.Fatal(err)
+	}
+	frontends, acceptors := serve(h)
+	listeners := make(map[string]int)
+	for name, address := range map[string]*string{wire.FileTCP: &b.address, wire.FileHTTP: &b.web, wire.FileHTTPS: &b.secure} {
+		if acceptors[name] != nil {
+			listeners[name], *address = proxytest.ListenFD(t)
+		}
+	}
+	if b.worker, err = beginWorker(h, b.given, listeners, acceptors, frontends...); err != nil {
 		t.Fatal(err)
 	}
 	go func() { b.done <- b.loop.Run() }()
@@ -113,12 +123,12 @@ func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench 
 		if err := <-b.done; err != nil {
 			t.Error(err)
 		}
-		b.access.close(b.worker)
+		b.closeAccess()
 		if n := shared.Active(); n != 0 {
 			t.Errorf("%d connections are still counted", n)
 		}
-		if b.lingering != 0 || b.http.idle != 0 || b.http.zippers.InUse() != 0 {
-			t.Errorf("%d clients linger, %d connections are idle, %d bodies are compressed", b.lingering, b.http.idle, b.http.zippers.InUse())
+		if b.lingering != 0 {
+			t.Errorf("%d clients linger", b.lingering)
 		}
 		if n, seats := b.loop.Held(), b.crowd.Seats(); n != 0 || seats != 0 {
 			t.Errorf("%d bytes are still in hand, and %d seats taken", n, seats)

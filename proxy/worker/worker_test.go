@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/charmbracelet/log"
+
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
@@ -128,44 +130,6 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
-// A client takes the last words of a lost node also while the worker drains.
-func TestDrainWaitsForLastWords(t *testing.T) {
-	cut := make(chan struct{})
-	n := proxytest.StartNode(t, "a", func(c *net.TCPConn) {
-		go func() { <-cut; _ = c.SetLinger(0); c.Close() }()
-		chunk := make([]byte, 64<<10)
-		for {
-			if _, err := c.Write(chunk); err != nil {
-				return
-			}
-		}
-	})
-	b := startWorker(t, []string{n.Address()}, nil)
-	c := b.dial("")
-	var p *pair
-	b.eventually("the client to be full", func() (full bool) {
-		b.on(func() {
-			if p = b.backends[0].pairs; p != nil {
-				full = p.node.Paused()
-			}
-		})
-		return full
-	})
-	close(cut)
-	b.eventually("the node to be lost", func() (lost bool) {
-		b.on(func() { lost = p.state == flushing })
-		return lost
-	})
-	b.on(func() { b.drain(time.Minute) })
-	got, err := io.Copy(io.Discard, c.Reader)
-	if want := b.board.NodeTotals(0).BytesOut; err != nil || uint64(got) != want {
-		t.Fatalf("%d bytes arrived of %d, %v", got, want, err)
-	}
-	if kind := <-b.kinds; kind != wire.MessageDrained {
-		t.Fatal(kind)
-	}
-}
-
 // A slot may be freed by the master while a worker, looking at the board a moment before, connects to it.
 func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
 	b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address(), proxytest.StartNode(t, "b", nil).Address()}, func(s *proxy.Spec) {
@@ -181,5 +145,40 @@ func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
 	b.eventually("its clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
 	if n := b.board.NodeActive(1); n != 2 {
 		t.Fatalf("%d connections on the other node", n)
+	}
+}
+
+// What goes wrong with every client is not said for every client: the loop waits for the log.
+func TestComplaintsAreFew(t *testing.T) {
+	n := proxytest.StartNode(t, "a", nil)
+	for frontend, refused := range map[string]func(*bench){
+		"tcp": func(b *bench) {
+			if code, _ := b.dial("").Refusal(); code != -32018 {
+				t.Fatal(code)
+			}
+		},
+		"http": func(b *bench) {
+			c := b.visit()
+			c.Say(proxytest.GetRequest)
+			c.Denied(503)
+			c.Close()
+		},
+	} {
+		t.Run(frontend, func(t *testing.T) {
+			b := startWorker(t, []string{n.Address(), n.Address()}, func(s *proxy.Spec) { s.Source = "192.0.2.1" }) // not ours
+			var lines proxytest.SyncBuffer
+			b.on(func() { b.log = log.New(&lines) })
+			start := time.Now()
+			for range 20 {
+				refused(b)
+			}
+			most := 1 + int(time.Since(start)/complaintEvery)
+			if got := strings.Count(lines.String(), "\n"); got == 0 || got > most {
+				t.Errorf("%d lines, want 1 to %d:\n%s", got, most, lines.String())
+			}
+			if n := b.board.NodeTotals(0).ConnectErrors + b.board.NodeTotals(1).ConnectErrors; n != 40 {
+				t.Errorf("%d attempts are counted", n)
+			}
+		})
 	}
 }
