@@ -19,6 +19,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 // A client that has said nothing yet is not waited for longer than one between two requests.
@@ -27,14 +28,14 @@ func TestSilentNewcomerOverTCP(t *testing.T) {
 	b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) {
 		s.AccessLog.File, s.Timeouts.Keepalive = path, 20*time.Millisecond
 	})
-	b.dial("").Ended()
-	b.wantReason(path, board.ReasonIdle, 1)
+	b.Dial("").Ended()
+	b.WantReason(path, board.ReasonIdle, 1)
 }
 
 func TestIdleEnds(t *testing.T) {
-	idle := func(t *testing.T) (*bench, string) {
+	idle := func(t *testing.T) (*hubtest.Bench, string) {
 		path := filepath.Join(t.TempDir(), "access.log")
-		return startWorker(t, []string{startTalker(t, nil)}, func(s *proxy.Spec) {
+		return startWorker(t, []string{hubtest.StartTalker(t, nil)}, func(s *proxy.Spec) {
 			s.AccessLog.File = path
 			s.HTTP.SSEKeepalive, s.Timeouts.Idle = 0, 30*time.Millisecond
 		}), path
@@ -43,11 +44,11 @@ func TestIdleEnds(t *testing.T) {
 		for _, version := range []string{"HTTP/1.1", "HTTP/1.0"} {
 			t.Run(method+" "+version, func(t *testing.T) {
 				b, path := idle(t)
-				body, c := b.stream(method, version, wholeEvent)
+				body, c := b.Stream(method, version, hubtest.WholeEvent)
 				if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 { // a last chunk, or an orderly end
 					t.Errorf("%q, %v", rest, err)
 				}
-				b.wantReason(path, board.ReasonIdle, 1)
+				b.WantReason(path, board.ReasonIdle, 1)
 				if version == "HTTP/1.1" { // the connection goes on
 					c.Say("HEAD /mcp HTTP/1.1\r\nHost: h\r\n\r\n")
 					if _, err := proxytest.ReadHead(c.Reader); err != nil {
@@ -59,16 +60,16 @@ func TestIdleEnds(t *testing.T) {
 	}
 	t.Run("in an event", func(t *testing.T) {
 		b, path := idle(t)
-		body, _ := b.stream("GET", "HTTP/1.1", halfEvent)
+		body, _ := b.Stream("GET", "HTTP/1.1", hubtest.HalfEvent)
 		if _, err := io.ReadAll(body); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Error(err)
 		}
-		b.wantReason(path, board.ReasonIdle, 1)
+		b.WantReason(path, board.ReasonIdle, 1)
 	})
 	t.Run("WebSocket", func(t *testing.T) {
 		b, path := idle(t)
-		wantClose(t, b.socket(t.Context()), websocket.StatusGoingAway)
-		b.wantReason(path, board.ReasonIdle, 1)
+		hubtest.WantClose(t, b.Socket(t.Context()), websocket.StatusGoingAway)
+		b.WantReason(path, board.ReasonIdle, 1)
 	})
 }
 
@@ -76,27 +77,27 @@ func TestIdleEnds(t *testing.T) {
 func TestDrainEndsStreamsAndAwaitsCalls(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	more := make(chan string)
-	b := startWorker(t, []string{startTalker(t, more)}, func(s *proxy.Spec) { s.AccessLog.File = path })
-	call, _ := b.stream("POST", "HTTP/1.1", wholeEvent)
-	get, web := b.stream("GET", "HTTP/1.1", wholeEvent)
-	old, _ := b.stream("GET", "HTTP/1.0", wholeEvent)
-	b.on(func() { b.drain(time.Hour) })
+	b := startWorker(t, []string{hubtest.StartTalker(t, more)}, func(s *proxy.Spec) { s.AccessLog.File = path })
+	call, _ := b.Stream("POST", "HTTP/1.1", hubtest.WholeEvent)
+	get, web := b.Stream("GET", "HTTP/1.1", hubtest.WholeEvent)
+	old, _ := b.Stream("GET", "HTTP/1.0", hubtest.WholeEvent)
+	b.On(func() { b.Drain(time.Hour) })
 	for _, body := range []io.Reader{get, old} {
 		if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
 			t.Errorf("%q, %v", rest, err)
 		}
 	}
 	web.Ended()
-	b.wantReason(path, board.ReasonDrain, 2)
-	more <- wholeEvent
-	if rest, err := io.ReadAll(call); err != nil || string(rest) != wholeEvent {
+	b.WantReason(path, board.ReasonDrain, 2)
+	more <- hubtest.WholeEvent
+	if rest, err := io.ReadAll(call); err != nil || string(rest) != hubtest.WholeEvent {
 		t.Errorf("%q, %v", rest, err)
 	}
-	if err := <-b.done; err != nil { // nothing is left to wait for
+	if err := <-b.Done; err != nil { // nothing is left to wait for
 		t.Error(err)
 	}
-	b.done <- nil
-	if l := b.readAccess(path, 3)[2]; l.Method != http.MethodPost || l.Reason != "" {
+	b.Done <- nil
+	if l := b.ReadAccess(path, 3)[2]; l.Method != http.MethodPost || l.Reason != "" {
 		t.Errorf("the call's line is %+v", l)
 	}
 }
@@ -104,50 +105,50 @@ func TestDrainEndsStreamsAndAwaitsCalls(t *testing.T) {
 // What is left when the time to drain is over is cut, and told so as far as its protocol allows.
 func TestDrainCutsWhatIsLeft(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	b := startWorker(t, []string{startTalker(t, nil)}, func(s *proxy.Spec) { s.AccessLog.File = path })
-	whole, _ := b.stream("POST", "HTTP/1.1", wholeEvent)
-	half, _ := b.stream("POST", "HTTP/1.1", halfEvent)
-	socket := b.socket(t.Context())
-	silent := b.visit()
+	b := startWorker(t, []string{hubtest.StartTalker(t, nil)}, func(s *proxy.Spec) { s.AccessLog.File = path })
+	whole, _ := b.Stream("POST", "HTTP/1.1", hubtest.WholeEvent)
+	half, _ := b.Stream("POST", "HTTP/1.1", hubtest.HalfEvent)
+	socket := b.Socket(t.Context())
+	silent := b.Visit()
 	silent.Say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
-	relay := b.dial("")
+	relay := b.Dial("")
 	relay.Say("x")
-	b.underWay(5, 4)
-	b.on(func() { b.drain(time.Millisecond) })
+	b.UnderWay(5, 4)
+	b.On(func() { b.Drain(time.Millisecond) })
 	if rest, err := io.ReadAll(whole); err != nil || len(rest) > 0 {
 		t.Errorf("between events: %q, %v", rest, err)
 	}
 	if _, err := io.ReadAll(half); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("in an event: %v", err)
 	}
-	wantClose(t, socket, websocket.StatusGoingAway)
+	hubtest.WantClose(t, socket, websocket.StatusGoingAway)
 	silent.Denied(http.StatusBadGateway)
 	relay.Ended()
-	if err := <-b.done; err != nil {
+	if err := <-b.Done; err != nil {
 		t.Error(err)
 	}
-	b.done <- nil
-	b.wantReason(path, board.ReasonDrain, 5)
+	b.Done <- nil
+	b.WantReason(path, board.ReasonDrain, 5)
 }
 
 func TestCutsByANodeThatGoesDown(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	b := startWorker(t, []string{startTalker(t, nil)}, func(s *proxy.Spec) { s.AccessLog.File = path })
-	whole, _ := b.stream("GET", "HTTP/1.1", wholeEvent)
-	socket := b.socket(t.Context())
-	silent := b.visit()
+	b := startWorker(t, []string{hubtest.StartTalker(t, nil)}, func(s *proxy.Spec) { s.AccessLog.File = path })
+	whole, _ := b.Stream("GET", "HTTP/1.1", hubtest.WholeEvent)
+	socket := b.Socket(t.Context())
+	silent := b.Visit()
 	silent.Say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
-	relay := b.dial("")
+	relay := b.Dial("")
 	relay.Say("x")
-	b.underWay(4, 3)
-	b.on(func() { b.board.SetNodeState(0, board.Down, time.Now()); b.syncNodes() })
+	b.UnderWay(4, 3)
+	b.On(func() { b.Board.SetNodeState(0, board.Down, time.Now()); b.SyncNodes() })
 	if _, err := io.ReadAll(whole); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the stream looks whole: %v", err)
 	}
-	wantClose(t, socket, websocket.StatusGoingAway)
+	hubtest.WantClose(t, socket, websocket.StatusGoingAway)
 	silent.Denied(http.StatusBadGateway)
 	relay.Ended()
-	b.wantReason(path, board.ReasonNodeDown, 4)
+	b.WantReason(path, board.ReasonNodeDown, 4)
 }
 
 func TestCutsByANodeThatIsLost(t *testing.T) {
@@ -165,7 +166,7 @@ func TestCutsByANodeThatIsLost(t *testing.T) {
 		<-end
 	})
 	b := startWorker(t, []string{node.Address()}, func(s *proxy.Spec) { s.AccessLog.File = path })
-	half, socket, relay := b.visit(), b.visit(), b.dial("")
+	half, socket, relay := b.Visit(), b.Visit(), b.Dial("")
 	half.Say("POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")
 	socket.Say("GET /mcp/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	for _, c := range []*proxytest.Client{half, socket} {
@@ -184,7 +185,7 @@ func TestCutsByANodeThatIsLost(t *testing.T) {
 	relay.Ended()
 	socket.Close()
 	relay.Close()
-	b.wantReason(path, board.ReasonNodeLost, 3)
+	b.WantReason(path, board.ReasonNodeLost, 3)
 }
 
 func TestCutsByClients(t *testing.T) {
@@ -194,23 +195,23 @@ func TestCutsByClients(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "access.log")
-			b := startWorker(t, []string{startTalker(t, nil)}, func(s *proxy.Spec) { s.AccessLog.File = path })
-			_, get := b.stream("GET", "HTTP/1.1", wholeEvent)
-			_, half := b.stream("POST", "HTTP/1.1", halfEvent)
-			body := b.visit() // of which there is only a half
+			b := startWorker(t, []string{hubtest.StartTalker(t, nil)}, func(s *proxy.Spec) { s.AccessLog.File = path })
+			_, get := b.Stream("GET", "HTTP/1.1", hubtest.WholeEvent)
+			_, half := b.Stream("POST", "HTTP/1.1", hubtest.HalfEvent)
+			body := b.Visit() // of which there is only a half
 			body.Say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{")
-			b.underWay(3, 3)
+			b.UnderWay(3, 3)
 			leaving, lines := []*proxytest.Client{get, body}, 2
 			if name == "reset" { // one that only ends its stream may still want the rest
-				relay := b.dial("")
+				relay := b.Dial("")
 				relay.Say("x")
-				b.underWay(4, 3)
+				b.UnderWay(4, 3)
 				leaving, lines = append(leaving, half, relay), 4
 			}
 			for _, c := range leaving {
 				leave(c)
 			}
-			b.wantReason(path, board.ReasonClientGone, lines)
+			b.WantReason(path, board.ReasonClientGone, lines)
 		})
 	}
 }
@@ -231,9 +232,9 @@ func TestCutsOfWhoTakesNothing(t *testing.T) {
 		s.AccessLog.File, s.Timeouts.Send = path, 100*time.Millisecond
 		s.HTTP.Gzip = false
 	})
-	b.visit().Say(proxytest.GetRequest)
-	b.dial("").Say("x\n")
-	b.wantReason(path, board.ReasonUntaken, 2)
+	b.Visit().Say(proxytest.GetRequest)
+	b.Dial("").Say("x\n")
+	b.WantReason(path, board.ReasonUntaken, 2)
 }
 
 // The closing handshake of a WebSocket is no cut, whoever begins it.
@@ -250,21 +251,21 @@ func TestSocketsThatEnd(t *testing.T) {
 			_ = c.Close(websocket.StatusNormalClosure, "")
 		}
 	})}, func(s *proxy.Spec) { s.AccessLog.File = path })
-	ours, theirs := b.socket(ctx), b.socket(ctx)
+	ours, theirs := b.Socket(ctx), b.Socket(ctx)
 	if err := ours.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Error(err)
 	}
 	if err := theirs.Write(ctx, websocket.MessageText, []byte("end")); err != nil {
 		t.Error(err)
 	}
-	wantClose(t, theirs, websocket.StatusNormalClosure)
-	for _, l := range b.readAccess(path, 2) {
+	hubtest.WantClose(t, theirs, websocket.StatusNormalClosure)
+	for _, l := range b.ReadAccess(path, 2) {
 		if l.Reason != "" {
 			t.Errorf("line %+v", l)
 		}
 	}
 	for r := range board.Reasons {
-		if n := b.cuts(r); n != 0 {
+		if n := b.Cuts(r); n != 0 {
 			t.Errorf("%d are counted with %v", n, r)
 		}
 	}

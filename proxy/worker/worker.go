@@ -1,3 +1,4 @@
+// Package worker is the life of a worker process: what the master hands down and says. What it does is in hub, line and web.
 package worker
 
 import (
@@ -10,10 +11,15 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
-	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/line"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/web"
 )
+
+// MaxHandshakes bounds the handshakes of a worker that are under way.
+const MaxHandshakes = web.MaxHandshakes
 
 // Run plays the role of a worker process until the master ends it or is
 // gone. Cancelling ctx drains.
@@ -28,15 +34,15 @@ func Run(ctx context.Context, logger *log.Logger) error {
 	}
 	go obey(w, child)
 	stopDrain := context.AfterFunc(ctx, func() {
-		w.loop.Post(func() { w.drain(w.spec.Timeouts.Drain) })
+		w.Loop.Post(func() { w.Drain(w.Spec.Timeouts.Drain) })
 	})
 	defer stopDrain()
-	w.report(wire.MessageReady, nil)
-	return w.run()
+	w.Report(wire.MessageReady, nil)
+	return w.Run()
 }
 
 // inherit waits for the master's first word and takes over what it handed down.
-func inherit(child *prefork.Child, logger *log.Logger) (*worker, error) {
+func inherit(child *prefork.Child, logger *log.Logger) (*hub.Worker, error) {
 	m, err := child.Receive()
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the master: %w", err)
@@ -65,18 +71,12 @@ func inherit(child *prefork.Child, logger *log.Logger) (*worker, error) {
 
 // newWorker makes a worker that accepts from listeners, by the names of their files, once its loop
 // runs.
-func newWorker(s wire.WorkerSpec, b *board.Board, listeners map[string]int, intake prefork.Intake, master reporter, logger *log.Logger) (*worker, error) {
-	h, err := newHub(b, &s, intake, master, logger)
+func newWorker(s wire.WorkerSpec, b *board.Board, listeners map[string]int, intake prefork.Intake, master hub.Reporter, logger *log.Logger) (*hub.Worker, error) {
+	h, err := hub.New(b, &s, intake, master, logger)
 	if err != nil {
 		return nil, err
 	}
-	tcp, http := newLine(h), newWeb(h)
-	return beginWorker(h, s, listeners, acceptorsOf(tcp, http), http, tcp)
-}
-
-// acceptorsOf are who takes newcomers, by the names of the listeners' files.
-func acceptorsOf(tcp *lineFrontend, http *webFrontend) map[string]reactor.Acceptor {
-	return map[string]reactor.Acceptor{wire.FileTCP: tcp, wire.FileHTTP: http.plain(), wire.FileHTTPS: http.secure()}
+	return hub.NewWorker(h, s, listeners, web.New(h), line.New(h))
 }
 
 func decode(m prefork.Message, kind string, into any) error {
@@ -87,42 +87,42 @@ func decode(m prefork.Message, kind string, into any) error {
 }
 
 // obey hands the master's messages to the loop until there is no master.
-func obey(w *worker, child *prefork.Child) {
+func obey(w *hub.Worker, child *prefork.Child) {
 	for {
 		m, err := child.Receive()
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
-				w.log.Error("lost the master", "err", err)
+				w.Log.Error("lost the master", "err", err)
 			}
-			w.loop.Post(w.stop)
+			w.Loop.Post(w.Stop)
 			return
 		}
-		w.loop.Post(func() { handle(w, m) })
+		w.Loop.Post(func() { handle(w, m) })
 	}
 }
 
-func handle(w *worker, m prefork.Message) {
+func handle(w *hub.Worker, m prefork.Message) {
 	var err error
 	switch m.Kind {
 	case wire.MessageSpec:
 		var s wire.WorkerSpec
 		if err = decode(m, wire.MessageSpec, &s); err == nil {
-			err = w.apply(s)
-			w.report(wire.MessageReady, nil)
+			err = w.Apply(s)
+			w.Report(wire.MessageReady, nil)
 		}
 	case wire.MessageNodes:
-		w.syncNodes()
+		w.SyncNodes()
 	case wire.MessageYield:
 		var y wire.Yield
 		if err = decode(m, wire.MessageYield, &y); err == nil {
-			w.yield(y.Source)
+			w.Yield(y.Source)
 		}
 	case prefork.MessageIntake:
-		err = w.gate.Obey(m, w.open, w.loop.Now())
+		err = w.Gate.Obey(m, w.Open, w.Loop.Now())
 	default:
 		err = fmt.Errorf("unknown message %q", m.Kind)
 	}
 	if err != nil {
-		w.log.Error("message from the master", "err", err)
+		w.Log.Error("message from the master", "err", err)
 	}
 }
