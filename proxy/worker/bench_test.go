@@ -115,7 +115,7 @@ func benchWorker(args []string) error {
 	if err != nil {
 		return err
 	}
-	return w.loop.Run()
+	return w.Loop.Run()
 }
 
 // deaf is a master that does not listen.
@@ -194,7 +194,7 @@ stream {
 func BenchmarkMessage(b *testing.B) {
 	n := proxytest.StartNode(b, "", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
 	w := startWorker(b, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.MessagesPerSecond = 1_000_000 })
-	c := w.dial("")
+	c := w.Dial("")
 	_ = c.SetDeadline(time.Time{})
 	r := bufio.NewReader(c)
 	message := []byte(`{"jsonrpc":"2.0","id":1,"method":"ping"}` + "\n")

@@ -91,7 +91,7 @@ func forwardAll(t *testing.T, requests []string) map[string]string {
 		node := startRecorder(t)
 		b := startWorker(t, []string{node.Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond = 0, 0 })
 		for i := lane; i < len(requests); i += lanes {
-			sendOnce(t, b.web, requests[i])
+			sendOnce(t, b.Web, requests[i])
 			for _, one := range node.take() {
 				mu.Lock()
 				forwarded[one] = requests[i]

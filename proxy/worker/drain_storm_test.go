@@ -15,6 +15,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/web"
 )
 
 // What storming clients say, by the listener they come to. Not all of it is whole, or sensible.
@@ -85,11 +86,11 @@ type storm struct {
 	left []*net.TCPConn // not closed by their clients
 }
 
-// Client comes from one of a few sources, says something, perhaps reads, and goes in one of several ways
+// client comes from one of a few sources, says something, perhaps reads, and goes in one of several ways
 // or stays.
 func (s *storm) client(random *rand.Rand) {
 	listener := random.IntN(4)
-	to := []string{s.address, s.web, s.secure, s.secure}[listener]
+	to := []string{s.Address, s.Web, s.Secure, s.Secure}[listener]
 	words := [][]string{tcpWords, webWords, tlsWords, webWords}[listener]
 	raw, err := net.DialTimeout("tcp4", to, 10*time.Second)
 	if err != nil {
@@ -151,7 +152,7 @@ func TestDrainInAStorm(t *testing.T) {
 		nodes := []*proxytest.FakeNode{moody(t, seed, moods, over), moody(t, seed, moods, over)}
 		dead := proxytest.StartNode(t, "", nil)
 		dead.Stop()
-		b := startWorker(t, []string{nodes[0].Address(), nodes[1].Address(), dead.Address()}, func(s *proxy.Spec) {
+		b := startBoth(t, []string{nodes[0].Address(), nodes[1].Address(), dead.Address()}, func(s *proxy.Spec) {
 			proxytest.WithoutLimits(s)
 			s.Limits.ConnectionsPerSecond, s.Limits.MaxPerSource = 0, 60
 			s.HTTP.SSEKeepalive, s.Timeouts.Send = time.Second, 5*time.Second
@@ -162,11 +163,11 @@ func TestDrainInAStorm(t *testing.T) {
 			clients.Go(func() { s.client(rand.New(rand.NewPCG(seed, round<<32|i))) })
 			switch i {
 			case 50, 150:
-				b.on(func() { b.board.SetNodeState(1, board.Down, time.Now()); b.syncNodes() })
+				b.On(func() { b.Board.SetNodeState(1, board.Down, time.Now()); b.SyncNodes() })
 			case 100:
-				b.on(func() { b.board.SetNodeState(1, board.Up, time.Now()); b.syncNodes() })
+				b.On(func() { b.Board.SetNodeState(1, board.Up, time.Now()); b.SyncNodes() })
 			case 170:
-				b.on(func() { b.drain(time.Hour) })
+				b.On(func() { b.Drain(time.Hour) })
 			}
 		}
 		clients.Wait()
@@ -186,25 +187,17 @@ func TestDrainInAStorm(t *testing.T) {
 
 // ends waits until the worker has ended, and says what it is waiting for if it does not.
 func (s *storm) ends() {
-	s.t.Helper()
+	s.T.Helper()
 	select {
-	case err := <-s.done:
-		s.done <- err
+	case err := <-s.Done:
+		s.Done <- err
 	case <-time.After(time.Minute):
-		s.on(func() {
-			s.t.Errorf("the worker does not end: %d open, %d of them counted, %d lingering, %d shaking hands", s.open, s.cell.Active.Load(), s.lingering, s.tls.shaking)
-			for c := s.http.clients; c != nil; c = c.next {
-				s.t.Errorf("client in state %d, secure %v, exchange %v, %d bytes pending, paused %v, ended %v, due in %v", c.state, c.secure, c.x != nil, c.conn.Pending(), c.conn.Paused(), c.ended, time.Duration(c.due-s.loop.Now()))
-			}
-			for _, b := range s.backends[:3] {
-				for p := b.pairs; p != nil; p = p.next {
-					s.t.Errorf("pair in state %d, %d and %d bytes pending, ended %v and %v", p.state, p.client.Pending(), p.node.Pending(), p.ended.client, p.ended.node)
-				}
-			}
+		s.On(func() {
+			s.T.Errorf("the worker does not end: %d open, %d of them counted, %d lingering, over HTTP %+v", s.Open, s.Cell.Active.Load(), s.Lingering, s.http.Standing())
 		})
 		return
 	}
-	if s.open != 0 || s.lingering != 0 || s.tls.shaking != 0 || s.http.clients != nil {
-		s.t.Errorf("%d open, %d lingering, %d shaking hands", s.open, s.lingering, s.tls.shaking)
+	if left := s.http.Standing(); s.Open != 0 || s.Lingering != 0 || left != (web.Standing{}) {
+		s.T.Errorf("%d open, %d lingering, over HTTP %+v", s.Open, s.Lingering, left)
 	}
 }

@@ -173,7 +173,7 @@ func TestUsersBehindAProxy(t *testing.T) {
 				s.Limits.MessagesPerSecond, s.Limits.ConnectionsPerSecond = 1, 1
 				s.Limits.Action, s.Limits.Ban.Violations = proxy.ActionReject, 0
 			})
-			front := start(t, b.web)
+			front := start(t, b.Web)
 			const users = 400
 			var asking sync.WaitGroup
 			for i := range users {
@@ -200,8 +200,8 @@ func TestUsersBehindAProxy(t *testing.T) {
 			if status, _ := visitFrom(t, front, userAddress(users), ""); status != http.StatusOK {
 				t.Errorf("another user gets %d", status)
 			}
-			b.on(func() {
-				for source := range b.board.Sources().Banned(b.loop.Now()) {
+			b.On(func() {
+				for source := range b.Board.Sources().Banned(b.Loop.Now()) {
 					t.Errorf("slot %d is banned", source)
 				}
 			})
@@ -209,7 +209,7 @@ func TestUsersBehindAProxy(t *testing.T) {
 			// Who is not the proxy is believed nothing.
 			const stranger = "127.0.3.1"
 			want := fmt.Sprintf("[%s] [http] [mcp.example] [%s] []", stranger, stranger)
-			if status, got := visitFrom(t, b.web, stranger, "10.0.0.5"); status != http.StatusOK || got != want {
+			if status, got := visitFrom(t, b.Web, stranger, "10.0.0.5"); status != http.StatusOK || got != want {
 				t.Errorf("a stranger: %d, the node was told %s, want %s", status, got, want)
 			}
 		})
@@ -241,24 +241,24 @@ func TestUsersByPROXYProtocol(t *testing.T) {
 			site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header["X-Forwarded-For"]) })
 			web := startWorker(t, []string{site}, change)
 			raw := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, change)
-			webFront, rawFront := start(t, web.web), start(t, raw.address)
+			webFront, rawFront := start(t, web.Web), start(t, raw.Address)
 			for i := range 20 {
 				from := userAddress(i)
 				if status, got := visitFrom(t, webFront, from, "10.0.0.5"); status != http.StatusOK || got != "["+from+"]" {
 					t.Errorf("user %s: %d, the node was told %s", from, status, got)
 				}
-				c := raw.dialTo(rawFront, from)
+				c := raw.DialTo(rawFront, from)
 				c.Say("hi\n")
 				if got := c.Hear(); got != "a:hi" {
 					t.Error(got)
 				}
-				if id, ok := raw.board.Sources().Lookup(netip.MustParseAddr(from)); !ok || raw.board.Sources().Live(id) != 1 {
+				if id, ok := raw.Board.Sources().Lookup(netip.MustParseAddr(from)); !ok || raw.Board.Sources().Live(id) != 1 {
 					t.Errorf("%s is not known", from)
 				}
 			}
 			if strings.HasPrefix(name, "haproxy") { // its checks are connections of its own
-				raw.eventually("a check", func() bool {
-					_, ok := raw.board.Sources().Lookup(netip.MustParseAddr("127.0.0.1"))
+				raw.Eventually("a check", func() bool {
+					_, ok := raw.Board.Sources().Lookup(netip.MustParseAddr("127.0.0.1"))
 					return ok
 				})
 			}

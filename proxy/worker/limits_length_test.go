@@ -15,19 +15,19 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/proxy"
-	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 // debt is for how many messages a source was charged that was at rest: no less than it is found to owe now, and no more than if
 // all were charged at this moment.
-func (b *bench) debt(source string, since int64) (least, most float64) {
-	b.on(func() {
-		s := b.board.Sources()
+func debt(b *hubtest.Bench, source string, since int64) (least, most float64) {
+	b.On(func() {
+		s := b.Board.Sources()
 		tat := s.MessageRate(s.Find(netip.MustParseAddr(source), mono.Now())).Load()
-		interval := float64(b.limits.Message.Interval)
+		interval := float64(b.Limits.Message.Interval)
 		least, most = float64(tat-mono.Now())/interval, float64(tat-since)/interval
 	})
 	return least, most
@@ -61,17 +61,17 @@ func TestLongMessagesCountForMore(t *testing.T) {
 	b := startWorker(t, []string{site}, limited)
 	ways := map[string]func(from, text string){
 		"a line": func(from, text string) {
-			c := lines.dial(from)
+			c := lines.Dial(from)
 			c.Say(text + "\n")
 			c.Hear()
 		},
 		"a body": func(from, text string) {
-			c := b.dialTo(b.web, from)
+			c := b.DialTo(b.Web, from)
 			c.Say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", len(text), text))
 			c.Answer("POST")
 		},
 		"a body in chunks": func(from, text string) {
-			c := b.dialTo(b.web, from)
+			c := b.DialTo(b.Web, from)
 			c.Say("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
 			for p := []byte(text); len(p) > 0; {
 				n := min(len(p), 5000)
@@ -81,8 +81,8 @@ func TestLongMessagesCountForMore(t *testing.T) {
 			c.Say(http1.LastChunk)
 			c.Answer("POST")
 		},
-		"a frame": func(from, text string) { b.sayInFrames(ctx, from, text, len(text)) },
-		"frames":  func(from, text string) { b.sayInFrames(ctx, from, text, 5000) },
+		"a frame": func(from, text string) { sayInFrames(ctx, b, from, text, len(text)) },
+		"frames":  func(from, text string) { sayInFrames(ctx, b, from, text, 5000) },
 	}
 	from := netip.MustParseAddr("127.0.1.1")
 	for way, say := range ways {
@@ -103,7 +103,7 @@ func TestLongMessagesCountForMore(t *testing.T) {
 			if way == "a line" {
 				owner = lines
 			}
-			if least, most := owner.debt(from.String(), began); float64(want+upgrade) < least || float64(want+upgrade) > most {
+			if least, most := debt(owner, from.String(), began); float64(want+upgrade) < least || float64(want+upgrade) > most {
 				t.Errorf("%s of %d bytes: charged as %.2f to %.2f, want %d", way, length, least, most, want+upgrade)
 			}
 		}
@@ -111,56 +111,31 @@ func TestLongMessagesCountForMore(t *testing.T) {
 }
 
 // sayInFrames says a text over a WebSocket, in frames of some bytes each.
-func (b *bench) sayInFrames(ctx context.Context, from, text string, each int) {
-	b.t.Helper()
+func sayInFrames(ctx context.Context, b *hubtest.Bench, from, text string, each int) {
+	b.T.Helper()
 	dialer := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-		return b.dialTo(b.web, from).TCPConn, nil
+		return b.DialTo(b.Web, from).TCPConn, nil
 	}}}
-	c, _, err := websocket.Dial(ctx, "ws://"+b.web+"/mcp/ws", &websocket.DialOptions{HTTPClient: &dialer}) //nolint:bodyclose // it is the socket's
+	c, _, err := websocket.Dial(ctx, "ws://"+b.Web+"/mcp/ws", &websocket.DialOptions{HTTPClient: &dialer}) //nolint:bodyclose // it is the socket's
 	if err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
-	b.t.Cleanup(func() { _ = c.CloseNow() })
+	b.T.Cleanup(func() { _ = c.CloseNow() })
 	w, err := c.Writer(ctx, websocket.MessageText)
 	if err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	for p := []byte(text); len(p) > 0; {
 		n := min(len(p), each)
 		if _, err := w.Write(p[:n]); err != nil {
-			b.t.Fatal(err)
+			b.T.Fatal(err)
 		}
 		p = p[n:]
 	}
 	if err := w.Close(); err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	if _, _, err := c.Read(ctx); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// Who has sent a message of any length waits for the next request no longer than others do, and is not refused.
-func TestWhoSendsALongMessageIsNotRefused(t *testing.T) {
-	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject} {
-		l := policy.NewLimits(&proxy.Spec{Limits: proxy.Limits{MessagesPerSecond: 100, Action: action}})
-		w, source, done := meterOver(t, 100, false)
-		defer done()
-		w.limits = l
-		tat := w.board.Sources().MessageRate(source)
-		now := mono.Now()
-		extra := l.Extra(0, 1<<40)
-		board.ChargeAnyway(tat, now, l.Message.Interval, l.Message.Burst, int64(1+extra))
-		patience := l.Patience
-		if l.Reject {
-			patience = 0
-			now += l.Message.Interval // nothing is at once behind what has taken all that may be
-		}
-		if ok, wait := board.ChargeAhead(tat, now+l.Message.Interval, l.Message.Interval, l.Message.Burst, 1, patience); !ok || extra == 0 {
-			t.Errorf("%q: %d besides; the next would have to wait %v", action, extra, wait)
-		}
-	}
-	if l := policy.NewLimits(&proxy.Spec{}); l.Extra(0, 1<<40) != 0 {
-		t.Error("charged without a rate")
+		b.T.Fatal(err)
 	}
 }

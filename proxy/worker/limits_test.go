@@ -30,7 +30,7 @@ func TestABurstIsSpread(t *testing.T) {
 				fmt.Fprint(w, "{}")
 			})
 			b := startWorker(t, []string{site}, nil)
-			_, port, _ := net.SplitHostPort(map[string]string{"http": b.web, "https": b.secure}[scheme])
+			_, port, _ := net.SplitHostPort(map[string]string{"http": b.Web, "https": b.Secure}[scheme])
 			transport := &http.Transport{MaxIdleConnsPerHost: calls, TLSClientConfig: proxytest.Trusting(proxytest.LocalPair())}
 			t.Cleanup(transport.CloseIdleConnections)
 			browser := &http.Client{Transport: transport, Timeout: 30 * time.Second}
@@ -60,11 +60,11 @@ func TestABurstIsSpread(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if b.banned("127.0.0.1") || b.refused(board.ReasonRate) != 0 || b.refused(board.ReasonMessageRate) != 0 {
-				t.Errorf("banned: %v, refused %d and %d", b.banned("127.0.0.1"), b.refused(board.ReasonRate), b.refused(board.ReasonMessageRate))
+			if b.Banned("127.0.0.1") || b.Refused(board.ReasonRate) != 0 || b.Refused(board.ReasonMessageRate) != 0 {
+				t.Errorf("banned: %v, refused %d and %d", b.Banned("127.0.0.1"), b.Refused(board.ReasonRate), b.Refused(board.ReasonMessageRate))
 			}
-			b.eventually("nothing to be held", func() (none bool) {
-				b.on(func() { none = b.held == 0 })
+			b.Eventually("nothing to be held", func() (none bool) {
+				b.On(func() { none = b.Held == 0 })
 				return none
 			})
 		})
@@ -76,7 +76,7 @@ func TestABurstIsSpreadOverTCP(t *testing.T) {
 	b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 20 })
 	var all []*proxytest.Client
 	for range 50 {
-		all = append(all, b.dial(""))
+		all = append(all, b.Dial(""))
 	}
 	for _, c := range all {
 		c.Say("x\n")
@@ -84,8 +84,8 @@ func TestABurstIsSpreadOverTCP(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
-	if b.banned("127.0.0.1") || b.refused(board.ReasonRate) != 0 || b.cell.Throttles.Load() == 0 {
-		t.Errorf("%d refused, %d held", b.refused(board.ReasonRate), b.cell.Throttles.Load())
+	if b.Banned("127.0.0.1") || b.Refused(board.ReasonRate) != 0 || b.Cell.Throttles.Load() == 0 {
+		t.Errorf("%d refused, %d held", b.Refused(board.ReasonRate), b.Cell.Throttles.Load())
 	}
 }
 
@@ -95,30 +95,30 @@ func TestHeldConnectionsAreBounded(t *testing.T) {
 	t.Run("source", func(t *testing.T) {
 		b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 1 })
 		for range 20 {
-			b.dial("")
+			b.Dial("")
 		}
-		b.eventually("the others to be refused", func() bool { return b.refused(board.ReasonRate) >= 13 })
-		b.on(func() {
-			if b.held > 5 {
-				t.Errorf("%d are held", b.held)
+		b.Eventually("the others to be refused", func() bool { return b.Refused(board.ReasonRate) >= 13 })
+		b.On(func() {
+			if b.Held > 5 {
+				t.Errorf("%d are held", b.Held)
 			}
 		})
-		if b.banned("127.0.0.1") {
+		if b.Banned("127.0.0.1") {
 			t.Error("banned")
 		}
 	})
 	t.Run("worker", func(t *testing.T) {
 		b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 2 })
-		b.on(func() { b.max = 40 })
+		b.On(func() { b.Max = 40 })
 		for i := range 8 {
 			for range 4 {
-				b.dial(fmt.Sprintf("127.0.5.%d", i+1))
+				b.Dial(fmt.Sprintf("127.0.5.%d", i+1))
 			}
 		}
-		b.eventually("some to be refused", func() bool { return b.refused(board.ReasonRate) >= 1 })
-		b.on(func() {
-			if b.held > 10 {
-				t.Errorf("%d are held", b.held)
+		b.Eventually("some to be refused", func() bool { return b.Refused(board.ReasonRate) >= 1 })
+		b.On(func() {
+			if b.Held > 10 {
+				t.Errorf("%d are held", b.Held)
 			}
 		})
 	})
@@ -127,13 +127,13 @@ func TestHeldConnectionsAreBounded(t *testing.T) {
 // Clients that go while they are held leave nothing behind.
 func TestHeldClientsMayGo(t *testing.T) {
 	b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 2 })
-	for _, address := range []string{b.address, b.web, b.secure} {
+	for _, address := range []string{b.Address, b.Web, b.Secure} {
 		for range 4 {
-			b.dialTo(address, "").Close()
+			b.DialTo(address, "").Close()
 		}
 	}
-	b.eventually("all to be gone", func() (gone bool) {
-		b.on(func() { gone = b.held == 0 && b.open == 0 })
+	b.Eventually("all to be gone", func() (gone bool) {
+		b.On(func() { gone = b.Held == 0 && b.Open == 0 })
 		return gone
 	})
 }
@@ -145,11 +145,11 @@ func TestWhoGoesOnIsBanned(t *testing.T) {
 		s.Limits.Ban = proxy.Ban{Violations: 5, Window: 10 * time.Second, For: time.Minute}
 	})
 	var lines proxytest.SyncBuffer
-	b.on(func() { b.log = log.New(&lines) })
+	b.On(func() { b.Log = log.New(&lines) })
 	start := time.Now()
-	b.eventually("the ban", func() bool {
-		b.visit()
-		return b.banned("127.0.0.1")
+	b.Eventually("the ban", func() bool {
+		b.Visit()
+		return b.Banned("127.0.0.1")
 	})
 	if took := time.Since(start); took < 3*board.ViolationStep {
 		t.Errorf("banned within %v", took)
@@ -174,7 +174,7 @@ func TestABanKeepsStreams(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 		}
 	})}, nil)
-	c := b.visit()
+	c := b.Visit()
 	c.Say(proxytest.GetRequest)
 	more <- struct{}{}
 	resp, err := http.ReadResponse(c.Reader, nil)
@@ -182,8 +182,8 @@ func TestABanKeepsStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	b.on(func() {
-		s, now := b.board.Sources(), b.loop.Now()
+	b.On(func() {
+		s, now := b.Board.Sources(), b.Loop.Now()
 		s.Ban(s.Find(netip.MustParseAddr("127.0.0.1"), now), now+int64(time.Minute))
 	})
 	more <- struct{}{}
@@ -200,21 +200,21 @@ func TestTheMachineIsExempt(t *testing.T) {
 		s.Limits.ConnectionsPerSecond = 1
 	})
 	for range 20 {
-		c := b.dial("")
+		c := b.Dial("")
 		c.Say("x\n")
 		if got := c.Hear(); got != "a:x" {
 			t.Fatal(got)
 		}
 	}
-	if n := b.cell.Throttles.Load(); n != 0 {
+	if n := b.Cell.Throttles.Load(); n != 0 {
 		t.Errorf("%d were held", n)
 	}
 	for range 2 {
-		c := b.dial("127.1.0.1")
+		c := b.Dial("127.1.0.1")
 		c.Say("x\n")
 		c.Hear()
 	}
-	if n := b.cell.Throttles.Load(); n != 1 {
+	if n := b.Cell.Throttles.Load(); n != 1 {
 		t.Errorf("%d of another address were held", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 // A header of either version, however it is split, comes before anything on each listener.
@@ -30,14 +31,14 @@ func TestProxyHeadersOnEveryListener(t *testing.T) {
 	}
 	for header, want := range headers {
 		for _, cut := range []int{0, 1, 5, 12, len(header) - 1, len(header)} {
-			c := web.dialTo(web.web, "127.0.9.1")
+			c := web.DialTo(web.Web, "127.0.9.1")
 			c.Say(header[:cut])
 			c.Say(header[cut:] + "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 			if _, got := c.Answer("GET"); got != want {
 				t.Errorf("http, %q: the node was told %q", header, got)
 			}
 
-			c = web.dialTo(web.secure, "127.0.9.1")
+			c = web.DialTo(web.Secure, "127.0.9.1")
 			c.Say(header[:cut])
 			c.Say(header[cut:])
 			conn := tls.Client(c.TCPConn, proxytest.Trusting(proxytest.LocalPair()))
@@ -46,13 +47,13 @@ func TestProxyHeadersOnEveryListener(t *testing.T) {
 				t.Errorf("https, %q: %q, %v", header, got, err)
 			}
 
-			c = raw.dial("127.0.9.1")
+			c = raw.Dial("127.0.9.1")
 			c.Say(header[:cut])
 			c.Say(header[cut:] + "early\n")
 			if got := c.Hear(); got != "a:early" {
 				t.Errorf("tcp, %q: %q", header, got)
 			}
-			if _, ok := raw.board.Sources().Lookup(netip.MustParseAddr(want)); !ok {
+			if _, ok := raw.Board.Sources().Lookup(netip.MustParseAddr(want)); !ok {
 				t.Errorf("tcp, %q: %s is not known", header, want)
 			}
 		}
@@ -61,21 +62,21 @@ func TestProxyHeadersOnEveryListener(t *testing.T) {
 
 // What is no header closes the connection, with a line in the log.
 func TestMalformedProxyHeadersAreLogged(t *testing.T) {
-	for name, address := range map[string]func(*bench) string{
-		"tcp":   func(b *bench) string { return b.address },
-		"http":  func(b *bench) string { return b.web },
-		"https": func(b *bench) string { return b.secure },
+	for name, address := range map[string]func(*hubtest.Bench) string{
+		"tcp":   func(b *hubtest.Bench) string { return b.Address },
+		"http":  func(b *hubtest.Bench) string { return b.Web },
+		"https": func(b *hubtest.Bench) string { return b.Secure },
 	} {
 		b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
 		var said bytes.Buffer
-		b.on(func() { b.log.SetOutput(&said) })
-		c := b.dialTo(address(b), "")
+		b.On(func() { b.Log.SetOutput(&said) })
+		c := b.DialTo(address(b), "")
 		c.Say("PROXY TCP4 192.0.2.7 192.0.2.1 1234\r\n")
 		if _, err := c.Reader.ReadByte(); err == nil {
 			t.Errorf("%s: served", name)
 		}
-		b.eventually("the log", func() (ok bool) {
-			b.on(func() {
+		b.Eventually("the log", func() (ok bool) {
+			b.On(func() {
 				ok = strings.Contains(said.String(), proxyproto.ErrHeader.Error()) && strings.Contains(said.String(), "127.0.0.1:")
 			})
 			return ok

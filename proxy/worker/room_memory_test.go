@@ -33,15 +33,15 @@ func TestWhatIsInHandIsBounded(t *testing.T) {
 				s.Limits.ConnectionsPerSecond = 0
 			})
 			const budget = 1 << 20
-			b.on(func() { b.budget = budget })
-			small := b.dialTo(b.web, "127.0.8.2")
+			b.On(func() { b.Budget = budget })
+			small := b.DialTo(b.Web, "127.0.8.2")
 			small.Say(head)
 			for i := range 100 {
-				b.dialTo(b.web, fmt.Sprintf("127.0.8.%d", 100+i%2)).Say(say)
+				b.DialTo(b.Web, fmt.Sprintf("127.0.8.%d", 100+i%2)).Say(say)
 			}
-			b.eventually("the others to give way", func() bool { return b.cuts(board.ReasonGaveWay) > 0 })
-			b.eventually("the rest to be within the budget", func() (ok bool) {
-				b.on(func() { ok = b.loop.Held() <= budget })
+			b.Eventually("the others to give way", func() bool { return b.Cuts(board.ReasonGaveWay) > 0 })
+			b.Eventually("the rest to be within the budget", func() (ok bool) {
+				b.On(func() { ok = b.Loop.Held() <= budget })
 				return ok
 			})
 			small.Say("\r\n")
@@ -58,13 +58,13 @@ func TestWhatIsInHandIsBounded(t *testing.T) {
 	t.Run("lines that nobody takes", func(t *testing.T) {
 		much := proxytest.StartNode(t, "", func(c *net.TCPConn) { _, _ = c.Write(make([]byte, 64<<20)) })
 		b := startWorker(t, []string{much.Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
-		b.on(func() { b.budget = 1 << 20 })
+		b.On(func() { b.Budget = 1 << 20 })
 		for range 60 {
-			b.dial("127.0.8.1")
+			b.Dial("127.0.8.1")
 		}
-		b.eventually("some to give way", func() bool { return b.cuts(board.ReasonGaveWay) > 0 })
-		b.eventually("the rest to be within the budget", func() (ok bool) {
-			b.on(func() { ok = b.loop.Held() <= b.budget })
+		b.Eventually("some to give way", func() bool { return b.Cuts(board.ReasonGaveWay) > 0 })
+		b.Eventually("the rest to be within the budget", func() (ok bool) {
+			b.On(func() { ok = b.Loop.Held() <= b.Budget })
 			return ok
 		})
 	})

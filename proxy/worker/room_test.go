@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
@@ -45,7 +44,7 @@ func TestOneSourceHasAShare(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := startWorker(t, []string{n.Address()}, withRoom(20, test.change))
 			for i := range test.served {
-				c := b.dial("127.0.8.1")
+				c := b.Dial("127.0.8.1")
 				c.Say("x\n")
 				if got := c.Hear(); got != "a:x" {
 					t.Fatalf("connection %d: %s", i, got)
@@ -55,11 +54,11 @@ func TestOneSourceHasAShare(t *testing.T) {
 			if test.served == 20 {
 				want = board.ReasonFull
 			}
-			if code, _ := b.dial("127.0.8.1").Refusal(); b.refused(want) != 1 {
-				t.Errorf("one more is refused with %d, %d times for %v", code, b.refused(want), want)
+			if code, _ := b.Dial("127.0.8.1").Refusal(); b.Refused(want) != 1 {
+				t.Errorf("one more is refused with %d, %d times for %v", code, b.Refused(want), want)
 			}
 			if test.served < 20 {
-				c := b.dial("127.0.8.2")
+				c := b.Dial("127.0.8.2")
 				c.Say("x\n")
 				c.Hear()
 			}
@@ -82,20 +81,20 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 	}
 	var crowd []*proxytest.Client
 	for range most - 3 {
-		c := b.dial("127.0.8.1")
+		c := b.Dial("127.0.8.1")
 		ask(c)
 		crowd = append(crowd, c)
 	}
 	var small []*proxytest.Client
 	for range 3 {
-		c := b.dial("127.0.8.2")
+		c := b.Dial("127.0.8.2")
 		ask(c)
 		small = append(small, c)
 	}
 	ask(crowd[0])
 	ask(crowd[2]) // so that 1 rests longest, and then 3
 	for i := range 22 {
-		c := b.dial(fmt.Sprintf("127.0.9.%d", i+1))
+		c := b.Dial(fmt.Sprintf("127.0.9.%d", i+1))
 		ask(c)
 		gone := crowd[1]
 		if i > 0 && i < 20 {
@@ -106,8 +105,8 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 				t.Errorf("the one that made room for newcomer %d was told %d", i, code)
 			}
 		}
-		b.on(func() {
-			if n := b.board.Active(); n != most {
+		b.On(func() {
+			if n := b.Board.Active(); n != most {
 				t.Errorf("%d are served, want %d", n, most)
 			}
 		})
@@ -115,25 +114,25 @@ func TestWhoHoldsMostGivesWay(t *testing.T) {
 	for _, c := range small {
 		ask(c)
 	}
-	if got := b.cuts(board.ReasonGaveWay); got != 22 {
+	if got := b.Cuts(board.ReasonGaveWay); got != 22 {
 		t.Errorf("%d gave way, want 22", got)
 	}
-	b.on(func() { b.access.flush(b.loop.Now()) })
-	for _, l := range readAccess(b, path, 22) {
+	b.On(func() { b.Access.Flush(b.Loop.Now()) })
+	for _, l := range b.ReadAccess(path, 22) {
 		if l.Reason != "gave_way" || l.Client != "127.0.8.1" {
 			t.Errorf("%+v", l)
 		}
 	}
 	// 3 are left of the one, and 3 of the other: whoever has one is refused a second only if nobody has more.
-	ask(b.dial("127.0.9.1"))
+	ask(b.Dial("127.0.9.1"))
 	for i := range 50 {
-		c := b.dial(fmt.Sprintf("127.0.10.%d", i+1))
+		c := b.Dial(fmt.Sprintf("127.0.10.%d", i+1))
 		c.Say("x\n")
 		if strings.HasPrefix(c.Hear(), `{"jsonrpc"`) {
 			break
 		}
 	}
-	if b.refused(board.ReasonFull) == 0 {
+	if b.Refused(board.ReasonFull) == 0 {
 		t.Error("equals take each other's places")
 	}
 }
@@ -157,7 +156,7 @@ func TestWhatRestsOverHTTPGivesWay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	b := startWorker(t, []string{site}, withRoom(4, func(s *proxy.Spec) { s.AccessLog.File = path }))
 	get := func(from, path string) *proxytest.Client {
-		c := b.dialTo(b.web, from)
+		c := b.DialTo(b.Web, from)
 		c.Say("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 		return c
 	}
@@ -178,8 +177,8 @@ func TestWhatRestsOverHTTPGivesWay(t *testing.T) {
 	}
 	rests := get("127.0.8.1", "/")
 	answer(rests)
-	silent := b.dialTo(b.web, "127.0.8.1")
-	b.eventually("all to be in", func() bool { return b.board.Active() == 4 })
+	silent := b.DialTo(b.Web, "127.0.8.1")
+	b.Eventually("all to be in", func() bool { return b.Board.Active() == 4 })
 	gone := func(c *proxytest.Client) {
 		t.Helper()
 		if _, err := io.ReadAll(c.Reader); err != nil {
@@ -192,8 +191,8 @@ func TestWhatRestsOverHTTPGivesWay(t *testing.T) {
 		}
 		gone(order)
 	}
-	if b.cuts(board.ReasonGaveWay) != 2 {
-		t.Errorf("%d gave way", b.cuts(board.ReasonGaveWay))
+	if b.Cuts(board.ReasonGaveWay) != 2 {
+		t.Errorf("%d gave way", b.Cuts(board.ReasonGaveWay))
 	}
 	// Two are left to each: nobody has more by two than a newcomer with one.
 	if got := answer(get("127.0.9.3", "/")); got != "hi" { // has none
@@ -206,9 +205,9 @@ func TestWhatRestsOverHTTPGivesWay(t *testing.T) {
 	if got := answer(call); got != "hi" {
 		t.Error(got)
 	}
-	b.on(func() { b.access.flush(b.loop.Now()) })
+	b.On(func() { b.Access.Flush(b.Loop.Now()) })
 	n := 0
-	for _, l := range readAccess(b, path, 8) {
+	for _, l := range b.ReadAccess(path, 8) {
 		if l.Reason == "gave_way" {
 			n++
 		}
@@ -225,19 +224,19 @@ func TestWhoTakesNothingGivesWay(t *testing.T) {
 	})
 	b := startWorker(t, []string{site}, withRoom(3, nil))
 	for range 3 {
-		c := b.dialTo(b.web, "127.0.8.1")
+		c := b.DialTo(b.Web, "127.0.8.1")
 		c.Say(proxytest.GetRequest)
 		if _, err := c.Reader.Peek(1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c := b.dialTo(b.web, "127.0.8.2")
+	c := b.DialTo(b.Web, "127.0.8.2")
 	c.Say(proxytest.GetRequest)
 	if line, err := c.Reader.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
 		t.Error(line, err)
 	}
-	b.on(func() {
-		if n := b.board.Active(); n != 3 {
+	b.On(func() {
+		if n := b.Board.Active(); n != 3 {
 			t.Errorf("%d are served", n)
 		}
 	})
@@ -246,86 +245,15 @@ func TestWhoTakesNothingGivesWay(t *testing.T) {
 // A full worker, that nobody can help, likewise.
 func TestAFullWorkerMakesRoom(t *testing.T) {
 	b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, withRoom(1000, nil))
-	b.on(func() { b.max = 10 })
+	b.On(func() { b.Max = 10 })
 	for range 10 {
-		b.dial("127.0.8.1")
+		b.Dial("127.0.8.1")
 	}
-	b.eventually("all to be in", func() bool { return b.board.Active() == 10 })
-	c := b.dial("127.0.8.2")
+	b.Eventually("all to be in", func() bool { return b.Board.Active() == 10 })
+	c := b.Dial("127.0.8.2")
 	c.Say("x\n")
-	if got := c.Hear(); got != "a:x" || b.cuts(board.ReasonGaveWay) != 1 {
-		t.Errorf("%s, %d gave way", got, b.cuts(board.ReasonGaveWay))
-	}
-}
-
-// stander holds a place and does nothing.
-type stander struct {
-	w      *worker
-	source board.SlotID
-	seat   sourceSeat
-	gone   *int
-}
-
-func (s *stander) Idle() (int64, int) { return s.seat.Used(), losesNothing }
-
-func (s *stander) giveWay() {
-	s.w.crowd.Leave(s.source, &s.seat)
-	s.w.board.Sources().Leave(s.w.index, s.source, s.w.loop.Now())
-	s.w.cell.Active.Add(-1)
-	*s.gone++
-}
-
-// However many sources have a connection each, who has many gives way, and nobody else, and finding that out allocates
-// nothing.
-func TestWhoHoldsMostAmongManyGivesWay(t *testing.T) {
-	for _, sources := range []int{22, 200_000} {
-		t.Run(fmt.Sprint(sources), func(t *testing.T) {
-			const heavy = 1000
-			shared, err := board.Create(board.Layout{Workers: 2, Sources: 1 << 18})
-			if err != nil {
-				t.Fatal(err)
-			}
-			loop, err := reactor.NewLoop(reactor.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer shared.Close()
-			go loop.Stop()
-			defer func() { _ = loop.Run() }()
-			w := &worker{board: shared, loop: loop, cell: shared.Worker(0), max: 1 << 20}
-			w.spec.MaxConnections = sources + heavy
-			gone, many := 0, 0
-			enter := func(addr netip.Addr, gone *int) {
-				s := &stander{w: w, source: shared.Sources().Find(addr, loop.Now()), gone: gone}
-				w.cell.Active.Add(1)
-				shared.Sources().Enter(0, s.source)
-				w.seat(s.source, &s.seat, s)
-			}
-			for i := range sources {
-				enter(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), &many)
-			}
-			for range heavy {
-				enter(netip.MustParseAddr("192.0.2.1"), &gone)
-			}
-			newcomer := shared.Sources().Find(netip.MustParseAddr("192.0.2.2"), loop.Now())
-			for range heavy - 2 {
-				if _, _, ok := w.hasRoom(newcomer); !ok {
-					t.Fatalf("no room after %d gave way", gone)
-				}
-				w.cell.Active.Add(1)
-			}
-			if gone != heavy-2 || many != 0 {
-				t.Errorf("%d of the one that holds most and %d others gave way", gone, many)
-			}
-			w.spec.MaxConnections = 1 // with nobody to give way it costs no more
-			equal := shared.Sources().Find(netip.MustParseAddr("10.0.0.1"), loop.Now())
-			if n := testing.AllocsPerRun(100, func() { w.hasRoom(equal) }); n != 0 {
-				t.Errorf("%v allocations", n)
-			}
-			if _, _, ok := w.hasRoom(equal); ok || many != 0 {
-				t.Error("equals give way")
-			}
-		})
+	if got := c.Hear(); got != "a:x" || b.Cuts(board.ReasonGaveWay) != 1 {
+		t.Errorf("%s, %d gave way", got, b.Cuts(board.ReasonGaveWay))
 	}
 }
 
@@ -335,19 +263,19 @@ func TestABanInASharedSlot(t *testing.T) {
 		s.Limits.ConnectionsPerSecond, s.Limits.MessagesPerSecond, s.Limits.Action = 0, 1, proxy.ActionReject
 		s.Limits.Ban = proxy.Ban{Violations: 2, Window: time.Minute, For: time.Minute}
 	})
-	b.on(func() { // of others
+	b.On(func() { // of others
 		for i := range 3000 {
-			s := b.board.Sources()
-			s.Enter(0, s.Find(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), b.loop.Now()))
+			s := b.Board.Sources()
+			s.Enter(0, s.Find(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), b.Loop.Now()))
 		}
 	})
-	c := b.dial("127.0.8.1")
-	b.eventually("the ban", func() bool {
+	c := b.Dial("127.0.8.1")
+	b.Eventually("the ban", func() bool {
 		c.Say("{\"id\":1,\"method\":\"x\"}\n")
 		c.Hear()
-		return b.banned("127.0.8.1")
+		return b.Banned("127.0.8.1")
 	})
-	if b.banned("127.0.8.2") {
+	if b.Banned("127.0.8.2") {
 		t.Error("another is banned")
 	}
 }

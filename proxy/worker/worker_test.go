@@ -9,17 +9,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/charmbracelet/log"
+
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 func TestIdleTimeout(t *testing.T) {
 	n := proxytest.StartNode(t, "a", nil)
 	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Timeouts.Idle = 150 * time.Millisecond })
-	c := b.dial("")
+	c := b.Dial("")
 	start := time.Now()
 	c.Say("x\n")
 	c.Hear()
@@ -39,7 +43,7 @@ func TestThrottledLongerThanTheIdleTimeout(t *testing.T) {
 		s.Limits.MessagesPerSecond = 10
 		s.Limits.Action = proxy.ActionThrottle
 	})
-	c := b.dial("")
+	c := b.Dial("")
 	batch := "[{}" + strings.Repeat(",{}", 14) + "]" // half a second more than may come at once
 	c.Say(batch + "\nx\n")
 	for _, want := range []string{"a:" + batch, "a:x"} {
@@ -47,7 +51,7 @@ func TestThrottledLongerThanTheIdleTimeout(t *testing.T) {
 			t.Fatalf("heard %q, want %q", got, want)
 		}
 	}
-	if b.cell.Throttles.Load() == 0 {
+	if b.Cell.Throttles.Load() == 0 {
 		t.Error("nobody was throttled")
 	}
 }
@@ -55,9 +59,9 @@ func TestThrottledLongerThanTheIdleTimeout(t *testing.T) {
 func TestSilentNodeIsReported(t *testing.T) {
 	n := proxytest.StartNode(t, "a", func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) })
 	b := startWorker(t, []string{n.Address()}, nil)
-	b.dial("").Say("anybody there?\n")
+	b.Dial("").Say("anybody there?\n")
 	select {
-	case r := <-b.reports:
+	case r := <-b.Reports:
 		if r.Reason != wire.SuspectSilent || r.Errors != 0 {
 			t.Fatalf("reported %+v", r)
 		}
@@ -69,11 +73,11 @@ func TestSilentNodeIsReported(t *testing.T) {
 func TestDrainWaitsForTheLastClient(t *testing.T) {
 	n := proxytest.StartNode(t, "a", nil)
 	b := startWorker(t, []string{n.Address()}, nil)
-	c := b.dial("")
+	c := b.Dial("")
 	c.Say("x\n")
 	c.Hear()
-	b.on(func() { b.drain(time.Minute) })
-	if _, err := net.Dial("tcp4", b.address); err == nil {
+	b.On(func() { b.Drain(time.Minute) })
+	if _, err := net.Dial("tcp4", b.Address); err == nil {
 		t.Fatal("a draining worker accepts")
 	}
 	c.Say("y\n")
@@ -81,7 +85,7 @@ func TestDrainWaitsForTheLastClient(t *testing.T) {
 		t.Fatal(got)
 	}
 	c.Close()
-	if kind := <-b.kinds; kind != wire.MessageDrained {
+	if kind := <-b.Kinds; kind != wire.MessageDrained {
 		t.Fatal(kind)
 	}
 }
@@ -103,11 +107,11 @@ func TestProxyProtocol(t *testing.T) {
 		s.ProxyProtocol.Send = true
 		s.ProxyProtocol.AcceptFrom = []string{"127.0.9.0/24"}
 	})
-	c := b.dial("")
+	c := b.Dial("")
 	if got, want := c.Hear(), fmt.Sprintf("%v %v", c.LocalAddr(), c.RemoteAddr()); got != want {
 		t.Fatalf("node was told %s, want %s", got, want)
 	}
-	trusted := b.dial("127.0.9.1")
+	trusted := b.Dial("127.0.9.1")
 	source, destination := netip.MustParseAddrPort("192.0.2.1:1234"), netip.MustParseAddrPort("198.51.100.2:8000")
 	header := proxyproto.Append(nil, source, destination)
 	trusted.Say(string(header[:7]))
@@ -118,51 +122,13 @@ func TestProxyProtocol(t *testing.T) {
 	if got := trusted.Hear(); got != "early" {
 		t.Fatal(got)
 	}
-	if _, ok := b.board.Sources().Lookup(source.Addr()); !ok {
+	if _, ok := b.Board.Sources().Lookup(source.Addr()); !ok {
 		t.Fatal("the balancer knows the peer, not the client")
 	}
-	bad := b.dial("127.0.9.2")
+	bad := b.Dial("127.0.9.2")
 	bad.Say("GET / HTTP/1.1\r\n")
 	if _, err := bad.Reader.ReadByte(); err == nil {
 		t.Fatal("a trusted peer without a header was served")
-	}
-}
-
-// A client takes the last words of a lost node also while the worker drains.
-func TestDrainWaitsForLastWords(t *testing.T) {
-	cut := make(chan struct{})
-	n := proxytest.StartNode(t, "a", func(c *net.TCPConn) {
-		go func() { <-cut; _ = c.SetLinger(0); c.Close() }()
-		chunk := make([]byte, 64<<10)
-		for {
-			if _, err := c.Write(chunk); err != nil {
-				return
-			}
-		}
-	})
-	b := startWorker(t, []string{n.Address()}, nil)
-	c := b.dial("")
-	var p *pair
-	b.eventually("the client to be full", func() (full bool) {
-		b.on(func() {
-			if p = b.backends[0].pairs; p != nil {
-				full = p.node.Paused()
-			}
-		})
-		return full
-	})
-	close(cut)
-	b.eventually("the node to be lost", func() (lost bool) {
-		b.on(func() { lost = p.state == flushing })
-		return lost
-	})
-	b.on(func() { b.drain(time.Minute) })
-	got, err := io.Copy(io.Discard, c.Reader)
-	if want := b.board.NodeTotals(0).BytesOut; err != nil || uint64(got) != want {
-		t.Fatalf("%d bytes arrived of %d, %v", got, want, err)
-	}
-	if kind := <-b.kinds; kind != wire.MessageDrained {
-		t.Fatal(kind)
 	}
 }
 
@@ -172,14 +138,49 @@ func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
 		s.Balance, s.Sticky.TCP = proxy.BalanceRoundRobin, proxy.StickyNone
 	})
 	for range 4 {
-		c := b.dial("")
+		c := b.Dial("")
 		c.Say("x\n")
 		c.Hear()
 	}
-	b.board.SetNodeState(0, board.Absent, time.Now())
-	b.respec(b.spec, wire.NodeSlot{Slot: 1, Node: b.spec.Nodes[1], Addr: b.backends[1].addr})
-	b.eventually("its clients to be gone", func() bool { return b.board.NodeActive(0) == 0 })
-	if n := b.board.NodeActive(1); n != 2 {
+	b.Board.SetNodeState(0, board.Absent, time.Now())
+	b.Respec(b.Spec, wire.NodeSlot{Slot: 1, Node: b.Spec.Nodes[1], Addr: b.Backends[1].Addr})
+	b.Eventually("its clients to be gone", func() bool { return b.Board.NodeActive(0) == 0 })
+	if n := b.Board.NodeActive(1); n != 2 {
 		t.Fatalf("%d connections on the other node", n)
+	}
+}
+
+// What goes wrong with every client is not said for every client: the loop waits for the log.
+func TestComplaintsAreFew(t *testing.T) {
+	n := proxytest.StartNode(t, "a", nil)
+	for frontend, refused := range map[string]func(*hubtest.Bench){
+		"tcp": func(b *hubtest.Bench) {
+			if code, _ := b.Dial("").Refusal(); code != -32018 {
+				t.Fatal(code)
+			}
+		},
+		"http": func(b *hubtest.Bench) {
+			c := b.Visit()
+			c.Say(proxytest.GetRequest)
+			c.Denied(503)
+			c.Close()
+		},
+	} {
+		t.Run(frontend, func(t *testing.T) {
+			b := startWorker(t, []string{n.Address(), n.Address()}, func(s *proxy.Spec) { s.Source = "192.0.2.1" }) // not ours
+			var lines proxytest.SyncBuffer
+			b.On(func() { b.Log = log.New(&lines) })
+			start := time.Now()
+			for range 20 {
+				refused(b)
+			}
+			most := 1 + int(time.Since(start)/hub.ComplaintEvery)
+			if got := strings.Count(lines.String(), "\n"); got == 0 || got > most {
+				t.Errorf("%d lines, want 1 to %d:\n%s", got, most, lines.String())
+			}
+			if n := b.Board.NodeTotals(0).ConnectErrors + b.Board.NodeTotals(1).ConnectErrors; n != 40 {
+				t.Errorf("%d attempts are counted", n)
+			}
+		})
 	}
 }

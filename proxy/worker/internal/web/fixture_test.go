@@ -1,0 +1,31 @@
+package web
+
+import (
+	"testing"
+
+	"github.com/erlmcp/erlmcp/proxy"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
+)
+
+// bench is a worker of this frontend alone.
+type bench struct {
+	*hubtest.Bench
+	http *Frontend
+}
+
+// startWorker runs one over nodes.
+func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench {
+	t.Helper()
+	b := new(bench)
+	t.Cleanup(func() {
+		if left := b.http.Standing(); left.Pooled != 0 || left.Zipping != 0 {
+			t.Errorf("left are %+v", left)
+		}
+	})
+	b.Bench = hubtest.Start(t, nodes, change, func(h *hub.Hub) []hub.Frontend {
+		b.http = New(h)
+		return []hub.Frontend{b.http}
+	})
+	return b
+}
