@@ -191,6 +191,23 @@ func (b *balancer) dial() *proxytest.Client {
 	return &proxytest.Client{T: b.t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
 }
 
+// servedBy waits until a newcomer is served by a node, and returns it: workers hear of a node one after the other, and
+// that some client is served by it does not say that the next one is.
+func (b *balancer) servedBy(node string) (c *proxytest.Client) {
+	b.t.Helper()
+	b.eventually("a newcomer to be served by "+node, func(*proxy.Stats) bool {
+		c = b.dial()
+		_, said := io.WriteString(c, "hello\n")
+		line, heard := c.Reader.ReadString('\n')
+		if said == nil && heard == nil && line == node+":hello\n" {
+			return true
+		}
+		c.Close()
+		return false
+	})
+	return c
+}
+
 // eventually waits for the stats to be so.
 func (b *balancer) eventually(what string, ok func(s *proxy.Stats) bool) {
 	b.t.Helper()
