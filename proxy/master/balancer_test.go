@@ -20,6 +20,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/worker"
@@ -99,7 +100,7 @@ func serveIn(t testing.TB, z *zone, s proxy.Spec, nodes []*proxytest.FakeNode) *
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the balancer does not end")
 		}
 		if t.Failed() {
@@ -184,7 +185,7 @@ func (b *balancer) dial() *proxytest.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { conn.Close() })
@@ -211,20 +212,11 @@ func (b *balancer) servedBy(node string) (c *proxytest.Client) {
 // eventually waits for the stats to be so.
 func (b *balancer) eventually(what string, ok func(s *proxy.Stats) bool) {
 	b.t.Helper()
-	b.patiently(what, 10*time.Second, ok)
-}
-
-func (b *balancer) patiently(what string, patience time.Duration, ok func(s *proxy.Stats) bool) {
-	b.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-		s := b.stats()
-		if ok(s) {
-			return
-		}
-		if time.Now().After(deadline) {
-			text, _ := json.MarshalIndent(s, "", " ")
-			b.t.Fatalf("waited in vain for %s: %s", what, text)
-		}
+	const patience = time.Minute // on a busy machine
+	var s *proxy.Stats
+	if !waittest.Within(patience, func() bool { s = b.stats(); return ok(s) }) {
+		text, _ := json.MarshalIndent(s, "", " ")
+		b.t.Fatalf("waited in vain for %s: %s", what, text)
 	}
 }
 
