@@ -15,6 +15,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -143,6 +144,18 @@ func (b *bench) on(fn func()) {
 	<-done
 }
 
+// pass returns when so much time has passed on the loop, and what was due in it has happened.
+func (b *bench) pass(d time.Duration) {
+	passed := make(passing)
+	var timer reactor.Timer
+	b.on(func() { b.loop.Schedule(&timer, d, passed) })
+	<-passed
+}
+
+type passing chan struct{}
+
+func (p passing) OnTimer(*reactor.Timer) { close(p) }
+
 // exhaust has a source use up its rates for the next minute: more than is held.
 func (b *bench) exhaust(source string) {
 	b.on(func() {
@@ -168,7 +181,7 @@ func (b *bench) banned(source string) (yes bool) {
 
 func (b *bench) eventually(what string, ok func() bool) {
 	b.t.Helper()
-	waittest.Until(b.t, 10*time.Second, what, ok)
+	waittest.Until(b.t, time.Minute, what, ok)
 }
 
 // dial connects a client, from a source address of its own if one is given.
@@ -190,7 +203,7 @@ func (b *bench) dialTo(address, from string) *proxytest.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { conn.Close() })
