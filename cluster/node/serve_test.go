@@ -30,8 +30,9 @@ type process struct {
 	t      *testing.T
 	spec   Spec
 	files  int // that each process may open, 0 = as it is
-	stderr bytes.Buffer
-	exited chan error
+	stderr bytes.Buffer // to be read once it has exited
+	exited chan struct{}
+	how    error // it has exited
 }
 
 func startNode(t *testing.T, tune func(*Spec)) *process {
@@ -51,7 +52,7 @@ func startNode(t *testing.T, tune func(*Spec)) *process {
 	if tune != nil {
 		tune(&spec)
 	}
-	return &process{t: t, spec: spec, exited: make(chan error, 1)}
+	return &process{t: t, spec: spec, exited: make(chan struct{})}
 }
 
 // run starts the processes and waits until all ports answer.
@@ -60,14 +61,18 @@ func (p *process) run() *process {
 	text, err := json.Marshal(p.spec)
 	must(p.t, err)
 	p.Cmd = exec.Command(os.Args[0], "node", "serve", string(text))
-	p.Stderr = &p.stderr
+	p.Stderr, p.WaitDelay = &p.stderr, 10*time.Second // its workers hold it, too
 	if p.files > 0 {
 		p.Env = append(os.Environ(), fmt.Sprintf("%s=%d", filesVariable, p.files))
 	}
 	must(p.t, p.Start())
-	go func() { p.exited <- p.Wait() }()
+	go func() {
+		defer close(p.exited)
+		p.how = p.Wait()
+	}()
 	p.t.Cleanup(func() {
 		_ = p.Process.Kill()
+		<-p.exited
 		if p.t.Failed() {
 			p.t.Logf("the node said:\n%s", p.stderr.String())
 		}
@@ -88,8 +93,8 @@ func (p *process) run() *process {
 func (p *process) wait() error {
 	p.t.Helper()
 	select {
-	case err := <-p.exited:
-		return err
+	case <-p.exited:
+		return p.how
 	case <-time.After(time.Minute):
 		p.t.Fatal("the node still runs")
 		return nil

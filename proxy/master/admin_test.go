@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/admin"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
@@ -344,27 +344,27 @@ listen stats
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var output bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), path, "-db", "-f", file)
-	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	return waittest.For(t, 20*time.Second, "HAProxy to have checked both nodes", func() (text string, checked bool) {
 		response, err := client.Get("http://" + stats + "/stats;csv")
-		if err == nil {
-			text, err := io.ReadAll(response.Body)
-			response.Body.Close()
-			if _, rows := readCSV(t, string(text)); err == nil && rows["n0"]["check_status"] == "L4OK" && rows["n1"]["status"] == "DOWN" {
-				return string(text)
-			}
+		if err != nil {
+			return err.Error(), false
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("haproxy does not get there: %v\n%s", err, output.String())
+		defer response.Body.Close()
+		csv, err := io.ReadAll(response.Body)
+		if err != nil {
+			return err.Error(), false
 		}
-	}
+		_, rows := readCSV(t, string(csv))
+		// While a check runs, its status begins with "* ", and what the one before has told is gone.
+		return string(csv), rows["n0"]["check_status"] == "L4OK" && rows["n1"]["check_status"] == "L4CON" && rows["n1"]["status"] == "DOWN"
+	})
 }
 
 func TestEventsShowTheFirstBans(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/worker"
@@ -99,7 +100,7 @@ func serveIn(t testing.TB, z *zone, s proxy.Spec, nodes []*proxytest.FakeNode) *
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the balancer does not end")
 		}
 		if t.Failed() {
@@ -184,30 +185,38 @@ func (b *balancer) dial() *proxytest.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { conn.Close() })
 	return &proxytest.Client{T: b.t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
 }
 
+// servedBy waits until a newcomer is served by a node, and returns it: workers hear of a node one after the other, and
+// that some client is served by it does not say that the next one is.
+func (b *balancer) servedBy(node string) (c *proxytest.Client) {
+	b.t.Helper()
+	b.eventually("a newcomer to be served by "+node, func(*proxy.Stats) bool {
+		c = b.dial()
+		_, said := io.WriteString(c, "hello\n")
+		line, heard := c.Reader.ReadString('\n')
+		if said == nil && heard == nil && line == node+":hello\n" {
+			return true
+		}
+		c.Close()
+		return false
+	})
+	return c
+}
+
 // eventually waits for the stats to be so.
 func (b *balancer) eventually(what string, ok func(s *proxy.Stats) bool) {
 	b.t.Helper()
-	b.patiently(what, 10*time.Second, ok)
-}
-
-func (b *balancer) patiently(what string, patience time.Duration, ok func(s *proxy.Stats) bool) {
-	b.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-		s := b.stats()
-		if ok(s) {
-			return
-		}
-		if time.Now().After(deadline) {
-			text, _ := json.MarshalIndent(s, "", " ")
-			b.t.Fatalf("waited in vain for %s: %s", what, text)
-		}
+	const patience = time.Minute // on a busy machine
+	var s *proxy.Stats
+	if !waittest.Within(patience, func() bool { s = b.stats(); return ok(s) }) {
+		text, _ := json.MarshalIndent(s, "", " ")
+		b.t.Fatalf("waited in vain for %s: %s", what, text)
 	}
 }
 

@@ -99,7 +99,7 @@ func TestHungWorkerIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(hung.PID, syscall.SIGKILL) })
-	b.patiently("the replacement", 2*maxMissed*sweepInterval, func(s *proxy.Stats) bool {
+	b.eventually("the replacement", func(s *proxy.Stats) bool {
 		w := s.Workers[0]
 		return w.PID != 0 && w.PID != hung.PID && w.Restarts == 1
 	})

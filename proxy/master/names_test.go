@@ -164,8 +164,7 @@ func TestNodeIsWhereItTakesConnections(t *testing.T) {
 		})
 	}
 	at("127.0.0.2")
-	var c *proxytest.Client
-	b.eventually("its worker to know", func(*proxy.Stats) bool { c = b.dial(); return c.Ask("hello") == "second" })
+	c := b.servedBy("second")
 	b.reloaded(func(*proxy.Spec) {})
 	at("127.0.0.2")
 	if got := c.Ask("still here"); got != "second" {
@@ -174,7 +173,7 @@ func TestNodeIsWhereItTakesConnections(t *testing.T) {
 	twin(t, second, "third", "127.0.0.1")
 	second.Stop()
 	at("127.0.0.1")
-	b.eventually("newcomers to be served there", func(*proxy.Stats) bool { return b.dial().Ask("hello") == "third" })
+	b.servedBy("third")
 }
 
 // Where only ::1 takes connections, localhost is there, also on a machine that has it as 127.0.0.1 alone.
@@ -189,7 +188,7 @@ func TestLocalhostIsBothLoopbackAddresses(t *testing.T) {
 	s := following(testSpec(n))
 	s.Nodes[0].Host = "localhost"
 	b := serveIn(t, z, s, nil)
-	b.eventually("somebody to be served", func(*proxy.Stats) bool { return b.dial().Ask("hello") == "six" })
+	b.servedBy("six")
 	for name, want := range map[string]bool{"LocalHost.": true, "mcp.localhost": true, "localhost.test": false, "notlocalhost": false, "": false} {
 		if isLocalhost(name) != want {
 			t.Errorf("%q: %t", name, !want)
@@ -530,12 +529,7 @@ func TestNodesComeFromAFile(t *testing.T) {
 	one := fmt.Sprintf(`{"name": "n0", "host": "127.0.0.1", "tcp": %s}`, port)
 	two := fmt.Sprintf(`{"name": "n1", "host": "127.0.0.1", "http": %d}`, web)
 	listNodes(t, name, "["+one+"]")
-	b.eventually("n0 to serve", func(*proxy.Stats) bool { line, _ := askOnce(b.address("tcp")); return line == "n0:hello\n" })
-	c := b.dial()
-	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	c.Ask("hello")
+	c := b.servedBy("n0")
 	listNodes(t, name, "["+one+","+two+"]")
 	b.eventually("n1 to serve", func(*proxy.Stats) bool { return get(t, "http://"+b.address("http")) == "web" })
 	c.Ask("still here")

@@ -437,7 +437,7 @@ func TestDrainEndsInTime(t *testing.T) {
 	if err := b.Stop(t.Context(), func(n int64) { left = append(left, n) }); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took < 100*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(start); took < 100*time.Millisecond || took > proxy.Default().Timeouts.Drain {
 		t.Errorf("took %v", took)
 	}
 	if len(left) == 0 || left[0] != 1 {
@@ -457,8 +457,8 @@ func TestStopWithoutClients(t *testing.T) {
 	if err := b.Stop(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("an idle balancer took %v to stop", took)
+	if took := time.Since(start); took > proxy.Default().Timeouts.Drain {
+		t.Errorf("an idle balancer took %v to stop, as if it had a client", took)
 	}
 	if err := b.Stop(t.Context(), nil); !errors.Is(err, control.ErrNotRunning) {
 		t.Errorf("stopping again: %v", err)

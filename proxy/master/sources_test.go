@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
@@ -103,18 +104,15 @@ func TestAFullTableOfSources(t *testing.T) {
 				return false
 			}
 			addr := netip.MustParseAddr("127.0.9.2")
-			deadline := time.Now().Add(20 * time.Second)
-			for !banned("127.0.9.2") {
-				if time.Now().After(deadline) {
-					t.Fatal("who goes on is not banned")
-				}
+			waittest.Until(t, time.Minute, "a ban of who goes on", func() bool {
 				for range 200 {
 					if c, err := knock(addr); err == nil {
 						_ = c.SetLinger(0)
 						c.Close()
 					}
 				}
-			}
+				return banned("127.0.9.2")
+			})
 
 			// And orders.
 			for i := range 50 {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
@@ -42,22 +43,20 @@ func startFront(t *testing.T, address, program string, args ...string) {
 		_ = cmd.Process.Kill()
 		<-ended
 	})
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	waittest.For(t, 20*time.Second, program+" to listen", func() (error, bool) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 4, 1)}}
 		conn, err := d.Dial("tcp4", address)
 		if err == nil {
 			conn.Close()
-			return
+			return nil, true
 		}
 		select {
 		case <-ended:
 			t.Fatalf("%s has ended: %v", program, exit)
 		default:
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v", program, err)
-		}
-	}
+		return err, false
+	})
 }
 
 // startNginx runs nginx with a configuration, in which LISTEN stands for the address it is given.

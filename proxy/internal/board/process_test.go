@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // childRole makes the test binary a worker of the board that is its fourth
@@ -169,16 +170,6 @@ func TestWorkersComeAndGo(t *testing.T) {
 	for w := range procs {
 		procs[w] = startWorker(t, b, w)
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	until := func(what string, ok func() bool) {
-		for !ok() {
-			if time.Now().After(deadline) {
-				t.Fatalf("timed out waiting for %s", what)
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-
 	var lastAccepted, lastTotal uint64
 	monotone := func() {
 		accepted, total := totals(b)
@@ -189,7 +180,7 @@ func TestWorkersComeAndGo(t *testing.T) {
 	}
 	for range kills {
 		before := b.Worker(victim).Accepted.Load()
-		until("the victim to work", func() bool {
+		waittest.Until(t, 30*time.Second, "the victim to work", func() bool {
 			monotone()
 			return b.Worker(victim).Accepted.Load() > before+1000
 		})

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
 // Browse opens a page and skips the test where no browser is installed.
@@ -87,14 +89,9 @@ func (p *Browser) Text(expression string) string {
 // Eventually waits for an expression to have a value.
 func (p *Browser) Eventually(expression, want string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		got := p.Text(expression)
-		if got == want {
-			return
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("%s is %q, want %q; the console says %q", expression, got, want, p.console())
-		}
+	var got string
+	if !waittest.Within(20*time.Second, func() bool { got = p.Text(expression); return got == want }) {
+		p.t.Fatalf("%s is %q, want %q; the console says %q", expression, got, want, p.console())
 	}
 }
 

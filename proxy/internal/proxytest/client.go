@@ -19,11 +19,15 @@ type Client struct {
 	Reader *bufio.Reader
 }
 
-// Ask sends a line and returns which node answered.
+// Ask sends a line and returns which node answered. A refusal is no answer.
 func (c *Client) Ask(line string) (node string) {
 	c.T.Helper()
 	c.Say(line + "\n")
-	node, _, _ = strings.Cut(c.Hear(), ":")
+	heard := c.Hear()
+	node, echo, _ := strings.Cut(heard, ":")
+	if echo != line {
+		c.T.Fatalf("asked %q, heard %q", line, heard)
+	}
 	return node
 }
 

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
@@ -51,25 +52,22 @@ func (e *Engine) Reach(t testing.TB, sites []Site) {
 	// #nosec G402 -- HAProxy, nginx and we are given a certificate made a moment ago.
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	client := &http.Client{Transport: transport, Timeout: 2 * time.Second}
-	reached, last := map[string]bool{}, ""
-	for deadline := time.Now().Add(10 * time.Second); len(reached) < len(sites); {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s reaches only %d of %d nodes; at last: %s", e.Name, len(reached), len(sites), last)
-		}
+	reached := map[string]bool{}
+	waittest.For(t, 20*time.Second, fmt.Sprintf("%s to reach %d nodes", e.Name, len(sites)), func() (last string, all bool) {
 		resp, err := client.Get(e.URL())
 		if err != nil {
-			last = err.Error()
-			continue
+			return err.Error(), false
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if last = resp.Status; err == nil && resp.StatusCode == http.StatusOK {
+		if err == nil && resp.StatusCode == http.StatusOK {
 			if sets := len(resp.Cookies()) > 0; sets != e.Cookies {
 				t.Fatalf("%s sets a cookie: %v, want %v", e.Name, sets, e.Cookies)
 			}
 			reached[string(body)] = true
 		}
-	}
+		return fmt.Sprintf("%s, and %d reached", resp.Status, len(reached)), len(reached) == len(sites)
+	})
 }
 
 // Relay has clients exchange messages in turn and records rate and CPU.
@@ -178,18 +176,13 @@ func (e *Engine) Start(t testing.TB) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Stop)
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	waittest.For(t, 20*time.Second, e.Name+" to listen", func() (error, bool) {
 		c, err := net.Dial("tcp4", e.Address)
 		if err == nil {
 			c.Close()
-			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %v", e.Name, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return err, err == nil
+	})
 }
 
 // Stop ends the process of this round, if there still is one. It is asked first, so that it can end

@@ -16,6 +16,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -155,6 +156,18 @@ func (b *Bench) On(fn func()) {
 	<-done
 }
 
+// Pass returns when so much time has passed on the loop, and what was due in it has happened.
+func (b *Bench) Pass(d time.Duration) {
+	passed := make(passing)
+	var timer reactor.Timer
+	b.On(func() { b.Loop.Schedule(&timer, d, passed) })
+	<-passed
+}
+
+type passing chan struct{}
+
+func (p passing) OnTimer(*reactor.Timer) { close(p) }
+
 // Exhaust has a source use up its rates for the next minute: more than is held.
 func (b *Bench) Exhaust(source string) {
 	b.On(func() {
@@ -181,7 +194,7 @@ func (b *Bench) Banned(source string) (yes bool) {
 // Eventually waits for something.
 func (b *Bench) Eventually(what string, ok func() bool) {
 	b.T.Helper()
-	waittest.Until(b.T, 10*time.Second, what, ok)
+	waittest.Until(b.T, time.Minute, what, ok)
 }
 
 // Dial connects a client, from a source address of its own if one is given.
@@ -204,7 +217,7 @@ func (b *Bench) DialTo(address, from string) *proxytest.Client {
 	if err != nil {
 		b.T.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		b.T.Fatal(err)
 	}
 	b.T.Cleanup(func() { conn.Close() })

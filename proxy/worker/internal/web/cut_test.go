@@ -46,7 +46,7 @@ func TestNothingUnderWayIsIdle(t *testing.T) {
 				}
 			}
 		})
-		time.Sleep(50 * time.Millisecond) // long enough for what must not happen
+		b.Pass(50 * time.Millisecond) // long enough for what must not happen
 		b.On(func() {
 			for c := b.http.clients; c != nil; c = c.next {
 				if c.due != 0 && (c.x == nil || !c.x.events) {

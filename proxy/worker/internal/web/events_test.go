@@ -64,7 +64,7 @@ func keptAlive(t *testing.T, version string) {
 		}
 	}
 	read("ata: {1}\n")
-	time.Sleep(60 * time.Millisecond) // long enough for a comment that must not come
+	b.Pass(60 * time.Millisecond) // long enough for a comment that must not come
 	pieces <- "\n"
 	read("\n" + sse.Keepalive)
 }

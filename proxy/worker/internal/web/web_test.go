@@ -194,7 +194,7 @@ func TestPipeliningWithoutReading(t *testing.T) {
 		now := answered.Load()
 		still := now > 0 && now == before
 		before = now
-		time.Sleep(50 * time.Millisecond)
+		b.Pass(50 * time.Millisecond) // where the site is slower than that, it has answered even less than it will
 		return still
 	})
 	if n := answered.Load(); n > 100 {
@@ -222,7 +222,7 @@ func TestAbortReachesTheNode(t *testing.T) {
 	c.Close()
 	select {
 	case <-gone:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the node does not learn that its client has gone")
 	}
 	b.Eventually("nobody to await an answer", func() (ok bool) {
