@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
 )
 
 func newClusterCommand(a *app) *cobra.Command {
@@ -197,7 +198,7 @@ var signalNames = []string{"KILL", "STOP", "CONT"}
 
 // clusterStartHint tells what to do when there is no cluster to talk to.
 func clusterStartHint(err error) error {
-	if notRunning(err) {
+	if control.NotRunning(err) {
 		return hinted(err, "erlmcp cluster start")
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/master"
@@ -37,7 +38,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)
 			switch {
-			case notRunning(err):
+			case control.NotRunning(err):
 				return nil, nil
 			case err != nil:
 				return nil, err
@@ -49,7 +50,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
 		status, err := supervisor.Status(ctx)
 		switch {
-		case notRunning(err):
+		case control.NotRunning(err):
 			return nil, nil
 		case err != nil:
 			return nil, err

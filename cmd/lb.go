@@ -124,7 +124,7 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 		})
 	}
 	switch {
-	case between(err):
+	case control.Between(err):
 		return err
 	case errors.Is(err, control.ErrNotRunning):
 		a.notef("lb is not running")
@@ -270,7 +270,7 @@ func count(n int, thing string) string {
 
 // startHint tells how to start a balancer that does not run.
 func startHint(err error) error {
-	if notRunning(err) {
+	if control.NotRunning(err) {
 		return hinted(err, "erlmcp lb start")
 	}
 	return err
