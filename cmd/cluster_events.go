@@ -1,11 +1,8 @@
 package cmd
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +34,7 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 			}
 			print := func(e cluster.Event) error { return a.printJSONLine(e) }
 			if format == "table" {
-				print = a.printEvent
+				print = func(e cluster.Event) error { return printEvent(a.stdout, e) }
 			}
 			err = client.Events(cmd.Context(), follow, func(e cluster.Event) error {
 				if len(names) > 0 && !slices.Contains(names, e.Node) {
@@ -54,14 +51,4 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new events until Ctrl-C")
 	format.addFormats(cmd, "json", "table")
 	return cmd
-}
-
-// printEvent prints an event for people.
-func (a *app) printEvent(e cluster.Event) error {
-	text := orDash(string(e.From)) + " → " + a.stdout.Paint(stateStyle(e.State), cmp.Or(string(e.State), "removed"))
-	if e.Reason != "" {
-		text += "  " + e.Reason
-	}
-	_, err := fmt.Fprintf(a.stdout, "%s  %s  %s\n", e.Time.Local().Format(time.DateTime), e.Node, text)
-	return err
 }

@@ -1,12 +1,8 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,7 +10,6 @@ import (
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/logtime"
-	"github.com/erlmcp/erlmcp/internal/term"
 )
 
 // newClusterTailCommand follows what the nodes write, as tail -f does with files.
@@ -93,9 +88,9 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			if len(known) == 0 {
 				known = c.NodeNames()
 			}
-			print := a.linePrinter(known)
+			print := linePrinter(a.stdout, known)
 			if format == "json" {
-				print = a.printLineJSON
+				print = jsonLinePrinter(a.stdout)
 			}
 			return nodelog.Tail(cmd.Context(), nodelog.TailOptions{
 				Logs: func(ctx context.Context) ([]nodelog.Log, error) {
@@ -135,52 +130,4 @@ func tailFilter(since, grep string, now time.Time) (f nodelog.Filter, err error)
 		}
 	}
 	return f, nil
-}
-
-// printLineJSON prints a line as an object. What is no UTF-8 in it becomes U+FFFD.
-func (a *app) printLineJSON(node string, line []byte) error {
-	object := struct {
-		Node  string          `json:"node"`
-		Entry json.RawMessage `json:"entry,omitempty"`
-		Line  *string         `json:"line,omitempty"`
-	}{Node: node}
-	if text := bytes.TrimSpace(line); len(text) > 0 && text[0] == '{' && json.Valid(text) {
-		object.Entry = text
-	} else {
-		text := strings.ToValidUTF8(string(line), "\uFFFD")
-		object.Line = &text
-	}
-	enc := json.NewEncoder(a.stdout)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(object)
-}
-
-// nodeStyles tell neighbours apart; 35 is magenta, 34 blue.
-var nodeStyles = []term.Style{term.Cyan, term.Yellow, term.Green, "35", "34"}
-
-// linePrinter prints lines behind the name of their node, aligned as far as names are known.
-func (a *app) linePrinter(names []string) func(node string, line []byte) error {
-	width := 0
-	for _, name := range names {
-		width = max(width, len(name))
-	}
-	prefixes := map[string]string{}
-	prefix := func(node string) string {
-		if _, known := prefixes[node]; !known {
-			style := nodeStyles[len(prefixes)%len(nodeStyles)]
-			prefixes[node] = a.stdout.Paint(style, fmt.Sprintf("%-*s |", width, node)) + " "
-		}
-		return prefixes[node]
-	}
-	for _, name := range names {
-		prefix(name)
-	}
-	return func(node string, line []byte) error {
-		reset := ""
-		if a.stdout.Color() && bytes.IndexByte(line, '\x1b') >= 0 {
-			reset = "\x1b[0m" // a color that the node chose ends with its line
-		}
-		_, err := fmt.Fprintf(a.stdout, "%s%s%s\n", prefix(node), line, reset)
-		return err
-	}
 }

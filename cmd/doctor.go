@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -9,8 +8,6 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/config"
-	"github.com/erlmcp/erlmcp/internal/judge"
-	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest/doctor"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -60,7 +57,7 @@ func (a *app) doctor(size loadtestSize, args []string, format outputFormat) erro
 		return err
 	}
 	report := doctor.Examine(&plan, &facts)
-	if err := a.print(format, report, func() error { return a.printDoctor(&report) }); err != nil {
+	if err := a.print(format, report, func() error { return printDoctor(a.stdout, &report) }); err != nil {
 		return err
 	}
 	if !report.OK {
@@ -99,34 +96,4 @@ func doctorPlan(c *config.Config, stateDir string) doctor.Plan {
 		}
 	}
 	return p
-}
-
-var verdictStyles = map[judge.Verdict]term.Style{judge.OK: term.Green, judge.Unjudged: term.Dim, judge.Warn: term.Yellow, judge.Fail: term.Red}
-
-// printDoctor prints the findings, and below them, gravest first, what to do.
-func (a *app) printDoctor(r *doctor.Report) error {
-	level := func(v judge.Verdict) string { return a.stdout.Paint(verdictStyles[v], doctor.Levels[v]) }
-	t := a.stdout.Table("CHECK", "RESULT", "FOUND", "NEEDED")
-	for _, f := range r.Findings {
-		t.Row(f.Name, level(f.Verdict), f.Got, f.Want)
-	}
-	var b strings.Builder
-	b.WriteString(t.String() + "\n")
-	for _, grave := range []judge.Verdict{judge.Fail, judge.Warn} {
-		for _, f := range r.Findings {
-			if f.Verdict == grave {
-				fmt.Fprintf(&b, "%s  %s: %s, needed: %s\n  %s\n", level(grave), f.Name, f.Got, f.Want, f.Fix)
-			}
-		}
-	}
-	verdict := fmt.Sprintf("this machine can hold %d connections", r.Connections)
-	if !r.OK {
-		verdict = fmt.Sprintf("this machine cannot hold %d connections: %d to fix", r.Connections, r.Problems)
-	}
-	if r.Warnings > 0 {
-		verdict += fmt.Sprintf(" (warnings: %d)", r.Warnings)
-	}
-	b.WriteString(verdict + "\n")
-	_, err := fmt.Fprint(a.stdout, b.String())
-	return err
 }

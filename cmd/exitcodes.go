@@ -1,5 +1,7 @@
 package cmd
 
+import "github.com/erlmcp/erlmcp/internal/term"
+
 // Exit codes of all commands but health, which has its own column in the table.
 const (
 	exitOK           = 0
@@ -32,8 +34,8 @@ var exitCodes = []codeMeaning{
 }
 
 // printExitCodes prints the table.
-func (a *app) printExitCodes() error {
-	t := a.stdout.Table(">CODE", "MEANING", "OF HEALTH")
+func printExitCodes(out *term.Output) error {
+	t := out.Table(">CODE", "MEANING", "OF HEALTH")
 	for _, c := range exitCodes {
 		t.Row(c.Code, c.Meaning, orDash(c.Health))
 	}

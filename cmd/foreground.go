@@ -79,7 +79,7 @@ func (a *app) followLogs(ctx context.Context, logs []nodelog.Log) (stop func()) 
 			names = append(names, l.Node)
 		}
 		o := nodelog.TailOptions{Logs: func(context.Context) ([]nodelog.Log, error) { return logs, nil }, Follow: true}
-		if err := nodelog.Tail(ctx, o, a.linePrinter(names)); err != nil && ctx.Err() == nil {
+		if err := nodelog.Tail(ctx, o, linePrinter(a.stdout, names)); err != nil && ctx.Err() == nil {
 			a.warnf("logs are no longer shown: %v", err)
 		}
 	}()

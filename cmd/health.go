@@ -175,7 +175,7 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 	var history healthcheck.History
 	var last healthcheck.Report
 	if o.format == "table" && a.stdout.Terminal() != nil {
-		last, err = a.watchLive(ctx, watch, &history, interval)
+		last, err = watchLive(ctx, a.stdin, a.stdout, watch, &history, interval)
 	} else {
 		last, err = watch(ctx, func(r healthcheck.Report) error {
 			history.Add(&r)
@@ -186,7 +186,7 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 		return unknownHealth(err)
 	}
 	if o.format == "table" && history.Rounds > 0 {
-		fmt.Fprint(a.stderr, a.healthSummary(last, &history))
+		fmt.Fprint(a.stderr, healthSummary(a.stderr, last, &history))
 	}
 	return exitWith(last.Status.ExitCode())
 }
@@ -246,7 +246,7 @@ func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
 		}
 	}
 	return a.print(o.format, r, func() error {
-		text := a.healthText(r)
+		text := healthText(a.stdout, r)
 		if o.continuous.on {
 			text += "\n"
 		}

@@ -164,7 +164,6 @@ func TestLiveViewLeavesTheScreen(t *testing.T) {
 }
 
 func TestHealthSummary(t *testing.T) {
-	a := &app{stderr: term.New(errorWriter{})}
 	var h healthcheck.History
 	var last healthcheck.Report
 	for _, last = range liveRounds() {
@@ -176,7 +175,7 @@ erlmcp1                  up      12:00:00       100%      0  400µs  800µs  1.2
 erlmcp2                  up      12:00:00       100%      0   81µs   81µs   81µs
 a-node-with-a-long-name  up      12:00:02     66.67%      2    2ms    2ms    2ms
 `
-	got := a.healthSummary(last, &h)
+	got := healthSummary(term.New(errorWriter{}), last, &h)
 	if strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

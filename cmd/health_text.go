@@ -12,23 +12,23 @@ import (
 )
 
 // healthText is a report for people.
-func (a *app) healthText(r healthcheck.Report) string {
+func healthText(out *term.Output, r healthcheck.Report) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s\n", r.Time.Format(time.DateTime), a.paintState(string(r.Status)))
+	fmt.Fprintf(&b, "%s  %s\n", r.Time.Format(time.DateTime), paintState(out.Paint, string(r.Status)))
 	for _, reason := range r.Reasons {
 		fmt.Fprintf(&b, "  %s\n", reason)
 	}
-	b.WriteString("\n" + a.healthNodes(r.Nodes) + "\n")
-	fmt.Fprintf(&b, "load balancer  %s\n", a.healthBalancer(r.LoadBalancer))
+	b.WriteString("\n" + healthNodes(out, r.Nodes) + "\n")
+	fmt.Fprintf(&b, "load balancer  %s\n", healthBalancer(out.Paint, r.LoadBalancer))
 	if r.Cluster != nil {
-		fmt.Fprintf(&b, "cluster        %s\n", healthCluster(a.stdout.Paint, r.Cluster))
+		fmt.Fprintf(&b, "cluster        %s\n", healthCluster(out.Paint, r.Cluster))
 	}
 	fmt.Fprintf(&b, "connections    %s\n", healthConnections(r.Connections))
 	return b.String()
 }
 
 // healthNodes is the table of nodes, with a column for each kind of check.
-func (a *app) healthNodes(nodes []healthcheck.NodeHealth) string {
+func healthNodes(out *term.Output, nodes []healthcheck.NodeHealth) string {
 	var kinds []string
 	seen := make(map[string]bool)
 	for _, n := range nodes {
@@ -43,11 +43,11 @@ func (a *app) healthNodes(nodes []healthcheck.NodeHealth) string {
 	for _, kind := range kinds {
 		titles = append(titles, ">"+strings.ToUpper(kind))
 	}
-	t := a.stdout.Table(titles...)
+	t := out.Table(titles...)
 	for _, n := range nodes {
-		row := []any{n.Name, a.paintState(n.Status), a.paintState(orDash(n.Balancer)), orUnknown(n.Connections)}
+		row := []any{n.Name, paintState(out.Paint, n.Status), paintState(out.Paint, orDash(n.Balancer)), orUnknown(n.Connections)}
 		for _, kind := range kinds {
-			row = append(row, a.checkCell(n.Checks, kind))
+			row = append(row, checkCell(out.Paint, n.Checks, kind))
 		}
 		t.Row(row...)
 	}
@@ -55,14 +55,14 @@ func (a *app) healthNodes(nodes []healthcheck.NodeHealth) string {
 }
 
 // checkCell is the latency of a check that succeeded, or the cause of its failure.
-func (a *app) checkCell(checks []healthcheck.Result, kind string) string {
+func checkCell(paint func(term.Style, string) string, checks []healthcheck.Result, kind string) string {
 	for _, c := range checks {
 		switch {
 		case c.Name() != kind:
 		case c.OK:
 			return roundLatency(c.Latency).String()
 		default:
-			return a.stdout.Paint(term.Red, string(c.Cause))
+			return paint(term.Red, string(c.Cause))
 		}
 	}
 	return "-"
@@ -79,13 +79,13 @@ func roundLatency(d time.Duration) time.Duration {
 	return d.Round(time.Millisecond)
 }
 
-func (a *app) healthBalancer(lb healthcheck.LoadBalancer) string {
+func healthBalancer(paint func(term.Style, string) string, lb healthcheck.LoadBalancer) string {
 	if !lb.Running {
-		return a.paintState("not running")
+		return paintState(paint, "not running")
 	}
 	parts := []string{lb.Engine}
 	if lb.State != "" {
-		parts = append(parts, a.paintState(lb.State))
+		parts = append(parts, paintState(paint, lb.State))
 	}
 	if lb.PID != 0 {
 		parts = append(parts, fmt.Sprintf("process %d", lb.PID))
@@ -103,7 +103,7 @@ func (a *app) healthBalancer(lb healthcheck.LoadBalancer) string {
 		text += "\n               https: certificate until " + lb.TLS.Detail["expires"]
 	}
 	for _, l := range lb.Listeners {
-		text += fmt.Sprintf("\n               %s %s %s", l.Name, l.Address, a.paintState(upOrDown(l.Up)))
+		text += fmt.Sprintf("\n               %s %s %s", l.Name, l.Address, paintState(paint, upOrDown(l.Up)))
 	}
 	return text
 }
@@ -155,8 +155,6 @@ func healthConnections(c healthcheck.Connections) string {
 }
 
 // paintState paints a state by how good it is.
-func (a *app) paintState(state string) string { return paintState(a.stdout.Paint, state) }
-
 func paintState(paint func(term.Style, string) string, state string) string {
 	return paintAs(paint, state, state)
 }
@@ -196,14 +194,14 @@ func orUnknown(n *int) string {
 }
 
 // healthSummary is what continuous checks have found out in all.
-func (a *app) healthSummary(r healthcheck.Report, h *healthcheck.History) string {
+func healthSummary(out *term.Output, r healthcheck.Report, h *healthcheck.History) string {
 	var b strings.Builder
 	lasted := r.Time.Sub(h.Begun).Round(time.Second)
-	fmt.Fprintf(&b, "%d rounds in %v, at the end %s\n", h.Rounds, lasted, paintState(a.stderr.Paint, string(r.Status)))
-	t := a.stderr.Table("NODE", "STATUS", "SINCE", ">AVAILABLE", ">FLAPS", ">MIN", ">AVG", ">MAX")
+	fmt.Fprintf(&b, "%d rounds in %v, at the end %s\n", h.Rounds, lasted, paintState(out.Paint, string(r.Status)))
+	t := out.Table("NODE", "STATUS", "SINCE", ">AVAILABLE", ">FLAPS", ">MIN", ">AVG", ">MAX")
 	for _, n := range r.Nodes {
 		s := n.Statistics
-		row := []any{n.Name, paintState(a.stderr.Paint, n.Status), "-", "-", s.Flaps, "-", "-", "-"}
+		row := []any{n.Name, paintState(out.Paint, n.Status), "-", "-", s.Flaps, "-", "-", "-"}
 		if s.Rounds > 0 {
 			row[2], row[3] = s.Since.Format(time.TimeOnly), fmt.Sprintf("%.4g%%", s.AvailabilityPercent)
 		}

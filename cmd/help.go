@@ -6,16 +6,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/internal/nearest"
+	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
 // helpTopics are the pages of help that are about no single command.
 var helpTopics = []struct {
 	name, short string
-	print       func(*app) error
+	print       func(*term.Output) error
 }{
-	{"exit-codes", "What the exit codes of all commands mean", (*app).printExitCodes},
-	{"environment", "The variables and files that all commands read", (*app).printEnvironment},
+	{"exit-codes", "What the exit codes of all commands mean", printExitCodes},
+	{"environment", "The variables and files that all commands read", printEnvironment},
 }
 
 func newHelpCommand(a *app, root *cobra.Command) *cobra.Command {
@@ -51,7 +52,7 @@ func newHelpCommand(a *app, root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			for _, topic := range helpTopics {
 				if len(args) == 1 && args[0] == topic.name {
-					return topic.print(a)
+					return topic.print(a.stdout)
 				}
 			}
 			at, rest, err := root.Find(args)
@@ -96,15 +97,15 @@ var variables = [][2]string{
 }
 
 // printEnvironment prints what commands read beside their flags.
-func (a *app) printEnvironment() error {
-	t := a.stdout.Table("VARIABLE", "WHAT IT IS")
+func printEnvironment(out *term.Output) error {
+	t := out.Table("VARIABLE", "WHAT IT IS")
 	for _, v := range variables {
 		t.Row(v[0], v[1])
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := a.stdout.Write([]byte(`
+	_, err := out.Write([]byte(`
 Values of the configuration are taken from, in this order: flags, environment, the file of --config
 (ERLMCP_CONFIG) or else ./erlmcp.yaml, the user's file, the machine's /etc/erlmcp/erlmcp.yaml, the
 defaults. "erlmcp config paths" tells which of these files there are, "erlmcp config show --origin"

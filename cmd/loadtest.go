@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest"
@@ -217,7 +219,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 		Token:    takeEnv(loadtest.TokenVariable),
 		Version:  readVersion().Version,
 		Log:      log,
-		Progress: a.loadtestProgress(log),
+		Progress: loadtestProgress(a.stderr, log),
 	})
 	_ = a.stderr.Erase()
 	var obstacles *loadtest.PreflightError
@@ -227,13 +229,31 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 	if err != nil {
 		return err
 	}
-	if err := a.print(format, report, func() error { return a.printLoadtest(report) }); err != nil {
+	if err := a.print(format, report, func() error { return printLoadtest(a.stdout, report) }); err != nil {
 		return err
 	}
 	if report.Verdict == loadtest.Interrupted {
 		return errors.Join(ctx.Err(), exitWith(verdictCode(report.Verdict))) // with the signal's code
 	}
 	return exitWith(verdictCode(report.Verdict))
+}
+
+// explainPreflight lists what keeps a run from starting.
+func (a *app) explainPreflight(e *loadtest.PreflightError) error {
+	failed := e.Requirements.Failed()
+	if e.Unreachable {
+		return hinted(failf("%s", failed[0].Got), "%s", failed[0].Fix)
+	}
+	for _, q := range failed[:len(failed)-1] {
+		a.notef("%s: %s, needed: %s", q.Name, q.Got, q.Want)
+		a.hintf("%s", q.Fix)
+	}
+	last := failed[len(failed)-1]
+	code := exitUsage
+	if slices.ContainsFunc(failed, func(q judge.Result) bool { return !q.Usage }) {
+		code = exitMachine
+	}
+	return hinted(withCode(code, failf("%s: %s, needed: %s", last.Name, last.Got, last.Want)), "%s", last.Fix)
 }
 
 // verdictCode is the exit code that says the verdict.
