@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/charmbracelet/log"
 	"github.com/muesli/termenv"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/place"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
@@ -153,7 +153,7 @@ func (a *app) stateDir() string {
 	}
 	if dir == "" {
 		var doubt string
-		if dir, doubt = defaultStateDir(); doubt != "" {
+		if dir, doubt = place.DefaultState(); doubt != "" {
 			a.warnf("%s: the state directory is %s", doubt, dir)
 		}
 	}
@@ -162,29 +162,6 @@ func (a *app) stateDir() string {
 	}
 	a.state = dir
 	return dir
-}
-
-// defaultStateDir is in /tmp rather than os.TempDir when there is no runtime directory: the path of a
-// unix socket has room for about 100 bytes, and TMPDIR can differ between two shells of one user. A runtime directory
-// is this user's, or none: sudo and su can leave that of another one in the environment. doubt says so.
-func defaultStateDir() (dir, doubt string) {
-	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtimeDir) {
-		if doubt = doubtRuntimeDir(runtimeDir); doubt == "" {
-			return filepath.Join(runtimeDir, "erlmcp"), ""
-		}
-	}
-	return fmt.Sprintf("/tmp/erlmcp-%d", os.Getuid()), doubt
-}
-
-func doubtRuntimeDir(dir string) string {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Sprintf("XDG_RUNTIME_DIR is not used: %v", err)
-	}
-	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
-		return fmt.Sprintf("XDG_RUNTIME_DIR, %s, is not used: it belongs to user %d, not to user %d", dir, owner, os.Geteuid())
-	}
-	return ""
 }
 
 // boundFlag is a flag that overrides one key of the configuration.
@@ -256,7 +233,7 @@ func flagText(v pflag.Value) string {
 func (a *app) globalArgs() ([]string, error) {
 	directory := a.flags.directory
 	if directory == "" {
-		directory = workingDirectory()
+		directory = place.WorkingDirectory()
 	}
 	args := []string{
 		"--state-dir", a.stateDir(), "--directory", directory, "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat,
@@ -272,18 +249,6 @@ func (a *app) globalArgs() ([]string, error) {
 		args = append(args, "--config", c.File)
 	}
 	return args, nil
-}
-
-// workingDirectory is where it was if it is gone: no file of the configuration is there then, and a relative path
-// is an error already.
-func workingDirectory() string {
-	if dir, err := os.Getwd(); err == nil {
-		return dir
-	}
-	if dir := os.Getenv("PWD"); filepath.IsAbs(dir) {
-		return dir
-	}
-	return "/nonexistent"
 }
 
 // completeNodes offers the names of the configured nodes that are not on the command line yet. It is

@@ -32,7 +32,7 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 			if _, err := s.Only(names); err != nil {
 				return err
 			}
-			print := func(e cluster.Event) error { return a.printJSONLine(e) }
+			print := func(e cluster.Event) error { return printJSONLine(a.stdout, e) }
 			if format == "table" {
 				print = func(e cluster.Event) error { return printEvent(a.stdout, e) }
 			}

@@ -103,13 +103,13 @@ defaults, as one file that could replace them all. With --origin, each value say
 			}
 			switch {
 			case format == "json" && origin:
-				return a.printJSON(c.Values())
+				return printJSON(a.stdout, c.Values())
 			case format == "json":
 				document, err := c.Document()
 				if err != nil {
 					return err
 				}
-				return a.printJSON(document)
+				return printJSON(a.stdout, document)
 			case origin:
 				return c.Print(a.stdout, c.WithOrigins)
 			}
@@ -214,19 +214,8 @@ and, for editors with a YAML language server, as the first line of erlmcp.yaml:
 
   # yaml-language-server: $schema=erlmcp.schema.json`,
 		Example: "  erlmcp config schema > erlmcp.schema.json",
-		RunE:    func(*cobra.Command, []string) error { return a.printJSON(config.JSONSchema()) },
+		RunE:    func(*cobra.Command, []string) error { return printJSON(a.stdout, config.JSONSchema()) },
 	}
-}
-
-// paths is where everything is.
-type paths struct {
-	Configuration []config.Place `json:"configuration"` // those that are over others first
-	StateDir      string         `json:"state_dir"`
-	Sockets       []string       `json:"sockets"`
-	Logs          []string       `json:"logs"` // of the balancer and the supervisor
-	NodeLogs      string         `json:"node_logs"`
-	AccessLog     string         `json:"access_log,omitempty"`
-	ErlangFiles   string         `json:"erlang_files,omitempty"`
 }
 
 func newConfigPathsCommand(a *app) *cobra.Command {
@@ -246,7 +235,7 @@ they are in erlmcp-UID there.`,
   tail -f "$(erlmcp config paths -o json | jq -r '.logs[0]')"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := a.paths(cmd.Context())
-			return a.print(format, p, func() error { return a.printPaths(p) })
+			return a.print(format, p, func() error { return printPaths(a.stdout, p) })
 		},
 	}
 	format.addOutputFlags(cmd)
@@ -274,26 +263,4 @@ func (a *app) paths(ctx context.Context) *paths {
 		p.ErlangFiles = filepath.Join(p.StateDir, "erlang")
 	}
 	return p
-}
-
-func (a *app) printPaths(p *paths) error {
-	t := a.stdout.Table("WHAT", "WHERE", "")
-	for _, c := range p.Configuration {
-		note := "not there"
-		if c.Read {
-			note = "read"
-		}
-		t.Row("configuration, "+c.What, c.Path, note)
-	}
-	t.Row("state directory", p.StateDir)
-	t.Row("log of lb", p.Logs[0])
-	t.Row("log of cluster", p.Logs[1])
-	t.Row("logs of the nodes", filepath.Join(p.NodeLogs, "*.log"))
-	if p.AccessLog != "" {
-		t.Row("access log", p.AccessLog)
-	}
-	if p.ErlangFiles != "" {
-		t.Row("files of Erlang nodes", p.ErlangFiles)
-	}
-	return t.Flush()
 }

@@ -240,7 +240,7 @@ func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
 	if o.continuous.on {
 		switch o.format {
 		case "json":
-			return a.printJSONLine(r)
+			return printJSONLine(a.stdout, r)
 		case "yaml":
 			fmt.Fprintln(a.stdout, "---")
 		}
