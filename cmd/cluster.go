@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
 
@@ -23,7 +24,7 @@ starts them again when they die and keeps their logs. There is one cluster per s
 		newClusterAddCommand(a), newClusterRemoveCommand(a),
 		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a),
 		newClusterLogsCommand(a), newClusterKillCommand(a),
-		newClusterUnitCommand(a), newClusterSuperviseCommand(a),
+		newUnitCommand(a, &systemd.Cluster), newClusterSuperviseCommand(a),
 	)
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -25,7 +26,7 @@ There is one per state directory.`,
 	}
 	cmd.AddCommand(
 		newLBServeCommand(a), newLBStartCommand(a), newLBStopCommand(a), newLBStatusCommand(a),
-		newLBReloadCommand(a), newLBCheckCommand(a), newLBUnitCommand(a),
+		newLBReloadCommand(a), newLBCheckCommand(a), newUnitCommand(a, &systemd.LB),
 		newLBDrainCommand(a), newLBDisableCommand(a), newLBEnableCommand(a),
 		newLBBanCommand(a), newLBExplainCommand(a), newLBTokenCommand(a), newLBCertCommand(a),
 		newLBWorkerCommand(a),
