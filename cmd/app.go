@@ -60,7 +60,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer cancel(nil)
 
 	a := &app{stdin: stdin, stderr: errOut}
-	a.stdout = term.New(stdout).Through(func(w io.Writer) io.Writer { return &closedStdout{w, cancel} })
+	a.stdout = term.New(stdout).Through(func(w io.Writer) io.Writer { return whileRead(w, cancel) })
 
 	root := newRootCommand(a)
 	root.SetArgs(args)

@@ -47,7 +47,7 @@ func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string, 
 				err = hinted(failf("its configuration came from %s, which cannot be read again", c.Once()), "name a file by --config; erlmcp config show prints one")
 			}
 			if err == nil {
-				err = fit(c, nodesNeed)
+				err = nodesFit(c)
 			}
 			if err != nil {
 				return cluster.Spec{}, err

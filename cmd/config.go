@@ -235,7 +235,7 @@ they are in erlmcp-UID there.`,
   tail -f "$(erlmcp config paths -o json | jq -r '.logs[0]')"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := a.paths(cmd.Context())
-			return a.print(format, p, func() error { return printPaths(a.stdout, p) })
+			return a.print(format, p, func() error { return p.print(a.stdout) })
 		},
 	}
 	format.addOutputFlags(cmd)

@@ -1,15 +1,9 @@
 package cmd
 
 import (
-	"slices"
-	"strings"
-
 	"github.com/spf13/cobra"
 
-	"github.com/erlmcp/erlmcp/cluster"
-	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/loadtest/doctor"
-	"github.com/erlmcp/erlmcp/proxy"
 )
 
 func newDoctorCommand(a *app) *cobra.Command {
@@ -64,36 +58,4 @@ func (a *app) doctor(size loadtestSize, args []string, format outputFormat) erro
 		return exitWith(exitFailure)
 	}
 	return nil
-}
-
-// doctorPlan is what the configuration asks of the machine.
-func doctorPlan(c *config.Config, stateDir string) doctor.Plan {
-	logs := c.Cluster.Logs
-	p := doctor.Plan{
-		MaxConnections: c.LB.MaxConnections, NodeCap: c.LB.NodeCap(), Nodes: len(c.LB.Nodes),
-		Erlang:    c.Cluster.Runtime == cluster.RuntimeErlang,
-		ICMP:      slices.Contains(c.Health.Kinds, "icmp"),
-		LogBytes:  int64(logs.MaxSize) * int64(logs.Keep+1) * int64(len(c.Cluster.Nodes)),
-		OneSource: c.LB.Source != proxy.SourceAuto && !strings.Contains(c.LB.Source, "/"),
-		StateDir:  stateDir,
-	}
-	listen := c.LB.Listen
-	for _, l := range []struct{ key, address string }{
-		{"tcp", listen.TCP}, {"http", listen.HTTP}, {"https", listen.HTTPS}, {"admin", listen.Admin}, {"health", listen.Health},
-	} {
-		if l.address != "" {
-			p.Listeners = append(p.Listeners, doctor.Listener{
-				Name: "lb.listen." + l.key, Address: l.address, Daemon: "lb",
-				Key: "ERLMCP_LB_LISTEN_" + strings.ToUpper(l.key),
-			})
-		}
-	}
-	for _, n := range c.Cluster.Nodes {
-		for _, port := range n.Ports() {
-			p.Listeners = append(p.Listeners, doctor.Listener{
-				Name: n.Name + " " + port.Transport, Address: port.Address, Daemon: "cluster",
-			})
-		}
-	}
-	return p
 }

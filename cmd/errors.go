@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
 // exitError is how a command ends other than well. It is printed once, by Main.
@@ -45,6 +47,26 @@ func failf(format string, args ...any) error {
 	return &exitError{code: exitFailure, err: fmt.Errorf(format, args...)}
 }
 
+// notOneOf is the error about a value that is none of those there are; of tells what has it.
+func notOneOf(of, value string, there []string) error {
+	err := usagef("%s: %q is not one of %s", of, value, strings.Join(there, ", "))
+	for _, word := range []string{value, strings.ToLower(value), strings.ToUpper(value)} {
+		if near := nearest.Find(word, there); near != "" {
+			return hinted(err, "did you mean %s?", near)
+		}
+	}
+	return err
+}
+
+// plainPathError says an error of the file system without the name of the system call: "DIR: permission denied".
+func plainPathError(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return failf("%s: %w", pathErr.Path, pathErr.Err)
+	}
+	return err
+}
+
 // hinted adds advice to an error and keeps its exit code. A nil error stays nil.
 func hinted(err error, format string, args ...any) error {
 	if err == nil {
@@ -75,6 +97,12 @@ func exitWith(code int) error {
 		return nil
 	}
 	return &exitError{code: code}
+}
+
+// silent reports whether a command ended with a code and without a word.
+func silent(err error) bool {
+	var e *exitError
+	return errors.As(err, &e) && e.err == nil
 }
 
 // exitCode is the code err asks for, or 1. Errors of other packages ask by a method ExitCode() int.

@@ -1,7 +1,5 @@
 package cmd
 
-import "github.com/erlmcp/erlmcp/internal/term"
-
 // Exit codes of all commands but health, which has its own column in the table.
 const (
 	exitOK           = 0
@@ -31,13 +29,4 @@ var exitCodes = []codeMeaning{
 	{exitMachine, "this machine cannot do what is asked; erlmcp doctor says what it lacks", ""},
 	{exitInterrupted, "ended by Ctrl-C (SIGINT)", "ended by Ctrl-C before the first round"},
 	{exitTerminated, "ended by SIGTERM", "ended by SIGTERM before the first round"},
-}
-
-// printExitCodes prints the table.
-func printExitCodes(out *term.Output) error {
-	t := out.Table(">CODE", "MEANING", "OF HEALTH")
-	for _, c := range exitCodes {
-		t.Row(c.Code, c.Meaning, orDash(c.Health))
-	}
-	return t.Flush()
 }

@@ -1,12 +1,17 @@
 package cmd
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/node"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/operate"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/doctor"
+	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/master"
 )
 
@@ -17,14 +22,20 @@ type needs func(*config.Config) (processes int, err error)
 // fits reports what keeps balancer and nodes from starting here.
 func fits(c *config.Config) error { return fit(c, balancerNeeds, nodesNeed) }
 
-// wouldFit is fits without what runs already: it has its limit.
-func (a *app) wouldFit(c *config.Config) error {
+// balancerFits reports what keeps the balancer from starting here.
+func balancerFits(c *config.Config) error { return fit(c, balancerNeeds) }
+
+// nodesFit reports what keeps the nodes from starting here.
+func nodesFit(c *config.Config) error { return fit(c, nodesNeed) }
+
+// restFits is fits without what runs in a state directory already: it has its limit.
+func restFits(c *config.Config, stateDir string) error {
 	var parts []needs
 	for _, daemon := range []struct {
 		name  string
 		needs needs
 	}{{"lb", balancerNeeds}, {"cluster", nodesNeed}} {
-		_, runs, err := control.Running(a.stateDir(), daemon.name)
+		_, runs, err := control.Running(stateDir, daemon.name)
 		if err != nil {
 			return err
 		}
@@ -66,4 +77,36 @@ func nodesNeed(c *config.Config) (int, error) {
 	}
 	workers, _, err := node.Plan(spec)
 	return 1 + nodes*(1+workers), err
+}
+
+// doctorPlan is what the configuration asks of the machine.
+func doctorPlan(c *config.Config, stateDir string) doctor.Plan {
+	logs := c.Cluster.Logs
+	p := doctor.Plan{
+		MaxConnections: c.LB.MaxConnections, NodeCap: c.LB.NodeCap(), Nodes: len(c.LB.Nodes),
+		Erlang:    c.Cluster.Runtime == cluster.RuntimeErlang,
+		ICMP:      slices.Contains(c.Health.Kinds, "icmp"),
+		LogBytes:  int64(logs.MaxSize) * int64(logs.Keep+1) * int64(len(c.Cluster.Nodes)),
+		OneSource: c.LB.Source != proxy.SourceAuto && !strings.Contains(c.LB.Source, "/"),
+		StateDir:  stateDir,
+	}
+	listen := c.LB.Listen
+	for _, l := range []struct{ key, address string }{
+		{"tcp", listen.TCP}, {"http", listen.HTTP}, {"https", listen.HTTPS}, {"admin", listen.Admin}, {"health", listen.Health},
+	} {
+		if l.address != "" {
+			p.Listeners = append(p.Listeners, doctor.Listener{
+				Name: "lb.listen." + l.key, Address: l.address, Daemon: "lb",
+				Key: "ERLMCP_LB_LISTEN_" + strings.ToUpper(l.key),
+			})
+		}
+	}
+	for _, n := range c.Cluster.Nodes {
+		for _, port := range n.Ports() {
+			p.Listeners = append(p.Listeners, doctor.Listener{
+				Name: n.Name + " " + port.Transport, Address: port.Address, Daemon: "cluster",
+			})
+		}
+	}
+	return p
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
 // healthOptions are the flags of the health command.
@@ -253,4 +254,13 @@ func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
 		_, err := fmt.Fprint(a.stdout, text)
 		return err
 	})
+}
+
+// healthCollector is what checks the system of the state directory.
+func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, error) {
+	c, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	return healthCollector(ctx, c, a.stateDir(), func(ctx context.Context) []topology.Node { return a.runningNodes(ctx, c) })
 }

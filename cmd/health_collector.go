@@ -14,22 +14,19 @@ import (
 
 // healthCollector connects the health checks with what they are about: the nodes that are balanced
 // over, and the balancer of the state directory.
-func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, error) {
-	c, err := a.config()
-	if err != nil {
-		return nil, err
-	}
+// running are the nodes of the cluster, which count where the configuration names no others for the balancer.
+func healthCollector(ctx context.Context, c *config.Config, stateDir string, running func(context.Context) []topology.Node) (*healthcheck.Collector, error) {
 	secure, err := master.NodeTLSConfig(&c.LB)
 	if err != nil {
 		return nil, err
 	}
-	client := proxy.Connect(a.stateDir())
+	client := proxy.Connect(stateDir)
 	collector := &healthcheck.Collector{
 		Spec:  c.Health,
 		Nodes: balancedNodes(ctx, c),
 		Follow: func(ctx context.Context) []topology.Node {
 			if c.Origin("lb.nodes").Name == "cluster.nodes" {
-				return a.runningNodes(ctx, c)
+				return running(ctx)
 			}
 			return balancedNodes(ctx, c)
 		},
@@ -46,7 +43,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 			return balancerHealth(&stats), nil
 		},
 	}
-	supervisor := cluster.Connect(a.stateDir())
+	supervisor := cluster.Connect(stateDir)
 	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
 		status, err := supervisor.Status(ctx)
 		switch {

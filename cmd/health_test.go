@@ -140,19 +140,6 @@ func TestContinuousFlag(t *testing.T) {
 	}
 }
 
-func TestRoundLatency(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		81234 * time.Nanosecond:    "81µs",
-		1234567 * time.Nanosecond:  "1.23ms",
-		99999999 * time.Nanosecond: "100ms",
-		1234567890:                 "1.235s",
-	} {
-		if got := roundLatency(d).String(); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
-		}
-	}
-}
-
 // A plugin that is ended before it knows anything says so in its one line, with the code for it; what is known stays.
 func TestNagiosWhenEnded(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -113,3 +113,12 @@ where each value comes from.
 `))
 	return err
 }
+
+// printExitCodes prints the table of exit codes.
+func printExitCodes(out *term.Output) error {
+	t := out.Table(">CODE", "MEANING", "OF HEALTH")
+	for _, c := range exitCodes {
+		t.Row(c.Code, c.Meaning, orDash(c.Health))
+	}
+	return t.Flush()
+}

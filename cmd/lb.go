@@ -63,7 +63,7 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	if ok {
 		return hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
 	}
-	if err := fit(c, balancerNeeds); err != nil {
+	if err := balancerFits(c); err != nil {
 		return err
 	}
 	args, err := a.globalArgs()

@@ -76,7 +76,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := fit(c, balancerNeeds); err != nil {
+	if err := balancerFits(c); err != nil {
 		return err
 	}
 	a.keepLog("lb", daemonLogSize, daemonLogKeep)

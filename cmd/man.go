@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"bytes"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,13 +62,4 @@ func forManPages(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		forManPages(sub)
 	}
-}
-
-// plainPathError says an error of the file system without the name of the system call: "DIR: permission denied".
-func plainPathError(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return failf("%s: %w", pathErr.Path, pathErr.Err)
-	}
-	return err
 }

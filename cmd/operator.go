@@ -37,9 +37,9 @@ func (p program) Configured() (*cluster.Spec, error) {
 	return &c.Cluster, nil
 }
 
-func (p program) NodesFit() error { return fit(p.loaded, nodesNeed) }
+func (p program) NodesFit() error { return nodesFit(p.loaded) }
 
-func (p program) Fits() error { return p.wouldFit(p.loaded) }
+func (p program) Fits() error { return restFits(p.loaded, p.stateDir()) }
 
 func (p program) StartNodes(ctx context.Context, names []string) error {
 	return p.withNodes(names, func(o cluster.Options) error { return cluster.Start(ctx, o) })

@@ -160,17 +160,6 @@ func unknownFlag(c *cobra.Command, err error) error {
 	return err
 }
 
-// notOneOf is the error about a value that is none of those there are; of tells what has it.
-func notOneOf(of, value string, there []string) error {
-	err := usagef("%s: %q is not one of %s", of, value, strings.Join(there, ", "))
-	for _, word := range []string{value, strings.ToLower(value), strings.ToUpper(value)} {
-		if near := nearest.Find(word, there); near != "" {
-			return hinted(err, "did you mean %s?", near)
-		}
-	}
-	return err
-}
-
 // needsCommand answers a command that only holds others; alone, erlmcp prints its help.
 func needsCommand(c *cobra.Command, _ []string) error {
 	if !c.HasParent() {
@@ -194,8 +183,7 @@ func plainArgsError(c *cobra.Command, given []string, err error) error {
 // advised adds to an error without advice where the help of the command is, if it is one of usage: one from before
 // the command's own code, or that says so.
 func (a *app) advised(root *cobra.Command, args []string, err error) error {
-	var silent *exitError
-	if err == nil || errors.As(err, &silent) && silent.err == nil {
+	if err == nil || silent(err) {
 		return err
 	}
 	if !a.running {

@@ -18,8 +18,8 @@ type paths struct {
 	ErlangFiles   string         `json:"erlang_files,omitempty"`
 }
 
-// printPaths is the table of them.
-func printPaths(out *term.Output, p *paths) error {
+// print prints them as a table.
+func (p *paths) print(out *term.Output) error {
 	t := out.Table("WHAT", "WHERE", "")
 	for _, c := range p.Configuration {
 		note := "not there"

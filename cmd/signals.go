@@ -52,6 +52,11 @@ func withSignals(parent context.Context, stderr io.Writer) (ctx context.Context,
 	}
 }
 
+// whileRead has w cancel a command when nobody reads any more.
+func whileRead(w io.Writer, cancel context.CancelCauseFunc) io.Writer {
+	return &closedStdout{w, cancel}
+}
+
 // closedStdout is the standard output as a filter like `head` leaves it: the first write it refuses
 // cancels the command, without a message and without being a failure.
 type closedStdout struct {

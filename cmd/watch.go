@@ -91,8 +91,7 @@ func (a *app) watched(ctx context.Context, w intervalFlag, format outputFormat, 
 		if ctx.Err() != nil {
 			return last // of a look that was whole
 		}
-		var silent *exitError
-		if err != nil && (!errors.As(err, &silent) || silent.err != nil) {
+		if err != nil && !silent(err) {
 			return err
 		}
 		last = err
