@@ -68,17 +68,6 @@ func checkCell(paint func(term.Style, string) string, checks []healthcheck.Resul
 	return "-"
 }
 
-// roundLatency keeps about three digits.
-func roundLatency(d time.Duration) time.Duration {
-	switch {
-	case d < time.Millisecond:
-		return d.Round(time.Microsecond)
-	case d < 100*time.Millisecond:
-		return d.Round(10 * time.Microsecond)
-	}
-	return d.Round(time.Millisecond)
-}
-
 func healthBalancer(paint func(term.Style, string) string, lb healthcheck.LoadBalancer) string {
 	if !lb.Running {
 		return paintState(paint, "not running")
@@ -152,43 +141,4 @@ func healthConnections(c healthcheck.Connections) string {
 		text += fmt.Sprintf(", at most %d from an even share", *c.MaxDeviation)
 	}
 	return text
-}
-
-// paintState paints a state by how good it is.
-func paintState(paint func(term.Style, string) string, state string) string {
-	return paintAs(paint, state, state)
-}
-
-// paintAs paints a text as the state it stands for.
-func paintAs(paint func(term.Style, string) string, state, text string) string {
-	switch state {
-	case "healthy", "up", "running", "ready":
-		return paint(term.Green, text)
-	case "degraded", "silent", "draining", "maintenance", "unknown", "starting", "backoff":
-		return paint(term.Yellow, text)
-	case "down", "not running", "crashloop", "stopped":
-		return paint(term.Red, text)
-	}
-	return text
-}
-
-func upOrDown(up bool) string {
-	if up {
-		return healthcheck.NodeUp
-	}
-	return healthcheck.NodeDown
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
-}
-
-func orUnknown(n *int) string {
-	if n == nil {
-		return "?"
-	}
-	return fmt.Sprint(*n)
 }

@@ -261,14 +261,6 @@ func (a *app) checkNodes(ctx context.Context, c *config.Config) error {
 	return hinted(errors.Join(errs...), "write what is there into the configuration, then run erlmcp lb check")
 }
 
-// count is a number of things: "1 node", "4 nodes".
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
-}
-
 // startHint tells how to start a balancer that does not run.
 func startHint(err error) error {
 	if control.NotRunning(err) {

@@ -127,14 +127,3 @@ func checkTable(out *term.Output, text *strings.Builder, r *loadtest.Report) {
 	}
 	fmt.Fprintf(text, "%s\n", t)
 }
-
-func micros(us int64) string {
-	if us == 0 {
-		return "-"
-	}
-	d := time.Duration(us) * time.Microsecond
-	if d >= 10*time.Millisecond {
-		d = d.Round(100 * time.Microsecond)
-	}
-	return d.String()
-}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/term"
-	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -96,19 +95,4 @@ func transports(out *term.Output, n *proxy.NodeStats) string {
 		texts[i] = t.Name + " " + paintState(out.Paint, t.State)
 	}
 	return orDash(strings.Join(texts, ", "))
-}
-
-// roundBytes is a number of bytes in its largest unit of 1024, rounded.
-func roundBytes(n uint64) string {
-	size, unit := float64(n), "B"
-	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if size < float64(units.KiB) {
-			break
-		}
-		size, unit = size/float64(units.KiB), next
-	}
-	if size < 10 && unit != "B" {
-		return strconv.FormatFloat(size, 'f', 1, 64) + unit
-	}
-	return strconv.FormatFloat(size, 'f', 0, 64) + unit
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
@@ -54,30 +53,6 @@ func sees(d *cluster.Distribution) string {
 		return "?"
 	}
 	return fmt.Sprint(len(d.Sees))
-}
-
-// shortDuration is d in its two largest units: "12s", "3m12s", "5h3m", "2d5h".
-func shortDuration(d time.Duration) string {
-	d = max(d, 0).Round(time.Second)
-	if days := d / (24 * time.Hour); days > 0 {
-		return fmt.Sprintf("%dd%dh", days, d%(24*time.Hour)/time.Hour)
-	}
-	if d >= time.Hour {
-		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
-	}
-	return d.String()
-}
-
-func stateStyle(s cluster.State) term.Style {
-	switch {
-	case s == cluster.StateReady:
-		return term.Green
-	case s == cluster.StateCrashLoop:
-		return term.Red
-	case slices.Contains([]cluster.State{cluster.StateStopped, cluster.StateHeld}, s):
-		return term.Dim
-	}
-	return term.Yellow
 }
 
 // printEvent prints an event for people.

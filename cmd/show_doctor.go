@@ -9,8 +9,6 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/doctor"
 )
 
-var verdictStyles = map[judge.Verdict]term.Style{judge.OK: term.Green, judge.Unjudged: term.Dim, judge.Warn: term.Yellow, judge.Fail: term.Red}
-
 // printDoctor prints the findings, and below them, gravest first, what to do.
 func printDoctor(out *term.Output, r *doctor.Report) error {
 	level := func(v judge.Verdict) string { return out.Paint(verdictStyles[v], doctor.Levels[v]) }

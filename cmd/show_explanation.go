@@ -101,10 +101,3 @@ func requestRateText(m proxy.MessageState) string {
 	}
 	return rateText(m.RateState)
 }
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
