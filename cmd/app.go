@@ -1,5 +1,5 @@
-// Package cmd is the command line of erlmcp: flags, exit codes and printing, one file a command. What a
-// command does is done by the packages below it.
+// Package cmd is the command line of erlmcp: flags, one file a command. What a command does is done by the packages below
+// it; those in cmd/internal know how it ends and what it prints.
 package cmd
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/place"
@@ -52,15 +53,15 @@ type app struct {
 // on errors: one line says what is wrong, a second one what to do.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	daemon.OwnDescriptors()
-	catchBrokenPipe()
+	exit.CatchBrokenPipe()
 	errOut := term.New(stderr)
-	ctx, stop := withSignals(context.Background(), errOut)
+	ctx, stop := exit.WithSignals(context.Background(), errOut)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
 	a := &app{stdin: stdin, stderr: errOut}
-	a.stdout = term.New(stdout).Through(func(w io.Writer) io.Writer { return whileRead(w, cancel) })
+	a.stdout = term.New(stdout).Through(func(w io.Writer) io.Writer { return exit.WhileRead(w, cancel) })
 
 	root := newRootCommand(a)
 	root.SetArgs(args)
@@ -70,7 +71,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if nagiosAsked(args) {
 		err = a.nagiosUnknown(ctx, err)
 	}
-	return report(ctx, errOut, err)
+	return exit.Report(ctx, errOut, err)
 }
 
 // prepare checks the global flags; it runs before every command.
@@ -88,10 +89,10 @@ func (a *app) prepare(flags *pflag.FlagSet) error {
 		a.stderr.Still()
 	}
 	if _, err := log.ParseLevel(a.flags.logLevel); err != nil {
-		return notOneOf("--log-level", a.flags.logLevel, logLevels)
+		return exit.NotOneOf("--log-level", a.flags.logLevel, logLevels)
 	}
 	if _, ok := logFormats[a.flags.logFormat]; !ok {
-		return notOneOf("--log-format", a.flags.logFormat, logFormatNames)
+		return exit.NotOneOf("--log-format", a.flags.logFormat, logFormatNames)
 	}
 	return nil
 }
@@ -202,12 +203,12 @@ func (a *app) loadConfig() (*config.Config, error) {
 	var err error
 	if a.configText == nil && o.File != "" {
 		if a.configText, err = config.ReadOnce(o.File, o.Dir, a.stdin); err != nil {
-			return nil, withCode(exitUsage, err)
+			return nil, exit.WithCode(exit.Usage, err)
 		}
 	}
 	o.Text = a.configText
 	c, err := config.Load(o)
-	return c, withCode(exitUsage, err)
+	return c, exit.WithCode(exit.Usage, err)
 }
 
 func (a *app) configOptions() config.Options {

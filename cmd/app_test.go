@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 )
 
 // A reader that has had enough, like head, is no failure and gets no message.
@@ -32,7 +34,7 @@ func TestClosedPipe(t *testing.T) {
 
 // stubborn is a program that never ends by itself, not even when it is asked to.
 func stubborn() {
-	ctx, _ := withSignals(context.Background(), os.Stderr)
+	ctx, _ := exit.WithSignals(context.Background(), os.Stderr)
 	fmt.Println("working")
 	<-ctx.Done()
 	fmt.Println(context.Cause(ctx))

@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/encode"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
 
@@ -32,9 +34,9 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 			if _, err := s.Only(names); err != nil {
 				return err
 			}
-			print := func(e cluster.Event) error { return printJSONLine(a.stdout, e) }
+			print := func(e cluster.Event) error { return encode.JSONLine(a.stdout, e) }
 			if format == "table" {
-				print = func(e cluster.Event) error { return printEvent(a.stdout, e) }
+				print = func(e cluster.Event) error { return show.Event(a.stdout, e) }
 			}
 			err = client.Events(cmd.Context(), follow, func(e cluster.Event) error {
 				if len(names) > 0 && !slices.Contains(names, e.Node) {

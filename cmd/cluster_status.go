@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
 
@@ -57,9 +59,9 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 	case err != nil:
 		return err
 	case s.State == cluster.PhaseStopped:
-		return exitWith(exitNotRunning)
+		return exit.With(exit.NotRunning)
 	case !s.Healthy():
-		return exitWith(exitFailure)
+		return exit.With(exit.Failure)
 	}
 	return nil
 }
@@ -81,7 +83,7 @@ func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status
 }
 
 func (a *app) clusterText(s cluster.Status, wide bool) error {
-	if err := printCluster(a.stdout, s, wide); err != nil {
+	if err := show.Cluster(a.stdout, s, wide); err != nil {
 		return err
 	}
 	for _, n := range s.Nodes {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/logtime"
 )
 
@@ -68,10 +70,10 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			flags := cmd.Flags()
 			bounded := flags.Changed("lines") || flags.Changed("tail")
 			if lines < 0 && flags.Changed("lines") {
-				return usagef("--lines: %d is negative", lines)
+				return exit.Usagef("--lines: %d is negative", lines)
 			}
 			if noFollow && follow && flags.Changed("follow") {
-				return usagef("--follow and --no-follow contradict each other")
+				return exit.Usagef("--follow and --no-follow contradict each other")
 			}
 			filter, err := tailFilter(since, grep, time.Now())
 			if err != nil {
@@ -88,9 +90,9 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			if len(known) == 0 {
 				known = c.NodeNames()
 			}
-			print := linePrinter(a.stdout, known)
+			print := show.Lines(a.stdout, known)
 			if format == "json" {
-				print = jsonLinePrinter(a.stdout)
+				print = show.JSONLines(a.stdout)
 			}
 			return nodelog.Tail(cmd.Context(), nodelog.TailOptions{
 				Logs: func(ctx context.Context) ([]nodelog.Log, error) {
@@ -121,12 +123,12 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 func tailFilter(since, grep string, now time.Time) (f nodelog.Filter, err error) {
 	if since != "" {
 		if f.Since, err = logtime.Since(since, now); err != nil {
-			return f, usagef("--since: %q %v", since, err)
+			return f, exit.Usagef("--since: %q %v", since, err)
 		}
 	}
 	if grep != "" {
 		if f.Match, err = regexp.Compile(grep); err != nil {
-			return f, usagef("--grep: %v", err)
+			return f, exit.Usagef("--grep: %v", err)
 		}
 	}
 	return f, nil

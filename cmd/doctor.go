@@ -3,6 +3,9 @@ package cmd
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/fits"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/loadtest/doctor"
 )
 
@@ -43,19 +46,19 @@ func (a *app) doctor(size loadtestSize, args []string, format outputFormat) erro
 	if err != nil {
 		return err
 	}
-	plan := doctorPlan(c, a.stateDir())
+	plan := fits.Plan(c, a.stateDir())
 	plan.Loadtest = spec
-	plan.Fits = fits(c)
+	plan.Fits = fits.All(c)
 	facts, err := doctor.Gather(&plan)
 	if err != nil {
 		return err
 	}
 	report := doctor.Examine(&plan, &facts)
-	if err := a.print(format, report, func() error { return printDoctor(a.stdout, &report) }); err != nil {
+	if err := a.print(format, report, func() error { return show.Doctor(a.stdout, &report) }); err != nil {
 		return err
 	}
 	if !report.OK {
-		return exitWith(exitFailure)
+		return exit.With(exit.Failure)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest"
@@ -70,7 +72,7 @@ func noHelp(root, at *cobra.Command, args, rest []string) error {
 	if at == nil || len(rest) == 0 {
 		at, rest = root, args
 	}
-	err := usagef("there is no command %q", strings.Join(append([]string{root.Name()}, args...), " "))
+	err := exit.Usagef("there is no command %q", strings.Join(append([]string{root.Name()}, args...), " "))
 	names := commandNames(at)
 	for _, topic := range helpTopics {
 		if at == root {
@@ -78,7 +80,7 @@ func noHelp(root, at *cobra.Command, args, rest []string) error {
 		}
 	}
 	if near := nearest.Find(rest[0], names); near != "" {
-		return hinted(err, "did you mean %s?", strings.TrimSpace(strings.TrimPrefix(at.CommandPath(), root.Name())+" "+near))
+		return exit.Hinted(err, "did you mean %s?", strings.TrimSpace(strings.TrimPrefix(at.CommandPath(), root.Name())+" "+near))
 	}
 	return err
 }
@@ -117,8 +119,8 @@ where each value comes from.
 // printExitCodes prints the table of exit codes.
 func printExitCodes(out *term.Output) error {
 	t := out.Table(">CODE", "MEANING", "OF HEALTH")
-	for _, c := range exitCodes {
-		t.Row(c.Code, c.Meaning, orDash(c.Health))
+	for _, c := range exit.Codes {
+		t.Row(c.Code, c.Meaning, show.OrDash(c.Health))
 	}
 	return t.Flush()
 }

@@ -10,6 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/fits"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
@@ -61,9 +64,9 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 		return err
 	}
 	if ok {
-		return hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
+		return exit.Hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
 	}
-	if err := balancerFits(c); err != nil {
+	if err := fits.Balancer(c); err != nil {
 		return err
 	}
 	args, err := a.globalArgs()
@@ -89,7 +92,7 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 		s = proxy.Stats{Listeners: []proxy.ListenerStats{{Name: "tcp", Address: c.LB.Listen.TCP}}}
 	}
 	a.did(change{Action: "start", Kind: "lb", Detail: map[string]any{"pid": pid, "listeners": s.Listeners}},
-		"lb serves %s (pid %d), started in %v", firstAddress(&s), pid, time.Since(begin).Round(10*time.Millisecond))
+		"lb serves %s (pid %d), started in %v", show.FirstAddress(&s), pid, time.Since(begin).Round(10*time.Millisecond))
 	a.warnOfNoNode(ctx, &s)
 	return nil
 }
@@ -121,7 +124,7 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 		err = client.StopNow(ctx)
 	} else {
 		err = client.Stop(ctx, func(left int64) {
-			_ = a.stderr.Drawf("draining: %s left (erlmcp lb stop --now cuts them)", count(int(left), "client"))
+			_ = a.stderr.Drawf("draining: %s left (erlmcp lb stop --now cuts them)", show.Count(int(left), "client"))
 		})
 	}
 	switch {
@@ -131,7 +134,7 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 		a.notef("lb is not running")
 		return nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
+		return exit.Hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
 	case err != nil:
 		return err
 	}
@@ -151,9 +154,9 @@ func (a *app) wouldStopBalancer(ctx context.Context, stopped change, now bool) e
 	case err != nil:
 		return err
 	case now:
-		a.would(stopped, "stop lb and cut %s", count(int(s.Connections.Active), "client"))
+		a.would(stopped, "stop lb and cut %s", show.Count(int(s.Connections.Active), "client"))
 	default:
-		a.would(stopped, "drain and stop lb: %s", count(int(s.Connections.Active), "client"))
+		a.would(stopped, "drain and stop lb: %s", show.Count(int(s.Connections.Active), "client"))
 	}
 	return nil
 }
@@ -228,7 +231,7 @@ func (a *app) checkBalancer(ctx context.Context, r *checked) error {
 	c := a.loaded
 	workers, most, clients, err := master.Plan(c.LB)
 	if err != nil {
-		return withCode(exitMachine, err)
+		return exit.WithCode(exit.Machine, err)
 	}
 	nodes, _ := c.AllNodes() // of a file that cannot be taken, the warnings tell
 	growth := ""
@@ -237,7 +240,7 @@ func (a *app) checkBalancer(ctx context.Context, r *checked) error {
 	}
 	listen := c.LB.Listening()
 	r.Text = fmt.Sprintf("the configuration is valid: %s, %s, %d clients, %s of at most %d%s",
-		cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS), count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth)
+		cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS), show.Count(len(nodes), "node"), c.LB.MaxConnections, show.Count(workers, "worker"), clients, growth)
 	return a.checkNodes(ctx, c)
 }
 
@@ -258,13 +261,13 @@ func (a *app) checkNodes(ctx context.Context, c *config.Config) error {
 	for _, text := range misfits {
 		errs = append(errs, errors.New(text))
 	}
-	return hinted(errors.Join(errs...), "write what is there into the configuration, then run erlmcp lb check")
+	return exit.Hinted(errors.Join(errs...), "write what is there into the configuration, then run erlmcp lb check")
 }
 
 // startHint tells how to start a balancer that does not run.
 func startHint(err error) error {
 	if control.NotRunning(err) {
-		return hinted(err, "erlmcp lb start")
+		return exit.Hinted(err, "erlmcp lb start")
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -43,13 +44,13 @@ It changes nothing.`,
 				if err != nil {
 					return startHint(err)
 				}
-				return a.print(format, e, func() error { printTag(a.stdout, &e); return nil })
+				return a.print(format, e, func() error { show.Tag(a.stdout, &e); return nil })
 			}
 			e, err := client.Explain(cmd.Context(), args[0])
 			if err != nil {
 				return startHint(err)
 			}
-			return a.print(format, e, func() error { return printExplanation(a.stdout, &e) })
+			return a.print(format, e, func() error { return show.Explanation(a.stdout, &e) })
 		},
 	}
 	cmd.Flags().StringVar(&session, "session", "", "the Mcp-Session-Id of a client")

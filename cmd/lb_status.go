@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -27,7 +29,7 @@ not run, and 1 otherwise. Nodes in maintenance (disabled, or drained and then do
 		Args: cobra.ArbitraryArgs, // the interval of --watch
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args = watch.take(args); len(args) > 0 {
-				return usagef("%s does not take the argument %q", cmd.CommandPath(), args[0])
+				return exit.Usagef("%s does not take the argument %q", cmd.CommandPath(), args[0])
 			}
 			return a.watched(cmd.Context(), watch, format, func(ctx context.Context) error { return a.showBalancer(ctx, format) })
 		},
@@ -44,7 +46,7 @@ func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
 	case control.NotRunning(err):
 		s = proxy.Stats{Schema: proxy.StatsSchema, Time: time.Now(), State: proxy.StateStopped}
 	case errors.Is(err, context.DeadlineExceeded):
-		return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
+		return exit.Hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
 	case err != nil:
 		return err
 	}
@@ -61,16 +63,16 @@ func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
 	case err != nil:
 		return err
 	case s.State == proxy.StateStopped:
-		return exitWith(exitNotRunning)
+		return exit.With(exit.NotRunning)
 	case s.State != proxy.StateRunning || anyDown(&s):
-		return exitWith(exitFailure)
+		return exit.With(exit.Failure)
 	}
 	return nil
 }
 
 func (a *app) balancerText(s *proxy.Stats, wide bool) error {
 	if s.State != proxy.StateStopped {
-		return printBalancer(a.stdout, s, wide)
+		return show.Balancer(a.stdout, s, wide)
 	}
 	a.notef("lb is not running")
 	if !a.flags.quiet {

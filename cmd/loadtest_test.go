@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest"
@@ -44,7 +45,7 @@ func TestPreflightObstaclesAreAllSaid(t *testing.T) {
 	if got, want := out.String(), "erlmcp: memory: 1 MiB, needed: 2 MiB\nhint: buy some\n"; got != want {
 		t.Errorf("got %q", got)
 	}
-	if err.Error() != "ports: 5, needed: 6" || hint(err) != "widen" || exitCode(err) != exitMachine {
-		t.Errorf("%v, hint %q, code %d", err, hint(err), exitCode(err))
+	if err.Error() != "ports: 5, needed: 6" || exit.Hint(err) != "widen" || exit.Code(err) != exit.Machine {
+		t.Errorf("%v, hint %q, code %d", err, exit.Hint(err), exit.Code(err))
 	}
 }

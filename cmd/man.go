@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 )
 
 // manHeader has a fixed date, so that the pages change only when a command does.
@@ -48,10 +50,10 @@ each command there, and make the directory if it is missing.`,
 // writeManPages writes the page of every command that is not hidden to dir.
 func writeManPages(root *cobra.Command, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return plainPathError(err)
+		return exit.PlainPath(err)
 	}
 	forManPages(root)
-	return plainPathError(doc.GenManTree(root, manHeader(), filepath.Clean(dir)))
+	return exit.PlainPath(doc.GenManTree(root, manHeader(), filepath.Clean(dir)))
 }
 
 // forManPages makes the help texts fit for a page: lists, indented by two spaces in a help text, are

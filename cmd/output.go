@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/encode"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
@@ -63,7 +65,7 @@ func (v *formatFlag) Set(text string) error {
 	if !slices.Contains(v.names, text) {
 		err := fmt.Errorf("not one of %s", strings.Join(v.names, ", "))
 		if near := nearest.Find(text, v.names); near != "" {
-			return hinted(err, "did you mean %s?", near)
+			return exit.Hinted(err, "did you mean %s?", near)
 		}
 		return err
 	}
@@ -76,11 +78,11 @@ func (a *app) print(f outputFormat, v any, human func() error) error {
 	switch f {
 	case "json":
 		if a.jsonLines {
-			return printJSONLine(a.stdout, v)
+			return encode.JSONLine(a.stdout, v)
 		}
-		return printJSON(a.stdout, v)
+		return encode.JSON(a.stdout, v)
 	case "yaml":
-		return printYAML(a.stdout, v)
+		return encode.YAML(a.stdout, v)
 	}
 	return human()
 }

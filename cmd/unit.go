@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
 	"github.com/erlmcp/erlmcp/internal/place"
 )
@@ -37,10 +38,10 @@ service of your own, with the state directory that your commands use:
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.User == "" || strings.ContainsAny(o.User, " \t\n%") {
-				return usagef("--user: %q is not a user name", o.User)
+				return exit.Usagef("--user: %q is not a user name", o.User)
 			}
 			if o.Own && cmd.Flags().Changed("user") {
-				return usagef("--user and --user-manager exclude each other: a service of your own runs as you")
+				return exit.Usagef("--user and --user-manager exclude each other: a service of your own runs as you")
 			}
 			if packaged {
 				return role.Packaged().Write(a.stdout)
@@ -56,7 +57,7 @@ service of your own, with the state directory that your commands use:
 				return err
 			}
 			if once := c.Once(); once != "" {
-				return usagef("a service cannot read its configuration from %s: name a file by --config", once)
+				return exit.Usagef("a service cannot read its configuration from %s: name a file by --config", once)
 			}
 			o.StateDir = place.ServiceState
 			if o.Own {

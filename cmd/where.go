@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -23,7 +24,7 @@ func (a *app) tellWhere(ctx context.Context) error {
 	if err != nil {
 		running = a.clusterSpec(a.loaded)
 	}
-	for _, line := range whereLines(s.Listeners) {
+	for _, line := range show.Where(s.Listeners) {
 		a.notef("%s", line)
 	}
 	a.notef("logs: %s, and of the nodes %s (erlmcp cluster tail)",
@@ -33,7 +34,7 @@ func (a *app) tellWhere(ctx context.Context) error {
 
 // noNode tells why no client can be served as yet, and what to do.
 func (a *app) noNode(ctx context.Context, s *proxy.Stats) (reasons []string, advice string) {
-	return noNode(s, func() bool {
+	return show.NoNode(s, func() bool {
 		_, err := cluster.Connect(a.stateDir()).Status(ctx)
 		return !errors.Is(err, control.ErrNotRunning)
 	})
@@ -41,7 +42,7 @@ func (a *app) noNode(ctx context.Context, s *proxy.Stats) (reasons []string, adv
 
 // warnOfNoNode says when no client can be served as yet. That is no error: nodes may come.
 func (a *app) warnOfNoNode(ctx context.Context, s *proxy.Stats) {
-	for _, misfit := range misfits(s) {
+	for _, misfit := range show.Misfits(s) {
 		a.warnf("%s", misfit)
 	}
 	reasons, advice := a.noNode(ctx, s)
@@ -62,7 +63,7 @@ func (a *app) logNoNode(ctx context.Context) {
 		return
 	}
 	log := a.log("lb")
-	for _, misfit := range misfits(&s) {
+	for _, misfit := range show.Misfits(&s) {
 		log.Warn(misfit)
 	}
 	reasons, advice := a.noNode(ctx, &s)

@@ -1,4 +1,5 @@
-package cmd
+// Package live shows health checks that go on: each round on a terminal, and all of them in a summary.
+package live
 
 import (
 	"context"
@@ -89,9 +90,9 @@ func (m liveHealth) View() tea.View {
 	return v
 }
 
-// watchLive makes rounds and shows them until the user quits, ctx ends, or the number of rounds is
+// Watch makes rounds and shows them until the user quits, ctx ends, or the number of rounds is
 // done. It returns the last round, like Collector.Watch.
-func watchLive(ctx context.Context, in io.Reader, out *ourterm.Output,
+func Watch(ctx context.Context, in io.Reader, out *ourterm.Output,
 	watch func(context.Context, func(healthcheck.Report) error) (healthcheck.Report, error), history *healthcheck.History, interval time.Duration) (healthcheck.Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// printBalancer prints the status of a balancer that runs.
-func printBalancer(out *term.Output, s *proxy.Stats, wide bool) error {
+// Balancer prints the status of a balancer that runs.
+func Balancer(out *term.Output, s *proxy.Stats, wide bool) error {
 	var restarts uint64
 	for _, w := range s.Workers {
 		restarts += w.Restarts
@@ -19,7 +19,7 @@ func printBalancer(out *term.Output, s *proxy.Stats, wide bool) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(out, "%-10s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	row("balancer", "%s for %s (pid %d)", paintState(out.Paint, s.State), shortDuration(time.Duration(s.UptimeSeconds*float64(time.Second))), s.PID)
+	row("balancer", "%s for %s (pid %d)", State(out.Paint, s.State), Duration(time.Duration(s.UptimeSeconds*float64(time.Second))), s.PID)
 	for _, l := range s.Listeners {
 		state := ""
 		if !l.Up {
@@ -37,7 +37,7 @@ func printBalancer(out *term.Output, s *proxy.Stats, wide bool) error {
 	row("requests", "%d over HTTP, answered %d with 2xx, %d with 4xx, %d with 5xx", h.Requests, h.Responses.Successful, h.Responses.ClientError, h.Responses.ServerError)
 	row("limited", "%d throttled, %d messages rejected", s.Throttles, s.Rejects)
 	row("sources", "%d of %d, %d banned", s.Sources.Tracked, s.Sources.Capacity, s.Sources.Banned)
-	row("workers", "%d, %s", len(s.Workers), count(int(restarts), "restart"))
+	row("workers", "%d, %s", len(s.Workers), Count(int(restarts), "restart"))
 	if s.Reload != nil && !s.Reload.OK {
 		row("reload", "%s at %s", out.Paint(term.Red, "failed"), s.Reload.At.Format(time.DateTime))
 	}
@@ -62,7 +62,7 @@ func balancerNodes(out *term.Output, s *proxy.Stats, wide bool) *term.Table {
 		n := &s.Nodes[i]
 		check, reason := "-", n.Note
 		if n.Check.OK {
-			check = roundLatency(time.Duration(n.Check.LatencyUs) * time.Microsecond).String()
+			check = Latency(time.Duration(n.Check.LatencyUs) * time.Microsecond).String()
 		} else {
 			reason = n.Check.Error
 		}
@@ -76,7 +76,7 @@ func balancerNodes(out *term.Output, s *proxy.Stats, wide bool) *term.Table {
 			reason = "no longer configured"
 		}
 		row := []any{
-			n.Name, paintState(out.Paint, n.State), shortDuration(s.Time.Sub(n.Since)), n.Connections, n.MaxConnections,
+			n.Name, State(out.Paint, n.State), Duration(s.Time.Sub(n.Since)), n.Connections, n.MaxConnections,
 			strconv.FormatFloat(n.Weight, 'g', 3, 64), n.Total, roundBytes(n.BytesIn), roundBytes(n.BytesOut),
 			n.ConnectErrors + n.Resets, check, n.Address,
 		}
@@ -92,7 +92,7 @@ func balancerNodes(out *term.Output, s *proxy.Stats, wide bool) *term.Table {
 func transports(out *term.Output, n *proxy.NodeStats) string {
 	texts := make([]string, len(n.Transports))
 	for i, t := range n.Transports {
-		texts[i] = t.Name + " " + paintState(out.Paint, t.State)
+		texts[i] = t.Name + " " + State(out.Paint, t.State)
 	}
-	return orDash(strings.Join(texts, ", "))
+	return OrDash(strings.Join(texts, ", "))
 }

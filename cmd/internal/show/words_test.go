@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ func TestRoundLatency(t *testing.T) {
 		99999999 * time.Nanosecond: "100ms",
 		1234567890:                 "1.235s",
 	} {
-		if got := roundLatency(d).String(); got != want {
+		if got := Latency(d).String(); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// printExplanation prints what would happen to a client.
-func printExplanation(out *term.Output, e *proxy.Explanation) error {
+// Explanation prints what would happen to a client.
+func Explanation(out *term.Output, e *proxy.Explanation) error {
 	row := func(name, format string, args ...any) { explanationRow(out, name, format, args...) }
 	row("client", "%s", e.Source)
 	if e.Accepted {
@@ -31,7 +31,7 @@ func printExplanation(out *term.Output, e *proxy.Explanation) error {
 	row("banned", "%s, %d violations", yesNo(!e.BannedUntil.IsZero()), e.Violations)
 	row("connections", "%d held, %s", e.Connections, rateText(e.Connection))
 	row("messages", "%s", rateText(e.Message))
-	row("sticky", "%s", orDash(e.Sticky))
+	row("sticky", "%s", OrDash(e.Sticky))
 	if h := e.HTTP; h != nil {
 		switch {
 		case e.Listener == "http": // told above
@@ -60,10 +60,10 @@ func explanationRow(out *term.Output, name, format string, args ...any) {
 	fmt.Fprintf(out, "%-12s %s\n", name, fmt.Sprintf(format, args...))
 }
 
-// printTag prints what a session or a cookie names.
-func printTag(out *term.Output, e *proxy.TagExplanation) {
+// Tag prints what a session or a cookie names.
+func Tag(out *term.Output, e *proxy.TagExplanation) {
 	row := func(name, format string, args ...any) { explanationRow(out, name, format, args...) }
-	node := orDash(e.Node)
+	node := OrDash(e.Node)
 	if e.State != "" {
 		node += " (" + e.State + ")"
 	}

@@ -1,4 +1,5 @@
-package cmd
+// Package checks connects the health checks with the cluster and the balancer of a state directory.
+package checks
 
 import (
 	"context"
@@ -12,10 +13,9 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/master"
 )
 
-// healthCollector connects the health checks with what they are about: the nodes that are balanced
-// over, and the balancer of the state directory.
-// running are the nodes of the cluster, which count where the configuration names no others for the balancer.
-func healthCollector(ctx context.Context, c *config.Config, stateDir string, running func(context.Context) []topology.Node) (*healthcheck.Collector, error) {
+// Collector makes the checks of what a configuration is about: the nodes that are balanced over, and the balancer of the
+// state directory. running are the nodes of the cluster, which count where the balancer's configuration names no others.
+func Collector(ctx context.Context, c *config.Config, stateDir string, running func(context.Context) []topology.Node) (*healthcheck.Collector, error) {
 	secure, err := master.NodeTLSConfig(&c.LB)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,5 @@
-package cmd
+// Package fits knows what a configuration asks of this machine, and whether the machine has it.
+package fits
 
 import (
 	"slices"
@@ -6,6 +7,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/node"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/operate"
@@ -19,17 +21,17 @@ import (
 // holding as many connections as it is configured for. The part itself would say the same when it starts.
 type needs func(*config.Config) (processes int, err error)
 
-// fits reports what keeps balancer and nodes from starting here.
-func fits(c *config.Config) error { return fit(c, balancerNeeds, nodesNeed) }
+// All reports what keeps balancer and nodes from starting here.
+func All(c *config.Config) error { return fit(c, balancerNeeds, nodesNeed) }
 
-// balancerFits reports what keeps the balancer from starting here.
-func balancerFits(c *config.Config) error { return fit(c, balancerNeeds) }
+// Balancer reports what keeps the balancer from starting here.
+func Balancer(c *config.Config) error { return fit(c, balancerNeeds) }
 
-// nodesFit reports what keeps the nodes from starting here.
-func nodesFit(c *config.Config) error { return fit(c, nodesNeed) }
+// Nodes reports what keeps the nodes from starting here.
+func Nodes(c *config.Config) error { return fit(c, nodesNeed) }
 
-// restFits is fits without what runs in a state directory already: it has its limit.
-func restFits(c *config.Config, stateDir string) error {
+// Rest is All without what runs in a state directory already: it has its limit.
+func Rest(c *config.Config, stateDir string) error {
 	var parts []needs
 	for _, daemon := range []struct {
 		name  string
@@ -52,12 +54,12 @@ func fit(c *config.Config, parts ...needs) error {
 	for _, part := range parts {
 		processes, err := part(c)
 		if err != nil {
-			return withCode(exitMachine, err)
+			return exit.WithCode(exit.Machine, err)
 		}
 		sum += processes
 	}
 	host := loadtest.ThisHost()
-	return withCode(exitMachine, operate.ProcessesFit(&host, sum))
+	return exit.WithCode(exit.Machine, operate.ProcessesFit(&host, sum))
 }
 
 func balancerNeeds(c *config.Config) (int, error) {
@@ -79,8 +81,8 @@ func nodesNeed(c *config.Config) (int, error) {
 	return 1 + nodes*(1+workers), err
 }
 
-// doctorPlan is what the configuration asks of the machine.
-func doctorPlan(c *config.Config, stateDir string) doctor.Plan {
+// Plan is what the configuration asks of the machine, for package doctor.
+func Plan(c *config.Config, stateDir string) doctor.Plan {
 	logs := c.Cluster.Logs
 	p := doctor.Plan{
 		MaxConnections: c.LB.MaxConnections, NodeCap: c.LB.NodeCap(), Nodes: len(c.LB.Nodes),

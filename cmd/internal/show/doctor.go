@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/doctor"
 )
 
-// printDoctor prints the findings, and below them, gravest first, what to do.
-func printDoctor(out *term.Output, r *doctor.Report) error {
+// Doctor prints the findings, and below them, gravest first, what to do.
+func Doctor(out *term.Output, r *doctor.Report) error {
 	level := func(v judge.Verdict) string { return out.Paint(verdictStyles[v], doctor.Levels[v]) }
 	t := out.Table("CHECK", "RESULT", "FOUND", "NEEDED")
 	for _, f := range r.Findings {

@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"net"
@@ -9,8 +9,8 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// whereLines tells what can be reached at the balancer's listeners.
-func whereLines(listeners []proxy.ListenerStats) (lines []string) {
+// Where tells what can be reached at the balancer's listeners.
+func Where(listeners []proxy.ListenerStats) (lines []string) {
 	var open []string
 	for _, l := range listeners {
 		at := hereAddress(l.Address)
@@ -49,8 +49,8 @@ func isLoopback(listener string) bool {
 	return err == nil && at.Addr().IsLoopback()
 }
 
-// firstAddress is the first of the balancer's listeners.
-func firstAddress(s *proxy.Stats) string {
+// FirstAddress is the first of the balancer's listeners.
+func FirstAddress(s *proxy.Stats) string {
 	for _, l := range s.Listeners {
 		return l.Address
 	}
@@ -65,9 +65,9 @@ func waits(s *proxy.Stats) bool {
 	})
 }
 
-// noNode tells of a balancer that has no node up why it has not: a line for each of them, and what to do.
+// NoNode tells of a balancer that has no node up why it has not: a line for each of them, and what to do.
 // No lines mean that it has one. supervised reports whether a supervisor runs.
-func noNode(s *proxy.Stats, supervised func() bool) (reasons []string, advice string) {
+func NoNode(s *proxy.Stats, supervised func() bool) (reasons []string, advice string) {
 	if !waits(s) {
 		return nil, ""
 	}
@@ -87,8 +87,8 @@ func noNode(s *proxy.Stats, supervised func() bool) (reasons []string, advice st
 	return reasons, "erlmcp cluster status shows the nodes, erlmcp lb enable NODE puts one back into service"
 }
 
-// misfits are the nodes that are up, but answer with something else than MCP at their path.
-func misfits(s *proxy.Stats) (texts []string) {
+// Misfits are the nodes that are up, but answer with something else than MCP at their path.
+func Misfits(s *proxy.Stats) (texts []string) {
 	for i := range s.Nodes {
 		if n := &s.Nodes[i]; n.Check.Advice != "" && !n.Leaving {
 			texts = append(texts, n.Name+" has "+n.Check.Advice)

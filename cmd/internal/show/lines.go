@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
-// jsonLinePrinter prints each line as an object. What is no UTF-8 in it becomes U+FFFD.
-func jsonLinePrinter(out io.Writer) func(node string, line []byte) error {
+// JSONLines prints each line as an object. What is no UTF-8 in it becomes U+FFFD.
+func JSONLines(out io.Writer) func(node string, line []byte) error {
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
 	return func(node string, line []byte) error {
@@ -33,8 +33,8 @@ func jsonLinePrinter(out io.Writer) func(node string, line []byte) error {
 // nodeStyles tell neighbours apart; 35 is magenta, 34 blue.
 var nodeStyles = []term.Style{term.Cyan, term.Yellow, term.Green, "35", "34"}
 
-// linePrinter prints lines behind the name of their node, aligned as far as names are known.
-func linePrinter(out *term.Output, names []string) func(node string, line []byte) error {
+// Lines prints lines behind the name of their node, aligned as far as names are known.
+func Lines(out *term.Output, names []string) func(node string, line []byte) error {
 	width := 0
 	for _, name := range names {
 		width = max(width, len(name))

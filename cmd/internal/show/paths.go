@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"path/filepath"
@@ -7,8 +7,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
-// paths is where everything is.
-type paths struct {
+// Paths is where everything is.
+type Paths struct {
 	Configuration []config.Place `json:"configuration"` // those that are over others first
 	StateDir      string         `json:"state_dir"`
 	Sockets       []string       `json:"sockets"`
@@ -18,8 +18,8 @@ type paths struct {
 	ErlangFiles   string         `json:"erlang_files,omitempty"`
 }
 
-// print prints them as a table.
-func (p *paths) print(out *term.Output) error {
+// Print prints them as a table.
+func (p *Paths) Print(out *term.Output) error {
 	t := out.Table("WHAT", "WHERE", "")
 	for _, c := range p.Configuration {
 		note := "not there"

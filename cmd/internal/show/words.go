@@ -1,4 +1,5 @@
-package cmd
+// Package show prints what people read: states, reports, explanations and logs, in words that these share.
+package show
 
 import (
 	"fmt"
@@ -14,16 +15,16 @@ import (
 	"github.com/erlmcp/erlmcp/internal/units"
 )
 
-// count is a number of things: "1 node", "4 nodes".
-func count(n int, thing string) string {
+// Count is a number of things: "1 node", "4 nodes".
+func Count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// shortDuration is d in its two largest units: "12s", "3m12s", "5h3m", "2d5h".
-func shortDuration(d time.Duration) string {
+// Duration is d in its two largest units: "12s", "3m12s", "5h3m", "2d5h".
+func Duration(d time.Duration) string {
 	d = max(d, 0).Round(time.Second)
 	if days := d / (24 * time.Hour); days > 0 {
 		return fmt.Sprintf("%dd%dh", days, d%(24*time.Hour)/time.Hour)
@@ -34,8 +35,8 @@ func shortDuration(d time.Duration) string {
 	return d.String()
 }
 
-// roundLatency keeps about three digits.
-func roundLatency(d time.Duration) time.Duration {
+// Latency keeps about three digits.
+func Latency(d time.Duration) time.Duration {
 	switch {
 	case d < time.Millisecond:
 		return d.Round(time.Microsecond)
@@ -71,14 +72,16 @@ func micros(us int64) string {
 	return d.String()
 }
 
-func orDash(text string) string {
+// OrDash is a text, or what stands for none.
+func OrDash(text string) string {
 	if text == "" {
 		return "-"
 	}
 	return text
 }
 
-func orUnknown(n *int) string {
+// OrUnknown is a number, or what stands for one that nobody knows.
+func OrUnknown(n *int) string {
 	if n == nil {
 		return "?"
 	}
@@ -99,13 +102,13 @@ func upOrDown(up bool) string {
 	return healthcheck.NodeDown
 }
 
-// paintState paints a state by how good it is.
-func paintState(paint func(term.Style, string) string, state string) string {
-	return paintAs(paint, state, state)
+// State paints a state by how good it is.
+func State(paint func(term.Style, string) string, state string) string {
+	return StateAs(paint, state, state)
 }
 
-// paintAs paints a text as the state it stands for.
-func paintAs(paint func(term.Style, string) string, state, text string) string {
+// StateAs paints a text as the state it stands for.
+func StateAs(paint func(term.Style, string) string, state, text string) string {
 	switch state {
 	case "healthy", "up", "running", "ready":
 		return paint(term.Green, text)
@@ -117,7 +120,8 @@ func paintAs(paint func(term.Style, string) string, state, text string) string {
 	return text
 }
 
-func stateStyle(s cluster.State) term.Style {
+// NodeStyle is how the state of a node is painted.
+func NodeStyle(s cluster.State) term.Style {
 	switch {
 	case s == cluster.StateReady:
 		return term.Green
@@ -131,8 +135,8 @@ func stateStyle(s cluster.State) term.Style {
 
 var verdictStyles = map[judge.Verdict]term.Style{judge.OK: term.Green, judge.Unjudged: term.Dim, judge.Warn: term.Yellow, judge.Fail: term.Red}
 
-// nodesText is names as people read them, and what stands for all of them.
-func nodesText(names []string, all string) string {
+// Nodes is names as people read them, and what stands for all of them.
+func Nodes(names []string, all string) string {
 	if len(names) == 0 {
 		return all
 	}

@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"fmt"
@@ -13,8 +13,8 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
-// loadtestProgress shows how a run goes: on a terminal a line that moves, else a log line per phase.
-func loadtestProgress(out *term.Output, l *log.Logger) func(loadtest.Progress) {
+// Progress shows how a run goes: on a terminal a line that moves, else a log line per phase.
+func Progress(out *term.Output, l *log.Logger) func(loadtest.Progress) {
 	return func(p loadtest.Progress) {
 		count := ""
 		if p.Unit != "" {
@@ -45,8 +45,8 @@ func loadtestProgress(out *term.Output, l *log.Logger) func(loadtest.Progress) {
 	}
 }
 
-// printLoadtest prints a report for people.
-func printLoadtest(out *term.Output, r *loadtest.Report) error {
+// Loadtest prints a report for people.
+func Loadtest(out *term.Output, r *loadtest.Report) error {
 	var text strings.Builder
 	loadtestAdvice(out, &text, r)
 	nodeTable(out, &text, r)

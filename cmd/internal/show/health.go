@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"fmt"
@@ -11,19 +11,19 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
-// healthText is a report for people.
-func healthText(out *term.Output, r healthcheck.Report) string {
+// Health is a report for people.
+func Health(out *term.Output, r healthcheck.Report) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s\n", r.Time.Format(time.DateTime), paintState(out.Paint, string(r.Status)))
+	fmt.Fprintf(&b, "%s  %s\n", r.Time.Format(time.DateTime), State(out.Paint, string(r.Status)))
 	for _, reason := range r.Reasons {
 		fmt.Fprintf(&b, "  %s\n", reason)
 	}
 	b.WriteString("\n" + healthNodes(out, r.Nodes) + "\n")
 	fmt.Fprintf(&b, "load balancer  %s\n", healthBalancer(out.Paint, r.LoadBalancer))
 	if r.Cluster != nil {
-		fmt.Fprintf(&b, "cluster        %s\n", healthCluster(out.Paint, r.Cluster))
+		fmt.Fprintf(&b, "cluster        %s\n", HealthCluster(out.Paint, r.Cluster))
 	}
-	fmt.Fprintf(&b, "connections    %s\n", healthConnections(r.Connections))
+	fmt.Fprintf(&b, "connections    %s\n", HealthConnections(r.Connections))
 	return b.String()
 }
 
@@ -45,7 +45,7 @@ func healthNodes(out *term.Output, nodes []healthcheck.NodeHealth) string {
 	}
 	t := out.Table(titles...)
 	for _, n := range nodes {
-		row := []any{n.Name, paintState(out.Paint, n.Status), paintState(out.Paint, orDash(n.Balancer)), orUnknown(n.Connections)}
+		row := []any{n.Name, State(out.Paint, n.Status), State(out.Paint, OrDash(n.Balancer)), OrUnknown(n.Connections)}
 		for _, kind := range kinds {
 			row = append(row, checkCell(out.Paint, n.Checks, kind))
 		}
@@ -60,7 +60,7 @@ func checkCell(paint func(term.Style, string) string, checks []healthcheck.Resul
 		switch {
 		case c.Name() != kind:
 		case c.OK:
-			return roundLatency(c.Latency).String()
+			return Latency(c.Latency).String()
 		default:
 			return paint(term.Red, string(c.Cause))
 		}
@@ -70,11 +70,11 @@ func checkCell(paint func(term.Style, string) string, checks []healthcheck.Resul
 
 func healthBalancer(paint func(term.Style, string) string, lb healthcheck.LoadBalancer) string {
 	if !lb.Running {
-		return paintState(paint, "not running")
+		return State(paint, "not running")
 	}
 	parts := []string{lb.Engine}
 	if lb.State != "" {
-		parts = append(parts, paintState(paint, lb.State))
+		parts = append(parts, State(paint, lb.State))
 	}
 	if lb.PID != 0 {
 		parts = append(parts, fmt.Sprintf("process %d", lb.PID))
@@ -84,7 +84,7 @@ func healthBalancer(paint func(term.Style, string) string, lb healthcheck.LoadBa
 	}
 	for _, c := range lb.Checks {
 		if c.OK {
-			parts = append(parts, fmt.Sprintf("answers in %v", roundLatency(c.Latency)))
+			parts = append(parts, fmt.Sprintf("answers in %v", Latency(c.Latency)))
 		}
 	}
 	text := strings.Join(parts, ", ")
@@ -92,17 +92,17 @@ func healthBalancer(paint func(term.Style, string) string, lb healthcheck.LoadBa
 		text += "\n               https: certificate until " + lb.TLS.Detail["expires"]
 	}
 	for _, l := range lb.Listeners {
-		text += fmt.Sprintf("\n               %s %s %s", l.Name, l.Address, paintState(paint, upOrDown(l.Up)))
+		text += fmt.Sprintf("\n               %s %s %s", l.Name, l.Address, State(paint, upOrDown(l.Up)))
 	}
 	return text
 }
 
-// healthCluster is what the supervisor says: "running, process 7, 4 nodes ready, each sees all others".
-func healthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster) string {
+// HealthCluster is what the supervisor says: "running, process 7, 4 nodes ready, each sees all others".
+func HealthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster) string {
 	if c.Error != "" {
-		return paintState(paint, "unknown") + ", " + c.Error
+		return State(paint, "unknown") + ", " + c.Error
 	}
-	parts := []string{paintState(paint, c.State), fmt.Sprintf("process %d", c.PID)}
+	parts := []string{State(paint, c.State), fmt.Sprintf("process %d", c.PID)}
 	nodes := make(map[string]int) // by state
 	restarts, mesh, silent := 0, 0, 0
 	for _, n := range c.Nodes {
@@ -116,27 +116,28 @@ func healthCluster(paint func(term.Style, string) string, c *healthcheck.Cluster
 		}
 	}
 	for _, state := range slices.Sorted(maps.Keys(nodes)) {
-		parts = append(parts, fmt.Sprintf("%d %s", nodes[state], paintState(paint, state)))
+		parts = append(parts, fmt.Sprintf("%d %s", nodes[state], State(paint, state)))
 	}
 	if restarts > 0 {
-		parts = append(parts, count(restarts, "restart"))
+		parts = append(parts, Count(restarts, "restart"))
 	}
 	switch {
 	case c.Partitioned:
 		parts = append(parts, paint(term.Red, "partitioned"))
 	case silent > 0:
-		parts = append(parts, count(silent, "node")+" not telling whom it sees")
+		parts = append(parts, Count(silent, "node")+" not telling whom it sees")
 	case mesh > 1:
 		parts = append(parts, "each sees all others")
 	}
 	return strings.Join(parts, ", ")
 }
 
-func healthConnections(c healthcheck.Connections) string {
+// HealthConnections is how many connections there are, and how evenly they are spread.
+func HealthConnections(c healthcheck.Connections) string {
 	if c.Total == nil && c.Error != "" {
 		return "unknown: " + c.Error
 	}
-	text := fmt.Sprintf("%s of %d", orUnknown(c.Total), c.Capacity)
+	text := fmt.Sprintf("%s of %d", OrUnknown(c.Total), c.Capacity)
 	if c.MaxDeviation != nil {
 		text += fmt.Sprintf(", at most %d from an even share", *c.MaxDeviation)
 	}

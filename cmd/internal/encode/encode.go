@@ -1,4 +1,5 @@
-package cmd
+// Package encode writes values as all commands print them: as JSON and as YAML.
+package encode
 
 import (
 	"bytes"
@@ -8,23 +9,23 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// printJSONLine writes v as one line of JSON.
-func printJSONLine(out io.Writer, v any) error {
+// JSONLine writes v as one line of JSON.
+func JSONLine(out io.Writer, v any) error {
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
 
-// printJSON writes v as one indented JSON object.
-func printJSON(out io.Writer, v any) error {
+// JSON writes v as one indented JSON object.
+func JSON(out io.Writer, v any) error {
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
-// printYAML writes what printJSON writes, with the same keys in the same order, as YAML.
-func printYAML(out io.Writer, v any) error {
+// YAML writes what JSON writes, with the same keys in the same order, as YAML.
+func YAML(out io.Writer, v any) error {
 	encoded, err := json.Marshal(v)
 	if err != nil {
 		return err

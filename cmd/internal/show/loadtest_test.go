@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"bytes"
@@ -32,7 +32,7 @@ func TestLoadtestText(t *testing.T) {
 		Resources: &loadtest.Resources{Agents: loadtest.ProcessUse{Processes: 2, RSSBytes: 20 << 20, CPUPercent: 12.5, Descriptors: 130}},
 	}
 	var out bytes.Buffer
-	if err := printLoadtest(term.New(&out), r); err != nil {
+	if err := Loadtest(term.New(&out), r); err != nil {
 		t.Fatal(err)
 	}
 	want := `note rate_limits: 80/s, better: 100/s (more addresses)
@@ -60,7 +60,7 @@ hint: erlmcp health
 
 func TestLoadtestProgressOfALog(t *testing.T) {
 	var out bytes.Buffer
-	show := loadtestProgress(term.New(&bytes.Buffer{}), log.New(&out))
+	show := Progress(term.New(&bytes.Buffer{}), log.New(&out))
 	show(loadtest.Progress{Phase: loadtest.PhaseRamp, Done: 5, Total: 10, Unit: "connections"})
 	show(loadtest.Progress{Phase: loadtest.PhaseRamp, Done: 10, Total: 10, Unit: "connections", Ended: true, Took: time.Second})
 	show(loadtest.Progress{Phase: loadtest.PhaseRecovery, Ended: true, Took: time.Second})

@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"cmp"
@@ -10,8 +10,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
-// printCluster is the table of nodes.
-func printCluster(out *term.Output, s cluster.Status, wide bool) error {
+// Cluster is the table of nodes.
+func Cluster(out *term.Output, s cluster.Status, wide bool) error {
 	columns := []string{"NODE", "STATE", ">PID", ">FOR", ">RESTARTS", "TCP", "HTTP", "SSE"}
 	distributed := slices.ContainsFunc(s.Nodes, func(n cluster.NodeStatus) bool { return n.Distribution != nil })
 	if distributed {
@@ -27,11 +27,11 @@ func printCluster(out *term.Output, s cluster.Status, wide bool) error {
 			pid = fmt.Sprint(n.PID)
 		}
 		if !n.Since.IsZero() {
-			age = shortDuration(s.Time.Sub(n.Since))
+			age = Duration(s.Time.Sub(n.Since))
 		}
 		row := []any{
-			n.Name, out.Paint(stateStyle(n.State), string(n.State)), pid, age, n.Restarts,
-			orDash(n.TCP), orDash(n.HTTP), orDash(n.SSE),
+			n.Name, out.Paint(NodeStyle(n.State), string(n.State)), pid, age, n.Restarts,
+			OrDash(n.TCP), OrDash(n.HTTP), OrDash(n.SSE),
 		}
 		if distributed {
 			row = append(row, sees(n.Distribution))
@@ -55,9 +55,9 @@ func sees(d *cluster.Distribution) string {
 	return fmt.Sprint(len(d.Sees))
 }
 
-// printEvent prints an event for people.
-func printEvent(out *term.Output, e cluster.Event) error {
-	text := orDash(string(e.From)) + " → " + out.Paint(stateStyle(e.State), cmp.Or(string(e.State), "removed"))
+// Event prints an event for people.
+func Event(out *term.Output, e cluster.Event) error {
+	text := OrDash(string(e.From)) + " → " + out.Paint(NodeStyle(e.State), cmp.Or(string(e.State), "removed"))
 	if e.Reason != "" {
 		text += "  " + e.Reason
 	}
