@@ -1,5 +1,5 @@
-// Package cmd is the command line of erlmcp: flags, exit codes and printing, one file a command. What a
-// command does is done by the packages below it.
+// Package cmd is the command line of erlmcp: flags, one file a command. What a command does is done by the packages below
+// it; those in cmd/internal know how it ends and what it prints.
 package cmd
 
 import (
@@ -9,15 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/charmbracelet/log"
 	"github.com/muesli/termenv"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/place"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
@@ -52,15 +53,15 @@ type app struct {
 // on errors: one line says what is wrong, a second one what to do.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	daemon.OwnDescriptors()
-	catchBrokenPipe()
+	exit.CatchBrokenPipe()
 	errOut := term.New(stderr)
-	ctx, stop := withSignals(context.Background(), errOut)
+	ctx, stop := exit.WithSignals(context.Background(), errOut)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
 	a := &app{stdin: stdin, stderr: errOut}
-	a.stdout = term.New(stdout).Through(func(w io.Writer) io.Writer { return &closedStdout{w, cancel} })
+	a.stdout = term.New(stdout).Through(func(w io.Writer) io.Writer { return exit.WhileRead(w, cancel) })
 
 	root := newRootCommand(a)
 	root.SetArgs(args)
@@ -70,7 +71,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if nagiosAsked(args) {
 		err = a.nagiosUnknown(ctx, err)
 	}
-	return report(ctx, errOut, err)
+	return exit.Report(ctx, errOut, err)
 }
 
 // prepare checks the global flags; it runs before every command.
@@ -88,10 +89,10 @@ func (a *app) prepare(flags *pflag.FlagSet) error {
 		a.stderr.Still()
 	}
 	if _, err := log.ParseLevel(a.flags.logLevel); err != nil {
-		return notOneOf("--log-level", a.flags.logLevel, logLevels)
+		return exit.NotOneOf("--log-level", a.flags.logLevel, logLevels)
 	}
 	if _, ok := logFormats[a.flags.logFormat]; !ok {
-		return notOneOf("--log-format", a.flags.logFormat, logFormatNames)
+		return exit.NotOneOf("--log-format", a.flags.logFormat, logFormatNames)
 	}
 	return nil
 }
@@ -153,7 +154,7 @@ func (a *app) stateDir() string {
 	}
 	if dir == "" {
 		var doubt string
-		if dir, doubt = defaultStateDir(); doubt != "" {
+		if dir, doubt = place.DefaultState(); doubt != "" {
 			a.warnf("%s: the state directory is %s", doubt, dir)
 		}
 	}
@@ -162,29 +163,6 @@ func (a *app) stateDir() string {
 	}
 	a.state = dir
 	return dir
-}
-
-// defaultStateDir is in /tmp rather than os.TempDir when there is no runtime directory: the path of a
-// unix socket has room for about 100 bytes, and TMPDIR can differ between two shells of one user. A runtime directory
-// is this user's, or none: sudo and su can leave that of another one in the environment. doubt says so.
-func defaultStateDir() (dir, doubt string) {
-	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtimeDir) {
-		if doubt = doubtRuntimeDir(runtimeDir); doubt == "" {
-			return filepath.Join(runtimeDir, "erlmcp"), ""
-		}
-	}
-	return fmt.Sprintf("/tmp/erlmcp-%d", os.Getuid()), doubt
-}
-
-func doubtRuntimeDir(dir string) string {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Sprintf("XDG_RUNTIME_DIR is not used: %v", err)
-	}
-	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != os.Geteuid() {
-		return fmt.Sprintf("XDG_RUNTIME_DIR, %s, is not used: it belongs to user %d, not to user %d", dir, owner, os.Geteuid())
-	}
-	return ""
 }
 
 // boundFlag is a flag that overrides one key of the configuration.
@@ -225,12 +203,12 @@ func (a *app) loadConfig() (*config.Config, error) {
 	var err error
 	if a.configText == nil && o.File != "" {
 		if a.configText, err = config.ReadOnce(o.File, o.Dir, a.stdin); err != nil {
-			return nil, withCode(exitUsage, err)
+			return nil, exit.WithCode(exit.Usage, err)
 		}
 	}
 	o.Text = a.configText
 	c, err := config.Load(o)
-	return c, withCode(exitUsage, err)
+	return c, exit.WithCode(exit.Usage, err)
 }
 
 func (a *app) configOptions() config.Options {
@@ -256,7 +234,7 @@ func flagText(v pflag.Value) string {
 func (a *app) globalArgs() ([]string, error) {
 	directory := a.flags.directory
 	if directory == "" {
-		directory = workingDirectory()
+		directory = place.WorkingDirectory()
 	}
 	args := []string{
 		"--state-dir", a.stateDir(), "--directory", directory, "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat,
@@ -272,18 +250,6 @@ func (a *app) globalArgs() ([]string, error) {
 		args = append(args, "--config", c.File)
 	}
 	return args, nil
-}
-
-// workingDirectory is where it was if it is gone: no file of the configuration is there then, and a relative path
-// is an error already.
-func workingDirectory() string {
-	if dir, err := os.Getwd(); err == nil {
-		return dir
-	}
-	if dir := os.Getenv("PWD"); filepath.IsAbs(dir) {
-		return dir
-	}
-	return "/nonexistent"
 }
 
 // completeNodes offers the names of the configured nodes that are not on the command line yet. It is

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,41 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-)
 
-// Every kind of error is printed in one way: what, then what to do.
-func TestReport(t *testing.T) {
-	interrupted, cancel := context.WithCancelCause(context.Background())
-	cancel(&stopError{code: 130, reason: "stopped by interrupt"})
-	for name, c := range map[string]struct {
-		ctx  context.Context
-		err  error
-		code int
-		text string
-	}{
-		"nothing":          {nil, nil, 0, ""},
-		"plain":            {nil, errors.New("no room"), 1, "erlmcp: no room\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},
-		"usage":            {nil, usagef("no %s", "name"), 2, "erlmcp: no name\nhint: erlmcp --help\n"},
-		"hint":             {nil, hinted(usagef("no name"), "give one"), 2, "erlmcp: no name\nhint: give one\n"},
-		"hint inside":      {nil, fmt.Errorf("start: %w", hinted(errors.New("port taken"), "free it")), 1, "erlmcp: start: port taken\nhint: free it\n"},
-		"code":             {nil, withCode(4, errors.New("too slow")), 4, "erlmcp: too slow\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},
-		"joined":           {nil, withCode(2, errors.Join(errors.New("a: bad"), errors.New("b: bad"))), 2, "erlmcp: a: bad\nerlmcp: b: bad\nhint: erlmcp --help\n"},
-		"silent":           {nil, exitWith(3), 3, ""},
-		"joined, silent":   {nil, errors.Join(hinted(failf("lb has ended"), "start it"), exitWith(4)), 1, "erlmcp: lb has ended\nhint: start it\n"},
-		"silent success":   {nil, exitWith(0), 0, ""},
-		"interrupted":      {interrupted, fmt.Errorf("hold: %w", context.Canceled), 130, ""},
-		"failed by itself": {interrupted, errors.New("no room"), 1, "erlmcp: no room\nhint: erlmcp health says what is wrong, and erlmcp config paths where the logs are\n"},
-		"closed output":    {nil, fmt.Errorf("print: %w", &stopError{code: 0}), 0, ""},
-	} {
-		if c.ctx == nil {
-			c.ctx = context.Background()
-		}
-		var out bytes.Buffer
-		if code := report(c.ctx, &out, c.err); code != c.code || out.String() != c.text {
-			t.Errorf("%s: code %d, %q; want %d, %q", name, code, out.String(), c.code, c.text)
-		}
-	}
-}
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+)
 
 // A reader that has had enough, like head, is no failure and gets no message.
 func TestClosedPipe(t *testing.T) {
@@ -67,7 +34,7 @@ func TestClosedPipe(t *testing.T) {
 
 // stubborn is a program that never ends by itself, not even when it is asked to.
 func stubborn() {
-	ctx, _ := withSignals(context.Background(), os.Stderr)
+	ctx, _ := exit.WithSignals(context.Background(), os.Stderr)
 	fmt.Println("working")
 	<-ctx.Done()
 	fmt.Println(context.Cause(ctx))

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -105,12 +104,4 @@ func onNodes(action string, names []string) change {
 
 func onNode(action, name string, detail any) change {
 	return change{Action: action, Kind: "node", Names: []string{name}, Detail: detail}
-}
-
-// nodesText is names as people read them, and what stands for all of them.
-func nodesText(names []string, all string) string {
-	if len(names) == 0 {
-		return all
-	}
-	return strings.Join(names, ", ")
 }

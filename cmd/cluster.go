@@ -8,6 +8,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
+	"github.com/erlmcp/erlmcp/internal/control"
 )
 
 func newClusterCommand(a *app) *cobra.Command {
@@ -22,7 +25,7 @@ starts them again when they die and keeps their logs. There is one cluster per s
 		newClusterAddCommand(a), newClusterRemoveCommand(a),
 		newClusterStatusCommand(a), newClusterEventsCommand(a), newClusterTailCommand(a),
 		newClusterLogsCommand(a), newClusterKillCommand(a),
-		newClusterUnitCommand(a), newClusterSuperviseCommand(a),
+		newUnitCommand(a, &systemd.Cluster), newClusterSuperviseCommand(a),
 	)
 	return cmd
 }
@@ -60,10 +63,10 @@ to the standard error, the nodes' output to the standard output as well. SIGTERM
 				return a.operator().Start(cmd.Context(), names)
 			}
 			if len(names) > 0 {
-				return usagef("--nodes starts all nodes: name none")
+				return exit.Usagef("--nodes starts all nodes: name none")
 			}
 			if nodes < 1 || nodes > mostNodes {
-				return usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
+				return exit.Usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
 			}
 			return a.operator().StartSized(cmd.Context(), nodes)
 		},
@@ -126,7 +129,7 @@ count as out.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ctx := cmd.Context()
 			if cmd.Flags().Changed("drain-timeout") && !rolling {
-				return usagef("--drain-timeout goes with --rolling only")
+				return exit.Usagef("--drain-timeout goes with --rolling only")
 			}
 			switch o := a.operator(); {
 			case a.changes.dryRun:
@@ -159,10 +162,10 @@ and nothing is answered. CONT lets it go on.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s := cluster.Signal(strings.TrimPrefix(strings.ToUpper(signal), "SIG"))
 			if hold && s != cluster.SignalKill {
-				return usagef("--hold goes with --signal KILL only")
+				return exit.Usagef("--hold goes with --signal KILL only")
 			}
 			if !slices.Contains(signalNames, string(s)) {
-				return notOneOf("--signal", signal, signalNames)
+				return exit.NotOneOf("--signal", signal, signalNames)
 			}
 			client := cluster.Connect(a.stateDir())
 			done := onNodes("kill", []string{args[0]})
@@ -197,8 +200,8 @@ var signalNames = []string{"KILL", "STOP", "CONT"}
 
 // clusterStartHint tells what to do when there is no cluster to talk to.
 func clusterStartHint(err error) error {
-	if notRunning(err) {
-		return hinted(err, "erlmcp cluster start")
+	if control.NotRunning(err) {
+		return exit.Hinted(err, "erlmcp cluster start")
 	}
 	return err
 }

@@ -1,15 +1,14 @@
 package cmd
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/encode"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
 
@@ -35,9 +34,9 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 			if _, err := s.Only(names); err != nil {
 				return err
 			}
-			print := func(e cluster.Event) error { return a.printJSONLine(e) }
+			print := func(e cluster.Event) error { return encode.JSONLine(a.stdout, e) }
 			if format == "table" {
-				print = a.printEvent
+				print = func(e cluster.Event) error { return show.Event(a.stdout, e) }
 			}
 			err = client.Events(cmd.Context(), follow, func(e cluster.Event) error {
 				if len(names) > 0 && !slices.Contains(names, e.Node) {
@@ -54,14 +53,4 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow new events until Ctrl-C")
 	format.addFormats(cmd, "json", "table")
 	return cmd
-}
-
-// printEvent prints an event for people.
-func (a *app) printEvent(e cluster.Event) error {
-	text := orDash(string(e.From)) + " → " + a.stdout.Paint(stateStyle(e.State), cmp.Or(string(e.State), "removed"))
-	if e.Reason != "" {
-		text += "  " + e.Reason
-	}
-	_, err := fmt.Fprintf(a.stdout, "%s  %s  %s\n", e.Time.Local().Format(time.DateTime), e.Node, text)
-	return err
 }

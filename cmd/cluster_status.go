@@ -2,15 +2,13 @@ package cmd
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
-	"github.com/erlmcp/erlmcp/internal/term"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
+	"github.com/erlmcp/erlmcp/internal/control"
 )
 
 func newClusterStatusCommand(a *app) *cobra.Command {
@@ -55,15 +53,15 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 	if format == formatName {
 		err = a.printNames(s.Names())
 	} else {
-		err = a.print(format, s, func() error { return a.printClusterStatus(s, format == formatWide) })
+		err = a.print(format, s, func() error { return a.clusterText(s, format == formatWide) })
 	}
 	switch {
 	case err != nil:
 		return err
 	case s.State == cluster.PhaseStopped:
-		return exitWith(exitNotRunning)
+		return exit.With(exit.NotRunning)
 	case !s.Healthy():
-		return exitWith(exitFailure)
+		return exit.With(exit.Failure)
 	}
 	return nil
 }
@@ -72,7 +70,7 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status, error) {
 	s, err := cluster.Connect(a.stateDir()).Status(ctx)
 	switch {
-	case notRunning(err):
+	case control.NotRunning(err):
 		c, err := a.config()
 		if err != nil {
 			return s, err
@@ -84,37 +82,8 @@ func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status
 	return s.Only(names)
 }
 
-func (a *app) printClusterStatus(s cluster.Status, wide bool) error {
-	columns := []string{"NODE", "STATE", ">PID", ">FOR", ">RESTARTS", "TCP", "HTTP", "SSE"}
-	distributed := slices.ContainsFunc(s.Nodes, func(n cluster.NodeStatus) bool { return n.Distribution != nil })
-	if distributed {
-		columns = append(columns, ">SEES")
-	}
-	if wide {
-		columns = append(columns, "LOG")
-	}
-	t := a.stdout.Table(append(columns, "REASON")...)
-	for _, n := range s.Nodes {
-		pid, age := "-", "-"
-		if n.PID != 0 {
-			pid = fmt.Sprint(n.PID)
-		}
-		if !n.Since.IsZero() {
-			age = shortDuration(s.Time.Sub(n.Since))
-		}
-		row := []any{
-			n.Name, a.stdout.Paint(stateStyle(n.State), string(n.State)), pid, age, n.Restarts,
-			orDash(n.TCP), orDash(n.HTTP), orDash(n.SSE),
-		}
-		if distributed {
-			row = append(row, sees(n.Distribution))
-		}
-		if wide {
-			row = append(row, n.Log)
-		}
-		t.Row(append(row, n.Reason)...)
-	}
-	if err := t.Flush(); err != nil {
+func (a *app) clusterText(s cluster.Status, wide bool) error {
+	if err := show.Cluster(a.stdout, s, wide); err != nil {
 		return err
 	}
 	for _, n := range s.Nodes {
@@ -129,39 +98,4 @@ func (a *app) printClusterStatus(s cluster.Status, wide bool) error {
 		}
 	}
 	return nil
-}
-
-// sees is how many other nodes a node is connected to.
-func sees(d *cluster.Distribution) string {
-	switch {
-	case d == nil:
-		return "-"
-	case d.Sees == nil:
-		return "?"
-	}
-	return fmt.Sprint(len(d.Sees))
-}
-
-// shortDuration is d in its two largest units: "12s", "3m12s", "5h3m", "2d5h".
-func shortDuration(d time.Duration) string {
-	d = max(d, 0).Round(time.Second)
-	if days := d / (24 * time.Hour); days > 0 {
-		return fmt.Sprintf("%dd%dh", days, d%(24*time.Hour)/time.Hour)
-	}
-	if d >= time.Hour {
-		return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
-	}
-	return d.String()
-}
-
-func stateStyle(s cluster.State) term.Style {
-	switch {
-	case s == cluster.StateReady:
-		return term.Green
-	case s == cluster.StateCrashLoop:
-		return term.Red
-	case slices.Contains([]cluster.State{cluster.StateStopped, cluster.StateHeld}, s):
-		return term.Dim
-	}
-	return term.Yellow
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/fits"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 )
@@ -44,10 +46,10 @@ func (a *app) supervise(ctx context.Context, spec cluster.Spec, names []string, 
 		o.Load = func() (cluster.Spec, error) {
 			c, err := load()
 			if err == nil && c.Once() != "" {
-				err = hinted(failf("its configuration came from %s, which cannot be read again", c.Once()), "name a file by --config; erlmcp config show prints one")
+				err = exit.Hinted(exit.Failf("its configuration came from %s, which cannot be read again", c.Once()), "name a file by --config; erlmcp config show prints one")
 			}
 			if err == nil {
-				err = fit(c, nodesNeed)
+				err = fits.Nodes(c)
 			}
 			if err != nil {
 				return cluster.Spec{}, err

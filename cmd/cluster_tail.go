@@ -1,20 +1,17 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/logtime"
-	"github.com/erlmcp/erlmcp/internal/term"
 )
 
 // newClusterTailCommand follows what the nodes write, as tail -f does with files.
@@ -73,10 +70,10 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			flags := cmd.Flags()
 			bounded := flags.Changed("lines") || flags.Changed("tail")
 			if lines < 0 && flags.Changed("lines") {
-				return usagef("--lines: %d is negative", lines)
+				return exit.Usagef("--lines: %d is negative", lines)
 			}
 			if noFollow && follow && flags.Changed("follow") {
-				return usagef("--follow and --no-follow contradict each other")
+				return exit.Usagef("--follow and --no-follow contradict each other")
 			}
 			filter, err := tailFilter(since, grep, time.Now())
 			if err != nil {
@@ -93,9 +90,9 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			if len(known) == 0 {
 				known = c.NodeNames()
 			}
-			print := a.linePrinter(known)
+			print := show.Lines(a.stdout, known)
 			if format == "json" {
-				print = a.printLineJSON
+				print = show.JSONLines(a.stdout)
 			}
 			return nodelog.Tail(cmd.Context(), nodelog.TailOptions{
 				Logs: func(ctx context.Context) ([]nodelog.Log, error) {
@@ -126,61 +123,13 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 func tailFilter(since, grep string, now time.Time) (f nodelog.Filter, err error) {
 	if since != "" {
 		if f.Since, err = logtime.Since(since, now); err != nil {
-			return f, usagef("--since: %q %v", since, err)
+			return f, exit.Usagef("--since: %q %v", since, err)
 		}
 	}
 	if grep != "" {
 		if f.Match, err = regexp.Compile(grep); err != nil {
-			return f, usagef("--grep: %v", err)
+			return f, exit.Usagef("--grep: %v", err)
 		}
 	}
 	return f, nil
-}
-
-// printLineJSON prints a line as an object. What is no UTF-8 in it becomes U+FFFD.
-func (a *app) printLineJSON(node string, line []byte) error {
-	object := struct {
-		Node  string          `json:"node"`
-		Entry json.RawMessage `json:"entry,omitempty"`
-		Line  *string         `json:"line,omitempty"`
-	}{Node: node}
-	if text := bytes.TrimSpace(line); len(text) > 0 && text[0] == '{' && json.Valid(text) {
-		object.Entry = text
-	} else {
-		text := strings.ToValidUTF8(string(line), "\uFFFD")
-		object.Line = &text
-	}
-	enc := json.NewEncoder(a.stdout)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(object)
-}
-
-// nodeStyles tell neighbours apart; 35 is magenta, 34 blue.
-var nodeStyles = []term.Style{term.Cyan, term.Yellow, term.Green, "35", "34"}
-
-// linePrinter prints lines behind the name of their node, aligned as far as names are known.
-func (a *app) linePrinter(names []string) func(node string, line []byte) error {
-	width := 0
-	for _, name := range names {
-		width = max(width, len(name))
-	}
-	prefixes := map[string]string{}
-	prefix := func(node string) string {
-		if _, known := prefixes[node]; !known {
-			style := nodeStyles[len(prefixes)%len(nodeStyles)]
-			prefixes[node] = a.stdout.Paint(style, fmt.Sprintf("%-*s |", width, node)) + " "
-		}
-		return prefixes[node]
-	}
-	for _, name := range names {
-		prefix(name)
-	}
-	return func(node string, line []byte) error {
-		reset := ""
-		if a.stdout.Color() && bytes.IndexByte(line, '\x1b') >= 0 {
-			reset = "\x1b[0m" // a color that the node chose ends with its line
-		}
-		_, err := fmt.Fprintf(a.stdout, "%s%s%s\n", prefix(node), line, reset)
-		return err
-	}
 }

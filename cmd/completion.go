@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 )
 
 //go:generate sh -c "mkdir -p ../completions && go build -o ../completions/erlmcp ./erlmcp"
@@ -40,7 +42,7 @@ func newCompletionCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			generate, ok := shells[args[0]]
 			if !ok {
-				return notOneOf("SHELL", args[0], slices.Sorted(maps.Keys(shells)))
+				return exit.NotOneOf("SHELL", args[0], slices.Sorted(maps.Keys(shells)))
 			}
 			return generate(cmd.Root(), a.stdout)
 		},

@@ -14,6 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/encode"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/proxy/master"
 )
@@ -73,13 +76,13 @@ func writeConfig(name string, force bool) error {
 	}
 	file, err := os.OpenFile(name, flags, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return hinted(failf("%s already exists", name), "--force overwrites it")
+		return exit.Hinted(exit.Failf("%s already exists", name), "--force overwrites it")
 	}
 	if err != nil {
-		return plainPathError(err)
+		return exit.PlainPath(err)
 	}
 	err = config.Default().Print(file, config.Explained)
-	return plainPathError(errors.Join(err, file.Close()))
+	return exit.PlainPath(errors.Join(err, file.Close()))
 }
 
 func newConfigShowCommand(a *app) *cobra.Command {
@@ -103,13 +106,13 @@ defaults, as one file that could replace them all. With --origin, each value say
 			}
 			switch {
 			case format == "json" && origin:
-				return a.printJSON(c.Values())
+				return encode.JSON(a.stdout, c.Values())
 			case format == "json":
 				document, err := c.Document()
 				if err != nil {
 					return err
 				}
-				return a.printJSON(document)
+				return encode.JSON(a.stdout, document)
 			case origin:
 				return c.Print(a.stdout, c.WithOrigins)
 			}
@@ -141,16 +144,16 @@ func (a *app) printCheck(format outputFormat, r *checked, err error) error {
 	r.Schema, r.OK = configCheckSchema, err == nil
 	r.Problems = []string{}
 	if err != nil {
-		r.Problems = messages(err)
+		r.Problems = exit.Messages(err)
 	}
 	if r.Warnings == nil {
 		r.Warnings = []string{}
 	}
 	if format != "table" {
-		if err != nil && errors.As(err, new(*stopError)) {
+		if err != nil && errors.As(err, new(*exit.Stopped)) {
 			return err
 		}
-		return errors.Join(a.print(format, r, nil), exitWith(exitCode(err)))
+		return errors.Join(a.print(format, r, nil), exit.With(exit.Code(err)))
 	}
 	for _, w := range r.Warnings {
 		a.warnf("%s", w)
@@ -197,7 +200,7 @@ func (a *app) checkConfig(r *checked) error {
 	r.Text = cmp.Or(c.File, c.Once(), "defaults") + ": ok"
 	warnings, err := master.CheckFiles(&c.LB, time.Now())
 	r.Warnings = slices.Concat(c.Warnings, c.Doubts(), warnings)
-	return withCode(exitUsage, err)
+	return exit.WithCode(exit.Usage, err)
 }
 
 func newConfigSchemaCommand(a *app) *cobra.Command {
@@ -214,19 +217,8 @@ and, for editors with a YAML language server, as the first line of erlmcp.yaml:
 
   # yaml-language-server: $schema=erlmcp.schema.json`,
 		Example: "  erlmcp config schema > erlmcp.schema.json",
-		RunE:    func(*cobra.Command, []string) error { return a.printJSON(config.JSONSchema()) },
+		RunE:    func(*cobra.Command, []string) error { return encode.JSON(a.stdout, config.JSONSchema()) },
 	}
-}
-
-// paths is where everything is.
-type paths struct {
-	Configuration []config.Place `json:"configuration"` // those that are over others first
-	StateDir      string         `json:"state_dir"`
-	Sockets       []string       `json:"sockets"`
-	Logs          []string       `json:"logs"` // of the balancer and the supervisor
-	NodeLogs      string         `json:"node_logs"`
-	AccessLog     string         `json:"access_log,omitempty"`
-	ErlangFiles   string         `json:"erlang_files,omitempty"`
 }
 
 func newConfigPathsCommand(a *app) *cobra.Command {
@@ -246,18 +238,18 @@ they are in erlmcp-UID there.`,
   tail -f "$(erlmcp config paths -o json | jq -r '.logs[0]')"`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := a.paths(cmd.Context())
-			return a.print(format, p, func() error { return a.printPaths(p) })
+			return a.print(format, p, func() error { return p.Print(a.stdout) })
 		},
 	}
 	format.addOutputFlags(cmd)
 	return cmd
 }
 
-func (a *app) paths(ctx context.Context) *paths {
-	p := &paths{Configuration: config.Places(a.configOptions()), StateDir: a.stateDir()}
+func (a *app) paths(ctx context.Context) *show.Paths {
+	p := &show.Paths{Configuration: config.Places(a.configOptions()), StateDir: a.stateDir()}
 	c, err := a.config()
 	if err != nil { // which is when one wants to know
-		a.warnf("showing defaults, as the configuration cannot be read: %s", messages(err)[0])
+		a.warnf("showing defaults, as the configuration cannot be read: %s", exit.Messages(err)[0])
 		c = config.Default()
 	}
 	spec := a.clusterSpec(c)
@@ -274,26 +266,4 @@ func (a *app) paths(ctx context.Context) *paths {
 		p.ErlangFiles = filepath.Join(p.StateDir, "erlang")
 	}
 	return p
-}
-
-func (a *app) printPaths(p *paths) error {
-	t := a.stdout.Table("WHAT", "WHERE", "")
-	for _, c := range p.Configuration {
-		note := "not there"
-		if c.Read {
-			note = "read"
-		}
-		t.Row("configuration, "+c.What, c.Path, note)
-	}
-	t.Row("state directory", p.StateDir)
-	t.Row("log of lb", p.Logs[0])
-	t.Row("log of cluster", p.Logs[1])
-	t.Row("logs of the nodes", filepath.Join(p.NodeLogs, "*.log"))
-	if p.AccessLog != "" {
-		t.Row("access log", p.AccessLog)
-	}
-	if p.ErlangFiles != "" {
-		t.Row("files of Erlang nodes", p.ErlangFiles)
-	}
-	return t.Flush()
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
@@ -22,7 +24,7 @@ import (
 func (a *app) staysHere(ctx context.Context) error {
 	_, limited := ctx.Deadline()
 	if limited || a.changes.dryRun || a.changes.format != "table" {
-		return usagef("--foreground goes without --dry-run, --output and --timeout")
+		return exit.Usagef("--foreground goes without --dry-run, --output and --timeout")
 	}
 	return nil
 }
@@ -38,7 +40,7 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 		return err
 	}
 	if resize && (nodes < 1 || nodes > mostNodes) {
-		return usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
+		return exit.Usagef("--nodes: %d is not within 1..%d", nodes, mostNodes)
 	}
 	resized := func(c *config.Config, err error) (*config.Config, error) {
 		if err == nil && resize {
@@ -58,7 +60,7 @@ func (a *app) superviseHere(ctx context.Context, names []string, nodes int, resi
 		return err
 	}
 	if running && pid != os.Getpid() { // this process has the lock when it has become this program anew
-		return hinted(&control.RunningError{Name: "cluster", PID: pid}, "erlmcp cluster stop ends it; --state-dir runs another one beside it")
+		return exit.Hinted(&control.RunningError{Name: "cluster", PID: pid}, "erlmcp cluster stop ends it; --state-dir runs another one beside it")
 	}
 	logs, err := cluster.NodeLogs(ctx, a.stateDir(), a.clusterSpec(c), nil)
 	if err != nil {
@@ -79,7 +81,7 @@ func (a *app) followLogs(ctx context.Context, logs []nodelog.Log) (stop func()) 
 			names = append(names, l.Node)
 		}
 		o := nodelog.TailOptions{Logs: func(context.Context) ([]nodelog.Log, error) { return logs, nil }, Follow: true}
-		if err := nodelog.Tail(ctx, o, a.linePrinter(names)); err != nil && ctx.Err() == nil {
+		if err := nodelog.Tail(ctx, o, show.Lines(a.stdout, names)); err != nil && ctx.Err() == nil {
 			a.warnf("logs are no longer shown: %v", err)
 		}
 	}()
@@ -136,7 +138,7 @@ func (a *app) stayWith(ctx context.Context, hangups <-chan os.Signal) error {
 		case <-tick.C:
 			for _, name := range []string{"lb", "cluster"} {
 				if _, runs, err := control.Running(a.stateDir(), name); err == nil && !runs && ctx.Err() == nil {
-					return hinted(failf("%s has ended", name), "its log is above; erlmcp up starts it again")
+					return exit.Hinted(exit.Failf("%s has ended", name), "its log is above; erlmcp up starts it again")
 				}
 			}
 		}

@@ -8,7 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/checks"
+	"github.com/erlmcp/erlmcp/cmd/internal/encode"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/live"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
 // healthOptions are the flags of the health command.
@@ -52,18 +58,18 @@ the exit code is that of the last round.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.timed = cmd.Flags().Changed("timeout")
 			if err := o.settle(args); err != nil {
-				return unknownHealth(helpful(err, "erlmcp health --help"))
+				return unknownHealth(exit.Helpful(err, "erlmcp health --help"))
 			}
 			return a.health(cmd.Context(), o)
 		},
 	}
 	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		a.running = true
-		return unknownHealth(helpful(a.prepare(c.Flags()), "erlmcp health --help"))
+		return unknownHealth(exit.Helpful(a.prepare(c.Flags()), "erlmcp health --help"))
 	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		a.running = true // the exit code of wrong usage is this command's own
-		return unknownHealth(helpful(unknownFlag(c, err), "erlmcp health --help"))
+		return unknownHealth(exit.Helpful(unknownFlag(c, err), "erlmcp health --help"))
 	})
 	o.format.addOutputFlags(c, "nagios", "prometheus")
 	c.Flags().Var(&o.continuous, "continuous", "repeat every `[SECONDS]` (default 5) until interrupted")
@@ -106,7 +112,7 @@ func (a *app) nagiosUnknown(ctx context.Context, err error) error {
 		err = errors.New(cause.Error()) // whose own code is not a plugin's
 	}
 	text := err.Error()
-	if advice := hint(err); advice != "" {
+	if advice := exit.Hint(err); advice != "" {
 		text += " (" + advice + ")"
 	}
 	fmt.Fprint(a.stdout, healthcheck.NagiosUnknown(text))
@@ -115,7 +121,7 @@ func (a *app) nagiosUnknown(ctx context.Context, err error) error {
 
 // unknownHealth gives an error the exit code of a state that could not be found out.
 func unknownHealth(err error) error {
-	return withCode(healthcheck.StatusUnknown.ExitCode(), err)
+	return exit.WithCode(healthcheck.StatusUnknown.ExitCode(), err)
 }
 
 // settle checks what the flags alone cannot: "--continuous 5" arrives as a flag without a value and an
@@ -123,24 +129,24 @@ func unknownHealth(err error) error {
 func (o *healthOptions) settle(args []string) error {
 	if o.continuous.on && o.continuous.every == 0 && len(args) > 0 {
 		if err := o.continuous.Set(args[0]); err != nil {
-			return usagef("--continuous: %q is %w", args[0], err)
+			return exit.Usagef("--continuous: %q is %w", args[0], err)
 		}
 		args = args[1:]
 	}
 	if len(args) > 0 {
-		return hinted(usagef("erlmcp health does not take the argument %q", args[0]), "erlmcp health --help")
+		return exit.Hinted(exit.Usagef("erlmcp health does not take the argument %q", args[0]), "erlmcp health --help")
 	}
 	if o.count < 0 {
-		return usagef("--count: %d is not a number of rounds", o.count)
+		return exit.Usagef("--count: %d is not a number of rounds", o.count)
 	}
 	o.continuous.on = o.continuous.on || o.count > 0
 	switch {
 	case o.timed && !o.wait:
-		return usagef("--timeout is for --wait")
+		return exit.Usagef("--timeout is for --wait")
 	case o.wait && o.timeout <= 0:
-		return usagef("--timeout: %v is not a time to wait", o.timeout)
+		return exit.Usagef("--timeout: %v is not a time to wait", o.timeout)
 	case o.wait && o.continuous.on:
-		return usagef("--wait ends by itself: it goes with neither --continuous nor --count")
+		return exit.Usagef("--wait ends by itself: it goes with neither --continuous nor --count")
 	}
 	return nil
 }
@@ -170,12 +176,12 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 		if err != nil {
 			return unknownHealth(err)
 		}
-		return exitWith(last.Status.ExitCode())
+		return exit.With(last.Status.ExitCode())
 	}
 	var history healthcheck.History
 	var last healthcheck.Report
 	if o.format == "table" && a.stdout.Terminal() != nil {
-		last, err = a.watchLive(ctx, watch, &history, interval)
+		last, err = live.Watch(ctx, a.stdin, a.stdout, watch, &history, interval)
 	} else {
 		last, err = watch(ctx, func(r healthcheck.Report) error {
 			history.Add(&r)
@@ -186,9 +192,9 @@ func (a *app) health(ctx context.Context, o healthOptions) error {
 		return unknownHealth(err)
 	}
 	if o.format == "table" && history.Rounds > 0 {
-		fmt.Fprint(a.stderr, a.healthSummary(last, &history))
+		fmt.Fprint(a.stderr, live.Summary(a.stderr, last, &history))
 	}
-	return exitWith(last.Status.ExitCode())
+	return exit.With(last.Status.ExitCode())
 }
 
 // waitInterval is between the rounds of --wait.
@@ -216,13 +222,13 @@ func (a *app) waitHealthy(ctx context.Context, c *healthcheck.Collector, o healt
 	case errors.Is(err, errHealthy):
 		return nil
 	case ctx.Err() != nil: // interrupted
-		return exitWith(last.Status.ExitCode())
+		return exit.With(last.Status.ExitCode())
 	}
 	advice := "erlmcp cluster status shows the nodes, erlmcp lb status the balancer"
 	if !last.LoadBalancer.Running {
 		advice = "erlmcp up starts cluster and balancer"
 	}
-	return hinted(withCode(last.Status.ExitCode(), fmt.Errorf("not healthy within %v", o.timeout)), "%s", advice)
+	return exit.Hinted(exit.WithCode(last.Status.ExitCode(), fmt.Errorf("not healthy within %v", o.timeout)), "%s", advice)
 }
 
 // printHealth prints one round: of many, each as one line of JSON, one YAML document or one block of
@@ -240,17 +246,26 @@ func (a *app) printHealth(o healthOptions, r healthcheck.Report) error {
 	if o.continuous.on {
 		switch o.format {
 		case "json":
-			return a.printJSONLine(r)
+			return encode.JSONLine(a.stdout, r)
 		case "yaml":
 			fmt.Fprintln(a.stdout, "---")
 		}
 	}
 	return a.print(o.format, r, func() error {
-		text := a.healthText(r)
+		text := show.Health(a.stdout, r)
 		if o.continuous.on {
 			text += "\n"
 		}
 		_, err := fmt.Fprint(a.stdout, text)
 		return err
 	})
+}
+
+// healthCollector is what checks the system of the state directory.
+func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, error) {
+	c, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	return checks.Collector(ctx, c, a.stateDir(), func(ctx context.Context) []topology.Node { return a.runningNodes(ctx, c) })
 }

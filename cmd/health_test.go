@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
@@ -34,12 +35,12 @@ func TestHealthInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var out bytes.Buffer
 	a := &app{
-		stdout: term.New(onWrite{&out, func() { cancel(&stopError{code: 130, reason: "stopped"}) }}),
+		stdout: term.New(onWrite{&out, func() { cancel(&exit.Stopped{Code: 130, Reason: "stopped"}) }}),
 		stderr: term.New(io.Discard),
 	}
 	a.flags.stateDir = t.TempDir()
 	err := a.health(ctx, healthOptions{format: "json", continuous: intervalFlag{on: true, every: time.Hour}})
-	if code := report(ctx, a.stderr, err); code != healthcheck.StatusDown.ExitCode() {
+	if code := exit.Report(ctx, a.stderr, err); code != healthcheck.StatusDown.ExitCode() {
 		t.Errorf("exit code %d, error %v", code, err)
 	}
 	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 1 {
@@ -61,7 +62,7 @@ func TestHealthOutputClosed(t *testing.T) {
 		{format: "nagios", wait: true, timeout: time.Second},
 	} {
 		err := a.health(t.Context(), o)
-		if code := exitCode(err); !errors.Is(err, closed) || code != healthcheck.StatusUnknown.ExitCode() {
+		if code := exit.Code(err); !errors.Is(err, closed) || code != healthcheck.StatusUnknown.ExitCode() {
 			t.Errorf("%s: exit code %d, error %v", o.format, code, err)
 		}
 	}
@@ -140,31 +141,18 @@ func TestContinuousFlag(t *testing.T) {
 	}
 }
 
-func TestRoundLatency(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		81234 * time.Nanosecond:    "81µs",
-		1234567 * time.Nanosecond:  "1.23ms",
-		99999999 * time.Nanosecond: "100ms",
-		1234567890:                 "1.235s",
-	} {
-		if got := roundLatency(d).String(); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
-		}
-	}
-}
-
 // A plugin that is ended before it knows anything says so in its one line, with the code for it; what is known stays.
 func TestNagiosWhenEnded(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	cancel(&stopError{code: exitTerminated, reason: "stopped by terminated"})
+	cancel(&exit.Stopped{Code: exit.Terminated, Reason: "stopped by terminated"})
 	var out bytes.Buffer
 	a := &app{stdout: term.New(&out)}
 	err := a.nagiosUnknown(ctx, ctx.Err())
-	if code := report(ctx, io.Discard, err); code != 3 || out.String() != "ERLMCP UNKNOWN - stopped by terminated\n" {
+	if code := exit.Report(ctx, io.Discard, err); code != 3 || out.String() != "ERLMCP UNKNOWN - stopped by terminated\n" {
 		t.Errorf("code %d, %q", code, out.String())
 	}
 	a.answered = true
-	if err := a.nagiosUnknown(ctx, exitWith(2)); exitCode(err) != 2 || strings.Count(out.String(), "\n") != 1 {
+	if err := a.nagiosUnknown(ctx, exit.With(2)); exit.Code(err) != 2 || strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("error %v, %q", err, out.String())
 	}
 }

@@ -5,17 +5,20 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/nearest"
+	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
 // helpTopics are the pages of help that are about no single command.
 var helpTopics = []struct {
 	name, short string
-	print       func(*app) error
+	print       func(*term.Output) error
 }{
-	{"exit-codes", "What the exit codes of all commands mean", (*app).printExitCodes},
-	{"environment", "The variables and files that all commands read", (*app).printEnvironment},
+	{"exit-codes", "What the exit codes of all commands mean", printExitCodes},
+	{"environment", "The variables and files that all commands read", printEnvironment},
 }
 
 func newHelpCommand(a *app, root *cobra.Command) *cobra.Command {
@@ -51,7 +54,7 @@ func newHelpCommand(a *app, root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			for _, topic := range helpTopics {
 				if len(args) == 1 && args[0] == topic.name {
-					return topic.print(a)
+					return topic.print(a.stdout)
 				}
 			}
 			at, rest, err := root.Find(args)
@@ -69,7 +72,7 @@ func noHelp(root, at *cobra.Command, args, rest []string) error {
 	if at == nil || len(rest) == 0 {
 		at, rest = root, args
 	}
-	err := usagef("there is no command %q", strings.Join(append([]string{root.Name()}, args...), " "))
+	err := exit.Usagef("there is no command %q", strings.Join(append([]string{root.Name()}, args...), " "))
 	names := commandNames(at)
 	for _, topic := range helpTopics {
 		if at == root {
@@ -77,7 +80,7 @@ func noHelp(root, at *cobra.Command, args, rest []string) error {
 		}
 	}
 	if near := nearest.Find(rest[0], names); near != "" {
-		return hinted(err, "did you mean %s?", strings.TrimSpace(strings.TrimPrefix(at.CommandPath(), root.Name())+" "+near))
+		return exit.Hinted(err, "did you mean %s?", strings.TrimSpace(strings.TrimPrefix(at.CommandPath(), root.Name())+" "+near))
 	}
 	return err
 }
@@ -96,19 +99,28 @@ var variables = [][2]string{
 }
 
 // printEnvironment prints what commands read beside their flags.
-func (a *app) printEnvironment() error {
-	t := a.stdout.Table("VARIABLE", "WHAT IT IS")
+func printEnvironment(out *term.Output) error {
+	t := out.Table("VARIABLE", "WHAT IT IS")
 	for _, v := range variables {
 		t.Row(v[0], v[1])
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := a.stdout.Write([]byte(`
+	_, err := out.Write([]byte(`
 Values of the configuration are taken from, in this order: flags, environment, the file of --config
 (ERLMCP_CONFIG) or else ./erlmcp.yaml, the user's file, the machine's /etc/erlmcp/erlmcp.yaml, the
 defaults. "erlmcp config paths" tells which of these files there are, "erlmcp config show --origin"
 where each value comes from.
 `))
 	return err
+}
+
+// printExitCodes prints the table of exit codes.
+func printExitCodes(out *term.Output) error {
+	t := out.Table(">CODE", "MEANING", "OF HEALTH")
+	for _, c := range exit.Codes {
+		t.Row(c.Code, c.Meaning, show.OrDash(c.Health))
+	}
+	return t.Flush()
 }

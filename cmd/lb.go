@@ -10,6 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/fits"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
+	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -25,7 +29,7 @@ There is one per state directory.`,
 	}
 	cmd.AddCommand(
 		newLBServeCommand(a), newLBStartCommand(a), newLBStopCommand(a), newLBStatusCommand(a),
-		newLBReloadCommand(a), newLBCheckCommand(a), newLBUnitCommand(a),
+		newLBReloadCommand(a), newLBCheckCommand(a), newUnitCommand(a, &systemd.LB),
 		newLBDrainCommand(a), newLBDisableCommand(a), newLBEnableCommand(a),
 		newLBBanCommand(a), newLBExplainCommand(a), newLBTokenCommand(a), newLBCertCommand(a),
 		newLBWorkerCommand(a),
@@ -60,9 +64,9 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 		return err
 	}
 	if ok {
-		return hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
+		return exit.Hinted(&control.RunningError{Name: "lb", PID: pid}, "erlmcp lb stop ends it; erlmcp lb reload has it read its configuration again")
 	}
-	if err := fit(c, balancerNeeds); err != nil {
+	if err := fits.Balancer(c); err != nil {
 		return err
 	}
 	args, err := a.globalArgs()
@@ -88,7 +92,7 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 		s = proxy.Stats{Listeners: []proxy.ListenerStats{{Name: "tcp", Address: c.LB.Listen.TCP}}}
 	}
 	a.did(change{Action: "start", Kind: "lb", Detail: map[string]any{"pid": pid, "listeners": s.Listeners}},
-		"lb serves %s (pid %d), started in %v", firstAddress(&s), pid, time.Since(begin).Round(10*time.Millisecond))
+		"lb serves %s (pid %d), started in %v", show.FirstAddress(&s), pid, time.Since(begin).Round(10*time.Millisecond))
 	a.warnOfNoNode(ctx, &s)
 	return nil
 }
@@ -120,17 +124,17 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 		err = client.StopNow(ctx)
 	} else {
 		err = client.Stop(ctx, func(left int64) {
-			_ = a.stderr.Drawf("draining: %s left (erlmcp lb stop --now cuts them)", count(int(left), "client"))
+			_ = a.stderr.Drawf("draining: %s left (erlmcp lb stop --now cuts them)", show.Count(int(left), "client"))
 		})
 	}
 	switch {
-	case between(err):
+	case control.Between(err):
 		return err
 	case errors.Is(err, control.ErrNotRunning):
 		a.notef("lb is not running")
 		return nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
+		return exit.Hinted(err, "erlmcp lb stop --now ends a balancer that hangs")
 	case err != nil:
 		return err
 	}
@@ -150,9 +154,9 @@ func (a *app) wouldStopBalancer(ctx context.Context, stopped change, now bool) e
 	case err != nil:
 		return err
 	case now:
-		a.would(stopped, "stop lb and cut %s", count(int(s.Connections.Active), "client"))
+		a.would(stopped, "stop lb and cut %s", show.Count(int(s.Connections.Active), "client"))
 	default:
-		a.would(stopped, "drain and stop lb: %s", count(int(s.Connections.Active), "client"))
+		a.would(stopped, "drain and stop lb: %s", show.Count(int(s.Connections.Active), "client"))
 	}
 	return nil
 }
@@ -227,7 +231,7 @@ func (a *app) checkBalancer(ctx context.Context, r *checked) error {
 	c := a.loaded
 	workers, most, clients, err := master.Plan(c.LB)
 	if err != nil {
-		return withCode(exitMachine, err)
+		return exit.WithCode(exit.Machine, err)
 	}
 	nodes, _ := c.AllNodes() // of a file that cannot be taken, the warnings tell
 	growth := ""
@@ -236,7 +240,7 @@ func (a *app) checkBalancer(ctx context.Context, r *checked) error {
 	}
 	listen := c.LB.Listening()
 	r.Text = fmt.Sprintf("the configuration is valid: %s, %s, %d clients, %s of at most %d%s",
-		cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS), count(len(nodes), "node"), c.LB.MaxConnections, count(workers, "worker"), clients, growth)
+		cmp.Or(listen.TCP, listen.HTTP, listen.HTTPS), show.Count(len(nodes), "node"), c.LB.MaxConnections, show.Count(workers, "worker"), clients, growth)
 	return a.checkNodes(ctx, c)
 }
 
@@ -257,21 +261,13 @@ func (a *app) checkNodes(ctx context.Context, c *config.Config) error {
 	for _, text := range misfits {
 		errs = append(errs, errors.New(text))
 	}
-	return hinted(errors.Join(errs...), "write what is there into the configuration, then run erlmcp lb check")
-}
-
-// count is a number of things: "1 node", "4 nodes".
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return exit.Hinted(errors.Join(errs...), "write what is there into the configuration, then run erlmcp lb check")
 }
 
 // startHint tells how to start a balancer that does not run.
 func startHint(err error) error {
-	if notRunning(err) {
-		return hinted(err, "erlmcp lb start")
+	if control.NotRunning(err) {
+		return exit.Hinted(err, "erlmcp lb start")
 	}
 	return err
 }

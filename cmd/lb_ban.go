@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -50,7 +52,7 @@ func newLBBanListCommand(a *app) *cobra.Command {
 				}
 				t := a.stdout.Table("CLIENT", ">FOR", ">CONNECTIONS", "UNTIL")
 				for _, b := range bans {
-					t.Row(b.Source, shortDuration(time.Until(b.Until)), b.Connections, b.Until.Format(time.DateTime))
+					t.Row(b.Source, show.Duration(time.Until(b.Until)), b.Connections, b.Until.Format(time.DateTime))
 				}
 				return t.Flush()
 			})
@@ -85,7 +87,7 @@ for longer already, nothing changes.`,
 			if err != nil {
 				return startHint(err)
 			}
-			a.did(onClient("ban", b.Source, b), "%s is banned for %s", b.Source, shortDuration(time.Until(b.Until)))
+			a.did(onClient("ban", b.Source, b), "%s is banned for %s", b.Source, show.Duration(time.Until(b.Until)))
 			return nil
 		},
 	}
@@ -104,7 +106,7 @@ func newLBBanRemoveCommand(a *app) *cobra.Command {
 			if a.changes.dryRun {
 				source, banned, err := a.bannedClient(cmd.Context(), args[0])
 				if err == nil && !banned {
-					err = hinted(failf("%s is not banned", source), "erlmcp lb ban list shows who is")
+					err = exit.Hinted(exit.Failf("%s is not banned", source), "erlmcp lb ban list shows who is")
 				}
 				if err == nil {
 					a.would(onClient("unban", source, nil), "let %s in again", source)
@@ -113,7 +115,7 @@ func newLBBanRemoveCommand(a *app) *cobra.Command {
 			}
 			if err := proxy.Connect(a.stateDir()).Unban(cmd.Context(), args[0]); err != nil {
 				if control.Refused(err, "not_banned") {
-					return hinted(err, "erlmcp lb ban list shows who is")
+					return exit.Hinted(err, "erlmcp lb ban list shows who is")
 				}
 				return startHint(err)
 			}
@@ -136,7 +138,7 @@ func (a *app) bannedClient(ctx context.Context, client string) (source string, b
 	}
 	source, err = proxy.Source(client)
 	if err != nil {
-		return "", false, withCode(exitUsage, err)
+		return "", false, exit.WithCode(exit.Usage, err)
 	}
 	return source, slices.ContainsFunc(bans, func(b proxy.BanStatus) bool { return b.Source == source }), nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/wholefile"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -50,15 +51,15 @@ have to be told to trust it. Existing files are kept unless you give --force.`,
 
 func (a *app) makeCert(o certOptions) error {
 	if !o.selfSigned {
-		return hinted(usagef("lb cert makes self-signed certificates only"), "say so: erlmcp lb cert --self-signed")
+		return exit.Hinted(exit.Usagef("lb cert makes self-signed certificates only"), "say so: erlmcp lb cert --self-signed")
 	}
 	if o.days < 1 || o.days > maxCertDays {
-		return usagef("--days: must be from 1 to %d, is %d", maxCertDays, o.days)
+		return exit.Usagef("--days: must be from 1 to %d, is %d", maxCertDays, o.days)
 	}
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	for _, h := range o.hosts {
 		if !isCertHost(h) {
-			return usagef("--host: %q is neither a host name nor an IP address", h)
+			return exit.Usagef("--host: %q is neither a host name nor an IP address", h)
 		}
 		if !slices.Contains(hosts, h) {
 			hosts = append(hosts, h)
@@ -72,7 +73,7 @@ func (a *app) makeCert(o certOptions) error {
 	if !o.force {
 		for _, name := range []string{certFile, keyFile} {
 			if _, err := os.Lstat(name); err == nil {
-				return hinted(fmt.Errorf("%s exists", name), "--force overwrites it; --out DIR puts the files elsewhere")
+				return exit.Hinted(fmt.Errorf("%s exists", name), "--force overwrites it; --out DIR puts the files elsewhere")
 			} else if !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/operate"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -28,7 +30,7 @@ code 1; the node goes on draining.`,
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("timeout") && !wait {
-				return usagef("--timeout is for --wait")
+				return exit.Usagef("--timeout is for --wait")
 			}
 			if a.changes.dryRun {
 				return a.wouldTell(cmd.Context(), "drain", args[0])
@@ -40,7 +42,7 @@ code 1; the node goes on draining.`,
 			if wait {
 				return a.awaitEmpty(cmd.Context(), n)
 			}
-			a.did(onNode("drain", n.Name, n), "%s drains: %s left", n.Name, count(int(n.Connections), "client"))
+			a.did(onNode("drain", n.Name, n), "%s drains: %s left", n.Name, show.Count(int(n.Connections), "client"))
 			return nil
 		},
 	}
@@ -52,7 +54,7 @@ code 1; the node goes on draining.`,
 func (a *app) wouldTell(ctx context.Context, action, name string) error {
 	n, err := a.balancerNode(ctx, name)
 	if err == nil {
-		a.would(onNode(action, n.Name, n), "%s %s, which is %s with %s", action, n.Name, n.State, count(int(n.Connections), "client"))
+		a.would(onNode(action, n.Name, n), "%s %s, which is %s with %s", action, n.Name, n.State, show.Count(int(n.Connections), "client"))
 	}
 	return err
 }
@@ -91,7 +93,7 @@ connections, event streams and WebSockets stay until one side closes them. Reque
 			if err != nil {
 				return startHint(err)
 			}
-			a.did(onNode("disable", n.Name, n), "%s is disabled: %s and %s left", n.Name, count(int(n.Connections), "connection"), count(int(n.Pending), "request"))
+			a.did(onNode("disable", n.Name, n), "%s is disabled: %s and %s left", n.Name, show.Count(int(n.Connections), "connection"), show.Count(int(n.Pending), "request"))
 			return nil
 		},
 	}
@@ -102,7 +104,7 @@ connections, event streams and WebSockets stay until one side closes them. Reque
 func (a *app) awaitEmpty(ctx context.Context, n proxy.NodeStats) error {
 	client := proxy.Connect(a.stateDir())
 	for n.Connections > 0 {
-		_ = a.stderr.Drawf("%s drains: %s left", n.Name, count(int(n.Connections), "client"))
+		_ = a.stderr.Drawf("%s drains: %s left", n.Name, show.Count(int(n.Connections), "client"))
 		if err := operate.Pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/fits"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
@@ -76,7 +78,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := fit(c, balancerNeeds); err != nil {
+	if err := fits.Balancer(c); err != nil {
 		return err
 	}
 	a.keepLog("lb", daemonLogSize, daemonLogKeep)
@@ -106,7 +108,7 @@ func (a *app) serveBalancer(ctx context.Context) error {
 		Log:    a.log("lb"),
 	})
 	if errors.Is(err, control.ErrRunning) {
-		return hinted(err, "erlmcp lb stop ends it; --state-dir runs another one beside it")
+		return exit.Hinted(err, "erlmcp lb stop ends it; --state-dir runs another one beside it")
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -201,7 +202,7 @@ func TestServeEndsAtOnceOnSecondInterrupt(t *testing.T) {
 	f.signal(syscall.SIGINT)
 	f.await("drains", func(s *proxy.Stats) bool { return s.State == proxy.StateDraining })
 	f.signal(syscall.SIGINT)
-	if code := f.ends(); code != exitInterrupted {
+	if code := f.ends(); code != exit.Interrupted {
 		t.Errorf("exit code %d: %s", code, f.stderr)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
+	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest"
@@ -57,7 +61,7 @@ everything is judged except how clients spread over nodes and what happens to th
 			spec, err := a.loadtestSpec(size, args)
 			if err != nil {
 				if near := firstNear(args, commandNames(cmd)); near != "" {
-					return hinted(err, "did you mean %s %s?", cmd.CommandPath(), near)
+					return exit.Hinted(err, "did you mean %s %s?", cmd.CommandPath(), near)
 				}
 				return err
 			}
@@ -154,9 +158,9 @@ func (a *app) loadtestSpec(size loadtestSize, args []string) (loadtest.Spec, err
 	s := c.Loadtest
 	switch {
 	case size.given.Changed("connections") && len(args) > 0:
-		return s, usagef("CONNECTIONS is given twice: as %s and by --connections", args[0])
+		return s, exit.Usagef("CONNECTIONS is given twice: as %s and by --connections", args[0])
 	case size.given.Changed("duration") && len(args) > 1:
-		return s, usagef("SECONDS is given twice: as %s and by --duration", args[1])
+		return s, exit.Usagef("SECONDS is given twice: as %s and by --duration", args[1])
 	}
 	if size.given.Changed("connections") {
 		s.Connections = size.connections
@@ -166,19 +170,19 @@ func (a *app) loadtestSpec(size loadtestSize, args []string) (loadtest.Spec, err
 	}
 	if len(args) > 0 {
 		if s.Connections, err = strconv.Atoi(args[0]); err != nil {
-			return s, usagef("CONNECTIONS: %q is not a whole number", args[0])
+			return s, exit.Usagef("CONNECTIONS: %q is not a whole number", args[0])
 		}
 	}
 	if len(args) > 1 {
 		if s.Duration, err = parseSeconds(args[1]); err != nil {
-			return s, usagef("SECONDS: %q is %w", args[1], err)
+			return s, exit.Usagef("SECONDS: %q is %w", args[1], err)
 		}
 	}
 	if err := s.Validate(); err != nil {
-		return s, withCode(exitUsage, err)
+		return s, exit.WithCode(exit.Usage, err)
 	}
 	if s.RemoteAgents > 0 && os.Getenv(loadtest.TokenVariable) == "" {
-		return s, hinted(usagef("remote agents need a secret to join with"),
+		return s, exit.Hinted(exit.Usagef("remote agents need a secret to join with"),
 			"set %s to the same long random text here and where the agents run", loadtest.TokenVariable)
 	}
 	return s, nil
@@ -217,7 +221,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 		Token:    takeEnv(loadtest.TokenVariable),
 		Version:  readVersion().Version,
 		Log:      log,
-		Progress: a.loadtestProgress(log),
+		Progress: show.Progress(a.stderr, log),
 	})
 	_ = a.stderr.Erase()
 	var obstacles *loadtest.PreflightError
@@ -227,26 +231,44 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 	if err != nil {
 		return err
 	}
-	if err := a.print(format, report, func() error { return a.printLoadtest(report) }); err != nil {
+	if err := a.print(format, report, func() error { return show.Loadtest(a.stdout, report) }); err != nil {
 		return err
 	}
 	if report.Verdict == loadtest.Interrupted {
-		return errors.Join(ctx.Err(), exitWith(verdictCode(report.Verdict))) // with the signal's code
+		return errors.Join(ctx.Err(), exit.With(verdictCode(report.Verdict))) // with the signal's code
 	}
-	return exitWith(verdictCode(report.Verdict))
+	return exit.With(verdictCode(report.Verdict))
+}
+
+// explainPreflight lists what keeps a run from starting.
+func (a *app) explainPreflight(e *loadtest.PreflightError) error {
+	failed := e.Requirements.Failed()
+	if e.Unreachable {
+		return exit.Hinted(exit.Failf("%s", failed[0].Got), "%s", failed[0].Fix)
+	}
+	for _, q := range failed[:len(failed)-1] {
+		a.notef("%s: %s, needed: %s", q.Name, q.Got, q.Want)
+		a.hintf("%s", q.Fix)
+	}
+	last := failed[len(failed)-1]
+	code := exit.Usage
+	if slices.ContainsFunc(failed, func(q judge.Result) bool { return !q.Usage }) {
+		code = exit.Machine
+	}
+	return exit.Hinted(exit.WithCode(code, exit.Failf("%s: %s, needed: %s", last.Name, last.Got, last.Want)), "%s", last.Fix)
 }
 
 // verdictCode is the exit code that says the verdict.
 func verdictCode(v loadtest.Verdict) int {
 	switch v {
 	case loadtest.Pass:
-		return exitOK
+		return exit.OK
 	case loadtest.Inconclusive:
-		return exitInconclusive
+		return exit.Inconclusive
 	case loadtest.Interrupted:
-		return exitInterrupted
+		return exit.Interrupted
 	}
-	return exitFailure
+	return exit.Failure
 }
 
 // takeEnv reads a secret from the environment, where nobody shall find it from then on.
@@ -271,18 +293,18 @@ it talks to that load test. Both sides need the same secret in the environment v
 			if o.Join == "" {
 				err := agent.Run(cmd.Context(), o)
 				if errors.Is(err, prefork.ErrNotChild) {
-					return hinted(usagef("an agent needs a load test to join"), "--join URL, which the load test prints when it waits for agents")
+					return exit.Hinted(exit.Usagef("an agent needs a load test to join"), "--join URL, which the load test prints when it waits for agents")
 				}
 				return err
 			}
 			if o.Pin == "" {
-				return hinted(usagef("an agent must know the load test that it joins"), "--pin PIN, which the load test prints when it waits for agents")
+				return exit.Hinted(exit.Usagef("an agent must know the load test that it joins"), "--pin PIN, which the load test prints when it waits for agents")
 			}
 			if err := agent.CheckPin(o.Pin); err != nil {
-				return hinted(usagef("--pin: %v", err), "copy it from what the load test prints when it waits for agents")
+				return exit.Hinted(exit.Usagef("--pin: %v", err), "copy it from what the load test prints when it waits for agents")
 			}
 			if o.Token == "" {
-				return hinted(usagef("there is no secret to join with"),
+				return exit.Hinted(exit.Usagef("there is no secret to join with"),
 					"set %s to the same text as where the load test runs", loadtest.TokenVariable)
 			}
 			return agent.Run(cmd.Context(), o)

@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"bytes"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 )
 
 // manHeader has a fixed date, so that the pages change only when a command does.
@@ -50,10 +50,10 @@ each command there, and make the directory if it is missing.`,
 // writeManPages writes the page of every command that is not hidden to dir.
 func writeManPages(root *cobra.Command, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return plainPathError(err)
+		return exit.PlainPath(err)
 	}
 	forManPages(root)
-	return plainPathError(doc.GenManTree(root, manHeader(), filepath.Clean(dir)))
+	return exit.PlainPath(doc.GenManTree(root, manHeader(), filepath.Clean(dir)))
 }
 
 // forManPages makes the help texts fit for a page: lists, indented by two spaces in a help text, are
@@ -64,13 +64,4 @@ func forManPages(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		forManPages(sub)
 	}
-}
-
-// plainPathError says an error of the file system without the name of the system call: "DIR: permission denied".
-func plainPathError(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return failf("%s: %w", pathErr.Path, pathErr.Err)
-	}
-	return err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster/node"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -57,9 +58,9 @@ func explainServe(err error) error {
 	var taken *prefork.InUseError
 	switch {
 	case errors.As(err, &wrong):
-		return withCode(exitUsage, fmt.Errorf("--%w", wrong)) // fields are called like their flags
+		return exit.WithCode(exit.Usage, fmt.Errorf("--%w", wrong)) // fields are called like their flags
 	case errors.As(err, &taken):
-		return hinted(err, "stop it, or choose other ports with --tcp, --http and --sse")
+		return exit.Hinted(err, "stop it, or choose other ports with --tcp, --http and --sse")
 	default:
 		return err
 	}

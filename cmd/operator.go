@@ -11,6 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
+	"github.com/erlmcp/erlmcp/cmd/internal/fits"
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/operate"
@@ -37,9 +40,9 @@ func (p program) Configured() (*cluster.Spec, error) {
 	return &c.Cluster, nil
 }
 
-func (p program) NodesFit() error { return fit(p.loaded, nodesNeed) }
+func (p program) NodesFit() error { return fits.Nodes(p.loaded) }
 
-func (p program) Fits() error { return p.wouldFit(p.loaded) }
+func (p program) Fits() error { return fits.Rest(p.loaded, p.stateDir()) }
 
 func (p program) StartNodes(ctx context.Context, names []string) error {
 	return p.withNodes(names, func(o cluster.Options) error { return cluster.Start(ctx, o) })
@@ -102,7 +105,7 @@ func (a *app) nodeProgress() func(cluster.NodeStatus) {
 		states[n.Name] = n.State
 		line := "starting"
 		for _, name := range order {
-			line += "  " + name + " " + a.stderr.Paint(stateStyle(states[name]), string(states[name]))
+			line += "  " + name + " " + a.stderr.Paint(show.NodeStyle(states[name]), string(states[name]))
 		}
 		_ = a.stderr.Draw(line)
 	}
@@ -123,11 +126,11 @@ func (a *app) tell(e operate.Event) {
 	case operate.RestartedInPlace:
 		a.notef("restarted %s in %v, in place (pid %d)", strings.Join(e.Names, ", "), e.Took.Round(10*time.Millisecond), e.PID)
 	case operate.Draining:
-		_ = a.stderr.Drawf("%s drains: %s left", e.Name, count(e.Clients, "client"))
+		_ = a.stderr.Drawf("%s drains: %s left", e.Name, show.Count(e.Clients, "client"))
 	case operate.Cut:
-		text := fmt.Sprintf("%s is stopped with %s left", e.Name, count(e.Clients, "client"))
+		text := fmt.Sprintf("%s is stopped with %s left", e.Name, show.Count(e.Clients, "client"))
 		if e.Requests > 0 {
-			text += fmt.Sprintf(", %s unanswered", count(e.Requests, "request"))
+			text += fmt.Sprintf(", %s unanswered", show.Count(e.Requests, "request"))
 		}
 		a.notef("%s", text)
 	case operate.Undrained:
@@ -153,9 +156,9 @@ func (a *app) tellChange(e *operate.Change) {
 	doing := stoppingWays[e.Action][e.By]
 	switch {
 	case e.Planned && e.Whole:
-		a.would(c, "%s the cluster: %s", doing, nodesText(e.Names, "no node runs"))
+		a.would(c, "%s the cluster: %s", doing, show.Nodes(e.Names, "no node runs"))
 	case e.Planned && doing != "":
-		a.would(c, "%s %s", doing, nodesText(e.Names, "nothing, since these nodes do not run"))
+		a.would(c, "%s %s", doing, show.Nodes(e.Names, "nothing, since these nodes do not run"))
 	case e.Planned:
 		a.would(c, "%s %s", e.Action, names)
 	case e.Reloaded != nil:
@@ -210,7 +213,7 @@ func (a *app) startKeeper(ctx context.Context) (*operate.Keeper, error) {
 func keeperSaid(err error) error {
 	var e *operate.KeeperError
 	if errors.As(err, &e) {
-		return exitWith(e.Code)
+		return exit.With(e.Code)
 	}
 	return err
 }
@@ -223,7 +226,7 @@ func newLoadtestKeeperCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := a.operator().Keep(cmd.Context(), a.stdout)
 			if errors.Is(err, operate.ErrNoLifeline) {
-				return hinted(usagef("%w", err), "erlmcp loadtest --up")
+				return exit.Hinted(exit.Usagef("%w", err), "erlmcp loadtest --up")
 			}
 			return err
 		},

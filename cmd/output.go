@@ -1,16 +1,14 @@
 package cmd
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/encode"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
@@ -67,7 +65,7 @@ func (v *formatFlag) Set(text string) error {
 	if !slices.Contains(v.names, text) {
 		err := fmt.Errorf("not one of %s", strings.Join(v.names, ", "))
 		if near := nearest.Find(text, v.names); near != "" {
-			return hinted(err, "did you mean %s?", near)
+			return exit.Hinted(err, "did you mean %s?", near)
 		}
 		return err
 	}
@@ -80,11 +78,11 @@ func (a *app) print(f outputFormat, v any, human func() error) error {
 	switch f {
 	case "json":
 		if a.jsonLines {
-			return a.printJSONLine(v)
+			return encode.JSONLine(a.stdout, v)
 		}
-		return a.printJSON(v)
+		return encode.JSON(a.stdout, v)
 	case "yaml":
-		return a.printYAML(v)
+		return encode.YAML(a.stdout, v)
 	}
 	return human()
 }
@@ -97,47 +95,4 @@ func (a *app) printNames(names []string) error {
 		}
 	}
 	return nil
-}
-
-// printJSONLine writes v as one line of JSON.
-func (a *app) printJSONLine(v any) error {
-	enc := json.NewEncoder(a.stdout)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
-// printJSON writes v as one indented JSON object.
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// printYAML writes what printJSON writes, with the same keys in the same order, as YAML.
-func (a *app) printYAML(v any) error {
-	encoded, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	var node yaml.Node
-	if err := yaml.Unmarshal(encoded, &node); err != nil { // JSON is YAML in flow style
-		return err
-	}
-	blockStyle(&node)
-	var out bytes.Buffer
-	enc := yaml.NewEncoder(&out)
-	enc.SetIndent(2)
-	if err := enc.Encode(&node); err != nil {
-		return err
-	}
-	_, err = io.Copy(a.stdout, &out)
-	return err
-}
-
-func blockStyle(n *yaml.Node) {
-	n.Style = 0
-	for _, child := range n.Content {
-		blockStyle(child)
-	}
 }

@@ -14,7 +14,7 @@ import (
 // logsDir is the directory of the daemons' logs, and of those of the nodes unless these are told another one.
 func (a *app) logsDir() string {
 	dir := a.stateDir()
-	usual, _ := defaultStateDir()
+	usual, _ := place.DefaultState()
 	return place.Logs(dir, dir == usual)
 }
 

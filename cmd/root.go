@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
@@ -106,9 +107,9 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	err := usagef("unknown command %q", c.CommandPath()+" "+args[0])
+	err := exit.Usagef("unknown command %q", c.CommandPath()+" "+args[0])
 	if near := nearest.Find(args[0], commandNames(c)); near != "" {
-		return hinted(err, "did you mean %s?", c.CommandPath()+" "+near)
+		return exit.Hinted(err, "did you mean %s?", c.CommandPath()+" "+near)
 	}
 	return err
 }
@@ -134,7 +135,7 @@ func unknownFlag(c *cobra.Command, err error) error {
 			}
 		})
 		if near := nearest.Find(unknown.GetSpecifiedName(), names); near != "" {
-			return hinted(withCode(exitUsage, err), "did you mean --%s?", near)
+			return exit.Hinted(exit.WithCode(exit.Usage, err), "did you mean --%s?", near)
 		}
 		return err
 	}
@@ -151,22 +152,11 @@ func unknownFlag(c *cobra.Command, err error) error {
 				text = "neither true nor false"
 			}
 		}
-		err := usagef("--%s: %q is %s", wrong.GetFlag().Name, wrong.GetValue(), text)
-		if advice := hint(wrong.Unwrap()); advice != "" {
-			return hinted(err, "%s", advice)
+		err := exit.Usagef("--%s: %q is %s", wrong.GetFlag().Name, wrong.GetValue(), text)
+		if advice := exit.Hint(wrong.Unwrap()); advice != "" {
+			return exit.Hinted(err, "%s", advice)
 		}
 		return err
-	}
-	return err
-}
-
-// notOneOf is the error about a value that is none of those there are; of tells what has it.
-func notOneOf(of, value string, there []string) error {
-	err := usagef("%s: %q is not one of %s", of, value, strings.Join(there, ", "))
-	for _, word := range []string{value, strings.ToLower(value), strings.ToUpper(value)} {
-		if near := nearest.Find(word, there); near != "" {
-			return hinted(err, "did you mean %s?", near)
-		}
 	}
 	return err
 }
@@ -194,19 +184,18 @@ func plainArgsError(c *cobra.Command, given []string, err error) error {
 // advised adds to an error without advice where the help of the command is, if it is one of usage: one from before
 // the command's own code, or that says so.
 func (a *app) advised(root *cobra.Command, args []string, err error) error {
-	var silent *exitError
-	if err == nil || errors.As(err, &silent) && silent.err == nil {
+	if err == nil || exit.Silent(err) {
 		return err
 	}
 	if !a.running {
-		err = withCode(exitUsage, err)
+		err = exit.WithCode(exit.Usage, err)
 	}
-	if hint(err) != "" || advice(err) != usageAdvice {
+	if exit.Hint(err) != "" || exit.LastAdvice(err) != exit.UsageAdvice {
 		return err
 	}
 	at, _, findErr := root.Find(args)
 	if findErr != nil {
 		at = root
 	}
-	return hinted(err, "%s --help", at.CommandPath())
+	return exit.Hinted(err, "%s --help", at.CommandPath())
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 )
 
 // timeoutError is why a command that was to end within --timeout did not.
@@ -25,7 +27,7 @@ func addTimeout(cmd *cobra.Command, then string) *cobra.Command {
 			return run(c, args)
 		}
 		if limit <= 0 {
-			return usagef("--timeout: %v is not a time to wait", limit)
+			return exit.Usagef("--timeout: %v is not a time to wait", limit)
 		}
 		over := &timeoutError{limit}
 		ctx, cancel := context.WithTimeoutCause(c.Context(), limit, over)
@@ -33,7 +35,7 @@ func addTimeout(cmd *cobra.Command, then string) *cobra.Command {
 		c.SetContext(ctx)
 		err := run(c, args)
 		if err != nil && errors.Is(context.Cause(ctx), over) && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
-			return hinted(failf("%s: %w", c.CommandPath(), over), "%s", then)
+			return exit.Hinted(exit.Failf("%s: %w", c.CommandPath(), over), "%s", then)
 		}
 		return err
 	}

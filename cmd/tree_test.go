@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
@@ -51,7 +52,7 @@ func usageCode(path string) int {
 	if path == "health" {
 		return 3
 	}
-	return exitUsage
+	return exit.Usage
 }
 
 // endsInAdvice reports whether the last line of an error says what to do.
@@ -178,7 +179,7 @@ func TestWrongUsageOfEveryCommand(t *testing.T) {
 		name := c.Name()
 		typo := slices.Concat(words[:len(words)-1], []string{name[1:2] + name[:1] + name[2:]}) // two letters are swapped
 		code, _, stderr := runMain(t, typo...)
-		if len(name) > 2 && (code != exitUsage || !strings.HasSuffix(stderr, "\nhint: did you mean "+c.CommandPath()+"?\n")) {
+		if len(name) > 2 && (code != exit.Usage || !strings.HasSuffix(stderr, "\nhint: did you mean "+c.CommandPath()+"?\n")) {
 			t.Errorf("erlmcp %v: code %d, %s", typo, code, stderr)
 		}
 	})
@@ -194,43 +195,43 @@ func TestExitCodeOfEveryCommand(t *testing.T) {
 	}
 	commands := map[string]asked{
 		"":                {"", 0},
-		"up":              {"", exitUsage},
+		"up":              {"", exit.Usage},
 		"down":            {"", 0},
-		"cluster start":   {"", exitUsage},
+		"cluster start":   {"", exit.Usage},
 		"cluster stop":    {"", 0},
-		"cluster restart": {"", exitUsage},
-		"cluster add":     {"", exitNotRunning},
-		"cluster remove":  {"n1", exitNotRunning},
-		"cluster status":  {"", exitUsage},
-		"cluster events":  {"", exitNotRunning},
-		"cluster tail":    {"--no-follow", exitUsage},
-		"cluster logs":    {"", exitUsage},
-		"cluster kill":    {"n1", exitNotRunning},
-		"cluster unit":    {"", exitUsage},
-		"lb serve":        {"", exitUsage},
-		"lb start":        {"", exitUsage},
+		"cluster restart": {"", exit.Usage},
+		"cluster add":     {"", exit.NotRunning},
+		"cluster remove":  {"n1", exit.NotRunning},
+		"cluster status":  {"", exit.Usage},
+		"cluster events":  {"", exit.NotRunning},
+		"cluster tail":    {"--no-follow", exit.Usage},
+		"cluster logs":    {"", exit.Usage},
+		"cluster kill":    {"n1", exit.NotRunning},
+		"cluster unit":    {"", exit.Usage},
+		"lb serve":        {"", exit.Usage},
+		"lb start":        {"", exit.Usage},
 		"lb stop":         {"", 0},
-		"lb status":       {"", exitNotRunning},
-		"lb reload":       {"", exitNotRunning},
-		"lb check":        {"", exitUsage},
-		"lb unit":         {"", exitUsage},
-		"lb drain":        {"n1", exitNotRunning},
-		"lb disable":      {"n1", exitNotRunning},
-		"lb enable":       {"n1", exitNotRunning},
-		"lb ban list":     {"", exitNotRunning},
-		"lb ban add":      {"192.0.2.7", exitNotRunning},
-		"lb ban remove":   {"192.0.2.7", exitNotRunning},
-		"lb explain":      {"192.0.2.7", exitNotRunning},
-		"lb token":        {"", exitNotRunning},
-		"lb cert":         {"", exitUsage},
-		"node serve":      {"--tcp 70000", exitUsage},
+		"lb status":       {"", exit.NotRunning},
+		"lb reload":       {"", exit.NotRunning},
+		"lb check":        {"", exit.Usage},
+		"lb unit":         {"", exit.Usage},
+		"lb drain":        {"n1", exit.NotRunning},
+		"lb disable":      {"n1", exit.NotRunning},
+		"lb enable":       {"n1", exit.NotRunning},
+		"lb ban list":     {"", exit.NotRunning},
+		"lb ban add":      {"192.0.2.7", exit.NotRunning},
+		"lb ban remove":   {"192.0.2.7", exit.NotRunning},
+		"lb explain":      {"192.0.2.7", exit.NotRunning},
+		"lb token":        {"", exit.NotRunning},
+		"lb cert":         {"", exit.Usage},
+		"node serve":      {"--tcp 70000", exit.Usage},
 		"health":          {"", 3},
-		"doctor":          {"", exitUsage},
-		"loadtest":        {"", exitUsage},
-		"loadtest agent":  {"", exitUsage},
+		"doctor":          {"", exit.Usage},
+		"loadtest":        {"", exit.Usage},
+		"loadtest agent":  {"", exit.Usage},
 		"config init":     {"-", 0},
-		"config show":     {"", exitUsage},
-		"config check":    {"", exitUsage},
+		"config show":     {"", exit.Usage},
+		"config check":    {"", exit.Usage},
 		"config paths":    {"", 0},
 		"config schema":   {"", 0},
 		"completion":      {"bash", 0},
@@ -293,7 +294,7 @@ func TestExitCodesInDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range exitCodes {
+	for _, c := range exit.Codes {
 		if row := fmt.Sprintf("| %d | %s | %s |\n", c.Code, c.Meaning, c.Health); !strings.Contains(string(text), row) {
 			t.Errorf("docs/operations.md has no row %q", row)
 		}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 )
 
 // Users of tests that need two. Nobody else has them.
@@ -130,7 +131,7 @@ func TestStrangersStateDirectory(t *testing.T) {
 		"cluster add", "lb start", "lb stop", "lb stop --now", "lb status", "lb reload", "lb drain erlmcp1", "lb ban list", "lb explain 192.0.2.1", "lb token", "cluster tail",
 	} {
 		code, stdout, stderr := runAs(t, victim, env, strings.Fields(args)...)
-		if code != exitUsage || stdout != "" {
+		if code != exit.Usage || stdout != "" {
 			t.Errorf("%s: exit code %d, prints %q", args, code, stdout)
 		}
 		if !strings.Contains(stderr, "state directory "+dir+" belongs to user 54322, mode 0755, not to user 54321") || !strings.Contains(stderr, "hint: ") {
@@ -160,7 +161,7 @@ func TestNoPermissionIsNotStopped(t *testing.T) {
 			"down", "cluster stop", "cluster stop erlmcp1", "cluster status", "cluster start", "cluster restart", "cluster kill erlmcp1", "lb stop", "lb stop --now", "lb status", "lb reload", "up", "cluster tail", "cluster tail --no-follow",
 		} {
 			code, stdout, stderr := runAs(t, victim, env, strings.Fields(args)...)
-			if code != exitUsage || stdout != "" || strings.Contains(stderr, "not running") || !strings.Contains(stderr, "permission denied to user 54321") {
+			if code != exit.Usage || stdout != "" || strings.Contains(stderr, "not running") || !strings.Contains(stderr, "permission denied to user 54321") {
 				t.Errorf("%s: exit code %d, prints %q, says %q", args, code, stdout, stderr)
 			}
 		}
@@ -191,7 +192,7 @@ func TestRootCommandsAService(t *testing.T) {
 	if code, _, stderr := runAs(t, 0, env, "down"); code != 0 || !strings.Contains(stderr, "lb stopped") || !strings.Contains(stderr, "cluster stopped") {
 		t.Errorf("down: exit code %d, %q", code, stderr)
 	}
-	if code, _, stderr := runAs(t, 0, env, "cluster", "start"); code != exitUsage || !strings.Contains(stderr, "belongs to user 54321, not to user 0 (root): what runs in it runs as its owner") {
+	if code, _, stderr := runAs(t, 0, env, "cluster", "start"); code != exit.Usage || !strings.Contains(stderr, "belongs to user 54321, not to user 0 (root): what runs in it runs as its owner") {
 		t.Errorf("start: exit code %d, %q", code, stderr)
 	}
 }
@@ -225,7 +226,7 @@ func TestEnvironmentOfAnotherUser(t *testing.T) {
 	if err := errors.Join(os.Chown(home, victim, victim), os.Chown(config, victim, victim), os.Chmod(config, 0), os.Chmod(filepath.Dir(config), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := runAs(t, victim, []string{"HOME=" + home}, "config", "check"); code != exitUsage || !strings.Contains(stderr, "permission denied") {
+	if code, _, stderr := runAs(t, victim, []string{"HOME=" + home}, "config", "check"); code != exit.Usage || !strings.Contains(stderr, "permission denied") {
 		t.Errorf("a file of one's own that cannot be read: exit code %d, %q", code, stderr)
 	}
 

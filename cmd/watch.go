@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/operate"
 )
 
@@ -91,8 +92,7 @@ func (a *app) watched(ctx context.Context, w intervalFlag, format outputFormat, 
 		if ctx.Err() != nil {
 			return last // of a look that was whole
 		}
-		var silent *exitError
-		if err != nil && (!errors.As(err, &silent) || silent.err != nil) {
+		if err != nil && !exit.Silent(err) {
 			return err
 		}
 		last = err

@@ -45,6 +45,13 @@ func (e *NoSocketError) Error() string {
 // Is makes the error match ErrNotRunning before the daemon is up and when it has begun to end.
 func (e *NoSocketError) Is(target error) bool { return target == ErrNotRunning && !e.Lost() }
 
+// Between reports whether a daemon cannot be asked although there is one: it is not up yet, about to end, or its
+// socket is gone.
+func Between(err error) bool { return errors.As(err, new(*NoSocketError)) }
+
+// NotRunning reports whether there is no daemon.
+func NotRunning(err error) bool { return errors.Is(err, ErrNotRunning) && !Between(err) }
+
 // Lost reports whether the socket was removed, by somebody else than the daemon.
 func (e *NoSocketError) Lost() bool { return e.phase != starting && e.phase != ending }
 

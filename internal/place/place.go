@@ -1,5 +1,5 @@
-// Package place knows where logs lie that are told no other place: where they outlive a restart of the machine, if
-// there is such a place.
+// Package place knows where state and logs lie that are told no other place: logs where they outlive a restart of the
+// machine, if there is such a place.
 package place
 
 import (

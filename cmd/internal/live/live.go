@@ -1,8 +1,10 @@
-package cmd
+// Package live shows health checks that go on: each round on a terminal, and all of them in a summary.
+package live
 
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"time"
 
@@ -88,19 +90,19 @@ func (m liveHealth) View() tea.View {
 	return v
 }
 
-// watchLive makes rounds and shows them until the user quits, ctx ends, or the number of rounds is
+// Watch makes rounds and shows them until the user quits, ctx ends, or the number of rounds is
 // done. It returns the last round, like Collector.Watch.
-func (a *app) watchLive(ctx context.Context, watch func(context.Context, func(healthcheck.Report) error) (healthcheck.Report, error),
-	history *healthcheck.History, interval time.Duration) (healthcheck.Report, error) {
+func Watch(ctx context.Context, in io.Reader, out *ourterm.Output,
+	watch func(context.Context, func(healthcheck.Report) error) (healthcheck.Report, error), history *healthcheck.History, interval time.Duration) (healthcheck.Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	options := []tea.ProgramOption{tea.WithOutput(a.stdout.Terminal()), tea.WithoutSignalHandler()}
-	if keys, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(keys.Fd())) {
+	options := []tea.ProgramOption{tea.WithOutput(out.Terminal()), tea.WithoutSignalHandler()}
+	if keys, ok := in.(*os.File); ok && term.IsTerminal(int(keys.Fd())) {
 		options = append(options, tea.WithInput(keys))
 	} else {
 		options = append(options, tea.WithInput(nil)) // Ctrl-C is a signal then
 	}
-	p := tea.NewProgram(newLiveHealth(a.stdout.Paint, interval), options...)
+	p := tea.NewProgram(newLiveHealth(out.Paint, interval), options...)
 
 	var last healthcheck.Report
 	var failed error

@@ -1,4 +1,5 @@
-package cmd
+// Package checks connects the health checks with the cluster and the balancer of a state directory.
+package checks
 
 import (
 	"context"
@@ -6,29 +7,26 @@ import (
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/master"
 )
 
-// healthCollector connects the health checks with what they are about: the nodes that are balanced
-// over, and the balancer of the state directory.
-func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, error) {
-	c, err := a.config()
-	if err != nil {
-		return nil, err
-	}
+// Collector makes the checks of what a configuration is about: the nodes that are balanced over, and the balancer of the
+// state directory. running are the nodes of the cluster, which count where the balancer's configuration names no others.
+func Collector(ctx context.Context, c *config.Config, stateDir string, running func(context.Context) []topology.Node) (*healthcheck.Collector, error) {
 	secure, err := master.NodeTLSConfig(&c.LB)
 	if err != nil {
 		return nil, err
 	}
-	client := proxy.Connect(a.stateDir())
+	client := proxy.Connect(stateDir)
 	collector := &healthcheck.Collector{
 		Spec:  c.Health,
 		Nodes: balancedNodes(ctx, c),
 		Follow: func(ctx context.Context) []topology.Node {
 			if c.Origin("lb.nodes").Name == "cluster.nodes" {
-				return a.runningNodes(ctx, c)
+				return running(ctx)
 			}
 			return balancedNodes(ctx, c)
 		},
@@ -37,7 +35,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
 			stats, err := client.Stats(ctx)
 			switch {
-			case notRunning(err):
+			case control.NotRunning(err):
 				return nil, nil
 			case err != nil:
 				return nil, err
@@ -45,11 +43,11 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 			return balancerHealth(&stats), nil
 		},
 	}
-	supervisor := cluster.Connect(a.stateDir())
+	supervisor := cluster.Connect(stateDir)
 	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
 		status, err := supervisor.Status(ctx)
 		switch {
-		case notRunning(err):
+		case control.NotRunning(err):
 			return nil, nil
 		case err != nil:
 			return nil, err

@@ -1,10 +1,11 @@
-package cmd
+package live
 
 import (
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
@@ -36,7 +37,7 @@ func (m *liveHealth) head() []string {
 	if r == nil {
 		return []string{m.paint(term.Bold, "erlmcp health"), "", "asking nodes and balancer ..."}
 	}
-	lines := []string{fmt.Sprintf("%s %s  %s  %s  %s", paintAs(m.paint, string(r.Status), "●"), m.paint(term.Bold, "erlmcp health"), m.state(string(r.Status)),
+	lines := []string{fmt.Sprintf("%s %s  %s  %s  %s", show.StateAs(m.paint, string(r.Status), "●"), m.paint(term.Bold, "erlmcp health"), m.state(string(r.Status)),
 		r.Time.Format(time.DateTime), m.paint(term.Dim, fmt.Sprintf("round %d, every %v", m.rounds, m.interval)))}
 	for i, reason := range r.Reasons {
 		if i == maxReasons-1 && len(r.Reasons) > maxReasons {
@@ -47,9 +48,9 @@ func (m *liveHealth) head() []string {
 	}
 	lines = append(lines, "", "balancer     "+m.balancer(&r.LoadBalancer))
 	if r.Cluster != nil {
-		lines = append(lines, "cluster      "+healthCluster(m.paint, r.Cluster))
+		lines = append(lines, "cluster      "+show.HealthCluster(m.paint, r.Cluster))
 	}
-	lines = append(lines, "connections  "+healthConnections(r.Connections), "")
+	lines = append(lines, "connections  "+show.HealthConnections(r.Connections), "")
 	return append(lines, m.nodeLines()...)
 }
 
@@ -74,7 +75,7 @@ func (m *liveHealth) balancer(lb *healthcheck.LoadBalancer) string {
 	}
 	for _, c := range lb.Checks {
 		if c.OK {
-			parts = append(parts, fmt.Sprintf("answers in %v", roundLatency(c.Latency)))
+			parts = append(parts, fmt.Sprintf("answers in %v", show.Latency(c.Latency)))
 		} else {
 			parts = append(parts, m.paint(term.Red, c.Error))
 		}
@@ -100,7 +101,7 @@ const narrowWindow = 79
 var liveColumns = []column{
 	{"NODE", 12, 10, false, 0, func(m *liveHealth, i int) string { return m.report.Nodes[i].Name }},
 	{"STATE", 11, 8, false, 0, func(m *liveHealth, i int) string { return m.state(nodeState(&m.report.Nodes[i])) }},
-	{"CONNS", 7, 6, true, 0, func(m *liveHealth, i int) string { return orUnknown(m.report.Nodes[i].Connections) }},
+	{"CONNS", 7, 6, true, 0, func(m *liveHealth, i int) string { return show.OrUnknown(m.report.Nodes[i].Connections) }},
 	{"TARGET", 7, 6, true, 46, func(m *liveHealth, i int) string { return fmt.Sprintf("%.0f", m.report.Share(i)) }},
 	{"", 0, 0, false, 56, nil}, // the bar
 	{"NEW/S", 7, 6, true, 70, func(m *liveHealth, i int) string { return rateCell(m.report.Nodes[i].ConnectRate) }},
@@ -190,7 +191,7 @@ func (m *liveHealth) bar(i int, full float64, columns int) string {
 func (m *liveHealth) latencyCell(i int) string {
 	n := &m.report.Nodes[i]
 	if latency, ok := n.Latency(); ok {
-		return roundLatency(latency).String()
+		return show.Latency(latency).String()
 	}
 	for _, c := range n.Checks {
 		if !c.OK {
@@ -234,7 +235,7 @@ func (m *liveHealth) eventLines(room int) []string {
 }
 
 // state paints a state by how good it is.
-func (m *liveHealth) state(state string) string { return paintState(m.paint, state) }
+func (m *liveHealth) state(state string) string { return show.State(m.paint, state) }
 
 // nodeState is the node's own state, or that of the balancer for it where this says more.
 func nodeState(n *healthcheck.NodeHealth) string {

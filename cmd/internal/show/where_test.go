@@ -1,4 +1,4 @@
-package cmd
+package show
 
 import (
 	"slices"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestWhereLines(t *testing.T) {
-	got := whereLines([]proxy.ListenerStats{
+	got := Where([]proxy.ListenerStats{
 		{Name: "tcp", Address: "[::]:8000"}, {Name: "http", Address: "0.0.0.0:8080"}, {Name: "https", Address: "192.0.2.1:8443"},
 		{Name: "admin", Address: "127.0.0.1:8404"}, {Name: "health", Address: "[::1]:8888"},
 	})
@@ -22,7 +22,7 @@ func TestWhereLines(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
-	if got := whereLines([]proxy.ListenerStats{{Name: "tcp", Address: "127.0.0.1:8000"}}); len(got) != 1 {
+	if got := Where([]proxy.ListenerStats{{Name: "tcp", Address: "127.0.0.1:8000"}}); len(got) != 1 {
 		t.Errorf("got %q", got)
 	}
 }

@@ -1,8 +1,7 @@
-package cmd
+package show
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,8 +13,8 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
-// loadtestProgress shows how a run goes: on a terminal a line that moves, else a log line per phase.
-func (a *app) loadtestProgress(l *log.Logger) func(loadtest.Progress) {
+// Progress shows how a run goes: on a terminal a line that moves, else a log line per phase.
+func Progress(out *term.Output, l *log.Logger) func(loadtest.Progress) {
 	return func(p loadtest.Progress) {
 		count := ""
 		if p.Unit != "" {
@@ -23,18 +22,18 @@ func (a *app) loadtestProgress(l *log.Logger) func(loadtest.Progress) {
 		}
 		took := p.Took.Round(10 * time.Millisecond)
 		switch {
-		case !p.Ended && !a.stderr.Live():
+		case !p.Ended && !out.Live():
 		case !p.Ended:
 			if p.Total > 0 {
 				count = fmt.Sprintf("%d of %d %s", p.Done, p.Total, p.Unit)
 			}
-			_ = a.stderr.Drawf("%-22s %6.1fs  %s", p.Phase, p.Took.Seconds(), count)
-		case a.stderr.Live():
-			mark := a.stderr.Paint(term.Green, "✓")
+			_ = out.Drawf("%-22s %6.1fs  %s", p.Phase, p.Took.Seconds(), count)
+		case out.Live():
+			mark := out.Paint(term.Green, "✓")
 			if p.Err != nil {
-				mark = a.stderr.Paint(term.Red, "✗")
+				mark = out.Paint(term.Red, "✗")
 			}
-			fmt.Fprintf(a.stderr, "%s %-20s %6.1fs  %s\n", mark, p.Phase, p.Took.Seconds(), count)
+			fmt.Fprintf(out, "%s %-20s %6.1fs  %s\n", mark, p.Phase, p.Took.Seconds(), count)
 		case p.Err != nil && p.Phase == loadtest.PhasePreflight: // is said in full
 		case p.Err != nil:
 			l.Warn(string(p.Phase)+" ended early", "took", took, "err", p.Err)
@@ -46,36 +45,18 @@ func (a *app) loadtestProgress(l *log.Logger) func(loadtest.Progress) {
 	}
 }
 
-// explainPreflight lists what keeps a run from starting.
-func (a *app) explainPreflight(e *loadtest.PreflightError) error {
-	failed := e.Requirements.Failed()
-	if e.Unreachable {
-		return hinted(failf("%s", failed[0].Got), "%s", failed[0].Fix)
-	}
-	for _, q := range failed[:len(failed)-1] {
-		a.notef("%s: %s, needed: %s", q.Name, q.Got, q.Want)
-		a.hintf("%s", q.Fix)
-	}
-	last := failed[len(failed)-1]
-	code := exitUsage
-	if slices.ContainsFunc(failed, func(q judge.Result) bool { return !q.Usage }) {
-		code = exitMachine
-	}
-	return hinted(withCode(code, failf("%s: %s, needed: %s", last.Name, last.Got, last.Want)), "%s", last.Fix)
-}
-
-// printLoadtest prints a report for people.
-func (a *app) printLoadtest(r *loadtest.Report) error {
+// Loadtest prints a report for people.
+func Loadtest(out *term.Output, r *loadtest.Report) error {
 	var text strings.Builder
-	a.advice(&text, r)
-	a.nodeTable(&text, r)
-	a.useTable(&text, r)
-	a.checkTable(&text, r)
+	loadtestAdvice(out, &text, r)
+	nodeTable(out, &text, r)
+	useTable(out, &text, r)
+	checkTable(out, &text, r)
 	style := map[loadtest.Verdict]term.Style{loadtest.Pass: term.Green, loadtest.Inconclusive: term.Yellow}[r.Verdict]
 	if style == "" {
 		style = term.Red
 	}
-	fmt.Fprintf(&text, "%s", a.stdout.Paint(style, string(r.Verdict)))
+	fmt.Fprintf(&text, "%s", out.Paint(style, string(r.Verdict)))
 	if r.Reason != "" && r.Verdict != loadtest.Interrupted {
 		fmt.Fprintf(&text, ": %s", r.Reason)
 	}
@@ -83,24 +64,24 @@ func (a *app) printLoadtest(r *loadtest.Report) error {
 	for _, advice := range r.Advice {
 		fmt.Fprintf(&text, "hint: %s\n", advice)
 	}
-	_, err := fmt.Fprint(a.stdout, text.String())
+	_, err := fmt.Fprint(out, text.String())
 	return err
 }
 
-// advice says what the plan had to do without.
-func (a *app) advice(text *strings.Builder, r *loadtest.Report) {
+// loadtestAdvice says what the plan had to do without.
+func loadtestAdvice(out *term.Output, text *strings.Builder, r *loadtest.Report) {
 	for _, q := range r.Preflight {
 		if q.Verdict != judge.OK {
-			fmt.Fprintf(text, "%s %s: %s, better: %s (%s)\n", a.stdout.Paint(term.Yellow, "note"), q.Name, q.Got, q.Want, q.Fix)
+			fmt.Fprintf(text, "%s %s: %s, better: %s (%s)\n", out.Paint(term.Yellow, "note"), q.Name, q.Got, q.Want, q.Fix)
 		}
 	}
 }
 
-func (a *app) nodeTable(text *strings.Builder, r *loadtest.Report) {
+func nodeTable(out *term.Output, text *strings.Builder, r *loadtest.Report) {
 	if len(r.Nodes) == 0 {
 		return
 	}
-	t := a.stdout.Table("NODE", ">CONNECTIONS", ">KERNEL", ">ANSWERS", ">MEAN", ">P50", ">P99", ">MAX")
+	t := out.Table("NODE", ">CONNECTIONS", ">KERNEL", ">ANSWERS", ">MEAN", ">P50", ">P99", ">MAX")
 	for _, n := range r.Nodes {
 		kernel := "-"
 		if n.KernelConnections != nil {
@@ -115,11 +96,11 @@ func (a *app) nodeTable(text *strings.Builder, r *loadtest.Report) {
 	fmt.Fprintf(text, "%s\n", t)
 }
 
-func (a *app) useTable(text *strings.Builder, r *loadtest.Report) {
+func useTable(out *term.Output, text *strings.Builder, r *loadtest.Report) {
 	if r.Resources == nil {
 		return
 	}
-	t := a.stdout.Table("PART", ">PROCESSES", ">MEMORY", ">CPU", ">DESCRIPTORS")
+	t := out.Table("PART", ">PROCESSES", ">MEMORY", ">CPU", ">DESCRIPTORS")
 	for _, part := range []struct {
 		name string
 		use  loadtest.ProcessUse
@@ -135,25 +116,14 @@ func (a *app) useTable(text *strings.Builder, r *loadtest.Report) {
 	fmt.Fprintf(text, "%s\n", t)
 }
 
-func (a *app) checkTable(text *strings.Builder, r *loadtest.Report) {
+func checkTable(out *term.Output, text *strings.Builder, r *loadtest.Report) {
 	if len(r.Checks) == 0 {
 		return
 	}
-	t := a.stdout.Table("CHECK", "WANT", "GOT", "")
+	t := out.Table("CHECK", "WANT", "GOT", "")
 	for _, c := range r.Checks {
 		result := map[judge.Verdict]string{judge.OK: "ok", judge.Unjudged: c.Why, judge.Fail: "FAIL"}[c.Verdict]
-		t.Row(c.Name, c.Want, c.Got, a.stdout.Paint(verdictStyles[c.Verdict], result))
+		t.Row(c.Name, c.Want, c.Got, out.Paint(verdictStyles[c.Verdict], result))
 	}
 	fmt.Fprintf(text, "%s\n", t)
-}
-
-func micros(us int64) string {
-	if us == 0 {
-		return "-"
-	}
-	d := time.Duration(us) * time.Microsecond
-	if d >= 10*time.Millisecond {
-		d = d.Round(100 * time.Microsecond)
-	}
-	return d.String()
 }

@@ -1,4 +1,4 @@
-package cmd
+package live
 
 import (
 	"errors"
@@ -79,7 +79,7 @@ func roundMessages(n int) []tea.Msg {
 	return messages
 }
 
-// TestLiveViews compares whole views with those in testdata/live; -update-views writes them.
+// TestLiveViews compares whole views with those in testdata; -update-views writes them.
 func TestLiveViews(t *testing.T) {
 	for _, c := range []struct{ rounds, width, height int }{
 		{0, 80, 8}, {1, 80, 24}, {2, 120, 24}, {2, 60, 24}, {2, 38, 16}, {3, 100, 18}, {3, 160, 12}, {2, 80, 6}, {3, 20, 2},
@@ -87,7 +87,7 @@ func TestLiveViews(t *testing.T) {
 		name := fmt.Sprintf("%d_rounds_%dx%d.txt", c.rounds, c.width, c.height)
 		m := seen(append(roundMessages(c.rounds), tea.WindowSizeMsg{Width: c.width, Height: c.height})...)
 		got := m.text() + "\n"
-		path := filepath.Join("testdata", "live", name)
+		path := filepath.Join("testdata", name)
 		if *updateViews {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
@@ -164,7 +164,6 @@ func TestLiveViewLeavesTheScreen(t *testing.T) {
 }
 
 func TestHealthSummary(t *testing.T) {
-	a := &app{stderr: term.New(errorWriter{})}
 	var h healthcheck.History
 	var last healthcheck.Report
 	for _, last = range liveRounds() {
@@ -176,7 +175,7 @@ erlmcp1                  up      12:00:00       100%      0  400µs  800µs  1.2
 erlmcp2                  up      12:00:00       100%      0   81µs   81µs   81µs
 a-node-with-a-long-name  up      12:00:02     66.67%      2    2ms    2ms    2ms
 `
-	got := a.healthSummary(last, &h)
+	got := Summary(term.New(errorWriter{}), last, &h)
 	if strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(want), " ") {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

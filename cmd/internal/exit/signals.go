@@ -1,4 +1,4 @@
-package cmd
+package exit
 
 import (
 	"context"
@@ -10,19 +10,19 @@ import (
 	"syscall"
 )
 
-// stopError is why a command's context was cancelled from outside, and with which code a command
+// Stopped is why a command's context was cancelled from outside, and with which code a command
 // that was cut short by it ends.
-type stopError struct {
-	code   int
-	reason string
+type Stopped struct {
+	Code   int
+	Reason string
 }
 
-func (e *stopError) Error() string { return e.reason }
+func (e *Stopped) Error() string { return e.Reason }
 
-// withSignals returns a context that SIGINT or SIGTERM cancels: commands then stop gracefully. A SIGINT
+// WithSignals returns a context that SIGINT or SIGTERM cancels: commands then stop gracefully. A SIGINT
 // after that ends the process at once. More SIGTERMs change nothing: a copy of this binary can get
 // one from its parent and one from the service manager.
-func withSignals(parent context.Context, stderr io.Writer) (ctx context.Context, stop func()) {
+func WithSignals(parent context.Context, stderr io.Writer) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -37,10 +37,10 @@ func withSignals(parent context.Context, stderr io.Writer) (ctx context.Context,
 				switch {
 				case !stopping:
 					stopping = true
-					cancel(&stopError{code: 128 + int(s.(syscall.Signal)), reason: "stopped by " + s.String()})
+					cancel(&Stopped{Code: 128 + int(s.(syscall.Signal)), Reason: "stopped by " + s.String()})
 				case s == syscall.SIGINT:
 					fmt.Fprintln(stderr, "erlmcp: interrupted again, leaving at once")
-					os.Exit(exitInterrupted)
+					os.Exit(Interrupted)
 				}
 			}
 		}
@@ -50,6 +50,11 @@ func withSignals(parent context.Context, stderr io.Writer) (ctx context.Context,
 		close(done)
 		cancel(context.Canceled)
 	}
+}
+
+// WhileRead is w for a command, which is cancelled when nobody reads from w any more.
+func WhileRead(w io.Writer, cancel context.CancelCauseFunc) io.Writer {
+	return &closedStdout{w, cancel}
 }
 
 // closedStdout is the standard output as a filter like `head` leaves it: the first write it refuses
@@ -62,12 +67,12 @@ type closedStdout struct {
 func (c *closedStdout) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	if errors.Is(err, syscall.EPIPE) {
-		err = &stopError{code: exitOK, reason: "nobody reads the output any more"}
+		err = &Stopped{Code: OK, Reason: "nobody reads the output any more"}
 		c.cancel(err)
 	}
 	return n, err
 }
 
-// catchBrokenPipe turns the signal that would kill the process on a write to a closed pipe into the
+// CatchBrokenPipe turns the signal that would kill the process on a write to a closed pipe into the
 // error EPIPE of that write.
-func catchBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+func CatchBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

@@ -1,4 +1,4 @@
-package cmd
+package systemd
 
 import (
 	"fmt"
@@ -108,29 +108,32 @@ func (a *account) obstacle(path string, want fs.FileMode) string {
 // within reports whether a path is dir or below it.
 func within(dir, path string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// doubtUnit decides how the service gets the directories it writes to, and says what it will not be able to do.
-func (a *app) doubtUnit(u *unit, c *config.Config, role string) {
+// Doubt is something that a service will not be able to do, and what to do about it.
+type Doubt struct{ Text, Advice string }
+
+// doubt decides how the service gets the directories it writes to, and notes what it will not be able to do.
+func (u *Unit) doubt(c *config.Config, role string) {
 	if u.Own {
 		u.Writable = nil // it may what the user may
 		return
 	}
 	who, err := lookupAccount(u.User)
 	if err != nil {
-		a.doubtf("useradd --system --home-dir /var/lib/erlmcp --shell /usr/sbin/nologin "+u.User,
+		u.doubtf("useradd --system --home-dir /var/lib/erlmcp --shell /usr/sbin/nologin "+u.User,
 			"there is no user %s on this machine", u.User)
 		who = &account{name: u.User, uid: -1}
 	}
-	a.doubtAccess(who, u.Program, toExecute, "put the program where everybody may execute it, such as /usr/local/bin")
+	u.doubtAccess(who, u.Program, toExecute, "put the program where everybody may execute it, such as /usr/local/bin")
 	const together = "erlmcp config show prints one file with all that is in force, for a place such as /etc/erlmcp"
 	for _, source := range u.Sources {
 		if filepath.IsAbs(source) {
-			a.doubtAccess(who, source, toRead, together)
+			u.doubtAccess(who, source, toRead, together)
 		}
 	}
 	written := u.Writable
 	u.Writable = nil
 	for _, dir := range written {
-		u.writes(a, who, filepath.Clean(dir))
+		u.writes(who, filepath.Clean(dir))
 	}
 	for _, p := range c.Paths() {
 		info, err := os.Stat(p.Name)
@@ -143,25 +146,24 @@ func (a *app) doubtUnit(u *unit, c *config.Config, role string) {
 			want |= toExecute
 		}
 		if obstacle := who.obstacle(p.Name, want); obstacle != "" {
-			a.doubtf("give it to "+u.User+" or to a group of its own", "%s: %s: %s", p.Key, p.Name, obstacle)
+			u.doubtf("give it to "+u.User+" or to a group of its own", "%s: %s: %s", p.Key, p.Name, obstacle)
 		}
 	}
 }
 
-func (a *app) doubtAccess(who *account, path string, want fs.FileMode, advice string) {
+func (u *Unit) doubtAccess(who *account, path string, want fs.FileMode, advice string) {
 	if obstacle := who.obstacle(path, want); obstacle != "" {
-		a.doubtf(advice, "the service cannot use %s: %s", path, obstacle)
+		u.doubtf(advice, "the service cannot use %s: %s", path, obstacle)
 	}
 }
 
-func (a *app) doubtf(advice, format string, args ...any) {
-	a.warnf(format, args...)
-	a.hintf("%s", advice)
+func (u *Unit) doubtf(advice, format string, args ...any) {
+	u.Doubts = append(u.Doubts, Doubt{fmt.Sprintf(format, args...), advice})
 }
 
 // writes has the service write to a directory. systemd makes one in /var/log, and gives it to the user of the service;
 // so it does with what is there, which therefore must not be somebody else's.
-func (u *unit) writes(a *app, who *account, dir string) {
+func (u *Unit) writes(who *account, dir string) {
 	info, err := os.Stat(dir)
 	mine := err == nil && info.Sys().(*syscall.Stat_t).Uid == uint32(who.uid)
 	below, isLog := strings.CutPrefix(dir, "/var/log/")
@@ -171,9 +173,9 @@ func (u *unit) writes(a *app, who *account, dir string) {
 		u.Logs = append(u.Logs, below)
 	case err != nil:
 		u.Writable = append(u.Writable, dir)
-		a.doubtf(fmt.Sprintf("install -d -o %s -m 0750 %s", u.User, dir), "there is no directory %s, and the service may not make it", dir)
+		u.doubtf(fmt.Sprintf("install -d -o %s -m 0750 %s", u.User, dir), "there is no directory %s, and the service may not make it", dir)
 	default:
 		u.Writable = append(u.Writable, dir)
-		a.doubtAccess(who, dir, toWrite|toExecute, fmt.Sprintf("chown %s %s, or choose a directory in /var/log", u.User, dir))
+		u.doubtAccess(who, dir, toWrite|toExecute, fmt.Sprintf("chown %s %s, or choose a directory in /var/log", u.User, dir))
 	}
 }
