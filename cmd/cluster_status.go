@@ -52,12 +52,7 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 	if err != nil {
 		return err
 	}
-	if format == formatName {
-		err = a.printNames(s.Names())
-	} else {
-		err = a.print(format, s, func() error { return a.printClusterStatus(s, format == formatWide) })
-	}
-	switch {
+	switch err := a.printNamed(format, s, s.Names(), func() error { return a.printClusterStatus(s, format == formatWide) }); {
 	case err != nil:
 		return err
 	case s.State == cluster.PhaseStopped:

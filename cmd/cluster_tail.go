@@ -150,9 +150,7 @@ func (a *app) printLineJSON(node string, line []byte) error {
 		text := strings.ToValidUTF8(string(line), "\uFFFD")
 		object.Line = &text
 	}
-	enc := json.NewEncoder(a.stdout)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(object)
+	return a.printJSONLine(object)
 }
 
 // nodeStyles tell neighbours apart; 35 is magenta, 34 blue.

@@ -22,7 +22,6 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	if err != nil {
 		return nil, err
 	}
-	client := proxy.Connect(a.stateDir())
 	collector := &healthcheck.Collector{
 		Spec:  c.Health,
 		Nodes: balancedNodes(ctx, c),
@@ -34,27 +33,8 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 		},
 		TLS:      secure,
 		Capacity: c.LB.MaxConnections,
-		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
-			stats, err := client.Stats(ctx)
-			switch {
-			case notRunning(err):
-				return nil, nil
-			case err != nil:
-				return nil, err
-			}
-			return balancerHealth(&stats), nil
-		},
-	}
-	supervisor := cluster.Connect(a.stateDir())
-	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
-		status, err := supervisor.Status(ctx)
-		switch {
-		case notRunning(err):
-			return nil, nil
-		case err != nil:
-			return nil, err
-		}
-		return clusterHealth(&status), nil
+		Balancer: unlessStopped(proxy.Connect(a.stateDir()).Stats, balancerHealth),
+		Cluster:  unlessStopped(cluster.Connect(a.stateDir()).Status, clusterHealth),
 	}
 	listen := c.LB.Listen
 	for _, address := range []string{listen.Admin, listen.Health} {
@@ -62,14 +42,24 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 			collector.Admin = append(collector.Admin, address)
 		}
 	}
-	for _, l := range []healthcheck.Listener{
-		{Name: "tcp", Address: listen.TCP}, {Name: "http", Address: listen.HTTP}, {Name: "https", Address: listen.HTTPS},
-	} {
-		if l.Address != "" {
-			collector.Listen = append(collector.Listen, l)
-		}
+	for _, l := range listen.ForClients() {
+		collector.Listen = append(collector.Listen, healthcheck.Listener{Name: l.Name, Address: l.Address})
 	}
 	return collector, nil
+}
+
+// unlessStopped asks a daemon how it is, and takes from the answer what a report shows; nil is one that does not run.
+func unlessStopped[S, H any](ask func(context.Context) (S, error), take func(*S) *H) func(context.Context) (*H, error) {
+	return func(ctx context.Context) (*H, error) {
+		s, err := ask(ctx)
+		switch {
+		case notRunning(err):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		return take(&s), nil
+	}
 }
 
 // balancedNodes are those that the configuration, its file of nodes and DNS name by now.

@@ -36,14 +36,11 @@ func newLBBanListCommand(a *app) *cobra.Command {
 			if err != nil {
 				return startHint(err)
 			}
-			if format == formatName {
-				var names []string
-				for _, b := range bans {
-					names = append(names, b.Source)
-				}
-				return a.printNames(names)
+			names := make([]string, len(bans))
+			for i, b := range bans {
+				names[i] = b.Source
 			}
-			return a.print(format, bans, func() error {
+			return a.printNamed(format, bans, names, func() error {
 				if len(bans) == 0 {
 					a.notef("nobody is banned")
 					return nil

@@ -67,12 +67,7 @@ It changes nothing.`,
 func (a *app) printExplanation(e *proxy.Explanation) error {
 	row := a.explanationRow
 	row("client", "%s", e.Source)
-	if e.Accepted {
-		row("verdict", "%s, goes to %s", a.stdout.Paint(term.Green, "accepted"), strings.Join(e.Nodes, " or "))
-	} else {
-		row("verdict", "%s (%s)", a.stdout.Paint(term.Red, "refused"), e.Reason)
-	}
-	row("because", "%s", e.Why)
+	a.printOutcome("verdict", &e.Outcome)
 	if e.TrustedProxy {
 		row("proxy", "trusted: its HTTP requests count for the clients that it names (lb.trusted_proxies)")
 	}
@@ -85,14 +80,8 @@ func (a *app) printExplanation(e *proxy.Explanation) error {
 	row("messages", "%s", rateText(e.Message))
 	row("sticky", "%s", orDash(e.Sticky))
 	if h := e.HTTP; h != nil {
-		switch {
-		case e.Listener == "http": // told above
-		case h.Accepted:
-			row("http", "%s, goes to %s", a.stdout.Paint(term.Green, "accepted"), strings.Join(h.Nodes, " or "))
-			row("because", "%s", h.Why)
-		default:
-			row("http", "%s (%s)", a.stdout.Paint(term.Red, "refused"), h.Reason)
-			row("because", "%s", h.Why)
+		if e.Listener != "http" { // else it is told above
+			a.printOutcome("http", &h.Outcome)
 		}
 		row("decided by", "%s", strings.Join(h.Order, ", else "))
 		row("requests", "%s", requestRateText(h.Message))
@@ -106,6 +95,15 @@ func (a *app) printExplanation(e *proxy.Explanation) error {
 		t.Row(c.Name, c.Connections, c.Pledged, c.Max, strconv.FormatFloat(c.Weight, 'g', 3, 64), c.Excluded)
 	}
 	return t.Flush()
+}
+
+func (a *app) printOutcome(of string, o *proxy.Outcome) {
+	if o.Accepted {
+		a.explanationRow(of, "%s, goes to %s", a.stdout.Paint(term.Green, "accepted"), strings.Join(o.Nodes, " or "))
+	} else {
+		a.explanationRow(of, "%s (%s)", a.stdout.Paint(term.Red, "refused"), o.Reason)
+	}
+	a.explanationRow("because", "%s", o.Why)
 }
 
 func (a *app) explanationRow(name, format string, args ...any) {

@@ -52,16 +52,7 @@ func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
 	case err != nil:
 		return err
 	}
-	if format == formatName {
-		var names []string
-		for i := range s.Nodes {
-			names = append(names, s.Nodes[i].Name)
-		}
-		err = a.printNames(names)
-	} else {
-		err = a.print(format, s, func() error { return a.printBalancer(&s, format == formatWide) })
-	}
-	switch {
+	switch err := a.printNamed(format, s, s.NodeNames(), func() error { return a.printBalancer(&s, format == formatWide) }); {
 	case err != nil:
 		return err
 	case s.State == proxy.StateStopped:

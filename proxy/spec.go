@@ -93,14 +93,14 @@ const (
 // Listener is one address of Listen.
 type Listener struct{ Name, Address string } // its key, and the value of that
 
-// all lists the addresses of l, empty ones included.
-func (l *Listen) all() []Listener {
+// All lists the addresses of l, empty ones included.
+func (l *Listen) All() []Listener {
 	return []Listener{{ListenTCP, l.TCP}, {ListenHTTP, l.HTTP}, {ListenHTTPS, l.HTTPS}, {"admin", l.Admin}, {"health", l.Health}}
 }
 
 // ForClients lists the addresses of l that workers accept clients on; empty ones are off.
 func (l *Listen) ForClients() []Listener {
-	return slices.DeleteFunc(l.all()[:3], func(at Listener) bool { return at.Address == "" })
+	return slices.DeleteFunc(l.All()[:3], func(at Listener) bool { return at.Address == "" })
 }
 
 // Admin says who is answered on the admin listener.
