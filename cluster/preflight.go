@@ -69,14 +69,14 @@ func checkStateDir(dir string) error {
 func checkLogs(spec Spec, stateDir string) error {
 	dir := LogDir(stateDir, spec)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &nodelog.DirError{Dir: dir, Err: err}
+		return nodelog.Unwritable(dir, err)
 	}
 	probe, err := os.CreateTemp(dir, ".probe-*") // says what no mode says: a read-only or full file system, say
 	if err != nil {
-		return &nodelog.DirError{Dir: dir, Err: err}
+		return nodelog.Unwritable(dir, err)
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return &nodelog.DirError{Dir: dir, Err: err}
+		return nodelog.Unwritable(dir, err)
 	}
 	for _, n := range spec.Nodes {
 		path := nodelog.Path(dir, n.Name)
@@ -90,7 +90,7 @@ func checkLogs(spec Spec, stateDir string) error {
 			err = mayWrite(path, false)
 		}
 		if err != nil {
-			return &nodelog.DirError{Dir: dir, Err: err}
+			return nodelog.Unwritable(dir, err)
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
@@ -77,7 +78,7 @@ func exitWith(code int) error {
 	return &exitError{code: code}
 }
 
-// exitCode is the code err asks for, or 1. Errors of other packages ask by a method ExitCode() int.
+// exitCode is the code err asks for, or 1. Errors of other packages ask as advice.Of has it.
 func exitCode(err error) int {
 	if err == nil {
 		return exitOK
@@ -85,20 +86,14 @@ func exitCode(err error) int {
 	if notRunning(err) && !errors.As(err, new(*exitError)) {
 		return exitNotRunning
 	}
-	var coded interface{ ExitCode() int }
-	if errors.As(err, &coded) {
-		return coded.ExitCode()
-	}
-	return exitFailure
+	_, code := advice.Of(err)
+	return cmp.Or(code, exitFailure)
 }
 
-// hint is the advice err carries, from any package: a method Hint() string.
+// hint is the advice err carries.
 func hint(err error) string {
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		return hinted.Hint()
-	}
-	return ""
+	text, _ := advice.Of(err)
+	return text
 }
 
 // between reports whether a daemon cannot be asked although there is one: it is not up yet, about to end, or its
@@ -124,15 +119,15 @@ func report(ctx context.Context, w io.Writer, err error) int {
 	for _, line := range messages(err) {
 		fmt.Fprintf(w, "erlmcp: %s\n", line)
 	}
-	fmt.Fprintf(w, "hint: %s\n", cmp.Or(hint(err), advice(err)))
+	fmt.Fprintf(w, "hint: %s\n", cmp.Or(hint(err), lastAdvice(err)))
 	return exitCode(err)
 }
 
 // usageAdvice is all there is to say about wrong usage of which nothing is known.
 const usageAdvice = "erlmcp --help"
 
-// advice is what to do about an error that nobody knew better advice for.
-func advice(err error) string {
+// lastAdvice is what to do about an error that nobody knew better advice for.
+func lastAdvice(err error) string {
 	var key *config.Error
 	switch {
 	case notRunning(err):

@@ -201,7 +201,7 @@ func (a *app) advised(root *cobra.Command, args []string, err error) error {
 	if !a.running {
 		err = withCode(exitUsage, err)
 	}
-	if hint(err) != "" || advice(err) != usageAdvice {
+	if hint(err) != "" || lastAdvice(err) != usageAdvice {
 		return err
 	}
 	at, _, findErr := root.Find(args)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -46,16 +47,8 @@ func Ready() error {
 // string and ExitCode() int of err are kept. After [Ready], and in a process not started by
 // [Start], it does nothing.
 func Fail(err error) {
-	r := report{Message: err.Error(), Exit: 1}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		r.Hint = hinted.Hint()
-	}
-	var coded interface{ ExitCode() int }
-	if errors.As(err, &coded) {
-		r.Exit = coded.ExitCode()
-	}
-	_ = tell(r) // the starter has gone
+	hint, exit := advice.Of(err)
+	_ = tell(report{Message: err.Error(), Hint: hint, Exit: max(exit, 1)}) // the starter has gone
 }
 
 func tell(r report) error {
