@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -68,11 +69,7 @@ func (c Command) validateReady(nodes []topology.Node, add func(field, format str
 			add("command.ready_path", "%q is no path of a URL", c.ReadyPath)
 		}
 	default:
-		text := "%q is not one of " + strings.Join(readyKinds, ", ")
-		if near := nearest.Find(c.Ready, readyKinds); near != "" {
-			text += "; did you mean " + near + "?"
-		}
-		add("command.ready", text, c.Ready)
+		add("command.ready", "%s", nearest.OneOf(c.Ready, readyKinds))
 	}
 	for _, n := range nodes {
 		if port(n) == 0 {
@@ -109,10 +106,8 @@ type command struct{ Command }
 // newCommand finds the programs of all nodes.
 func newCommand(c Command, nodes []topology.Node) (*command, error) {
 	if info, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !info.IsDir()) {
-		return nil, &BuildError{
-			Missing: fmt.Sprintf("cluster.command.dir: there is no directory %s", c.Dir),
-			Advice:  "make it or change cluster.command.dir",
-		}
+		return nil, advice.With(fmt.Errorf("cluster.command.dir: there is no directory %s", c.Dir),
+			"make it or change cluster.command.dir")
 	}
 	found := &command{c}
 	for _, n := range nodes {
@@ -172,10 +167,8 @@ func (c *command) lookup(program string, env []string) (string, error) {
 	case errors.Is(err, os.ErrPermission):
 		why = "is not executable"
 	}
-	return "", &BuildError{
-		Missing: fmt.Sprintf("cluster.command.argv: the program %s %s", path, why),
-		Advice:  "build or install it, or change cluster.command.argv",
-	}
+	return "", advice.With(fmt.Errorf("cluster.command.argv: the program %s %s", path, why),
+		"build or install it, or change cluster.command.argv")
 }
 
 // pathOf is the PATH that an environment sets; the last one counts.

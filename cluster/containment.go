@@ -3,7 +3,7 @@ package cluster
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/charmbracelet/log"
 
@@ -26,15 +26,9 @@ const (
 var containments = []string{string(ContainAuto), string(ContainCgroup), string(ContainProcessGroup)}
 
 func (c Containment) validate(add func(field, format string, args ...any)) {
-	switch c {
-	case ContainAuto, ContainCgroup, ContainProcessGroup:
-		return
+	if !slices.Contains(containments, string(c)) {
+		add("containment", "%s", nearest.OneOf(string(c), containments))
 	}
-	text := "%q is not one of " + strings.Join(containments, ", ")
-	if near := nearest.Find(string(c), containments); near != "" {
-		text += "; did you mean " + near + "?"
-	}
-	add("containment", text, string(c))
 }
 
 // noCgroups says why there can be none although they are asked for.

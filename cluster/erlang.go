@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/erldist"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -83,10 +84,8 @@ func newErlang(e Erlang, stateDir string) (*erlang, error) {
 		flags, _ := beforeExtra(strings.Fields(os.Getenv(name)))
 		for _, flag := range flags {
 			if why := managed(flag); why != "" {
-				return nil, &BuildError{
-					Missing: fmt.Sprintf("the environment variable %s has the flag %s: %s", name, flag, why),
-					Advice:  "unset " + name,
-				}
+				return nil, advice.With(fmt.Errorf("the environment variable %s has the flag %s: %s", name, flag, why),
+					"unset "+name)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/cgroup"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
@@ -172,8 +173,6 @@ func checkTasks(spec Spec) error {
 	if where == "" || int64(need) <= most {
 		return nil
 	}
-	return &BuildError{
-		Missing: fmt.Sprintf("cluster.nodes: %d nodes need at least %d processes and threads, and %s allows %d", len(spec.Nodes), need, where, most),
-		Advice:  "raise it (TasksMax= of a systemd unit, --pids-limit of a container), or run fewer nodes",
-	}
+	return advice.With(fmt.Errorf("cluster.nodes: %d nodes need at least %d processes and threads, and %s allows %d", len(spec.Nodes), need, where, most),
+		"raise it (TasksMax= of a systemd unit, --pids-limit of a container), or run fewer nodes")
 }

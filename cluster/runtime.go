@@ -46,17 +46,6 @@ type mesh interface {
 	Introduce(ctx context.Context, n topology.Node, peer string) error
 }
 
-// BuildError says that what a runtime is to execute is not there.
-type BuildError struct {
-	Missing string
-	Advice  string // what makes it
-}
-
-func (e *BuildError) Error() string { return e.Missing }
-
-// Hint is the way out.
-func (e *BuildError) Hint() string { return e.Advice }
-
 // runtimeOf returns the runtime a valid Spec asks for, and reports what it lacks on this machine.
 // args are global flags for nodes that are this program; stateDir is for files that nodes need.
 func runtimeOf(s Spec, stateDir string, args []string) (Runtime, error) {

@@ -28,15 +28,6 @@ type addRequest struct {
 	Nodes []topology.Node `json:"nodes"`
 }
 
-func (s *supervisor) serveAdd(w http.ResponseWriter, r *http.Request) {
-	var request addRequest
-	err := control.Read(r, &request)
-	if err == nil {
-		err = s.add(r.Context(), request.Nodes)
-	}
-	answer(w, err)
-}
-
 // refusal is an error of whoever asked.
 func refusal(err error) error {
 	return &control.Error{Status: http.StatusBadRequest, Message: err.Error(), Exit: 2}

@@ -400,28 +400,20 @@ func (s *supervisor) stop(ctx context.Context, names []string) error {
 	return stopAll(ctx, picked)
 }
 
-// drain says of the named nodes that they get no new clients.
-func (s *supervisor) drain(ctx context.Context, names []string) error {
-	return s.order(ctx, names, order{verb: drain})
-}
-
-// resume takes drain back.
-func (s *supervisor) resume(ctx context.Context, names []string) error {
-	return s.order(ctx, names, order{verb: resume})
-}
-
-// order gives the named nodes an order, one after the other.
-func (s *supervisor) order(ctx context.Context, names []string, o order) error {
-	picked, err := s.pick(names)
-	if err != nil {
-		return err
-	}
-	for _, m := range picked {
-		if err := m.ask(ctx, o); err != nil {
+// ordering gives the named nodes an order, one after the other: to say that they get no new clients, or again.
+func (s *supervisor) ordering(v verb) func(context.Context, []string) error {
+	return func(ctx context.Context, names []string) error {
+		picked, err := s.pick(names)
+		if err != nil {
 			return err
 		}
+		for _, m := range picked {
+			if err := m.ask(ctx, order{verb: v}); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return nil
 }
 
 // restart stops and starts the named nodes one by one, if all that is needed for that is there. When ctx ends, the one that it is at comes back all

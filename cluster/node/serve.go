@@ -79,7 +79,7 @@ func Plan(spec Spec) (workers, most int, err error) {
 	workers = firstWorkers(runtime.GOMAXPROCS(0))
 	if most = prefork.Most(workers, spec.MaxConnections, 1, nofile); most == 0 {
 		return 0, 0, advice.With(fmt.Errorf("max-connections: %d connections to a node do not fit the limit of %d open files a process", spec.MaxConnections, nofile),
-			"%s", prefork.MoreFiles("cluster.node_max_connections", prefork.Holds(workers, spec.MaxConnections, 1, nofile)))
+			prefork.MoreFiles("cluster.node_max_connections", prefork.Holds(workers, spec.MaxConnections, 1, nofile)))
 	}
 	return workers, most, nil
 }

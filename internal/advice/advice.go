@@ -2,10 +2,7 @@
 // ExitCode() int for the code that it asks of a command.
 package advice
 
-import (
-	"errors"
-	"fmt"
-)
+import "errors"
 
 // Error is an error with a hint.
 type Error struct {
@@ -20,9 +17,7 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Hint() string { return e.hint }
 
 // With adds a hint to an error.
-func With(err error, format string, args ...any) error {
-	return &Error{err, fmt.Sprintf(format, args...)}
-}
+func With(err error, hint string) error { return &Error{err, hint} }
 
 // Of returns what an error says by its methods Hint and ExitCode, "" and 0 where it says nothing.
 func Of(err error) (hint string, exit int) {

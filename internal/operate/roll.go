@@ -73,7 +73,7 @@ func (o *Operator) othersBalanced(ctx context.Context, name string, nodes []clus
 		return fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer: %s)", name, out[0].Name, out[0].State, out[0].Check.Error)
 	}
 	return advice.With(fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer)", name, out[0].Name, out[0].State),
-		"erlmcp lb enable %s", out[0].Name)
+		"erlmcp lb enable "+out[0].Name)
 }
 
 // failing reports that the checks, and not an operator, keep clients from a node.

@@ -57,7 +57,7 @@ func readFiles(hint string, files ...namedFile) (err error) {
 				continue
 			}
 			if *f.into, err = os.ReadFile(f.name); err != nil {
-				return advice.With(fmt.Errorf("%s: %w", f.key, err), "%s", hint)
+				return advice.With(fmt.Errorf("%s: %w", f.key, err), hint)
 			}
 		}
 		if cert.name == "" {
@@ -112,7 +112,7 @@ func (p *certificate) mayReplace(old *certificate, t proxy.TLS) error {
 		return nil
 	}
 	if err := p.refused(now); err != nil {
-		return advice.With(fmt.Errorf("lb.tls: %s: %w", t.Cert, err), "put a pair there that is valid now; the one in service ends at %v", old.leaf.NotAfter)
+		return advice.With(fmt.Errorf("lb.tls: %s: %w", t.Cert, err), fmt.Sprintf("put a pair there that is valid now; the one in service ends at %v", old.leaf.NotAfter))
 	}
 	return nil
 }

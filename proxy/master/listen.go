@@ -67,7 +67,7 @@ func listen(name, address string, n int) (files []*os.File, bound net.Addr, err 
 	files, err = prefork.Listen(address, n)
 	var inUse *prefork.InUseError
 	if errors.As(err, &inUse) {
-		return nil, nil, advice.With(fmt.Errorf("%s: %w", field, err), "stop that process, or set %s to another address", field)
+		return nil, nil, advice.With(fmt.Errorf("%s: %w", field, err), "stop that process, or set "+field+" to another address")
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", field, err)

@@ -37,7 +37,7 @@ func planCapacity(s *proxy.Spec, cores int, nofile uint64) (capacity, error) {
 	}
 	if s.Workers < needed {
 		return c, advice.With(fmt.Errorf("lb.workers: %d workers cannot hold %d connections with %d open files each", s.Workers, s.MaxConnections, nofile),
-			"at least %d are needed; 0 computes the number", needed)
+			fmt.Sprintf("at least %d are needed; 0 computes the number", needed))
 	}
 	c.workers, c.most = s.Workers, s.Workers
 	return c, nil
@@ -46,7 +46,7 @@ func planCapacity(s *proxy.Spec, cores int, nofile uint64) (capacity, error) {
 // tooFewFiles says that the clients do not fit, and how many would.
 func tooFewFiles(s *proxy.Spec, workers int, nofile uint64) error {
 	return advice.With(fmt.Errorf("lb.max_connections: %d connections do not fit the limit of %d open files a process", s.MaxConnections, nofile),
-		"%s", prefork.MoreFiles("lb.max_connections", prefork.Holds(workers, s.MaxConnections, descriptorsPerClient, nofile)))
+		prefork.MoreFiles("lb.max_connections", prefork.Holds(workers, s.MaxConnections, descriptorsPerClient, nofile)))
 }
 
 // Plan returns with how many workers a valid spec starts on this machine, how many there may be, and how many
