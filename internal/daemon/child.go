@@ -40,7 +40,7 @@ func init() {
 // Ready tells the starter, or the service manager, that this daemon is up. In a process that has
 // neither it does nothing. It fails when the one to tell has gone, which a daemon may ignore.
 func Ready() error {
-	return errors.Join(notify(manager, "READY=1"), tell(report{Ready: true}))
+	return errors.Join(notify(manager, "READY=1"), tell(Report{Ready: true}))
 }
 
 // Fail tells the starter why this daemon cannot come up; the caller then ends. Methods Hint()
@@ -48,10 +48,10 @@ func Ready() error {
 // [Start], it does nothing.
 func Fail(err error) {
 	hint, exit := advice.Of(err)
-	_ = tell(report{Message: err.Error(), Hint: hint, Exit: max(exit, 1)}) // the starter has gone
+	_ = tell(Report{Message: err.Error(), Hint: hint, Exit: max(exit, 1)}) // the starter has gone
 }
 
-func tell(r report) error {
+func tell(r Report) error {
 	starter.mu.Lock()
 	defer starter.mu.Unlock()
 	if starter.pipe == nil {
