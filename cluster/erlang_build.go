@@ -60,7 +60,7 @@ func findRelease(e Erlang) (erlangBuild, error) {
 		rel := filepath.Join(dir, "releases", version)
 		for _, path := range []string{script, rel, filepath.Join(dir, "lib"), filepath.Join(rel, "sys.config"), filepath.Join(rel, "sys.config.src")} {
 			if err := readable(path); err != nil {
-				return erlangBuild{}, advice.With(fmt.Errorf("the release in %s cannot be read: %v", dir, err),
+				return erlangBuild{}, advice.With(fmt.Errorf("the release in %s cannot be read: %w", dir, err),
 					"chmod -R a+rX "+dir)
 			}
 		}
