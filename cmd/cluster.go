@@ -169,7 +169,7 @@ and nothing is answered. CONT lets it go on.`,
 			if a.changes.dryRun {
 				now, err := client.Status(cmd.Context())
 				if err != nil {
-					return clusterStartHint(err)
+					return startHint(err, "cluster")
 				}
 				if _, err := now.Only(args); err != nil {
 					return err
@@ -179,7 +179,7 @@ and nothing is answered. CONT lets it go on.`,
 			}
 			err := client.Kill(cmd.Context(), args[0], s, hold)
 			if err != nil {
-				return clusterStartHint(err)
+				return startHint(err, "cluster")
 			}
 			a.did(done, "sent SIG%s to %s", s, args[0])
 			return nil
@@ -194,11 +194,3 @@ and nothing is answered. CONT lets it go on.`,
 
 // signalNames are those that "cluster kill" sends.
 var signalNames = []string{"KILL", "STOP", "CONT"}
-
-// clusterStartHint tells what to do when there is no cluster to talk to.
-func clusterStartHint(err error) error {
-	if notRunning(err) {
-		return hinted(err, "erlmcp cluster start")
-	}
-	return err
-}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/term"
 )
 
@@ -67,7 +68,7 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 func (a *app) clusterStatus(ctx context.Context, names []string) (cluster.Status, error) {
 	s, err := cluster.Connect(a.stateDir()).Status(ctx)
 	switch {
-	case notRunning(err):
+	case control.NotRunning(err):
 		c, err := a.config()
 		if err != nil {
 			return s, err

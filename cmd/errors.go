@@ -83,7 +83,7 @@ func exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if notRunning(err) && !errors.As(err, new(*exitError)) {
+	if control.NotRunning(err) && !errors.As(err, new(*exitError)) {
 		return exitNotRunning
 	}
 	_, code := advice.Of(err)
@@ -96,12 +96,13 @@ func hint(err error) string {
 	return text
 }
 
-// between reports whether a daemon cannot be asked although there is one: it is not up yet, about to end, or its
-// socket is gone.
-func between(err error) bool { return errors.As(err, new(*control.NoSocketError)) }
-
-// notRunning reports whether there is no daemon.
-func notRunning(err error) bool { return errors.Is(err, control.ErrNotRunning) && !between(err) }
+// startHint tells how to start a daemon, "lb" or "cluster", that does not run.
+func startHint(err error, daemon string) error {
+	if control.NotRunning(err) {
+		return hinted(err, "erlmcp %s start", daemon)
+	}
+	return err
+}
 
 // report prints err the way every error is printed, and returns the exit code.
 func report(ctx context.Context, w io.Writer, err error) int {
@@ -130,7 +131,7 @@ const usageAdvice = "erlmcp --help"
 func lastAdvice(err error) string {
 	var key *config.Error
 	switch {
-	case notRunning(err):
+	case control.NotRunning(err):
 		return "erlmcp up starts cluster and balancer"
 	case errors.As(err, &key):
 		return "erlmcp config init - prints every key, with its default and what it is for"

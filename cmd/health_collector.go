@@ -6,6 +6,7 @@ import (
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/master"
@@ -53,7 +54,7 @@ func unlessStopped[S, H any](ask func(context.Context) (S, error), take func(*S)
 	return func(ctx context.Context) (*H, error) {
 		s, err := ask(ctx)
 		switch {
-		case notRunning(err):
+		case control.NotRunning(err):
 			return nil, nil
 		case err != nil:
 			return nil, err

@@ -124,7 +124,7 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 		})
 	}
 	switch {
-	case between(err):
+	case errors.As(err, new(*control.NoSocketError)): // it is not up yet, about to end, or its socket is gone
 		return err
 	case errors.Is(err, control.ErrNotRunning):
 		a.notef("lb is not running")
@@ -175,7 +175,7 @@ keys differ.`,
 			}
 			r, err := reload(cmd.Context())
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			done.Detail = r
 			switch {
@@ -266,12 +266,4 @@ func count(n int, thing string) string {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
-}
-
-// startHint tells how to start a balancer that does not run.
-func startHint(err error) error {
-	if notRunning(err) {
-		return hinted(err, "erlmcp lb start")
-	}
-	return err
 }

@@ -34,7 +34,7 @@ func newLBBanListCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			bans, err := proxy.Connect(a.stateDir()).Bans(cmd.Context())
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			names := make([]string, len(bans))
 			for i, b := range bans {
@@ -80,7 +80,7 @@ for longer already, nothing changes.`,
 			}
 			b, err := proxy.Connect(a.stateDir()).Ban(cmd.Context(), args[0], long)
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			a.did(onClient("ban", b.Source, b), "%s is banned for %s", b.Source, shortDuration(time.Until(b.Until)))
 			return nil
@@ -112,7 +112,7 @@ func newLBBanRemoveCommand(a *app) *cobra.Command {
 				if control.Refused(err, "not_banned") {
 					return hinted(err, "erlmcp lb ban list shows who is")
 				}
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			a.did(onClient("unban", args[0], nil), "%s is no longer banned", args[0])
 			return nil
@@ -129,7 +129,7 @@ func onClient(action, client string, detail any) change {
 func (a *app) bannedClient(ctx context.Context, client string) (source string, banned bool, err error) {
 	bans, err := proxy.Connect(a.stateDir()).Bans(ctx)
 	if err != nil {
-		return "", false, startHint(err)
+		return "", false, startHint(err, "lb")
 	}
 	source, err = proxy.Source(client)
 	if err != nil {

@@ -46,13 +46,13 @@ It changes nothing.`,
 				}
 				e, err := client.ExplainTag(cmd.Context(), kind, value)
 				if err != nil {
-					return startHint(err)
+					return startHint(err, "lb")
 				}
 				return a.print(format, e, func() error { a.printTag(&e); return nil })
 			}
 			e, err := client.Explain(cmd.Context(), args[0])
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			return a.print(format, e, func() error { return a.printExplanation(&e) })
 		},

@@ -55,7 +55,7 @@ func (a *app) orderNode(ctx context.Context, action, name string, order func(con
 	}
 	n, err := order(ctx, name)
 	if err != nil {
-		return startHint(err)
+		return startHint(err, "lb")
 	}
 	return tell(n)
 }
@@ -64,7 +64,7 @@ func (a *app) orderNode(ctx context.Context, action, name string, order func(con
 func (a *app) balancerNode(ctx context.Context, name string) (*proxy.NodeStats, error) {
 	s, err := a.balancerStats(ctx)
 	if err != nil {
-		return nil, startHint(err)
+		return nil, startHint(err, "lb")
 	}
 	if n := s.Node(name); n != nil {
 		return n, nil

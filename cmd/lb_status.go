@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -45,7 +46,7 @@ not run, and 1 otherwise. Nodes in maintenance (disabled, or drained and then do
 func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
 	s, err := a.balancerStats(ctx)
 	switch {
-	case notRunning(err):
+	case control.NotRunning(err):
 		s = proxy.Stats{Schema: proxy.StatsSchema, Time: time.Now(), State: proxy.StateStopped}
 	case errors.Is(err, context.DeadlineExceeded):
 		return hinted(err, "erlmcp lb stop --now ends a balancer that hangs")

@@ -20,6 +20,11 @@ import (
 // because the one that does is not up yet or about to end.
 var ErrNotRunning = errors.New("not running")
 
+// NotRunning reports whether err says that there is no daemon: not even one that is not up yet, or about to end.
+func NotRunning(err error) bool {
+	return errors.Is(err, ErrNotRunning) && !errors.As(err, new(*NoSocketError))
+}
+
 // NoSocketError says that a daemon runs, as its lock tells, but has no socket to ask it by. It matches
 // [ErrNotRunning] while the daemon is starting or ending.
 type NoSocketError struct {

@@ -181,7 +181,7 @@ func unlessGone(err error) error {
 
 // startFirst tells what to do when there is no cluster to talk to.
 func startFirst(err error) error {
-	if notRunning(err) {
+	if control.NotRunning(err) {
 		return advice.With(err, "erlmcp cluster start")
 	}
 	return err
