@@ -103,6 +103,14 @@ func (a *app) notef(format string, args ...any) {
 	}
 }
 
+// noteStopped tells the user that a daemon does not run, and how to start it.
+func (a *app) noteStopped(daemon string) {
+	a.notef("%s is not running", daemon)
+	if !a.flags.quiet {
+		a.hintf("erlmcp %s start", daemon)
+	}
+}
+
 // warnf tells the user, on the standard error, what is not as it should be.
 func (a *app) warnf(format string, args ...any) {
 	fmt.Fprintf(a.stderr, "erlmcp: warning: "+format+"\n", args...)

@@ -119,10 +119,7 @@ func (a *app) printClusterStatus(s cluster.Status, wide bool) error {
 		}
 	}
 	if s.State == cluster.PhaseStopped {
-		a.notef("cluster is not running")
-		if !a.flags.quiet {
-			a.hintf("erlmcp cluster start")
-		}
+		a.noteStopped("cluster")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/master"
 )
@@ -76,7 +78,9 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	}
 	begin := time.Now()
 	_ = a.stderr.Drawf("starting the balancer")
-	pid, err = proxy.Start(ctx, a.daemonLog("lb"), append(args, flags...), a.configText)
+	pid, err = daemon.Start(ctx, daemon.Options{
+		Args: slices.Concat([]string{"lb", "serve"}, args, flags), Input: a.configText, LogFile: a.daemonLog("lb"),
+	})
 	if err != nil {
 		return err
 	}

@@ -75,10 +75,7 @@ func anyDown(s *proxy.Stats) bool {
 
 func (a *app) printBalancer(s *proxy.Stats, wide bool) error {
 	if s.State == proxy.StateStopped {
-		a.notef("lb is not running")
-		if !a.flags.quiet {
-			a.hintf("erlmcp lb start")
-		}
+		a.noteStopped("lb")
 		return nil
 	}
 	var restarts uint64

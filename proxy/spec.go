@@ -1,10 +1,5 @@
-// Package proxy is the balancer: one master process that owns listeners, checks and control, and
-// workers that carry the clients' bytes. Both share a board of fixed-size cells.
-//
-//	Serve    runs the master in the foreground
-//	Start    runs it in the background
-//	Connect  talks to a running one
-//	Run   is the role a worker process plays; only the master starts it
+// Package proxy is the balancer, as it is told and asked: one master process (package master) that owns listeners, checks
+// and control, and workers (package worker) that carry the clients' bytes. Connect talks to a running one.
 //
 // A Spec is pure data: it is parsed, defaulted, validated and printed without a socket.
 package proxy
