@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
 	"github.com/erlmcp/erlmcp/healthcheck"
 	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/nearest"
@@ -119,10 +120,10 @@ func newCommand(c Command, nodes []topology.Node) (*command, error) {
 }
 
 // Program implements Runtime.
-func (c *command) Program(n topology.Node) (Program, error) {
+func (c *command) Program(n topology.Node) (process.Program, error) {
 	replace := strings.NewReplacer("{name}", n.Name, "{host}", n.Host,
 		"{tcp}", strconv.Itoa(n.TCP), "{http}", strconv.Itoa(n.HTTP), "{sse}", strconv.Itoa(n.SSE))
-	p := Program{Node: n.Name, Dir: c.Dir, Env: nodeEnv(n)}
+	p := process.Program{Dir: c.Dir, Env: nodeEnv(n)}
 	for _, arg := range c.Argv {
 		p.Args = append(p.Args, replace.Replace(arg))
 	}

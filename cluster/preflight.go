@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
 	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/cgroup"
@@ -150,7 +151,7 @@ func (s *supervisor) check(picked []*machine) error {
 }
 
 // executable reports a program that is not there any more.
-func executable(p Program) error {
+func executable(p process.Program) error {
 	if err := unix.Faccessat(unix.AT_FDCWD, p.Path, unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &os.PathError{Op: "execute", Path: p.Path, Err: err}
 	}

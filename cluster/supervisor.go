@@ -212,6 +212,7 @@ func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	program.Mark, program.Cgroup = "ERLMCP_NODE="+n.Name, "node-"+n.Name
 	dir := LogDir(o.StateDir, s.spec)
 	warn := func(text string) { o.Log.Warn(text, "log", nodelog.Path(dir, n.Name)) }
 	output, err := nodelog.Open(dir, n.Name, s.spec.Logs, warn)
