@@ -10,22 +10,18 @@ import (
 // handler is the supervisor's half of [Client].
 func (s *supervisor) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		control.Reply(w, http.StatusOK, s.status())
-	})
-	mux.HandleFunc("GET /v1/spec", func(w http.ResponseWriter, _ *http.Request) {
-		control.Reply(w, http.StatusOK, s.currentSpec())
-	})
+	mux.HandleFunc("GET /v1/status", control.Answer(func(*http.Request) (any, error) { return s.status(), nil }))
+	mux.HandleFunc("GET /v1/spec", control.Answer(func(*http.Request) (any, error) { return s.currentSpec(), nil }))
 	mux.HandleFunc("GET /v1/watch", s.serveWatch)
 	mux.HandleFunc("GET /v1/events", s.serveEvents)
-	mux.HandleFunc("POST /v1/drain", serveNodes(s.drain))
-	mux.HandleFunc("POST /v1/resume", serveNodes(s.resume))
+	mux.HandleFunc("POST /v1/drain", serveNodes(s.ordering(drain)))
+	mux.HandleFunc("POST /v1/resume", serveNodes(s.ordering(resume)))
 	mux.HandleFunc("POST /v1/start", serveNodes(s.start))
-	mux.HandleFunc("POST /v1/add", s.serveAdd)
+	mux.HandleFunc("POST /v1/add", serve(func(ctx context.Context, q addRequest) error { return s.add(ctx, q.Nodes) }))
 	mux.HandleFunc("POST /v1/remove", serveNodes(s.remove))
 	mux.HandleFunc("POST /v1/stop", serveNodes(s.stop))
 	mux.HandleFunc("POST /v1/restart", serveNodes(s.restart))
-	mux.HandleFunc("POST /v1/kill", s.serveKill)
+	mux.HandleFunc("POST /v1/kill", serve(func(ctx context.Context, q killRequest) error { return s.kill(ctx, q.Name, q.Signal, q.Hold) }))
 	mux.HandleFunc("POST /v1/again", s.serveAgain)
 	mux.HandleFunc("POST /v1/shutdown", func(w http.ResponseWriter, _ *http.Request) {
 		s.shutdown()
@@ -34,33 +30,19 @@ func (s *supervisor) handler() http.Handler {
 	return mux
 }
 
-// serveNodes answers a request about nodes when do has returned.
-func serveNodes(do func(context.Context, []string) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		var request nodesRequest
-		err := control.Read(r, &request)
-		if err == nil {
-			err = do(r.Context(), request.Names)
+// serve answers a request when do has returned.
+func serve[Q any](do func(context.Context, Q) error) http.HandlerFunc {
+	return control.Answer(func(r *http.Request) (any, error) {
+		var q Q
+		if err := control.Read(r, &q); err != nil {
+			return nil, err
 		}
-		answer(w, err)
-	}
+		return nil, do(r.Context(), q)
+	})
 }
 
-func (s *supervisor) serveKill(w http.ResponseWriter, r *http.Request) {
-	var request killRequest
-	err := control.Read(r, &request)
-	if err == nil {
-		err = s.kill(r.Context(), request.Name, request.Signal, request.Hold)
-	}
-	answer(w, err)
-}
-
-func answer(w http.ResponseWriter, err error) {
-	if err != nil {
-		control.Fail(w, err)
-		return
-	}
-	control.Reply(w, http.StatusOK, nil)
+func serveNodes(do func(context.Context, []string) error) http.HandlerFunc {
+	return serve(func(ctx context.Context, q nodesRequest) error { return do(ctx, q.Names) })
 }
 
 // serveWatch sends every node's status, and again each time it differs.

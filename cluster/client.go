@@ -76,11 +76,11 @@ func (c *Client) quick(ctx context.Context, method, path string, in, out any) er
 }
 
 // long asks what takes its time, if the supervisor answers at all.
-func (c *Client) long(ctx context.Context, path string, names []string) error {
+func (c *Client) long(ctx context.Context, path string, in any) error {
 	if _, err := c.Status(ctx); err != nil {
 		return err
 	}
-	return c.control.Do(ctx, http.MethodPost, path, nodesRequest{names}, nil)
+	return c.control.Do(ctx, http.MethodPost, path, in, nil)
 }
 
 // Status returns what the supervisor knows.
@@ -111,18 +111,18 @@ func (c *Client) Watch(ctx context.Context, each func(NodeStatus)) error {
 // StartNodes starts the nodes that do not run and returns when all of them are ready. When one
 // fails, or ctx ends, those it had started are taken down again.
 func (c *Client) StartNodes(ctx context.Context, names []string) error {
-	return c.long(ctx, "/v1/start", names)
+	return c.long(ctx, "/v1/start", nodesRequest{names})
 }
 
 // StopNodes stops nodes gracefully, all at once, and returns when they have ended.
 func (c *Client) StopNodes(ctx context.Context, names []string) error {
-	return c.long(ctx, "/v1/stop", names)
+	return c.long(ctx, "/v1/stop", nodesRequest{names})
 }
 
 // RestartNodes stops and starts nodes, one after the other, each ready before the next is stopped.
 // The first one that fails ends it.
 func (c *Client) RestartNodes(ctx context.Context, names []string) error {
-	return c.long(ctx, "/v1/restart", names)
+	return c.long(ctx, "/v1/restart", nodesRequest{names})
 }
 
 // DrainNodes says of nodes that they get no new clients any more, which the status then shows. It keeps

@@ -12,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -68,11 +70,7 @@ func (c Command) validateReady(nodes []topology.Node, add func(field, format str
 			add("command.ready_path", "%q is no path of a URL", c.ReadyPath)
 		}
 	default:
-		text := "%q is not one of " + strings.Join(readyKinds, ", ")
-		if near := nearest.Find(c.Ready, readyKinds); near != "" {
-			text += "; did you mean " + near + "?"
-		}
-		add("command.ready", text, c.Ready)
+		add("command.ready", "%s", nearest.OneOf(c.Ready, readyKinds))
 	}
 	for _, n := range nodes {
 		if port(n) == 0 {
@@ -109,10 +107,8 @@ type command struct{ Command }
 // newCommand finds the programs of all nodes.
 func newCommand(c Command, nodes []topology.Node) (*command, error) {
 	if info, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !info.IsDir()) {
-		return nil, &BuildError{
-			Missing: fmt.Sprintf("cluster.command.dir: there is no directory %s", c.Dir),
-			Advice:  "make it or change cluster.command.dir",
-		}
+		return nil, advice.With(fmt.Errorf("cluster.command.dir: there is no directory %s", c.Dir),
+			"make it or change cluster.command.dir")
 	}
 	found := &command{c}
 	for _, n := range nodes {
@@ -124,10 +120,10 @@ func newCommand(c Command, nodes []topology.Node) (*command, error) {
 }
 
 // Program implements Runtime.
-func (c *command) Program(n topology.Node) (Program, error) {
+func (c *command) Program(n topology.Node) (process.Program, error) {
 	replace := strings.NewReplacer("{name}", n.Name, "{host}", n.Host,
 		"{tcp}", strconv.Itoa(n.TCP), "{http}", strconv.Itoa(n.HTTP), "{sse}", strconv.Itoa(n.SSE))
-	p := Program{Node: n.Name, Dir: c.Dir, Env: nodeEnv(n)}
+	p := process.Program{Dir: c.Dir, Env: nodeEnv(n)}
 	for _, arg := range c.Argv {
 		p.Args = append(p.Args, replace.Replace(arg))
 	}
@@ -172,10 +168,8 @@ func (c *command) lookup(program string, env []string) (string, error) {
 	case errors.Is(err, os.ErrPermission):
 		why = "is not executable"
 	}
-	return "", &BuildError{
-		Missing: fmt.Sprintf("cluster.command.argv: the program %s %s", path, why),
-		Advice:  "build or install it, or change cluster.command.argv",
-	}
+	return "", advice.With(fmt.Errorf("cluster.command.argv: the program %s %s", path, why),
+		"build or install it, or change cluster.command.argv")
 }
 
 // pathOf is the PATH that an environment sets; the last one counts.

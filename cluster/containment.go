@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"fmt"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/cluster/internal/process"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 )
 
@@ -24,29 +26,15 @@ const (
 var containments = []string{string(ContainAuto), string(ContainCgroup), string(ContainProcessGroup)}
 
 func (c Containment) validate(add func(field, format string, args ...any)) {
-	switch c {
-	case ContainAuto, ContainCgroup, ContainProcessGroup:
-		return
+	if !slices.Contains(containments, string(c)) {
+		add("containment", "%s", nearest.OneOf(string(c), containments))
 	}
-	text := "%q is not one of " + strings.Join(containments, ", ")
-	if near := nearest.Find(string(c), containments); near != "" {
-		text += "; did you mean " + near + "?"
-	}
-	add("containment", text, string(c))
 }
 
-// ContainmentError says why there can be no cgroups although they are asked for.
-type ContainmentError struct{ Err error }
-
-func (e *ContainmentError) Error() string {
-	return "cluster.containment: nodes cannot have cgroups: " + e.Err.Error()
-}
-
-func (e *ContainmentError) Unwrap() error { return e.Err }
-
-// Hint is the way out.
-func (e *ContainmentError) Hint() string {
-	return "run `cluster supervise` as a service with Delegate=yes (see `erlmcp cluster unit`), or set cluster.containment to auto"
+// noCgroups says why there can be none although they are asked for.
+func noCgroups(err error) error {
+	return advice.With(fmt.Errorf("cluster.containment: nodes cannot have cgroups: %w", err),
+		"run `cluster supervise` as a service with Delegate=yes (see `erlmcp cluster unit`), or set cluster.containment to auto")
 }
 
 // contain makes a cage if that is wanted and possible; nil means process groups. Before, it clears the one
@@ -65,7 +53,7 @@ func contain(want Containment, stateDir string, log *log.Logger) (*process.Cage,
 	case err == nil:
 		log.Info("nodes run in cgroups of their own", "below", cage.Dir())
 	case want == ContainCgroup:
-		return nil, &ContainmentError{err}
+		return nil, noCgroups(err)
 	default:
 		log.Debug("nodes run in process groups", "no cgroups because", err)
 	}
@@ -86,7 +74,7 @@ func checkContainment(want Containment) error {
 		return nil
 	}
 	if err := process.CheckCage(); err != nil {
-		return &ContainmentError{err}
+		return noCgroups(err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster/internal/cgroupfs"
 	"github.com/erlmcp/erlmcp/cluster/internal/cgroupfs/cgrouptest"
+	"github.com/erlmcp/erlmcp/internal/advice"
 )
 
 // caged is a Spec whose first node leaves a daemon without a trace behind, and whether that runs.
@@ -150,7 +151,7 @@ func TestCagesAreMadeWhereDelegated(t *testing.T) {
 	if got, err := try(ContainAuto); got != ContainProcessGroup || err != nil {
 		t.Errorf("where none can be made: %q, %v", got, err)
 	}
-	var refused *ContainmentError
+	var refused *advice.Error
 	if _, err := try(ContainCgroup); !errors.As(err, &refused) || refused.Hint() == "" {
 		t.Errorf("on request where none can be made: %v", err)
 	}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/erldist"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
@@ -83,10 +85,8 @@ func newErlang(e Erlang, stateDir string) (*erlang, error) {
 		flags, _ := beforeExtra(strings.Fields(os.Getenv(name)))
 		for _, flag := range flags {
 			if why := managed(flag); why != "" {
-				return nil, &BuildError{
-					Missing: fmt.Sprintf("the environment variable %s has the flag %s: %s", name, flag, why),
-					Advice:  "unset " + name,
-				}
+				return nil, advice.With(fmt.Errorf("the environment variable %s has the flag %s: %s", name, flag, why),
+					"unset "+name)
 			}
 		}
 	}
@@ -108,16 +108,15 @@ func newErlang(e Erlang, stateDir string) (*erlang, error) {
 }
 
 // Program implements Runtime.
-func (e *erlang) Program(n topology.Node) (Program, error) {
+func (e *erlang) Program(n topology.Node) (process.Program, error) {
 	if e.cookie == "" {
 		var err error
 		if e.cookie, err = placeCookie(e.dir, e.CookieFile); err != nil {
-			return Program{}, err
+			return process.Program{}, err
 		}
 	}
-	p := Program{
-		Node: n.Name,
-		Dir:  e.build.dir,
+	p := process.Program{
+		Dir: e.build.dir,
 		Env: append(nodeEnv(n),
 			"HOME="+e.dir, // where the cookie is: the only place that neither ps nor /proc shows
 			"ERL_EPMD_ADDRESS="+e.Address,
@@ -129,11 +128,11 @@ func (e *erlang) Program(n topology.Node) (Program, error) {
 	}
 	if e.build.script != "" {
 		if err := os.MkdirAll(e.home(n), 0o700); err != nil {
-			return Program{}, fmt.Errorf("make the directory of %s: %w", n.Name, err)
+			return process.Program{}, fmt.Errorf("make the directory of %s: %w", n.Name, err)
 		}
 		args, err := e.writeVMArgs(n)
 		if err != nil {
-			return Program{}, err
+			return process.Program{}, err
 		}
 		p.Path = e.build.script
 		p.Args = append([]string{p.Path, "foreground"}, e.Args...)

@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/erlmcp/erlmcp/internal/advice"
 )
 
 // erlangBuild is what to start, found on disk.
@@ -20,13 +23,11 @@ type erlangBuild struct {
 	ebins []string // directories with compiled modules
 }
 
-// findBuild looks for the release, or for the compiled project. The error is a *[BuildError].
+// findBuild looks for the release, or for the compiled project.
 func findBuild(e Erlang) (erlangBuild, error) {
 	if info, err := os.Stat(e.Root); err != nil || !info.IsDir() {
-		return erlangBuild{}, &BuildError{
-			Missing: fmt.Sprintf("cluster.erlang.root: there is no directory %s", e.Root),
-			Advice:  "set it to the directory of the rebar3 project",
-		}
+		return erlangBuild{}, advice.With(fmt.Errorf("cluster.erlang.root: there is no directory %s", e.Root),
+			"set it to the directory of the rebar3 project")
 	}
 	if e.Release != "" {
 		return findRelease(e)
@@ -47,10 +48,7 @@ func findRelease(e Erlang) (erlangBuild, error) {
 			continue
 		}
 		incomplete := func(what string) error {
-			return &BuildError{
-				Missing: fmt.Sprintf("the release in %s is not complete: %s", dir, what),
-				Advice:  releaseAdvice(e),
-			}
+			return advice.With(fmt.Errorf("the release in %s is not complete: %s", dir, what), releaseAdvice(e))
 		}
 		if info.Mode()&0o111 == 0 {
 			return erlangBuild{}, incomplete("bin/" + e.Release + " is not executable")
@@ -62,17 +60,14 @@ func findRelease(e Erlang) (erlangBuild, error) {
 		rel := filepath.Join(dir, "releases", version)
 		for _, path := range []string{script, rel, filepath.Join(dir, "lib"), filepath.Join(rel, "sys.config"), filepath.Join(rel, "sys.config.src")} {
 			if err := readable(path); err != nil {
-				return erlangBuild{}, &BuildError{
-					Missing: fmt.Sprintf("the release in %s cannot be read: %v", dir, err), Advice: "chmod -R a+rX " + dir,
-				}
+				return erlangBuild{}, advice.With(fmt.Errorf("the release in %s cannot be read: %w", dir, err),
+					"chmod -R a+rX "+dir)
 			}
 		}
 		return erlangBuild{dir: dir, script: script, vmArgs: vmArgsOf(dir, version)}, nil
 	}
-	return erlangBuild{}, &BuildError{
-		Missing: fmt.Sprintf("cluster.erlang.release: there is no release %s in %s", e.Release, filepath.Join(e.Root, "_build/*/rel")),
-		Advice:  releaseAdvice(e),
-	}
+	return erlangBuild{}, advice.With(fmt.Errorf("cluster.erlang.release: there is no release %s in %s", e.Release, filepath.Join(e.Root, "_build/*/rel")),
+		releaseAdvice(e))
 }
 
 // readable reports a file or directory that is there and cannot be read.
@@ -121,43 +116,38 @@ func vmArgsOf(dir, version string) string {
 
 // findEbins takes the first of the profiles default and prod that is compiled, or ROOT/ebin.
 func findEbins(e Erlang) (erlangBuild, error) {
-	advice := "cd " + e.Root + " && rebar3 compile"
+	compile := "cd " + e.Root + " && rebar3 compile"
 	erl, err := exec.LookPath("erl")
 	if err != nil {
-		return erlangBuild{}, &BuildError{
-			Missing: "the program erl is not in PATH", Advice: "install Erlang/OTP 25 or newer (Debian: apt install erlang-base)",
-		}
+		return erlangBuild{}, advice.With(errors.New("the program erl is not in PATH"),
+			"install Erlang/OTP 25 or newer (Debian: apt install erlang-base)")
 	}
 	for _, profile := range append([]string{"default", "prod"}, profiles(e.Root)...) {
 		ebins, _ := filepath.Glob(filepath.Join(e.Root, "_build", profile, "lib", "*", "ebin"))
 		if len(ebins) > 0 {
-			return checkEbins(e, erlangBuild{dir: e.Root, erl: erl, ebins: ebins}, advice)
+			return checkEbins(e, erlangBuild{dir: e.Root, erl: erl, ebins: ebins}, compile)
 		}
 	}
 	if ebin := filepath.Join(e.Root, "ebin"); isDir(ebin) {
-		return checkEbins(e, erlangBuild{dir: e.Root, erl: erl, ebins: []string{ebin}}, advice)
+		return checkEbins(e, erlangBuild{dir: e.Root, erl: erl, ebins: []string{ebin}}, compile)
 	}
-	return erlangBuild{}, &BuildError{
-		Missing: fmt.Sprintf("cluster.erlang.root: nothing is compiled in %s (no _build/*/lib/*/ebin, no ebin)", e.Root),
-		Advice:  advice,
-	}
+	return erlangBuild{}, advice.With(fmt.Errorf("cluster.erlang.root: nothing is compiled in %s (no _build/*/lib/*/ebin, no ebin)", e.Root),
+		compile)
 }
 
 // checkEbins looks for the application and for modules.
-func checkEbins(e Erlang, b erlangBuild, advice string) (erlangBuild, error) {
+func checkEbins(e Erlang, b erlangBuild, compile string) (erlangBuild, error) {
 	for _, ebin := range b.ebins {
 		if _, err := os.Stat(filepath.Join(ebin, e.Application+".app")); err != nil {
 			continue
 		}
 		if modules, _ := filepath.Glob(filepath.Join(ebin, "*.beam")); len(modules) == 0 {
-			return b, &BuildError{Missing: "no compiled module in " + ebin, Advice: advice}
+			return b, advice.With(errors.New("no compiled module in "+ebin), compile)
 		}
 		return b, nil
 	}
-	return b, &BuildError{
-		Missing: fmt.Sprintf("cluster.erlang.application: there is no %s.app in %s", e.Application, strings.Join(b.ebins, ", ")),
-		Advice:  advice + "; or change cluster.erlang.application",
-	}
+	return b, advice.With(fmt.Errorf("cluster.erlang.application: there is no %s.app in %s", e.Application, strings.Join(b.ebins, ", ")),
+		compile+"; or change cluster.erlang.application")
 }
 
 // profiles lists the profiles that rebar3 has built, in alphabetical order.

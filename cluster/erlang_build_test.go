@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -71,7 +72,7 @@ func TestFindBuild(t *testing.T) {
 			files(t, root, test.files)
 			b, err := findBuild(Erlang{Root: root, Release: test.release, Application: "erlmcp"})
 			got, hint := "", ""
-			var missing *BuildError
+			var missing *advice.Error
 			if errors.As(err, &missing) {
 				got, hint = missing.Error(), missing.Hint()
 			}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/wholefile"
 )
 
@@ -46,21 +47,15 @@ func readCookie(path string) (string, error) {
 		return "", fmt.Errorf("cookie: %w", err)
 	}
 	if uid := int(info.Sys().(*syscall.Stat_t).Uid); uid != os.Geteuid() && uid != 0 {
-		return "", &BuildError{
-			Missing: fmt.Sprintf("the cookie file %s belongs to user %d, not to user %d or root: whose it is knows the cookie", path, uid, os.Geteuid()),
-			Advice:  "chown it, or name another one as cluster.erlang.cookie_file",
-		}
+		return "", advice.With(fmt.Errorf("the cookie file %s belongs to user %d, not to user %d or root: whose it is knows the cookie", path, uid, os.Geteuid()),
+			"chown it, or name another one as cluster.erlang.cookie_file")
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return "", &BuildError{
-			Missing: fmt.Sprintf("the cookie file %s can be read by others (mode %04o)", path, info.Mode().Perm()),
-			Advice:  "chmod 600 " + path,
-		}
+		return "", advice.With(fmt.Errorf("the cookie file %s can be read by others (mode %04o)", path, info.Mode().Perm()),
+			"chmod 600 "+path)
 	}
-	bad := &BuildError{
-		Missing: fmt.Sprintf("%s holds no cookie: it must be one word of 1 to %d printable ASCII characters", path, longestCookie),
-		Advice:  "openssl rand -hex 20 > " + path,
-	}
+	bad := advice.With(fmt.Errorf("%s holds no cookie: it must be one word of 1 to %d printable ASCII characters", path, longestCookie),
+		"openssl rand -hex 20 > "+path)
 	if info.Size() > 4*longestCookie || !info.Mode().IsRegular() {
 		return "", bad
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -53,10 +54,8 @@ func readVMArgs(path string) (vmArgs, error) {
 		}
 		for _, word := range flags {
 			if why := managed(word); why != "" {
-				return vmArgs{}, &BuildError{
-					Missing: fmt.Sprintf("%s:%d: %s is not allowed: %s", path, i+1, word, why),
-					Advice:  "remove it from the vm.args of the project and build the release again",
-				}
+				return vmArgs{}, advice.With(fmt.Errorf("%s:%d: %s is not allowed: %s", path, i+1, word, why),
+					"remove it from the vm.args of the project and build the release again")
 			}
 		}
 		kept.flags = append(kept.flags, strings.Join(flags, " "))

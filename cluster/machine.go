@@ -16,7 +16,7 @@ import (
 // machine is the life of one node. Its goroutine, run, owns all state; others reach it by submit.
 type machine struct {
 	node     topology.Node
-	program  Program
+	program  process.Program
 	launcher *process.Launcher
 	probe    prober
 	pace     pace
@@ -126,7 +126,7 @@ func (m *machine) run(ctx context.Context) {
 func (m *machine) execute() {
 	m.frozen, m.fate, m.readyAt = "", "", time.Time{}
 	m.output.Begin()
-	p, err := m.launcher.Launch(m.program.process(), m.output.Pump)
+	p, err := m.launcher.Launch(m.program, m.output.Pump)
 	if err != nil {
 		m.die("could not be executed: " + err.Error())
 		return

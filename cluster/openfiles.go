@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -12,8 +13,6 @@ func checkOpenFiles(files int) error {
 	if err != nil || uint64(files) <= most {
 		return err
 	}
-	return &BuildError{
-		Missing: fmt.Sprintf("cluster.open_files: %d is more than the hard limit of %d open files here", files, most),
-		Advice:  "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit), or lower cluster.open_files",
-	}
+	return advice.With(fmt.Errorf("cluster.open_files: %d is more than the hard limit of %d open files here", files, most),
+		"raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit), or lower cluster.open_files")
 }

@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/cluster/internal/process"
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/cgroup"
 	"github.com/erlmcp/erlmcp/internal/control"
 )
@@ -69,14 +71,14 @@ func checkStateDir(dir string) error {
 func checkLogs(spec Spec, stateDir string) error {
 	dir := LogDir(stateDir, spec)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &nodelog.DirError{Dir: dir, Err: err}
+		return nodelog.Unwritable(dir, err)
 	}
 	probe, err := os.CreateTemp(dir, ".probe-*") // says what no mode says: a read-only or full file system, say
 	if err != nil {
-		return &nodelog.DirError{Dir: dir, Err: err}
+		return nodelog.Unwritable(dir, err)
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return &nodelog.DirError{Dir: dir, Err: err}
+		return nodelog.Unwritable(dir, err)
 	}
 	for _, n := range spec.Nodes {
 		path := nodelog.Path(dir, n.Name)
@@ -90,7 +92,7 @@ func checkLogs(spec Spec, stateDir string) error {
 			err = mayWrite(path, false)
 		}
 		if err != nil {
-			return &nodelog.DirError{Dir: dir, Err: err}
+			return nodelog.Unwritable(dir, err)
 		}
 	}
 	return nil
@@ -149,7 +151,7 @@ func (s *supervisor) check(picked []*machine) error {
 }
 
 // executable reports a program that is not there any more.
-func executable(p Program) error {
+func executable(p process.Program) error {
 	if err := unix.Faccessat(unix.AT_FDCWD, p.Path, unix.X_OK, unix.AT_EACCESS); err != nil {
 		return &os.PathError{Op: "execute", Path: p.Path, Err: err}
 	}
@@ -172,8 +174,6 @@ func checkTasks(spec Spec) error {
 	if where == "" || int64(need) <= most {
 		return nil
 	}
-	return &BuildError{
-		Missing: fmt.Sprintf("cluster.nodes: %d nodes need at least %d processes and threads, and %s allows %d", len(spec.Nodes), need, where, most),
-		Advice:  "raise it (TasksMax= of a systemd unit, --pids-limit of a container), or run fewer nodes",
-	}
+	return advice.With(fmt.Errorf("cluster.nodes: %d nodes need at least %d processes and threads, and %s allows %d", len(spec.Nodes), need, where, most),
+		"raise it (TasksMax= of a systemd unit, --pids-limit of a container), or run fewer nodes")
 }

@@ -9,29 +9,11 @@ import (
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
-// Program is what to execute.
-type Program struct {
-	Node  string // whose it is
-	Path  string
-	Args  []string // Args[0] is the name ps shows
-	Dir   string   // working directory; "" is the root directory
-	Env   []string // NAME=value, over the environment of the supervisor
-	Unset []string // names that are taken out of it
-}
-
-// process is the program as it is started: what belongs to it is told by the node's name in the environment.
-func (p Program) process() process.Program {
-	return process.Program{
-		Path: p.Path, Args: p.Args, Dir: p.Dir, Env: p.Env, Unset: p.Unset,
-		Mark: "ERLMCP_NODE=" + p.Node, Cgroup: "node-" + p.Node,
-	}
-}
-
 // Runtime knows what the nodes of a cluster are made of. Whatever it is, a node runs in the
 // foreground, serves the ports of its topology.Node, and ends gracefully on SIGTERM.
 type Runtime interface {
-	// Program says how a node is started. It may write files into the state directory.
-	Program(topology.Node) (Program, error)
+	// Program says how a node is started; whose it is, is marked by the caller. It may write files into the state directory.
+	Program(topology.Node) (process.Program, error)
 	// Ready asks a node once, whether it serves; nil means yes.
 	Ready(context.Context, topology.Node) error
 }
@@ -45,17 +27,6 @@ type mesh interface {
 	// Introduce makes n connect to a peer, if it can.
 	Introduce(ctx context.Context, n topology.Node, peer string) error
 }
-
-// BuildError says that what a runtime is to execute is not there.
-type BuildError struct {
-	Missing string
-	Advice  string // what makes it
-}
-
-func (e *BuildError) Error() string { return e.Missing }
-
-// Hint is the way out.
-func (e *BuildError) Hint() string { return e.Advice }
 
 // runtimeOf returns the runtime a valid Spec asks for, and reports what it lacks on this machine.
 // args are global flags for nodes that are this program; stateDir is for files that nodes need.
@@ -86,10 +57,10 @@ type embedded struct {
 }
 
 // Program implements Runtime.
-func (e embedded) Program(n topology.Node) (Program, error) {
+func (e embedded) Program(n topology.Node) (process.Program, error) {
 	path, err := prefork.Executable()
 	if err != nil {
-		return Program{}, err
+		return process.Program{}, err
 	}
 	argv := []string{
 		"erlmcp", "node", "serve", "--name", n.Name, "--host", n.Host,
@@ -98,7 +69,7 @@ func (e embedded) Program(n topology.Node) (Program, error) {
 	if e.maxConnections > 0 {
 		argv = append(argv, "--max-connections", strconv.Itoa(e.maxConnections))
 	}
-	return Program{Node: n.Name, Path: path, Args: append(argv, e.args...)}, nil
+	return process.Program{Path: path, Args: append(argv, e.args...)}, nil
 }
 
 // Ready implements Runtime.

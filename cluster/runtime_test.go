@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -128,7 +129,7 @@ func TestCommandsThatAreNotThere(t *testing.T) {
 			spec.Command.Env = []string{"PATH=/elsewhere", test.path}
 		}
 		err := Check(spec)
-		var missing *BuildError
+		var missing *advice.Error
 		if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &missing) || err.Error() != test.want || missing.Hint() == "") {
 			t.Errorf("%s: got %v, want %s", test.argv0, err, test.want)
 		}

@@ -13,28 +13,16 @@ import (
 // AddNodes adds nodes to the running cluster and returns when they are ready. When one fails, none is
 // added.
 func (c *Client) AddNodes(ctx context.Context, nodes []topology.Node) error {
-	if _, err := c.Status(ctx); err != nil {
-		return err
-	}
-	return c.control.Do(ctx, http.MethodPost, "/v1/add", addRequest{nodes}, nil)
+	return c.long(ctx, "/v1/add", addRequest{nodes})
 }
 
 // RemoveNodes stops nodes and takes them out of the running cluster. One must stay.
 func (c *Client) RemoveNodes(ctx context.Context, names []string) error {
-	return c.long(ctx, "/v1/remove", names)
+	return c.long(ctx, "/v1/remove", nodesRequest{names})
 }
 
 type addRequest struct {
 	Nodes []topology.Node `json:"nodes"`
-}
-
-func (s *supervisor) serveAdd(w http.ResponseWriter, r *http.Request) {
-	var request addRequest
-	err := control.Read(r, &request)
-	if err == nil {
-		err = s.add(r.Context(), request.Nodes)
-	}
-	answer(w, err)
 }
 
 // refusal is an error of whoever asked.

@@ -212,6 +212,7 @@ func (s *supervisor) newMachine(n topology.Node) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	program.Mark, program.Cgroup = "ERLMCP_NODE="+n.Name, "node-"+n.Name
 	dir := LogDir(o.StateDir, s.spec)
 	warn := func(text string) { o.Log.Warn(text, "log", nodelog.Path(dir, n.Name)) }
 	output, err := nodelog.Open(dir, n.Name, s.spec.Logs, warn)
@@ -400,28 +401,20 @@ func (s *supervisor) stop(ctx context.Context, names []string) error {
 	return stopAll(ctx, picked)
 }
 
-// drain says of the named nodes that they get no new clients.
-func (s *supervisor) drain(ctx context.Context, names []string) error {
-	return s.order(ctx, names, order{verb: drain})
-}
-
-// resume takes drain back.
-func (s *supervisor) resume(ctx context.Context, names []string) error {
-	return s.order(ctx, names, order{verb: resume})
-}
-
-// order gives the named nodes an order, one after the other.
-func (s *supervisor) order(ctx context.Context, names []string, o order) error {
-	picked, err := s.pick(names)
-	if err != nil {
-		return err
-	}
-	for _, m := range picked {
-		if err := m.ask(ctx, o); err != nil {
+// ordering gives the named nodes an order, one after the other: to say that they get no new clients, or again.
+func (s *supervisor) ordering(v verb) func(context.Context, []string) error {
+	return func(ctx context.Context, names []string) error {
+		picked, err := s.pick(names)
+		if err != nil {
 			return err
 		}
+		for _, m := range picked {
+			if err := m.ask(ctx, order{verb: v}); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return nil
 }
 
 // restart stops and starts the named nodes one by one, if all that is needed for that is there. When ctx ends, the one that it is at comes back all

@@ -17,6 +17,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/internal/config"
+	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/place"
 	"github.com/erlmcp/erlmcp/internal/term"
@@ -101,6 +102,22 @@ func (a *app) prepare(flags *pflag.FlagSet) error {
 func (a *app) notef(format string, args ...any) {
 	if !a.flags.quiet {
 		fmt.Fprintf(a.stderr, "erlmcp: "+format+"\n", args...)
+	}
+}
+
+// startHint tells how to start a daemon, "lb" or "cluster", that does not run.
+func startHint(err error, daemon string) error {
+	if control.NotRunning(err) {
+		return exit.Hinted(err, "erlmcp %s start", daemon)
+	}
+	return err
+}
+
+// noteStopped tells the user that a daemon does not run, and how to start it.
+func (a *app) noteStopped(daemon string) {
+	a.notef("%s is not running", daemon)
+	if !a.flags.quiet {
+		a.hintf("erlmcp %s start", daemon)
 	}
 }
 

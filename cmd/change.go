@@ -80,21 +80,15 @@ func (a *app) printChanges() error {
 			one.Names = []string{one.Kind} // there is one of it
 		}
 	}
-	switch c.format {
-	case "table":
-		return nil
-	case formatName:
-		var names []string
-		for _, done := range c.changed {
-			names = append(names, done.Names...)
-		}
-		return a.printNames(names)
+	var names []string
+	for _, done := range c.changed {
+		names = append(names, done.Names...)
 	}
-	return a.print(c.format, struct {
+	return a.printNamed(c.format, struct {
 		Schema  string   `json:"schema"`
 		DryRun  bool     `json:"dry_run"`
 		Changes []change `json:"changes"`
-	}{changesSchema, c.dryRun, append([]change{}, c.changed...)}, nil)
+	}{changesSchema, c.dryRun, append([]change{}, c.changed...)}, names, func() error { return nil })
 }
 
 // onNodes is a change of nodes, and onNode of one.

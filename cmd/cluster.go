@@ -10,7 +10,6 @@ import (
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
-	"github.com/erlmcp/erlmcp/internal/control"
 )
 
 func newClusterCommand(a *app) *cobra.Command {
@@ -172,7 +171,7 @@ and nothing is answered. CONT lets it go on.`,
 			if a.changes.dryRun {
 				now, err := client.Status(cmd.Context())
 				if err != nil {
-					return clusterStartHint(err)
+					return startHint(err, "cluster")
 				}
 				if _, err := now.Only(args); err != nil {
 					return err
@@ -182,7 +181,7 @@ and nothing is answered. CONT lets it go on.`,
 			}
 			err := client.Kill(cmd.Context(), args[0], s, hold)
 			if err != nil {
-				return clusterStartHint(err)
+				return startHint(err, "cluster")
 			}
 			a.did(done, "sent SIG%s to %s", s, args[0])
 			return nil
@@ -197,11 +196,3 @@ and nothing is answered. CONT lets it go on.`,
 
 // signalNames are those that "cluster kill" sends.
 var signalNames = []string{"KILL", "STOP", "CONT"}
-
-// clusterStartHint tells what to do when there is no cluster to talk to.
-func clusterStartHint(err error) error {
-	if control.NotRunning(err) {
-		return exit.Hinted(err, "erlmcp cluster start")
-	}
-	return err
-}

@@ -29,7 +29,7 @@ cluster. For what the nodes themselves write, see "cluster logs" and "cluster ta
 			client := cluster.Connect(a.stateDir())
 			s, err := client.Status(cmd.Context())
 			if err != nil {
-				return clusterStartHint(err)
+				return startHint(err, "cluster")
 			}
 			if _, err := s.Only(names); err != nil {
 				return err

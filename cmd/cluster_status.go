@@ -50,12 +50,7 @@ func (a *app) showCluster(ctx context.Context, names []string, format outputForm
 	if err != nil {
 		return err
 	}
-	if format == formatName {
-		err = a.printNames(s.Names())
-	} else {
-		err = a.print(format, s, func() error { return a.clusterText(s, format == formatWide) })
-	}
-	switch {
+	switch err := a.printNamed(format, s, s.Names(), func() error { return a.clusterText(s, format == formatWide) }); {
 	case err != nil:
 		return err
 	case s.State == cluster.PhaseStopped:
@@ -92,10 +87,7 @@ func (a *app) clusterText(s cluster.Status, wide bool) error {
 		}
 	}
 	if s.State == cluster.PhaseStopped {
-		a.notef("cluster is not running")
-		if !a.flags.quiet {
-			a.hintf("erlmcp cluster start")
-		}
+		a.noteStopped("cluster")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/erlmcp/erlmcp/cmd/internal/systemd"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/master"
 )
@@ -80,7 +82,9 @@ func (a *app) startBalancer(ctx context.Context, flags []string) error {
 	}
 	begin := time.Now()
 	_ = a.stderr.Drawf("starting the balancer")
-	pid, err = proxy.Start(ctx, a.daemonLog("lb"), append(args, flags...), a.configText)
+	pid, err = daemon.Start(ctx, daemon.Options{
+		Args: slices.Concat([]string{"lb", "serve"}, args, flags), Input: a.configText, LogFile: a.daemonLog("lb"),
+	})
 	if err != nil {
 		return err
 	}
@@ -179,7 +183,7 @@ keys differ.`,
 			}
 			r, err := reload(cmd.Context())
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			done.Detail = r
 			switch {
@@ -262,12 +266,4 @@ func (a *app) checkNodes(ctx context.Context, c *config.Config) error {
 		errs = append(errs, errors.New(text))
 	}
 	return exit.Hinted(errors.Join(errs...), "write what is there into the configuration, then run erlmcp lb check")
-}
-
-// startHint tells how to start a balancer that does not run.
-func startHint(err error) error {
-	if control.NotRunning(err) {
-		return exit.Hinted(err, "erlmcp lb start")
-	}
-	return err
 }

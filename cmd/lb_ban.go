@@ -36,16 +36,13 @@ func newLBBanListCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			bans, err := proxy.Connect(a.stateDir()).Bans(cmd.Context())
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
-			if format == formatName {
-				var names []string
-				for _, b := range bans {
-					names = append(names, b.Source)
-				}
-				return a.printNames(names)
+			names := make([]string, len(bans))
+			for i, b := range bans {
+				names[i] = b.Source
 			}
-			return a.print(format, bans, func() error {
+			return a.printNamed(format, bans, names, func() error {
 				if len(bans) == 0 {
 					a.notef("nobody is banned")
 					return nil
@@ -85,7 +82,7 @@ for longer already, nothing changes.`,
 			}
 			b, err := proxy.Connect(a.stateDir()).Ban(cmd.Context(), args[0], long)
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			a.did(onClient("ban", b.Source, b), "%s is banned for %s", b.Source, show.Duration(time.Until(b.Until)))
 			return nil
@@ -117,7 +114,7 @@ func newLBBanRemoveCommand(a *app) *cobra.Command {
 				if control.Refused(err, "not_banned") {
 					return exit.Hinted(err, "erlmcp lb ban list shows who is")
 				}
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			a.did(onClient("unban", args[0], nil), "%s is no longer banned", args[0])
 			return nil
@@ -134,7 +131,7 @@ func onClient(action, client string, detail any) change {
 func (a *app) bannedClient(ctx context.Context, client string) (source string, banned bool, err error) {
 	bans, err := proxy.Connect(a.stateDir()).Bans(ctx)
 	if err != nil {
-		return "", false, startHint(err)
+		return "", false, startHint(err, "lb")
 	}
 	source, err = proxy.Source(client)
 	if err != nil {

@@ -42,13 +42,13 @@ It changes nothing.`,
 				}
 				e, err := client.ExplainTag(cmd.Context(), kind, value)
 				if err != nil {
-					return startHint(err)
+					return startHint(err, "lb")
 				}
 				return a.print(format, e, func() error { show.Tag(a.stdout, &e); return nil })
 			}
 			e, err := client.Explain(cmd.Context(), args[0])
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			return a.print(format, e, func() error { return show.Explanation(a.stdout, &e) })
 		},

@@ -32,47 +32,46 @@ code 1; the node goes on draining.`,
 			if cmd.Flags().Changed("timeout") && !wait {
 				return exit.Usagef("--timeout is for --wait")
 			}
-			if a.changes.dryRun {
-				return a.wouldTell(cmd.Context(), "drain", args[0])
-			}
-			n, err := proxy.Connect(a.stateDir()).Drain(cmd.Context(), args[0])
-			if err != nil {
-				return startHint(err)
-			}
-			if wait {
-				return a.awaitEmpty(cmd.Context(), n)
-			}
-			a.did(onNode("drain", n.Name, n), "%s drains: %s left", n.Name, show.Count(int(n.Connections), "client"))
-			return nil
+			return a.orderNode(cmd.Context(), "drain", args[0], proxy.Connect(a.stateDir()).Drain, func(n proxy.NodeStats) error {
+				if wait {
+					return a.awaitEmpty(cmd.Context(), n)
+				}
+				a.did(onNode("drain", n.Name, n), "%s drains: %s left", n.Name, show.Count(int(n.Connections), "client"))
+				return nil
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "return when it has no clients left")
 	return addTimeout(a.addChangeFlags(cmd), "it goes on draining; erlmcp lb disable NODE gives it nothing more, erlmcp lb enable NODE takes the order back")
 }
 
-// wouldTell says, for --dry-run, what an order to the balancer about a node would meet.
-func (a *app) wouldTell(ctx context.Context, action, name string) error {
-	n, err := a.balancerNode(ctx, name)
-	if err == nil {
-		a.would(onNode(action, n.Name, n), "%s %s, which is %s with %s", action, n.Name, n.State, show.Count(int(n.Connections), "client"))
+// orderNode orders the balancer to do something with a node, and tells what has come of it; with --dry-run, what it would
+// meet.
+func (a *app) orderNode(ctx context.Context, action, name string, order func(context.Context, string) (proxy.NodeStats, error), tell func(proxy.NodeStats) error) error {
+	if a.changes.dryRun {
+		n, err := a.balancerNode(ctx, name)
+		if err == nil {
+			a.would(onNode(action, n.Name, n), "%s %s, which is %s with %s", action, n.Name, n.State, show.Count(int(n.Connections), "client"))
+		}
+		return err
 	}
-	return err
+	n, err := order(ctx, name)
+	if err != nil {
+		return startHint(err, "lb")
+	}
+	return tell(n)
 }
 
 // balancerNode finds a node of the balancer that runs.
 func (a *app) balancerNode(ctx context.Context, name string) (*proxy.NodeStats, error) {
 	s, err := a.balancerStats(ctx)
 	if err != nil {
-		return nil, startHint(err)
+		return nil, startHint(err, "lb")
 	}
 	if n := s.Node(name); n != nil {
 		return n, nil
 	}
-	var names []string
-	for i := range s.Nodes {
-		names = append(names, s.Nodes[i].Name)
-	}
-	return nil, &topology.UnknownError{Name: name, Nodes: names}
+	return nil, &topology.UnknownError{Name: name, Nodes: s.NodeNames()}
 }
 
 func newLBDisableCommand(a *app) *cobra.Command {
@@ -86,15 +85,10 @@ connections, event streams and WebSockets stay until one side closes them. Reque
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.changes.dryRun {
-				return a.wouldTell(cmd.Context(), "disable", args[0])
-			}
-			n, err := proxy.Connect(a.stateDir()).Disable(cmd.Context(), args[0])
-			if err != nil {
-				return startHint(err)
-			}
-			a.did(onNode("disable", n.Name, n), "%s is disabled: %s and %s left", n.Name, show.Count(int(n.Connections), "connection"), show.Count(int(n.Pending), "request"))
-			return nil
+			return a.orderNode(cmd.Context(), "disable", args[0], proxy.Connect(a.stateDir()).Disable, func(n proxy.NodeStats) error {
+				a.did(onNode("disable", n.Name, n), "%s is disabled: %s and %s left", n.Name, show.Count(int(n.Connections), "connection"), show.Count(int(n.Pending), "request"))
+				return nil
+			})
 		},
 	}
 	return a.addChangeFlags(cmd)
@@ -135,15 +129,10 @@ at first if lb.slow_start is set.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNodes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.changes.dryRun {
-				return a.wouldTell(cmd.Context(), "enable", args[0])
-			}
-			n, err := proxy.Connect(a.stateDir()).Enable(cmd.Context(), args[0])
-			if err != nil {
-				return startHint(err)
-			}
-			a.did(onNode("enable", n.Name, n), "%s is enabled and %s", n.Name, n.State)
-			return nil
+			return a.orderNode(cmd.Context(), "enable", args[0], proxy.Connect(a.stateDir()).Enable, func(n proxy.NodeStats) error {
+				a.did(onNode("enable", n.Name, n), "%s is enabled and %s", n.Name, n.State)
+				return nil
+			})
 		},
 	}
 	return a.addChangeFlags(cmd)

@@ -50,16 +50,7 @@ func (a *app) showBalancer(ctx context.Context, format outputFormat) error {
 	case err != nil:
 		return err
 	}
-	if format == formatName {
-		var names []string
-		for i := range s.Nodes {
-			names = append(names, s.Nodes[i].Name)
-		}
-		err = a.printNames(names)
-	} else {
-		err = a.print(format, s, func() error { return a.balancerText(&s, format == formatWide) })
-	}
-	switch {
+	switch err := a.printNamed(format, s, s.NodeNames(), func() error { return a.balancerText(&s, format == formatWide) }); {
 	case err != nil:
 		return err
 	case s.State == proxy.StateStopped:
@@ -74,10 +65,7 @@ func (a *app) balancerText(s *proxy.Stats, wide bool) error {
 	if s.State != proxy.StateStopped {
 		return show.Balancer(a.stdout, s, wide)
 	}
-	a.notef("lb is not running")
-	if !a.flags.quiet {
-		a.hintf("erlmcp lb start")
-	}
+	a.noteStopped("lb")
 	return nil
 }
 

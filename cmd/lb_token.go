@@ -21,7 +21,7 @@ a new token. Pipe it: every user of the machine could read it on a command line.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			token, err := proxy.Connect(a.stateDir()).Token(cmd.Context())
 			if err != nil {
-				return startHint(err)
+				return startHint(err, "lb")
 			}
 			return a.print(format, map[string]string{"token": token}, func() error {
 				if header {

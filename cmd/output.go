@@ -87,8 +87,11 @@ func (a *app) print(f outputFormat, v any, human func() error) error {
 	return human()
 }
 
-// printNames prints names, one a line.
-func (a *app) printNames(names []string) error {
+// printNamed is print for what has names, which are a format too: one a line.
+func (a *app) printNamed(f outputFormat, v any, names []string, human func() error) error {
+	if f != formatName {
+		return a.print(f, v, human)
+	}
 	for _, name := range names {
 		if _, err := fmt.Fprintln(a.stdout, name); err != nil {
 			return err

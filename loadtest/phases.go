@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"time"
 
@@ -287,7 +288,7 @@ func (r *run) processes() [groups]func() []int {
 		groupBalancer:    func() []int { return append(proc.ChildrenOf(master), master...) },
 		groupNodes:       func() []int { return proc.InGroups(nodes) },
 		groupAgents:      always(r.fleet.pids()),
-		groupCoordinator: always(coordinatorPIDs()),
+		groupCoordinator: always([]int{os.Getpid()}),
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/charmbracelet/log"
@@ -269,14 +268,13 @@ const progressInterval = 200 * time.Millisecond
 // phase carries out one phase and shows how it goes.
 func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Context) error) error {
 	begun := time.Now()
-	show := func() {
-		p := Progress{Phase: name, Took: time.Since(begun)}
-		if g != nil {
+	show := func(p Progress) {
+		if p.Phase = name; g != nil {
 			p.Done, p.Total, p.Unit = g(r.fleet.counts())
 		}
 		r.progress(p)
 	}
-	show()
+	show(Progress{Took: time.Since(begun)})
 	ended := make(chan error, 1)
 	go func() { ended <- do(ctx) }()
 	every := time.NewTicker(progressInterval)
@@ -284,18 +282,14 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 	for {
 		select {
 		case <-every.C:
-			show()
+			show(Progress{Took: time.Since(begun)})
 		case err := <-ended:
 			if cause := context.Cause(ctx); err != nil && cause != nil {
 				err = cause // rather than what it led to
 			}
 			took := time.Since(begun)
 			r.report.Phases = append(r.report.Phases, PhaseTime{name, seconds(took)})
-			last := Progress{Phase: name, Ended: true, Took: took, Err: err}
-			if g != nil {
-				last.Done, last.Total, last.Unit = g(r.fleet.counts())
-			}
-			r.progress(last)
+			show(Progress{Ended: true, Took: took, Err: err})
 			return err
 		}
 	}
@@ -406,6 +400,3 @@ const leadTime = 150 * time.Millisecond
 func seconds(d time.Duration) float64 {
 	return float64(d.Round(time.Millisecond)) / float64(time.Second)
 }
-
-// coordinatorPIDs is this process.
-func coordinatorPIDs() []int { return []int{os.Getpid()} }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/control"
-	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
 // Client asks the balancer of a state directory. Its methods fail with control.ErrNotRunning when
@@ -26,17 +25,6 @@ type Client struct {
 // Connect returns a client for the balancer of StateDir, which need not run.
 func Connect(stateDir string) *Client {
 	return &Client{control: control.NewClient(stateDir, DaemonName), dir: stateDir}
-}
-
-// Start runs "erlmcp lb serve" with more arguments in the background. It returns the pid once
-// clients are served, or the error that the balancer ended with. What it logs goes to logFile. input is what it
-// finds at its standard input; nil is nothing.
-func Start(ctx context.Context, logFile string, args []string, input []byte) (pid int, err error) {
-	return daemon.Start(ctx, daemon.Options{
-		Args:    append([]string{"lb", "serve"}, args...),
-		Input:   input,
-		LogFile: logFile,
-	})
 }
 
 // do asks, and reads the answer.

@@ -1,10 +1,5 @@
-// Package proxy is the balancer: one master process that owns listeners, checks and control, and
-// workers that carry the clients' bytes. Both share a board of fixed-size cells.
-//
-//	Serve    runs the master in the foreground
-//	Start    runs it in the background
-//	Connect  talks to a running one
-//	Run   is the role a worker process plays; only the master starts it
+// Package proxy is the balancer, as it is told and asked: one master process (package master) that owns listeners, checks
+// and control, and workers (package worker) that carry the clients' bytes. Connect talks to a running one.
 //
 // A Spec is pure data: it is parsed, defaulted, validated and printed without a socket.
 package proxy
@@ -93,14 +88,14 @@ const (
 // Listener is one address of Listen.
 type Listener struct{ Name, Address string } // its key, and the value of that
 
-// all lists the addresses of l, empty ones included.
-func (l *Listen) all() []Listener {
+// All lists the addresses of l, empty ones included.
+func (l *Listen) All() []Listener {
 	return []Listener{{ListenTCP, l.TCP}, {ListenHTTP, l.HTTP}, {ListenHTTPS, l.HTTPS}, {"admin", l.Admin}, {"health", l.Health}}
 }
 
 // ForClients lists the addresses of l that workers accept clients on; empty ones are off.
 func (l *Listen) ForClients() []Listener {
-	return slices.DeleteFunc(l.all()[:3], func(at Listener) bool { return at.Address == "" })
+	return slices.DeleteFunc(l.All()[:3], func(at Listener) bool { return at.Address == "" })
 }
 
 // Admin says who is answered on the admin listener.

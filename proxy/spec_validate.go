@@ -59,7 +59,7 @@ func (s *Spec) validateListen(p *problems) {
 		}
 	}
 	taken := make(map[string]netip.AddrPort) // by name
-	for _, l := range s.Listen.all() {
+	for _, l := range s.Listen.All() {
 		if l.Address == "" {
 			continue
 		}
@@ -72,7 +72,7 @@ func (s *Spec) validateListen(p *problems) {
 			p.add(field, "%v", err)
 			continue
 		}
-		for _, other := range s.Listen.all() { // of one field, in the order of Listen
+		for _, other := range s.Listen.All() { // of one field, in the order of Listen
 			if overlaps(at, taken[other.Name]) {
 				p.add(field, "%s is also listen.%s", l.Address, other.Name)
 			}

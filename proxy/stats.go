@@ -328,6 +328,15 @@ type ReloadStats struct {
 	Error string    `json:"error,omitempty"`
 }
 
+// NodeNames lists the nodes.
+func (s *Stats) NodeNames() []string {
+	names := make([]string, len(s.Nodes))
+	for i := range s.Nodes {
+		names[i] = s.Nodes[i].Name
+	}
+	return names
+}
+
 // Node returns the node called name that is not on its way out, or nil.
 func (s *Stats) Node(name string) *NodeStats {
 	for i := range s.Nodes {

@@ -139,17 +139,17 @@ func enter(ctx context.Context, address string, from netip.Addr) (*stranger, boo
 	return s, true
 }
 
-// begin enters and says something. There is a stranger to leave only if end is done.
-func begin(ctx context.Context, address string, from netip.Addr, text []byte, limit time.Duration) (s *stranger, end outcome) {
+// visit enters, says something, which may be nothing, and leaves when the rest is done.
+func visit(ctx context.Context, address string, from netip.Addr, text []byte, limit time.Duration, rest func(*stranger) outcome) outcome {
 	s, ok := enter(ctx, address, from)
 	if !ok {
-		return nil, refused
+		return refused
 	}
-	if end = s.say(text, limit); end != done {
-		s.leave()
-		return nil, end
+	defer s.leave()
+	if end := s.say(text, limit); end != done {
+		return end
 	}
-	return s, done
+	return rest(s)
 }
 
 // leave leaves nothing behind, not even a socket that waits.

@@ -46,21 +46,15 @@ func waves() []wave {
 
 // halfOpen begins a handshake: with nothing, half a record, or all that the client has to say first.
 func halfOpen(ctx context.Context, t *target, from netip.Addr, n int) outcome {
-	s, end := begin(ctx, t.HTTPS, from, [][]byte{nil, t.hello[:3], t.hello}[n%3], time.Second)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	return s.watch(30 * time.Second)
+	return visit(ctx, t.HTTPS, from, [][]byte{nil, t.hello[:3], t.hello}[n%3], time.Second, func(s *stranger) outcome {
+		return s.watch(30 * time.Second)
+	})
 }
 
 func slowHead(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, ok := enter(ctx, t.HTTP, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	return s.drip([]byte("POST /mcp HTTP/1.1\r\nHost: siege\r\nX-Slow: "+strings.Repeat("a", 90)), 1, time.Second, time.Minute)
+	return visit(ctx, t.HTTP, from, nil, time.Second, func(s *stranger) outcome {
+		return s.drip([]byte("POST /mcp HTTP/1.1\r\nHost: siege\r\nX-Slow: "+strings.Repeat("a", 90)), 1, time.Second, time.Minute)
+	})
 }
 
 // head is the beginning of a request with a body.
@@ -76,12 +70,9 @@ func head(path string, length int, fields ...string) []byte {
 }
 
 func slowBody(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, end := begin(ctx, t.HTTP, from, head("/mcp", longest), time.Second)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	return s.drip(blank[:60<<10], 1<<10, time.Second, time.Minute)
+	return visit(ctx, t.HTTP, from, head("/mcp", longest), time.Second, func(s *stranger) outcome {
+		return s.drip(blank[:60<<10], 1<<10, time.Second, time.Minute)
+	})
 }
 
 const longest = 16 << 20 // lb.max_message
@@ -91,15 +82,12 @@ var blank = bytes.Repeat([]byte{' '}, longest)
 
 // unfinishedBody is as long as a message may be, but for its last byte.
 func unfinishedBody(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, end := begin(ctx, t.HTTP, from, head("/mcp", longest), time.Second)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	if end := s.say(blank[:longest-1], 10*time.Second); end != done {
-		return end
-	}
-	return s.watch(40 * time.Second)
+	return visit(ctx, t.HTTP, from, head("/mcp", longest), time.Second, func(s *stranger) outcome {
+		if end := s.say(blank[:longest-1], 10*time.Second); end != done {
+			return end
+		}
+		return s.watch(40 * time.Second)
+	})
 }
 
 // echo asks for an answer as long as itself.
@@ -121,58 +109,47 @@ func slowReader(ctx context.Context, t *target, from netip.Addr, n int) outcome 
 		body := echo(1, 256<<10, true)
 		address, text = t.HTTP, append(head("/mcp", len(body), statelessEcho...), body...)
 	}
-	s, ok := enter(ctx, address, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	for range 16 {
-		if end := s.say(text, 2*time.Second); end == held {
-			break
-		} else if end != done {
-			return end
+	return visit(ctx, address, from, nil, time.Second, func(s *stranger) outcome {
+		for range 16 {
+			if end := s.say(text, 2*time.Second); end == held {
+				break
+			} else if end != done {
+				return end
+			}
 		}
-	}
-	return s.stay(20 * time.Second)
+		return s.stay(20 * time.Second)
+	})
 }
 
 // unreadEvents opens a stream of events, asks for long ones and reads none.
 func unreadEvents(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, end := begin(ctx, t.HTTP, from, []byte("GET /mcp/sse HTTP/1.1\r\nHost: siege\r\nAccept: text/event-stream\r\n\r\n"), time.Second)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	_ = s.SetReadDeadline(time.Now().Add(patience))
-	endpoint, err := nextEvent(bufio.NewReaderSize(s, 512))
-	if err != nil {
-		return s.ended(err)
-	}
-	p, ok := enter(ctx, t.HTTP, from)
-	if !ok {
-		return refused
-	}
-	defer p.leave()
-	for id := range 60 {
-		body := echo(id, 512<<10, false)
-		if id == 0 {
-			body = []byte(initialize)
+	return visit(ctx, t.HTTP, from, []byte("GET /mcp/sse HTTP/1.1\r\nHost: siege\r\nAccept: text/event-stream\r\n\r\n"), time.Second, func(s *stranger) outcome {
+		_ = s.SetReadDeadline(time.Now().Add(patience))
+		endpoint, err := nextEvent(bufio.NewReaderSize(s, 512))
+		if err != nil {
+			return s.ended(err)
 		}
-		if end := p.say(append(head(string(endpoint), len(body)), body...), 5*time.Second); end != done {
-			break
+		p, ok := enter(ctx, t.HTTP, from)
+		if !ok {
+			return refused
 		}
-	}
-	return s.stay(20 * time.Second)
+		defer p.leave()
+		for id := range 60 {
+			body := echo(id, 512<<10, false)
+			if id == 0 {
+				body = []byte(initialize)
+			}
+			if end := p.say(append(head(string(endpoint), len(body)), body...), 5*time.Second); end != done {
+				break
+			}
+		}
+		return s.stay(20 * time.Second)
+	})
 }
 
 // dropSession begins a session and forgets it.
 func dropSession(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, end := begin(ctx, t.HTTP, from, append(head("/mcp", len(initialize)), initialize...), time.Second)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	return s.answered()
+	return visit(ctx, t.HTTP, from, append(head("/mcp", len(initialize)), initialize...), time.Second, (*stranger).answered)
 }
 
 // batch is many calls in one array.
@@ -239,31 +216,25 @@ func sendBatch(ctx context.Context, t *target, from netip.Addr, d disguise) outc
 	if !d.line {
 		address, text = t.HTTP, append(head("/mcp", len(d.body), d.fields...), d.body...)
 	}
-	s, end := begin(ctx, address, from, text, 5*time.Second)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	if d.line {
-		return s.stay(time.Second)
-	}
-	return s.answered()
+	return visit(ctx, address, from, text, 5*time.Second, func(s *stranger) outcome {
+		if d.line {
+			return s.stay(time.Second)
+		}
+		return s.answered()
+	})
 }
 
 const upgrade = "GET /mcp/ws HTTP/1.1\r\nHost: siege\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2llZ2VzaWVnZXNpZWdlcw==\r\nSec-WebSocket-Protocol: mcp\r\n\r\n"
 
-// openWebSocket has the handshake done, and reads no more.
-func openWebSocket(ctx context.Context, t *target, from netip.Addr) (*stranger, outcome) {
-	s, end := begin(ctx, t.HTTP, from, []byte(upgrade), time.Second)
-	if s == nil {
-		return nil, end
-	}
-	if end = s.answered(); end != done {
-		s.leave()
-		return nil, end
-	}
-	return s, done
+// visitSocket has the handshake done, and reads no more.
+func visitSocket(ctx context.Context, t *target, from netip.Addr, rest func(*stranger) outcome) outcome {
+	return visit(ctx, t.HTTP, from, []byte(upgrade), time.Second, func(s *stranger) outcome {
+		if end := s.answered(); end != done {
+			return end
+		}
+		return rest(s)
+	})
 }
 
 // frame is one of WebSocket, RFC 6455 section 5.2, with a mask of zeros if it has one.
@@ -293,47 +264,41 @@ var sizes = []int{0, 1, 125, 126, 127, 1 << 10, 65_535, 65_536, 1 << 20}
 // frames sends frames of one kind and growing size, again and again: all opcodes, first, middle and last ones, with bits
 // that are reserved, without a mask; and reads nothing.
 func frames(ctx context.Context, t *target, from netip.Addr, n int) outcome {
-	s, end := openWebSocket(ctx, t, from)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	first := byte(n&0xf | n>>4&1<<7 ^ 1<<7)
-	if n%37 == 0 {
-		first |= 0x40
-	}
-	for i := range 64 {
-		size := sizes[i%len(sizes)]
-		if first&0xf >= 8 {
-			size = min(size, 125+n%2) // control frames may not be longer
+	return visitSocket(ctx, t, from, func(s *stranger) outcome {
+		first := byte(n&0xf | n>>4&1<<7 ^ 1<<7)
+		if n%37 == 0 {
+			first |= 0x40
 		}
-		if end := s.say(frame(first, n%41 != 0, blank[:size]), time.Second); end == held {
-			break
-		} else if end != done {
-			return end
+		for i := range 64 {
+			size := sizes[i%len(sizes)]
+			if first&0xf >= 8 {
+				size = min(size, 125+n%2) // control frames may not be longer
+			}
+			if end := s.say(frame(first, n%41 != 0, blank[:size]), time.Second); end == held {
+				break
+			} else if end != done {
+				return end
+			}
 		}
-	}
-	return s.stay(5 * time.Second)
+		return s.stay(5 * time.Second)
+	})
 }
 
 // unreadSocket asks for long answers, and takes none.
 func unreadSocket(ctx context.Context, t *target, from netip.Addr, _ int) outcome {
-	s, end := openWebSocket(ctx, t, from)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	if end := s.say(frame(0x81, true, []byte(initialize)), time.Second); end != done {
-		return end
-	}
-	for id := range 200 {
-		if end := s.say(frame(0x81, true, echo(id, 128<<10, false)), time.Second); end == held {
-			break
-		} else if end != done {
+	return visitSocket(ctx, t, from, func(s *stranger) outcome {
+		if end := s.say(frame(0x81, true, []byte(initialize)), time.Second); end != done {
 			return end
 		}
-	}
-	return s.stay(15 * time.Second)
+		for id := range 200 {
+			if end := s.say(frame(0x81, true, echo(id, 128<<10, false)), time.Second); end == held {
+				break
+			} else if end != done {
+				return end
+			}
+		}
+		return s.stay(15 * time.Second)
+	})
 }
 
 // giantLine is as long as one may be, but for its end.
@@ -346,19 +311,16 @@ func tooLongLine(ctx context.Context, t *target, from netip.Addr, n int) outcome
 }
 
 func sendLine(ctx context.Context, t *target, from netip.Addr, length int) outcome {
-	s, ok := enter(ctx, t.TCP, from)
-	if !ok {
-		return refused
-	}
-	defer s.leave()
-	for length > 0 {
-		piece := min(length, len(blank))
-		if end := s.say(blank[:piece], 10*time.Second); end != done {
-			return end
+	return visit(ctx, t.TCP, from, nil, time.Second, func(s *stranger) outcome {
+		for length > 0 {
+			piece := min(length, len(blank))
+			if end := s.say(blank[:piece], 10*time.Second); end != done {
+				return end
+			}
+			length -= piece
 		}
-		length -= piece
-	}
-	return s.watch(30 * time.Second)
+		return s.watch(30 * time.Second)
+	})
 }
 
 // passBy comes, at TCP and HTTP in turn, and goes.
@@ -379,10 +341,7 @@ func holdDoor(ctx context.Context, t *target, from netip.Addr, n int) outcome {
 		"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
 		"POST /api/nodes/erlmcp1/disable HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16777216\r\n\r\n",
 	}[n/2%4]
-	s, end := begin(ctx, []string{t.Health, t.Admin}[n%2], from, []byte(text), time.Second)
-	if s == nil {
-		return end
-	}
-	defer s.leave()
-	return s.watch(20 * time.Second)
+	return visit(ctx, []string{t.Health, t.Admin}[n%2], from, []byte(text), time.Second, func(s *stranger) outcome {
+		return s.watch(20 * time.Second)
+	})
 }

@@ -256,6 +256,15 @@ func (c *web) post(ctx context.Context, text []byte, status int) (*http.Response
 	return resp, body, err
 }
 
+// ask posts the call that c.id is of.
+func (c *web) ask(text []byte) error {
+	_, answer, err := c.post(context.Background(), text, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	return judge(answer, c.id)
+}
+
 func (c *web) close() { c.CloseIdleConnections() }
 
 // session is a client of Streamable HTTP in the session era.
@@ -274,11 +283,7 @@ func openSession(ctx context.Context, s *system, from netip.Addr) (caller, error
 
 func (c session) call() error {
 	c.id++
-	_, answer, err := c.post(context.Background(), callText(c.id), http.StatusOK)
-	if err != nil {
-		return err
-	}
-	return judge(answer, c.id)
+	return c.ask(callText(c.id))
 }
 
 // close ends the session, too.
@@ -309,11 +314,7 @@ func openSecure(ctx context.Context, s *system, from netip.Addr) (caller, error)
 
 func (c secure) call() error {
 	c.id++
-	_, answer, err := c.post(context.Background(), bytes.TrimSpace(mcp.AppendToolCall(nil, c.id, "whoami", mcp.StatelessEra)), http.StatusOK)
-	if err != nil {
-		return err
-	}
-	return judge(answer, c.id)
+	return c.ask(bytes.TrimSpace(mcp.AppendToolCall(nil, c.id, "whoami", mcp.StatelessEra)))
 }
 
 // events is a client of the HTTP+SSE transport of 2024-11-05.

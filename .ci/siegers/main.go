@@ -42,6 +42,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 var (
@@ -133,7 +135,7 @@ type observed struct {
 	before, after state
 	newcomers     *service // after it
 	returned      time.Duration
-	stats         stats
+	stats         proxy.Stats
 	commands      int // that were answered
 	problems      []string
 }
@@ -387,7 +389,7 @@ func (s *system) state(ctx context.Context) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	now := state{connections: all.Connections.Active, changes: all.stateChanges(), descriptors: make(map[string]int)}
+	now := state{connections: all.Connections.Active, changes: stateChanges(&all), descriptors: make(map[string]int)}
 	if now.sessions, err = s.sessions(ctx); err != nil {
 		return state{}, err
 	}

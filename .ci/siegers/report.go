@@ -83,7 +83,7 @@ func report(out io.Writer, besieged, idle, busy *observed) {
 	s := besieged.stats
 	fmt.Fprintf(out, "\nbalancer: %d connections came, %d sources of %d known, %d forgotten for others, %d not counted alone, %d banned\n",
 		s.Connections.Total, s.Sources.Tracked, s.Sources.Capacity, s.Sources.Evictions, s.Sources.Overflows, s.Sources.Banned)
-	fmt.Fprintf(out, "refused: %s; cut off: %s\n\n", counts(s.Refused), counts(s.Cut))
+	fmt.Fprintf(out, "refused: %s; cut off: %s\n\n", counts(s.Refused.Each), counts(s.Cut.Each))
 }
 
 func took(microseconds int64) time.Duration {
@@ -102,13 +102,13 @@ func times(a, b *service) float64 {
 }
 
 // counts prints what is not zero.
-func counts(all map[string]uint64) string {
+func counts(each func(func(reason string, n uint64))) string {
 	var names []string
-	for name, n := range all {
+	each(func(name string, n uint64) {
 		if n > 0 {
 			names = append(names, fmt.Sprintf("%s %d", name, n))
 		}
-	}
+	})
 	slices.Sort(names)
 	return fmt.Sprint(names)
 }
@@ -162,7 +162,7 @@ func demand(out io.Writer, besieged, busy *observed) (failed int) {
 		}
 	}
 	d.check(len(besieged.problems) == 0, "side doors and control: %d answers, %d failures %.3q", besieged.commands, len(besieged.problems), besieged.problems)
-	changes := besieged.stats.stateChanges() - besieged.before.changes
+	changes := stateChanges(&besieged.stats) - besieged.before.changes
 	d.check(changes == 0, "nodes changed their state %d times", changes)
 
 	worst, least := "", 0.0

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/freeport"
+	"github.com/erlmcp/erlmcp/proxy"
 )
 
 // system is a cluster with its balancer on defaults, but for addresses and a certificate.
@@ -108,26 +109,6 @@ func (s *system) down() error {
 	return nil
 }
 
-// stats is what is needed of /stats.json.
-type stats struct {
-	Connections struct {
-		Active int64  `json:"active"`
-		Total  uint64 `json:"total"`
-	} `json:"connections"`
-	Sources struct {
-		Tracked   int    `json:"tracked"`
-		Capacity  int    `json:"capacity"`
-		Overflows uint64 `json:"overflows"`
-		Evictions uint64 `json:"evictions"`
-		Banned    int    `json:"banned"`
-	} `json:"sources"`
-	Refused map[string]uint64 `json:"refused"`
-	Cut     map[string]uint64 `json:"cut"`
-	Nodes   []struct {
-		StateChanges uint64 `json:"state_changes"`
-	} `json:"nodes"`
-}
-
 // sessions is what the nodes hold over HTTP.
 func (s *system) sessions(ctx context.Context) (n int, err error) {
 	for _, node := range s.Nodes {
@@ -142,15 +123,15 @@ func (s *system) sessions(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-func (s *system) stats(ctx context.Context) (all stats, err error) {
+func (s *system) stats(ctx context.Context) (all proxy.Stats, err error) {
 	err = ask(ctx, s.Admin, "/stats.json", &all)
 	return all, err
 }
 
 // stateChanges is how often nodes have come and gone.
-func (s *stats) stateChanges() (n uint64) {
-	for _, node := range s.Nodes {
-		n += node.StateChanges
+func stateChanges(s *proxy.Stats) (n uint64) {
+	for i := range s.Nodes {
+		n += s.Nodes[i].StateChanges
 	}
 	return n
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -69,7 +70,7 @@ func Serve(ctx context.Context, spec Spec, o Options) error {
 }
 
 // Plan returns with how many workers for TCP a node starts on this machine, and how many there may be. It fails as Serve would,
-// with a *LimitError, if the limit of open files is too low.
+// if the limit of open files is too low.
 func Plan(spec Spec) (workers, most int, err error) {
 	nofile, err := prefork.Ceiling()
 	if err != nil || spec.Node.TCP == 0 {
@@ -77,29 +78,10 @@ func Plan(spec Spec) (workers, most int, err error) {
 	}
 	workers = firstWorkers(runtime.GOMAXPROCS(0))
 	if most = prefork.Most(workers, spec.MaxConnections, 1, nofile); most == 0 {
-		return 0, 0, &LimitError{spec.MaxConnections, nofile, prefork.Holds(workers, spec.MaxConnections, 1, nofile)}
+		return 0, 0, advice.With(fmt.Errorf("max-connections: %d connections to a node do not fit the limit of %d open files a process", spec.MaxConnections, nofile),
+			prefork.MoreFiles("cluster.node_max_connections", prefork.Holds(workers, spec.MaxConnections, 1, nofile)))
 	}
 	return workers, most, nil
-}
-
-// LimitError says that the limit of open files is too low for the connections that a node is to hold.
-type LimitError struct {
-	Connections int
-	Files       uint64 // that one process may open
-	Fits        int    // connections that would be possible
-}
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("max-connections: %d connections to a node do not fit the limit of %d open files a process", e.Connections, e.Files)
-}
-
-// Hint says what to do about it.
-func (e *LimitError) Hint() string {
-	hint := "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit)"
-	if e.Fits > 0 {
-		hint += fmt.Sprintf(" or lower cluster.node_max_connections: %d would fit", e.Fits)
-	}
-	return hint
 }
 
 // firstWorkers is with how many workers for TCP a node starts: a machine mostly has several nodes, which together take its

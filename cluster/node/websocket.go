@@ -33,7 +33,7 @@ func (s *webSocket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(s.maxMessage)
 	transport := newSocketTransport(r.Context(), ws, s.bodies)
-	defer transport.release()
+	defer transport.body.release()
 	session, err := s.server.Connect(r.Context(), transport, nil)
 	if err != nil {
 		_ = ws.CloseNow()
@@ -53,8 +53,6 @@ func newSocketTransport(ctx context.Context, ws *websocket.Conn, all *bodies) *s
 	context.AfterFunc(t.body.ctx, func() { _ = ws.CloseNow() })
 	return t
 }
-
-func (t *socketTransport) release() { t.body.release() }
 
 func (t *socketTransport) Connect(context.Context) (sdk.Connection, error) { return t, nil }
 

@@ -15,6 +15,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/daemon"
 )
 
@@ -53,30 +54,21 @@ const (
 // later; it may be nil. The error is a [DirError].
 func Open(dir, node string, s Spec, warn func(text string)) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &DirError{dir, err}
+		return nil, Unwritable(dir, err)
 	}
 	f := &File{
 		path: Path(dir, node), maxSize: int64(s.MaxSize), keep: s.Keep, maxLine: int(cmp.Or(s.MaxLine, defaultMaxLine)),
 		warn: warn,
 	}
 	if err := f.openLocked(); err != nil {
-		return nil, &DirError{dir, err}
+		return nil, Unwritable(dir, err)
 	}
 	return f, nil
 }
 
-// DirError says that logs cannot be kept in a directory.
-type DirError struct {
-	Dir string
-	Err error
-}
-
-func (e *DirError) Error() string { return fmt.Sprintf("cannot keep logs in %s: %v", e.Dir, e.Err) }
-func (e *DirError) Unwrap() error { return e.Err }
-
-// Hint is the way out.
-func (e *DirError) Hint() string {
-	return "make the directory writable or choose another one as cluster.logs.dir"
+// Unwritable says that logs cannot be kept in a directory.
+func Unwritable(dir string, err error) error {
+	return advice.With(fmt.Errorf("cannot keep logs in %s: %w", dir, err), "make the directory writable or choose another one as cluster.logs.dir")
 }
 
 // Path is the file that is written.

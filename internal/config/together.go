@@ -135,24 +135,19 @@ func (c *Config) validateStarted(p *problems) {
 
 // validatePorts checks that the balancer does not listen where nodes do; key is of their list.
 func (c *Config) validatePorts(p *problems, key string, nodes []topology.Node) {
-	for _, l := range []struct{ key, address string }{
-		{"lb.listen.tcp", c.LB.Listen.TCP},
-		{"lb.listen.http", c.LB.Listen.HTTP},
-		{"lb.listen.https", c.LB.Listen.HTTPS},
-		{"lb.listen.admin", c.LB.Listen.Admin},
-		{"lb.listen.health", c.LB.Listen.Health},
-	} {
+	for _, l := range c.LB.Listen.All() {
 		for i, node := range nodes {
 			for _, port := range node.Ports() {
-				if !collide(l.address, port.Address) {
+				if !collide(l.Address, port.Address) {
 					continue
 				}
 				other := fmt.Sprintf("%s[%d].%s", key, i, port.Transport)
-				origin := c.nearestOrigin(l.key)
+				listen := "lb.listen." + l.Name
+				origin := c.nearestOrigin(listen)
 				if origin == (Origin{}) {
 					origin = c.nearestOrigin(other)
 				}
-				p.add(origin, l.key, "%s is also %s, port %s of %s", l.address, other, portOf(port.Address), node.Name)
+				p.add(origin, listen, "%s is also %s, port %s of %s", l.Address, other, portOf(port.Address), node.Name)
 			}
 		}
 	}

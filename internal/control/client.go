@@ -20,6 +20,9 @@ import (
 // because the one that does is not up yet or about to end.
 var ErrNotRunning = errors.New("not running")
 
+// NotRunning reports whether err says that there is no daemon: not even one that is not up yet, or about to end.
+func NotRunning(err error) bool { return errors.Is(err, ErrNotRunning) && !Between(err) }
+
 // NoSocketError says that a daemon runs, as its lock tells, but has no socket to ask it by. It matches
 // [ErrNotRunning] while the daemon is starting or ending.
 type NoSocketError struct {
@@ -48,9 +51,6 @@ func (e *NoSocketError) Is(target error) bool { return target == ErrNotRunning &
 // Between reports whether a daemon cannot be asked although there is one: it is not up yet, about to end, or its
 // socket is gone.
 func Between(err error) bool { return errors.As(err, new(*NoSocketError)) }
-
-// NotRunning reports whether there is no daemon.
-func NotRunning(err error) bool { return errors.Is(err, ErrNotRunning) && !Between(err) }
 
 // Lost reports whether the socket was removed, by somebody else than the daemon.
 func (e *NoSocketError) Lost() bool { return e.phase != starting && e.phase != ending }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/erlmcp/erlmcp/internal/advice"
 )
 
 // Error is a refusal by a daemon. On the wire it is {"error": {"code": …, "message": …, "hint": …,
@@ -75,16 +77,8 @@ func describe(err error) *Error {
 		copied.Message = err.Error()
 		return &copied
 	}
-	e = &Error{Message: err.Error()}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		e.Advice = hinted.Hint()
-	}
-	var coded interface{ ExitCode() int }
-	if errors.As(err, &coded) {
-		e.Exit = coded.ExitCode()
-	}
-	return e
+	hint, exit := advice.Of(err)
+	return &Error{Message: err.Error(), Advice: hint, Exit: exit}
 }
 
 // Read decodes the body of a request into v, strictly. An empty body leaves v alone. Pass the error

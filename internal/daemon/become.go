@@ -52,7 +52,7 @@ func Become(waiting *os.File, env ...string) error {
 		}
 	}
 	err = fmt.Errorf("execute this program anew: %w", err)
-	_ = json.NewEncoder(waiting).Encode(report{Message: err.Error(), Exit: 1})
+	_ = json.NewEncoder(waiting).Encode(Report{Message: err.Error(), Exit: 1})
 	return err
 }
 
@@ -68,18 +68,4 @@ func programs() (paths []string) {
 		paths = append(paths, path)
 	}
 	return paths
-}
-
-// Report is what whoever waits for [Become] reads: nothing but a report. Err is what it says.
-type Report struct{ report }
-
-// UnmarshalJSON reads a report.
-func (r *Report) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, &r.report) }
-
-// Err is why the daemon did not come up, nil if it did: an *[Error].
-func (r *Report) Err() error {
-	if r.Ready {
-		return nil
-	}
-	return &Error{Message: r.Message, Advice: r.Hint, Exit: r.Exit}
 }

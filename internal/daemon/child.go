@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -39,26 +40,18 @@ func init() {
 // Ready tells the starter, or the service manager, that this daemon is up. In a process that has
 // neither it does nothing. It fails when the one to tell has gone, which a daemon may ignore.
 func Ready() error {
-	return errors.Join(notify(manager, "READY=1"), tell(report{Ready: true}))
+	return errors.Join(notify(manager, "READY=1"), tell(Report{Ready: true}))
 }
 
 // Fail tells the starter why this daemon cannot come up; the caller then ends. Methods Hint()
 // string and ExitCode() int of err are kept. After [Ready], and in a process not started by
 // [Start], it does nothing.
 func Fail(err error) {
-	r := report{Message: err.Error(), Exit: 1}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		r.Hint = hinted.Hint()
-	}
-	var coded interface{ ExitCode() int }
-	if errors.As(err, &coded) {
-		r.Exit = coded.ExitCode()
-	}
-	_ = tell(r) // the starter has gone
+	hint, exit := advice.Of(err)
+	_ = tell(Report{Message: err.Error(), Hint: hint, Exit: max(exit, 1)}) // the starter has gone
 }
 
-func tell(r report) error {
+func tell(r Report) error {
 	starter.mu.Lock()
 	defer starter.mu.Unlock()
 	if starter.pipe == nil {

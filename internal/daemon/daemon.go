@@ -38,12 +38,20 @@ const (
 	quotedLines    = 10
 )
 
-// report is what the daemon tells its starter.
-type report struct {
+// Report is what the daemon tells its starter, and whoever waits for [Become].
+type Report struct {
 	Ready   bool   `json:"ready,omitempty"`
 	Message string `json:"message,omitempty"`
 	Hint    string `json:"hint,omitempty"`
 	Exit    int    `json:"exit,omitempty"`
+}
+
+// Err is why the daemon did not come up, nil if it did: an *[Error].
+func (r *Report) Err() error {
+	if r.Ready {
+		return nil
+	}
+	return &Error{Message: r.Message, Advice: r.Hint, Exit: r.Exit}
 }
 
 // Error says why a daemon did not come up.
@@ -149,21 +157,21 @@ type process struct {
 // await returns nil when the daemon is ready; otherwise the daemon has ended. An *Error without a
 // message means that it died without a word.
 func (p process) await(ctx context.Context, reports io.Reader, timeout time.Duration) error {
-	said := make(chan report, 1)
+	said := make(chan Report, 1)
 	go func() {
-		var r report
-		_ = json.NewDecoder(reports).Decode(&r) // nothing said is the zero report
+		var r Report
+		_ = json.NewDecoder(reports).Decode(&r) // nothing said is the zero Report
 		said <- r
 	}()
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case r := <-said:
-		if r.Ready {
-			return nil
+		err := r.Err()
+		if err != nil {
+			p.stop() // it is ending
 		}
-		p.stop() // it is ending
-		return &Error{Message: r.Message, Advice: r.Hint, Exit: r.Exit}
+		return err
 	case <-timer.C:
 		p.stop()
 		return &Error{Message: fmt.Sprintf("daemon was not ready within %v and was stopped", timeout)}

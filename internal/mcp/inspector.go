@@ -95,16 +95,6 @@ func (in *Inspector) Next(p []byte) (n, messages int, end bool) {
 	return n, messages, end
 }
 
-// End ends the line as a newline does: for a stream that ended without one.
-func (in *Inspector) End() (messages int) {
-	in.finish()
-	return in.scanner.End()
-}
-
-// Messages is how many messages of the line can be asked for, at most
-// MaxInspected. Valid after the line's end.
-func (in *Inspector) Messages() int { return len(in.messages) }
-
 // Message tells of message i, 0 ≤ i < Messages. Its ID is valid until Reset.
 func (in *Inspector) Message(i int) Inspected {
 	m := in.messages[i]

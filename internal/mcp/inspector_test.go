@@ -200,3 +200,13 @@ func FuzzInspectorAgainstEncodingJSON(f *testing.F) {
 		}
 	})
 }
+
+// End ends the line as a newline does: for a stream that ended without one.
+func (in *Inspector) End() (messages int) {
+	in.finish()
+	return in.scanner.End()
+}
+
+// Messages is how many messages of the line can be asked for, at most
+// MaxInspected. Valid after the line's end.
+func (in *Inspector) Messages() int { return len(in.messages) }

@@ -97,17 +97,6 @@ func (s *Scanner) Text(p []byte, last bool) (n int) {
 	return s.scan(p)
 }
 
-// Count reads all of p and returns the number of messages in the lines that end in it.
-func (s *Scanner) Count(p []byte) int {
-	total := 0
-	for len(p) > 0 {
-		n, messages, _ := s.Next(p)
-		total += messages
-		p = p[n:]
-	}
-	return total
-}
-
 // Messages is how many messages have begun in the line or text under way, without one of which what comes may show that
 // it is none.
 func (s *Scanner) Messages() int {

@@ -341,3 +341,14 @@ func BenchmarkScanner(b *testing.B) {
 		})
 	}
 }
+
+// Count reads all of p and returns the number of messages in the lines that end in it.
+func (s *Scanner) Count(p []byte) int {
+	total := 0
+	for len(p) > 0 {
+		n, messages, _ := s.Next(p)
+		total += messages
+		p = p[n:]
+	}
+	return total
+}

@@ -1,6 +1,20 @@
 // Package nearest guesses what was meant by a mistyped word.
 package nearest
 
+import (
+	"fmt"
+	"strings"
+)
+
+// OneOf says that a word is none of those that there are, and which may have been meant.
+func OneOf(word string, choices []string) string {
+	text := fmt.Sprintf("%q is not one of %s", word, strings.Join(choices, ", "))
+	if near := Find(word, choices); near != "" {
+		text += "; did you mean " + near + "?"
+	}
+	return text
+}
+
 // Find returns the candidate most like word, or "" when none is like it: at most two edits away, and
 // at most a third of its length.
 func Find(word string, candidates []string) string {

@@ -34,3 +34,14 @@ func TestDistanceIsSymmetric(t *testing.T) {
 		}
 	})
 }
+
+func TestOneOf(t *testing.T) {
+	for word, want := range map[string]string{
+		"tpc": `"tpc" is not one of tcp, http; did you mean tcp?`,
+		"xyz": `"xyz" is not one of tcp, http`,
+	} {
+		if got := OneOf(word, []string{"tcp", "http"}); got != want {
+			t.Errorf("OneOf(%q) = %s, want %s", word, got, want)
+		}
+	}
+}

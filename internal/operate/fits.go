@@ -3,6 +3,7 @@ package operate
 import (
 	"fmt"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
@@ -17,13 +18,11 @@ const (
 func ProcessesFit(m *loadtest.Machine, processes int) error {
 	if t := m.Threads; t.Max > 0 && !t.OfKernel() && t.Left() < int64(processes)*threadsAtStart {
 		need := int64(processes) * threadsAtStart
-		return &advised{fmt.Errorf("%d of %d threads are left (%s), and %d processes take at least %d", t.Left(), t.Max, t.From, processes, need), t.Fix(need)}
+		return advice.With(fmt.Errorf("%d of %d threads are left (%s), and %d processes take at least %d", t.Left(), t.Max, t.From, processes, need), t.Fix(need))
 	}
 	if left, need := m.MemoryAvailable, int64(processes)*bytesAtStart; m.MemoryFrom != "" && left < need {
-		return &advised{
-			fmt.Errorf("%d MiB of memory are left (%s), and %d processes take at least %d", left>>20, m.MemoryFrom, processes, need>>20),
-			"raise the limit of the container or service (docker run --memory, MemoryMax=)",
-		}
+		return advice.With(fmt.Errorf("%d MiB of memory are left (%s), and %d processes take at least %d", left>>20, m.MemoryFrom, processes, need>>20),
+			"raise the limit of the container or service (docker run --memory, MemoryMax=)")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -170,17 +171,6 @@ func Pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// advised is an error with advice.
-type advised struct {
-	error
-	advice string
-}
-
-func (e *advised) Unwrap() error { return e.error }
-
-// Hint is the advice.
-func (e *advised) Hint() string { return e.advice }
-
 // unlessGone is an error, but not that no daemon runs.
 func unlessGone(err error) error {
 	if errors.Is(err, control.ErrNotRunning) {
@@ -191,8 +181,8 @@ func unlessGone(err error) error {
 
 // startFirst tells what to do when there is no cluster to talk to.
 func startFirst(err error) error {
-	if notRunning(err) {
-		return &advised{err, "erlmcp cluster start"}
+	if control.NotRunning(err) {
+		return advice.With(err, "erlmcp cluster start")
 	}
 	return err
 }

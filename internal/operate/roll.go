@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -71,10 +72,8 @@ func (o *Operator) othersBalanced(ctx context.Context, name string, nodes []clus
 	case failing(out[0]):
 		return fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer: %s)", name, out[0].Name, out[0].State, out[0].Check.Error)
 	}
-	return &advised{
-		fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer)", name, out[0].Name, out[0].State),
-		"erlmcp lb enable " + out[0].Name,
-	}
+	return advice.With(fmt.Errorf("%s cannot be taken out while %s is (%s at the balancer)", name, out[0].Name, out[0].State),
+		"erlmcp lb enable "+out[0].Name)
 }
 
 // failing reports that the checks, and not an operator, keep clients from a node.

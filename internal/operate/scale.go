@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -149,7 +150,7 @@ func (o *Operator) follow(ctx context.Context, names []string) (found []string, 
 		if s, e := o.Stats(ctx); errors.Is(e, control.ErrNotRunning) || e == nil && s.State != proxy.StateRunning {
 			return nil, nil // it is about to end
 		}
-		return nil, &advised{fmt.Errorf("lb does not follow the nodes: %w", err), "erlmcp lb reload, when that is put right"}
+		return nil, advice.With(fmt.Errorf("lb does not follow the nodes: %w", err), "erlmcp lb reload, when that is put right")
 	}
 	if len(r.Changed) > 0 {
 		o.Tell(Change{Action: Follow, Reloaded: &r})

@@ -120,7 +120,7 @@ func (o *Operator) Stop(ctx context.Context, names []string) error {
 	} else {
 		err = o.Cluster.StopNodes(ctx, names)
 	}
-	if notRunning(err) {
+	if control.NotRunning(err) {
 		return o.nothingRuns(names)
 	}
 	if err == nil {
@@ -244,9 +244,4 @@ func (o *Operator) PlanRestart(ctx context.Context, names []string, rolling bool
 		c.By = OneByOne
 	}
 	return o.wouldStop(ctx, c, names)
-}
-
-// notRunning reports whether there is no daemon: not even one that is not up yet, or about to end.
-func notRunning(err error) bool {
-	return errors.Is(err, control.ErrNotRunning) && !errors.As(err, new(*control.NoSocketError))
 }

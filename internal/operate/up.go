@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -68,7 +69,7 @@ func (o *Operator) upBalancer(ctx context.Context) (undo func(context.Context) e
 		s, err := o.Balancer.Stats(ctx)
 		switch {
 		case err == nil && s.State == proxy.StateDraining:
-			err = &advised{&control.RunningError{Name: "lb", PID: s.PID}, "it drains, and takes no new clients: erlmcp lb stop --now ends it"}
+			err = advice.With(&control.RunningError{Name: "lb", PID: s.PID}, "it drains, and takes no new clients: erlmcp lb stop --now ends it")
 		case err == nil:
 			o.Tell(BalancerRuns{s})
 			return nil, nil

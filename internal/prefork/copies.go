@@ -2,6 +2,7 @@ package prefork
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"sort"
 )
@@ -73,4 +74,13 @@ func share(items, n int) int {
 	spread := min(items, int(math.Ceil(m+4*sigma)))
 	headroom := (11*items + 10*n - 1) / (10 * n) // ⌈1.1·items/n⌉
 	return max(spread, headroom)
+}
+
+// MoreFiles is what to do where a limit of open files is too low for what a key asks for: so many would fit.
+func MoreFiles(key string, fits int) string {
+	advice := "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit)"
+	if fits > 0 {
+		advice += fmt.Sprintf(" or lower %s: %d would fit", key, fits)
+	}
+	return advice
 }

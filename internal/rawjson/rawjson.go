@@ -29,6 +29,26 @@ func (m *Members) Next() (key, value []byte, ok bool) {
 	return key, value, true
 }
 
+// Wanted is a member that Take looks for, and where it puts its value.
+type Wanted struct {
+	Name string
+	Into *[]byte
+}
+
+// Take takes members out of an object; of several of one name, the last. ok is false when value is not an object.
+func Take(value []byte, wanted ...Wanted) (ok bool) {
+	members, ok := Object(value)
+	for key, v, more := members.Next(); more; key, v, more = members.Next() {
+		name, _ := String(key)
+		for i := range wanted {
+			if string(name) == wanted[i].Name {
+				*wanted[i].Into = v
+			}
+		}
+	}
+	return ok
+}
+
 // Elements walks the elements of an array.
 type Elements struct{ rest []byte }
 

@@ -100,3 +100,14 @@ func TestWalkingDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", allocs)
 	}
 }
+
+func TestTake(t *testing.T) {
+	var method, id []byte
+	wanted := []Wanted{{"method", &method}, {"id", &id}}
+	if !Take([]byte(`{"method":"a", "m\u0065thod":"b", "other":{"id":1}}`), wanted...) || string(method) != `"b"` || id != nil {
+		t.Errorf("took method %s and id %s, want the last method and no id", method, id)
+	}
+	if Take([]byte(`["method"]`), wanted...) {
+		t.Error("took members out of an array")
+	}
+}

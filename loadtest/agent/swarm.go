@@ -91,7 +91,7 @@ func (s *swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 		s.clients[i].swarm, s.clients[i].index = s, int32(i)
 	}
 	s.ramp.rate, s.ramp.limit = rate, min(len(s.sources), len(s.clients))
-	s.ramp.begin(at)
+	s.ramp.begin(at, rate, &s.ramp)
 	return nil
 }
 

@@ -7,28 +7,41 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
-// The tasks of a swarm: what it does on a schedule, each with a timer of its own.
-
-// ramp opens the connections for the first time.
-type ramp struct {
+// task is what a swarm does on a schedule, with a timer of its own: by OnTimer of the one that it is.
+type task struct {
 	swarm    *swarm
 	timer    reactor.Timer
 	schedule schedule
-	rate     float64 // per second
-	next     int     // client to dial
-	limit    int     // the first one not to dial yet
+}
+
+// begin has a task begin, in place of what it was about.
+func (k *task) begin(at int64, rate float64, of reactor.Expirer) {
+	k.schedule = newSchedule(at, rate)
+	k.swarm.loop.Cancel(&k.timer)
+	of.OnTimer(&k.timer)
+}
+
+// due is whether something is due by now, and since when. If not, the timer of the task is set.
+func (k *task) due(of reactor.Expirer) (at int64, ok bool) {
+	at, ok = k.schedule.due(k.swarm.loop.Now())
+	if !ok {
+		k.swarm.loop.Schedule(&k.timer, time.Duration(at-k.swarm.loop.Now()), of)
+	}
+	return at, ok
+}
+
+// ramp opens the connections for the first time.
+type ramp struct {
+	task
+	rate  float64 // per second
+	next  int     // client to dial
+	limit int     // the first one not to dial yet
 }
 
 // openRest takes the order to open the connections that open has left.
 func (s *swarm) openRest(at int64) {
 	s.ramp.limit = len(s.clients)
-	s.ramp.begin(at)
-}
-
-func (r *ramp) begin(at int64) {
-	r.schedule = newSchedule(at, r.rate)
-	r.swarm.loop.Cancel(&r.timer)
-	r.OnTimer(&r.timer)
+	s.ramp.begin(at, s.ramp.rate, &s.ramp)
 }
 
 // maxUnverified is how many handshakes an agent has under way before its ramp waits for them: more
@@ -43,9 +56,7 @@ func (r *ramp) OnTimer(*reactor.Timer) {
 			s.loop.Schedule(&r.timer, time.Duration(tick), r)
 			return
 		}
-		at, ok := r.schedule.due(s.loop.Now())
-		if !ok {
-			s.loop.Schedule(&r.timer, time.Duration(at-s.loop.Now()), r)
+		if _, ok := r.due(r); !ok {
 			return
 		}
 		s.clients[r.next].dial()
@@ -55,25 +66,21 @@ func (r *ramp) OnTimer(*reactor.Timer) {
 
 // pings sends requests over all verified connections in turn.
 type pings struct {
-	swarm    *swarm
-	timer    reactor.Timer
-	schedule schedule
-	until    int64 // no instant from here on; 0 is no end
-	next     int   // client to ask
+	task
+	until int64 // no instant from here on; 0 is no end
+	next  int   // client to ask
 }
 
 // ping takes the order to send so many requests per second from at on, in place of the last one.
 func (s *swarm) ping(at int64, rate float64, o *wire.PingOrder) {
 	p := &s.pings
-	p.schedule, p.until = newSchedule(at, rate), 0
-	if o.For > 0 {
+	if p.until = 0; o.For > 0 {
 		p.until = at + int64(o.For)
 	}
 	if o.Record {
 		s.recordFrom, s.recordTo = at, p.until
 	}
-	s.loop.Cancel(&p.timer)
-	p.OnTimer(&p.timer)
+	p.begin(at, rate, p)
 }
 
 // quiet takes the order to send no more.
@@ -86,9 +93,8 @@ func (p *pings) OnTimer(*reactor.Timer) {
 		if p.until != 0 && p.schedule.next() >= p.until {
 			return
 		}
-		at, ok := p.schedule.due(s.loop.Now())
+		at, ok := p.due(p)
 		if !ok {
-			s.loop.Schedule(&p.timer, time.Duration(at-s.loop.Now()), p)
 			return
 		}
 		if c := p.pick(); c != nil {
@@ -117,18 +123,16 @@ func (p *pings) pick() *client {
 
 // sample has clients leave and come back.
 type sample struct {
-	swarm    *swarm
-	timer    reactor.Timer
-	schedule schedule
-	leaving  []*client // still to leave
-	cursor   int       // where the next sample begins
+	task
+	leaving []*client // still to leave
+	cursor  int       // where the next sample begins
 }
 
 // sticky takes the order to draw a sample: clients that hold a connection to a node they never lost
 // to a fault. Neighbours in s.clients have different sources, so a run of them is spread well.
 func (s *swarm) sticky(rate float64, o *wire.StickyOrder) {
 	p := &s.sample
-	p.schedule, p.leaving = newSchedule(s.loop.Now(), rate), nil
+	p.leaving = nil
 	for range s.clients {
 		if len(p.leaving) == o.Sample {
 			break
@@ -140,17 +144,14 @@ func (s *swarm) sticky(rate float64, o *wire.StickyOrder) {
 		}
 	}
 	s.n.Sticky = wire.StickyCounts{Sampled: len(p.leaving)}
-	s.loop.Cancel(&p.timer)
-	p.OnTimer(&p.timer)
+	p.begin(s.loop.Now(), rate, p)
 }
 
 // OnTimer implements [reactor.Expirer].
 func (p *sample) OnTimer(*reactor.Timer) {
 	s := p.swarm
 	for len(p.leaving) > 0 && !s.closing {
-		at, ok := p.schedule.due(s.loop.Now())
-		if !ok {
-			s.loop.Schedule(&p.timer, time.Duration(at-s.loop.Now()), p)
+		if _, ok := p.due(p); !ok {
 			return
 		}
 		c := p.leaving[0]
@@ -166,10 +167,8 @@ func (p *sample) OnTimer(*reactor.Timer) {
 
 // closer ends every connection, at a pace the other side can follow.
 type closer struct {
-	swarm    *swarm
-	timer    reactor.Timer
-	schedule schedule
-	next     int
+	task
+	next int
 }
 
 // close takes the order to close so many connections per second. No client dials from here on.
@@ -178,8 +177,7 @@ func (s *swarm) close(rate float64) {
 		return
 	}
 	s.closing = true
-	s.closer.schedule = newSchedule(s.loop.Now(), rate)
-	s.closer.OnTimer(&s.closer.timer)
+	s.closer.begin(s.loop.Now(), rate, &s.closer)
 	s.settle()
 }
 
@@ -192,9 +190,7 @@ func (o *closer) OnTimer(*reactor.Timer) {
 			o.next++
 			continue
 		}
-		at, ok := o.schedule.due(s.loop.Now())
-		if !ok {
-			s.loop.Schedule(&o.timer, time.Duration(at-s.loop.Now()), o)
+		if _, ok := o.due(o); !ok {
 			return
 		}
 		o.next++

@@ -4,10 +4,10 @@ package doctor
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/loadtest"
@@ -238,10 +238,7 @@ func (e *examination) configured() {
 	value, fix := "start", ""
 	if p.Fits != nil {
 		value = p.Fits.Error()
-		var hinted interface{ Hint() string }
-		if errors.As(p.Fits, &hinted) {
-			fix = hinted.Hint()
-		}
+		fix, _ = advice.Of(p.Fits)
 	}
 	e.Judge("start", p.Fits == nil, judge.Fail, value, "balancer and nodes start", fix)
 	e.Judge("lb.max_connections", p.MaxConnections >= n, judge.Fail, fmt.Sprint(p.MaxConnections), fmt.Sprint(n),

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -31,10 +32,7 @@ func (m *master) FirstBans(limit int) []proxy.BanStatus {
 
 func sortBans(list []proxy.BanStatus) []proxy.BanStatus {
 	slices.SortFunc(list, func(a, b proxy.BanStatus) int {
-		if c := a.Until.Compare(b.Until); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Source, b.Source)
+		return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.Source, b.Source))
 	})
 	return list
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -48,7 +49,7 @@ const readTries = 3
 
 // readFiles reads files without looking into them. The last two are a pair: when they are swapped meanwhile, by a link to
 // their directory for example, they are read again.
-func readFiles(advice string, files ...namedFile) (err error) {
+func readFiles(hint string, files ...namedFile) (err error) {
 	cert := files[len(files)-2]
 	for range readTries {
 		for _, f := range files {
@@ -56,7 +57,7 @@ func readFiles(advice string, files ...namedFile) (err error) {
 				continue
 			}
 			if *f.into, err = os.ReadFile(f.name); err != nil {
-				return &StartError{fmt.Errorf("%s: %w", f.key, err), advice}
+				return advice.With(fmt.Errorf("%s: %w", f.key, err), hint)
 			}
 		}
 		if cert.name == "" {
@@ -88,7 +89,7 @@ func (p *certificate) parse(t proxy.TLS) error {
 		p.leaf, err = x509.ParseCertificate(pair.Certificate[0])
 	}
 	if err != nil {
-		return &StartError{fmt.Errorf("lb.tls: %s with key %s: %w", t.Cert, t.Key, err), certificateAdvice}
+		return advice.With(fmt.Errorf("lb.tls: %s with key %s: %w", t.Cert, t.Key, err), certificateAdvice)
 	}
 	return nil
 }
@@ -111,7 +112,7 @@ func (p *certificate) mayReplace(old *certificate, t proxy.TLS) error {
 		return nil
 	}
 	if err := p.refused(now); err != nil {
-		return &StartError{fmt.Errorf("lb.tls: %s: %w", t.Cert, err), fmt.Sprintf("put a pair there that is valid now; the one in service ends at %v", old.leaf.NotAfter)}
+		return advice.With(fmt.Errorf("lb.tls: %s: %w", t.Cert, err), fmt.Sprintf("put a pair there that is valid now; the one in service ends at %v", old.leaf.NotAfter))
 	}
 	return nil
 }

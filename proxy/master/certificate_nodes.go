@@ -6,6 +6,7 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 )
@@ -26,7 +27,7 @@ func loadNodeTrust(t proxy.NodeTLS) (*wire.NodeTrust, error) {
 		return nil, err
 	}
 	if err := f.Parse(t); err != nil {
-		return nil, &StartError{err, nodeTrustAdvice}
+		return nil, advice.With(err, nodeTrustAdvice)
 	}
 	return f, nil
 }

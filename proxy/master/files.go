@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/healthcheck"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -17,9 +18,9 @@ func CheckFiles(s *proxy.Spec, now time.Time) (warnings []string, err error) {
 	check := func(key, file string, leaf *x509.Certificate) {
 		switch {
 		case now.After(leaf.NotAfter):
-			errs = append(errs, &StartError{fmt.Errorf("%s: %s has expired at %v", key, file, leaf.NotAfter), "put one there that is valid"})
+			errs = append(errs, advice.With(fmt.Errorf("%s: %s has expired at %v", key, file, leaf.NotAfter), "put one there that is valid"))
 		case now.Before(leaf.NotBefore):
-			errs = append(errs, &StartError{fmt.Errorf("%s: %s is not valid before %v", key, file, leaf.NotBefore), "put one there that is valid, or set the clock"})
+			errs = append(errs, advice.With(fmt.Errorf("%s: %s is not valid before %v", key, file, leaf.NotBefore), "put one there that is valid, or set the clock"))
 		case leaf.NotAfter.Sub(now) < expirySoon:
 			warnings = append(warnings, fmt.Sprintf("%s: %s ends at %v", key, file, leaf.NotAfter))
 		}
@@ -53,7 +54,7 @@ func CheckFiles(s *proxy.Spec, now time.Time) (warnings []string, err error) {
 	}
 	if file := s.Checks.HeadersFile; file != "" {
 		if _, err := healthcheck.ReadHeaders(file); err != nil {
-			errs = append(errs, &StartError{fmt.Errorf("lb.checks.headers_file: %w", err), "write header fields into it, Name: value one a line"})
+			errs = append(errs, advice.With(fmt.Errorf("lb.checks.headers_file: %w", err), "write header fields into it, Name: value one a line"))
 		}
 	}
 	return warnings, errors.Join(errs...)

@@ -27,20 +27,17 @@ func (r *recorder) history() admin.History {
 
 // appendPoint adds one second; there is false when the node was not.
 func appendPoint(h *admin.NodeHistory, p point, there bool) {
-	known := func(v *float64, is bool) *float64 {
-		if !is {
-			return nil
-		}
-		return v
-	}
-	connections := &p.connections
-	if !there {
-		connections = nil
-	}
-	h.Connections = append(h.Connections, connections)
+	h.Connections = append(h.Connections, known(&p.connections, there))
 	h.Connects = append(h.Connects, known(&p.connects, there))
 	h.Messages = append(h.Messages, known(&p.messages, there))
 	h.ConnectP99 = append(h.ConnectP99, known(&p.connectP99, p.connectP99 > 0))
 	h.Requests = append(h.Requests, known(&p.requests, there))
 	h.AnswerP99 = append(h.AnswerP99, known(&p.answerP99, p.answerP99 > 0))
+}
+
+func known[T any](v *T, is bool) *T {
+	if !is {
+		return nil
+	}
+	return v
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 )
@@ -23,7 +24,7 @@ func loadKey(s *proxy.Spec, stateDir string) ([]byte, error) {
 	}
 	key, err := affinity.ReadKey(s.Sticky.KeyFile)
 	if err != nil {
-		return nil, &StartError{fmt.Errorf("lb.sticky.key_file: %w", err), "head -c 32 /dev/urandom | base64 makes a key"}
+		return nil, advice.With(fmt.Errorf("lb.sticky.key_file: %w", err), "head -c 32 /dev/urandom | base64 makes a key")
 	}
 	return key, nil
 }

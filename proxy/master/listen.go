@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -66,7 +67,7 @@ func listen(name, address string, n int) (files []*os.File, bound net.Addr, err 
 	files, err = prefork.Listen(address, n)
 	var inUse *prefork.InUseError
 	if errors.As(err, &inUse) {
-		return nil, nil, &StartError{fmt.Errorf("%s: %w", field, err), "stop that process, or set " + field + " to another address"}
+		return nil, nil, advice.With(fmt.Errorf("%s: %w", field, err), "stop that process, or set "+field+" to another address")
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", field, err)

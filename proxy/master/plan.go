@@ -4,21 +4,10 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/proxy"
 )
-
-// StartError says what keeps the balancer from running.
-type StartError struct {
-	Err    error
-	Advice string // what to do about it
-}
-
-func (e *StartError) Error() string { return e.Err.Error() }
-func (e *StartError) Unwrap() error { return e.Err }
-
-// Hint is the advice.
-func (e *StartError) Hint() string { return e.Advice }
 
 // descriptorsPerClient: its own connection, and the one to its node.
 const descriptorsPerClient = 2
@@ -47,10 +36,8 @@ func planCapacity(s *proxy.Spec, cores int, nofile uint64) (capacity, error) {
 		return c, tooFewFiles(s, s.Workers, nofile)
 	}
 	if s.Workers < needed {
-		return c, &StartError{
-			fmt.Errorf("lb.workers: %d workers cannot hold %d connections with %d open files each", s.Workers, s.MaxConnections, nofile),
-			fmt.Sprintf("at least %d are needed; 0 computes the number", needed),
-		}
+		return c, advice.With(fmt.Errorf("lb.workers: %d workers cannot hold %d connections with %d open files each", s.Workers, s.MaxConnections, nofile),
+			fmt.Sprintf("at least %d are needed; 0 computes the number", needed))
 	}
 	c.workers, c.most = s.Workers, s.Workers
 	return c, nil
@@ -58,18 +45,12 @@ func planCapacity(s *proxy.Spec, cores int, nofile uint64) (capacity, error) {
 
 // tooFewFiles says that the clients do not fit, and how many would.
 func tooFewFiles(s *proxy.Spec, workers int, nofile uint64) error {
-	advice := "raise the hard limit (ulimit -Hn, LimitNOFILE= of a systemd unit)"
-	if fits := prefork.Holds(workers, s.MaxConnections, descriptorsPerClient, nofile); fits > 0 {
-		advice += fmt.Sprintf(" or lower lb.max_connections: %d would fit", fits)
-	}
-	return &StartError{
-		fmt.Errorf("lb.max_connections: %d connections do not fit the limit of %d open files a process", s.MaxConnections, nofile),
-		advice,
-	}
+	return advice.With(fmt.Errorf("lb.max_connections: %d connections do not fit the limit of %d open files a process", s.MaxConnections, nofile),
+		prefork.MoreFiles("lb.max_connections", prefork.Holds(workers, s.MaxConnections, descriptorsPerClient, nofile)))
 }
 
 // Plan returns with how many workers a valid spec starts on this machine, how many there may be, and how many
-// clients one of them may hold. It fails as Serve would: with a *StartError if the descriptor limit is too low.
+// clients one of them may hold. It fails as Serve would: if the descriptor limit is too low.
 func Plan(s proxy.Spec) (workers, most, clientsPerWorker int, err error) {
 	nofile, err := prefork.Ceiling()
 	if err != nil {

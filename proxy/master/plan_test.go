@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -47,7 +48,7 @@ func TestPlanCapacity(t *testing.T) {
 				}
 				return
 			}
-			var wrong *StartError
+			var wrong *advice.Error
 			if !errors.As(err, &wrong) || err.Error() != test.wantErr || wrong.Hint() != test.wantTip {
 				t.Errorf("got %v, want %s (%s)", err, test.wantErr, test.wantTip)
 			}

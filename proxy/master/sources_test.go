@@ -244,7 +244,8 @@ func TestFewClientsOfABalancer(t *testing.T) {
 // Reasons and what is counted by them stay in step.
 func TestEveryCutIsShown(t *testing.T) {
 	shown := map[string]bool{}
-	stats := cutBy(func(r board.Reason) uint64 { return uint64(r) })
+	var stats proxy.CutStats
+	countBy(&stats, func(r board.Reason) uint64 { return uint64(r) })
 	stats.Each(func(reason string, n uint64) {
 		if board.Reason(n).String() != reason {
 			t.Errorf("%s is counted with %v", reason, board.Reason(n))

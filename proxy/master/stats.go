@@ -102,10 +102,10 @@ func (m *master) counts() counts {
 	s.Rejects = total(func(w *board.Worker) uint64 { return w.Rejects.Load() })
 	s.AccessLogDropped = total(func(w *board.Worker) uint64 { return w.AccessLogDropped.Load() })
 	s.messages = total(func(w *board.Worker) uint64 { return w.Messages.Load() })
-	s.Refused = refusedBy(func(r board.Reason) uint64 {
+	countBy(&s.Refused, func(r board.Reason) uint64 {
 		return total(func(w *board.Worker) uint64 { return w.Refused[r].Load() })
 	})
-	s.Cut = cutBy(func(r board.Reason) uint64 {
+	countBy(&s.Cut, func(r board.Reason) uint64 {
 		return total(func(w *board.Worker) uint64 { return w.Cut[r].Load() })
 	})
 	return s
@@ -114,18 +114,6 @@ func (m *master) counts() counts {
 // responsesBy counts by class.
 func responsesBy(count func(class int) uint64) proxy.Responses {
 	return proxy.Responses{Informational: count(1), Successful: count(2), Redirection: count(3), ClientError: count(4), ServerError: count(5)}
-}
-
-// refusedBy counts by reason.
-func refusedBy(count func(board.Reason) uint64) (r proxy.RefusedStats) {
-	countBy(&r, count)
-	return r
-}
-
-// cutBy counts by reason.
-func cutBy(count func(board.Reason) uint64) (c proxy.CutStats) {
-	countBy(&c, count)
-	return c
 }
 
 // countBy fills in counts, each field of which has the name of a reason in JSON.

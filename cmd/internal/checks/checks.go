@@ -20,7 +20,6 @@ func Collector(ctx context.Context, c *config.Config, stateDir string, running f
 	if err != nil {
 		return nil, err
 	}
-	client := proxy.Connect(stateDir)
 	collector := &healthcheck.Collector{
 		Spec:  c.Health,
 		Nodes: balancedNodes(ctx, c),
@@ -32,27 +31,8 @@ func Collector(ctx context.Context, c *config.Config, stateDir string, running f
 		},
 		TLS:      secure,
 		Capacity: c.LB.MaxConnections,
-		Balancer: func(ctx context.Context) (*healthcheck.Balancer, error) {
-			stats, err := client.Stats(ctx)
-			switch {
-			case control.NotRunning(err):
-				return nil, nil
-			case err != nil:
-				return nil, err
-			}
-			return balancerHealth(&stats), nil
-		},
-	}
-	supervisor := cluster.Connect(stateDir)
-	collector.Cluster = func(ctx context.Context) (*healthcheck.Cluster, error) {
-		status, err := supervisor.Status(ctx)
-		switch {
-		case control.NotRunning(err):
-			return nil, nil
-		case err != nil:
-			return nil, err
-		}
-		return clusterHealth(&status), nil
+		Balancer: unlessStopped(proxy.Connect(stateDir).Stats, balancerHealth),
+		Cluster:  unlessStopped(cluster.Connect(stateDir).Status, clusterHealth),
 	}
 	listen := c.LB.Listen
 	for _, address := range []string{listen.Admin, listen.Health} {
@@ -60,14 +40,24 @@ func Collector(ctx context.Context, c *config.Config, stateDir string, running f
 			collector.Admin = append(collector.Admin, address)
 		}
 	}
-	for _, l := range []healthcheck.Listener{
-		{Name: "tcp", Address: listen.TCP}, {Name: "http", Address: listen.HTTP}, {Name: "https", Address: listen.HTTPS},
-	} {
-		if l.Address != "" {
-			collector.Listen = append(collector.Listen, l)
-		}
+	for _, l := range listen.ForClients() {
+		collector.Listen = append(collector.Listen, healthcheck.Listener{Name: l.Name, Address: l.Address})
 	}
 	return collector, nil
+}
+
+// unlessStopped asks a daemon how it is, and takes from the answer what a report shows; nil is one that does not run.
+func unlessStopped[S, H any](ask func(context.Context) (S, error), take func(*S) *H) func(context.Context) (*H, error) {
+	return func(ctx context.Context) (*H, error) {
+		s, err := ask(ctx)
+		switch {
+		case control.NotRunning(err):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		return take(&s), nil
+	}
 }
 
 // balancedNodes are those that the configuration, its file of nodes and DNS name by now.

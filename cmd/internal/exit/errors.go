@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/nearest"
@@ -105,7 +106,7 @@ func Silent(err error) bool {
 	return errors.As(err, &e) && e.err == nil
 }
 
-// Code is the code err asks for, or 1. Errors of other packages ask by a method ExitCode() int.
+// Code is the code err asks for, or 1. Errors of other packages ask as advice.Of has it.
 func Code(err error) int {
 	if err == nil {
 		return OK
@@ -113,20 +114,14 @@ func Code(err error) int {
 	if control.NotRunning(err) && !errors.As(err, new(*Error)) {
 		return NotRunning
 	}
-	var coded interface{ ExitCode() int }
-	if errors.As(err, &coded) {
-		return coded.ExitCode()
-	}
-	return Failure
+	_, code := advice.Of(err)
+	return cmp.Or(code, Failure)
 }
 
-// Hint is the advice err carries, from any package: a method Hint() string.
+// Hint is the advice err carries.
 func Hint(err error) string {
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		return hinted.Hint()
-	}
-	return ""
+	text, _ := advice.Of(err)
+	return text
 }
 
 // Report prints err the way every error is printed, and returns the exit code.

@@ -15,12 +15,7 @@ import (
 func Explanation(out *term.Output, e *proxy.Explanation) error {
 	row := func(name, format string, args ...any) { explanationRow(out, name, format, args...) }
 	row("client", "%s", e.Source)
-	if e.Accepted {
-		row("verdict", "%s, goes to %s", out.Paint(term.Green, "accepted"), strings.Join(e.Nodes, " or "))
-	} else {
-		row("verdict", "%s (%s)", out.Paint(term.Red, "refused"), e.Reason)
-	}
-	row("because", "%s", e.Why)
+	outcome(out, "verdict", &e.Outcome)
 	if e.TrustedProxy {
 		row("proxy", "trusted: its HTTP requests count for the clients that it names (lb.trusted_proxies)")
 	}
@@ -33,14 +28,8 @@ func Explanation(out *term.Output, e *proxy.Explanation) error {
 	row("messages", "%s", rateText(e.Message))
 	row("sticky", "%s", OrDash(e.Sticky))
 	if h := e.HTTP; h != nil {
-		switch {
-		case e.Listener == "http": // told above
-		case h.Accepted:
-			row("http", "%s, goes to %s", out.Paint(term.Green, "accepted"), strings.Join(h.Nodes, " or "))
-			row("because", "%s", h.Why)
-		default:
-			row("http", "%s (%s)", out.Paint(term.Red, "refused"), h.Reason)
-			row("because", "%s", h.Why)
+		if e.Listener != "http" { // else it is told above
+			outcome(out, "http", &h.Outcome)
 		}
 		row("decided by", "%s", strings.Join(h.Order, ", else "))
 		row("requests", "%s", requestRateText(h.Message))
@@ -54,6 +43,15 @@ func Explanation(out *term.Output, e *proxy.Explanation) error {
 		t.Row(c.Name, c.Connections, c.Pledged, c.Max, strconv.FormatFloat(c.Weight, 'g', 3, 64), c.Excluded)
 	}
 	return t.Flush()
+}
+
+func outcome(out *term.Output, of string, o *proxy.Outcome) {
+	if o.Accepted {
+		explanationRow(out, of, "%s, goes to %s", out.Paint(term.Green, "accepted"), strings.Join(o.Nodes, " or "))
+	} else {
+		explanationRow(out, of, "%s (%s)", out.Paint(term.Red, "refused"), o.Reason)
+	}
+	explanationRow(out, "because", "%s", o.Why)
 }
 
 func explanationRow(out *term.Output, name, format string, args ...any) {

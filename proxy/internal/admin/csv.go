@@ -73,12 +73,17 @@ func csvRows(v *View, spec *proxy.Spec) []CSVRow {
 	return append(rows, backendRow(&v.Stats, spec, v.Peak))
 }
 
-func frontendRow(s *proxy.Stats, p Peak) CSVRow {
-	row := CSVRow{"pxname": "tcp", "svname": "FRONTEND", "status": "OPEN", "mode": "tcp"}
+func newFrontend(name, mode string, iid int, s *proxy.Stats) CSVRow {
+	row := CSVRow{"pxname": name, "svname": "FRONTEND", "status": "OPEN", "mode": mode}
 	if s.State == proxy.StateDraining {
 		row["status"] = "STOP"
 	}
-	row.process(csvFrontend, 2, 0)
+	row.process(csvFrontend, iid, 0)
+	return row
+}
+
+func frontendRow(s *proxy.Stats, p Peak) CSVRow {
+	row := newFrontend("tcp", "tcp", 2, s)
 	row.load(s.Connections.Active, p.Connections, int64(s.Connections.Max), s.Connections.Total)
 	row.rate("rate", "rate_max", s.Rates.Connections, p.Rate)
 	row.rate("conn_rate", "conn_rate_max", s.Rates.Connections, p.Rate)
@@ -92,18 +97,12 @@ func frontendRow(s *proxy.Stats, p Peak) CSVRow {
 // webFrontendRows are the frontends "http" and "https", as far as they listen. Requests are counted
 // without regard to how they came, so that they are in one row only: that of "http" if both listen.
 func webFrontendRows(s *proxy.Stats, p Peak) (rows []CSVRow) {
-	counted := false
 	for i, name := range []string{proxy.ListenHTTP, proxy.ListenHTTPS} {
 		if !slices.ContainsFunc(s.Listeners, func(l proxy.ListenerStats) bool { return l.Name == name }) {
 			continue
 		}
-		row := CSVRow{"pxname": name, "svname": "FRONTEND", "status": "OPEN", "mode": "http"}
-		if s.State == proxy.StateDraining {
-			row["status"] = "STOP"
-		}
-		row.process(csvFrontend, 4+i, 0)
-		if !counted {
-			counted = true
+		row := newFrontend(name, "http", 4+i, s)
+		if len(rows) == 0 {
 			row.requestsOf(s, p)
 		}
 		if name == proxy.ListenHTTPS {

@@ -20,13 +20,6 @@ const MaxDebt = time.Minute
 // rest. All instants and durations are nanoseconds; interval, burst and n are
 // positive.
 
-// Charge adds n cells to tat if they all conform. If not, it adds nothing and
-// wait is how long until they would. More cells than the burst holds never
-// conform.
-func Charge(tat *atomic.Int64, now, interval, burst, n int64) (ok bool, wait time.Duration) {
-	return ChargeAhead(tat, now, interval, burst, n, 0)
-}
-
 // ChargeAhead adds n cells to tat if they will all conform within patience, of
 // at most MaxDebt. wait is how long until they do; cells that were charged are
 // to be held for so long, and no more than patience ÷ interval of a source are.

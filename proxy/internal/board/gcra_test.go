@@ -146,3 +146,10 @@ func TestConcurrentChargesNeverExceedTheBurst(t *testing.T) {
 		t.Fatalf("%d of %d cells passed, want %d", passed.Load(), workers*tries, burst)
 	}
 }
+
+// Charge adds n cells to tat if they all conform. If not, it adds nothing and
+// wait is how long until they would. More cells than the burst holds never
+// conform.
+func Charge(tat *atomic.Int64, now, interval, burst, n int64) (ok bool, wait time.Duration) {
+	return ChargeAhead(tat, now, interval, burst, n, 0)
+}

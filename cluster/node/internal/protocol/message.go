@@ -90,28 +90,10 @@ func parseParams(value []byte) (p params, ok bool) {
 	if kind := rawjson.Kind(value); kind == 0 || kind == 'n' {
 		return p, true
 	}
-	members, ok := rawjson.Object(value)
-	if !ok {
-		return p, false
-	}
-	for key, v, ok := members.Next(); ok; key, v, ok = members.Next() {
-		name, _ := rawjson.String(key)
-		switch string(name) {
-		case "_meta":
-			p.meta = v
-		case "name":
-			p.name = v
-		case "arguments":
-			p.arguments = v
-		case "cursor":
-			p.cursor = v
-		case "protocolVersion":
-			p.protocolVersion = v
-		case "requestId":
-			p.requestID = v
-		}
-	}
-	return p, true
+	ok = rawjson.Take(value, rawjson.Wanted{Name: "_meta", Into: &p.meta}, rawjson.Wanted{Name: "name", Into: &p.name},
+		rawjson.Wanted{Name: "arguments", Into: &p.arguments}, rawjson.Wanted{Name: "cursor", Into: &p.cursor},
+		rawjson.Wanted{Name: "protocolVersion", Into: &p.protocolVersion}, rawjson.Wanted{Name: "requestId", Into: &p.requestID})
+	return p, ok
 }
 
 // meta are the raw JSON values of the members of _meta that say what a request of the stateless era is
@@ -121,15 +103,7 @@ type meta struct {
 }
 
 func parseMeta(value []byte) (m meta) {
-	members, _ := rawjson.Object(value)
-	for key, v, ok := members.Next(); ok; key, v, ok = members.Next() {
-		name, _ := rawjson.String(key)
-		switch string(name) {
-		case mcp.MetaProtocolVersion:
-			m.version = v
-		case mcp.MetaClientCapabilities:
-			m.capabilities = v
-		}
-	}
+	rawjson.Take(value, rawjson.Wanted{Name: mcp.MetaProtocolVersion, Into: &m.version},
+		rawjson.Wanted{Name: mcp.MetaClientCapabilities, Into: &m.capabilities})
 	return m
 }

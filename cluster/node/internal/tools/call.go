@@ -46,20 +46,8 @@ type arguments struct {
 }
 
 func parseArguments(object []byte) (in arguments) {
-	members, _ := rawjson.Object(object)
-	for key, value, ok := members.Next(); ok; key, value, ok = members.Next() {
-		name, _ := rawjson.String(key)
-		switch string(name) {
-		case "message":
-			in.message = value
-		case "a":
-			in.a = value
-		case "b":
-			in.b = value
-		case "milliseconds":
-			in.milliseconds = value
-		}
-	}
+	rawjson.Take(object, rawjson.Wanted{Name: "message", Into: &in.message}, rawjson.Wanted{Name: "a", Into: &in.a},
+		rawjson.Wanted{Name: "b", Into: &in.b}, rawjson.Wanted{Name: "milliseconds", Into: &in.milliseconds})
 	return in
 }
 
