@@ -29,7 +29,7 @@ type process struct {
 	*exec.Cmd
 	t      *testing.T
 	spec   Spec
-	files  int // that each process may open, 0 = as it is
+	files  int          // that each process may open, 0 = as it is
 	stderr bytes.Buffer // to be read once it has exited
 	exited chan struct{}
 	how    error // it has exited

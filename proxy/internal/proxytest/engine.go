@@ -53,7 +53,7 @@ func (e *Engine) Reach(t testing.TB, sites []Site) {
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	client := &http.Client{Transport: transport, Timeout: 2 * time.Second}
 	reached := map[string]bool{}
-	waittest.For(t, 20*time.Second, fmt.Sprintf("%s to reach %d nodes", e.Name, len(sites)), func() (last string, all bool) {
+	_ = waittest.For(t, 20*time.Second, fmt.Sprintf("%s to reach %d nodes", e.Name, len(sites)), func() (last string, all bool) {
 		resp, err := client.Get(e.URL())
 		if err != nil {
 			return err.Error(), false
@@ -176,7 +176,7 @@ func (e *Engine) Start(t testing.TB) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Stop)
-	waittest.For(t, 20*time.Second, e.Name+" to listen", func() (error, bool) {
+	_ = waittest.For(t, 20*time.Second, e.Name+" to listen", func() (error, bool) {
 		c, err := net.Dial("tcp4", e.Address)
 		if err == nil {
 			c.Close()

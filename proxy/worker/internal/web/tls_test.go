@@ -127,7 +127,7 @@ func TestTLSBigBodies(t *testing.T) {
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
-		resp, err = browser.Post("https://"+b.Secure+"/", "text/plain", bytes.NewReader(body))
+		resp, err = browser.Post("https://"+b.Secure+"/", "text/plain", bytes.NewReader(body)) //nolint:bodyclose // below, once it is there
 	}()
 	waits("the request to wait for the node", func(x *exchange) *reactor.Conn { return &x.node.conn })
 	close(full)
