@@ -15,9 +15,10 @@ import (
 
 // What slow senders and slow readers have in hand is bounded, and those go who hold most.
 func TestWhatIsInHandIsBounded(t *testing.T) {
+	much := make([]byte, 64<<20)
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/much" {
-			_, _ = w.Write(make([]byte, 64<<20))
+			_, _ = w.Write(much)
 			return
 		}
 		fmt.Fprint(w, "hi")
@@ -56,8 +57,8 @@ func TestWhatIsInHandIsBounded(t *testing.T) {
 		})
 	}
 	t.Run("lines that nobody takes", func(t *testing.T) {
-		much := proxytest.StartNode(t, "", func(c *net.TCPConn) { _, _ = c.Write(make([]byte, 64<<20)) })
-		b := startWorker(t, []string{much.Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
+		node := proxytest.StartNode(t, "", func(c *net.TCPConn) { _, _ = c.Write(much) })
+		b := startWorker(t, []string{node.Address()}, func(s *proxy.Spec) { s.Limits.ConnectionsPerSecond = 0 })
 		b.On(func() { b.Budget = 1 << 20 })
 		for range 60 {
 			b.Dial("127.0.8.1")
