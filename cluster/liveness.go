@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -38,15 +39,8 @@ func (l Liveness) watch(ctx context.Context, probe prober, node topology.Node) (
 	}
 	verdict := make(chan string, 1)
 	go func() {
-		tick := time.NewTicker(l.Interval)
-		defer tick.Stop()
 		failures := 0
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for range tempo.Every(ctx, l.Interval) {
 			err := probe(ctx, node)
 			switch {
 			case ctx.Err() != nil:

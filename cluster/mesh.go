@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -99,9 +100,7 @@ func (s *surveyor) survey(ctx context.Context) {
 			}
 			return
 		}
-		select {
-		case <-time.After(surveyRetry):
-		case <-ctx.Done():
+		if tempo.Pause(ctx, surveyRetry) != nil {
 			return
 		}
 	}

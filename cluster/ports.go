@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -77,10 +78,7 @@ func checkPorts(ctx context.Context, nodes []topology.Node, patience time.Durati
 		if time.Now().After(deadline) {
 			return &PortsError{conflicts}
 		}
-		select {
-		case <-time.After(portRetry):
-		case <-ctx.Done():
-		}
+		_ = tempo.Pause(ctx, portRetry) // an end is seen above
 	}
 }
 

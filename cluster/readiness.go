@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -45,10 +46,8 @@ func (r *readiness) run(ctx context.Context, probe prober, node topology.Node) {
 		r.mu.Lock()
 		r.last = err
 		r.mu.Unlock()
-		select {
-		case <-ctx.Done():
+		if tempo.Pause(ctx, pause) != nil {
 			return
-		case <-time.After(pause):
 		}
 	}
 }

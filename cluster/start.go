@@ -13,6 +13,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/daemon"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 )
 
@@ -70,10 +71,8 @@ func (o *Options) untilSettled(ctx context.Context) error {
 		case time.Since(began) > supervisorPatience:
 			return between
 		}
-		select {
-		case <-time.After(startPause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := tempo.Pause(ctx, startPause); err != nil {
+			return err
 		}
 	}
 }
@@ -201,10 +200,7 @@ func (o *Options) watch(ctx context.Context) {
 	client := Connect(o.StateDir)
 	for ctx.Err() == nil {
 		_ = client.Watch(ctx, o.Progress)
-		select {
-		case <-time.After(startPause):
-		case <-ctx.Done():
-		}
+		_ = tempo.Pause(ctx, startPause)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 const (
@@ -59,10 +60,8 @@ func Stop(ctx context.Context, stateDir string) error {
 		case silent > deathPatience:
 			return fmt.Errorf("the supervisor (pid %d) neither answers nor ends when it is killed: %w", pid, err)
 		}
-		select {
-		case <-time.After(stopPause):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := tempo.Pause(ctx, stopPause); err != nil {
+			return err
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/cmd/internal/show"
-	"github.com/erlmcp/erlmcp/internal/operate"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -99,7 +99,7 @@ func (a *app) awaitEmpty(ctx context.Context, n proxy.NodeStats) error {
 	client := proxy.Connect(a.stateDir())
 	for n.Connections > 0 {
 		_ = a.stderr.Drawf("%s drains: %s left", n.Name, show.Count(int(n.Connections), "client"))
-		if err := operate.Pause(ctx, 200*time.Millisecond); err != nil {
+		if err := tempo.Pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 		s, err := client.Stats(ctx)

@@ -21,7 +21,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/erlmcp/erlmcp/cluster"
-	"github.com/erlmcp/erlmcp/internal/operate"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
@@ -132,7 +132,7 @@ func (l *rollingLoad) await(answers int64) {
 const rollingPauseOfClients = 50 * time.Millisecond
 
 func (l *rollingLoad) repeat(ctx context.Context, do func() error) {
-	for operate.Pause(ctx, rollingPauseOfClients) == nil {
+	for tempo.Pause(ctx, rollingPauseOfClients) == nil {
 		if err := do(); err != nil {
 			l.failures.Store(err.Error(), true)
 		}

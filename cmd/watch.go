@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/erlmcp/erlmcp/cmd/internal/exit"
-	"github.com/erlmcp/erlmcp/internal/operate"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // watchInterval is how often --watch looks unless said.
@@ -110,7 +110,7 @@ func (a *app) watched(ctx context.Context, w intervalFlag, format outputFormat, 
 		if err != nil {
 			return err
 		}
-		if operate.Pause(ctx, every) != nil {
+		if tempo.Pause(ctx, every) != nil {
 			return last
 		}
 	}

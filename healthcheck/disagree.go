@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // secondLook is how long connections have to settle before a disagreement is believed.
@@ -48,10 +50,8 @@ func (c *Collector) lookAgain(ctx context.Context, f *findings) {
 	if f.balancer.again == nil {
 		return
 	}
-	select {
-	case <-ctx.Done():
+	if tempo.Pause(ctx, secondLook) != nil {
 		return
-	case <-time.After(secondLook):
 	}
 	limited, cancel := context.WithTimeout(ctx, c.Spec.Timeout)
 	defer cancel()

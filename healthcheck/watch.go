@@ -3,6 +3,8 @@ package healthcheck
 import (
 	"context"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // Watch makes rounds of checks until ctx ends, a number of them is done (0 is no limit), or show
@@ -10,24 +12,20 @@ import (
 // at once. It returns the last round that was finished: of status StatusUnknown when there was none.
 func (c *Collector) Watch(ctx context.Context, interval time.Duration, rounds int, show func(Report) error) (last Report, err error) {
 	last.Status = StatusUnknown
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for done := 1; ; done++ {
+	done := 0
+	for range tempo.AtOnce(ctx, interval) {
 		c.follow(ctx)
 		r := c.Collect(ctx)
 		if ctx.Err() != nil {
 			return last, nil
 		}
 		last = r
+		done++
 		if err := show(r); err != nil || done == rounds {
 			return last, err
 		}
-		select {
-		case <-ctx.Done():
-			return last, nil
-		case <-ticker.C:
-		}
 	}
+	return last, nil
 }
 
 // follow has the next round ask the nodes that there are then.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
@@ -115,18 +116,12 @@ func (r *run) awaitDown(ctx context.Context, node string, after time.Time) float
 
 // observe looks at the system again and again until it is as wanted, or ctx ends.
 func (r *run) observe(ctx context.Context, wanted func(*Observation) bool) error {
-	every := time.NewTicker(observeInterval)
-	defer every.Stop()
-	for {
+	for range tempo.AtOnce(ctx, observeInterval) {
 		if o, err := r.system.Observe(ctx); err == nil && wanted(&o) {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-every.C:
-		}
 	}
+	return context.Cause(ctx)
 }
 
 // afterFault lets the requests end and notes what the fault has left behind.

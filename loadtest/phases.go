@@ -11,6 +11,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
@@ -68,15 +69,8 @@ func (r *run) ramp(ctx context.Context) error {
 // answer. Those who had been served before never give up by themselves.
 func (r *run) watchForStall(ctx context.Context, stall context.CancelCauseFunc) {
 	patience := 2 * r.spec.RequestTimeout
-	every := time.NewTicker(time.Second)
-	defer every.Stop()
 	last, since := int64(0), time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-every.C:
-		}
+	for range tempo.Every(ctx, time.Second) {
 		n := r.fleet.counts()
 		if n.LastVerified != last {
 			last, since = n.LastVerified, time.Now()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/proc"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // sampler watches what groups of processes use until it is stopped.
@@ -43,15 +44,8 @@ func startSampler(ctx context.Context, g [groups]func() []int, memoryBefore int6
 	s.sample()
 	go func() {
 		defer close(s.stopped)
-		tick := time.NewTicker(sampleInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				s.sample()
-			}
+		for range tempo.Every(ctx, sampleInterval) {
+			s.sample()
 		}
 	}()
 	return s

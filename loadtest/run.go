@@ -10,6 +10,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -245,17 +246,10 @@ func (r *run) noteSources() {
 
 // listen ends the run when an agent falls silent.
 func (r *run) listen(ctx context.Context, fail func(error)) {
-	every := time.NewTicker(time.Second)
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	for range tempo.Every(ctx, time.Second) {
+		if err := r.fleet.silent(); err != nil {
+			fail(err)
 			return
-		case <-every.C:
-			if err := r.fleet.silent(); err != nil {
-				fail(err)
-				return
-			}
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // Client asks the balancer of a state directory. Its methods fail with control.ErrNotRunning when
@@ -148,9 +149,7 @@ func (c *Client) stop(ctx context.Context, q StopRequest, progress func(int64)) 
 		if !errors.As(err, &between) || between.Lost() {
 			return err
 		}
-		select { // it is starting, or ending
-		case <-time.After(stopPause):
-		case <-asking.Done():
+		if tempo.Pause(asking, stopPause) != nil { // it is starting, or ending
 			return between
 		}
 	}
@@ -161,9 +160,7 @@ const stopPause = 50 * time.Millisecond
 
 // gone returns when the balancer has ended.
 func (c *Client) gone(ctx context.Context, progress func(int64)) error {
-	tick := time.NewTicker(stopPause)
-	defer tick.Stop()
-	for {
+	for range tempo.AtOnce(ctx, stopPause) {
 		if _, ok, err := control.Running(c.dir, DaemonName); !ok {
 			return err
 		}
@@ -176,10 +173,6 @@ func (c *Client) gone(ctx context.Context, progress func(int64)) error {
 				return err
 			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
 	}
+	return context.Cause(ctx)
 }

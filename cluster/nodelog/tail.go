@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // Log is the log of a node.
@@ -78,14 +80,7 @@ func Tail(ctx context.Context, o TailOptions, print func(node string, line []byt
 
 // look tells of other logs than those known, until ctx ends. What cannot be told now may be told later.
 func look(ctx context.Context, which func(context.Context) ([]Log, error), known []Log, changes chan<- []Log) {
-	ticker := time.NewTicker(tailLook)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for range tempo.Every(ctx, tailLook) {
 		logs, err := which(ctx)
 		if err != nil || slices.Equal(logs, known) {
 			continue

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // ErrNotRunning is what errors of [Client] satisfy when no daemon answers the socket because none runs, or
@@ -108,10 +110,8 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 		if !gone.Lost() || time.Now().After(deadline) {
 			return nil, gone
 		}
-		select {
-		case <-time.After(dialPause):
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := tempo.Pause(ctx, dialPause); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/lobby"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 const (
@@ -47,14 +48,8 @@ func (i *Instance) Serve(h http.Handler, warn func(message any, keyvals ...any))
 // watch makes anew what is removed.
 func (i *Instance) watch(ctx context.Context, warn func(message any, keyvals ...any)) {
 	defer close(i.watched)
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	for failed := ""; ; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
+	failed := ""
+	for range tempo.Every(ctx, watchInterval) {
 		gone, err := i.keep()
 		switch {
 		case err == nil:

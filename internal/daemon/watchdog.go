@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/charmbracelet/log"
+
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 // The service manager wants a sign of life each so many microseconds, from the process with that pid, see
@@ -49,19 +51,13 @@ func watch(ctx context.Context, every time.Duration, alive func(context.Context)
 	if every <= 0 {
 		return
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for ctx.Err() == nil {
+	for range tempo.AtOnce(ctx, every) {
 		err := within(ctx, every, alive)
 		if err == nil {
 			err = sign()
 		}
 		if err != nil && ctx.Err() == nil {
 			logger.Error("no sign of life for the service manager", "err", err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -108,7 +109,7 @@ func (o *Operator) awaitRequests(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	if err := Pause(ctx, askPause); err != nil { // a worker may have chosen one of them just before
+	if err := tempo.Pause(ctx, askPause); err != nil { // a worker may have chosen one of them just before
 		return err
 	}
 	if _, err := o.awaitNodes(ctx, names, requestPatience, func(n *proxy.NodeStats) bool { return n.Pending == 0 }); err != nil {
@@ -169,7 +170,7 @@ func (o *Operator) awaitNodes(ctx context.Context, names []string, patience time
 		if len(left) == 0 || time.Now().After(deadline) {
 			break
 		}
-		if err := Pause(ctx, askPause); err != nil {
+		if err := tempo.Pause(ctx, askPause); err != nil {
 			return nil, err
 		}
 	}

@@ -161,16 +161,6 @@ func (o *Operator) would(c Change) bool {
 	return o.DryRun
 }
 
-// Pause waits, or returns why not.
-func Pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // unlessGone is an error, but not that no daemon runs.
 func unlessGone(err error) error {
 	if errors.Is(err, control.ErrNotRunning) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/control"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -83,7 +84,7 @@ func (o *Operator) upBalancer(ctx context.Context) (undo func(context.Context) e
 		if another := o.Program.BalancerRuns() || errors.Is(err, control.ErrRunning); !another || time.Now().After(deadline) {
 			return nil, err
 		}
-		if err := Pause(ctx, askPause); err != nil {
+		if err := tempo.Pause(ctx, askPause); err != nil {
 			return nil, err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
 const (
@@ -43,9 +45,7 @@ func KeepSmall(ctx context.Context, release func()) {
 	shed()
 	last, cost, at := computed(), time.Duration(0), time.Now()
 	for before, began := computed(), time.Now(); ; before, began = computed(), time.Now() {
-		select {
-		case <-time.After(lookEvery/2 + rand.N(lookEvery)):
-		case <-ctx.Done():
+		if tempo.Pause(ctx, lookEvery/2+rand.N(lookEvery)) != nil {
 			return
 		}
 		now := computed()

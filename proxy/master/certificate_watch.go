@@ -1,6 +1,10 @@
 package master
 
-import "time"
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/tempo"
+)
 
 // certificateLook is how often the files of certificates are read.
 const certificateLook = time.Second
@@ -9,23 +13,9 @@ const certificateLook = time.Second
 // is compared: that sees through links that are swapped, and clocks that stand still.
 func (m *master) watchCertificates() {
 	var own, nodes string // what was last complained of
-	m.every(certificateLook, func() {
+	for range tempo.Every(m.serving, certificateLook) {
 		own = m.lookAtCertificate(own)
 		nodes = m.lookAtNodeTrust(nodes)
-	})
-}
-
-// every calls look now and then, until serving ends.
-func (m *master) every(interval time.Duration, look func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-m.serving.Done():
-			return
-		case <-tick.C:
-			look()
-		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/daemon"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/admin"
@@ -216,21 +217,15 @@ func beside(each ...func(context.Context)) (end func()) {
 
 // remember keeps the lives of nodes in a file until ctx ends.
 func (m *master) remember(ctx context.Context) {
-	tick := time.NewTicker(sweepInterval)
-	defer tick.Stop()
-	for failed := false; ; {
+	failed := false
+	for range tempo.AtOnce(ctx, sweepInterval) {
 		err := m.members.keepLives()
 		if err != nil && !failed {
 			m.log.Error("which sessions have ended is not kept", "err", err)
 		}
 		failed = err != nil
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			_ = m.members.keepLives() // said above
-			return
-		}
 	}
+	_ = m.members.keepLives() // said above
 }
 
 // sweepInterval is how often slots of nodes on their way out are looked at.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
@@ -64,7 +65,9 @@ const nodeFileLook = time.Second
 // watchNodeFile has nodes come and go with the file of nodes, until serving ends.
 func (m *master) watchNodeFile() {
 	var seen []byte
-	m.every(nodeFileLook, func() { seen = m.lookAtNodeFile(seen) })
+	for range tempo.Every(m.serving, nodeFileLook) {
+		seen = m.lookAtNodeFile(seen)
+	}
 }
 
 // lookAtNodeFile takes over the file if it is another one than the one in force and as it was when it was last

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/admin"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
@@ -82,15 +83,8 @@ func newRecorder() *recorder {
 
 // run records counts until ctx ends.
 func (r *recorder) run(ctx context.Context, look func() counts) {
-	tick := time.NewTicker(recordInterval)
-	defer tick.Stop()
-	for {
+	for range tempo.AtOnce(ctx, recordInterval) {
 		r.record(look())
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 
