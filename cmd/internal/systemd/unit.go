@@ -4,11 +4,11 @@ package systemd
 
 import (
 	"fmt"
-	"html/template"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"text/template"
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
