@@ -309,7 +309,10 @@ func TestSleepersAreHeld(t *testing.T) {
 	c.initialize()
 	id := strings.Repeat("i", 1000)
 	for i := range maxAsleep {
-		c.send(strings.Replace(sleep(1234, 60_000), "1234", fmt.Sprintf(`"%s%d"`, id[:1000-len(fmt.Sprint(i))], i), 1))
+		call := strings.Replace(sleep(1234, 60_000), "1234", fmt.Sprintf(`"%s%d"`, id[:1000-len(fmt.Sprint(i))], i), 1)
+		if _, err := io.WriteString(c, call); err != nil {
+			break // cut off already
+		}
 	}
 	if _, err := c.in.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("not cut off, but: %v", err)
