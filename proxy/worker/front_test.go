@@ -43,7 +43,7 @@ func startFront(t *testing.T, address, program string, args ...string) {
 		_ = cmd.Process.Kill()
 		<-ended
 	})
-	waittest.For(t, 20*time.Second, program+" to listen", func() (error, bool) {
+	_ = waittest.For(t, 20*time.Second, program+" to listen", func() (error, bool) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 4, 1)}}
 		conn, err := d.Dial("tcp4", address)
 		if err == nil {

@@ -176,7 +176,7 @@ func (e *Engine) Start(t testing.TB) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Stop)
-	waittest.For(t, 20*time.Second, e.Name+" to listen", func() (error, bool) {
+	_ = waittest.For(t, 20*time.Second, e.Name+" to listen", func() (error, bool) {
 		c, err := net.Dial("tcp4", e.Address)
 		if err == nil {
 			c.Close()
