@@ -21,6 +21,7 @@ import (
 
 	"github.com/charmbracelet/log"
 
+	"github.com/erlmcp/erlmcp/internal/freeport"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 )
 
@@ -39,16 +40,9 @@ func startNode(t *testing.T, tune func(*Spec)) *process {
 	t.Helper()
 	spec := Default()
 	spec.Version = "test"
-	var held []net.Listener // until all are found: no two are the same
-	for _, port := range []*int{&spec.Node.TCP, &spec.Node.HTTP, &spec.Node.SSE} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		held = append(held, l)
-		*port = l.Addr().(*net.TCPAddr).Port
-	}
-	for _, l := range held {
-		must(t, l.Close())
-	}
+	ports, err := freeport.Find(3)
+	must(t, err)
+	spec.Node.TCP, spec.Node.HTTP, spec.Node.SSE = ports[0], ports[1], ports[2]
 	if tune != nil {
 		tune(&spec)
 	}

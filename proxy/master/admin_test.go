@@ -312,13 +312,7 @@ func TestCSVOfHAProxy(t *testing.T) {
 // haproxyCSV runs HAProxy over the nodes and returns its statistics once it has checked them.
 func haproxyCSV(t *testing.T, path string, nodes []*proxytest.FakeNode) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	stats := l.Addr().String()
-	l.Close()
-	dir := proxytest.StateDir(t)
+	stats, dir := proxytest.FreeAddress(t), proxytest.StateDir(t)
 	config := fmt.Sprintf(`
 defaults
   mode tcp

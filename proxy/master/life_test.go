@@ -297,7 +297,7 @@ func TestBusyServers(t *testing.T) {
 // The session of a process that has ended is gone for good, even when another process is in its place, and
 // after a restart of the balancer; a session of the present one survives that.
 func TestSessionsEndWithTheirProcess(t *testing.T) {
-	first := startBusy(t, "n0", "127.0.0.1:0")
+	first := startBusy(t, "n0", proxytest.FreeAddress(t))
 	b := serve(t, nil, withBusy(first.node(t, nil)))
 	before := b.visitor()
 	if status, _, err := before.call(false); status != http.StatusOK || err != nil {

@@ -148,7 +148,11 @@ func TestNodeFollowsItsName(t *testing.T) {
 // One recorder follows both nodes of a name, each by its own counters.
 // A server of localhost may listen at one of its addresses alone, and start again at the other.
 func TestNodeIsWhereItTakesConnections(t *testing.T) {
-	first := proxytest.StartNode(t, "first", nil)
+	ln, err := net.Listen("tcp4", proxytest.FreeAddress(t)) // taken again below
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := proxytest.ServeNode(t, ln, "first", nil)
 	second := twin(t, first, "second", "127.0.0.2")
 	first.Stop()
 	z := &zone{}

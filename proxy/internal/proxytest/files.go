@@ -2,11 +2,13 @@ package proxytest
 
 import (
 	"bytes"
-	"net"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/internal/freeport"
 )
 
 // StateDir returns a directory with a path short enough for a socket.
@@ -55,14 +57,14 @@ func WriteFile(t testing.TB, name, text string) string {
 	return path
 }
 
-// FreeAddress is a loopback address nobody listens on right now.
+// FreeAddress is a loopback address that nobody listens on, and that nobody else is given.
 func FreeAddress(t testing.TB) string {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	t.Helper()
+	ports, err := freeport.Find(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", ports[0])
 }
 
 // OpenFiles counts this process's descriptors.

@@ -217,7 +217,7 @@ func (b *Bench) DialTo(address, from string) *proxytest.Client {
 	if err != nil {
 		b.T.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		b.T.Fatal(err)
 	}
 	b.T.Cleanup(func() { conn.Close() })

@@ -81,6 +81,9 @@ func TestAccessLogOfEventStreams(t *testing.T) {
 		held := time.Since(opened)
 		if who == "/ends" {
 			held = 0 // nobody knows how long that one went on
+			if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
+				t.Errorf("instead of the end: %q, %v", rest, err) // whoever goes before it has left
+			}
 		}
 		resp.Body.Close()
 		l := b.ReadAccess(path, i+1)[i]

@@ -97,6 +97,7 @@ func TestKeptAliveStreamsAreNotIdle(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
+			defer c.Close() // first: the body would be read to its end, and has none
 			if test.alive {
 				want := test.said + strings.Repeat(sse.Keepalive, 12) // three times as long as the timeout
 				got := make([]byte, len(want))

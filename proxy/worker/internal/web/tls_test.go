@@ -19,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
@@ -97,10 +98,7 @@ func TestTLSBigBodies(t *testing.T) {
 	full := make(chan struct{})
 	site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.New()
-		select {
-		case <-full:
-		case <-r.Context().Done():
-		}
+		<-full
 		if _, err := io.Copy(sum, r.Body); err != nil {
 			t.Error(err)
 		}
@@ -108,37 +106,34 @@ func TestTLSBigBodies(t *testing.T) {
 		_, _ = w.Write(bytes.Repeat([]byte("0123456789abcdef"), size/16))
 	})
 	b := startWorker(t, []string{site}, func(s *proxy.Spec) { s.MaxMessage = 2 * size })
-	// Each is read once the way to its reader is full.
-	waits := func(what string, conn func(*exchange) *reactor.Conn) {
-		t.Helper()
-		b.Eventually(what, func() (waits bool) {
+	waits := func(conn func(*exchange) *reactor.Conn) func() bool { // what is written to the conn of the only exchange
+		return func() (waits bool) {
 			b.On(func() {
 				x := b.http.nodes[0].ports[board.HTTP].exchanges
 				waits = x != nil && x.node != nil && conn(x).Pending() > 0
 			})
 			return waits
-		})
+		}
 	}
-	body := bytes.Repeat([]byte("fedcba9876543210"), size/16)
-	browser := proxytest.SecureBrowser(t, proxytest.LocalPair())
-	browser.Transport.(*http.Transport).DisableCompression = true // or hardly anything of the answer would be left
-	var resp *http.Response
-	var err error
-	asked := make(chan struct{})
 	go func() {
-		defer close(asked)
-		resp, err = browser.Post("https://"+b.Secure+"/", "text/plain", bytes.NewReader(body)) //nolint:bodyclose // below, once it is there
+		defer close(full)
+		if !waittest.Within(time.Minute, waits(func(x *exchange) *reactor.Conn { return &x.node.conn })) {
+			t.Error("the request does not wait for the node")
+		}
 	}()
-	waits("the request to wait for the node", func(x *exchange) *reactor.Conn { return &x.node.conn })
-	close(full)
-	if <-asked; err != nil {
+	browser := proxytest.SecureBrowser(t, proxytest.LocalPair())
+	browser.Timeout = 2 * time.Minute
+	browser.Transport.(*http.Transport).DisableCompression = true // or hardly anything of the answer would be left
+	body := bytes.Repeat([]byte("fedcba9876543210"), size/16)
+	resp, err := browser.Post("https://"+b.Secure+"/", "text/plain", bytes.NewReader(body))
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if sum := fmt.Sprintf("%x", sha256.Sum256(body)); resp.Header.Get("X-Sum") != sum {
 		t.Errorf("the node got another body")
 	}
-	waits("the answer to wait for the client", func(x *exchange) *reactor.Conn { return &x.client.conn })
+	b.Eventually("the answer to wait for the client", waits(func(x *exchange) *reactor.Conn { return &x.client.conn }))
 	got, err := io.ReadAll(resp.Body)
 	if err != nil || !bytes.Equal(got, bytes.Repeat([]byte("0123456789abcdef"), size/16)) {
 		t.Errorf("got %d bytes, %v", len(got), err)
