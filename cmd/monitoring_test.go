@@ -94,8 +94,7 @@ func (m *printedMetrics) mustHave(t *testing.T, what, expr string) {
 func TestMonitoring(t *testing.T) {
 	m := samples(t)
 	t.Run("documents", func(t *testing.T) { documentedMetrics(t, m) })
-	alerts := alertRules(t)
-	for name, expr := range alerts {
+	for name, expr := range alertRules(t) {
 		m.mustHave(t, name, expr)
 	}
 	for title, expr := range dashboardQueries(t) {

@@ -35,7 +35,6 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	if err != nil {
 		return f, err
 	}
-	f.host.Descriptors = descriptors
 	if f.seen, err = sys.Observe(ctx); err != nil {
 		return f, err
 	}

@@ -21,7 +21,6 @@ import (
 // target is what the besiegers know of a system.
 type target struct {
 	TCP, HTTP, HTTPS, Admin, Health string
-	Dir                             string
 	For                             time.Duration
 	hello                           []byte // of a TLS client
 }
