@@ -1,9 +1,6 @@
 package process
 
 import (
-	"fmt"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +17,6 @@ func eventually(t *testing.T, what string, done func() bool) {
 
 // alive reports whether a process runs; a zombie does not.
 func alive(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, state, _ := strings.Cut(string(stat), ") ")
-	return err == nil && !strings.HasPrefix(state, "Z")
+	p, ok := readProcEntry(pid)
+	return ok && !p.dead
 }
