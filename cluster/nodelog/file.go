@@ -51,7 +51,7 @@ const (
 )
 
 // Open opens the log of a node in dir, which is created (0700) when missing. warn is told what becomes of the log
-// later; it may be nil. The error is a [DirError].
+// later; it may be nil. The error is of [Unwritable].
 func Open(dir, node string, s Spec, warn func(text string)) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, Unwritable(dir, err)
