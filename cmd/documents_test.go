@@ -142,7 +142,7 @@ type site struct {
 	dir string
 	at  string            // where the page is being read
 	env []string          // of the reader
-	own map[string]string // "127.0.0.1:8080" or ":8080" of the page is this port
+	own map[string]string // "8080" of the page is this port
 }
 
 // newSite has all that the documents take for granted at ports and addresses of its own. The user's file says so, which
@@ -158,14 +158,13 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	wellKnown := []string{"8000", "8080", "8443", "8404", "8888"}
-	ports := freePorts(t, len(wellKnown)+1)
+	ports := freePorts(t, len(wellKnownPorts)+1)
 	s := &site{t: t, dir: dir, own: make(map[string]string)}
-	for i, port := range wellKnown {
+	for i, port := range wellKnownPorts {
 		s.own[port] = ports[i]
 	}
 	var id int // nodes that are added take the ports after those that are there: they have an address of their own
-	_, _ = fmt.Sscan(ports[len(wellKnown)], &id)
+	_, _ = fmt.Sscan(ports[len(wellKnownPorts)], &id)
 	var nodes strings.Builder
 	for i := 1; i <= 6; i++ {
 		fmt.Fprintf(&nodes, "    - {name: erlmcp%d, host: 127.77.%d.%d, tcp: %d, http: %d, sse: %d}\n", i, id/256, id%256, 9000+i, 9100+i, 9200+i)
@@ -260,7 +259,10 @@ var otherwise = map[string]string{
 	"erlmcp loadtest 10000 10": "erlmcp loadtest 100 0.5 >/dev/null || [ $? -eq 1 -o $? -eq 4 ]",
 }
 
-var wellKnownPort = regexp.MustCompile(`:(8000|8080|8443|8404|8888)\b`)
+// wellKnownPorts are those of the documents: tcp, http, https, admin and health.
+var wellKnownPorts = []string{"8000", "8080", "8443", "8404", "8888"}
+
+var wellKnownPort = regexp.MustCompile(`:(` + strings.Join(wellKnownPorts, "|") + `)\b`)
 
 // script is a block as it can be run here.
 func (s *site) script(text string) string {
