@@ -335,7 +335,7 @@ func TestDryRun(t *testing.T) {
 			func() error { return o.Add(t.Context(), func(*topology.Node) {}) },
 			func() error { return o.Remove(t.Context(), []string{"erlmcp1"}, time.Second) },
 			func() error { return o.StartSized(t.Context(), 2) },
-			func() error { return o.Stop(t.Context(), []string{"erlmcp3"}) },
+			func() error { return o.stop(t.Context(), []string{"erlmcp3"}) },
 			func() error { return o.StopDrained(t.Context(), nil, time.Second) },
 			func() error { return o.PlanRestart(t.Context(), nil, true) },
 		} {
