@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -23,11 +24,8 @@ func inWorld(t *testing.T, nodes int, test func(t *testing.T, w *world, o *Opera
 }
 
 func hintOf(err error) string {
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		return hinted.Hint()
-	}
-	return ""
+	hint, _ := advice.Of(err)
+	return hint
 }
 
 func TestStopDrained(t *testing.T) {
@@ -345,8 +343,8 @@ func TestDryRun(t *testing.T) {
 		}
 		w.expect("told AlreadyRunning {[n1 n2]}", "told Change would start[n3]", "told Change would add[n4]", "told Change would remove[n1]",
 			"told Change would remove[n3]", "told Change would stop[]", "told Change would stop[n1 n2] all", "told Change would restart[n1 n2] all")
-		var coded interface{ ExitCode() int }
-		if err := o.Add(t.Context(), func(n *topology.Node) { n.Name = "erlmcp1" }); !errors.As(err, &coded) || coded.ExitCode() != 2 {
+		err := o.Add(t.Context(), func(n *topology.Node) { n.Name = "erlmcp1" })
+		if _, code := advice.Of(err); code != 2 {
 			t.Error(err)
 		}
 	})
