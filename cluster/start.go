@@ -163,11 +163,10 @@ func (o *Options) join(ctx context.Context) error {
 		}
 		err = client.StartNodes(ctx, o.Names)
 	}
-	var refusal *control.Error
 	switch {
 	case errors.Is(err, control.ErrNotRunning): // not up yet, or gone
 		return errors.Join(errAgain, err)
-	case errors.As(err, &refusal) && refusal.Code == codeStopping:
+	case control.Refused(err, codeStopping):
 		o.awaitEnd()
 		return errAgain
 	}

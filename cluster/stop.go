@@ -45,7 +45,7 @@ func Stop(ctx context.Context, stateDir string) error {
 			return ctx.Err()
 		case err == nil:
 			alive = time.Now()
-		case !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*control.NoSocketError)):
+		case !errors.Is(err, control.ErrNotRunning) && !errors.Is(err, context.DeadlineExceeded) && !control.Between(err):
 			return err
 		case silent < signOfLife:
 		case len(remedies) > 0:

@@ -167,7 +167,7 @@ and nothing is answered. CONT lets it go on.`,
 				return exit.NotOneOf("--signal", signal, signalNames)
 			}
 			client := cluster.Connect(a.stateDir())
-			done := onNodes("kill", []string{args[0]})
+			done := onNode("kill", args[0], nil)
 			if a.changes.dryRun {
 				now, err := client.Status(cmd.Context())
 				if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/cluster"
 	"github.com/erlmcp/erlmcp/cluster/nodelog"
+	"github.com/erlmcp/erlmcp/cmd/internal/encode"
 	"github.com/erlmcp/erlmcp/cmd/internal/exit"
 	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/logtime"
@@ -92,7 +93,7 @@ func (a *app) newLogsCommand(followed bool) *cobra.Command {
 			}
 			print := show.Lines(a.stdout, known)
 			if format == "json" {
-				print = show.JSONLines(a.stdout)
+				print = encode.Lines(a.stdout)
 			}
 			return nodelog.Tail(cmd.Context(), nodelog.TailOptions{
 				Logs: func(ctx context.Context) ([]nodelog.Log, error) {

@@ -267,5 +267,7 @@ func (a *app) healthCollector(ctx context.Context) (*healthcheck.Collector, erro
 	if err != nil {
 		return nil, err
 	}
-	return checks.Collector(ctx, c, a.stateDir(), func(ctx context.Context) []topology.Node { return a.runningNodes(ctx, c) })
+	return checks.Collector(ctx, c, a.stateDir(), func(ctx context.Context) []topology.Node {
+		return a.operator().RunningNodes(ctx, c.Cluster.Nodes)
+	})
 }

@@ -132,9 +132,7 @@ func (a *app) stopBalancer(ctx context.Context, now bool) error {
 		})
 	}
 	switch {
-	case control.Between(err):
-		return err
-	case errors.Is(err, control.ErrNotRunning):
+	case control.NotRunning(err):
 		a.notef("lb is not running")
 		return nil
 	case errors.Is(err, context.DeadlineExceeded):

@@ -17,7 +17,6 @@ import (
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/operate"
-	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -182,18 +181,12 @@ func (a *app) balancerStats(ctx context.Context) (proxy.Stats, error) { return a
 // followCluster gives the balancer the nodes of the cluster that runs, which may be others than configured, or
 // elsewhere, unless the balancer's configuration names its own.
 func (a *app) followCluster(ctx context.Context, c *config.Config) {
-	if nodes := a.runningNodes(ctx, c); nodes != nil {
+	if c.Origin("lb.nodes").Name != "cluster.nodes" {
+		return
+	}
+	if nodes := a.operator().RunningNodes(ctx, c.Cluster.Nodes); nodes != nil {
 		c.LB.Nodes = nodes
 	}
-}
-
-// runningNodes are those that the balancer is to have by now. nil is told when the supervisor does not answer, and when
-// the balancer's configuration names its own.
-func (a *app) runningNodes(ctx context.Context, c *config.Config) []topology.Node {
-	if c.Origin("lb.nodes").Name != "cluster.nodes" {
-		return nil
-	}
-	return a.operator().RunningNodes(ctx, c.Cluster.Nodes)
 }
 
 // startKeeper starts a process that does what "up" does, for as long as this one lives.

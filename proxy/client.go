@@ -111,7 +111,7 @@ func (c *Client) StopNow(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	err := c.stop(asking, StopRequest{AtOnce: true}, nil)
-	lost := errors.As(err, new(*control.NoSocketError))
+	lost := control.Between(err)
 	if !lost && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (o *Operator) StopDrained(ctx context.Context, names []string, timeout time
 		err = nil
 	}
 	if err == nil {
-		err = o.Stop(ctx, names)
+		err = o.stop(ctx, names)
 	}
 	if err == nil && drained {
 		err = o.awaitCheck(ctx, balancedNames(balanced), false)

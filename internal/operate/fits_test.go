@@ -26,12 +26,12 @@ func TestProcessesFit(t *testing.T) {
 		{"memory of the machine, which has swap", loadtest.Machine{MemoryAvailable: 40 << 20}, "", ""},
 	} {
 		err := ProcessesFit(&c.host, 10)
-		text, hint := "", ""
+		text := ""
 		if err != nil {
-			text, hint = err.Error(), err.(interface{ Hint() string }).Hint()
+			text = err.Error()
 		}
-		if text != c.text || !strings.Contains(hint, c.hint) {
-			t.Errorf("%s: %q, hint %q", c.name, text, hint)
+		if text != c.text || !strings.Contains(hintOf(err), c.hint) {
+			t.Errorf("%s: %q, hint %q", c.name, text, hintOf(err))
 		}
 	}
 }

@@ -92,9 +92,6 @@ type KeeperError struct{ Code int }
 
 func (e *KeeperError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// ExitCode is the keeper's.
-func (e *KeeperError) ExitCode() int { return e.Code }
-
 // ErrNoLifeline says that this process was not started as a keeper.
 var ErrNoLifeline = errors.New("not started by a load test")
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/internal/advice"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -23,11 +24,8 @@ func inWorld(t *testing.T, nodes int, test func(t *testing.T, w *world, o *Opera
 }
 
 func hintOf(err error) string {
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		return hinted.Hint()
-	}
-	return ""
+	hint, _ := advice.Of(err)
+	return hint
 }
 
 func TestStopDrained(t *testing.T) {
@@ -335,7 +333,7 @@ func TestDryRun(t *testing.T) {
 			func() error { return o.Add(t.Context(), func(*topology.Node) {}) },
 			func() error { return o.Remove(t.Context(), []string{"erlmcp1"}, time.Second) },
 			func() error { return o.StartSized(t.Context(), 2) },
-			func() error { return o.Stop(t.Context(), []string{"erlmcp3"}) },
+			func() error { return o.stop(t.Context(), []string{"erlmcp3"}) },
 			func() error { return o.StopDrained(t.Context(), nil, time.Second) },
 			func() error { return o.PlanRestart(t.Context(), nil, true) },
 		} {
@@ -345,8 +343,8 @@ func TestDryRun(t *testing.T) {
 		}
 		w.expect("told AlreadyRunning {[n1 n2]}", "told Change would start[n3]", "told Change would add[n4]", "told Change would remove[n1]",
 			"told Change would remove[n3]", "told Change would stop[]", "told Change would stop[n1 n2] all", "told Change would restart[n1 n2] all")
-		var coded interface{ ExitCode() int }
-		if err := o.Add(t.Context(), func(n *topology.Node) { n.Name = "erlmcp1" }); !errors.As(err, &coded) || coded.ExitCode() != 2 {
+		err := o.Add(t.Context(), func(n *topology.Node) { n.Name = "erlmcp1" })
+		if _, code := advice.Of(err); code != 2 {
 			t.Error(err)
 		}
 	})

@@ -104,8 +104,8 @@ func (o *Operator) wouldStart(nodes []topology.Node, now cluster.Status, names [
 	return nil
 }
 
-// Stop stops the named nodes, or the cluster, with the clients they have. That nothing runs is no error.
-func (o *Operator) Stop(ctx context.Context, names []string) error {
+// stop stops the named nodes, or the cluster, with the clients they have. That nothing runs is no error.
+func (o *Operator) stop(ctx context.Context, names []string) error {
 	if o.DryRun {
 		return o.wouldStop(ctx, Change{Action: Stop}, names)
 	}
@@ -217,7 +217,7 @@ func (o *Operator) restartAll(ctx context.Context) (started []string, err error)
 	if err := o.Program.NodesFit(); err != nil {
 		return nil, err
 	}
-	if err := o.Stop(ctx, nil); err != nil {
+	if err := o.stop(ctx, nil); err != nil {
 		return nil, err
 	}
 	started, _, err = o.start(ctx, nil)

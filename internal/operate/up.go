@@ -59,7 +59,7 @@ func (o *Operator) upCluster(ctx context.Context) (undo func(context.Context) er
 	if whole {
 		stopping = nil // the supervisor too is this order's
 	}
-	undo = func(ctx context.Context) error { return o.Stop(ctx, stopping) }
+	undo = func(ctx context.Context) error { return o.stop(ctx, stopping) }
 	return undo, o.awaitFound(ctx, started)
 }
 
@@ -96,5 +96,5 @@ func (o *Operator) Down(ctx context.Context, now bool) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	return errors.Join(err, o.Stop(ctx, nil))
+	return errors.Join(err, o.stop(ctx, nil))
 }

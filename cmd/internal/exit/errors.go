@@ -133,9 +133,8 @@ func Report(ctx context.Context, w io.Writer, err error) int {
 	if errors.As(err, &stopped) || errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &stopped) {
 		return stopped.Code
 	}
-	var silent *Error
-	if errors.As(err, &silent) && silent.err == nil {
-		return silent.code
+	if Silent(err) {
+		return Code(err)
 	}
 	for _, line := range Messages(err) {
 		fmt.Fprintf(w, "erlmcp: %s\n", line)

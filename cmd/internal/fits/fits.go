@@ -92,14 +92,11 @@ func Plan(c *config.Config, stateDir string) doctor.Plan {
 		OneSource: c.LB.Source != proxy.SourceAuto && !strings.Contains(c.LB.Source, "/"),
 		StateDir:  stateDir,
 	}
-	listen := c.LB.Listen
-	for _, l := range []struct{ key, address string }{
-		{"tcp", listen.TCP}, {"http", listen.HTTP}, {"https", listen.HTTPS}, {"admin", listen.Admin}, {"health", listen.Health},
-	} {
-		if l.address != "" {
+	for _, l := range c.LB.Listen.All() {
+		if l.Address != "" {
 			p.Listeners = append(p.Listeners, doctor.Listener{
-				Name: "lb.listen." + l.key, Address: l.address, Daemon: "lb",
-				Key: "ERLMCP_LB_LISTEN_" + strings.ToUpper(l.key),
+				Name: "lb.listen." + l.Name, Address: l.Address, Daemon: "lb",
+				Key: "ERLMCP_LB_LISTEN_" + strings.ToUpper(l.Name),
 			})
 		}
 	}

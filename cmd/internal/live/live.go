@@ -17,13 +17,12 @@ import (
 
 // Limits of what a live view remembers.
 const (
-	liveLatencies = 120 // rounds, of each node
-	liveEvents    = 100
+	keptLatencies = 120 // rounds, of each node
+	keptEvents    = 100
 )
 
-// liveHealth is the model of the live view: what was seen, and how large the window is. It asks
-// nobody; rounds come to it as messages.
-type liveHealth struct {
+// model is what was seen, and how large the window is. It asks nobody; rounds come to it as messages.
+type model struct {
 	paint    func(ourterm.Style, string) string
 	interval time.Duration
 
@@ -35,23 +34,23 @@ type liveHealth struct {
 	events        []healthcheck.Event  // the newest last
 }
 
-// liveRound is the message of a round that was made.
-type liveRound struct {
+// round is the message of a round that was made.
+type round struct {
 	report  healthcheck.Report
 	changes []healthcheck.Event
 	rounds  int
 	begun   time.Time
 }
 
-func newLiveHealth(paint func(ourterm.Style, string) string, interval time.Duration) liveHealth {
-	return liveHealth{paint: paint, interval: interval, width: 80, height: 24, latencies: make(map[string][]float64)}
+func newModel(paint func(ourterm.Style, string) string, interval time.Duration) model {
+	return model{paint: paint, interval: interval, width: 80, height: 24, latencies: make(map[string][]float64)}
 }
 
 // Init implements tea.Model.
-func (liveHealth) Init() tea.Cmd { return nil }
+func (model) Init() tea.Cmd { return nil }
 
 // Update implements tea.Model.
-func (m liveHealth) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
@@ -60,17 +59,17 @@ func (m liveHealth) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		case "q", "Q", "esc", "ctrl+c":
 			return m, tea.Quit
 		}
-	case liveRound:
+	case round:
 		m.take(msg)
 	}
 	return m, nil
 }
 
 // take remembers a round.
-func (m *liveHealth) take(r liveRound) {
+func (m *model) take(r round) {
 	m.report, m.rounds, m.begun = &r.report, r.rounds, r.begun
 	m.events = append(m.events, r.changes...)
-	m.events = m.events[max(len(m.events)-liveEvents, 0):]
+	m.events = m.events[max(len(m.events)-keptEvents, 0):]
 	for i := range r.report.Nodes {
 		n := &r.report.Nodes[i]
 		seconds := -1.0
@@ -78,12 +77,12 @@ func (m *liveHealth) take(r liveRound) {
 			seconds = latency.Seconds()
 		}
 		values := m.latencies[n.Name]
-		m.latencies[n.Name] = append(values[max(len(values)-liveLatencies+1, 0):], seconds)
+		m.latencies[n.Name] = append(values[max(len(values)-keptLatencies+1, 0):], seconds)
 	}
 }
 
 // View implements tea.Model. The alternate screen leaves what was on the terminal before untouched.
-func (m liveHealth) View() tea.View {
+func (m model) View() tea.View {
 	v := tea.NewView(m.text())
 	v.AltScreen = true
 	v.WindowTitle = "erlmcp health"
@@ -102,7 +101,7 @@ func Watch(ctx context.Context, in io.Reader, out *ourterm.Output,
 	} else {
 		options = append(options, tea.WithInput(nil)) // Ctrl-C is a signal then
 	}
-	p := tea.NewProgram(newLiveHealth(out.Paint, interval), options...)
+	p := tea.NewProgram(newModel(out.Paint, interval), options...)
 
 	var last healthcheck.Report
 	var failed error
@@ -111,7 +110,7 @@ func Watch(ctx context.Context, in io.Reader, out *ourterm.Output,
 		defer close(watched)
 		last, failed = watch(ctx, func(r healthcheck.Report) error {
 			changes := history.Add(&r)
-			p.Send(liveRound{r, changes, history.Rounds, history.Begun})
+			p.Send(round{r, changes, history.Rounds, history.Begun})
 			return nil
 		})
 		p.Quit()

@@ -20,9 +20,9 @@ var updateViews = flag.Bool("update-views", false, "write the golden views of th
 
 func unpainted(_ term.Style, text string) string { return text }
 
-// liveRounds are three rounds of three nodes: all well, then the third is down and the second drains,
+// threeRounds are three rounds of three nodes: all well, then the third is down and the second drains,
 // then the third is back.
-func liveRounds() []healthcheck.Report {
+func threeRounds() []healthcheck.Report {
 	number := func(n int) *int { return &n }
 	rate := func(r float64) *float64 { return &r }
 	node := func(name string, connections int, latency time.Duration) healthcheck.NodeHealth {
@@ -61,20 +61,20 @@ func liveRounds() []healthcheck.Report {
 }
 
 // seen is a model after these messages.
-func seen(messages ...tea.Msg) liveHealth {
-	var m tea.Model = newLiveHealth(unpainted, time.Second)
+func seen(messages ...tea.Msg) model {
+	var m tea.Model = newModel(unpainted, time.Second)
 	for _, msg := range messages {
 		m, _ = m.Update(msg)
 	}
-	return m.(liveHealth)
+	return m.(model)
 }
 
 func roundMessages(n int) []tea.Msg {
 	var h healthcheck.History
 	var messages []tea.Msg
-	for _, r := range liveRounds()[:n] {
+	for _, r := range threeRounds()[:n] {
 		changes := h.Add(&r)
-		messages = append(messages, liveRound{r, changes, h.Rounds, h.Begun})
+		messages = append(messages, round{r, changes, h.Rounds, h.Begun})
 	}
 	return messages
 }
@@ -112,7 +112,7 @@ func TestLiveViewFits(t *testing.T) {
 	for width := 1; width < 180; width += 3 {
 		for height := 1; height < 30; height++ {
 			next, _ := m.Update(tea.WindowSizeMsg{Width: width, Height: height})
-			resized := next.(liveHealth)
+			resized := next.(model)
 			lines := strings.Split(resized.text(), "\n")
 			if len(lines) != height {
 				t.Fatalf("%dx%d: %d lines", width, height, len(lines))
@@ -128,12 +128,12 @@ func TestLiveViewFits(t *testing.T) {
 
 func TestLiveViewRemembersWithinBounds(t *testing.T) {
 	m := seen()
-	r := roundMessages(2)[1].(liveRound)
-	for range 3 * liveLatencies {
+	r := roundMessages(2)[1].(round)
+	for range 3 * keptLatencies {
 		next, _ := m.Update(r)
-		m = next.(liveHealth)
+		m = next.(model)
 	}
-	if len(m.events) != liveEvents || len(m.latencies["erlmcp1"]) != liveLatencies {
+	if len(m.events) != keptEvents || len(m.latencies["erlmcp1"]) != keptLatencies {
 		t.Errorf("%d events, %d latencies", len(m.events), len(m.latencies["erlmcp1"]))
 	}
 }
@@ -149,7 +149,7 @@ func TestLiveViewQuits(t *testing.T) {
 		{tea.Key{Code: 'c', Text: "c"}, false},
 		{tea.Key{Code: tea.KeyEnter}, false},
 	} {
-		_, command := newLiveHealth(unpainted, time.Second).Update(tea.KeyPressMsg(c.key))
+		_, command := newModel(unpainted, time.Second).Update(tea.KeyPressMsg(c.key))
 		if quit := command != nil; quit != c.quit {
 			t.Errorf("%s: quits %t", tea.KeyPressMsg(c.key), quit)
 		}
@@ -166,7 +166,7 @@ func TestLiveViewLeavesTheScreen(t *testing.T) {
 func TestHealthSummary(t *testing.T) {
 	var h healthcheck.History
 	var last healthcheck.Report
-	for _, last = range liveRounds() {
+	for _, last = range threeRounds() {
 		h.Add(&last)
 	}
 	const want = `3 rounds in 2s, at the end healthy

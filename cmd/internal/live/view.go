@@ -11,7 +11,7 @@ import (
 )
 
 // text is the view: head, reasons, balancer, nodes, events and a line of keys, as many lines as fit.
-func (m *liveHealth) text() string {
+func (m *model) text() string {
 	head := m.head()
 	keys := m.paint(term.Dim, "q quit")
 	room := m.height - 1 // of the keys
@@ -32,7 +32,7 @@ func (m *liveHealth) text() string {
 const maxReasons = 4
 
 // head is all above the events.
-func (m *liveHealth) head() []string {
+func (m *model) head() []string {
 	r := m.report
 	if r == nil {
 		return []string{m.paint(term.Bold, "erlmcp health"), "", "asking nodes and balancer ..."}
@@ -55,7 +55,7 @@ func (m *liveHealth) head() []string {
 }
 
 // balancer is a line.
-func (m *liveHealth) balancer(lb *healthcheck.LoadBalancer) string {
+func (m *model) balancer(lb *healthcheck.LoadBalancer) string {
 	if !lb.Running {
 		text := m.state("not running")
 		if lb.Error != "" {
@@ -91,32 +91,32 @@ type column struct {
 	narrow int // its width in a window that is narrow
 	right  bool
 	from   int // columns of the window from which on there is room for it
-	cell   func(m *liveHealth, i int) string
+	cell   func(m *model, i int) string
 }
 
 // narrowWindow is how many columns a window has at most that is narrow.
 const narrowWindow = 79
 
-// liveColumns leaves the bar, which takes what is left, to nodeLines.
-var liveColumns = []column{
-	{"NODE", 12, 10, false, 0, func(m *liveHealth, i int) string { return m.report.Nodes[i].Name }},
-	{"STATE", 11, 8, false, 0, func(m *liveHealth, i int) string { return m.state(nodeState(&m.report.Nodes[i])) }},
-	{"CONNS", 7, 6, true, 0, func(m *liveHealth, i int) string { return show.OrUnknown(m.report.Nodes[i].Connections) }},
-	{"TARGET", 7, 6, true, 46, func(m *liveHealth, i int) string { return fmt.Sprintf("%.0f", m.report.Share(i)) }},
+// nodeColumns leaves the bar, which takes what is left, to nodeLines.
+var nodeColumns = []column{
+	{"NODE", 12, 10, false, 0, func(m *model, i int) string { return m.report.Nodes[i].Name }},
+	{"STATE", 11, 8, false, 0, func(m *model, i int) string { return m.state(nodeState(&m.report.Nodes[i])) }},
+	{"CONNS", 7, 6, true, 0, func(m *model, i int) string { return show.OrUnknown(m.report.Nodes[i].Connections) }},
+	{"TARGET", 7, 6, true, 46, func(m *model, i int) string { return fmt.Sprintf("%.0f", m.report.Share(i)) }},
 	{"", 0, 0, false, 56, nil}, // the bar
-	{"NEW/S", 7, 6, true, 70, func(m *liveHealth, i int) string { return rateCell(m.report.Nodes[i].ConnectRate) }},
-	{"LATENCY", 8, 8, true, 38, (*liveHealth).latencyCell},
-	{"", 16, 16, false, 100, (*liveHealth).sparkCell},
-	{"AVAIL", 7, 7, true, 80, (*liveHealth).availabilityCell},
-	{"FLAPS", 5, 5, true, 110, func(m *liveHealth, i int) string { return fmt.Sprint(m.report.Nodes[i].Statistics.Flaps) }},
+	{"NEW/S", 7, 6, true, 70, func(m *model, i int) string { return rateCell(m.report.Nodes[i].ConnectRate) }},
+	{"LATENCY", 8, 8, true, 38, (*model).latencyCell},
+	{"", 16, 16, false, 100, (*model).sparkCell},
+	{"AVAIL", 7, 7, true, 80, (*model).availabilityCell},
+	{"FLAPS", 5, 5, true, 110, func(m *model, i int) string { return fmt.Sprint(m.report.Nodes[i].Statistics.Flaps) }},
 }
 
 // nodeLines is the table of nodes, with the columns there is room for.
-func (m *liveHealth) nodeLines() []string {
+func (m *model) nodeLines() []string {
 	var columns []column
 	bar := -1
 	left := m.width
-	for _, c := range liveColumns {
+	for _, c := range nodeColumns {
 		if m.width < c.from {
 			continue
 		}
@@ -132,7 +132,7 @@ func (m *liveHealth) nodeLines() []string {
 	if bar >= 0 {
 		columns[bar].width = min(max(left+2, 4), 48)
 		full := m.largest()
-		columns[bar].cell = func(m *liveHealth, i int) string { return m.bar(i, full, columns[bar].width) }
+		columns[bar].cell = func(m *model, i int) string { return m.bar(i, full, columns[bar].width) }
 	}
 	lines := make([]string, 0, 1+len(m.report.Nodes))
 	for i := -1; i < len(m.report.Nodes); i++ {
@@ -155,7 +155,7 @@ func (m *liveHealth) nodeLines() []string {
 
 // largest is what a full bar stands for: a tenth more than any node has or should have, so that the
 // marks of the targets have something beyond them.
-func (m *liveHealth) largest() float64 {
+func (m *model) largest() float64 {
 	largest := 0.0
 	for i := range m.report.Nodes {
 		largest = max(largest, m.report.Share(i))
@@ -167,7 +167,7 @@ func (m *liveHealth) largest() float64 {
 }
 
 // bar shows the connections of a node and, as "│", its target.
-func (m *liveHealth) bar(i int, full float64, columns int) string {
+func (m *model) bar(i int, full float64, columns int) string {
 	value := 0.0
 	if n := m.report.Nodes[i].Connections; n != nil {
 		value = float64(*n)
@@ -188,7 +188,7 @@ func (m *liveHealth) bar(i int, full float64, columns int) string {
 	return m.paint(style, string(cells[:mark])) + m.paint(term.Bold, "│") + m.paint(style, string(cells[mark+1:]))
 }
 
-func (m *liveHealth) latencyCell(i int) string {
+func (m *model) latencyCell(i int) string {
 	n := &m.report.Nodes[i]
 	if latency, ok := n.Latency(); ok {
 		return show.Latency(latency).String()
@@ -201,11 +201,11 @@ func (m *liveHealth) latencyCell(i int) string {
 	return "-"
 }
 
-func (m *liveHealth) sparkCell(i int) string {
+func (m *model) sparkCell(i int) string {
 	return m.paint(term.Cyan, term.Sparkline(m.latencies[m.report.Nodes[i].Name], 16))
 }
 
-func (m *liveHealth) availabilityCell(i int) string {
+func (m *model) availabilityCell(i int) string {
 	s := m.report.Nodes[i].Statistics
 	if s.Rounds == 0 {
 		return "-"
@@ -218,7 +218,7 @@ func (m *liveHealth) availabilityCell(i int) string {
 }
 
 // eventLines are the newest events, in no more than room lines.
-func (m *liveHealth) eventLines(room int) []string {
+func (m *model) eventLines(room int) []string {
 	lines := []string{"", m.paint(term.Bold, "EVENTS")}
 	events := m.events[max(len(m.events)-(room-len(lines)), 0):]
 	if len(events) == 0 {
@@ -235,7 +235,7 @@ func (m *liveHealth) eventLines(room int) []string {
 }
 
 // state paints a state by how good it is.
-func (m *liveHealth) state(state string) string { return show.State(m.paint, state) }
+func (m *model) state(state string) string { return show.State(m.paint, state) }
 
 // nodeState is the node's own state, or that of the balancer for it where this says more.
 func nodeState(n *healthcheck.NodeHealth) string {

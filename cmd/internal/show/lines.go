@@ -2,33 +2,10 @@ package show
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/term"
 )
-
-// JSONLines prints each line as an object. What is no UTF-8 in it becomes U+FFFD.
-func JSONLines(out io.Writer) func(node string, line []byte) error {
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	return func(node string, line []byte) error {
-		object := struct {
-			Node  string          `json:"node"`
-			Entry json.RawMessage `json:"entry,omitempty"`
-			Line  *string         `json:"line,omitempty"`
-		}{Node: node}
-		if text := bytes.TrimSpace(line); len(text) > 0 && text[0] == '{' && json.Valid(text) {
-			object.Entry = text
-		} else {
-			text := strings.ToValidUTF8(string(line), "\uFFFD")
-			object.Line = &text
-		}
-		return enc.Encode(object)
-	}
-}
 
 // nodeStyles tell neighbours apart; 35 is magenta, 34 blue.
 var nodeStyles = []term.Style{term.Cyan, term.Yellow, term.Green, "35", "34"}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestRoundLatency(t *testing.T) {
+func TestLatency(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		81234 * time.Nanosecond:    "81µs",
 		1234567 * time.Nanosecond:  "1.23ms",
