@@ -111,7 +111,7 @@ func benchWorker(args []string) error {
 		Nodes:          []wire.NodeSlot{{Node: topology.Node{Name: "n", TCP: int(at.Port())}, Addr: at.Addr()}},
 		MaxConnections: 9_000,
 		Key:            make([]byte, affinity.MinKey),
-	}, shared, map[string]int{wire.FileTCP: fd}, prefork.Open, deaf{}, log.New(io.Discard))
+	}, shared, map[string]int{proxy.ListenTCP: fd}, prefork.Open, deaf{}, log.New(io.Discard))
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,7 @@ func (q *Explainer) Explain(source netip.Prefix, nodes []PresentNode) proxy.Expl
 	l := &q.limits
 	e := proxy.Explanation{
 		Source:        proxy.SourceText(source),
-		Listener:      wire.FileTCP,
+		Listener:      proxy.ListenTCP,
 		TrustedProxy:  policy.Contains(l.Proxies, q.addr),
 		ProxyProtocol: policy.Contains(l.Trusted, q.addr),
 		Exempt:        q.exempt,
@@ -187,7 +187,7 @@ func (q *Explainer) Explain(source netip.Prefix, nodes []PresentNode) proxy.Expl
 		e.HTTP = q.http(entry, e.Message)
 	}
 	if !listen.Needs(board.TCP) {
-		e.Listener, e.Outcome, e.Choices = wire.FileHTTP, e.HTTP.Outcome, q.choices(nodes, board.HTTP)
+		e.Listener, e.Outcome, e.Choices = proxy.ListenHTTP, e.HTTP.Outcome, q.choices(nodes, board.HTTP)
 		return e
 	}
 	if q.spec.Sticky.TCP == proxy.StickySource {
@@ -298,7 +298,7 @@ func stateOver(n *proxy.NodeStats) string {
 	if n == nil { // removed meanwhile
 		return ""
 	}
-	if over := n.Over(wire.FileHTTP); over != nil {
+	if over := n.Over(proxy.ListenHTTP); over != nil {
 		return over.State
 	}
 	return n.State
@@ -311,12 +311,12 @@ func whyKept(e *proxy.TagExplanation, n *proxy.NodeStats, a policy.Room) string 
 		return "it has no tag: no balancer has made it"
 	case n == nil:
 		return "no present node has its tag: the node was removed, the key is another one, or it was altered"
-	case n.Over(wire.FileHTTP) == nil:
+	case n.Over(proxy.ListenHTTP) == nil:
 		return "its node has no HTTP port"
 	case e.State == proxy.NodeMaintenance:
 		return "its node is in maintenance"
 	case a == policy.Closed:
-		return "its node is down over " + n.Over(wire.FileHTTP).Name
+		return "its node is down over " + n.Over(proxy.ListenHTTP).Name
 	case a == policy.Full:
 		return "its node is at its cap (lb.node_max_connections)"
 	case !e.Kept:

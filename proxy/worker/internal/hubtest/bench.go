@@ -110,7 +110,7 @@ func Start(t testing.TB, nodes []string, change func(*proxy.Spec), serve Service
 		t.Fatal(err)
 	}
 	frontends := serve(h)
-	addresses := map[string]*string{wire.FileTCP: &b.Address, wire.FileHTTP: &b.Web, wire.FileHTTPS: &b.Secure}
+	addresses := map[string]*string{proxy.ListenTCP: &b.Address, proxy.ListenHTTP: &b.Web, proxy.ListenHTTPS: &b.Secure}
 	listeners := make(map[string]int)
 	for _, f := range frontends {
 		for name := range f.Acceptors() {

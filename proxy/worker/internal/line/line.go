@@ -5,6 +5,7 @@ package line
 import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/access"
@@ -28,9 +29,9 @@ type node struct {
 // New returns the frontend for TCP.
 func New(h *hub.Hub) *Frontend { return &Frontend{Hub: h} }
 
-// Acceptors are who takes newcomers, by the names of the listeners' files.
+// Acceptors are who takes newcomers, by the names of the listeners.
 func (w *Frontend) Acceptors() map[string]reactor.Acceptor {
-	return map[string]reactor.Acceptor{wire.FileTCP: w}
+	return map[string]reactor.Acceptor{proxy.ListenTCP: w}
 }
 
 // Apply takes over a specification, as the hub has.
