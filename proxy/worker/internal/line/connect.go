@@ -15,11 +15,9 @@ import (
 
 // OnAccept takes a newcomer in. It is not read before its node is connected.
 func (w *Frontend) OnAccept(fd int, peer netip.AddrPort) {
-	p := w.freePairs.Take()
-	*p = pair{w: w}
+	p := &pair{w: w}
 	if err := w.Loop.Attach(&p.client, fd, (*clientEnd)(p)); err != nil {
 		w.Complain("accept", "client", peer, "err", err)
-		w.freePairs.Put(p)
 		return
 	}
 	p.open++

@@ -16,8 +16,7 @@ import (
 type Frontend struct {
 	*hub.Hub
 	nodes     [board.MaxNodes]*node // nil: slot not in use
-	freePairs hub.Spares[pair]
-	inspector *mcp.Inspector // spare, see takeInspector
+	inspector *mcp.Inspector        // spare, see takeInspector
 }
 
 // node is a node as those see it who speak to it by lines.
@@ -47,8 +46,8 @@ func (w *Frontend) Apply(*wire.WorkerSpec) error {
 	return nil
 }
 
-// Trim drops what is kept for reuse.
-func (w *Frontend) Trim() { w.freePairs = nil }
+// Trim drops what is kept for reuse: nothing of any size.
+func (w *Frontend) Trim() {}
 
 // Beat is the heartbeat.
 func (w *Frontend) Beat() {}

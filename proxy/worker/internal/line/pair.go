@@ -152,7 +152,7 @@ func (p *pair) close() {
 	p.node.Close()
 }
 
-// gone is called as each end has closed; after the last the pair is free.
+// gone is called as each end has closed; after the last the pair is nobody's.
 func (p *pair) gone() {
 	if p.open--; p.open > 0 {
 		return
@@ -168,8 +168,6 @@ func (p *pair) gone() {
 	}
 	p.release()
 	w.Access.End(p.access, access.FrontendTCP, w.Loop.Now())
-	*p = pair{w: w}
-	w.freePairs.Put(p)
 	w.EndIfDrained()
 }
 
