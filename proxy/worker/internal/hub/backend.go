@@ -36,7 +36,7 @@ type Port struct {
 	generation uint32 // of the cell, as last seen
 
 	// Passive checks.
-	Errors     int   // in a row
+	errors     int   // in a row
 	failures   int   // connects in a row
 	AskedAt    int64 // when the first byte after its last answer was sent to it, 0 = nothing outstanding
 	reportedAt int64 // when the master was last told
@@ -130,7 +130,7 @@ func (p *Port) Asked(now int64) {
 
 // Answered notes that the node said something.
 func (p *Port) Answered() {
-	p.Errors, p.AskedAt = 0, 0
+	p.errors, p.AskedAt = 0, 0
 	p.Lives()
 }
 
@@ -141,15 +141,15 @@ func (p *Port) Lives() { p.Backend.Flow.LifeSigns[p.Transport].Add(1) }
 // it among the errors in a row.
 func (h *Hub) suspect(p *Port, reason string, failed bool) {
 	if failed {
-		p.Errors++
+		p.errors++
 	}
 	now := h.Loop.Now()
-	if p.Errors != wire.ErrorsInARow && now-p.reportedAt < int64(reportEvery) {
+	if p.errors != wire.ErrorsInARow && now-p.reportedAt < int64(reportEvery) {
 		return
 	}
 	p.reportedAt = now
 	h.Report(wire.MessageSuspect, wire.Suspect{
-		Slot: p.Backend.Slot, Transport: p.Transport, Generation: p.generation, Reason: reason, Errors: p.Errors, At: now,
+		Slot: p.Backend.Slot, Transport: p.Transport, Generation: p.generation, Reason: reason, Errors: p.errors, At: now,
 	})
 }
 
@@ -173,8 +173,10 @@ func (h *Hub) lookForSilence() {
 // avoided is until when the port is not the first choice.
 func (p *Port) avoided() *atomic.Int64 { return &p.Backend.Flow.Avoided[p.Transport] }
 
-// Reached notes that a connect has succeeded.
-func (p *Port) Reached() {
-	p.failures = 0
+// Reached notes that a connect has succeeded, after how long.
+func (p *Port) Reached(after time.Duration) {
+	p.errors, p.failures = 0, 0
 	p.avoided().Store(0)
+	p.Backend.Flow.Total.Add(1)
+	p.Backend.Flow.ObserveConnect(after)
 }

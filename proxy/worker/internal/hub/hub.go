@@ -118,7 +118,7 @@ func (h *Hub) fallen(yield func(*Port) bool) {
 			p := &b.Ports[i]
 			if g := p.Cell.Generation.Load(); g != p.generation {
 				p.generation = g
-				p.Errors, p.AskedAt = 0, 0
+				p.errors, p.AskedAt = 0, 0
 				if !yield(p) {
 					return
 				}

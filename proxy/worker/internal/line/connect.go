@@ -144,11 +144,8 @@ func (p *pair) sourceHash() uint64 {
 
 // connected begins the relay.
 func (w *Frontend) connected(p *pair) {
-	b := p.backend
 	now := w.Loop.Now()
-	b.line().Errors = 0
-	b.Flow.Total.Add(1)
-	b.Flow.ObserveConnect(time.Duration(now - p.lastActive))
+	p.backend.line().Reached(time.Duration(now - p.lastActive))
 	p.state, p.lastActive = relaying, now
 	if w.Spec.ProxyProtocol.Send {
 		p.node.Send(p.proxyHeader())
