@@ -157,15 +157,9 @@ func (h *Hub) suspect(p *Port, reason string, failed bool) {
 // process that is frozen accepts connections for as long as its kernel does.
 func (h *Hub) lookForSilence() {
 	now := h.Loop.Now()
-	for _, b := range h.Backends {
-		if b == nil {
-			continue
-		}
-		for i := range b.Ports {
-			p := &b.Ports[i]
-			if p.AskedAt != 0 && now-p.AskedAt > int64(silenceLimit) && now-p.reportedAt > int64(silenceLimit) {
-				h.suspect(p, wire.SuspectSilent, false)
-			}
+	for p := range h.ports {
+		if p.AskedAt != 0 && now-p.AskedAt > int64(silenceLimit) && now-p.reportedAt > int64(silenceLimit) {
+			h.suspect(p, wire.SuspectSilent, false)
 		}
 	}
 }

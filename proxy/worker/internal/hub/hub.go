@@ -108,20 +108,28 @@ func (h *Hub) beat(now int64) {
 	h.weighIn()
 }
 
-// fallen are the ports that have gone down since the last call.
-func (h *Hub) fallen(yield func(*Port) bool) {
+// ports are those of all nodes, whether they serve anything or not.
+func (h *Hub) ports(yield func(*Port) bool) {
 	for _, b := range h.Backends {
 		if b == nil {
 			continue
 		}
 		for i := range b.Ports {
-			p := &b.Ports[i]
-			if g := p.Cell.Generation.Load(); g != p.generation {
-				p.generation = g
-				p.errors, p.AskedAt = 0, 0
-				if !yield(p) {
-					return
-				}
+			if !yield(&b.Ports[i]) {
+				return
+			}
+		}
+	}
+}
+
+// fallen are the ports that have gone down since the last call.
+func (h *Hub) fallen(yield func(*Port) bool) {
+	for p := range h.ports {
+		if g := p.Cell.Generation.Load(); g != p.generation {
+			p.generation = g
+			p.errors, p.AskedAt = 0, 0
+			if !yield(p) {
+				return
 			}
 		}
 	}
