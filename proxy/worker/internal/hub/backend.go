@@ -19,12 +19,10 @@ type Backend struct {
 	Addr   netip.Addr
 	From   netip.Addr // source of connections to it; zero is the kernel's choice
 	option policy.Option
-	cell   *board.Node
 	Flow   *board.Flow
 	TLS    bool // spoken over HTTP and SSE
 
 	Ports [board.Transports]Port
-	Over  [board.Transports]*Port // where clients of a transport are served; nil: nowhere
 }
 
 // Port is one transport of a node as one worker sees it.
@@ -44,17 +42,17 @@ type Port struct {
 
 // NewBackend returns the node in a slot.
 func NewBackend(b *board.Board, worker int, n wire.NodeSlot) *Backend {
-	t := policy.NewOption(b, n.Slot, n.Node.Name, wire.PortsOf(n.Node))
+	ports := wire.PortsOf(n.Node)
+	t := policy.NewOption(b, n.Slot, n.Node.Name, ports)
 	node := &Backend{
 		Slot:   n.Slot,
 		Name:   n.Node.Name,
 		Addr:   n.Addr,
 		option: t,
 		TLS:    n.Node.TLS(),
-		cell:   t.Cell,
 		Flow:   b.Flow(worker, n.Slot),
 	}
-	for over, number := range wire.PortsOf(n.Node) {
+	for over, number := range ports {
 		p := &node.Ports[over]
 		*p = Port{Backend: node, Transport: board.Transport(over), Cell: &t.Cell.Ports[over]}
 		p.generation = p.Cell.Generation.Load()
@@ -63,13 +61,11 @@ func NewBackend(b *board.Board, worker int, n wire.NodeSlot) *Backend {
 			p.Address = netip.AddrPortFrom(n.Addr, number)
 		}
 	}
-	for over, via := range t.Via {
-		if via >= 0 {
-			node.Over[over] = &node.Ports[via]
-		}
-	}
 	return node
 }
+
+// Via is by which of its ports the node serves the clients of a transport; -1: by none.
+func (b *Backend) Via(over board.Transport) int8 { return b.option.Via[over] }
 
 // is reports whether b is the node that a slot now stands for. A backend that is nil is none.
 func (b *Backend) is(n wire.NodeSlot) bool {
