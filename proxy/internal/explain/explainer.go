@@ -74,7 +74,7 @@ func (q *Explainer) most() (held int) {
 	return held
 }
 
-// Picker chooses as the worker of a row does.
+// picker chooses as the worker of a row does.
 func (q *Explainer) picker(row int) *policy.Picker {
 	p := &policy.Picker{Balance: q.spec.Balance, Board: q.board, Row: row}
 	p.Begin(q.board.Turns().Copy(), q.board.Global().Seed)
@@ -125,7 +125,7 @@ func (q *Explainer) names(choices []policy.Choice) []string {
 	return names
 }
 
-// Outcome puts in words what becomes of a client over a transport, and how it waits, if entry lets it in.
+// outcome puts in words what becomes of a client over a transport, and how it waits, if entry lets it in.
 func (q *Explainer) outcome(over board.Transport, entry policy.Ruling, rate string) proxy.Outcome {
 	if entry.Outcome == policy.Refused {
 		return proxy.Outcome{Reason: entry.Reason.String(), Nodes: []string{}, Why: q.why(entry)}
@@ -219,7 +219,7 @@ func (q *Explainer) http(entry policy.Ruling, message proxy.RateState) *proxy.HT
 	return h
 }
 
-// requestOrder is the order in which picker.choose looks for a node.
+// requestOrder is the order in which policy.Picker looks for a node.
 func requestOrder(spec *proxy.Spec) []string {
 	var order []string
 	if spec.Sticky.MCPSession {

@@ -78,7 +78,7 @@ type Wish struct {
 	Address uint64 // hash of the client's, on which every process agrees
 	Tried   uint64 // nodes that have failed it, a bit per slot
 	Pin     Pin
-	Failure board.Reason // of the node of pin, if it is one of those tried
+	Failure board.Reason // of the node of Pin, if it is one of those tried
 	Cookies []int8       // nodes that the client's cookies name, the first ones first
 	Sticky  bool         // the source stays with one node
 	Bound   int          // which is that, or board.NoNode

@@ -8,7 +8,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// ToolLimit is a ToolLimit, ready for use.
+// ToolLimit is a proxy.ToolLimit, ready for use.
 type ToolLimit struct {
 	name string
 	Hash uint64 // of name, for board.ToolRate; the same after a reload

@@ -45,7 +45,7 @@ type Hub struct {
 	Scratch   []byte // for answers
 	Access    access.Log
 
-	complaint   int64 // when complain last logged something, 0 = never
+	complaint   int64 // when Complain last logged something, 0 = never
 	announced   int64 // when a ban was last logged, 0 = never
 	unannounced int   // bans since
 }
@@ -168,7 +168,7 @@ func (h *Hub) Stop() {
 	h.Loop.Stop()
 }
 
-// ComplaintEvery is how often complain logs at most.
+// ComplaintEvery is how often Complain logs at most.
 const ComplaintEvery = time.Second
 
 // Complain logs what may well go wrong for every client alike. The loop waits for the log.
