@@ -110,18 +110,15 @@ func (w *Frontend) elsewhere(p *pair) {
 // connectTimeout gives up on a node that does not answer the connect while
 // another could be tried, or altogether when the client has waited long enough.
 func (w *Frontend) connectTimeout(p *pair) {
-	waited := time.Duration(w.Loop.Now() - p.lastActive)
-	left := w.Spec.Timeouts.Connect - waited
-	if left > 0 && !w.Picker.HasOther(board.TCP, p.tried|1<<p.backend.Slot) {
-		w.Loop.Schedule(&p.timer, left, p)
-		return
-	}
-	if left <= 0 {
+	switch left := w.Spec.Timeouts.Connect - time.Duration(w.Loop.Now()-p.lastActive); {
+	case left <= 0:
 		p.refuse(w.Failed(p.backend.line(), hub.ConnectOutOfTime, nil), 0)
-		return
+	case w.Picker.HasOther(board.TCP, p.tried|1<<p.backend.Slot):
+		w.Failed(p.backend.line(), hub.ConnectUnanswered, nil)
+		w.elsewhere(p)
+	default:
+		w.Loop.Schedule(&p.timer, left, p)
 	}
-	w.Failed(p.backend.line(), hub.ConnectUnanswered, nil)
-	w.elsewhere(p)
 }
 
 // address is the client's; ok is false when it has gone.
