@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,14 +17,13 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 // Whatever clients, nodes and the master do to a worker: who was served by a node that stayed gets all
 // its answers in order, nobody hears anything else than answers, and in the end nothing is left.
 func TestChaos(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs all of 127.0.0.0/8")
-	}
+	hubtest.NeedsLoopback(t)
 	for _, action := range []proxy.Action{proxy.ActionThrottle, proxy.ActionReject} {
 		t.Run(string(action), func(t *testing.T) {
 			seed := uint64(time.Now().UnixNano())
