@@ -65,12 +65,7 @@ func (q *Explainer) enter() (v policy.Ruling) {
 
 // most is how many connections the source has that would give way.
 func (q *Explainer) most() (held int) {
-	sources := q.board.Sources()
-	for r := range q.board.Rows() {
-		if id := q.board.Worker(r).Heaviest.Load() - 1; id >= 0 {
-			held = max(held, sources.Live(board.SlotID(id)))
-		}
-	}
+	_, _, held = q.board.Heaviest(-1)
 	return held
 }
 
