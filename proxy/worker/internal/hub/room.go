@@ -36,12 +36,24 @@ const (
 	LosesCall           // somebody awaits an answer
 )
 
-// Seat has a client give way when its turn comes.
-func (h *Hub) Seat(source board.SlotID, s *SourceSeat, y yielder) {
+// Seat counts a client as active, and has it give way when its turn comes, unless it is exempt.
+func (h *Hub) Seat(source board.SlotID, s *SourceSeat, y yielder, exempt bool) {
+	h.Cell.Active.Add(1)
+	h.Board.Sources().Enter(h.Index, source)
+	if exempt {
+		return
+	}
 	held := h.Crowd.Sit(source, s, y, h.Loop.Now())
 	if held&(held-1) == 0 {
 		h.weighIn() // often enough, and at the next heartbeat
 	}
+}
+
+// Unseat undoes Seat.
+func (h *Hub) Unseat(source board.SlotID, s *SourceSeat) {
+	h.Crowd.Leave(source, s)
+	h.Cell.Active.Add(-1)
+	h.Board.Sources().Leave(h.Index, source, h.Loop.Now())
 }
 
 // HasRoom reports whether one more client of a source can be served, if only because another one gives way.

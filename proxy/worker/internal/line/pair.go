@@ -96,11 +96,7 @@ type (
 // enter counts the pair on the board.
 func (p *pair) enter() {
 	p.held = true
-	p.w.Cell.Active.Add(1)
-	p.w.Board.Sources().Enter(p.w.Index, p.source)
-	if !p.meter.exempt {
-		p.w.Seat(p.source, &p.seat, p)
-	}
+	p.w.Seat(p.source, &p.seat, p, p.meter.exempt)
 }
 
 // hold counts the pair as a connection to b.
@@ -139,9 +135,7 @@ func (p *pair) release() {
 	p.leave()
 	if p.held {
 		p.held = false
-		p.w.Crowd.Leave(p.source, &p.seat)
-		p.w.Cell.Active.Add(-1)
-		p.w.Board.Sources().Leave(p.w.Index, p.source, p.w.Loop.Now())
+		p.w.Unseat(p.source, &p.seat)
 	}
 }
 
