@@ -23,6 +23,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 func init() {
@@ -111,17 +112,12 @@ func benchWorker(args []string) error {
 		Nodes:          []wire.NodeSlot{{Node: topology.Node{Name: "n", TCP: int(at.Port())}, Addr: at.Addr()}},
 		MaxConnections: 9_000,
 		Key:            make([]byte, affinity.MinKey),
-	}, shared, map[string]int{wire.FileTCP: fd}, prefork.Open, deaf{}, log.New(io.Discard))
+	}, shared, map[string]int{proxy.ListenTCP: fd}, prefork.Open, hubtest.DeafMaster{}, log.New(io.Discard))
 	if err != nil {
 		return err
 	}
 	return w.Loop.Run()
 }
-
-// deaf is a master that does not listen.
-type deaf struct{}
-
-func (deaf) Send(string, any) error { return nil }
 
 func haproxyEngine(t testing.TB, node string) *proxytest.Engine {
 	path, err := exec.LookPath("haproxy")

@@ -22,6 +22,38 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
+// underWay waits until the node has so many connections and requests.
+func (b *bench) underWay(connections, requests uint64) {
+	b.T.Helper()
+	b.Eventually("all to be at the node", func() bool {
+		t := b.Board.NodeTotals(0)
+		return t.Total == connections && t.Requests == requests && t.Active == int64(connections)
+	})
+}
+
+// wantReason asserts why the lines of an access log say their requests ended, and that each was counted.
+func (b *bench) wantReason(path string, reason board.Reason, lines int) {
+	b.T.Helper()
+	for _, l := range b.ReadAccess(path, lines) {
+		if l.Reason != reason.String() {
+			b.T.Errorf("the reason is %q, want %v: %+v", l.Reason, reason, l)
+		}
+	}
+	if n := b.Cuts(reason) + b.Refused(reason); n != uint64(lines) {
+		b.T.Errorf("%d are counted with %v, want %d", n, reason, lines)
+	}
+}
+
+// wantClose asserts what a WebSocket is closed with.
+func wantClose(t *testing.T, c *websocket.Conn, status websocket.StatusCode) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != status {
+		t.Errorf("closed with %v, want %v", err, status)
+	}
+}
+
 // A client that has said nothing yet is not waited for longer than one between two requests.
 func TestSilentNewcomerOverTCP(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
@@ -29,11 +61,11 @@ func TestSilentNewcomerOverTCP(t *testing.T) {
 		s.AccessLog.File, s.Timeouts.Keepalive = path, 20*time.Millisecond
 	})
 	b.Dial("").Ended()
-	b.WantReason(path, board.ReasonIdle, 1)
+	b.wantReason(path, board.ReasonIdle, 1)
 }
 
 func TestIdleEnds(t *testing.T) {
-	idle := func(t *testing.T) (*hubtest.Bench, string) {
+	idle := func(t *testing.T) (*bench, string) {
 		path := filepath.Join(t.TempDir(), "access.log")
 		return startWorker(t, []string{hubtest.StartTalker(t, nil)}, func(s *proxy.Spec) {
 			s.AccessLog.File = path
@@ -48,7 +80,7 @@ func TestIdleEnds(t *testing.T) {
 				if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 { // a last chunk, or an orderly end
 					t.Errorf("%q, %v", rest, err)
 				}
-				b.WantReason(path, board.ReasonIdle, 1)
+				b.wantReason(path, board.ReasonIdle, 1)
 				if version == "HTTP/1.1" { // the connection goes on
 					c.Say("HEAD /mcp HTTP/1.1\r\nHost: h\r\n\r\n")
 					if _, err := proxytest.ReadHead(c.Reader); err != nil {
@@ -64,12 +96,12 @@ func TestIdleEnds(t *testing.T) {
 		if _, err := io.ReadAll(body); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Error(err)
 		}
-		b.WantReason(path, board.ReasonIdle, 1)
+		b.wantReason(path, board.ReasonIdle, 1)
 	})
 	t.Run("WebSocket", func(t *testing.T) {
 		b, path := idle(t)
-		hubtest.WantClose(t, b.Socket(t.Context()), websocket.StatusGoingAway)
-		b.WantReason(path, board.ReasonIdle, 1)
+		wantClose(t, b.Socket(t.Context()), websocket.StatusGoingAway)
+		b.wantReason(path, board.ReasonIdle, 1)
 	})
 }
 
@@ -88,7 +120,7 @@ func TestDrainEndsStreamsAndAwaitsCalls(t *testing.T) {
 		}
 	}
 	web.Ended()
-	b.WantReason(path, board.ReasonDrain, 2)
+	b.wantReason(path, board.ReasonDrain, 2)
 	more <- hubtest.WholeEvent
 	if rest, err := io.ReadAll(call); err != nil || string(rest) != hubtest.WholeEvent {
 		t.Errorf("%q, %v", rest, err)
@@ -113,7 +145,7 @@ func TestDrainCutsWhatIsLeft(t *testing.T) {
 	silent.Say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
 	relay := b.Dial("")
 	relay.Say("x")
-	b.UnderWay(5, 4)
+	b.underWay(5, 4)
 	b.On(func() { b.Drain(time.Millisecond) })
 	if rest, err := io.ReadAll(whole); err != nil || len(rest) > 0 {
 		t.Errorf("between events: %q, %v", rest, err)
@@ -121,14 +153,14 @@ func TestDrainCutsWhatIsLeft(t *testing.T) {
 	if _, err := io.ReadAll(half); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("in an event: %v", err)
 	}
-	hubtest.WantClose(t, socket, websocket.StatusGoingAway)
+	wantClose(t, socket, websocket.StatusGoingAway)
 	silent.Denied(http.StatusBadGateway)
 	relay.Ended()
 	if err := <-b.Done; err != nil {
 		t.Error(err)
 	}
 	b.Done <- nil
-	b.WantReason(path, board.ReasonDrain, 5)
+	b.wantReason(path, board.ReasonDrain, 5)
 }
 
 func TestCutsByANodeThatGoesDown(t *testing.T) {
@@ -140,15 +172,15 @@ func TestCutsByANodeThatGoesDown(t *testing.T) {
 	silent.Say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}")
 	relay := b.Dial("")
 	relay.Say("x")
-	b.UnderWay(4, 3)
+	b.underWay(4, 3)
 	b.On(func() { b.Board.SetNodeState(0, board.Down, time.Now()); b.SyncNodes() })
 	if _, err := io.ReadAll(whole); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the stream looks whole: %v", err)
 	}
-	hubtest.WantClose(t, socket, websocket.StatusGoingAway)
+	wantClose(t, socket, websocket.StatusGoingAway)
 	silent.Denied(http.StatusBadGateway)
 	relay.Ended()
-	b.WantReason(path, board.ReasonNodeDown, 4)
+	b.wantReason(path, board.ReasonNodeDown, 4)
 }
 
 func TestCutsByANodeThatIsLost(t *testing.T) {
@@ -185,7 +217,7 @@ func TestCutsByANodeThatIsLost(t *testing.T) {
 	relay.Ended()
 	socket.Close()
 	relay.Close()
-	b.WantReason(path, board.ReasonNodeLost, 3)
+	b.wantReason(path, board.ReasonNodeLost, 3)
 }
 
 func TestCutsByClients(t *testing.T) {
@@ -200,18 +232,18 @@ func TestCutsByClients(t *testing.T) {
 			_, half := b.Stream("POST", "HTTP/1.1", hubtest.HalfEvent)
 			body := b.Visit() // of which there is only a half
 			body.Say("POST /silent HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{")
-			b.UnderWay(3, 3)
+			b.underWay(3, 3)
 			leaving, lines := []*proxytest.Client{get, body}, 2
 			if name == "reset" { // one that only ends its stream may still want the rest
 				relay := b.Dial("")
 				relay.Say("x")
-				b.UnderWay(4, 3)
+				b.underWay(4, 3)
 				leaving, lines = append(leaving, half, relay), 4
 			}
 			for _, c := range leaving {
 				leave(c)
 			}
-			b.WantReason(path, board.ReasonClientGone, lines)
+			b.wantReason(path, board.ReasonClientGone, lines)
 		})
 	}
 }
@@ -234,7 +266,7 @@ func TestCutsOfWhoTakesNothing(t *testing.T) {
 	})
 	b.Visit().Say(proxytest.GetRequest)
 	b.Dial("").Say("x\n")
-	b.WantReason(path, board.ReasonUntaken, 2)
+	b.wantReason(path, board.ReasonUntaken, 2)
 }
 
 // The closing handshake of a WebSocket is no cut, whoever begins it.
@@ -258,7 +290,7 @@ func TestSocketsThatEnd(t *testing.T) {
 	if err := theirs.Write(ctx, websocket.MessageText, []byte("end")); err != nil {
 		t.Error(err)
 	}
-	hubtest.WantClose(t, theirs, websocket.StatusNormalClosure)
+	wantClose(t, theirs, websocket.StatusNormalClosure)
 	for _, l := range b.ReadAccess(path, 2) {
 		if l.Reason != "" {
 			t.Errorf("line %+v", l)

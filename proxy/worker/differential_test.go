@@ -252,7 +252,7 @@ func startBackends(t *testing.T) map[string]string {
 		}},
 		{"Varnish", "varnishd", func(program, address string) {
 			vcl := proxytest.WriteFile(t, "all.vcl", "vcl 4.1;\nbackend site { .host = \""+host+"\"; .port = \""+port+"\"; }\nsub vcl_recv { return (pass); }\n")
-			startFront(t, address, program, "-F", "-j", "none", "-a", address, "-f", vcl, "-n", shortDir(t), "-s", "malloc,16m")
+			startFront(t, address, program, "-F", "-j", "none", "-a", address, "-f", vcl, "-n", proxytest.StateDir(t), "-s", "malloc,16m")
 		}},
 		{"Traffic Server", "traffic_server", func(program, address string) { startTrafficServer(t, program, address, site) }},
 		{"lighttpd", "lighttpd", func(program, address string) {
@@ -305,19 +305,9 @@ web.run_app(app, host="127.0.0.1", port=`+at+`, print=None, access_log=None)
 	return backends
 }
 
-// shortDir is a directory whose name leaves room for that of a socket.
-func shortDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "v")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
 // startTrafficServer runs Apache Traffic Server out of a directory of its own.
 func startTrafficServer(t *testing.T, program, address, site string) {
-	dir := shortDir(t)
+	dir := proxytest.StateDir(t)
 	_, port, _ := net.SplitHostPort(address)
 	var runroot strings.Builder
 	for _, name := range []string{"prefix", "exec_prefix", "bindir", "sbindir", "sysconfdir", "datadir", "includedir", "libdir", "libexecdir", "localstatedir", "runtimedir", "logdir", "cachedir"} {

@@ -152,7 +152,7 @@ func TestDrainInAStorm(t *testing.T) {
 		nodes := []*proxytest.FakeNode{moody(t, seed, moods, over), moody(t, seed, moods, over)}
 		dead := proxytest.StartNode(t, "", nil)
 		dead.Stop()
-		b := startBoth(t, []string{nodes[0].Address(), nodes[1].Address(), dead.Address()}, func(s *proxy.Spec) {
+		b := startWorker(t, []string{nodes[0].Address(), nodes[1].Address(), dead.Address()}, func(s *proxy.Spec) {
 			proxytest.WithoutLimits(s)
 			s.Limits.ConnectionsPerSecond, s.Limits.MaxPerSource = 0, 60
 			s.HTTP.SSEKeepalive, s.Timeouts.Send = time.Second, 5*time.Second

@@ -16,8 +16,8 @@ type bench struct {
 	http *web.Frontend
 }
 
-// startBoth runs one over nodes.
-func startBoth(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench {
+// startWorker runs one over nodes.
+func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench {
 	t.Helper()
 	b := new(bench)
 	t.Cleanup(func() {
@@ -30,10 +30,4 @@ func startBoth(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench {
 		return []hub.Frontend{b.http, line.New(h)}
 	})
 	return b
-}
-
-// startWorker runs one of which no more is known.
-func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *hubtest.Bench {
-	t.Helper()
-	return startBoth(t, nodes, change).Bench
 }

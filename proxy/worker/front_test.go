@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
+	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 // Proxies as people have them in front of the balancer.
@@ -120,13 +120,6 @@ var httpFronts = map[string]func(*testing.T, string) string{
 	},
 }
 
-// needsLoopback skips a test whose users have addresses of their own.
-func needsLoopback(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("needs all of 127.0.0.0/8")
-	}
-}
-
 // visitFrom asks for the root from an address of its own.
 func visitFrom(t *testing.T, address, from, forged string) (status int, body string) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
@@ -160,7 +153,7 @@ func userAddress(i int) string { return fmt.Sprintf("127.1.%d.%d", i/200, i%200+
 
 // Four hundred users behind one proxy, which has an address, are four hundred sources.
 func TestUsersBehindAProxy(t *testing.T) {
-	needsLoopback(t)
+	hubtest.NeedsLoopback(t)
 	for name, start := range httpFronts {
 		t.Run(name, func(t *testing.T) {
 			site := proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +216,7 @@ func sameOrigin(got, want string) bool {
 
 // The users of proxies that pass connections on, by PROXY protocol: version 1 of nginx, version 2 of HAProxy.
 func TestUsersByPROXYProtocol(t *testing.T) {
-	needsLoopback(t)
+	hubtest.NeedsLoopback(t)
 	for name, start := range map[string]func(*testing.T, string) string{
 		"nginx": func(t *testing.T, balancer string) string {
 			return startNginx(t, "stream {\n  server { listen LISTEN; proxy_pass "+balancer+"; proxy_protocol on; }\n}\n")

@@ -18,12 +18,11 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
-	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 // debt is for how many messages a source was charged that was at rest: no less than it is found to owe now, and no more than if
 // all were charged at this moment.
-func debt(b *hubtest.Bench, source string, since int64) (least, most float64) {
+func debt(b *bench, source string, since int64) (least, most float64) {
 	b.On(func() {
 		s := b.Board.Sources()
 		tat := s.MessageRate(s.Find(netip.MustParseAddr(source), mono.Now())).Load()
@@ -111,7 +110,7 @@ func TestLongMessagesCountForMore(t *testing.T) {
 }
 
 // sayInFrames says a text over a WebSocket, in frames of some bytes each.
-func sayInFrames(ctx context.Context, b *hubtest.Bench, from, text string, each int) {
+func sayInFrames(ctx context.Context, b *bench, from, text string, each int) {
 	b.T.Helper()
 	dialer := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return b.DialTo(b.Web, from).TCPConn, nil

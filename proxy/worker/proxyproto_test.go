@@ -13,7 +13,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
-	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 // A header of either version, however it is split, comes before anything on each listener.
@@ -62,10 +61,10 @@ func TestProxyHeadersOnEveryListener(t *testing.T) {
 
 // What is no header closes the connection, with a line in the log.
 func TestMalformedProxyHeadersAreLogged(t *testing.T) {
-	for name, address := range map[string]func(*hubtest.Bench) string{
-		"tcp":   func(b *hubtest.Bench) string { return b.Address },
-		"http":  func(b *hubtest.Bench) string { return b.Web },
-		"https": func(b *hubtest.Bench) string { return b.Secure },
+	for name, address := range map[string]func(*bench) string{
+		"tcp":   func(b *bench) string { return b.Address },
+		"http":  func(b *bench) string { return b.Web },
+		"https": func(b *bench) string { return b.Secure },
 	} {
 		b := startWorker(t, []string{proxytest.StartNode(t, "a", nil).Address()}, func(s *proxy.Spec) { s.ProxyProtocol.AcceptFrom = []string{"127.0.0.1"} })
 		var said bytes.Buffer

@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
@@ -58,7 +59,7 @@ func inherit(child *prefork.Child, logger *log.Logger) (*hub.Worker, error) {
 	}
 	file.Close() // the mapping stays
 	listeners := make(map[string]int)
-	for _, name := range []string{wire.FileTCP, wire.FileHTTP, wire.FileHTTPS} {
+	for _, name := range []string{proxy.ListenTCP, proxy.ListenHTTP, proxy.ListenHTTPS} {
 		if fd, ok := child.FD(name); ok {
 			listeners[name] = fd
 		}
@@ -69,8 +70,7 @@ func inherit(child *prefork.Child, logger *log.Logger) (*hub.Worker, error) {
 	return newWorker(s, b, listeners, child.Intake, child, logger)
 }
 
-// newWorker makes a worker that accepts from listeners, by the names of their files, once its loop
-// runs.
+// newWorker makes a worker that accepts from listeners, by their names, once its loop runs.
 func newWorker(s wire.WorkerSpec, b *board.Board, listeners map[string]int, intake prefork.Intake, master hub.Reporter, logger *log.Logger) (*hub.Worker, error) {
 	h, err := hub.New(b, &s, intake, master, logger)
 	if err != nil {

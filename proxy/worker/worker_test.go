@@ -17,7 +17,6 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
-	"github.com/erlmcp/erlmcp/proxy/worker/internal/hubtest"
 )
 
 func TestIdleTimeout(t *testing.T) {
@@ -153,13 +152,13 @@ func TestNodeThatHasLeftKeepsNobody(t *testing.T) {
 // What goes wrong with every client is not said for every client: the loop waits for the log.
 func TestComplaintsAreFew(t *testing.T) {
 	n := proxytest.StartNode(t, "a", nil)
-	for frontend, refused := range map[string]func(*hubtest.Bench){
-		"tcp": func(b *hubtest.Bench) {
+	for frontend, refused := range map[string]func(*bench){
+		"tcp": func(b *bench) {
 			if code, _ := b.Dial("").Refusal(); code != -32018 {
 				t.Fatal(code)
 			}
 		},
-		"http": func(b *hubtest.Bench) {
+		"http": func(b *bench) {
 			c := b.Visit()
 			c.Say(proxytest.GetRequest)
 			c.Denied(503)

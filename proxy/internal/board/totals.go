@@ -111,6 +111,21 @@ func (b *Board) Active() int64 {
 	return n
 }
 
+// Heaviest is which of the sources holds most that workers have put here as their heaviest, and the row of the worker; held
+// is 0 if there is none. The row without is left out; -1 leaves out none.
+func (b *Board) Heaviest(without int) (row int, source SlotID, held int) {
+	for w := range b.Rows() {
+		id := b.Worker(w).Heaviest.Load() - 1
+		if w == without || id < 0 {
+			continue
+		}
+		if n := b.sources.Live(SlotID(id)); n > held {
+			row, source, held = w, SlotID(id), n
+		}
+	}
+	return row, source, held
+}
+
 // NodeActive is the number of connections all workers hold to node slot i.
 func (b *Board) NodeActive(i int) int64 {
 	var n int64

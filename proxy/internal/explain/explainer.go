@@ -65,16 +65,11 @@ func (q *Explainer) enter() (v policy.Ruling) {
 
 // most is how many connections the source has that would give way.
 func (q *Explainer) most() (held int) {
-	sources := q.board.Sources()
-	for r := range q.board.Rows() {
-		if id := q.board.Worker(r).Heaviest.Load() - 1; id >= 0 {
-			held = max(held, sources.Live(board.SlotID(id)))
-		}
-	}
+	_, _, held = q.board.Heaviest(-1)
 	return held
 }
 
-// Picker chooses as the worker of a row does.
+// picker chooses as the worker of a row does.
 func (q *Explainer) picker(row int) *policy.Picker {
 	p := &policy.Picker{Balance: q.spec.Balance, Board: q.board, Row: row}
 	p.Begin(q.board.Turns().Copy(), q.board.Global().Seed)
@@ -125,7 +120,7 @@ func (q *Explainer) names(choices []policy.Choice) []string {
 	return names
 }
 
-// Outcome puts in words what becomes of a client over a transport, and how it waits, if entry lets it in.
+// outcome puts in words what becomes of a client over a transport, and how it waits, if entry lets it in.
 func (q *Explainer) outcome(over board.Transport, entry policy.Ruling, rate string) proxy.Outcome {
 	if entry.Outcome == policy.Refused {
 		return proxy.Outcome{Reason: entry.Reason.String(), Nodes: []string{}, Why: q.why(entry)}
@@ -170,7 +165,7 @@ func (q *Explainer) Explain(source netip.Prefix, nodes []PresentNode) proxy.Expl
 	l := &q.limits
 	e := proxy.Explanation{
 		Source:        proxy.SourceText(source),
-		Listener:      wire.FileTCP,
+		Listener:      proxy.ListenTCP,
 		TrustedProxy:  policy.Contains(l.Proxies, q.addr),
 		ProxyProtocol: policy.Contains(l.Trusted, q.addr),
 		Exempt:        q.exempt,
@@ -187,7 +182,7 @@ func (q *Explainer) Explain(source netip.Prefix, nodes []PresentNode) proxy.Expl
 		e.HTTP = q.http(entry, e.Message)
 	}
 	if !listen.Needs(board.TCP) {
-		e.Listener, e.Outcome, e.Choices = wire.FileHTTP, e.HTTP.Outcome, q.choices(nodes, board.HTTP)
+		e.Listener, e.Outcome, e.Choices = proxy.ListenHTTP, e.HTTP.Outcome, q.choices(nodes, board.HTTP)
 		return e
 	}
 	if q.spec.Sticky.TCP == proxy.StickySource {
@@ -219,7 +214,7 @@ func (q *Explainer) http(entry policy.Ruling, message proxy.RateState) *proxy.HT
 	return h
 }
 
-// requestOrder is the order in which picker.choose looks for a node.
+// requestOrder is the order in which policy.Picker looks for a node.
 func requestOrder(spec *proxy.Spec) []string {
 	var order []string
 	if spec.Sticky.MCPSession {
@@ -298,7 +293,7 @@ func stateOver(n *proxy.NodeStats) string {
 	if n == nil { // removed meanwhile
 		return ""
 	}
-	if over := n.Over(wire.FileHTTP); over != nil {
+	if over := n.Over(proxy.ListenHTTP); over != nil {
 		return over.State
 	}
 	return n.State
@@ -311,12 +306,12 @@ func whyKept(e *proxy.TagExplanation, n *proxy.NodeStats, a policy.Room) string 
 		return "it has no tag: no balancer has made it"
 	case n == nil:
 		return "no present node has its tag: the node was removed, the key is another one, or it was altered"
-	case n.Over(wire.FileHTTP) == nil:
+	case n.Over(proxy.ListenHTTP) == nil:
 		return "its node has no HTTP port"
 	case e.State == proxy.NodeMaintenance:
 		return "its node is in maintenance"
 	case a == policy.Closed:
-		return "its node is down over " + n.Over(wire.FileHTTP).Name
+		return "its node is down over " + n.Over(proxy.ListenHTTP).Name
 	case a == policy.Full:
 		return "its node is at its cap (lb.node_max_connections)"
 	case !e.Kept:

@@ -87,7 +87,7 @@ func Contains(list []netip.Prefix, a netip.Addr) bool {
 type Ruling struct {
 	Outcome Outcome
 	Reason  board.Reason // of a refusal
-	// wait is for how long one who may pass is held first, when one who comes again does so, and for how long one
+	// Wait is for how long one who may pass is held first, when one who comes again does so, and for how long one
 	// who is refused should stay away.
 	Wait time.Duration
 }

@@ -22,9 +22,7 @@ type Option struct {
 
 // NewOption is the node called name in a slot, with its ports by transport, 0 where it has none.
 func NewOption(b *board.Board, slot int, name string, ports [board.Transports]uint16) Option {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
-	t := Option{Cell: b.Node(slot), hash: h.Sum64(), Via: [...]int8{-1, -1, -1}}
+	t := Option{Cell: b.Node(slot), hash: hashName(name), Via: [...]int8{-1, -1, -1}}
 	for over, port := range ports {
 		if port != 0 {
 			t.Via[over] = int8(over)
@@ -80,7 +78,7 @@ type Wish struct {
 	Address uint64 // hash of the client's, on which every process agrees
 	Tried   uint64 // nodes that have failed it, a bit per slot
 	Pin     Pin
-	Failure board.Reason // of the node of pin, if it is one of those tried
+	Failure board.Reason // of the node of Pin, if it is one of those tried
 	Cookies []int8       // nodes that the client's cookies name, the first ones first
 	Sticky  bool         // the source stays with one node
 	Bound   int          // which is that, or board.NoNode
@@ -402,6 +400,13 @@ func Mix(x uint64) uint64 {
 	x ^= x >> 27
 	x *= 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// hashName hashes the name of a node or a tool the same way in every process.
+func hashName(name string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return h.Sum64()
 }
 
 // HashAddr hashes an address the same way in every process and version, for

@@ -55,7 +55,7 @@ func (r Refusal) code() int {
 	}
 }
 
-// RetryAfter is when the client may come again, in whole seconds as HTTP has it; 0 says nothing.
+// retryAfter is when the client may come again, in whole seconds as HTTP has it; 0 says nothing.
 func (r Refusal) retryAfter() int64 {
 	if r.Status == http.StatusTooManyRequests || r.Status == http.StatusServiceUnavailable {
 		return max(1, int64((r.wait+time.Second-1)/time.Second))

@@ -3,13 +3,12 @@ package policy
 import (
 	"bytes"
 	"encoding/base64"
-	"hash/fnv"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// ToolLimit is a ToolLimit, ready for use.
+// ToolLimit is a proxy.ToolLimit, ready for use.
 type ToolLimit struct {
 	name string
 	Hash uint64 // of name, for board.ToolRate; the same after a reload
@@ -19,9 +18,7 @@ type ToolLimit struct {
 func newToolLimits(list []proxy.ToolLimit) []ToolLimit {
 	var limits []ToolLimit
 	for _, t := range list {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(t.Name))
-		limits = append(limits, ToolLimit{t.Name, h.Sum64(), PerSecond(t.PerSecond)})
+		limits = append(limits, ToolLimit{t.Name, hashName(t.Name), PerSecond(t.PerSecond)})
 	}
 	return limits
 }

@@ -21,14 +21,8 @@ const (
 	MessageYield   = "yield"   // worker → master → the worker that it names: Yield
 )
 
-// Names of the files a worker inherits.
-const (
-	FileBoard = "board"
-	// This worker's own listeners, called as in Listen.
-	FileTCP   = proxy.ListenTCP
-	FileHTTP  = proxy.ListenHTTP
-	FileHTTPS = proxy.ListenHTTPS
-)
+// FileBoard is the name of the board's file among those a worker inherits. Its own listeners are called as in proxy.Listen.
+const FileBoard = "board"
 
 // WorkerSpec is all a worker needs to know beyond the board.
 type WorkerSpec struct {

@@ -19,12 +19,10 @@ type Backend struct {
 	Addr   netip.Addr
 	From   netip.Addr // source of connections to it; zero is the kernel's choice
 	option policy.Option
-	cell   *board.Node
 	Flow   *board.Flow
 	TLS    bool // spoken over HTTP and SSE
 
 	Ports [board.Transports]Port
-	Over  [board.Transports]*Port // where clients of a transport are served; nil: nowhere
 }
 
 // Port is one transport of a node as one worker sees it.
@@ -36,7 +34,7 @@ type Port struct {
 	generation uint32 // of the cell, as last seen
 
 	// Passive checks.
-	Errors     int   // in a row
+	errors     int   // in a row
 	failures   int   // connects in a row
 	AskedAt    int64 // when the first byte after its last answer was sent to it, 0 = nothing outstanding
 	reportedAt int64 // when the master was last told
@@ -44,17 +42,17 @@ type Port struct {
 
 // NewBackend returns the node in a slot.
 func NewBackend(b *board.Board, worker int, n wire.NodeSlot) *Backend {
-	t := policy.NewOption(b, n.Slot, n.Node.Name, wire.PortsOf(n.Node))
+	ports := wire.PortsOf(n.Node)
+	t := policy.NewOption(b, n.Slot, n.Node.Name, ports)
 	node := &Backend{
 		Slot:   n.Slot,
 		Name:   n.Node.Name,
 		Addr:   n.Addr,
 		option: t,
 		TLS:    n.Node.TLS(),
-		cell:   t.Cell,
 		Flow:   b.Flow(worker, n.Slot),
 	}
-	for over, number := range wire.PortsOf(n.Node) {
+	for over, number := range ports {
 		p := &node.Ports[over]
 		*p = Port{Backend: node, Transport: board.Transport(over), Cell: &t.Cell.Ports[over]}
 		p.generation = p.Cell.Generation.Load()
@@ -63,13 +61,11 @@ func NewBackend(b *board.Board, worker int, n wire.NodeSlot) *Backend {
 			p.Address = netip.AddrPortFrom(n.Addr, number)
 		}
 	}
-	for over, via := range t.Via {
-		if via >= 0 {
-			node.Over[over] = &node.Ports[via]
-		}
-	}
 	return node
 }
+
+// Via is by which of its ports the node serves the clients of a transport; -1: by none.
+func (b *Backend) Via(over board.Transport) int8 { return b.option.Via[over] }
 
 // is reports whether b is the node that a slot now stands for. A backend that is nil is none.
 func (b *Backend) is(n wire.NodeSlot) bool {
@@ -130,7 +126,7 @@ func (p *Port) Asked(now int64) {
 
 // Answered notes that the node said something.
 func (p *Port) Answered() {
-	p.Errors, p.AskedAt = 0, 0
+	p.errors, p.AskedAt = 0, 0
 	p.Lives()
 }
 
@@ -141,15 +137,15 @@ func (p *Port) Lives() { p.Backend.Flow.LifeSigns[p.Transport].Add(1) }
 // it among the errors in a row.
 func (h *Hub) suspect(p *Port, reason string, failed bool) {
 	if failed {
-		p.Errors++
+		p.errors++
 	}
 	now := h.Loop.Now()
-	if p.Errors != wire.ErrorsInARow && now-p.reportedAt < int64(reportEvery) {
+	if p.errors != wire.ErrorsInARow && now-p.reportedAt < int64(reportEvery) {
 		return
 	}
 	p.reportedAt = now
 	h.Report(wire.MessageSuspect, wire.Suspect{
-		Slot: p.Backend.Slot, Transport: p.Transport, Generation: p.generation, Reason: reason, Errors: p.Errors, At: now,
+		Slot: p.Backend.Slot, Transport: p.Transport, Generation: p.generation, Reason: reason, Errors: p.errors, At: now,
 	})
 }
 
@@ -157,15 +153,9 @@ func (h *Hub) suspect(p *Port, reason string, failed bool) {
 // process that is frozen accepts connections for as long as its kernel does.
 func (h *Hub) lookForSilence() {
 	now := h.Loop.Now()
-	for _, b := range h.Backends {
-		if b == nil {
-			continue
-		}
-		for i := range b.Ports {
-			p := &b.Ports[i]
-			if p.AskedAt != 0 && now-p.AskedAt > int64(silenceLimit) && now-p.reportedAt > int64(silenceLimit) {
-				h.suspect(p, wire.SuspectSilent, false)
-			}
+	for p := range h.ports {
+		if p.AskedAt != 0 && now-p.AskedAt > int64(silenceLimit) && now-p.reportedAt > int64(silenceLimit) {
+			h.suspect(p, wire.SuspectSilent, false)
 		}
 	}
 }
@@ -173,8 +163,10 @@ func (h *Hub) lookForSilence() {
 // avoided is until when the port is not the first choice.
 func (p *Port) avoided() *atomic.Int64 { return &p.Backend.Flow.Avoided[p.Transport] }
 
-// Reached notes that a connect has succeeded.
-func (p *Port) Reached() {
-	p.failures = 0
+// Reached notes that a connect has succeeded, after how long.
+func (p *Port) Reached(after time.Duration) {
+	p.errors, p.failures = 0, 0
 	p.avoided().Store(0)
+	p.Backend.Flow.Total.Add(1)
+	p.Backend.Flow.ObserveConnect(after)
 }

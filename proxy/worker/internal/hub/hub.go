@@ -45,7 +45,7 @@ type Hub struct {
 	Scratch   []byte // for answers
 	Access    access.Log
 
-	complaint   int64 // when complain last logged something, 0 = never
+	complaint   int64 // when Complain last logged something, 0 = never
 	announced   int64 // when a ban was last logged, 0 = never
 	unannounced int   // bans since
 }
@@ -108,20 +108,28 @@ func (h *Hub) beat(now int64) {
 	h.weighIn()
 }
 
-// fallen are the ports that have gone down since the last call.
-func (h *Hub) fallen(yield func(*Port) bool) {
+// ports are those of all nodes, whether they serve anything or not.
+func (h *Hub) ports(yield func(*Port) bool) {
 	for _, b := range h.Backends {
 		if b == nil {
 			continue
 		}
 		for i := range b.Ports {
-			p := &b.Ports[i]
-			if g := p.Cell.Generation.Load(); g != p.generation {
-				p.generation = g
-				p.Errors, p.AskedAt = 0, 0
-				if !yield(p) {
-					return
-				}
+			if !yield(&b.Ports[i]) {
+				return
+			}
+		}
+	}
+}
+
+// fallen are the ports that have gone down since the last call.
+func (h *Hub) fallen(yield func(*Port) bool) {
+	for p := range h.ports {
+		if g := p.Cell.Generation.Load(); g != p.generation {
+			p.generation = g
+			p.errors, p.AskedAt = 0, 0
+			if !yield(p) {
+				return
 			}
 		}
 	}
@@ -160,7 +168,7 @@ func (h *Hub) Stop() {
 	h.Loop.Stop()
 }
 
-// ComplaintEvery is how often complain logs at most.
+// ComplaintEvery is how often Complain logs at most.
 const ComplaintEvery = time.Second
 
 // Complain logs what may well go wrong for every client alike. The loop waits for the log.

@@ -36,12 +36,24 @@ const (
 	LosesCall           // somebody awaits an answer
 )
 
-// Seat has a client give way when its turn comes.
-func (h *Hub) Seat(source board.SlotID, s *SourceSeat, y yielder) {
+// Seat counts a client as active, and has it give way when its turn comes, unless it is exempt.
+func (h *Hub) Seat(source board.SlotID, s *SourceSeat, y yielder, exempt bool) {
+	h.Cell.Active.Add(1)
+	h.Board.Sources().Enter(h.Index, source)
+	if exempt {
+		return
+	}
 	held := h.Crowd.Sit(source, s, y, h.Loop.Now())
 	if held&(held-1) == 0 {
 		h.weighIn() // often enough, and at the next heartbeat
 	}
+}
+
+// Unseat undoes Seat.
+func (h *Hub) Unseat(source board.SlotID, s *SourceSeat) {
+	h.Crowd.Leave(source, s)
+	h.Cell.Active.Add(-1)
+	h.Board.Sources().Leave(h.Index, source, h.Loop.Now())
 }
 
 // HasRoom reports whether one more client of a source can be served, if only because another one gives way.
@@ -88,21 +100,14 @@ func (h *Hub) heaviest() (source board.SlotID, held int, ok bool) {
 // claim has a connection of the source that holds most give way to one of source, unless that would then hold
 // as much itself. here is that it has to be one of this worker.
 func (h *Hub) claim(source board.SlotID, here bool) (wait time.Duration, ok bool) {
-	sources := h.Board.Sources()
 	most, held, _ := h.heaviest()
 	from := h.Index
 	if !here {
-		for r := range h.Board.Rows() {
-			other := h.Board.Worker(r).Heaviest.Load() - 1
-			if r == h.Index || other < 0 {
-				continue
-			}
-			if n := sources.Live(board.SlotID(other)); n > held {
-				most, held, from = board.SlotID(other), n, r
-			}
+		if row, other, n := h.Board.Heaviest(h.Index); n > held {
+			most, held, from = other, n, row
 		}
 	}
-	if !policy.GivesWay(held, sources.Held(source)) {
+	if !policy.GivesWay(held, h.Board.Sources().Held(source)) {
 		return 0, false
 	}
 	if y, ok := h.Crowd.Idlest(most, h.Loop.Now()); ok {

@@ -20,9 +20,7 @@ type stander struct {
 func (s *stander) Idle() (int64, int) { return s.seat.Used(), LosesNothing }
 
 func (s *stander) GiveWay() {
-	s.w.Crowd.Leave(s.source, &s.seat)
-	s.w.Board.Sources().Leave(s.w.Index, s.source, s.w.Loop.Now())
-	s.w.Cell.Active.Add(-1)
+	s.w.Unseat(s.source, &s.seat)
 	*s.gone++
 }
 
@@ -48,9 +46,7 @@ func TestWhoHoldsMostAmongManyGivesWay(t *testing.T) {
 			gone, many := 0, 0
 			enter := func(addr netip.Addr, gone *int) {
 				s := &stander{w: w, source: shared.Sources().Find(addr, loop.Now()), gone: gone}
-				w.Cell.Active.Add(1)
-				shared.Sources().Enter(0, s.source)
-				w.Seat(s.source, &s.seat, s)
+				w.Seat(s.source, &s.seat, s, false)
 			}
 			for i := range sources {
 				enter(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), &many)

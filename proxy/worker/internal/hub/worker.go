@@ -28,7 +28,7 @@ type Worker struct {
 
 // Frontend serves the clients of a protocol.
 type Frontend interface {
-	// Acceptors are who takes newcomers, by the names of the listeners' files.
+	// Acceptors are who takes newcomers, by the names of the listeners.
 	Acceptors() map[string]reactor.Acceptor
 	// Apply takes over a specification, as the hub has. Connections stay.
 	Apply(s *wire.WorkerSpec) error
@@ -48,7 +48,7 @@ type Frontend interface {
 	Trim()
 }
 
-// NewWorker makes a worker that accepts from listeners, by the names of their files, once its loop runs.
+// NewWorker makes a worker that accepts from listeners, by their names, once its loop runs.
 func NewWorker(h *Hub, s wire.WorkerSpec, listeners map[string]int, frontends ...Frontend) (*Worker, error) {
 	w := &Worker{Hub: h, frontends: frontends}
 	if err := w.Apply(s); err != nil {

@@ -110,7 +110,7 @@ func Start(t testing.TB, nodes []string, change func(*proxy.Spec), serve Service
 		t.Fatal(err)
 	}
 	frontends := serve(h)
-	addresses := map[string]*string{wire.FileTCP: &b.Address, wire.FileHTTP: &b.Web, wire.FileHTTPS: &b.Secure}
+	addresses := map[string]*string{proxy.ListenTCP: &b.Address, proxy.ListenHTTP: &b.Web, proxy.ListenHTTPS: &b.Secure}
 	listeners := make(map[string]int)
 	for _, f := range frontends {
 		for name := range f.Acceptors() {
@@ -197,6 +197,14 @@ func (b *Bench) Eventually(what string, ok func() bool) {
 	waittest.Until(b.T, time.Minute, what, ok)
 }
 
+// NeedsLoopback skips a test whose clients have addresses of their own.
+func NeedsLoopback(t testing.TB) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("needs all of 127.0.0.0/8")
+	}
+}
+
 // Dial connects a client, from a source address of its own if one is given.
 func (b *Bench) Dial(from string) *proxytest.Client {
 	b.T.Helper()
@@ -208,9 +216,7 @@ func (b *Bench) DialTo(address, from string) *proxytest.Client {
 	b.T.Helper()
 	d := net.Dialer{}
 	if from != "" {
-		if runtime.GOOS != "linux" {
-			b.T.Skip("needs all of 127.0.0.0/8")
-		}
+		NeedsLoopback(b.T)
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
 	conn, err := d.Dial("tcp4", address)

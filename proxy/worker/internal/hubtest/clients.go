@@ -79,38 +79,6 @@ func (b *Bench) Stream(method, version, say string) (body io.ReadCloser, c *prox
 	return resp.Body, c
 }
 
-// UnderWay waits until the node has so many connections and requests.
-func (b *Bench) UnderWay(connections, requests uint64) {
-	b.T.Helper()
-	b.Eventually("all to be at the node", func() bool {
-		t := b.Board.NodeTotals(0)
-		return t.Total == connections && t.Requests == requests && t.Active == int64(connections)
-	})
-}
-
-// WantReason asserts why the lines of an access log say their requests ended, and that each was counted.
-func (b *Bench) WantReason(path string, reason board.Reason, lines int) {
-	b.T.Helper()
-	for _, l := range b.ReadAccess(path, lines) {
-		if l.Reason != reason.String() {
-			b.T.Errorf("the reason is %q, want %v: %+v", l.Reason, reason, l)
-		}
-	}
-	if n := b.Cuts(reason) + b.Refused(reason); n != uint64(lines) {
-		b.T.Errorf("%d are counted with %v, want %d", n, reason, lines)
-	}
-}
-
-// WantClose asserts what a WebSocket is closed with.
-func WantClose(t *testing.T, c *websocket.Conn, status websocket.StatusCode) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != status {
-		t.Errorf("closed with %v, want %v", err, status)
-	}
-}
-
 // Visit connects an HTTP client that speaks raw.
 func (b *Bench) Visit() *proxytest.Client { b.T.Helper(); return b.DialTo(b.Web, "") }
 

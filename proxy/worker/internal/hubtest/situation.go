@@ -21,10 +21,11 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
 
-// silentMaster hears nothing of a worker.
-type silentMaster struct{}
+// DeafMaster hears nothing of a worker.
+type DeafMaster struct{}
 
-func (silentMaster) Send(string, any) error { return nil }
+// Send is not heard.
+func (DeafMaster) Send(string, any) error { return nil }
 
 // Situation is a balancer between two turns of its loops, with one worker that decides.
 type Situation struct {
@@ -40,8 +41,8 @@ func Situations(t *testing.T, serve Service) *Situation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec := wire.WorkerSpec{Spec: proxy.Default(), MaxConnections: 1000, Key: make([]byte, affinity.MinKey), NodeTrust: wire.NodeTrust{}}
-	h, err := hub.New(shared, &spec, prefork.Open, silentMaster{}, log.New(io.Discard))
+	spec := wire.WorkerSpec{Spec: proxy.Default(), MaxConnections: 1000, Key: make([]byte, affinity.MinKey)}
+	h, err := hub.New(shared, &spec, prefork.Open, DeafMaster{}, log.New(io.Discard))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,11 +15,9 @@ import (
 
 // OnAccept takes a newcomer in. It is not read before its node is connected.
 func (w *Frontend) OnAccept(fd int, peer netip.AddrPort) {
-	p := w.freePairs.Take()
-	*p = pair{w: w}
+	p := &pair{w: w}
 	if err := w.Loop.Attach(&p.client, fd, (*clientEnd)(p)); err != nil {
 		w.Complain("accept", "client", peer, "err", err)
-		w.freePairs.Put(p)
 		return
 	}
 	p.open++
@@ -112,18 +110,15 @@ func (w *Frontend) elsewhere(p *pair) {
 // connectTimeout gives up on a node that does not answer the connect while
 // another could be tried, or altogether when the client has waited long enough.
 func (w *Frontend) connectTimeout(p *pair) {
-	waited := time.Duration(w.Loop.Now() - p.lastActive)
-	left := w.Spec.Timeouts.Connect - waited
-	if left > 0 && !w.Picker.HasOther(board.TCP, p.tried|1<<p.backend.Slot) {
-		w.Loop.Schedule(&p.timer, left, p)
-		return
-	}
-	if left <= 0 {
+	switch left := w.Spec.Timeouts.Connect - time.Duration(w.Loop.Now()-p.lastActive); {
+	case left <= 0:
 		p.refuse(w.Failed(p.backend.line(), hub.ConnectOutOfTime, nil), 0)
-		return
+	case w.Picker.HasOther(board.TCP, p.tried|1<<p.backend.Slot):
+		w.Failed(p.backend.line(), hub.ConnectUnanswered, nil)
+		w.elsewhere(p)
+	default:
+		w.Loop.Schedule(&p.timer, left, p)
 	}
-	w.Failed(p.backend.line(), hub.ConnectUnanswered, nil)
-	w.elsewhere(p)
 }
 
 // address is the client's; ok is false when it has gone.
@@ -146,11 +141,8 @@ func (p *pair) sourceHash() uint64 {
 
 // connected begins the relay.
 func (w *Frontend) connected(p *pair) {
-	b := p.backend
 	now := w.Loop.Now()
-	b.line().Errors = 0
-	b.Flow.Total.Add(1)
-	b.Flow.ObserveConnect(time.Duration(now - p.lastActive))
+	p.backend.line().Reached(time.Duration(now - p.lastActive))
 	p.state, p.lastActive = relaying, now
 	if w.Spec.ProxyProtocol.Send {
 		p.node.Send(p.proxyHeader())

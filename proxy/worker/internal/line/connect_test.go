@@ -200,7 +200,7 @@ func TestRefusals(t *testing.T) {
 		first.Close()
 		b.Eventually("room", func() bool { return b.Board.Active() == 0 })
 		served(b.Dial(""))
-		if got := b.Cell.Refused[board.ReasonFull].Load(); got != 1 {
+		if got := b.Refused(board.ReasonFull); got != 1 {
 			t.Fatalf("%d refused", got)
 		}
 	})

@@ -24,3 +24,17 @@ func startWorker(t testing.TB, nodes []string, change func(*proxy.Spec)) *bench 
 	})
 	return b
 }
+
+// full waits until the only client takes no more, so that its node is not read any further.
+func (b *bench) full() (p *pair) {
+	b.T.Helper()
+	b.Eventually("the client to be full", func() (full bool) {
+		b.On(func() {
+			if p = b.tcp.nodes[0].pairs; p != nil {
+				full = p.node.Paused()
+			}
+		})
+		return full
+	})
+	return p
+}

@@ -5,6 +5,7 @@ package line
 import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/access"
@@ -15,8 +16,7 @@ import (
 type Frontend struct {
 	*hub.Hub
 	nodes     [board.MaxNodes]*node // nil: slot not in use
-	freePairs hub.Spares[pair]
-	inspector *mcp.Inspector // spare, see takeInspector
+	inspector *mcp.Inspector        // spare, see takeInspector
 }
 
 // node is a node as those see it who speak to it by lines.
@@ -28,9 +28,9 @@ type node struct {
 // New returns the frontend for TCP.
 func New(h *hub.Hub) *Frontend { return &Frontend{Hub: h} }
 
-// Acceptors are who takes newcomers, by the names of the listeners' files.
+// Acceptors are who takes newcomers, by the names of the listeners.
 func (w *Frontend) Acceptors() map[string]reactor.Acceptor {
-	return map[string]reactor.Acceptor{wire.FileTCP: w}
+	return map[string]reactor.Acceptor{proxy.ListenTCP: w}
 }
 
 // Apply takes over a specification, as the hub has.
@@ -46,8 +46,8 @@ func (w *Frontend) Apply(*wire.WorkerSpec) error {
 	return nil
 }
 
-// Trim drops what is kept for reuse.
-func (w *Frontend) Trim() { w.freePairs = nil }
+// Trim drops what is kept for reuse: nothing of any size.
+func (w *Frontend) Trim() {}
 
 // Beat is the heartbeat.
 func (w *Frontend) Beat() {}

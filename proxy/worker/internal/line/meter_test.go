@@ -10,7 +10,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
-	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
@@ -115,30 +114,5 @@ func TestLimitIsLiftedInsideARejectedLine(t *testing.T) {
 	v := m.measure(w, source, line[5:], 1)
 	if v.consumed != len(line)-5 || !strings.Contains(string(v.answer), `"retryAfterMs":0`) {
 		t.Fatalf("consumed %d of %d, answered %q", v.consumed, len(line)-5, v.answer)
-	}
-}
-
-// Who has sent a message of any length waits for the next request no longer than others do, and is not refused.
-func TestWhoSendsALongMessageIsNotRefused(t *testing.T) {
-	for _, action := range []proxy.Action{proxy.ActionDefault, proxy.ActionReject} {
-		l := policy.NewLimits(&proxy.Spec{Limits: proxy.Limits{MessagesPerSecond: 100, Action: action}})
-		w, source, done := meterOver(t, 100, false)
-		defer done()
-		w.Limits = l
-		tat := w.Board.Sources().MessageRate(source)
-		now := mono.Now()
-		extra := l.Extra(0, 1<<40)
-		board.ChargeAnyway(tat, now, l.Message.Interval, l.Message.Burst, int64(1+extra))
-		patience := l.Patience
-		if l.Reject {
-			patience = 0
-			now += l.Message.Interval // nothing is at once behind what has taken all that may be
-		}
-		if ok, wait := board.ChargeAhead(tat, now+l.Message.Interval, l.Message.Interval, l.Message.Burst, 1, patience); !ok || extra == 0 {
-			t.Errorf("%q: %d besides; the next would have to wait %v", action, extra, wait)
-		}
-	}
-	if l := policy.NewLimits(&proxy.Spec{}); l.Extra(0, 1<<40) != 0 {
-		t.Error("charged without a rate")
 	}
 }

@@ -96,11 +96,7 @@ type (
 // enter counts the pair on the board.
 func (p *pair) enter() {
 	p.held = true
-	p.w.Cell.Active.Add(1)
-	p.w.Board.Sources().Enter(p.w.Index, p.source)
-	if !p.meter.exempt {
-		p.w.Seat(p.source, &p.seat, p)
-	}
+	p.w.Seat(p.source, &p.seat, p, p.meter.exempt)
 }
 
 // hold counts the pair as a connection to b.
@@ -139,9 +135,7 @@ func (p *pair) release() {
 	p.leave()
 	if p.held {
 		p.held = false
-		p.w.Crowd.Leave(p.source, &p.seat)
-		p.w.Cell.Active.Add(-1)
-		p.w.Board.Sources().Leave(p.w.Index, p.source, p.w.Loop.Now())
+		p.w.Unseat(p.source, &p.seat)
 	}
 }
 
@@ -152,7 +146,7 @@ func (p *pair) close() {
 	p.node.Close()
 }
 
-// gone is called as each end has closed; after the last the pair is free.
+// gone is called as each end has closed; after the last the pair is nobody's.
 func (p *pair) gone() {
 	if p.open--; p.open > 0 {
 		return
@@ -168,8 +162,6 @@ func (p *pair) gone() {
 	}
 	p.release()
 	w.Access.End(p.access, access.FrontendTCP, w.Loop.Now())
-	*p = pair{w: w}
-	w.freePairs.Put(p)
 	w.EndIfDrained()
 }
 

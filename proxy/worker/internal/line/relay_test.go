@@ -242,15 +242,7 @@ func TestDismissedClientGetsWhatIsPending(t *testing.T) {
 	})
 	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.MaxMessage = 1000 })
 	c := b.Dial("")
-	var p *pair
-	b.Eventually("the client to be full", func() (full bool) {
-		b.On(func() {
-			if p = b.tcp.nodes[0].pairs; p != nil {
-				full = p.node.Paused()
-			}
-		})
-		return full
-	})
+	p := b.full()
 	c.Say(strings.Repeat("x", 1001))
 	if err := c.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -342,15 +334,7 @@ func TestDrainWaitsForLastWords(t *testing.T) {
 	})
 	b := startWorker(t, []string{n.Address()}, nil)
 	c := b.Dial("")
-	var p *pair
-	b.Eventually("the client to be full", func() (full bool) {
-		b.On(func() {
-			if p = b.tcp.nodes[0].pairs; p != nil {
-				full = p.node.Paused()
-			}
-		})
-		return full
-	})
+	p := b.full()
 	close(cut)
 	b.Eventually("the node to be lost", func() (lost bool) {
 		b.On(func() { lost = p.state == flushing })
@@ -390,7 +374,7 @@ func TestARelayUnderWayIsNotIdle(t *testing.T) {
 			p.schedule()
 		}
 	})
-	time.Sleep(50 * time.Millisecond) // long enough for what must not happen
+	relay.Pass(50 * time.Millisecond) // long enough for what must not happen
 	more <- ""
 	if got := c.Hear(); got != "x" {
 		t.Errorf("heard %q", got)

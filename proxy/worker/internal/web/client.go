@@ -113,11 +113,7 @@ func (c *client) welcome() {
 func (c *client) enter(wait time.Duration) {
 	w := c.w
 	c.held = true
-	w.Cell.Active.Add(1)
-	w.Board.Sources().Enter(w.Index, c.source)
-	if !c.exempt {
-		w.Seat(c.source, &c.seat, c)
-	}
+	w.Seat(c.source, &c.seat, c, c.exempt)
 	if wait > 0 {
 		c.state = delayed
 		w.Held++
@@ -147,9 +143,7 @@ func (c *client) turnAway(reason board.Reason, wait time.Duration) {
 func (c *client) release() {
 	if c.held {
 		c.held = false
-		c.w.Crowd.Leave(c.source, &c.seat)
-		c.w.Cell.Active.Add(-1)
-		c.w.Board.Sources().Leave(c.w.Index, c.source, c.w.Loop.Now())
+		c.w.Unseat(c.source, &c.seat)
 	}
 }
 

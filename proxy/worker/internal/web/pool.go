@@ -190,9 +190,7 @@ func (n *nodeConn) OnOpen(*reactor.Conn) {
 	if x == nil {
 		return // closed in this turn
 	}
-	x.port.Reached()
-	x.backend.Flow.Total.Add(1)
-	x.backend.Flow.ObserveConnect(time.Duration(n.w.Loop.Now() - x.began))
+	x.port.Reached(time.Duration(n.w.Loop.Now() - x.began))
 	x.phase = opened
 	x.client.conn.Reoffer()
 }

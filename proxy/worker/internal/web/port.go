@@ -55,7 +55,7 @@ func (w *Frontend) applyNodes(s *wire.WorkerSpec) {
 }
 
 // portFor is where clients of a transport are served.
-func (n *node) portFor(over board.Transport) *port { return &n.ports[n.Over[over].Transport] }
+func (n *node) portFor(over board.Transport) *port { return &n.ports[n.Via(over)] }
 
 // call has each port called by what Spec.HTTP.Host makes of it, and by the path of the node.
 func (n *node) call(setting string, is topology.Node) {

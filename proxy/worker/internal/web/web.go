@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/coding"
@@ -58,9 +59,9 @@ type reserves struct {
 // New returns the frontend for HTTP and HTTPS.
 func New(h *hub.Hub) *Frontend { return &Frontend{Hub: h} }
 
-// Acceptors are who takes newcomers, by the names of the listeners' files.
+// Acceptors are who takes newcomers, by the names of the listeners.
 func (w *Frontend) Acceptors() map[string]reactor.Acceptor {
-	return map[string]reactor.Acceptor{wire.FileHTTP: (*plainAcceptor)(w), wire.FileHTTPS: (*tlsAcceptor)(w)}
+	return map[string]reactor.Acceptor{proxy.ListenHTTP: (*plainAcceptor)(w), proxy.ListenHTTPS: (*tlsAcceptor)(w)}
 }
 
 // Apply takes over a specification, as the hub has.

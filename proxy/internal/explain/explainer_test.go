@@ -1,4 +1,4 @@
-package worker
+package explain
 
 import (
 	"fmt"
@@ -10,7 +10,6 @@ import (
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/explain"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 )
@@ -30,8 +29,8 @@ func TestExplanationOfWorkersThatDiffer(t *testing.T) {
 		proxytest.MarkUp(b, i)
 	}
 	ask := func() string {
-		q := explain.New(b, &spec, slots, netip.MustParseAddr("10.0.0.1"), mono.Now())
-		e := q.Explain(netip.MustParsePrefix("10.0.0.1/32"), []explain.PresentNode{{NodeStats: proxy.NodeStats{State: proxy.NodeUp}}})
+		q := New(b, &spec, slots, netip.MustParseAddr("10.0.0.1"), mono.Now())
+		e := q.Explain(netip.MustParsePrefix("10.0.0.1/32"), []PresentNode{{NodeStats: proxy.NodeStats{State: proxy.NodeUp}}})
 		return fmt.Sprint(e.HTTP.Nodes, e.Choices[0].Excluded)
 	}
 	b.Worker(0).PID.Store(1)
