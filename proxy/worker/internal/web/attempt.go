@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
@@ -50,7 +51,7 @@ func (x *exchange) dropHead() {
 }
 
 // choose chooses the node of x. Without one, reason says why.
-func (x *exchange) choose(r requestHead) (b *hub.Backend, reason board.Reason) {
+func (x *exchange) choose(r *http1.Request) (b *hub.Backend, reason board.Reason) {
 	if x.failure == hub.ConnectOutOfTime && !x.session && !x.endpoint {
 		reason = x.failure.Told()
 	} else if b, reason = x.client.w.route(x, r); b != nil {
@@ -63,7 +64,7 @@ func (x *exchange) choose(r requestHead) (b *hub.Backend, reason board.Reason) {
 }
 
 // engage finds a node for x and a connection to it, which may have to be made first.
-func (x *exchange) engage(r requestHead) policy.Refusal {
+func (x *exchange) engage(r *http1.Request) policy.Refusal {
 	w := x.client.w
 	if x.began == 0 {
 		x.began = w.Loop.Now()

@@ -12,12 +12,9 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
 
-// requestHead is the head of the request that a node is chosen for.
-type requestHead = *http1.Request
-
 // route chooses the node of x, which see policy.Picker. Requests of the stateless era are balanced freely; those with
 // a tag are not of it. Without a node, reason says why.
-func (w *Frontend) route(x *exchange, r requestHead) (b *hub.Backend, reason board.Reason) {
+func (w *Frontend) route(x *exchange, r *http1.Request) (b *hub.Backend, reason board.Reason) {
 	x.cookie = affinity.Unknown
 	c := w.Picker.Choose(w.wishOf(x, r))
 	if c.By == policy.ByCookie {
@@ -27,7 +24,7 @@ func (w *Frontend) route(x *exchange, r requestHead) (b *hub.Backend, reason boa
 }
 
 // wishOf is what decides where x goes.
-func (w *Frontend) wishOf(x *exchange, r requestHead) *policy.Wish {
+func (w *Frontend) wishOf(x *exchange, r *http1.Request) *policy.Wish {
 	q := &w.Wish
 	*q = policy.Wish{Now: w.Loop.Now(), Tried: x.tried, Bound: board.NoNode, Cookies: q.Cookies[:0]}
 	if !x.stateless {
@@ -68,7 +65,7 @@ type tag struct {
 }
 
 // tagOf reads the tag of a request that came by a route of a kind.
-func (w *Frontend) tagOf(r requestHead, k kind) tag {
+func (w *Frontend) tagOf(r *http1.Request, k kind) tag {
 	none, ring := tag{kind: k}, w.ring
 	if !w.Spec.Sticky.MCPSession {
 		return none
@@ -100,7 +97,7 @@ func (x *exchange) servedAt() affinity.Place {
 
 // isTagged reports whether a request has the tag of a present node: a node has given its client a session
 // or a stream then, and is looked for, whatever revision the request claims to be of.
-func (w *Frontend) isTagged(r requestHead) bool {
+func (w *Frontend) isTagged(r *http1.Request) bool {
 	if !w.Spec.Sticky.MCPSession {
 		return false
 	}
@@ -126,7 +123,7 @@ func (p *port) birth() affinity.Time {
 }
 
 // endOfTarget is where the tag of an endpoint is.
-func endOfTarget(r requestHead) *[]byte {
+func endOfTarget(r *http1.Request) *[]byte {
 	if r.Query != nil {
 		return &r.Query
 	}
@@ -142,7 +139,7 @@ func (x *exchange) date() {
 }
 
 // readCookies notes the nodes that the client's cookies name.
-func (w *Frontend) readCookies(r requestHead, q *policy.Wish) {
+func (w *Frontend) readCookies(r *http1.Request, q *policy.Wish) {
 	if w.Spec.Sticky.HTTP != proxy.StickyCookie {
 		return
 	}

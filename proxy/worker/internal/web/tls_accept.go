@@ -44,8 +44,6 @@ const (
 	lateRequest = 2 * time.Second
 )
 
-type handshakeCrowd = crowd.Crowd[board.SlotID, *handshake]
-
 // tlsAcceptor takes newcomers of the HTTPS listener.
 type tlsAcceptor Frontend
 
