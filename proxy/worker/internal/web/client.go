@@ -398,6 +398,3 @@ func (a *plainAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	}
 	c.admit(peer.Addr())
 }
-
-// OnAcceptError reports that newcomers have to wait in the kernel's queue.
-func (a *plainAcceptor) OnAcceptError(err error) { a.Hub.OnAcceptError(err) }

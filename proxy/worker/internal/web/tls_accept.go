@@ -150,9 +150,6 @@ func (w *Frontend) oldestGivesWay(source board.SlotID) {
 // Idle is since when it is under way.
 func (h *handshake) Idle() (since int64, loss int) { return h.began, hub.LosesNothing }
 
-// OnAcceptError reports that newcomers have to wait in the kernel's queue.
-func (a *tlsAcceptor) OnAcceptError(err error) { a.Hub.OnAcceptError(err) }
-
 // handshakePatience is how long a handshake that begins now may take.
 func (w *Frontend) handshakePatience() time.Duration {
 	patience := handshakeTime
