@@ -225,6 +225,9 @@ func (c *client) within(d time.Duration) {
 	}
 }
 
+// until is within, up to an instant, which may have passed.
+func (c *client) until(at int64) { c.within(max(time.Duration(at-c.w.Loop.Now()), time.Nanosecond)) }
+
 // OnTimer looks whether patience has ended by now.
 func (c *client) OnTimer(*reactor.Timer) {
 	switch left := c.due - c.w.Loop.Now(); {
