@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/http1"
@@ -173,6 +174,7 @@ func (x *exchange) retry() {
 	}
 	x.dropNode()
 	x.kept, x.seen, x.complete, x.asks = 0, 0, false, false
+	x.length, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	x.phase = choosing
 	x.client.conn.Reoffer()
 }

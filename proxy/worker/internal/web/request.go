@@ -126,7 +126,6 @@ func (c *client) begin(r *http1.Request, n int, p []byte) (consumed int) {
 	}
 	x.headSize = uint32(n)
 	x.in.Reset(r.Body, r.Length)
-	x.length, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	if !x.node.opened {
 		x.phase = dialling
 		x.head = w.spare.heads.Take()
