@@ -29,7 +29,7 @@ import (
 // Where as many are under way as there may be, the oldest of the source that has most gives way to a
 // newcomer: who is in earnest is done within milliseconds.
 //
-// From then on the client is an client like others, with a layer below.
+// From then on it is a client like others, with a layer below.
 
 const (
 	// MaxHandshakes bounds the handshakes of a worker that are under way, to fewer where descriptors are few: each has

@@ -14,7 +14,7 @@ import (
 
 // The way to a node over TLS: connect ─▶ handshake, off the loop ─▶ OnOpen, as over HTTP.
 //
-// From then on the connection is an nodeConn like others, with a layer below.
+// From then on the connection is a nodeConn like others, with a layer below.
 
 // maxNodeHandshakes bounds the handshakes of a worker with a port that are under way: each has a goroutine,
 // a descriptor more and some 30 KB. Other connections wait for their turn.
