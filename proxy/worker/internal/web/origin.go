@@ -64,12 +64,8 @@ func (x *exchange) enter(r *http1.Request) (no policy.Refusal) {
 
 // hasSession reports whether a request names a session with a node that is there.
 func (w *Frontend) hasSession(r *http1.Request) bool {
-	id := r.Get("mcp-session-id")
-	if id == nil {
-		return false
-	}
-	_, slot, _, ok := w.ring.Session(id)
-	return ok && slot != affinity.Unknown
+	_, slot, _, _ := w.ring.Session(r.Get("mcp-session-id"))
+	return slot != affinity.Unknown
 }
 
 // exit undoes enter.

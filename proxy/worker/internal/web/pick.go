@@ -66,19 +66,14 @@ type tag struct {
 
 // tagOf reads the tag of a request that came by a route of a kind.
 func (w *Frontend) tagOf(r *http1.Request, k kind) tag {
-	none, ring := tag{kind: k}, w.ring
+	none := tag{kind: k}
 	if !w.Spec.Sticky.MCPSession {
 		return none
 	}
-	if id := r.Get("mcp-session-id"); id != nil {
-		if _, slot, since, ok := ring.Session(id); ok {
-			return tag{policy.Pin{Named: true, Node: slot, Since: since}, true, k}
-		}
+	if _, slot, since, ok := w.ring.Session(r.Get("mcp-session-id")); ok {
+		return tag{policy.Pin{Named: true, Node: slot, Since: since}, true, k}
 	}
-	if string(r.Method) != "POST" {
-		return none
-	}
-	_, at, ok := ring.Endpoint(*endOfTarget(r))
+	at, ok := w.endpointOf(r)
 	switch {
 	case !ok, at.Node == affinity.Unknown && k != legacySSE: // elsewhere it only looks like a tag
 		return none
@@ -101,15 +96,20 @@ func (w *Frontend) isTagged(r *http1.Request) bool {
 	if !w.Spec.Sticky.MCPSession {
 		return false
 	}
-	slot := affinity.Unknown
-	if id := r.Get("mcp-session-id"); id != nil {
-		_, slot, _, _ = w.ring.Session(id)
+	if w.hasSession(r) {
+		return true
 	}
-	if slot == affinity.Unknown && string(r.Method) == "POST" {
-		_, at, _ := w.ring.Endpoint(*endOfTarget(r))
-		slot = at.Node
+	at, _ := w.endpointOf(r)
+	return at.Node != affinity.Unknown
+}
+
+// endpointOf is the place of the legacy event stream to whose endpoint a request posts, as [affinity.Ring.Endpoint] has it.
+func (w *Frontend) endpointOf(r *http1.Request) (at affinity.Place, ok bool) {
+	if string(r.Method) != "POST" {
+		return affinity.Place{Node: affinity.Unknown}, false
 	}
-	return slot != affinity.Unknown
+	_, at, ok = w.ring.Endpoint(*endOfTarget(r))
+	return at, ok
 }
 
 // birth is the time in the tag of what now begins at the port. It is not before the present process is thought
