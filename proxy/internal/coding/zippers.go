@@ -3,9 +3,9 @@ package coding
 import "github.com/klauspost/compress/gzip"
 
 const (
-	// MaxZippers bounds the bodies that are compressed at a time; others pass as they are. A
+	// maxZippers bounds the bodies that are compressed at a time; others pass as they are. A
 	// compressor takes some hundred kilobytes for as long as its body is under way.
-	MaxZippers = 64
+	maxZippers = 64
 	// MaxSpare is how many are kept for the next response.
 	MaxSpare = 4
 	// maxKeptOutput bounds the room for compressed bytes that is kept.
@@ -37,7 +37,7 @@ func (o *output) Write(p []byte) (int, error) {
 
 // Take returns a compressor, or nil if too many are in use.
 func (zs *Zippers) Take() *Zipper {
-	if zs.used == MaxZippers {
+	if zs.used == maxZippers {
 		return nil
 	}
 	zs.used++

@@ -11,14 +11,14 @@ import (
 // Bodies that are compressed in turns, in whichever pieces, are the same again, and nothing of them is left.
 func TestZippers(t *testing.T) {
 	var zs Zippers
-	const bodies, pieces = MaxZippers, 5
+	const bodies, pieces = maxZippers, 5
 	var taken [bodies]*Zipper
 	var sent, got [bodies]bytes.Buffer
 	for i := range taken {
 		taken[i] = zs.Take()
 	}
-	if zs.Take() != nil || zs.InUse() != MaxZippers {
-		t.Errorf("%d of %d are in use", zs.InUse(), MaxZippers)
+	if zs.Take() != nil || zs.InUse() != maxZippers {
+		t.Errorf("%d of %d are in use", zs.InUse(), maxZippers)
 	}
 	for k := range pieces {
 		for i, z := range taken {

@@ -1,9 +1,6 @@
 package http1
 
-import (
-	"bytes"
-	"strconv"
-)
+import "bytes"
 
 // EqualFold reports whether s is lowerCase but for the case of its letters. Field names, tokens and media types
 // are compared so (RFC 9110 sections 5.1, 8.3.1).
@@ -46,25 +43,5 @@ func AppendField(dst, name, value []byte) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ": "...)
 	dst = append(dst, value...)
-	return append(dst, "\r\n"...)
-}
-
-// AppendStatusLine appends the first line of the head (RFC 9112 section 4), as one of HTTP/1.1.
-func (r *Response) AppendStatusLine(dst []byte) []byte {
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(r.Status), 10)
-	dst = append(append(dst, ' '), r.Reason...)
-	return append(dst, "\r\n"...)
-}
-
-// AppendInterim appends the whole head of a response that another one follows (RFC 9110 section 15.2), without
-// what concerns the connection it came on.
-func (r *Response) AppendInterim(dst []byte) []byte {
-	dst = r.AppendStatusLine(dst)
-	for i := range r.Fields {
-		if f := &r.Fields[i]; !r.Hop(i) {
-			dst = AppendField(dst, f.Name, f.Value)
-		}
-	}
 	return append(dst, "\r\n"...)
 }

@@ -37,16 +37,3 @@ func TestHasToken(t *testing.T) {
 		}
 	}
 }
-
-// An interim response is handed on without what was for the connection it came on.
-func TestAppendInterim(t *testing.T) {
-	const head = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nConnection: close, X-Own\r\nX-Own: 1\r\nEmpty:\r\n\r\n"
-	var r Response
-	if _, err := r.Parse([]byte(head), false); err != nil {
-		t.Fatal(err)
-	}
-	const want = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nEmpty: \r\n\r\n"
-	if got := string(r.AppendInterim(nil)); got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-}

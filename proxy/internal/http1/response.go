@@ -1,5 +1,7 @@
 package http1
 
+import "strconv"
+
 // Response is the head of a response. It is meant to be reused: Parse overwrites
 // all of it.
 type Response struct {
@@ -92,4 +94,24 @@ func (r *Response) frame(head bool) {
 	case r.Body == NoBody:
 		r.Body, r.KeepAlive = UntilClose, false
 	}
+}
+
+// AppendStatusLine appends the first line of the head (RFC 9112 section 4), as one of HTTP/1.1.
+func (r *Response) AppendStatusLine(dst []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(append(dst, ' '), r.Reason...)
+	return append(dst, "\r\n"...)
+}
+
+// AppendInterim appends the whole head of a response that another one follows (RFC 9110 section 15.2), without
+// what concerns the connection it came on.
+func (r *Response) AppendInterim(dst []byte) []byte {
+	dst = r.AppendStatusLine(dst)
+	for i := range r.Fields {
+		if f := &r.Fields[i]; !r.Hop(i) {
+			dst = AppendField(dst, f.Name, f.Value)
+		}
+	}
+	return append(dst, "\r\n"...)
 }

@@ -7,8 +7,6 @@ import (
 	"testing"
 )
 
-var _ net.Error = wouldBlock{}
-
 // After the handshake, what was read is taken, then nothing is there yet, and at the end it is told.
 func TestWire(t *testing.T) {
 	var out []byte

@@ -40,12 +40,7 @@ func countFrames(s *Scanner, p []byte, limit uint64) (messages int, tooLong bool
 }
 
 func TestFrames(t *testing.T) {
-	join := func(frames ...[]byte) (all []byte) {
-		for _, f := range frames {
-			all = append(all, f...)
-		}
-		return all
-	}
+	join := slices.Concat[[]byte]
 	frame := func(first byte, n int) []byte { return appendFrame(nil, first, n) }
 	text := func(first byte, payload string) []byte {
 		p := appendFrame(nil, first, len(payload))
@@ -143,7 +138,7 @@ func FuzzFrames(f *testing.F) {
 
 // Frames that are no message but have the node do something are due like one.
 func TestFramesThatAreDue(t *testing.T) {
-	join := func(frames ...[]byte) []byte { return slices.Concat(frames...) }
+	join := slices.Concat[[]byte]
 	frame := func(first byte, n int) []byte { return appendFrame(nil, first, n) }
 	for name, test := range map[string]struct {
 		stream []byte

@@ -4,8 +4,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
@@ -50,7 +52,7 @@ func (x *exchange) dropHead() {
 }
 
 // choose chooses the node of x. Without one, reason says why.
-func (x *exchange) choose(r requestHead) (b *hub.Backend, reason board.Reason) {
+func (x *exchange) choose(r *http1.Request) (b *hub.Backend, reason board.Reason) {
 	if x.failure == hub.ConnectOutOfTime && !x.session && !x.endpoint {
 		reason = x.failure.Told()
 	} else if b, reason = x.client.w.route(x, r); b != nil {
@@ -63,7 +65,7 @@ func (x *exchange) choose(r requestHead) (b *hub.Backend, reason board.Reason) {
 }
 
 // engage finds a node for x and a connection to it, which may have to be made first.
-func (x *exchange) engage(r requestHead) policy.Refusal {
+func (x *exchange) engage(r *http1.Request) policy.Refusal {
 	w := x.client.w
 	if x.began == 0 {
 		x.began = w.Loop.Now()
@@ -172,6 +174,7 @@ func (x *exchange) retry() {
 	}
 	x.dropNode()
 	x.kept, x.seen, x.complete, x.asks = 0, 0, false, false
+	x.length, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	x.phase = choosing
 	x.client.conn.Reoffer()
 }

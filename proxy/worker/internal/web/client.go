@@ -219,6 +219,9 @@ func (c *client) within(d time.Duration) {
 	}
 }
 
+// until is within, up to an instant, which may have passed.
+func (c *client) until(at int64) { c.within(max(time.Duration(at-c.w.Loop.Now()), time.Nanosecond)) }
+
 // OnTimer looks whether patience has ended by now.
 func (c *client) OnTimer(*reactor.Timer) {
 	switch left := c.due - c.w.Loop.Now(); {
@@ -392,6 +395,3 @@ func (a *plainAcceptor) OnAccept(fd int, peer netip.AddrPort) {
 	}
 	c.admit(peer.Addr())
 }
-
-// OnAcceptError reports that newcomers have to wait in the kernel's queue.
-func (a *plainAcceptor) OnAcceptError(err error) { a.Hub.OnAcceptError(err) }

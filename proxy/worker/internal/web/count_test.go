@@ -45,6 +45,11 @@ func utf16(text string) string {
 	return string(p)
 }
 
+// postWith is a POST with further fields, the body of which has a stated length.
+func postWith(fields, body string) string {
+	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", fields, len(body), body)
+}
+
 // Whatever a request says of its body, a batch counts as all its messages, or is refused.
 func TestBatchesInDisguise(t *testing.T) {
 	b := startWorker(t, []string{proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })}, func(s *proxy.Spec) {
@@ -110,7 +115,7 @@ func TestBatchesInDisguise(t *testing.T) {
 				}
 				_, _ = io.WriteString(c, http1.LastChunk)
 			} else {
-				c.Say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", test.fields, len(test.body), test.body))
+				c.Say(postWith(test.fields, test.body))
 			}
 			resp, body := c.Answer("POST")
 			counted := b.Cell.Messages.Load() - before
@@ -181,7 +186,7 @@ func TestEncodedBodiesPass(t *testing.T) {
 	} {
 		before := b.Cell.Messages.Load()
 		c := b.Visit()
-		c.Say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", test.fields, len(test.body), test.body))
+		c.Say(postWith(test.fields, test.body))
 		resp, _ := c.Answer("POST")
 		if counted := b.Cell.Messages.Load() - before; resp.StatusCode != http.StatusOK || counted != 1 || got.Load() != test.body {
 			t.Errorf("%s: %s, %d messages", name, resp.Status, counted)
@@ -197,7 +202,7 @@ func TestUnlimitedBodiesPass(t *testing.T) {
 		"br":   {"Content-Encoding: br\r\n", "x"},
 	} {
 		c := b.Visit()
-		c.Say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", test.fields, len(test.body), test.body))
+		c.Say(postWith(test.fields, test.body))
 		if resp, _ := c.Answer("POST"); resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s", name, resp.Status)
 		}

@@ -63,14 +63,14 @@ func (s *situation) compare(t *rapid.T) {
 	}
 	var b *hub.Backend
 	x, r := s.asks(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-	is := x.examine(r)
-	if !is.no.None() {
-		reason = is.no.Reason
+	wait, no := x.examine(r)
+	if !no.None() {
+		reason = no.Reason
 	} else {
 		b, reason = x.choose(r)
 	}
 	hubtest.Agrees(t, "http", e.HTTP.Outcome, reason, b)
-	if waits := is.wait > 0; b != nil && waits != (!exempt && e.Message.WaitMs > 0) {
+	if waits := wait > 0; b != nil && waits != (!exempt && e.Message.WaitMs > 0) {
 		t.Fatalf("told that %+v, it waits: %v", e.Message, waits)
 	}
 }

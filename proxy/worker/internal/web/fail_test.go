@@ -38,23 +38,7 @@ func TestContinue(t *testing.T) {
 }
 
 func TestWebSocket(t *testing.T) {
-	b := startWorker(t, []string{proxytest.StartSite(t, func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, nil)
-		if err != nil {
-			return
-		}
-		defer func() { _ = ws.CloseNow() }()
-		ws.SetReadLimit(1 << 20)
-		for {
-			kind, data, err := ws.Read(r.Context())
-			if err != nil {
-				return
-			}
-			if err := ws.Write(r.Context(), kind, data); err != nil {
-				return
-			}
-		}
-	})}, nil)
+	b := startWorker(t, []string{proxytest.StartSocketEcho(t)}, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	ws, resp, err := websocket.Dial(ctx, "ws://"+b.Web+"/mcp/ws", &websocket.DialOptions{HTTPClient: b.Browser()})
@@ -69,13 +53,7 @@ func TestWebSocket(t *testing.T) {
 	}
 	ws.SetReadLimit(1 << 20)
 	for _, size := range []int{1, 100, 70_000, 500_000} {
-		want := strings.Repeat("x", size)
-		if err := ws.Write(ctx, websocket.MessageText, []byte(want)); err != nil {
-			t.Fatal(err)
-		}
-		if _, got, err := ws.Read(ctx); err != nil || string(got) != want {
-			t.Fatalf("%d bytes of %d, %v", len(got), size, err)
-		}
+		proxytest.PingWebSocket(ctx, t, ws, strings.Repeat("x", size))
 	}
 	if n := b.Board.NodeActive(0); n != 1 {
 		t.Errorf("%d connections to the node", n)

@@ -39,7 +39,7 @@ func (x *exchange) awaitHead() {
 
 // halfClosed goes on after the end of the client's stream.
 func (x *exchange) halfClosed() {
-	c, now := x.client, x.client.w.Loop.Now()
+	c := x.client
 	switch {
 	case x.headed() && x.framing == http1.Chunked && c.conn.Pending() == 0:
 		c.conn.Send([]byte(chunkProbe))
@@ -55,7 +55,7 @@ func (x *exchange) halfClosed() {
 			return
 		}
 		x.asks, x.due = true, c.due
-		c.within(max(time.Duration(at-now), time.Nanosecond))
+		c.until(at)
 	}
 }
 
@@ -67,6 +67,6 @@ func (x *exchange) ask() {
 	if x.due == 0 {
 		c.within(0)
 	} else {
-		c.within(max(time.Duration(x.due-c.w.Loop.Now()), time.Nanosecond))
+		c.until(x.due)
 	}
 }

@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
-
-	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
 // startLegacy is a node that opens a stream of 2024-11-05 at each GET, with preamble and then an endpoint

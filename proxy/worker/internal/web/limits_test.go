@@ -90,6 +90,14 @@ func TestPatience(t *testing.T) {
 	})
 }
 
+// settle has a source owe nothing any more over the message rate.
+func (b *bench) settle(source string) {
+	b.On(func() {
+		s := b.Board.Sources()
+		s.MessageRate(s.Find(netip.MustParseAddr(source), b.Loop.Now())).Store(0)
+	})
+}
+
 func TestRequestLimits(t *testing.T) {
 	t.Run("messages", func(t *testing.T) {
 		b := startWorker(t, []string{proxytest.StartSite(t, proxytest.Hello)}, func(s *proxy.Spec) {
@@ -134,9 +142,7 @@ func TestRequestLimits(t *testing.T) {
 		if n := b.Refused(board.ReasonBan); n != 1 {
 			t.Errorf("%d bans counted", n)
 		}
-		b.On(func() { // the rate has recovered
-			b.Board.Sources().MessageRate(b.Board.Sources().Find(netip.MustParseAddr("127.0.0.1"), b.Loop.Now())).Store(0)
-		})
+		b.settle("127.0.0.1")
 		for _, c := range []*proxytest.Client{early, c} { // let in before
 			c.Say(proxytest.PostRequest)
 			if resp, _ := c.Answer("POST"); resp.StatusCode != http.StatusOK {
@@ -149,7 +155,7 @@ func TestRequestLimits(t *testing.T) {
 		batch := "[\n  {\"id\":1},\n  {\"id\":\"a,\\\"]\"},\n  {\"id\":3,\"params\":[1,2]},{},{},\n{}\n]\n"
 		post := func(fields string) (status int) {
 			c := b.Visit()
-			c.Say(fmt.Sprintf("POST / HTTP/1.1\r\nHost: h\r\n%sContent-Length: %d\r\n\r\n%s", fields, len(batch), batch))
+			c.Say(postWith(fields, batch))
 			resp, _ := c.Answer("POST")
 			return resp.StatusCode
 		}
@@ -159,9 +165,7 @@ func TestRequestLimits(t *testing.T) {
 			if post("Mcp-Protocol-Version: " + version + "\r\n"); b.Cell.Messages.Load() != before+6 {
 				t.Errorf("%d messages in %s", b.Cell.Messages.Load()-before, version)
 			}
-			b.On(func() {
-				b.Board.Sources().MessageRate(b.Board.Sources().Find(netip.MustParseAddr("127.0.0.1"), b.Loop.Now())).Store(0)
-			})
+			b.settle("127.0.0.1")
 		}
 		b.Cell.Messages.Store(0)
 		if status := post(""); status != http.StatusOK || b.Cell.Messages.Load() != 6 {

@@ -9,9 +9,6 @@ import (
 // it in a header, which the node is obliged to verify; of others, the first piece of the body is looked
 // at.
 
-// Every number of mcp.MethodNumber, that of others included, has a counter. The list is checked by a
-// test.
-
 // methodSought is the method of a request that is yet to be counted by its body.
 const methodSought = -1
 
@@ -47,5 +44,5 @@ func (x *exchange) countMethod(data []byte) {
 	}
 	x.method = methodNone
 	w := x.client.w
-	w.Board.Methods(w.Index)[n].Add(1)
+	w.Board.Methods(w.Index)[n].Add(1) // every number has a counter, that of others included
 }

@@ -45,7 +45,7 @@ func (x *exchange) identify(r *http1.Request) {
 
 // enter counts a request that came through a proxy as a connection of its source, or refuses it: the
 // connection it came on is none of the client's. Of a banned source, only sessions go on.
-func (x *exchange) enter(r requestHead) (no policy.Refusal) {
+func (x *exchange) enter(r *http1.Request) (no policy.Refusal) {
 	w := x.client.w
 	if !x.relayed || x.entered {
 		return policy.Refusal{}
@@ -63,13 +63,9 @@ func (x *exchange) enter(r requestHead) (no policy.Refusal) {
 }
 
 // hasSession reports whether a request names a session with a node that is there.
-func (w *Frontend) hasSession(r requestHead) bool {
-	id := r.Get("mcp-session-id")
-	if id == nil {
-		return false
-	}
-	_, slot, _, ok := w.ring.Session(id)
-	return ok && slot != affinity.Unknown
+func (w *Frontend) hasSession(r *http1.Request) bool {
+	_, slot, _, _ := w.ring.Session(r.Get("mcp-session-id"))
+	return slot != affinity.Unknown
 }
 
 // exit undoes enter.

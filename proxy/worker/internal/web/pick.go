@@ -12,12 +12,9 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
 
-// requestHead is the head of the request that a node is chosen for.
-type requestHead = *http1.Request
-
 // route chooses the node of x, which see policy.Picker. Requests of the stateless era are balanced freely; those with
 // a tag are not of it. Without a node, reason says why.
-func (w *Frontend) route(x *exchange, r requestHead) (b *hub.Backend, reason board.Reason) {
+func (w *Frontend) route(x *exchange, r *http1.Request) (b *hub.Backend, reason board.Reason) {
 	x.cookie = affinity.Unknown
 	c := w.Picker.Choose(w.wishOf(x, r))
 	if c.By == policy.ByCookie {
@@ -27,7 +24,7 @@ func (w *Frontend) route(x *exchange, r requestHead) (b *hub.Backend, reason boa
 }
 
 // wishOf is what decides where x goes.
-func (w *Frontend) wishOf(x *exchange, r requestHead) *policy.Wish {
+func (w *Frontend) wishOf(x *exchange, r *http1.Request) *policy.Wish {
 	q := &w.Wish
 	*q = policy.Wish{Now: w.Loop.Now(), Tried: x.tried, Bound: board.NoNode, Cookies: q.Cookies[:0]}
 	if !x.stateless {
@@ -68,20 +65,15 @@ type tag struct {
 }
 
 // tagOf reads the tag of a request that came by a route of a kind.
-func (w *Frontend) tagOf(r requestHead, k kind) tag {
-	none, ring := tag{kind: k}, w.ring
+func (w *Frontend) tagOf(r *http1.Request, k kind) tag {
+	none := tag{kind: k}
 	if !w.Spec.Sticky.MCPSession {
 		return none
 	}
-	if id := r.Get("mcp-session-id"); id != nil {
-		if _, slot, since, ok := ring.Session(id); ok {
-			return tag{policy.Pin{Named: true, Node: slot, Since: since}, true, k}
-		}
+	if _, slot, since, ok := w.ring.Session(r.Get("mcp-session-id")); ok {
+		return tag{policy.Pin{Named: true, Node: slot, Since: since}, true, k}
 	}
-	if string(r.Method) != "POST" {
-		return none
-	}
-	_, at, ok := ring.Endpoint(*endOfTarget(r))
+	at, ok := w.endpointOf(r)
 	switch {
 	case !ok, at.Node == affinity.Unknown && k != legacySSE: // elsewhere it only looks like a tag
 		return none
@@ -100,19 +92,24 @@ func (x *exchange) servedAt() affinity.Place {
 
 // isTagged reports whether a request has the tag of a present node: a node has given its client a session
 // or a stream then, and is looked for, whatever revision the request claims to be of.
-func (w *Frontend) isTagged(r requestHead) bool {
+func (w *Frontend) isTagged(r *http1.Request) bool {
 	if !w.Spec.Sticky.MCPSession {
 		return false
 	}
-	slot := affinity.Unknown
-	if id := r.Get("mcp-session-id"); id != nil {
-		_, slot, _, _ = w.ring.Session(id)
+	if w.hasSession(r) {
+		return true
 	}
-	if slot == affinity.Unknown && string(r.Method) == "POST" {
-		_, at, _ := w.ring.Endpoint(*endOfTarget(r))
-		slot = at.Node
+	at, _ := w.endpointOf(r)
+	return at.Node != affinity.Unknown
+}
+
+// endpointOf is the place of the legacy event stream to whose endpoint a request posts, as [affinity.Ring.Endpoint] has it.
+func (w *Frontend) endpointOf(r *http1.Request) (at affinity.Place, ok bool) {
+	if string(r.Method) != "POST" {
+		return affinity.Place{Node: affinity.Unknown}, false
 	}
-	return slot != affinity.Unknown
+	_, at, ok = w.ring.Endpoint(*endOfTarget(r))
+	return at, ok
 }
 
 // birth is the time in the tag of what now begins at the port. It is not before the present process is thought
@@ -126,7 +123,7 @@ func (p *port) birth() affinity.Time {
 }
 
 // endOfTarget is where the tag of an endpoint is.
-func endOfTarget(r requestHead) *[]byte {
+func endOfTarget(r *http1.Request) *[]byte {
 	if r.Query != nil {
 		return &r.Query
 	}
@@ -142,7 +139,7 @@ func (x *exchange) date() {
 }
 
 // readCookies notes the nodes that the client's cookies name.
-func (w *Frontend) readCookies(r requestHead, q *policy.Wish) {
+func (w *Frontend) readCookies(r *http1.Request, q *policy.Wish) {
 	if w.Spec.Sticky.HTTP != proxy.StickyCookie {
 		return
 	}

@@ -148,18 +148,28 @@ func (p *nodePool) expire(before int64) {
 	}
 }
 
+// pools are those of all ports.
+func (w *Frontend) pools(yield func(*nodePool) bool) {
+	for _, n := range w.nodes {
+		if n == nil {
+			continue
+		}
+		for i := range n.ports {
+			if !yield(&n.ports[i].pool) {
+				return
+			}
+		}
+	}
+}
+
 // expireNodes closes connections that were not needed for a while, every heartbeat.
 func (w *Frontend) expireNodes() {
 	if w.idle == 0 {
 		return
 	}
 	before := w.Loop.Now() - int64(maxPooledFor)
-	for _, b := range w.nodes {
-		if b != nil {
-			for i := range b.ports {
-				b.ports[i].pool.expire(before)
-			}
-		}
+	for pool := range w.pools {
+		pool.expire(before)
 	}
 }
 
@@ -169,17 +179,11 @@ func (w *Frontend) makeRoom() {
 	if w.idle == 0 || w.Cell.Active.Load()+int64(w.idle) < int64(w.Max) {
 		return
 	}
-	for _, b := range w.nodes {
-		if b == nil {
-			continue
-		}
-		for i := range b.ports {
-			if pool := &b.ports[i].pool; pool.oldest != nil {
-				n := pool.oldest
-				pool.remove(n)
-				n.conn.Close()
-				return
-			}
+	for pool := range w.pools {
+		if n := pool.oldest; n != nil {
+			pool.remove(n)
+			n.conn.Close()
+			return
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 )
 
@@ -9,7 +10,7 @@ const maxOrigin = 256
 
 // originOf is the origin of the page that a request is from; nil if it is from none. Of a head that was
 // not read to its end it is what has come.
-func originOf(r requestHead) []byte {
+func originOf(r *http1.Request) []byte {
 	if origin := r.Get("origin"); len(origin) <= maxOrigin {
 		return origin
 	}

@@ -56,15 +56,6 @@ func verbOf(r *http1.Request) verb {
 	return verbOther
 }
 
-// decision is what becomes of a request: it passes, as the zero one says, waits, or is refused.
-type decision struct {
-	wait time.Duration
-	no   policy.Refusal
-}
-
-// refuses is the decision that refuses a request.
-func refuses(no policy.Refusal) decision { return decision{no: no} }
-
 // readHead reads a request head and begins with what it asks for.
 func (c *client) readHead(p []byte) (consumed int) {
 	w := c.w
@@ -123,11 +114,11 @@ func (c *client) begin(r *http1.Request, n int, p []byte) (consumed int) {
 		c.served++
 		w.Cell.Requests.Add(1)
 	}
-	switch is := x.examine(r); {
-	case !is.no.None():
-		return x.decline(is.no, r, n, p)
-	case is.wait > 0:
-		x.pause(is.wait)
+	switch wait, no := x.examine(r); {
+	case !no.None():
+		return x.decline(no, r, n, p)
+	case wait > 0:
+		x.pause(wait)
 		return 0
 	}
 	if no := x.engage(r); !no.None() {
@@ -135,7 +126,6 @@ func (c *client) begin(r *http1.Request, n int, p []byte) (consumed int) {
 	}
 	x.headSize = uint32(n)
 	x.in.Reset(r.Body, r.Length)
-	x.length, x.foreign, x.batch, x.peeked = 0, 0, mcp.Scanner{}, x.peeked[:0]
 	if !x.node.opened {
 		x.phase = dialling
 		x.head = w.spare.heads.Take()
@@ -161,38 +151,38 @@ func (x *exchange) classify(r *http1.Request) {
 	x.noteMethod(r)
 }
 
-// examine decides whether a request may be forwarded, once. A ban is for newcomers: who was let in before goes on.
-func (x *exchange) examine(r *http1.Request) decision {
+// examine decides, once, whether a request may be forwarded, or has to wait before, or is refused. A ban is for newcomers:
+// who was let in before goes on.
+func (x *exchange) examine(r *http1.Request) (wait time.Duration, no policy.Refusal) {
 	w := x.client.w
 	if x.admitted {
-		return decision{}
+		return 0, policy.Refusal{}
 	}
 	if string(r.Method) == "TRACE" {
-		return refuses(policy.RefusalOf(board.ReasonBadRequest, 0).With(http.StatusMethodNotAllowed).Because("TRACE is not allowed"))
+		return 0, policy.RefusalOf(board.ReasonBadRequest, 0).With(http.StatusMethodNotAllowed).Because("TRACE is not allowed")
 	}
 	if r.Body == http1.Sized && r.Length > int64(w.MaxMessage) {
-		return refuses(w.tooLarge())
+		return 0, w.tooLarge()
 	}
 	if no := x.uncountable(r); !no.None() {
-		return refuses(no)
+		return 0, no
 	}
 	if no := x.enter(r); !no.None() {
-		return refuses(no)
+		return 0, no
 	}
-	var paced time.Duration
 	if !x.exempt {
 		now, sources := w.Loop.Now(), w.Board.Sources()
 		v := w.Limits.Request(sources.MessageRate(x.source), now)
 		switch v.Outcome {
 		case policy.Returns:
-			return decision{wait: v.Wait}
+			return v.Wait, policy.Refusal{}
 		case policy.Refused:
 			w.Rejected(x.source, x.addr, "requests")
-			return refuses(policy.RefusalOf(v.Reason, v.Wait))
+			return 0, policy.RefusalOf(v.Reason, v.Wait)
 		}
-		paced = v.Wait
+		wait = v.Wait
 		if no := x.toolOver(r, now); !no.None() {
-			return refuses(no)
+			return 0, no
 		}
 		if r.Body == http1.Sized {
 			x.payFor(r.Length)
@@ -200,7 +190,7 @@ func (x *exchange) examine(r *http1.Request) decision {
 	}
 	x.admitted, x.charged = true, 1
 	w.Cell.Messages.Add(1)
-	return decision{wait: paced}
+	return wait, policy.Refusal{}
 }
 
 func (w *Frontend) tooLarge() policy.Refusal {

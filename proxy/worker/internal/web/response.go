@@ -96,9 +96,8 @@ func (x *exchange) fromNode(p []byte) (consumed int) {
 
 // respond takes over the final head of a response and appends it. rest is what has come behind it.
 func (x *exchange) respond(out []byte, r *http1.Response, rest []byte) []byte {
-	c, w, b := x.client, x.client.w, x.backend
+	c, w := x.client, x.client.w
 	x.count(r.Status)
-	b.Flow.ObserveAnswer(time.Duration(w.Loop.Now() - x.sent))
 	x.phase, x.asks = replying, false
 	x.nodeKeeps = r.KeepAlive
 	limit := w.Spec.HTTP.KeepaliveRequests
@@ -142,11 +141,14 @@ func (x *exchange) opensLegacyStream(r *http1.Response) bool {
 	return x.events && x.replayable && x.verb != verbHead && r.Status == 200 && !x.session && x.client.w.Spec.Sticky.MCPSession
 }
 
+// count counts the answer of the node, whose head has come.
 func (x *exchange) count(status int) {
-	class := status / 100
-	x.access.Answered(status, x.client.w.Loop.Now())
-	x.backend.Flow.Responses[class].Add(1)
-	x.client.w.Cell.Responses[class].Add(1)
+	w, flow, class := x.client.w, x.backend.Flow, status/100
+	now := w.Loop.Now()
+	x.access.Answered(status, now)
+	flow.ObserveAnswer(time.Duration(now - x.sent))
+	flow.Responses[class].Add(1)
+	w.Cell.Responses[class].Add(1)
 }
 
 // appendBody appends what p holds of the body, as far as it is well-formed.
@@ -228,7 +230,6 @@ func (x *exchange) switchProtocols(out []byte, r *http1.Response, rest []byte) (
 		return len(rest)
 	}
 	x.count(r.Status)
-	x.backend.Flow.ObserveAnswer(time.Duration(w.Loop.Now() - x.sent))
 	x.phase, x.tunnel = tunnelling, new(tunnel)
 	x.settle()
 	out = x.appendResponse(out, r)

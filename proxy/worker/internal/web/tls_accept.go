@@ -29,7 +29,7 @@ import (
 // Where as many are under way as there may be, the oldest of the source that has most gives way to a
 // newcomer: who is in earnest is done within milliseconds.
 //
-// From then on the client is an client like others, with a layer below.
+// From then on it is a client like others, with a layer below.
 
 const (
 	// MaxHandshakes bounds the handshakes of a worker that are under way, to fewer where descriptors are few: each has
@@ -43,8 +43,6 @@ const (
 	// lateRequest is how long a client that was let in while the worker drains has to ask something.
 	lateRequest = 2 * time.Second
 )
-
-type handshakeCrowd = crowd.Crowd[board.SlotID, *handshake]
 
 // tlsAcceptor takes newcomers of the HTTPS listener.
 type tlsAcceptor Frontend
@@ -151,9 +149,6 @@ func (w *Frontend) oldestGivesWay(source board.SlotID) {
 
 // Idle is since when it is under way.
 func (h *handshake) Idle() (since int64, loss int) { return h.began, hub.LosesNothing }
-
-// OnAcceptError reports that newcomers have to wait in the kernel's queue.
-func (a *tlsAcceptor) OnAcceptError(err error) { a.Hub.OnAcceptError(err) }
 
 // handshakePatience is how long a handshake that begins now may take.
 func (w *Frontend) handshakePatience() time.Duration {

@@ -5,17 +5,19 @@ import (
 	"crypto/tls"
 	"fmt"
 
+	"github.com/erlmcp/erlmcp/internal/crowd"
+	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 )
 
 // tlsEnd is what a worker has for TLS.
 type tlsEnd struct {
-	config    *tls.Config    // nil without a certificate; replaced as a whole, handshakes go on with theirs
-	shaking   int            // goroutines of handshakes
-	crowd     handshakeCrowd // handshakes under way, by source
-	out       []byte         // ciphertext on its way, see tlslayer
-	complaint int64          // when a failed handshake was last logged
-	cert, key []byte         // what config was made of
+	config    *tls.Config                           // nil without a certificate; replaced as a whole, handshakes go on with theirs
+	shaking   int                                   // goroutines of handshakes
+	crowd     crowd.Crowd[board.SlotID, *handshake] // handshakes under way, by source
+	out       []byte                                // ciphertext on its way, see tlslayer
+	complaint int64                                 // when a failed handshake was last logged
+	cert, key []byte                                // what config was made of
 }
 
 // What Mozilla's "intermediate" asks for (https://wiki.mozilla.org/Security/Server_Side_TLS), as far as crypto/tls

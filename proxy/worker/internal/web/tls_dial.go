@@ -14,7 +14,7 @@ import (
 
 // The way to a node over TLS: connect ─▶ handshake, off the loop ─▶ OnOpen, as over HTTP.
 //
-// From then on the connection is an nodeConn like others, with a layer below.
+// From then on the connection is a nodeConn like others, with a layer below.
 
 // maxNodeHandshakes bounds the handshakes of a worker with a port that are under way: each has a goroutine,
 // a descriptor more and some 30 KB. Other connections wait for their turn.
@@ -42,20 +42,20 @@ func (w *Frontend) trustNodes(s *wire.WorkerSpec) error {
 
 // secure has new connections to the ports for HTTP made over TLS as the worker now knows. Sessions are
 // resumed, but not across a change: other certificates may be good then.
-func (b *node) secure(w *Frontend, n topology.Node) {
-	if !b.TLS {
+func (n *node) secure(w *Frontend, is topology.Node) {
+	if !n.TLS {
 		return
 	}
-	for t := range b.ports {
-		p, out := &b.ports[t], &w.tls.out
-		if t == int(board.TCP) || p.tls != nil && p.tls.trust == w.trust && p.tls.host == n.Host {
+	for t := range n.ports {
+		p, out := &n.ports[t], &w.tls.out
+		if t == int(board.TCP) || p.tls != nil && p.tls.trust == w.trust && p.tls.host == is.Host {
 			continue
 		}
 		if p.tls == nil {
 			p.tls = &portTLS{handshakes: reactor.Handshakes{Max: maxNodeHandshakes}}
 		}
-		p.tls.trust, p.tls.host = w.trust, n.Host
-		config := w.trust.Towards(n.Host)
+		p.tls.trust, p.tls.host = w.trust, is.Host
+		config := w.trust.Towards(is.Host)
 		config.ClientSessionCache = tls.NewLRUClientSessionCache(1) // there is one server
 		p.tls.handshakes.Shake = func(c *reactor.Conn, fd int) (reactor.Layer, error) {
 			return shakeWithNode(c, fd, config, out)

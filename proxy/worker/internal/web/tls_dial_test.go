@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
@@ -334,7 +335,6 @@ func TestNodesOverTLSLeaveNoDescriptors(t *testing.T) {
 
 // A node that asks for new keys all the time and takes none of the answers does not fill the worker's memory.
 func TestKeyUpdatesOfANode(t *testing.T) {
-	const updates = 20_000
 	ca := proxytest.NewAuthority(t)
 	var keys bytes.Buffer
 	config := proxytest.ServerConfig(t, ca.Issue("localhost", time.Hour))
@@ -356,17 +356,9 @@ func TestKeyUpdatesOfANode(t *testing.T) {
 		if err != nil || len(secret) != sha256.Size {
 			return
 		}
-		var r records
-		r.rekey(t, secret)
-		r.append(23, []byte("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")...)
-		for i := range updates {
-			if i%10 == 0 {
-				r.append(23, 'x') // else crypto/tls would lose its patience
-			}
-			r.appendKeyUpdate(t)
-		}
+		asked := askingForKeys(t, secret, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
 		<-narrow
-		go func() { _, _ = c.Write(r.out.Bytes()) }()
+		go func() { _, _ = c.Write(asked) }()
 		<-over
 	})
 	b := startWorker(t, []string{"https://" + node.Address()}, func(s *proxy.Spec) { s.NodeTLS = ca.Files(nil) })
@@ -383,18 +375,7 @@ func TestKeyUpdatesOfANode(t *testing.T) {
 		}
 	})
 	close(narrow)
-	// The worker has either read everything or does not read on.
-	var pending, before int
-	b.Eventually("the worker to come to rest", func() (rests bool) {
-		b.On(func() { pending = b.http.clients.x.node.conn.Pending() })
-		rests = pending > 0 && pending == before
-		before = pending
-		for range 100 { // turns in which it could read
-			b.On(func() {})
-		}
-		return rests
-	})
-	if pending > 400<<10 {
+	if pending := b.untaken(func() *reactor.Conn { return &b.http.clients.x.node.conn }); pending > mostUntaken {
 		t.Errorf("%d bytes wait for a node that takes none", pending)
 	}
 	c.Close()

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
 
@@ -64,9 +65,43 @@ func (r *records) appendKeyUpdate(t testing.TB) {
 	r.rekey(t, expandLabel(t, r.secret, "traffic upd", sha256.Size))
 }
 
+const (
+	keyUpdates  = 20_000
+	mostUntaken = 400 << 10 // bytes of the answers
+)
+
+// askingForKeys is what a peer sends that begins a message and then asks for new keys all the time.
+func askingForKeys(t testing.TB, secret []byte, head string) (sealed []byte) {
+	var r records
+	r.rekey(t, secret)
+	r.append(23, []byte(head)...)
+	for i := range keyUpdates {
+		if i%10 == 0 {
+			r.append(23, 'x') // else crypto/tls would lose its patience
+		}
+		r.appendKeyUpdate(t)
+	}
+	return r.out.Bytes()
+}
+
+// untaken is how much waits for the peer of a connection once the worker has either read everything or does not read on.
+func (b *bench) untaken(of func() *reactor.Conn) (pending int) {
+	b.T.Helper()
+	var before int
+	b.Eventually("the worker to come to rest", func() (rests bool) {
+		b.On(func() { pending = of().Pending() })
+		rests = pending > 0 && pending == before
+		before = pending
+		for range 100 { // turns in which it could read
+			b.On(func() {})
+		}
+		return rests
+	})
+	return pending
+}
+
 // Who asks for new keys all the time and takes none of the answers does not fill the worker's memory.
 func TestKeyUpdatesThatNobodyTakes(t *testing.T) {
-	const updates = 20_000
 	site := proxytest.StartSite(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	b := startWorker(t, []string{site}, nil)
 	var keys bytes.Buffer
@@ -86,29 +121,10 @@ func TestKeyUpdatesThatNobodyTakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.narrow(4 << 10)
-	var r records
-	r.rekey(t, secret)
-	r.append(23, []byte("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")...)
-	for i := range updates {
-		if i%10 == 0 {
-			r.append(23, 'x') // else crypto/tls would lose its patience
-		}
-		r.appendKeyUpdate(t)
-	}
+	asked := askingForKeys(t, secret, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
 	var sending sync.WaitGroup
-	sending.Go(func() { _, _ = raw.Write(r.out.Bytes()) })
-	// The worker has either read everything or does not read on.
-	var pending, before int
-	b.Eventually("the worker to come to rest", func() (rests bool) {
-		b.On(func() { pending = b.http.clients.conn.Pending() })
-		rests = pending > 0 && pending == before
-		before = pending
-		for range 100 { // turns in which it could read
-			b.On(func() {})
-		}
-		return rests
-	})
-	if pending > 400<<10 {
+	sending.Go(func() { _, _ = raw.Write(asked) })
+	if pending := b.untaken(func() *reactor.Conn { return &b.http.clients.conn }); pending > mostUntaken {
 		t.Errorf("%d bytes wait for a client that takes none", pending)
 	}
 	raw.Close()

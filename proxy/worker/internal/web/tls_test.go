@@ -190,10 +190,9 @@ func TestTLSRefused(t *testing.T) {
 	counted := func(what string) {
 		t.Helper()
 		failed++
-		b.Eventually(what, func() bool {
-			done := make(chan int, 1)
-			b.Loop.Post(func() { done <- b.Open })
-			return b.Refused(board.ReasonHandshake) == failed && <-done == 0
+		b.Eventually(what, func() (counted bool) {
+			b.On(func() { counted = b.Refused(board.ReasonHandshake) == failed && b.Open == 0 })
+			return counted
 		})
 	}
 	old := proxytest.Trusting(proxytest.LocalPair())

@@ -18,7 +18,7 @@ import (
 //
 //	client ─── exchange ─── nodeConn
 //	     │     (one at a time)      │
-//	     └ between two exchanges    └ in the pool of its backend
+//	     └ between two exchanges    └ in the pool of its port
 //	       it holds no buffer         between two exchanges
 //
 // What a client has sent of a request stays in its connection's input until the request cannot be

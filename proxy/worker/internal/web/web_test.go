@@ -1,11 +1,9 @@
 package web
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -18,17 +16,7 @@ import (
 )
 
 func TestRequestAsTheNodeGetsIt(t *testing.T) {
-	heads := make(chan string, 1)
-	n := proxytest.StartNode(t, "", func(c *net.TCPConn) {
-		for r := bufio.NewReader(c); ; {
-			head, err := proxytest.ReadHead(r)
-			if err != nil {
-				return
-			}
-			heads <- head
-			_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
-		}
-	})
+	n, heads := headsOf(t)
 	b := startWorker(t, []string{n.Address()}, func(s *proxy.Spec) { s.Sticky.HTTP = proxy.StickyNone })
 	const forwarded, address = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n", "X-Real-IP: 127.0.0.1\r\n\r\n"
 	for _, test := range []struct{ name, sent, want string }{

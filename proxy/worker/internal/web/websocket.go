@@ -78,7 +78,7 @@ func (x *exchange) tunnelOut(p []byte) (consumed int) {
 func (x *exchange) tunnelPatience() {
 	c, w := x.client, x.client.w
 	if at := x.tunnel.resumeAt; at != 0 {
-		c.within(max(time.Duration(at-w.Loop.Now()), time.Nanosecond))
+		c.until(at)
 		return
 	}
 	x.alive = w.Loop.Now()

@@ -22,13 +22,7 @@ func TestSocketMessages(t *testing.T) {
 	c := b.Socket(ctx)
 	before := b.Cell.Messages.Load() // the handshake
 	for _, n := range []int{0, 10, 200, 70_000} {
-		text := strings.Repeat("x", n)
-		if err := c.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
-			t.Fatal(err)
-		}
-		if _, got, err := c.Read(ctx); err != nil || string(got) != text {
-			t.Fatalf("%d bytes came back, %v", len(got), err)
-		}
+		proxytest.PingWebSocket(ctx, t, c, strings.Repeat("x", n))
 	}
 	if n, m := b.Cell.Messages.Load()-before, b.Board.NodeTotals(0).Messages; n != 4 || m != 5 {
 		t.Errorf("counted %d, and %d with the handshake", n, m)
