@@ -25,7 +25,7 @@ type Spec struct {
 	// which the configuration fills in.
 	Nodes []topology.Node `yaml:"nodes,omitempty"`
 	// NodesFrom is a file with a list of further nodes, or "". When it changes, its nodes come and go; see
-	// Options.DecodeNodes. With it there may be no Nodes.
+	// master.Options.DecodeNodes. With it there may be no Nodes.
 	NodesFrom string `yaml:"nodes_from"`
 	// NodeTLS is about those with a URL that begins with https.
 	NodeTLS NodeTLS `yaml:"node_tls"`

@@ -94,7 +94,7 @@ func (p *certificate) parse(t proxy.TLS) error {
 	return nil
 }
 
-// Refused says why clients refuse the certificate at that time, nil if they need not.
+// refused says why clients refuse the certificate at that time, nil if they need not.
 func (p *certificate) refused(now time.Time) error {
 	switch {
 	case now.After(p.leaf.NotAfter):

@@ -5,7 +5,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/admin"
 )
 
-// History returns what is kept of the nodes that there are now.
+// history returns what is kept of the nodes that there are now.
 func (r *recorder) history() admin.History {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -145,7 +145,6 @@ func TestNodeFollowsItsName(t *testing.T) {
 	}
 }
 
-// One recorder follows both nodes of a name, each by its own counters.
 // A server of localhost may listen at one of its addresses alone, and start again at the other.
 func TestNodeIsWhereItTakesConnections(t *testing.T) {
 	ln, err := net.Listen("tcp4", proxytest.FreeAddress(t)) // taken again below
@@ -200,6 +199,7 @@ func TestLocalhostIsBothLoopbackAddresses(t *testing.T) {
 	}
 }
 
+// One recorder follows both nodes of a name, each by its own counters.
 func TestRecorderTellsMovedNodesApart(t *testing.T) {
 	r := newRecorder()
 	n := topology.Node{Name: "n0", Host: "mcp.test", HTTP: 80}

@@ -48,7 +48,7 @@ func TestNodeTrust(t *testing.T) {
 	}
 }
 
-// replace puts a file there at once.
+// swapFile puts a file there at once.
 func swapFile(t testing.TB, name string, data []byte) {
 	t.Helper()
 	proxytest.Overwrite(t, name+".next", data)

@@ -180,7 +180,7 @@ func keep(list [][]uint64, h []uint64) [][]uint64 {
 	return list
 }
 
-// View is what s counts, with what follows from earlier looks.
+// view is what s counts, with what follows from earlier looks.
 func (r *recorder) view(s counts) admin.View {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -214,7 +214,8 @@ func TestOneSourceGivesWayInAllWorkers(t *testing.T) {
 	b.wantSmall(before, 32<<20)
 }
 
-// The same with real workers, and clients that come one after the other and stay for a word.
+// Clients that come one after the other and stay for a word are spread by weight, however few they are and whichever
+// worker they come to.
 func TestFewClientsOfABalancer(t *testing.T) {
 	nodes := proxytest.StartNodes(t, 3)
 	for _, balance := range []proxy.Balance{proxy.BalanceRoundRobin, proxy.BalanceLeastConn} {

@@ -50,7 +50,7 @@ func (d *Door) Serve(h http.Handler) {
 		WriteTimeout:   15 * time.Second,
 		MaxHeaderBytes: 16 << 10,
 	}
-	go d.Listener.Serve(d.server) // ends with close
+	go d.Listener.Serve(d.server) // ends with Close
 }
 
 // Close finishes what is being answered. Answers without an end are told to end by their context.
@@ -82,7 +82,7 @@ type DoorChange struct {
 }
 
 // Change opens the addresses of l that are not open yet, for so many visitors each, or none of them if one fails. Until
-// commit nobody is answered there.
+// Commit nobody is answered there.
 func (ds *Doors) Change(l proxy.Listen, visitors int) (*DoorChange, error) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -106,7 +106,7 @@ func (ds *Doors) Change(l proxy.Listen, visitors int) (*DoorChange, error) {
 	return c, nil
 }
 
-// Undo closes what change has opened. After commit it does nothing.
+// Undo closes what Change has opened. After Commit it does nothing.
 func (c *DoorChange) Undo() {
 	for _, d := range c.opened {
 		d.Close()
@@ -132,7 +132,7 @@ func (ds *Doors) Commit(c *DoorChange) {
 // Close closes all doors.
 func (ds *Doors) Close() { ds.Commit(&DoorChange{closing: ds.open()}) }
 
-// Open lists the doors that are open.
+// open lists the doors that are open.
 func (ds *Doors) open() []*Door {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
