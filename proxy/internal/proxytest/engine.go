@@ -47,7 +47,7 @@ func (e *Engine) URL() string {
 	return scheme + "://" + e.Address + "/mcp"
 }
 
-// Reach waits until every site has answered through the engine, with a cookie if it sets them.
+// Reach waits until every site has answered through the engine, with a cookie just where it sets them.
 func (e *Engine) Reach(t testing.TB, sites []Site) {
 	// #nosec G402 -- HAProxy, nginx and we are given a certificate made a moment ago.
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
@@ -70,7 +70,7 @@ func (e *Engine) Reach(t testing.TB, sites []Site) {
 	})
 }
 
-// Relay has clients exchange messages in turn and records rate and CPU.
+// Relay has clients, side by side, exchange so many messages in all, and records rate and CPU of each.
 func (e *Engine) Relay(t testing.TB, clients, messages int) {
 	conns := e.connect(t, clients)
 	before, start := e.CPU(t), time.Now()
@@ -100,7 +100,7 @@ func (e *Engine) Relay(t testing.TB, clients, messages int) {
 	}
 }
 
-// Hold has idle connections that have spoken once and records what they add.
+// Hold has n idle connections that have spoken once, and records what each adds to the memory of the process.
 func (e *Engine) Hold(t testing.TB, n int) {
 	before := e.rss(t)
 	conns := e.connect(t, n)
@@ -199,16 +199,16 @@ func (e *Engine) Stop() {
 	e.process = nil
 }
 
-// NoFile stands for a file that is not there in the arguments of a role, which may not be empty.
+// NoFile stands in the arguments of a role for a file that there is not.
 const NoFile = "-"
 
-// Median is the middle one.
+// Median is the middle one of v, of an even number the greater of two.
 func Median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return v[len(v)/2]
 }
 
-// PemFile is where an engine finds its pair; NoFile for one that speaks no TLS.
+// PemFile is the file in which an engine finds certificate and key; NoFile for one that speaks no TLS.
 func PemFile(secure *proxy.TLS) string {
 	if secure == nil {
 		return NoFile
@@ -216,7 +216,7 @@ func PemFile(secure *proxy.TLS) string {
 	return secure.Cert
 }
 
-// HAProxyHTTPEngine is HAProxy before sites, or nil where it is not installed.
+// HAProxyHTTPEngine is HAProxy in front of sites, over TLS unless secure is nil; nil where it is not installed.
 func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
 	path, err := exec.LookPath("haproxy")
 	if err != nil {
@@ -254,7 +254,7 @@ backend nodes
 	return &Engine{Name: "haproxy", Cookies: true, Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
 }
 
-// NginxHTTPEngine is nginx before sites, or nil where it is not installed.
+// NginxHTTPEngine is nginx in front of sites, likewise.
 func NginxHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
 	path, err := exec.LookPath("nginx")
 	if err != nil {

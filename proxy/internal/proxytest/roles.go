@@ -12,13 +12,13 @@ import (
 	"github.com/erlmcp/erlmcp/internal/guardtest"
 )
 
-// Roles are the processes that tests start: this test binary again.
+// Roles are what processes do that tests start: this test binary again. Packages add theirs before Main.
 var Roles = map[string]func(args []string) error{"sites": serveSites}
 
 // roleVariable names a role and its arguments, separated by spaces.
 const roleVariable = "ERLMCP_TEST_ROLE"
 
-// PlayRole makes the command of a role.
+// PlayRole makes the command of a process that plays a role. Arguments may not be empty, nor have spaces.
 func PlayRole(role string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleVariable+"="+role+" "+strings.Join(args, " "))

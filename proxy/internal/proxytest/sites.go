@@ -21,7 +21,7 @@ func StartSite(t testing.TB, h http.HandlerFunc) (address string) {
 	return s.Listener.Addr().String()
 }
 
-// Reply is a response whose body was read.
+// Reply is a response without its body, which was read.
 type Reply struct {
 	StatusCode int
 	Status     string
@@ -29,11 +29,11 @@ type Reply struct {
 	Close      bool
 }
 
-// ReplyOf reads a response to its end.
+// ReplyOf is what stays of a response.
 func ReplyOf(r *http.Response) *Reply { return &Reply{r.StatusCode, r.Status, r.Header, r.Close} }
 
-// StartScript runs a node that answers each request head it reads with the next of answers, whatever
-// they are, and then closes.
+// StartScript runs a node that answers each head it reads on a connection with the next of answers, whatever they are,
+// and closes that after the last.
 func StartScript(t testing.TB, answers ...string) *FakeNode {
 	return StartNode(t, "", func(c *net.TCPConn) {
 		r := bufio.NewReader(c)
@@ -48,7 +48,7 @@ func StartScript(t testing.TB, answers ...string) *FakeNode {
 	})
 }
 
-// ReadHead reads up to an empty line.
+// ReadHead reads up to an empty line, and returns that too.
 func ReadHead(r *bufio.Reader) (string, error) {
 	var head strings.Builder
 	for {
@@ -60,16 +60,16 @@ func ReadHead(r *bufio.Reader) (string, error) {
 	}
 }
 
-// GetRequest is the shortest of its kind.
+// GetRequest is a whole request without a body.
 const GetRequest = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
-// PostRequest has a body.
+// PostRequest is a whole request with a body of two bytes.
 const PostRequest = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
 
 // Hello answers with a word.
 func Hello(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }
 
-// ToolCall is a tools/call of a revision.
+// ToolCall is a request that calls a tool, under a revision of the protocol.
 func ToolCall(version, tool string) string {
 	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}`
 	return fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h\r\nMCP-Protocol-Version: %s\r\nMcp-Method: tools/call\r\nMcp-Name: %s\r\nContent-Length: %d\r\n\r\n%s", version, tool, len(body), body)
