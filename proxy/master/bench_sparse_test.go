@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -235,34 +234,8 @@ func (c *sparseClient) OnClose(*reactor.Conn, error) {}
 type sparseNode struct{ tcp, http int } // ports on 127.0.0.1
 
 // startSparseNode runs one in a process of its own until the benchmark ends.
-func startSparseNode(t testing.TB) sparseNode {
-	cmd := proxytest.PlayRole("sparse")
-	cmd.Stderr = os.Stderr
-	port := func() int {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		file, err := ln.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		return ln.Addr().(*net.TCPAddr).Port
-	}
-	n := sparseNode{port(), port()}
-	err := cmd.Start()
-	for _, file := range cmd.ExtraFiles {
-		file.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+func startSparseNode(t testing.TB) (n sparseNode) {
+	proxytest.Hold(t, proxytest.PlayRole("sparse"), &n.tcp, &n.http)
 	return n
 }
 

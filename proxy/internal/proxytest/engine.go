@@ -312,35 +312,11 @@ func (s Site) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.HTTP) }
 // StartSites runs four sites in one process until the benchmark ends.
 func StartSites(t testing.TB) []Site {
 	sites := make([]Site, 4)
-	cmd := PlayRole("sites", strconv.Itoa(2*len(sites)))
-	cmd.Stderr = os.Stderr
-	port := func() int {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		file, err := ln.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		return ln.Addr().(*net.TCPAddr).Port
-	}
+	var ports []*int
 	for i := range sites {
-		sites[i] = Site{HTTP: port(), Check: port()}
+		ports = append(ports, &sites[i].HTTP, &sites[i].Check)
 	}
-	err := cmd.Start()
-	for _, file := range cmd.ExtraFiles {
-		file.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	Hold(t, PlayRole("sites", strconv.Itoa(len(ports))), ports...)
 	return sites
 }
 

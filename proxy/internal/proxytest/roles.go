@@ -2,6 +2,7 @@ package proxytest
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,6 +24,34 @@ func PlayRole(role string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleVariable+"="+role+" "+strings.Join(args, " "))
 	return cmd
+}
+
+// Hold runs the command of a role until the test ends. For each of ports the process inherits a listener on 127.0.0.1, the
+// first as descriptor 3.
+func Hold(t testing.TB, cmd *exec.Cmd, ports ...*int) {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	for _, port := range ports {
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		file, err := ln.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+		*port = ln.Addr().(*net.TCPAddr).Port
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
 }
 
 // Main plays the role that the process was started for, or else runs the tests.
