@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,10 +18,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // Engine is a balancer under measurement.
@@ -302,86 +299,3 @@ http {
 `, runtime.NumCPU(), dir, &temporary, &servers, listen))
 	return &Engine{Name: "nginx", Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
 }
-
-// Site is a node that answers every request at once.
-type Site struct{ HTTP, Check int } // ports on 127.0.0.1
-
-// Address is where it serves HTTP.
-func (s Site) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.HTTP) }
-
-// StartSites runs four sites in one process until the benchmark ends.
-func StartSites(t testing.TB) []Site {
-	sites := make([]Site, 4)
-	var ports []*int
-	for i := range sites {
-		ports = append(ports, &sites[i].HTTP, &sites[i].Check)
-	}
-	Hold(t, PlayRole("sites", strconv.Itoa(len(ports))), ports...)
-	return sites
-}
-
-// serveSites serves the listeners that were passed on, all on one event loop: beside what is measured,
-// the nodes should cost little.
-func serveSites(args []string) error {
-	n, err := strconv.Atoi(args[0])
-	if err != nil {
-		return err
-	}
-	loop, err := reactor.NewLoop(reactor.Options{})
-	if err != nil {
-		return err
-	}
-	for i := range n {
-		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":12345,"result":{"content":[{"type":"text","text":"hello from %d"}]}}`, i)
-		s := &benchSite{loop: loop}
-		s.answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		if _, err := loop.Listen(3+i, s); err != nil {
-			return err
-		}
-	}
-	return loop.Run()
-}
-
-// benchSite answers every request alike.
-type benchSite struct {
-	loop   *reactor.Loop
-	answer []byte
-}
-
-func (s *benchSite) OnAccept(fd int, _ netip.AddrPort) {
-	c := &benchSiteConn{answer: s.answer}
-	_ = s.loop.Attach(&c.conn, fd, c) // or it is closed
-}
-
-func (s *benchSite) OnAcceptError(err error) { fmt.Fprintln(os.Stderr, "sites:", err) }
-
-type benchSiteConn struct {
-	conn    reactor.Conn
-	request http1.Request
-	answer  []byte
-}
-
-// OnData answers requests whose bodies have a stated length and came whole.
-func (c *benchSiteConn) OnData(_ *reactor.Conn, p []byte) (consumed int) {
-	for {
-		n, err := c.request.Parse(p[consumed:])
-		if err != nil || n > 0 && c.request.Body == http1.Chunked {
-			c.conn.Close()
-			return len(p)
-		}
-		whole := n + int(c.request.Length)
-		if n == 0 || consumed+whole > len(p) {
-			return consumed
-		}
-		consumed += whole
-		c.conn.Send(c.answer)
-	}
-}
-
-func (c *benchSiteConn) OnEOF(*reactor.Conn) { c.conn.Close() }
-
-func (c *benchSiteConn) OnOpen(*reactor.Conn) {}
-
-func (c *benchSiteConn) OnDrained(*reactor.Conn) {}
-
-func (c *benchSiteConn) OnClose(*reactor.Conn, error) {}
