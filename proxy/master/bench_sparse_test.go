@@ -51,7 +51,7 @@ func BenchmarkSparse(b *testing.B) {
 	node := startSparseNode(b)
 	engines := []*sparseEngine{sparseBalancer(b, node)}
 	for _, find := range []func(testing.TB, sparseNode) *sparseEngine{sparseHAProxy, sparseNginx} {
-		if e := find(b, node); e != nil {
+		if e := find(b, node); e.Command != nil {
 			engines = append(engines, e)
 		}
 	}
@@ -376,13 +376,8 @@ func benchDefaults(args []string) error {
 }
 
 func sparseHAProxy(t testing.TB, n sparseNode) *sparseEngine {
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Log("haproxy is not installed: left out")
-		return nil
-	}
 	e := &sparseEngine{Engine: proxytest.Engine{Name: "haproxy", Address: proxytest.FreeAddress(t)}, http: proxytest.FreeAddress(t)}
-	config := proxytest.WriteFile(t, "haproxy.cfg", fmt.Sprintf(`global
+	e.Command = proxytest.HAProxy(t, fmt.Sprintf(`global
   nbthread %d
   maxconn 9000
 defaults
@@ -417,29 +412,14 @@ backend httpnodes
   balance leastconn
   server n0 127.0.0.1:%d
 `, runtime.NumCPU(), e.Address, n.tcp, e.http, n.http))
-	e.Command = func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }
 	return e
 }
 
 func sparseNginx(t testing.TB, n sparseNode) *sparseEngine {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Log("nginx is not installed: left out")
-		return nil
-	}
-	const module = "/usr/lib/nginx/modules/ngx_stream_module.so"
-	load := ""
-	if _, err := os.Stat(module); err == nil {
-		load = "load_module " + module + ";\n"
-	}
 	e := &sparseEngine{Engine: proxytest.Engine{Name: "nginx", Address: proxytest.FreeAddress(t)}, http: proxytest.FreeAddress(t)}
-	dir, temporary := t.TempDir(), ""
-	for _, use := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temporary += fmt.Sprintf("  %s_temp_path %s/%s;\n", use, dir, use)
-	}
-	config := proxytest.WriteFile(t, "nginx.conf", load+fmt.Sprintf(`daemon off;
+	e.Command = proxytest.NginxStream(t, fmt.Sprintf(`daemon off;
 worker_processes %d;
-pid %s/nginx.pid;
+pid nginx.pid;
 error_log stderr crit;
 events { worker_connections 4096; }
 stream {
@@ -471,11 +451,6 @@ http {
     }
   }
 }
-`, runtime.NumCPU(), dir, n.tcp, e.Address, temporary, e.http, n.http))
-	if out, err := exec.Command(path, "-t", "-p", dir, "-c", config).CombinedOutput(); err != nil {
-		t.Logf("nginx cannot balance TCP: left out: %s", out)
-		return nil
-	}
-	e.Command = func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }
+`, runtime.NumCPU(), n.tcp, e.Address, proxytest.NginxPaths, e.http, n.http))
 	return e
 }

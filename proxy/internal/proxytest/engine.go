@@ -26,9 +26,9 @@ import (
 type Engine struct {
 	Name    string
 	Address string
-	Command func() *exec.Cmd
-	Cookies bool // whether it sets them
-	Secure  bool // over TLS
+	Command func() *exec.Cmd // nil where the program is not installed
+	Cookies bool             // whether it sets them
+	Secure  bool             // over TLS
 
 	process *exec.Cmd // of this round
 
@@ -213,13 +213,58 @@ func PemFile(secure *proxy.TLS) string {
 	return secure.Cert
 }
 
-// HAProxyHTTPEngine is HAProxy in front of sites, over TLS unless secure is nil; nil where it is not installed.
-func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
+// HAProxy is the command of HAProxy with a configuration, or nil where it is not installed.
+func HAProxy(t testing.TB, config string) func() *exec.Cmd {
 	path, err := exec.LookPath("haproxy")
 	if err != nil {
 		t.Log("haproxy is not installed: left out")
 		return nil
 	}
+	file := WriteFile(t, "haproxy.cfg", config)
+	return func() *exec.Cmd { return exec.Command(path, "-db", "-f", file) }
+}
+
+// Nginx is the command of nginx with a configuration, whose files are in a directory of their own; or nil where it is not
+// installed.
+func Nginx(t testing.TB, config string) func() *exec.Cmd {
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Log("nginx is not installed: left out")
+		return nil
+	}
+	dir, file := t.TempDir(), WriteFile(t, "nginx.conf", config)
+	return func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", file) }
+}
+
+// NginxStream is Nginx for a configuration that balances TCP, and nil also where it cannot do that.
+func NginxStream(t testing.TB, config string) func() *exec.Cmd {
+	const module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+	if _, err := os.Stat(module); err == nil {
+		config = "load_module " + module + ";\n" + config
+	}
+	command := Nginx(t, config)
+	if command == nil {
+		return nil
+	}
+	check := command()
+	check.Args = append(check.Args, "-t")
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Logf("nginx cannot balance TCP: left out: %s", out)
+		return nil
+	}
+	return command
+}
+
+// NginxPaths has nginx keep what it puts aside of HTTP in its own directory.
+const NginxPaths = `  client_body_temp_path client_body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+`
+
+// HAProxyHTTPEngine is HAProxy in front of sites, over TLS unless secure is nil. Where it is not installed it has no Command.
+func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
 	address, bind := FreeAddress(t), ""
 	if secure != nil {
 		bind = " ssl crt " + secure.Cert
@@ -228,7 +273,7 @@ func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
 	for i, s := range sites {
 		fmt.Fprintf(&servers, "  server n%d %s cookie n%d\n", i, s.Address(), i)
 	}
-	config := WriteFile(t, "haproxy.cfg", fmt.Sprintf(`global
+	command := HAProxy(t, fmt.Sprintf(`global
   nbthread %d
   maxconn 9000
 defaults
@@ -248,31 +293,23 @@ backend nodes
   balance leastconn
   cookie SERVERID insert indirect nocache httponly
 %s`, runtime.NumCPU(), address, bind, &servers))
-	return &Engine{Name: "haproxy", Cookies: true, Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
+	return &Engine{Name: "haproxy", Cookies: true, Address: address, Secure: secure != nil, Command: command}
 }
 
 // NginxHTTPEngine is nginx in front of sites, likewise.
 func NginxHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Log("nginx is not installed: left out")
-		return nil
-	}
-	address, dir := FreeAddress(t), t.TempDir()
+	address := FreeAddress(t)
 	listen := address + ";"
 	if secure != nil {
 		listen = fmt.Sprintf("%s ssl;\n    ssl_certificate %s;\n    ssl_certificate_key %s;", address, secure.Cert, secure.Key)
 	}
-	var servers, temporary strings.Builder
+	var servers strings.Builder
 	for _, s := range sites {
 		fmt.Fprintf(&servers, "    server %s;\n", s.Address())
 	}
-	for _, use := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		fmt.Fprintf(&temporary, "  %s_temp_path %s/%s;\n", use, dir, use)
-	}
-	config := WriteFile(t, "nginx.conf", fmt.Sprintf(`daemon off;
+	command := Nginx(t, fmt.Sprintf(`daemon off;
 worker_processes %d;
-pid %s/nginx.pid;
+pid nginx.pid;
 error_log stderr crit;
 events { worker_connections 4096; }
 http {
@@ -296,6 +333,6 @@ http {
     }
   }
 }
-`, runtime.NumCPU(), dir, &temporary, &servers, listen))
-	return &Engine{Name: "nginx", Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
+`, runtime.NumCPU(), NginxPaths, &servers, listen))
+	return &Engine{Name: "nginx", Address: address, Secure: secure != nil, Command: command}
 }
