@@ -192,19 +192,9 @@ func (b *balancer) replaced(dir string, old *proxytest.KeyPair, replace func(t t
 
 // echoSockets is a node that answers requests, and says on a WebSocket what it hears.
 func echoSockets(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Upgrade") == "" {
-		fmt.Fprint(w, "hello")
+	if r.Header.Get("Upgrade") != "" {
+		proxytest.EchoWebSocket(w, r)
 		return
 	}
-	c, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return
-	}
-	defer func() { _ = c.CloseNow() }()
-	for {
-		kind, text, err := c.Read(r.Context())
-		if err != nil || c.Write(r.Context(), kind, text) != nil {
-			return
-		}
-	}
+	proxytest.Hello(w, r)
 }

@@ -81,22 +81,24 @@ func ToolCall(version, tool string) string {
 	return fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: h\r\nMCP-Protocol-Version: %s\r\nMcp-Method: tools/call\r\nMcp-Name: %s\r\nContent-Length: %d\r\n\r\n%s", version, tool, len(body), body)
 }
 
-// StartSocketEcho is a node that sends every message back.
-func StartSocketEcho(t testing.TB) (address string) {
-	return StartSite(t, func(w http.ResponseWriter, r *http.Request) {
-		c, err := websocket.Accept(w, r, nil)
-		if err != nil {
+// EchoWebSocket serves a WebSocket that says what it hears.
+func EchoWebSocket(w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer func() { _ = c.CloseNow() }()
+	c.SetReadLimit(1 << 20)
+	for {
+		kind, data, err := c.Read(r.Context())
+		if err != nil || c.Write(r.Context(), kind, data) != nil {
 			return
 		}
-		c.SetReadLimit(1 << 20)
-		for {
-			kind, data, err := c.Read(r.Context())
-			if err != nil || c.Write(r.Context(), kind, data) != nil {
-				return
-			}
-		}
-	})
+	}
 }
+
+// StartSocketEcho is a node of such WebSockets.
+func StartSocketEcho(t testing.TB) (address string) { return StartSite(t, EchoWebSocket) }
 
 // Site is a node that answers every request at once.
 type Site struct{ HTTP, Check int } // ports on 127.0.0.1

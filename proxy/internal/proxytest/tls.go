@@ -187,21 +187,6 @@ func DialWebSocket(ctx context.Context, t testing.TB, browser *http.Client, addr
 	return ws
 }
 
-// EchoWebSocket serves WebSockets that say what they hear.
-func EchoWebSocket(w http.ResponseWriter, r *http.Request) {
-	c, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return
-	}
-	c.SetReadLimit(1 << 20)
-	for {
-		kind, p, err := c.Read(context.Background())
-		if err != nil || c.Write(context.Background(), kind, p) != nil {
-			return
-		}
-	}
-}
-
 // PingWebSocket sends a text and requires that it comes back.
 func PingWebSocket(ctx context.Context, t testing.TB, ws *websocket.Conn, text string) {
 	t.Helper()
