@@ -507,15 +507,6 @@ func TestNamesAskServers(t *testing.T) {
 	}
 }
 
-// listNodes puts a file of nodes into place.
-func listNodes(t testing.TB, name, text string) {
-	t.Helper()
-	proxytest.Overwrite(t, name+".next", []byte(text))
-	if err := os.Rename(name+".next", name); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestNodesComeFromAFile(t *testing.T) {
 	line := proxytest.StartNode(t, "n0", nil)
 	web := namedSite(t, "web")
@@ -532,16 +523,16 @@ func TestNodesComeFromAFile(t *testing.T) {
 
 	one := fmt.Sprintf(`{"name": "n0", "host": "127.0.0.1", "tcp": %s}`, port)
 	two := fmt.Sprintf(`{"name": "n1", "host": "127.0.0.1", "http": %d}`, web)
-	listNodes(t, name, "["+one+"]")
+	proxytest.Replace(t, name, []byte("["+one+"]"))
 	c := b.servedBy("n0")
-	listNodes(t, name, "["+one+","+two+"]")
+	proxytest.Replace(t, name, []byte("["+one+","+two+"]"))
 	b.eventually("n1 to serve", func(*proxy.Stats) bool { return get(t, "http://"+b.address("http")) == "web" })
 	c.Ask("still here")
 
 	// What is no list of nodes changes nothing, and is said once.
-	listNodes(t, name, "["+one+",")
+	proxytest.Replace(t, name, []byte("["+one+","))
 	b.eventually("the error", func(s *proxy.Stats) bool { return strings.HasSuffix(s.NodesFrom.Error, "unexpected end of JSON input") })
-	listNodes(t, name, "["+one+","+one+"]")
+	proxytest.Replace(t, name, []byte("["+one+","+one+"]"))
 	b.eventually("the other error", func(s *proxy.Stats) bool {
 		return strings.HasSuffix(s.NodesFrom.Error, `together with lb.nodes: lb.nodes[1].name: "n0" is already the name of [0]`)
 	})
@@ -558,7 +549,7 @@ func TestNodesComeFromAFile(t *testing.T) {
 	}
 
 	// One that is gone serves whom it has.
-	listNodes(t, name, "["+two+"]")
+	proxytest.Replace(t, name, []byte("["+two+"]"))
 	b.eventually("n0 to leave", func(s *proxy.Stats) bool {
 		return len(s.Nodes) == 2 && s.Nodes[1].Name == "n0" && s.Nodes[1].Leaving && s.NodesFrom.Error == ""
 	})

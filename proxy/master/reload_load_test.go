@@ -7,7 +7,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -161,11 +160,7 @@ func rewritePair(t testing.TB, dir, host string) *proxytest.KeyPair {
 	t.Helper()
 	p := proxytest.WritePair(t, t.TempDir(), host)
 	for name, data := range map[string][]byte{"lb.key": p.Key, "lb.crt": p.Cert} {
-		next := filepath.Join(dir, "next")
-		proxytest.Overwrite(t, next, data)
-		if err := os.Rename(next, filepath.Join(dir, "live", name)); err != nil {
-			t.Fatal(err)
-		}
+		proxytest.Replace(t, filepath.Join(dir, "live", name), data)
 	}
 	return p
 }

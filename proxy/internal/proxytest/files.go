@@ -48,6 +48,15 @@ func Overwrite(t testing.TB, name string, data []byte) {
 	}
 }
 
+// Replace puts a file into place at once.
+func Replace(t testing.TB, name string, data []byte) {
+	t.Helper()
+	Overwrite(t, name+".next", data)
+	if err := os.Rename(name+".next", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // WriteFile makes a file with a name in a directory of its own, and returns its path.
 func WriteFile(t testing.TB, name, text string) string {
 	path := filepath.Join(t.TempDir(), name)

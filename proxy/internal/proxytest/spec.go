@@ -39,7 +39,7 @@ func WithSites(t testing.TB, change func(*proxy.Spec)) func(*proxy.Spec) {
 	}
 }
 
-// WithTLS has https listened on, with the pair that WritePair has put into dir, and messages not limited. change, if not nil,
+// WithTLS has https listened on, with the pair that PutPair has put into dir, and messages not limited. change, if not nil,
 // comes after that.
 func WithTLS(dir string, change func(*proxy.Spec)) func(*proxy.Spec) {
 	return func(s *proxy.Spec) {

@@ -53,28 +53,34 @@ func SecureBrowser(t testing.TB, pairs ...*KeyPair) *http.Client {
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
 }
 
-// WritePair puts a fresh certificate for a host, and for localhost, into dir as the link live to a directory of its own, at
-// once, as Kubernetes and certbot do.
+// WritePair is PutPair of a fresh certificate for a host, and for localhost.
 func WritePair(t testing.TB, dir, host string) *KeyPair {
 	t.Helper()
 	cert, key, err := proxy.SelfSigned([]string{host, "localhost"}, 30)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := &KeyPair{Cert: cert, Key: key}
+	PutPair(t, dir, p)
+	return p
+}
+
+// PutPair puts a pair into dir as the link live to a directory of its own, at once, as Kubernetes and certbot do.
+func PutPair(t testing.TB, dir string, p *KeyPair) {
+	t.Helper()
 	fresh, err := os.MkdirTemp(dir, "pair")
 	if err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(dir, "next")
 	for _, err := range []error{
-		os.WriteFile(filepath.Join(fresh, "lb.crt"), cert, 0o644), os.WriteFile(filepath.Join(fresh, "lb.key"), key, 0o600),
+		os.WriteFile(filepath.Join(fresh, "lb.crt"), p.Cert, 0o644), os.WriteFile(filepath.Join(fresh, "lb.key"), p.Key, 0o600),
 		os.Symlink(fresh, link), os.Rename(link, filepath.Join(dir, "live")),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return &KeyPair{Cert: cert, Key: key}
 }
 
 // Authority issues certificates for tests.
