@@ -11,16 +11,15 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/charmbracelet/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/admin"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
@@ -64,7 +63,7 @@ func serveApart(t *testing.T, nofile int, s proxy.Spec, nodes []*proxytest.FakeN
 			t.Logf("log:\n%s", b.log)
 		}
 	})
-	awaitThat(t, "the balancer serves", func() bool {
+	waittest.Until(t, 20*time.Second, "the balancer serves", func() bool {
 		s, err := b.Stats(context.Background())
 		return err == nil && s.State == proxy.StateRunning
 	})
@@ -83,10 +82,7 @@ func serveApartRole(args []string) error {
 	if err = errors.Join(err, readErr, json.Unmarshal(text, &s)); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	s.Timeouts.Drain = 0
-	return Serve(ctx, s, Options{StateDir: args[1], Version: "test", Log: log.New(os.Stderr)})
+	return serveAlone(args[1], s, os.Stderr)
 }
 
 // knock is the role of many who keep connections to a door, come again when they lose one, and say so when all have been there.

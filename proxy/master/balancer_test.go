@@ -33,6 +33,14 @@ func playWorker() error {
 	return worker.Run(ctx, log.New(os.Stderr))
 }
 
+// serveAlone is the role of a master that is a process of its own. At its end it waits for nobody.
+func serveAlone(stateDir string, s proxy.Spec, said io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	s.Timeouts.Drain = 0
+	return Serve(ctx, s, Options{StateDir: stateDir, Version: "test", Log: log.New(said)})
+}
+
 // balancer is a master in this process with real workers between real clients and fake nodes.
 type balancer struct {
 	*proxy.Client

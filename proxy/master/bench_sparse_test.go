@@ -2,23 +2,18 @@ package master
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
-
-	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -150,7 +145,7 @@ func (e *sparseEngine) measureSparse(t testing.TB, load sparseLoad, clients int,
 	if load.each != "" {
 		defer pace(sparseGap, func(i int) { loop.Post(s.list[i%clients].speak) })()
 	}
-	awaitThat(t, e.Name+" answers every client, load "+load.name, func() bool { return s.answered.Load() == int64(clients) })
+	waittest.Until(t, 20*time.Second, e.Name+" answers every client, load "+load.name, func() bool { return s.answered.Load() == int64(clients) })
 	before, heard, begin := e.CPU(t), s.heard.Load(), time.Now()
 	time.Sleep(long)
 	took, n := time.Since(begin), s.heard.Load()-heard
@@ -166,11 +161,6 @@ func (e *sparseEngine) measureSparse(t testing.TB, load sparseLoad, clients int,
 		t.Logf("%s, %s: only %d of %.0f came: the machine is busy", e.Name, load.name, n, want)
 	}
 	return cost
-}
-
-func awaitThat(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	waittest.Until(t, 20*time.Second, what, holds)
 }
 
 // pace calls do once every gap, with the number of the call, until stop is called. Who is late catches up.
@@ -369,10 +359,7 @@ func benchDefaults(args []string) error {
 	}
 	spec.Nodes = []topology.Node{node}
 	spec.Checks.Kind = "tcp" // it is no MCP server
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	spec.Timeouts.Drain = 0
-	return Serve(ctx, spec, Options{StateDir: args[0], Version: "bench", Log: log.New(io.Discard)})
+	return serveAlone(args[0], spec, io.Discard)
 }
 
 func sparseHAProxy(t testing.TB, n sparseNode) *sparseEngine {
