@@ -275,16 +275,23 @@ func TestNameThatIsNotKnown(t *testing.T) {
 	}
 }
 
-func TestReloadSaysWhatMoved(t *testing.T) {
+// moved is a balancer over a node whose name stands for its twin since, and is not looked up again for an hour.
+func moved(t testing.TB) *balancer {
+	t.Helper()
 	first := proxytest.StartNode(t, "first", nil)
 	twin(t, first, "second", "127.0.0.2")
 	z := &zone{}
 	z.set("mcp.test", "127.0.0.1")
 	s := testSpec(first)
 	s.Nodes[0].Host, s.Resolve.Interval = "mcp.test", time.Hour
-	b := serveIn(t, z, s, nil)
+	b := serveIn(t, z, s, []*proxytest.FakeNode{first})
 	b.eventuallyState("n0", proxy.NodeUp)
 	z.set("mcp.test", "127.0.0.2")
+	return b
+}
+
+func TestReloadSaysWhatMoved(t *testing.T) {
+	b := moved(t)
 	r := b.reloaded(func(*proxy.Spec) {})
 	wantKeys(t, r.Changed)
 	wantKeys(t, r.Moved, "n0 has moved from 127.0.0.1 to 127.0.0.2")
@@ -292,16 +299,8 @@ func TestReloadSaysWhatMoved(t *testing.T) {
 
 // A node that goes down is looked up at once.
 func TestFailureHasTheNameLookedUp(t *testing.T) {
-	first := proxytest.StartNode(t, "first", nil)
-	twin(t, first, "second", "127.0.0.2")
-	z := &zone{}
-	z.set("mcp.test", "127.0.0.1")
-	s := testSpec(first)
-	s.Nodes[0].Host, s.Resolve.Interval = "mcp.test", time.Hour
-	b := serveIn(t, z, s, nil)
-	b.eventuallyState("n0", proxy.NodeUp)
-	z.set("mcp.test", "127.0.0.2")
-	first.Stop()
+	b := moved(t)
+	b.nodes[0].Stop()
 	b.eventually("the node elsewhere", func(s *proxy.Stats) bool {
 		n := s.Node("n0")
 		return n.State == proxy.NodeUp && strings.HasPrefix(n.Transports[0].Found, "127.0.0.2:")
