@@ -28,15 +28,15 @@ const (
 	masterFiles = 96
 	// MaxVisitors is how many connections a door has at a time, if descriptors are plenty.
 	MaxVisitors = 256
-	// MinVisitors is that if they are few.
-	MinVisitors = 40
+	// minVisitors is that if they are few.
+	minVisitors = 40
 )
 
 // VisitorsFor is how many connections each door may have, so that enough descriptors stay for health checks and for
 // control, whoever comes.
 func VisitorsFor(nofile uint64, workers int) int {
 	free := int(min(nofile, 1<<20)) - prefork.ParentFiles(workers) - masterFiles
-	return max(MinVisitors, min(free/4, MaxVisitors))
+	return max(minVisitors, min(free/4, MaxVisitors))
 }
 
 // Serve begins to answer. A visitor gets little time and space: there is nothing to upload.
