@@ -19,9 +19,8 @@ import (
 // Bounds of what a Spec may ask for.
 const (
 	maxConnections = 10_000_000
-	maxWorkers     = 512       // two generations of them fit a board
-	maxRate        = 1_000_000 // per second
-	maxSources     = 1 << 22
+	maxWorkers     = board.MaxWorkers / 2 // two generations of them fit a board
+	maxRate        = 1_000_000            // per second
 	minSources     = 1 << 10
 	minMessage     = units.KiB
 	maxMessage     = units.GiB
@@ -242,7 +241,7 @@ func (s *Spec) validateLimits(p *problems) {
 	}
 	prefixList(p, "limits.exempt", l.Exempt)
 	prefixList(p, "trusted_proxies", s.TrustedProxies)
-	between(p, "source_table", s.SourceTable, minSources, maxSources)
+	between(p, "source_table", s.SourceTable, minSources, board.MaxSources)
 }
 
 func (s *Spec) validateChecks(p *problems) {
