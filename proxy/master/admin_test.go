@@ -22,30 +22,11 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
 
-// adminRequest sends a request to the admin listener; headers are names and values, "Host" too.
+// adminRequest is request of the admin listener.
 func (b *balancer) adminRequest(method, path, body string, headers ...string) (status int, header http.Header, answer string) {
 	b.t.Helper()
-	r, err := http.NewRequestWithContext(b.t.Context(), method, "http://"+b.address("admin")+path, strings.NewReader(body))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for i := 0; i < len(headers); i += 2 {
-		if headers[i] == "Host" {
-			r.Host = headers[i+1]
-			continue
-		}
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return response.StatusCode, response.Header, string(text)
+	reply, answer := b.request("admin", method, path, body, headers...)
+	return reply.StatusCode, reply.Header, answer
 }
 
 func (b *balancer) adminToken() string {

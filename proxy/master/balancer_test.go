@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -233,11 +234,21 @@ func (b *balancer) eventuallyState(node, state string) {
 	b.eventually(node+" "+state, func(s *proxy.Stats) bool { n := s.Node(node); return n != nil && n.State == state })
 }
 
-// get asks an HTTP listener.
-func (b *balancer) get(listener, path string) (status int, body string) {
+// request asks an HTTP listener over a connection of its own; headers are names and values, "Host" too.
+func (b *balancer) request(listener, method, path, body string, headers ...string) (*proxytest.Reply, string) {
 	b.t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: transport}).Get("http://" + b.address(listener) + path)
+	r, err := http.NewRequestWithContext(b.t.Context(), method, "http://"+b.address(listener)+path, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+			continue
+		}
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}).Do(r)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -246,5 +257,12 @@ func (b *balancer) get(listener, path string) (status int, body string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return resp.StatusCode, string(text)
+	return proxytest.ReplyOf(resp), string(text)
+}
+
+// get asks an HTTP listener for a page.
+func (b *balancer) get(listener, path string) (status int, body string) {
+	b.t.Helper()
+	reply, body := b.request(listener, http.MethodGet, path, "")
+	return reply.StatusCode, body
 }
