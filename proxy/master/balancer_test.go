@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -194,11 +193,7 @@ func (b *balancer) dial() *proxytest.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { conn.Close() })
-	return &proxytest.Client{T: b.t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
+	return proxytest.NewClient(b.t, conn, time.Minute)
 }
 
 // servedBy waits until a newcomer is served by a node, and returns it: workers hear of a node one after the other, and

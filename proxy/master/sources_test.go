@@ -289,11 +289,7 @@ func (b *balancer) dialFrom(address, from string) *proxytest.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { conn.Close() })
-	return &proxytest.Client{T: b.t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
+	return proxytest.NewClient(b.t, conn, 20*time.Second)
 }
 
 // residents reads the memory of the master and its workers.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
@@ -17,6 +18,16 @@ type Client struct {
 	T testing.TB
 	*net.TCPConn
 	Reader *bufio.Reader // of the connection: nothing else reads it
+}
+
+// NewClient makes a client of a connection, which ends with the test. Reading and writing fail when patience is over.
+func NewClient(t testing.TB, conn net.Conn, patience time.Duration) *Client {
+	t.Helper()
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return &Client{T: t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
 }
 
 // Ask sends a line and returns which FakeNode has answered with it. A refusal is no answer.
