@@ -57,8 +57,9 @@ func (s *Spec) validateListen(p *problems) {
 			p.add("listen", "no node has a port for the listeners that are set (%s)", strings.Join(names, ", "))
 		}
 	}
-	taken := make(map[string]netip.AddrPort) // by name
-	for _, l := range s.Listen.All() {
+	all := s.Listen.All()
+	taken := make([]netip.AddrPort, len(all))
+	for i, l := range all {
 		if l.Address == "" {
 			continue
 		}
@@ -71,8 +72,8 @@ func (s *Spec) validateListen(p *problems) {
 			p.add(field, "%v", err)
 			continue
 		}
-		for _, other := range s.Listen.All() { // of one field, in the order of Listen
-			if overlaps(at, taken[other.Name]) {
+		for j, other := range all[:i] {
+			if overlaps(at, taken[j]) {
 				p.add(field, "%s is also listen.%s", l.Address, other.Name)
 			}
 		}
@@ -81,7 +82,7 @@ func (s *Spec) validateListen(p *problems) {
 				p.add(field, "%s is also the address of node %s", l.Address, node.Name)
 			}
 		}
-		taken[l.Name] = at
+		taken[i] = at
 	}
 	for i, host := range s.Admin.Hosts {
 		if !isHostName(host) {
