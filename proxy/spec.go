@@ -94,8 +94,14 @@ func (l *Listen) All() []Listener {
 }
 
 // ForClients lists the addresses of l that workers accept clients on; empty ones are off.
-func (l *Listen) ForClients() []Listener {
-	return slices.DeleteFunc(l.All()[:3], func(at Listener) bool { return at.Address == "" })
+func (l *Listen) ForClients() []Listener { return listening(l.All()[:3]) }
+
+// ForOperators lists those that the master itself serves.
+func (l *Listen) ForOperators() []Listener { return listening(l.All()[3:]) }
+
+// listening leaves those of a list that are on.
+func listening(list []Listener) []Listener {
+	return slices.DeleteFunc(list, func(at Listener) bool { return at.Address == "" })
 }
 
 // Admin says who is answered on the admin listener.

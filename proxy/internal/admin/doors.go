@@ -15,8 +15,7 @@ import (
 
 // Door is an HTTP listener that the master itself serves.
 type Door struct {
-	name     string // its key in Listen
-	address  string // as in the spec
+	at       proxy.Listener // as in the spec
 	Listener *lobby.Lobby
 	server   *http.Server // nil until served
 	hurry    context.CancelFunc
@@ -87,21 +86,18 @@ func (ds *Doors) Change(l proxy.Listen, visitors int) (*DoorChange, error) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	c := &DoorChange{closing: slices.Clone(ds.list)}
-	for _, want := range []struct{ name, address string }{{"admin", l.Admin}, {"health", l.Health}} {
-		if want.address == "" {
-			continue
-		}
-		kept := slices.IndexFunc(c.closing, func(d *Door) bool { return d.name == want.name && d.address == want.address })
+	for _, want := range l.ForOperators() {
+		kept := slices.IndexFunc(c.closing, func(d *Door) bool { return d.at == want })
 		if kept >= 0 {
 			c.closing = slices.Delete(c.closing, kept, kept+1)
 			continue
 		}
-		at, err := ds.Listen(want.name, want.address)
+		bound, err := ds.Listen(want.Name, want.Address)
 		if err != nil {
 			c.Undo()
 			return nil, err
 		}
-		c.opened = append(c.opened, &Door{name: want.name, address: want.address, Listener: lobby.New(at, visitors)})
+		c.opened = append(c.opened, &Door{at: want, Listener: lobby.New(bound, visitors)})
 	}
 	return c, nil
 }
@@ -119,7 +115,7 @@ func (ds *Doors) Commit(c *DoorChange) {
 	ds.mu.Lock()
 	ds.list = slices.DeleteFunc(ds.list, func(d *Door) bool { return slices.Contains(c.closing, d) })
 	for _, d := range c.opened {
-		d.Serve(ds.Handlers[d.name])
+		d.Serve(ds.Handlers[d.at.Name])
 		ds.list = append(ds.list, d)
 	}
 	ds.mu.Unlock()
@@ -142,7 +138,7 @@ func (ds *Doors) open() []*Door {
 // Stats lists what listens.
 func (ds *Doors) Stats() (list []proxy.ListenerStats) {
 	for _, d := range ds.open() {
-		list = append(list, proxy.ListenerStats{Name: d.name, Address: d.Listener.Addr().String(), Up: true})
+		list = append(list, proxy.ListenerStats{Name: d.at.Name, Address: d.Listener.Addr().String(), Up: true})
 	}
 	return list
 }
