@@ -35,8 +35,8 @@ type Balancer interface {
 // View is the balancer at one moment.
 type View struct {
 	proxy.Stats
-	Peak    Peak       `json:"-"`
-	Details []NodeView `json:"-"` // beside those of Stats, in their order
+	Peak    Peak
+	Details []NodeView // beside those of Stats, in their order
 }
 
 // NodeView is what is shown of a node beyond its NodeStats.
