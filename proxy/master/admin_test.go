@@ -1,6 +1,7 @@
 package master
 
 import (
+	"bufio"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -334,15 +335,29 @@ func TestEventsShowTheFirstBans(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	conn, err := net.Dial("tcp", b.address("admin"))
+	resp, err := http.Get("http://" + b.address("admin") + "/events")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
-		t.Fatal(err)
+	defer resp.Body.Close()
+	var data string
+	for lines, event := bufio.NewReader(resp.Body), ""; event != "stats" || data == ""; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": "); field {
+		case "event":
+			event, data = value, ""
+		case "data":
+			data = value
+		}
 	}
-	var s admin.Snapshot
-	if err := json.Unmarshal(readEvents(t, conn, 2)[1].data, &s); err != nil {
+	var s struct {
+		proxy.Stats
+		Bans []proxy.BanStatus
+	}
+	if err := json.Unmarshal([]byte(data), &s); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.Bans) != admin.MaxBansShown || s.Sources.Banned != banned {

@@ -7,10 +7,10 @@ func TestVisitorsFor(t *testing.T) {
 		nofile        uint64
 		workers, want int
 	}{
-		{20_000, 13, MaxVisitors},
+		{20_000, 13, maxVisitors},
 		{1024, 288, 88},
 		{1024, 384, minVisitors},
-		{1 << 40, 2, MaxVisitors},
+		{1 << 40, 2, maxVisitors},
 	} {
 		if got := VisitorsFor(test.nofile, test.workers); got != test.want {
 			t.Errorf("%d descriptors and %d workers: %d, want %d", test.nofile, test.workers, got, test.want)
