@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
@@ -98,20 +98,27 @@ func StartNodes(t testing.TB, n int) []*FakeNode {
 // found on loopback.
 func ListenFD(t testing.TB) (fd int, address string) {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	file, port := listen(t, "0.0.0.0:0")
+	defer file.Close()
+	fd, err := prefork.Duplicate(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd, fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// listen opens a listener as a file.
+func listen(t testing.TB, address string) (file *os.File, port int) {
+	t.Helper()
+	ln, err := net.Listen("tcp4", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	file, err := ln.(*net.TCPListener).File()
-	if err != nil {
+	if file, err = ln.(*net.TCPListener).File(); err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	if fd, err = unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
-		t.Fatal(err)
-	}
-	return fd, fmt.Sprintf("127.0.0.1:%d", ln.Addr().(*net.TCPAddr).Port)
+	return file, ln.Addr().(*net.TCPAddr).Port
 }
 
 // ClosesAt is the URL of a node that reads so many bytes of TLS and closes.

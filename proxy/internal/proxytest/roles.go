@@ -2,7 +2,6 @@ package proxytest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -32,20 +31,15 @@ func Hold(t testing.TB, cmd *exec.Cmd, ports ...*int) {
 	t.Helper()
 	cmd.Stderr = os.Stderr
 	for _, port := range ports {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		file, err := ln.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
+		var file *os.File
+		file, *port = listen(t, "127.0.0.1:0")
 		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		*port = ln.Addr().(*net.TCPAddr).Port
 	}
-	if err := cmd.Start(); err != nil {
+	err := cmd.Start()
+	for _, file := range cmd.ExtraFiles {
+		file.Close()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
