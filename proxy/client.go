@@ -23,7 +23,7 @@ type Client struct {
 	dir     string
 }
 
-// Connect returns a client for the balancer of StateDir, which need not run.
+// Connect returns a client for the balancer of stateDir, which need not run.
 func Connect(stateDir string) *Client {
 	return &Client{control: control.NewClient(stateDir, DaemonName), dir: stateDir}
 }

@@ -25,7 +25,7 @@ type Spec struct {
 	// which the configuration fills in.
 	Nodes []topology.Node `yaml:"nodes,omitempty"`
 	// NodesFrom is a file with a list of further nodes, or "". When it changes, its nodes come and go; see
-	// Options.DecodeNodes. With it there may be no Nodes.
+	// master.Options.DecodeNodes. With it there may be no Nodes.
 	NodesFrom string `yaml:"nodes_from"`
 	// NodeTLS is about those with a URL that begins with https.
 	NodeTLS NodeTLS `yaml:"node_tls"`
@@ -94,8 +94,14 @@ func (l *Listen) All() []Listener {
 }
 
 // ForClients lists the addresses of l that workers accept clients on; empty ones are off.
-func (l *Listen) ForClients() []Listener {
-	return slices.DeleteFunc(l.All()[:3], func(at Listener) bool { return at.Address == "" })
+func (l *Listen) ForClients() []Listener { return listening(l.All()[:3]) }
+
+// ForOperators lists those that the master itself serves.
+func (l *Listen) ForOperators() []Listener { return listening(l.All()[3:]) }
+
+// listening leaves those of a list that are on.
+func listening(list []Listener) []Listener {
+	return slices.DeleteFunc(list, func(at Listener) bool { return at.Address == "" })
 }
 
 // Admin says who is answered on the admin listener.

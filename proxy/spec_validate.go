@@ -19,9 +19,8 @@ import (
 // Bounds of what a Spec may ask for.
 const (
 	maxConnections = 10_000_000
-	maxWorkers     = 512       // two generations of them fit a board
-	maxRate        = 1_000_000 // per second
-	maxSources     = 1 << 22
+	maxWorkers     = board.MaxWorkers / 2 // two generations of them fit a board
+	maxRate        = 1_000_000            // per second
 	minSources     = 1 << 10
 	minMessage     = units.KiB
 	maxMessage     = units.GiB
@@ -58,8 +57,9 @@ func (s *Spec) validateListen(p *problems) {
 			p.add("listen", "no node has a port for the listeners that are set (%s)", strings.Join(names, ", "))
 		}
 	}
-	taken := make(map[string]netip.AddrPort) // by name
-	for _, l := range s.Listen.All() {
+	all := s.Listen.All()
+	taken := make([]netip.AddrPort, len(all))
+	for i, l := range all {
 		if l.Address == "" {
 			continue
 		}
@@ -72,8 +72,8 @@ func (s *Spec) validateListen(p *problems) {
 			p.add(field, "%v", err)
 			continue
 		}
-		for _, other := range s.Listen.All() { // of one field, in the order of Listen
-			if overlaps(at, taken[other.Name]) {
+		for j, other := range all[:i] {
+			if overlaps(at, taken[j]) {
 				p.add(field, "%s is also listen.%s", l.Address, other.Name)
 			}
 		}
@@ -82,7 +82,7 @@ func (s *Spec) validateListen(p *problems) {
 				p.add(field, "%s is also the address of node %s", l.Address, node.Name)
 			}
 		}
-		taken[l.Name] = at
+		taken[i] = at
 	}
 	for i, host := range s.Admin.Hosts {
 		if !isHostName(host) {
@@ -242,7 +242,7 @@ func (s *Spec) validateLimits(p *problems) {
 	}
 	prefixList(p, "limits.exempt", l.Exempt)
 	prefixList(p, "trusted_proxies", s.TrustedProxies)
-	between(p, "source_table", s.SourceTable, minSources, maxSources)
+	between(p, "source_table", s.SourceTable, minSources, board.MaxSources)
 }
 
 func (s *Spec) validateChecks(p *problems) {

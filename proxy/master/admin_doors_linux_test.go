@@ -11,16 +11,15 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/charmbracelet/log"
 	"golang.org/x/sys/unix"
 
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/admin"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
@@ -64,7 +63,7 @@ func serveApart(t *testing.T, nofile int, s proxy.Spec, nodes []*proxytest.FakeN
 			t.Logf("log:\n%s", b.log)
 		}
 	})
-	awaitThat(t, "the balancer serves", func() bool {
+	waittest.Until(t, 20*time.Second, "the balancer serves", func() bool {
 		s, err := b.Stats(context.Background())
 		return err == nil && s.State == proxy.StateRunning
 	})
@@ -83,10 +82,7 @@ func serveApartRole(args []string) error {
 	if err = errors.Join(err, readErr, json.Unmarshal(text, &s)); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	s.Timeouts.Drain = 0
-	return Serve(ctx, s, Options{StateDir: args[1], Version: "test", Log: log.New(os.Stderr)})
+	return serveAlone(args[1], s, os.Stderr)
 }
 
 // knock is the role of many who keep connections to a door, come again when they lose one, and say so when all have been there.
@@ -191,18 +187,10 @@ func TestHealthOnLoopbackIsGuarded(t *testing.T) {
 	for host, want := range map[string]int{
 		"localhost:8888": 200, "127.0.0.1": 200, "lb.example.org": 200, "evil.test": 403, "evil.test:8888": 403,
 	} {
-		r, _ := http.NewRequest(http.MethodGet, "http://"+b.address("health")+"/health", nil)
-		r.Host = host
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		if resp.StatusCode != want {
+		if resp, _ := b.request("health", http.MethodGet, "/health", "", "Host", host); resp.StatusCode != want {
 			t.Errorf("%s: %s, want %d", host, resp.Status, want)
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 // descriptors counts those of a process.

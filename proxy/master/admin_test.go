@@ -1,6 +1,7 @@
 package master
 
 import (
+	"bufio"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -22,30 +23,11 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
 
-// adminRequest sends a request to the admin listener; headers are names and values, "Host" too.
+// adminRequest is request of the admin listener.
 func (b *balancer) adminRequest(method, path, body string, headers ...string) (status int, header http.Header, answer string) {
 	b.t.Helper()
-	r, err := http.NewRequestWithContext(b.t.Context(), method, "http://"+b.address("admin")+path, strings.NewReader(body))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for i := 0; i < len(headers); i += 2 {
-		if headers[i] == "Host" {
-			r.Host = headers[i+1]
-			continue
-		}
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return response.StatusCode, response.Header, string(text)
+	reply, answer := b.request("admin", method, path, body, headers...)
+	return reply.StatusCode, reply.Header, answer
 }
 
 func (b *balancer) adminToken() string {
@@ -214,15 +196,15 @@ func TestNginxStatus(t *testing.T) {
 }
 
 // readCSV reads statistics as a monitor does: lines by column.
-func readCSV(t *testing.T, text string) (header []string, rows map[string]admin.CSVRow) {
+func readCSV(t *testing.T, text string) (header []string, rows map[string]map[string]string) {
 	t.Helper()
 	lines, err := csv.NewReader(strings.NewReader(text)).ReadAll()
 	if err != nil || len(lines) < 2 {
 		t.Fatalf("%v in %s", err, text)
 	}
-	rows = map[string]admin.CSVRow{}
+	rows = map[string]map[string]string{}
 	for _, line := range lines[1:] {
-		row := admin.CSVRow{}
+		row := map[string]string{}
 		for i, value := range line {
 			row[lines[0][i]] = value
 		}
@@ -249,7 +231,7 @@ func TestCSV(t *testing.T) {
 		t.Errorf("it is %d", status)
 	}
 	_, rows := readCSV(t, body)
-	for name, want := range map[string]admin.CSVRow{
+	for name, want := range map[string]map[string]string{
 		"FRONTEND": {"# pxname": "tcp", "status": "OPEN", "scur": "4", "stot": "4", "slim": "1000", "type": "0", "mode": "tcp", "dcon": "0", "-": "-"},
 		"BACKEND":  {"# pxname": "nodes", "status": "UP", "scur": "4", "stot": "4", "act": "1", "weight": "1", "type": "1", "algo": "leastconn"},
 		"n0":       {"# pxname": "nodes", "status": "UP", "scur": "2", "lbtot": "2", "weight": "1", "uweight": "1", "type": "2", "sid": "1", "check_status": "L4OK", "addr": b.nodes[0].Address(), "bin": "12", "smax": "2"},
@@ -259,22 +241,6 @@ func TestCSV(t *testing.T) {
 			if got := rows[name][column]; got != value {
 				t.Errorf("%s of %s is %q, want %q", column, name, got, value)
 			}
-		}
-	}
-}
-
-func TestCheckCode(t *testing.T) {
-	for want, c := range map[string]proxy.CheckStats{
-		"L4OK":    {Kind: "tcp", OK: true},
-		"L7OK":    {Kind: "mcp", OK: true},
-		"L4CON":   {Kind: "mcp", Cause: "refused"},
-		"L4TOUT":  {Kind: "tcp", Cause: "unreachable"},
-		"L7TOUT":  {Kind: "mcp", Cause: "timeout"},
-		"L7RSP":   {Kind: "mcp", Cause: "protocol"},
-		"SOCKERR": {Kind: "mcp", Cause: "local"},
-	} {
-		if got, text := admin.CheckCode(&c); got != want || text == "" {
-			t.Errorf("%+v: got %s, %q; want %s", c, got, text, want)
 		}
 	}
 }
@@ -369,15 +335,29 @@ func TestEventsShowTheFirstBans(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	conn, err := net.Dial("tcp", b.address("admin"))
+	resp, err := http.Get("http://" + b.address("admin") + "/events")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
-		t.Fatal(err)
+	defer resp.Body.Close()
+	var data string
+	for lines, event := bufio.NewReader(resp.Body), ""; event != "stats" || data == ""; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch field, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": "); field {
+		case "event":
+			event, data = value, ""
+		case "data":
+			data = value
+		}
 	}
-	var s admin.Snapshot
-	if err := json.Unmarshal(readEvents(t, conn, 2)[1].data, &s); err != nil {
+	var s struct {
+		proxy.Stats
+		Bans []proxy.BanStatus
+	}
+	if err := json.Unmarshal([]byte(data), &s); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.Bans) != admin.MaxBansShown || s.Sources.Banned != banned {
@@ -386,22 +366,6 @@ func TestEventsShowTheFirstBans(t *testing.T) {
 	for i, ban := range s.Bans {
 		if n := banned - 1 - i; ban.Source != fmt.Sprintf("192.0.%d.%d", n/200, n%200) {
 			t.Fatalf("ban %d is of %s", i, ban.Source)
-		}
-	}
-}
-
-func TestVisitorsFor(t *testing.T) {
-	for _, test := range []struct {
-		nofile        uint64
-		workers, want int
-	}{
-		{20_000, 13, admin.MaxVisitors},
-		{1024, 288, 88},
-		{1024, 384, admin.MinVisitors},
-		{1 << 40, 2, admin.MaxVisitors},
-	} {
-		if got := admin.VisitorsFor(test.nofile, test.workers); got != test.want {
-			t.Errorf("%d descriptors and %d workers: %d, want %d", test.nofile, test.workers, got, test.want)
 		}
 	}
 }

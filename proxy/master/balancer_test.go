@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -31,6 +31,14 @@ func playWorker() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	return worker.Run(ctx, log.New(os.Stderr))
+}
+
+// serveAlone is the role of a master that is a process of its own. At its end it waits for nobody.
+func serveAlone(stateDir string, s proxy.Spec, said io.Writer) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	s.Timeouts.Drain = 0
+	return Serve(ctx, s, Options{StateDir: stateDir, Version: "test", Log: log.New(said)})
 }
 
 // balancer is a master in this process with real workers between real clients and fake nodes.
@@ -185,11 +193,7 @@ func (b *balancer) dial() *proxytest.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { conn.Close() })
-	return &proxytest.Client{T: b.t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
+	return proxytest.NewClient(b.t, conn, time.Minute)
 }
 
 // servedBy waits until a newcomer is served by a node, and returns it: workers hear of a node one after the other, and
@@ -225,11 +229,21 @@ func (b *balancer) eventuallyState(node, state string) {
 	b.eventually(node+" "+state, func(s *proxy.Stats) bool { n := s.Node(node); return n != nil && n.State == state })
 }
 
-// get asks an HTTP listener.
-func (b *balancer) get(listener, path string) (status int, body string) {
+// request asks an HTTP listener over a connection of its own; headers are names and values, "Host" too.
+func (b *balancer) request(listener, method, path, body string, headers ...string) (*proxytest.Reply, string) {
 	b.t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: transport}).Get("http://" + b.address(listener) + path)
+	r, err := http.NewRequestWithContext(b.t.Context(), method, "http://"+b.address(listener)+path, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			r.Host = headers[i+1]
+			continue
+		}
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}).Do(r)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -238,5 +252,12 @@ func (b *balancer) get(listener, path string) (status int, body string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return resp.StatusCode, string(text)
+	return proxytest.ReplyOf(resp), string(text)
+}
+
+// get asks an HTTP listener for a page.
+func (b *balancer) get(listener, path string) (status int, body string) {
+	b.t.Helper()
+	reply, body := b.request(listener, http.MethodGet, path, "")
+	return reply.StatusCode, body
 }

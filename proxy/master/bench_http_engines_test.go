@@ -1,7 +1,6 @@
 package master
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,14 +9,10 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
-
-	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
@@ -64,10 +59,7 @@ func benchBalancer(args []string) error {
 	spec.Limits.ConnectionsPerSecond = 1_000_000 // likewise
 	spec.Checks.Kind = "tcp"
 	spec.SlowStart = 0
-	spec.Timeouts.Drain = 0
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	return Serve(ctx, spec, Options{StateDir: args[0], Version: "bench", Log: log.New(io.Discard)})
+	return serveAlone(args[0], spec, io.Discard)
 }
 
 // reverseProxyEngine is what the standard library has.

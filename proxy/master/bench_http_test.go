@@ -84,7 +84,7 @@ func benchHTTP(b *testing.B, secure *proxy.TLS, loads []httpLoad) {
 	sites := proxytest.StartSites(b)
 	engines := []*proxytest.Engine{balancerEngine(b, sites, secure)}
 	for _, find := range []func(testing.TB, []proxytest.Site, *proxy.TLS) *proxytest.Engine{proxytest.HAProxyHTTPEngine, proxytest.NginxHTTPEngine, reverseProxyEngine} {
-		if e := find(b, sites, secure); e != nil {
+		if e := find(b, sites, secure); e.Command != nil {
 			engines = append(engines, e)
 		}
 	}

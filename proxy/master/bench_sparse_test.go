@@ -2,24 +2,18 @@ package master
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
-
-	"github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/topology"
@@ -52,7 +46,7 @@ func BenchmarkSparse(b *testing.B) {
 	node := startSparseNode(b)
 	engines := []*sparseEngine{sparseBalancer(b, node)}
 	for _, find := range []func(testing.TB, sparseNode) *sparseEngine{sparseHAProxy, sparseNginx} {
-		if e := find(b, node); e != nil {
+		if e := find(b, node); e.Command != nil {
 			engines = append(engines, e)
 		}
 	}
@@ -151,7 +145,7 @@ func (e *sparseEngine) measureSparse(t testing.TB, load sparseLoad, clients int,
 	if load.each != "" {
 		defer pace(sparseGap, func(i int) { loop.Post(s.list[i%clients].speak) })()
 	}
-	awaitThat(t, e.Name+" answers every client, load "+load.name, func() bool { return s.answered.Load() == int64(clients) })
+	waittest.Until(t, 20*time.Second, e.Name+" answers every client, load "+load.name, func() bool { return s.answered.Load() == int64(clients) })
 	before, heard, begin := e.CPU(t), s.heard.Load(), time.Now()
 	time.Sleep(long)
 	took, n := time.Since(begin), s.heard.Load()-heard
@@ -167,11 +161,6 @@ func (e *sparseEngine) measureSparse(t testing.TB, load sparseLoad, clients int,
 		t.Logf("%s, %s: only %d of %.0f came: the machine is busy", e.Name, load.name, n, want)
 	}
 	return cost
-}
-
-func awaitThat(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	waittest.Until(t, 20*time.Second, what, holds)
 }
 
 // pace calls do once every gap, with the number of the call, until stop is called. Who is late catches up.
@@ -235,34 +224,8 @@ func (c *sparseClient) OnClose(*reactor.Conn, error) {}
 type sparseNode struct{ tcp, http int } // ports on 127.0.0.1
 
 // startSparseNode runs one in a process of its own until the benchmark ends.
-func startSparseNode(t testing.TB) sparseNode {
-	cmd := proxytest.PlayRole("sparse")
-	cmd.Stderr = os.Stderr
-	port := func() int {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		file, err := ln.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		return ln.Addr().(*net.TCPAddr).Port
-	}
-	n := sparseNode{port(), port()}
-	err := cmd.Start()
-	for _, file := range cmd.ExtraFiles {
-		file.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+func startSparseNode(t testing.TB) (n sparseNode) {
+	proxytest.Hold(t, proxytest.PlayRole("sparse"), &n.tcp, &n.http)
 	return n
 }
 
@@ -396,20 +359,12 @@ func benchDefaults(args []string) error {
 	}
 	spec.Nodes = []topology.Node{node}
 	spec.Checks.Kind = "tcp" // it is no MCP server
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	spec.Timeouts.Drain = 0
-	return Serve(ctx, spec, Options{StateDir: args[0], Version: "bench", Log: log.New(io.Discard)})
+	return serveAlone(args[0], spec, io.Discard)
 }
 
 func sparseHAProxy(t testing.TB, n sparseNode) *sparseEngine {
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Log("haproxy is not installed: left out")
-		return nil
-	}
 	e := &sparseEngine{Engine: proxytest.Engine{Name: "haproxy", Address: proxytest.FreeAddress(t)}, http: proxytest.FreeAddress(t)}
-	config := proxytest.WriteFile(t, "haproxy.cfg", fmt.Sprintf(`global
+	e.Command = proxytest.HAProxy(t, fmt.Sprintf(`global
   nbthread %d
   maxconn 9000
 defaults
@@ -444,29 +399,14 @@ backend httpnodes
   balance leastconn
   server n0 127.0.0.1:%d
 `, runtime.NumCPU(), e.Address, n.tcp, e.http, n.http))
-	e.Command = func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }
 	return e
 }
 
 func sparseNginx(t testing.TB, n sparseNode) *sparseEngine {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Log("nginx is not installed: left out")
-		return nil
-	}
-	const module = "/usr/lib/nginx/modules/ngx_stream_module.so"
-	load := ""
-	if _, err := os.Stat(module); err == nil {
-		load = "load_module " + module + ";\n"
-	}
 	e := &sparseEngine{Engine: proxytest.Engine{Name: "nginx", Address: proxytest.FreeAddress(t)}, http: proxytest.FreeAddress(t)}
-	dir, temporary := t.TempDir(), ""
-	for _, use := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temporary += fmt.Sprintf("  %s_temp_path %s/%s;\n", use, dir, use)
-	}
-	config := proxytest.WriteFile(t, "nginx.conf", load+fmt.Sprintf(`daemon off;
+	e.Command = proxytest.NginxStream(t, fmt.Sprintf(`daemon off;
 worker_processes %d;
-pid %s/nginx.pid;
+pid nginx.pid;
 error_log stderr crit;
 events { worker_connections 4096; }
 stream {
@@ -498,11 +438,6 @@ http {
     }
   }
 }
-`, runtime.NumCPU(), dir, n.tcp, e.Address, temporary, e.http, n.http))
-	if out, err := exec.Command(path, "-t", "-p", dir, "-c", config).CombinedOutput(); err != nil {
-		t.Logf("nginx cannot balance TCP: left out: %s", out)
-		return nil
-	}
-	e.Command = func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }
+`, runtime.NumCPU(), n.tcp, e.Address, proxytest.NginxPaths, e.http, n.http))
 	return e
 }

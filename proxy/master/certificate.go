@@ -28,11 +28,16 @@ func loadCertificate(s *proxy.Spec) (*certificate, error) {
 	if s.Listen.HTTPS == "" {
 		return nil, nil
 	}
-	p, err := readCertificate(s.TLS)
+	return loadPair(s.TLS)
+}
+
+// loadPair reads the files and checks that they can be used.
+func loadPair(t proxy.TLS) (*certificate, error) {
+	p, err := readCertificate(t)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.parse(s.TLS); err != nil {
+	if err := p.parse(t); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -85,16 +90,14 @@ func readCertificate(t proxy.TLS) (*certificate, error) {
 // parse checks that the pair is one.
 func (p *certificate) parse(t proxy.TLS) error {
 	pair, err := tls.X509KeyPair(p.cert, p.key)
-	if err == nil {
-		p.leaf, err = x509.ParseCertificate(pair.Certificate[0])
-	}
 	if err != nil {
 		return advice.With(fmt.Errorf("lb.tls: %s with key %s: %w", t.Cert, t.Key, err), certificateAdvice)
 	}
+	p.leaf = pair.Leaf
 	return nil
 }
 
-// Refused says why clients refuse the certificate at that time, nil if they need not.
+// refused says why clients refuse the certificate at that time, nil if they need not.
 func (p *certificate) refused(now time.Time) error {
 	switch {
 	case now.After(p.leaf.NotAfter):

@@ -10,7 +10,7 @@ import (
 	"github.com/erlmcp/erlmcp/proxy/internal/wire"
 )
 
-// Explainer asks for m.
+// explainer asks for m.
 func (m *master) explainer(addr netip.Addr) *explain.Explainer {
 	return explain.New(m.board, &m.inForce.Load().spec, m.members.slots(), addr, mono.Now())
 }

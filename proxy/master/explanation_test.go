@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bufio"
 	"fmt"
 	"net"
 	"slices"
@@ -135,8 +134,7 @@ func TestExplainRatesOfRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	c := proxytest.Client{T: t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
+	c := proxytest.NewClient(t, conn, time.Minute)
 	var tools []proxy.ToolState
 	b.eventually("a call that would have to wait", func(*proxy.Stats) bool {
 		c.Say(proxytest.ToolCall(mcp.Version20260728, "search"))

@@ -26,11 +26,7 @@ func CheckFiles(s *proxy.Spec, now time.Time) (warnings []string, err error) {
 		}
 	}
 	if s.TLS.Cert != "" {
-		pair, err := readCertificate(s.TLS)
-		if err == nil {
-			err = pair.parse(s.TLS)
-		}
-		if err != nil {
+		if pair, err := loadPair(s.TLS); err != nil {
 			errs = append(errs, err)
 		} else {
 			check("lb.tls.cert", s.TLS.Cert, pair.leaf)
@@ -43,9 +39,7 @@ func CheckFiles(s *proxy.Spec, now time.Time) (warnings []string, err error) {
 	case err != nil:
 		errs = append(errs, err)
 	case s.NodeTLS.Cert != "":
-		if leaf, err := x509.ParseCertificate(trust.Config.Certificates[0].Certificate[0]); err == nil {
-			check("lb.node_tls.cert", s.NodeTLS.Cert, leaf)
-		}
+		check("lb.node_tls.cert", s.NodeTLS.Cert, trust.Config.Certificates[0].Leaf)
 	}
 	if s.Sticky.KeyFile != "" {
 		if _, err := loadKey(s, ""); err != nil {

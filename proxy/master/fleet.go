@@ -64,7 +64,7 @@ func (g *generation) serves(l *proxy.Listen) bool {
 // filesOf are those of the workers of a lane.
 func (g *generation) filesOf(lane int) (files []prefork.File) {
 	for _, e := range g.entrances {
-		files = append(files, prefork.File{Name: e.name, File: e.files[lane]})
+		files = append(files, prefork.File{Name: e.at.Name, File: e.files[lane]})
 	}
 	return files
 }
@@ -72,7 +72,7 @@ func (g *generation) filesOf(lane int) (files []prefork.File) {
 // addresses are where the generation is found.
 func (g *generation) addresses() (list []string) {
 	for _, e := range g.entrances {
-		list = append(list, e.name+" "+e.bound.String())
+		list = append(list, e.at.Name+" "+e.bound.String())
 	}
 	return list
 }

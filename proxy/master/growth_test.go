@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
@@ -63,7 +64,7 @@ func TestGrowth(t *testing.T) {
 		}
 		return s
 	}
-	awaitThat(t, "the balancer serves", func() bool {
+	waittest.Until(t, 20*time.Second, "the balancer serves", func() bool {
 		s, err := proxy.Connect(dir).Stats(context.Background())
 		return err == nil && s.State == proxy.StateRunning && s.Node("n0").State == proxy.NodeUp
 	})

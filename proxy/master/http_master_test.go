@@ -2,31 +2,19 @@ package master
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"
 )
 
-// fetch asks the HTTP frontend over a connection of its own.
+// fetch asks the HTTP frontend for a page.
 func (b *balancer) fetch(path string) (*proxytest.Reply, string) {
 	b.t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://" + b.address("http") + path)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return proxytest.ReplyOf(resp), string(body)
+	return b.request("http", http.MethodGet, path, "")
 }
 
 func TestServeHTTP(t *testing.T) {

@@ -123,26 +123,17 @@ func (b *balancer) anonymous() (size int) {
 	return size
 }
 
-// hold runs a role until the test ends.
-func hold(t *testing.T, cmd *exec.Cmd) *bufio.Reader {
+// hold is proxytest.Hold of a process whose input ends with this one. It returns its output.
+func hold(t *testing.T, cmd *exec.Cmd, ports ...*int) *bufio.Reader {
 	t.Helper()
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
+	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	proxytest.Hold(t, cmd, ports...)
 	return bufio.NewReader(stdout)
 }
 
@@ -216,23 +207,8 @@ func idleHead(c net.Conn) (string, error) {
 
 func startIdleNode(t *testing.T, name string) topology.Node {
 	t.Helper()
-	cmd := proxytest.PlayRole("idlenode")
 	n := topology.Node{Name: name, Host: "127.0.0.1"}
-	for _, port := range []*int{&n.HTTP, &n.TCP} {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		file, err := ln.(*net.TCPListener).File()
-		*port = ln.Addr().(*net.TCPAddr).Port
-		ln.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-	}
-	hold(t, cmd)
+	hold(t, proxytest.PlayRole("idlenode"), &n.HTTP, &n.TCP)
 	return n
 }
 

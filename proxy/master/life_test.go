@@ -134,7 +134,7 @@ type visitor struct {
 	url, session string
 }
 
-// ToolCall asks within the session; a visitor without one gets one.
+// call asks within the session; a visitor without one gets one.
 func (v *visitor) call(compute bool) (status int, body string, err error) {
 	req, err := http.NewRequest(http.MethodPost, v.url, strings.NewReader("{}"))
 	if err != nil {

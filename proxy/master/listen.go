@@ -14,22 +14,21 @@ import (
 
 // entrance is one address that workers accept clients on.
 type entrance struct {
-	name    string // its key in Listen, and the name of the file a worker inherits
-	address string // as in the spec
-	bound   net.Addr
-	files   []*os.File // one listener a lane of workers, kept open for those to come
+	at    proxy.Listener // as in the spec; its name is that of the file a worker inherits
+	bound net.Addr
+	files []*os.File // one listener a lane of workers, kept open for those to come
 }
 
 // openEntrances opens the addresses of l for n lanes of workers, or none of them. What is in kept is not opened
 // but shared: both have it until they close it.
 func openEntrances(l *proxy.Listen, n int, kept []entrance) (list []entrance, err error) {
 	for _, at := range l.ForClients() {
-		e := entrance{name: at.Name, address: at.Address}
+		e := entrance{at: at}
 		if i := slices.IndexFunc(kept, func(k entrance) bool { return k.is(at) }); i >= 0 && len(kept[i].files) == n {
 			e.bound = kept[i].bound
 			e.files, err = duplicates(kept[i].files)
 		} else {
-			e.files, e.bound, err = listen(e.name, e.address, n)
+			e.files, e.bound, err = listen(at.Name, at.Address, n)
 		}
 		if err != nil {
 			closeEntrances(list)
@@ -40,7 +39,7 @@ func openEntrances(l *proxy.Listen, n int, kept []entrance) (list []entrance, er
 	return list, nil
 }
 
-func (e entrance) is(at proxy.Listener) bool { return e.name == at.Name && e.address == at.Address }
+func (e entrance) is(at proxy.Listener) bool { return e.at == at }
 
 func closeEntrances(list []entrance) {
 	for _, e := range list {

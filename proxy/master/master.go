@@ -46,7 +46,7 @@ type Options struct {
 	Signals <-chan os.Signal
 	// Ready is called once clients are served.
 	Ready func()
-	// Run is the command line of a worker, without the program's name; nil is {"lb", "worker"}.
+	// Worker is the command line of a worker, without the program's name; nil is {"lb", "worker"}.
 	Worker []string
 	Log    *log.Logger
 }
@@ -76,15 +76,15 @@ type master struct {
 	turns      chan chan<- error // asked whether the loop turns, and the workers' loops do
 	serving    context.Context   // ends when draining begins
 	endServe   context.CancelFunc
-	background sync.WaitGroup // reloads by signal
+	background sync.WaitGroup // reloads by signal, and what is looked at again and again
 
 	closers []func() // of what start has opened, the last one first
 }
 
 // Serve runs the balancer until ctx ends, a signal or a client asks it to stop, then drains for at
 // most Timeouts.Drain and returns nil. It returns an error when it cannot start; nothing is left
-// behind then. Errors carry a method Hint where there is something to do: *StartError, and
-// control's when another balancer runs in the state directory.
+// behind then. Errors carry a method Hint where there is something to do,
+// as control's do when another balancer runs in the state directory.
 func Serve(ctx context.Context, s proxy.Spec, o Options) error {
 	if o.Worker == nil {
 		o.Worker = []string{"lb", "worker"}

@@ -119,7 +119,7 @@ func TestNobodyIsLostWhileNodesMove(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		listNodes(t, file, string(text))
+		proxytest.Replace(t, file, text)
 	}
 	list(nodes[3], nodes[4])
 	s := following(testSpec())
@@ -145,7 +145,7 @@ func TestNobodyIsLostWhileNodesMove(t *testing.T) {
 		})
 		switch moves++; moves % 3 {
 		case 1: // the authority of n4 comes and goes
-			swapFile(t, files.CA, trusted[(moves/3+1)%2])
+			proxytest.Replace(t, files.CA, trusted[(moves/3+1)%2])
 			want := []string{proxy.NodeUp, proxy.NodeSilent}[moves/3%2]
 			b.eventually("n4 to be "+want, func(s *proxy.Stats) bool {
 				n := s.Node("n4")

@@ -288,7 +288,7 @@ func (ns *names) retain(nodes []topology.Node) {
 	maps.DeleteFunc(ns.moved, func(p place, _ netip.Addr) bool { return len(hosts[p.host].is) == 0 })
 }
 
-// Find returns where nodes are, and in place of a service the nodes that it has.
+// find returns where nodes are, and in place of a service the nodes that it has.
 func (ns *names) find(nodes []topology.Node) (list []found) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()

@@ -145,7 +145,6 @@ func TestNodeFollowsItsName(t *testing.T) {
 	}
 }
 
-// One recorder follows both nodes of a name, each by its own counters.
 // A server of localhost may listen at one of its addresses alone, and start again at the other.
 func TestNodeIsWhereItTakesConnections(t *testing.T) {
 	ln, err := net.Listen("tcp4", proxytest.FreeAddress(t)) // taken again below
@@ -200,6 +199,7 @@ func TestLocalhostIsBothLoopbackAddresses(t *testing.T) {
 	}
 }
 
+// One recorder follows both nodes of a name, each by its own counters.
 func TestRecorderTellsMovedNodesApart(t *testing.T) {
 	r := newRecorder()
 	n := topology.Node{Name: "n0", Host: "mcp.test", HTTP: 80}
@@ -275,16 +275,23 @@ func TestNameThatIsNotKnown(t *testing.T) {
 	}
 }
 
-func TestReloadSaysWhatMoved(t *testing.T) {
+// moved is a balancer over a node whose name stands for its twin since, and is not looked up again for an hour.
+func moved(t testing.TB) *balancer {
+	t.Helper()
 	first := proxytest.StartNode(t, "first", nil)
 	twin(t, first, "second", "127.0.0.2")
 	z := &zone{}
 	z.set("mcp.test", "127.0.0.1")
 	s := testSpec(first)
 	s.Nodes[0].Host, s.Resolve.Interval = "mcp.test", time.Hour
-	b := serveIn(t, z, s, nil)
+	b := serveIn(t, z, s, []*proxytest.FakeNode{first})
 	b.eventuallyState("n0", proxy.NodeUp)
 	z.set("mcp.test", "127.0.0.2")
+	return b
+}
+
+func TestReloadSaysWhatMoved(t *testing.T) {
+	b := moved(t)
 	r := b.reloaded(func(*proxy.Spec) {})
 	wantKeys(t, r.Changed)
 	wantKeys(t, r.Moved, "n0 has moved from 127.0.0.1 to 127.0.0.2")
@@ -292,16 +299,8 @@ func TestReloadSaysWhatMoved(t *testing.T) {
 
 // A node that goes down is looked up at once.
 func TestFailureHasTheNameLookedUp(t *testing.T) {
-	first := proxytest.StartNode(t, "first", nil)
-	twin(t, first, "second", "127.0.0.2")
-	z := &zone{}
-	z.set("mcp.test", "127.0.0.1")
-	s := testSpec(first)
-	s.Nodes[0].Host, s.Resolve.Interval = "mcp.test", time.Hour
-	b := serveIn(t, z, s, nil)
-	b.eventuallyState("n0", proxy.NodeUp)
-	z.set("mcp.test", "127.0.0.2")
-	first.Stop()
+	b := moved(t)
+	b.nodes[0].Stop()
 	b.eventually("the node elsewhere", func(s *proxy.Stats) bool {
 		n := s.Node("n0")
 		return n.State == proxy.NodeUp && strings.HasPrefix(n.Transports[0].Found, "127.0.0.2:")
@@ -507,15 +506,6 @@ func TestNamesAskServers(t *testing.T) {
 	}
 }
 
-// listNodes puts a file of nodes into place.
-func listNodes(t testing.TB, name, text string) {
-	t.Helper()
-	proxytest.Overwrite(t, name+".next", []byte(text))
-	if err := os.Rename(name+".next", name); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestNodesComeFromAFile(t *testing.T) {
 	line := proxytest.StartNode(t, "n0", nil)
 	web := namedSite(t, "web")
@@ -532,16 +522,16 @@ func TestNodesComeFromAFile(t *testing.T) {
 
 	one := fmt.Sprintf(`{"name": "n0", "host": "127.0.0.1", "tcp": %s}`, port)
 	two := fmt.Sprintf(`{"name": "n1", "host": "127.0.0.1", "http": %d}`, web)
-	listNodes(t, name, "["+one+"]")
+	proxytest.Replace(t, name, []byte("["+one+"]"))
 	c := b.servedBy("n0")
-	listNodes(t, name, "["+one+","+two+"]")
+	proxytest.Replace(t, name, []byte("["+one+","+two+"]"))
 	b.eventually("n1 to serve", func(*proxy.Stats) bool { return get(t, "http://"+b.address("http")) == "web" })
 	c.Ask("still here")
 
 	// What is no list of nodes changes nothing, and is said once.
-	listNodes(t, name, "["+one+",")
+	proxytest.Replace(t, name, []byte("["+one+","))
 	b.eventually("the error", func(s *proxy.Stats) bool { return strings.HasSuffix(s.NodesFrom.Error, "unexpected end of JSON input") })
-	listNodes(t, name, "["+one+","+one+"]")
+	proxytest.Replace(t, name, []byte("["+one+","+one+"]"))
 	b.eventually("the other error", func(s *proxy.Stats) bool {
 		return strings.HasSuffix(s.NodesFrom.Error, `together with lb.nodes: lb.nodes[1].name: "n0" is already the name of [0]`)
 	})
@@ -558,7 +548,7 @@ func TestNodesComeFromAFile(t *testing.T) {
 	}
 
 	// One that is gone serves whom it has.
-	listNodes(t, name, "["+two+"]")
+	proxytest.Replace(t, name, []byte("["+two+"]"))
 	b.eventually("n0 to leave", func(s *proxy.Stats) bool {
 		return len(s.Nodes) == 2 && s.Nodes[1].Name == "n0" && s.Nodes[1].Leaving && s.NodesFrom.Error == ""
 	})

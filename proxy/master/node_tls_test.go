@@ -48,15 +48,6 @@ func TestNodeTrust(t *testing.T) {
 	}
 }
 
-// replace puts a file there at once.
-func swapFile(t testing.TB, name string, data []byte) {
-	t.Helper()
-	proxytest.Overwrite(t, name+".next", data)
-	if err := os.Rename(name+".next", name); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // secureNode is a node at the address of a site that speaks TLS.
 func secureNode(name, site string) topology.Node {
 	return topology.Node{Name: name, URL: strings.Replace(site, "127.0.0.1", "localhost", 1) + "/mcp"}.Complete()
@@ -111,19 +102,19 @@ func TestNodeTrustReplacedUnderLoad(t *testing.T) {
 		b.eventually("more requests", func(*proxy.Stats) bool { return v.asked.Load() > before+50 || v.failed.Load() > 0 })
 	}
 	more()
-	swapFile(t, files.CA, old.PEM[:len(old.PEM)/2])
+	proxytest.Replace(t, files.CA, old.PEM[:len(old.PEM)/2])
 	b.eventually("the complaint", func(*proxy.Stats) bool { return strings.Contains(b.log.String(), "cannot be used") })
 	if _, err := b.Reload(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "lb.node_tls.ca: ") {
 		t.Errorf("reloaded with half a file: %v", err)
 	}
 	more()
-	swapFile(t, files.CA, bytes.Join([][]byte{old.PEM, next.PEM}, nil))
+	proxytest.Replace(t, files.CA, bytes.Join([][]byte{old.PEM, next.PEM}, nil))
 	b.eventuallyState("next", proxy.NodeUp) // noticed without a reload
 	more()
 	pair := next.Issue("balancer.test", time.Hour)
-	swapFile(t, files.Key, pair.Key) // half of a pair
+	proxytest.Replace(t, files.Key, pair.Key) // half of a pair
 	more()
-	swapFile(t, files.Cert, pair.Cert)
+	proxytest.Replace(t, files.Cert, pair.Cert)
 	b.reloaded(func(*proxy.Spec) {})
 	more()
 	reason("other", "certificate is not for localhost (names: other.test)")

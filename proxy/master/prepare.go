@@ -20,7 +20,7 @@ type effective struct {
 	own      []topology.Node // without them
 	file     nodeFile
 	capacity capacity
-	key      []byte // see WorkerSpec
+	key      []byte // see wire.WorkerSpec
 
 	certificate *certificate // nil without an https listener
 	trust       *wire.NodeTrust
@@ -101,7 +101,7 @@ type opening struct {
 	doors   *admin.DoorChange
 }
 
-// Open opens the addresses that are new in next, or none of them.
+// open opens the addresses that are new in next, or none of them.
 func (m *master) open(next *effective) (o *opening, err error) {
 	o = new(opening)
 	if listen := next.spec.Listening(); next.generation == nil || !next.generation.serves(&listen) {

@@ -59,6 +59,23 @@ func recorded(t *testing.T, seconds int, nodes func(second int) []nodeCounts) (r
 	return r, last
 }
 
+// Who waits for something newer has it a second after the last time.
+func TestNextIsASecondLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, s := newRecorder(), &script{time.Now(), func(second int) []nodeCounts { return []nodeCounts{growing("a", second)} }}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.run(ctx, s.counts)
+		synctest.Wait()
+		for seconds := range 20 {
+			if h := r.history(); len(h.Times) != seconds+1 || time.Since(s.begin) != time.Duration(seconds)*time.Second {
+				t.Errorf("after %v there are %d points", time.Since(s.begin), len(h.Times))
+			}
+			<-r.next()
+		}
+	})
+}
+
 func TestRates(t *testing.T) {
 	_, s := recorded(t, 5, func(second int) []nodeCounts { return []nodeCounts{growing("a", second), growing("b", second)} })
 	want := proxy.Rates{Connections: 10, Messages: 100, BytesIn: 1000, BytesOut: 2000, Errors: 1}

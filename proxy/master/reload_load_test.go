@@ -7,7 +7,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -161,11 +160,7 @@ func rewritePair(t testing.TB, dir, host string) *proxytest.KeyPair {
 	t.Helper()
 	p := proxytest.WritePair(t, t.TempDir(), host)
 	for name, data := range map[string][]byte{"lb.key": p.Key, "lb.crt": p.Cert} {
-		next := filepath.Join(dir, "next")
-		proxytest.Overwrite(t, next, data)
-		if err := os.Rename(next, filepath.Join(dir, "live", name)); err != nil {
-			t.Fatal(err)
-		}
+		proxytest.Replace(t, filepath.Join(dir, "live", name), data)
 	}
 	return p
 }
@@ -192,19 +187,9 @@ func (b *balancer) replaced(dir string, old *proxytest.KeyPair, replace func(t t
 
 // echoSockets is a node that answers requests, and says on a WebSocket what it hears.
 func echoSockets(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Upgrade") == "" {
-		fmt.Fprint(w, "hello")
+	if r.Header.Get("Upgrade") != "" {
+		proxytest.EchoWebSocket(w, r)
 		return
 	}
-	c, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return
-	}
-	defer func() { _ = c.CloseNow() }()
-	for {
-		kind, text, err := c.Read(r.Context())
-		if err != nil || c.Write(r.Context(), kind, text) != nil {
-			return
-		}
-	}
+	proxytest.Hello(w, r)
 }

@@ -281,19 +281,15 @@ func TestFit(t *testing.T) {
 
 func TestBadReloadChangesNothing(t *testing.T) {
 	nodes := proxytest.StartNodes(t, 1)
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
+	taken := occupied(t)
 	for name, test := range map[string]struct {
 		change func(b *balancer, s *proxy.Spec)
 		want   string
 	}{
 		"invalid": {func(_ *balancer, s *proxy.Spec) { s.Checks.Fall = 0 }, "lb.checks.fall: must be from 1 to 100, is 0"},
 		"unread":  {func(b *balancer, _ *proxy.Spec) { b.bad = errors.New("erlmcp.yaml: permission denied") }, "erlmcp.yaml: permission denied"},
-		"tcp":     {func(_ *balancer, s *proxy.Spec) { s.Listen.TCP = taken.Addr().String() }, "lb.listen.tcp: "},
-		"admin":   {func(_ *balancer, s *proxy.Spec) { s.Listen.Admin = taken.Addr().String() }, "lb.listen.admin: "},
+		"tcp":     {func(_ *balancer, s *proxy.Spec) { s.Listen.TCP = taken }, "lb.listen.tcp: "},
+		"admin":   {func(_ *balancer, s *proxy.Spec) { s.Listen.Admin = taken }, "lb.listen.admin: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := serve(t, nodes, nil)
@@ -323,18 +319,14 @@ func TestBadReloadChangesNothing(t *testing.T) {
 
 // Where one address cannot be had, the others that were opened for it are closed.
 func TestReloadOpensAllOrNothing(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
+	taken := occupied(t)
 	free, err := net.Listen("tcp", "127.0.0.93:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	free.Close()
 	b := serve(t, proxytest.StartNodes(t, 1), nil)
-	b.edit(func(s *proxy.Spec) { s.Listen.TCP, s.Listen.Admin = free.Addr().String(), taken.Addr().String() })
+	b.edit(func(s *proxy.Spec) { s.Listen.TCP, s.Listen.Admin = free.Addr().String(), taken })
 	if _, err := b.Reload(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "lb.listen.admin: ") {
 		t.Errorf("got %v", err)
 	}

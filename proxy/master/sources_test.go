@@ -214,7 +214,8 @@ func TestOneSourceGivesWayInAllWorkers(t *testing.T) {
 	b.wantSmall(before, 32<<20)
 }
 
-// The same with real workers, and clients that come one after the other and stay for a word.
+// Clients that come one after the other and stay for a word are spread by weight, however few they are and whichever
+// worker they come to.
 func TestFewClientsOfABalancer(t *testing.T) {
 	nodes := proxytest.StartNodes(t, 3)
 	for _, balance := range []proxy.Balance{proxy.BalanceRoundRobin, proxy.BalanceLeastConn} {
@@ -288,11 +289,7 @@ func (b *balancer) dialFrom(address, from string) *proxytest.Client {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() { conn.Close() })
-	return &proxytest.Client{T: b.t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
+	return proxytest.NewClient(b.t, conn, 20*time.Second)
 }
 
 // residents reads the memory of the master and its workers.

@@ -190,7 +190,7 @@ func (f *fleet) listeners(draining bool) []proxy.ListenerStats {
 	var list []proxy.ListenerStats
 	for _, g := range f.generations {
 		for _, e := range g.entrances {
-			list = append(list, proxy.ListenerStats{Name: e.name, Address: e.bound.String(), Up: !g.retiring && !draining})
+			list = append(list, proxy.ListenerStats{Name: e.at.Name, Address: e.bound.String(), Up: !g.retiring && !draining})
 		}
 	}
 	return list

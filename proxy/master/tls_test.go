@@ -111,7 +111,7 @@ func TestCertificateReplacedUnderLoad(t *testing.T) {
 	b.eventually("the second certificate", func(*proxy.Stats) bool { return b.servedTo(proxytest.Trusting(pairs...)) == "aside.test" })
 	before := requests.Load()
 	// Swapped as a whole, and reloaded before anybody looks.
-	overwriteLinked(t, dir, third)
+	proxytest.PutPair(t, dir, third)
 	b.reloaded(func(*proxy.Spec) {})
 	b.eventually("requests under the third certificate", func(s *proxy.Stats) bool {
 		return requests.Load() > before+10 && s.Certificate.NotAfter.Equal(leafOf(t, third).NotAfter)
@@ -143,23 +143,6 @@ func leafOf(t testing.TB, p *proxytest.KeyPair) *x509.Certificate {
 		t.Fatal(err)
 	}
 	return pair.Leaf
-}
-
-// overwriteLinked swaps the link to the pair.
-func overwriteLinked(t testing.TB, dir string, p *proxytest.KeyPair) {
-	t.Helper()
-	fresh, next := filepath.Join(dir, "fresh"), filepath.Join(dir, "next")
-	if err := os.Mkdir(fresh, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	proxytest.Overwrite(t, filepath.Join(fresh, "lb.crt"), p.Cert)
-	proxytest.Overwrite(t, filepath.Join(fresh, "lb.key"), p.Key)
-	if err := os.Symlink(fresh, next); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(next, filepath.Join(dir, "live")); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestCertificateThatCannotBeServed(t *testing.T) {
@@ -217,7 +200,7 @@ func expiredPair(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	overwriteLinked(t, dir, &proxytest.KeyPair{Cert: cert, Key: key})
+	proxytest.PutPair(t, dir, &proxytest.KeyPair{Cert: cert, Key: key})
 }
 
 // A certificate that clients would refuse does not replace one that they take, and is told once.

@@ -49,7 +49,7 @@ func BenchmarkRelay(b *testing.B) {
 	node := proxytest.StartNode(b, "", func(c *net.TCPConn) { _, _ = io.Copy(c, c) })
 	engines := []*proxytest.Engine{erlmcpEngine(b, node.Address())}
 	for _, find := range []func(testing.TB, string) *proxytest.Engine{haproxyEngine, nginxEngine} {
-		if e := find(b, node.Address()); e != nil {
+		if e := find(b, node.Address()); e.Command != nil {
 			engines = append(engines, e)
 		}
 	}
@@ -120,13 +120,8 @@ func benchWorker(args []string) error {
 }
 
 func haproxyEngine(t testing.TB, node string) *proxytest.Engine {
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Log("haproxy is not installed: left out")
-		return nil
-	}
 	address := proxytest.FreeAddress(t)
-	config := proxytest.WriteFile(t, "haproxy.cfg", `global
+	command := proxytest.HAProxy(t, `global
   nbthread 1
   maxconn 9000
 defaults
@@ -145,44 +140,28 @@ backend nodes
   stick on src
   server n1 `+node+`
 `)
-	return &proxytest.Engine{Name: "haproxy", Address: address, Command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
+	return &proxytest.Engine{Name: "haproxy", Address: address, Command: command}
 }
 
 func nginxEngine(t testing.TB, node string) *proxytest.Engine {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Log("nginx is not installed: left out")
-		return nil
-	}
-	const module = "/usr/lib/nginx/modules/ngx_stream_module.so"
-	load := ""
-	if _, err := os.Stat(module); err == nil {
-		load = "load_module " + module + ";\n"
-	}
 	address := proxytest.FreeAddress(t)
-	dir := t.TempDir()
-	text := load + `daemon off;
+	command := proxytest.NginxStream(t, `daemon off;
 master_process off;
-pid ` + dir + `/nginx.pid;
+pid nginx.pid;
 error_log stderr crit;
 events { worker_connections 18500; }
 stream {
   limit_conn_zone $binary_remote_addr zone=sources:10m;
-  upstream nodes { hash $remote_addr consistent; server ` + node + `; }
+  upstream nodes { hash $remote_addr consistent; server `+node+`; }
   server {
-    listen ` + address + `;
+    listen `+address+`;
     limit_conn sources 10000;
     proxy_pass nodes;
     proxy_timeout 300s;
   }
 }
-`
-	config := proxytest.WriteFile(t, "nginx.conf", text)
-	if out, err := exec.Command(path, "-t", "-p", dir, "-c", config).CombinedOutput(); err != nil {
-		t.Logf("nginx cannot balance TCP: left out: %s", out)
-		return nil
-	}
-	return &proxytest.Engine{Name: "nginx", Address: address, Command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
+`)
+	return &proxytest.Engine{Name: "nginx", Address: address, Command: command}
 }
 
 // BenchmarkMessage is one message through the worker and back, in one process:

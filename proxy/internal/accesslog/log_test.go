@@ -39,11 +39,6 @@ func content(t *testing.T, path string) string {
 	return string(text)
 }
 
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	waittest.Until(t, 10*time.Second, what, ok)
-}
-
 func TestLinesOfSeveralLogsStayWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	var p probe
@@ -81,7 +76,7 @@ func TestRotation(t *testing.T) {
 	l := p.open(path)
 	l.say("one")
 	l.Flush()
-	await(t, "the first line", func() bool { text, _ := os.ReadFile(path); return string(text) == "one\n" })
+	waittest.Until(t, 10*time.Second, "the first line", func() bool { text, _ := os.ReadFile(path); return string(text) == "one\n" })
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +93,11 @@ func TestRenamedFileIsNoticed(t *testing.T) {
 	var p probe
 	l := p.open(path)
 	defer l.Close()
-	await(t, "the file", func() bool { _, err := os.Stat(path); return err == nil })
+	waittest.Until(t, 10*time.Second, "the file", func() bool { _, err := os.Stat(path); return err == nil })
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "a new file", func() bool {
+	waittest.Until(t, 10*time.Second, "a new file", func() bool {
 		l.say("line")
 		l.Flush()
 		_, err := os.Stat(path)

@@ -35,8 +35,8 @@ type Balancer interface {
 // View is the balancer at one moment.
 type View struct {
 	proxy.Stats
-	Peak    Peak       `json:"-"`
-	Details []NodeView `json:"-"` // beside those of Stats, in their order
+	Peak    Peak
+	Details []NodeView // beside those of Stats, in their order
 }
 
 // NodeView is what is shown of a node beyond its NodeStats.
@@ -89,8 +89,8 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// HealthReply is the body of /health.
-type HealthReply struct {
+// healthReply is the body of /health.
+type healthReply struct {
 	Status      string            `json:"status"`    // "up", "down" or StateDraining
 	Nodes       nodesReply        `json:"nodes"`     // up over each transport that a listener needs
 	Listeners   map[string]string `json:"listeners"` // "up" or "down": whether new clients find a node there
@@ -104,9 +104,9 @@ type nodesReply struct {
 }
 
 // healthOf judges the listeners for clients by their names, all of them if only is empty.
-func healthOf(b Balancer, only string) (reply HealthReply, known bool) {
+func healthOf(b Balancer, only string) (reply healthReply, known bool) {
 	s, _ := b.Counts()
-	reply = HealthReply{Status: "up", Connections: s.Connections.Active, Listeners: map[string]string{}}
+	reply = healthReply{Status: "up", Connections: s.Connections.Active, Listeners: map[string]string{}}
 	for i := range s.Nodes {
 		reply.Nodes.Total++
 		reply.Nodes.Up += int(one(s.Nodes[i].State == proxy.NodeUp))

@@ -32,9 +32,9 @@ var csvColumns = strings.Split(
 		"h1_spliced_bytes_in,h1_spliced_bytes_out,",
 	",")
 
-// CSVRow is a line by the names of its columns. What HAProxy counts and the balancer does not is
+// csvRow is a line by the names of its columns. What HAProxy counts and the balancer does not is
 // missing, and stays empty.
-type CSVRow map[string]string
+type csvRow map[string]string
 
 // The values of the column "type".
 const (
@@ -64,8 +64,8 @@ func serveCSV(b Balancer) http.HandlerFunc {
 }
 
 // csvRows are the frontends, the servers of the backend "nodes", and that backend.
-func csvRows(v *View, spec *proxy.Spec) []CSVRow {
-	rows := []CSVRow{frontendRow(&v.Stats, v.Peak)}
+func csvRows(v *View, spec *proxy.Spec) []csvRow {
+	rows := []csvRow{frontendRow(&v.Stats, v.Peak)}
 	rows = append(rows, webFrontendRows(&v.Stats, v.Peak)...)
 	for i := range v.Nodes {
 		rows = append(rows, serverRow(&v.Nodes[i], v.Time, i+1, &spec.Checks, v.Details[i].Peak))
@@ -73,8 +73,8 @@ func csvRows(v *View, spec *proxy.Spec) []CSVRow {
 	return append(rows, backendRow(&v.Stats, spec, v.Peak))
 }
 
-func newFrontend(name, mode string, iid int, s *proxy.Stats) CSVRow {
-	row := CSVRow{"pxname": name, "svname": "FRONTEND", "status": "OPEN", "mode": mode}
+func newFrontend(name, mode string, iid int, s *proxy.Stats) csvRow {
+	row := csvRow{"pxname": name, "svname": "FRONTEND", "status": "OPEN", "mode": mode}
 	if s.State == proxy.StateDraining {
 		row["status"] = "STOP"
 	}
@@ -82,7 +82,7 @@ func newFrontend(name, mode string, iid int, s *proxy.Stats) CSVRow {
 	return row
 }
 
-func frontendRow(s *proxy.Stats, p Peak) CSVRow {
+func frontendRow(s *proxy.Stats, p Peak) csvRow {
 	row := newFrontend("tcp", "tcp", 2, s)
 	row.load(s.Connections.Active, p.Connections, int64(s.Connections.Max), s.Connections.Total)
 	row.rate("rate", "rate_max", s.Rates.Connections, p.Rate)
@@ -96,7 +96,7 @@ func frontendRow(s *proxy.Stats, p Peak) CSVRow {
 
 // webFrontendRows are the frontends "http" and "https", as far as they listen. Requests are counted
 // without regard to how they came, so that they are in one row only: that of "http" if both listen.
-func webFrontendRows(s *proxy.Stats, p Peak) (rows []CSVRow) {
+func webFrontendRows(s *proxy.Stats, p Peak) (rows []csvRow) {
 	for i, name := range []string{proxy.ListenHTTP, proxy.ListenHTTPS} {
 		if !slices.ContainsFunc(s.Listeners, func(l proxy.ListenerStats) bool { return l.Name == name }) {
 			continue
@@ -114,15 +114,15 @@ func webFrontendRows(s *proxy.Stats, p Peak) (rows []CSVRow) {
 }
 
 // requestsOf counts requests. Connections are counted in the row of TCP, those over HTTP too.
-func (r CSVRow) requestsOf(s *proxy.Stats, p Peak) {
+func (r csvRow) requestsOf(s *proxy.Stats, p Peak) {
 	r.rate("req_rate", "req_rate_max", s.Rates.Requests, p.Requests)
 	r.requests(s.HTTP.Requests, s.HTTP.Responses)
 	r.count("ereq", s.Refused.BadRequest+s.Refused.TooLarge+s.Refused.Slow)
 	r.count("dreq", s.Refused.MessageRate)
 }
 
-func serverRow(n *proxy.NodeStats, now time.Time, sid int, checks *proxy.Checks, p Peak) CSVRow {
-	row := CSVRow{"pxname": "nodes", "svname": n.Name, "mode": "tcp", "addr": n.Address, "bck": "0"}
+func serverRow(n *proxy.NodeStats, now time.Time, sid int, checks *proxy.Checks, p Peak) csvRow {
+	row := csvRow{"pxname": "nodes", "svname": n.Name, "mode": "tcp", "addr": n.Address, "bck": "0"}
 	row["status"] = map[string]string{proxy.NodeUp: "UP", proxy.NodeDegraded: "UP", proxy.NodeSilent: "NOLB", proxy.NodeDown: "DOWN", proxy.NodeDraining: "DRAIN", proxy.NodeMaintenance: "MAINT"}[n.State]
 	row.process(csvServer, 3, sid)
 	row.load(n.Connections, p.Connections, n.MaxConnections, n.Total)
@@ -142,16 +142,16 @@ func serverRow(n *proxy.NodeStats, now time.Time, sid int, checks *proxy.Checks,
 	row.count("check_rise", uint64(checks.Rise))
 	row.count("check_fall", uint64(checks.Fall))
 	if !n.Check.At.IsZero() {
-		row["check_status"], row["check_desc"] = CheckCode(&n.Check)
+		row["check_status"], row["check_desc"] = checkCode(&n.Check)
 		row["last_chk"] = n.Check.Error
 		row.count("check_duration", uint64(n.Check.LatencyUs/1000))
 	}
 	return row
 }
 
-func backendRow(s *proxy.Stats, spec *proxy.Spec, p Peak) CSVRow {
+func backendRow(s *proxy.Stats, spec *proxy.Spec, p Peak) csvRow {
 	total := sumNodes(s)
-	row := CSVRow{"pxname": "nodes", "svname": "BACKEND", "mode": "tcp", "algo": string(spec.Balance), "bck": "0", "status": "DOWN"}
+	row := csvRow{"pxname": "nodes", "svname": "BACKEND", "mode": "tcp", "algo": string(spec.Balance), "bck": "0", "status": "DOWN"}
 	var up, weight uint64
 	for i := range s.Nodes {
 		if state := s.Nodes[i].State; state == proxy.NodeUp || state == proxy.NodeDegraded {
@@ -192,14 +192,14 @@ func sumNodes(s *proxy.Stats) (sum proxy.NodeStats) {
 	return sum
 }
 
-func (r CSVRow) count(column string, n uint64) { r[column] = strconv.FormatUint(n, 10) }
+func (r csvRow) count(column string, n uint64) { r[column] = strconv.FormatUint(n, 10) }
 
-func (r CSVRow) process(kind, iid, sid int) {
+func (r csvRow) process(kind, iid, sid int) {
 	r["pid"], r["type"], r["iid"], r["sid"] = "1", strconv.Itoa(kind), strconv.Itoa(iid), strconv.Itoa(sid)
 	r["-"] = "-" // before the columns of modules
 }
 
-func (r CSVRow) load(now, peak, limit int64, total uint64) {
+func (r csvRow) load(now, peak, limit int64, total uint64) {
 	r.count("scur", uint64(max(0, now)))
 	r.count("smax", uint64(max(peak, now, 0)))
 	if limit > 0 {
@@ -208,20 +208,20 @@ func (r CSVRow) load(now, peak, limit int64, total uint64) {
 	r.count("stot", total)
 }
 
-func (r CSVRow) rate(column, highest string, now, peak float64) {
+func (r csvRow) rate(column, highest string, now, peak float64) {
 	now = max(0, now)
 	r.count(column, uint64(math.Round(now)))
 	r.count(highest, uint64(math.Round(max(now, peak))))
 }
 
-func (r CSVRow) traffic(n proxy.NodeStats) {
+func (r csvRow) traffic(n proxy.NodeStats) {
 	r.count("bin", n.BytesIn)
 	r.count("bout", n.BytesOut)
 }
 
 // upstream is what happens between balancer and node. A client whose node does not answer goes to
 // another one: wredis; the same node is never tried twice: wretr.
-func (r CSVRow) upstream(n proxy.NodeStats) {
+func (r csvRow) upstream(n proxy.NodeStats) {
 	r.count("econ", n.ConnectErrors)
 	r.count("eresp", n.Resets)
 	r.count("srv_abrt", n.Resets)
@@ -235,7 +235,7 @@ func (r CSVRow) upstream(n proxy.NodeStats) {
 // HAProxy's are over the last 1024 connections or requests. ctime is of new connections to nodes only,
 // for both TCP and HTTP, and rtime of HTTP requests, up to the head of the response. What is not
 // measured stays empty: qtime, as there is no queue; ttime, the whole time of sessions; and the maxima.
-func (r CSVRow) times(connect, answer proxy.Latency) {
+func (r csvRow) times(connect, answer proxy.Latency) {
 	if connect.Count > 0 {
 		r.count("ctime", uint64(math.Round(connect.Mean/1000)))
 	}
@@ -245,7 +245,7 @@ func (r CSVRow) times(connect, answer proxy.Latency) {
 }
 
 // requests is what there is of HTTP; where there is none the columns stay empty, as in mode tcp.
-func (r CSVRow) requests(total uint64, responses proxy.Responses) {
+func (r csvRow) requests(total uint64, responses proxy.Responses) {
 	if total == 0 && r["mode"] != "http" {
 		return
 	}
@@ -264,8 +264,8 @@ func addResponses(r *proxy.Responses, o proxy.Responses) {
 	r.ServerError += o.ServerError
 }
 
-// CheckCode names the result of a check as HAProxy does.
-func CheckCode(c *proxy.CheckStats) (code, text string) {
+// checkCode names the result of a check as HAProxy does.
+func checkCode(c *proxy.CheckStats) (code, text string) {
 	layer, name := "L7", "Layer7"
 	if c.Kind == "tcp" {
 		layer, name = "L4", "Layer4"

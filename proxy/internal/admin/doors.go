@@ -13,11 +13,10 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// Door is an HTTP listener that the master itself serves.
-type Door struct {
-	name     string // its key in Listen
-	address  string // as in the spec
-	Listener *lobby.Lobby
+// door is an HTTP listener that the master itself serves.
+type door struct {
+	at       proxy.Listener // as in the spec
+	listener *lobby.Lobby
 	server   *http.Server // nil until served
 	hurry    context.CancelFunc
 }
@@ -26,21 +25,21 @@ const (
 	// masterFiles is how many descriptors the master needs beside those for workers, checks and visitors: listeners,
 	// board, logs, look-ups of names.
 	masterFiles = 96
-	// MaxVisitors is how many connections a door has at a time, if descriptors are plenty.
-	MaxVisitors = 256
-	// MinVisitors is that if they are few.
-	MinVisitors = 40
+	// maxVisitors is how many connections a door has at a time, if descriptors are plenty.
+	maxVisitors = 256
+	// minVisitors is that if they are few.
+	minVisitors = 40
 )
 
 // VisitorsFor is how many connections each door may have, so that enough descriptors stay for health checks and for
 // control, whoever comes.
 func VisitorsFor(nofile uint64, workers int) int {
 	free := int(min(nofile, 1<<20)) - prefork.ParentFiles(workers) - masterFiles
-	return max(MinVisitors, min(free/4, MaxVisitors))
+	return max(minVisitors, min(free/4, maxVisitors))
 }
 
-// Serve begins to answer. A visitor gets little time and space: there is nothing to upload.
-func (d *Door) Serve(h http.Handler) {
+// serve begins to answer. A visitor gets little time and space: there is nothing to upload.
+func (d *door) serve(h http.Handler) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.hurry = cancel
 	d.server = &http.Server{
@@ -50,13 +49,13 @@ func (d *Door) Serve(h http.Handler) {
 		WriteTimeout:   15 * time.Second,
 		MaxHeaderBytes: 16 << 10,
 	}
-	go d.Listener.Serve(d.server) // ends with close
+	go d.listener.Serve(d.server) // ends with close
 }
 
-// Close finishes what is being answered. Answers without an end are told to end by their context.
-func (d *Door) Close() {
+// close finishes what is being answered. Answers without an end are told to end by their context.
+func (d *door) close() {
 	if d.server == nil {
-		d.Listener.Close()
+		d.listener.Close()
 		return
 	}
 	d.hurry()
@@ -73,43 +72,40 @@ type Doors struct {
 	Listen   func(name, address string) (net.Listener, error)
 
 	mu   sync.Mutex
-	list []*Door
+	list []*door
 }
 
 // DoorChange is what opening other addresses amounts to, before it takes effect.
 type DoorChange struct {
-	opened, closing []*Door
+	opened, closing []*door
 }
 
 // Change opens the addresses of l that are not open yet, for so many visitors each, or none of them if one fails. Until
-// commit nobody is answered there.
+// Commit nobody is answered there.
 func (ds *Doors) Change(l proxy.Listen, visitors int) (*DoorChange, error) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	c := &DoorChange{closing: slices.Clone(ds.list)}
-	for _, want := range []struct{ name, address string }{{"admin", l.Admin}, {"health", l.Health}} {
-		if want.address == "" {
-			continue
-		}
-		kept := slices.IndexFunc(c.closing, func(d *Door) bool { return d.name == want.name && d.address == want.address })
+	for _, want := range l.ForOperators() {
+		kept := slices.IndexFunc(c.closing, func(d *door) bool { return d.at == want })
 		if kept >= 0 {
 			c.closing = slices.Delete(c.closing, kept, kept+1)
 			continue
 		}
-		at, err := ds.Listen(want.name, want.address)
+		bound, err := ds.Listen(want.Name, want.Address)
 		if err != nil {
 			c.Undo()
 			return nil, err
 		}
-		c.opened = append(c.opened, &Door{name: want.name, address: want.address, Listener: lobby.New(at, visitors)})
+		c.opened = append(c.opened, &door{at: want, listener: lobby.New(bound, visitors)})
 	}
 	return c, nil
 }
 
-// Undo closes what change has opened. After commit it does nothing.
+// Undo closes what Change has opened. After Commit it does nothing.
 func (c *DoorChange) Undo() {
 	for _, d := range c.opened {
-		d.Close()
+		d.close()
 	}
 	c.opened = nil
 }
@@ -117,23 +113,23 @@ func (c *DoorChange) Undo() {
 // Commit makes a change take effect.
 func (ds *Doors) Commit(c *DoorChange) {
 	ds.mu.Lock()
-	ds.list = slices.DeleteFunc(ds.list, func(d *Door) bool { return slices.Contains(c.closing, d) })
+	ds.list = slices.DeleteFunc(ds.list, func(d *door) bool { return slices.Contains(c.closing, d) })
 	for _, d := range c.opened {
-		d.Serve(ds.Handlers[d.name])
+		d.serve(ds.Handlers[d.at.Name])
 		ds.list = append(ds.list, d)
 	}
 	ds.mu.Unlock()
 	c.opened = nil
 	for _, d := range c.closing {
-		d.Close()
+		d.close()
 	}
 }
 
 // Close closes all doors.
 func (ds *Doors) Close() { ds.Commit(&DoorChange{closing: ds.open()}) }
 
-// Open lists the doors that are open.
-func (ds *Doors) open() []*Door {
+// open lists the doors that are open.
+func (ds *Doors) open() []*door {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	return slices.Clone(ds.list)
@@ -142,7 +138,7 @@ func (ds *Doors) open() []*Door {
 // Stats lists what listens.
 func (ds *Doors) Stats() (list []proxy.ListenerStats) {
 	for _, d := range ds.open() {
-		list = append(list, proxy.ListenerStats{Name: d.name, Address: d.Listener.Addr().String(), Up: true})
+		list = append(list, proxy.ListenerStats{Name: d.at.Name, Address: d.listener.Addr().String(), Up: true})
 	}
 	return list
 }

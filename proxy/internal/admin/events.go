@@ -13,13 +13,13 @@ import (
 
 // Bounds of the event stream.
 const (
-	MaxWatchers   = 32
-	WatchPatience = 5 * time.Second // for a watcher to take an event
+	maxWatchers   = 32
+	watchPatience = 5 * time.Second // for a watcher to take an event
 	MaxBansShown  = 100
 )
 
-// Snapshot is the data of an event "stats".
-type Snapshot struct {
+// snapshot is the data of an event "stats".
+type snapshot struct {
 	proxy.Stats
 	Bans []proxy.BanStatus `json:"bans"` // the first of them; Sources.Banned counts all
 }
@@ -43,32 +43,25 @@ type NodeHistory struct {
 	AnswerP99   []*float64 `json:"answer_p99_us"`
 }
 
-// Events is /events: server-sent events, "history" once and then "stats" every second.
-type Events struct {
-	History  func() History
-	Next     func() <-chan struct{}
-	Snapshot func() Snapshot
-	Seats    chan struct{}
+// events is /events: server-sent events, "history" once and then "stats" every second.
+type events struct {
+	balancer Balancer
+	seats    chan struct{}
 
 	mu     sync.Mutex
 	of     <-chan struct{} // the second latest is of
 	latest []byte
 }
 
-func newEvents(b Balancer) *Events {
-	return &Events{
-		History:  b.History,
-		Next:     b.Next,
-		Snapshot: func() Snapshot { return Snapshot{b.View().Stats, b.FirstBans(MaxBansShown)} },
-		Seats:    make(chan struct{}, MaxWatchers),
-	}
+func newEvents(b Balancer) *events {
+	return &events{balancer: b, seats: make(chan struct{}, maxWatchers)}
 }
 
 // ServeHTTP sends events until the watcher leaves, is too slow, or the listener closes.
-func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
-	case e.Seats <- struct{}{}:
-		defer func() { <-e.Seats }()
+	case e.seats <- struct{}{}:
+		defer func() { <-e.seats }()
 	default:
 		w.Header().Set("Retry-After", "10")
 		control.Fail(w, &control.Error{Status: http.StatusServiceUnavailable, Code: "watchers", Message: "too many watch the balancer already", Advice: "/stats.json is not limited"})
@@ -81,7 +74,7 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // else the server's, for heads, would end the request
 	send := func(message []byte) error {
-		if err := out.SetWriteDeadline(time.Now().Add(WatchPatience)); err != nil {
+		if err := out.SetWriteDeadline(time.Now().Add(watchPatience)); err != nil {
 			return err
 		}
 		if _, err := w.Write(message); err != nil {
@@ -89,9 +82,9 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return out.Flush()
 	}
-	err := send(message("history", e.History()))
+	err := send(message("history", e.balancer.History()))
 	for err == nil {
-		next := e.Next()
+		next := e.balancer.Next()
 		if err = send(e.current(next)); err != nil {
 			break
 		}
@@ -104,11 +97,11 @@ func (e *Events) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // current is the event of the second that ends with next: made once, for all watchers.
-func (e *Events) current(next <-chan struct{}) []byte {
+func (e *events) current(next <-chan struct{}) []byte {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.of != next {
-		e.of, e.latest = next, message("stats", e.Snapshot())
+		e.of, e.latest = next, message("stats", snapshot{e.balancer.View().Stats, e.balancer.FirstBans(MaxBansShown)})
 	}
 	return e.latest
 }

@@ -39,10 +39,10 @@ func TestCSVOfHTTP(t *testing.T) {
 	second.Latency, second.Connect = proxy.Latency{Count: 3, Mean: 10_000}, proxy.Latency{Count: 1, Mean: 3000}
 	s.Nodes = append(s.Nodes, second)
 	spec := proxy.Default()
-	for name, c := range map[string]struct{ row, want CSVRow }{
-		"frontend": {webFrontendRows(&s, Peak{Requests: 8})[0], CSVRow{"pxname": "http", "req_rate": "3", "req_rate_max": "8", "req_tot": "100", "hrsp_2xx": "90", "hrsp_5xx": "10"}},
-		"server":   {serverRow(&s.Nodes[0], s.Time, 1, &spec.Checks, Peak{}), CSVRow{"req_tot": "100", "hrsp_5xx": "10", "hrsp_other": "0", "rtime": "2", "ctime": "", "qtime": "", "ttime": ""}},
-		"backend":  {backendRow(&s, &spec, Peak{}), CSVRow{"req_tot": "100", "hrsp_2xx": "90", "rtime": "8", "ctime": "3", "qtime": "", "ttime": ""}},
+	for name, c := range map[string]struct{ row, want csvRow }{
+		"frontend": {webFrontendRows(&s, Peak{Requests: 8})[0], csvRow{"pxname": "http", "req_rate": "3", "req_rate_max": "8", "req_tot": "100", "hrsp_2xx": "90", "hrsp_5xx": "10"}},
+		"server":   {serverRow(&s.Nodes[0], s.Time, 1, &spec.Checks, Peak{}), csvRow{"req_tot": "100", "hrsp_5xx": "10", "hrsp_other": "0", "rtime": "2", "ctime": "", "qtime": "", "ttime": ""}},
+		"backend":  {backendRow(&s, &spec, Peak{}), csvRow{"req_tot": "100", "hrsp_2xx": "90", "rtime": "8", "ctime": "3", "qtime": "", "ttime": ""}},
 	} {
 		for column, want := range c.want {
 			if got := c.row[column]; got != want {
@@ -135,6 +135,22 @@ func TestCSVOfListeners(t *testing.T) {
 		}
 		if !slices.Equal(rows, c.rows) {
 			t.Errorf("%v: rows %q, want %q", c.listeners, rows, c.rows)
+		}
+	}
+}
+
+func TestCheckCode(t *testing.T) {
+	for want, c := range map[string]proxy.CheckStats{
+		"L4OK":    {Kind: "tcp", OK: true},
+		"L7OK":    {Kind: "mcp", OK: true},
+		"L4CON":   {Kind: "mcp", Cause: "refused"},
+		"L4TOUT":  {Kind: "tcp", Cause: "unreachable"},
+		"L7TOUT":  {Kind: "mcp", Cause: "timeout"},
+		"L7RSP":   {Kind: "mcp", Cause: "protocol"},
+		"SOCKERR": {Kind: "mcp", Cause: "local"},
+	} {
+		if got, text := checkCode(&c); got != want || text == "" {
+			t.Errorf("%+v: got %s, %q; want %s", c, got, text, want)
 		}
 	}
 }

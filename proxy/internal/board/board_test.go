@@ -40,7 +40,7 @@ func TestCellsFillCacheLines(t *testing.T) {
 }
 
 func TestRegionsDoNotOverlap(t *testing.T) {
-	for _, l := range []Layout{{1, 64}, {3, 128}, {11, 131072}, {maxWorkers, maxSources}} {
+	for _, l := range []Layout{{1, 64}, {3, 128}, {11, 131072}, {MaxWorkers, MaxSources}} {
 		p := l.plan()
 		at := uintptr(pageSize)
 		for _, r := range []struct {
@@ -72,7 +72,7 @@ func TestRegionsDoNotOverlap(t *testing.T) {
 }
 
 func TestLayoutIsChecked(t *testing.T) {
-	for _, l := range []Layout{{0, 64}, {-1, 64}, {maxWorkers + 1, 64}, {1, 0}, {1, maxSources + 1}} {
+	for _, l := range []Layout{{0, 64}, {-1, 64}, {MaxWorkers + 1, 64}, {1, 0}, {1, MaxSources + 1}} {
 		if b, err := Create(l); err == nil {
 			closeBoard(t, b)
 			t.Errorf("Create(%+v) succeeded", l)

@@ -82,15 +82,6 @@ type Port struct {
 	SinceNs        atomic.Int64 // when State last changed, monotonic
 }
 
-// Serves reports whether the port serves those who belong to the node.
-func (p *Port) Serves() bool {
-	switch State(p.State.Load()) {
-	case Up, Silent, Draining:
-		return true
-	}
-	return false
-}
-
 // Turns is how nodes take turns, over all workers. Every worker writes it, Next by compare-and-swap.
 // Times are those of an ideal balancer that serves all nodes at once, each by its weight.
 type Turns struct {

@@ -12,9 +12,9 @@ import (
 // Limits of a Layout. maxSize follows from them and bounds what Open will map.
 const (
 	MaxNodes   = 64
-	maxWorkers = 1024
+	MaxWorkers = 1024
 	minSources = 64
-	maxSources = 1 << 22
+	MaxSources = 1 << 22
 	maxSize    = 1 << 37
 
 	cacheLine = 64
@@ -28,11 +28,11 @@ type Layout struct {
 }
 
 func (l Layout) normalize() (Layout, error) {
-	if l.Workers < 1 || l.Workers > maxWorkers {
-		return l, fmt.Errorf("board: %d workers: want 1 to %d", l.Workers, maxWorkers)
+	if l.Workers < 1 || l.Workers > MaxWorkers {
+		return l, fmt.Errorf("board: %d workers: want 1 to %d", l.Workers, MaxWorkers)
 	}
-	if l.Sources < 1 || l.Sources > maxSources {
-		return l, fmt.Errorf("board: %d sources: want 1 to %d", l.Sources, maxSources)
+	if l.Sources < 1 || l.Sources > MaxSources {
+		return l, fmt.Errorf("board: %d sources: want 1 to %d", l.Sources, MaxSources)
 	}
 	l.Sources = max(minSources, 1<<bits.Len(uint(l.Sources-1)))
 	return l, nil

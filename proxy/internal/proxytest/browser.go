@@ -15,7 +15,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/waittest"
 )
 
-// Browse opens a page and skips the test where no browser is installed.
+// Browse opens a page, or skips the test where no browser is installed.
 func Browse(t *testing.T, url string) *Browser {
 	t.Helper()
 	var path string
@@ -58,11 +58,11 @@ func Browse(t *testing.T, url string) *Browser {
 	return p
 }
 
-// Browser is the page of an admin listener in a real browser.
+// Browser is a page in a real browser.
 type Browser struct {
 	t       *testing.T
-	Context context.Context
-	URL     string
+	Context context.Context // of the page, for chromedp
+	URL     string          // that was opened
 
 	mu       sync.Mutex
 	messages []string // of the console
@@ -76,7 +76,7 @@ func (p *Browser) Do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// Text evaluates an expression of JavaScript.
+// Text is what an expression of JavaScript evaluates to, as a string.
 func (p *Browser) Text(expression string) string {
 	p.t.Helper()
 	text, err := chromedp.Run(p.Context, chromedp.Evaluate[string]("String("+expression+")"))
@@ -86,7 +86,7 @@ func (p *Browser) Text(expression string) string {
 	return text
 }
 
-// Eventually waits for an expression to have a value.
+// Eventually waits until Text of an expression is want.
 func (p *Browser) Eventually(expression, want string) {
 	p.t.Helper()
 	var got string

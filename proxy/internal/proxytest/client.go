@@ -8,18 +8,29 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
 
-// Client is a connection to the balancer.
+// Client is a connection to the balancer. What fails in its methods ends the test.
 type Client struct {
 	T testing.TB
 	*net.TCPConn
-	Reader *bufio.Reader
+	Reader *bufio.Reader // of the connection: nothing else reads it
 }
 
-// Ask sends a line and returns which node answered. A refusal is no answer.
+// NewClient makes a client of a connection, which ends with the test. Reading and writing fail when patience is over.
+func NewClient(t testing.TB, conn net.Conn, patience time.Duration) *Client {
+	t.Helper()
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return &Client{T: t, TCPConn: conn.(*net.TCPConn), Reader: bufio.NewReader(conn)}
+}
+
+// Ask sends a line and returns which FakeNode has answered with it. A refusal is no answer.
 func (c *Client) Ask(line string) (node string) {
 	c.T.Helper()
 	c.Say(line + "\n")
@@ -31,7 +42,7 @@ func (c *Client) Ask(line string) (node string) {
 	return node
 }
 
-// Answer reads one response with its body.
+// Answer reads the response to a request of a method, with its body.
 func (c *Client) Answer(method string) (*Reply, string) {
 	c.T.Helper()
 	resp, err := http.ReadResponse(c.Reader, &http.Request{Method: method})
@@ -46,7 +57,7 @@ func (c *Client) Answer(method string) (*Reply, string) {
 	return ReplyOf(resp), string(body)
 }
 
-// Denied reads a response of the balancer itself and returns its JSON-RPC error code.
+// Denied reads a response of the balancer itself, which must have a status, and returns its JSON-RPC error code.
 func (c *Client) Denied(status int) (code int) {
 	c.T.Helper()
 	resp, body := c.Answer("POST")
@@ -60,7 +71,7 @@ func (c *Client) Denied(status int) (code int) {
 	return e.Error.Code
 }
 
-// Ended reads the end that must be next.
+// Ended requires that the connection has ended, in good order and with nothing before its end.
 func (c *Client) Ended() {
 	c.T.Helper()
 	if rest, err := io.ReadAll(c.Reader); err != nil || len(rest) > 0 {
@@ -76,7 +87,7 @@ func (c *Client) Say(text string) {
 	}
 }
 
-// Hear reads a line.
+// Hear reads a line, and returns it without its end.
 func (c *Client) Hear() string {
 	c.T.Helper()
 	line, err := c.Reader.ReadString('\n')

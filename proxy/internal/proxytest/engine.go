@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,19 +18,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/proxy"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // Engine is a balancer under measurement.
 type Engine struct {
 	Name    string
 	Address string
-	Command func() *exec.Cmd
-	Cookies bool // whether it sets them
-	Secure  bool // over TLS
+	Command func() *exec.Cmd // nil where the program is not installed
+	Cookies bool             // whether it sets them
+	Secure  bool             // over TLS
 
 	process *exec.Cmd // of this round
 
@@ -47,7 +44,7 @@ func (e *Engine) URL() string {
 	return scheme + "://" + e.Address + "/mcp"
 }
 
-// Reach waits until every site has answered through the engine, with a cookie if it sets them.
+// Reach waits until every site has answered through the engine, with a cookie just where it sets them.
 func (e *Engine) Reach(t testing.TB, sites []Site) {
 	// #nosec G402 -- HAProxy, nginx and we are given a certificate made a moment ago.
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
@@ -70,7 +67,7 @@ func (e *Engine) Reach(t testing.TB, sites []Site) {
 	})
 }
 
-// Relay has clients exchange messages in turn and records rate and CPU.
+// Relay has clients, side by side, exchange so many messages in all, and records rate and CPU of each.
 func (e *Engine) Relay(t testing.TB, clients, messages int) {
 	conns := e.connect(t, clients)
 	before, start := e.CPU(t), time.Now()
@@ -100,7 +97,7 @@ func (e *Engine) Relay(t testing.TB, clients, messages int) {
 	}
 }
 
-// Hold has idle connections that have spoken once and records what they add.
+// Hold has n idle connections that have spoken once, and records what each adds to the memory of the process.
 func (e *Engine) Hold(t testing.TB, n int) {
 	before := e.rss(t)
 	conns := e.connect(t, n)
@@ -199,16 +196,16 @@ func (e *Engine) Stop() {
 	e.process = nil
 }
 
-// NoFile stands for a file that is not there in the arguments of a role, which may not be empty.
+// NoFile stands in the arguments of a role for a file that there is not.
 const NoFile = "-"
 
-// Median is the middle one.
+// Median is the middle one of v, of an even number the greater of two.
 func Median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return v[len(v)/2]
 }
 
-// PemFile is where an engine finds its pair; NoFile for one that speaks no TLS.
+// PemFile is the file in which an engine finds certificate and key; NoFile for one that speaks no TLS.
 func PemFile(secure *proxy.TLS) string {
 	if secure == nil {
 		return NoFile
@@ -216,13 +213,58 @@ func PemFile(secure *proxy.TLS) string {
 	return secure.Cert
 }
 
-// HAProxyHTTPEngine is HAProxy before sites, or nil where it is not installed.
-func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
+// HAProxy is the command of HAProxy with a configuration, or nil where it is not installed.
+func HAProxy(t testing.TB, config string) func() *exec.Cmd {
 	path, err := exec.LookPath("haproxy")
 	if err != nil {
 		t.Log("haproxy is not installed: left out")
 		return nil
 	}
+	file := WriteFile(t, "haproxy.cfg", config)
+	return func() *exec.Cmd { return exec.Command(path, "-db", "-f", file) }
+}
+
+// Nginx is the command of nginx with a configuration, whose files are in a directory of their own; or nil where it is not
+// installed.
+func Nginx(t testing.TB, config string) func() *exec.Cmd {
+	path, err := exec.LookPath("nginx")
+	if err != nil {
+		t.Log("nginx is not installed: left out")
+		return nil
+	}
+	dir, file := t.TempDir(), WriteFile(t, "nginx.conf", config)
+	return func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", file) }
+}
+
+// NginxStream is Nginx for a configuration that balances TCP, and nil also where it cannot do that.
+func NginxStream(t testing.TB, config string) func() *exec.Cmd {
+	const module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+	if _, err := os.Stat(module); err == nil {
+		config = "load_module " + module + ";\n" + config
+	}
+	command := Nginx(t, config)
+	if command == nil {
+		return nil
+	}
+	check := command()
+	check.Args = append(check.Args, "-t")
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Logf("nginx cannot balance TCP: left out: %s", out)
+		return nil
+	}
+	return command
+}
+
+// NginxPaths has nginx keep what it puts aside of HTTP in its own directory.
+const NginxPaths = `  client_body_temp_path client_body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+`
+
+// HAProxyHTTPEngine is HAProxy in front of sites, over TLS unless secure is nil. Where it is not installed it has no Command.
+func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
 	address, bind := FreeAddress(t), ""
 	if secure != nil {
 		bind = " ssl crt " + secure.Cert
@@ -231,7 +273,7 @@ func HAProxyHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
 	for i, s := range sites {
 		fmt.Fprintf(&servers, "  server n%d %s cookie n%d\n", i, s.Address(), i)
 	}
-	config := WriteFile(t, "haproxy.cfg", fmt.Sprintf(`global
+	command := HAProxy(t, fmt.Sprintf(`global
   nbthread %d
   maxconn 9000
 defaults
@@ -251,31 +293,23 @@ backend nodes
   balance leastconn
   cookie SERVERID insert indirect nocache httponly
 %s`, runtime.NumCPU(), address, bind, &servers))
-	return &Engine{Name: "haproxy", Cookies: true, Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-db", "-f", config) }}
+	return &Engine{Name: "haproxy", Cookies: true, Address: address, Secure: secure != nil, Command: command}
 }
 
-// NginxHTTPEngine is nginx before sites, or nil where it is not installed.
+// NginxHTTPEngine is nginx in front of sites, likewise.
 func NginxHTTPEngine(t testing.TB, sites []Site, secure *proxy.TLS) *Engine {
-	path, err := exec.LookPath("nginx")
-	if err != nil {
-		t.Log("nginx is not installed: left out")
-		return nil
-	}
-	address, dir := FreeAddress(t), t.TempDir()
+	address := FreeAddress(t)
 	listen := address + ";"
 	if secure != nil {
 		listen = fmt.Sprintf("%s ssl;\n    ssl_certificate %s;\n    ssl_certificate_key %s;", address, secure.Cert, secure.Key)
 	}
-	var servers, temporary strings.Builder
+	var servers strings.Builder
 	for _, s := range sites {
 		fmt.Fprintf(&servers, "    server %s;\n", s.Address())
 	}
-	for _, use := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		fmt.Fprintf(&temporary, "  %s_temp_path %s/%s;\n", use, dir, use)
-	}
-	config := WriteFile(t, "nginx.conf", fmt.Sprintf(`daemon off;
+	command := Nginx(t, fmt.Sprintf(`daemon off;
 worker_processes %d;
-pid %s/nginx.pid;
+pid nginx.pid;
 error_log stderr crit;
 events { worker_connections 4096; }
 http {
@@ -299,113 +333,6 @@ http {
     }
   }
 }
-`, runtime.NumCPU(), dir, &temporary, &servers, listen))
-	return &Engine{Name: "nginx", Address: address, Secure: secure != nil, Command: func() *exec.Cmd { return exec.Command(path, "-p", dir, "-c", config) }}
+`, runtime.NumCPU(), NginxPaths, &servers, listen))
+	return &Engine{Name: "nginx", Address: address, Secure: secure != nil, Command: command}
 }
-
-// Site is a node that answers every request at once.
-type Site struct{ HTTP, Check int } // ports on 127.0.0.1
-
-// Address is where it serves HTTP.
-func (s Site) Address() string { return fmt.Sprintf("127.0.0.1:%d", s.HTTP) }
-
-// StartSites runs four sites in one process until the benchmark ends.
-func StartSites(t testing.TB) []Site {
-	sites := make([]Site, 4)
-	cmd := PlayRole("sites", strconv.Itoa(2*len(sites)))
-	cmd.Stderr = os.Stderr
-	port := func() int {
-		ln, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		file, err := ln.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
-		return ln.Addr().(*net.TCPAddr).Port
-	}
-	for i := range sites {
-		sites[i] = Site{HTTP: port(), Check: port()}
-	}
-	err := cmd.Start()
-	for _, file := range cmd.ExtraFiles {
-		file.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return sites
-}
-
-// serveSites serves the listeners that were passed on, all on one event loop: beside what is measured,
-// the nodes should cost little.
-func serveSites(args []string) error {
-	n, err := strconv.Atoi(args[0])
-	if err != nil {
-		return err
-	}
-	loop, err := reactor.NewLoop(reactor.Options{})
-	if err != nil {
-		return err
-	}
-	for i := range n {
-		body := fmt.Sprintf(`{"jsonrpc":"2.0","id":12345,"result":{"content":[{"type":"text","text":"hello from %d"}]}}`, i)
-		s := &benchSite{loop: loop}
-		s.answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		if _, err := loop.Listen(3+i, s); err != nil {
-			return err
-		}
-	}
-	return loop.Run()
-}
-
-// benchSite answers every request alike.
-type benchSite struct {
-	loop   *reactor.Loop
-	answer []byte
-}
-
-func (s *benchSite) OnAccept(fd int, _ netip.AddrPort) {
-	c := &benchSiteConn{answer: s.answer}
-	_ = s.loop.Attach(&c.conn, fd, c) // or it is closed
-}
-
-func (s *benchSite) OnAcceptError(err error) { fmt.Fprintln(os.Stderr, "sites:", err) }
-
-type benchSiteConn struct {
-	conn    reactor.Conn
-	request http1.Request
-	answer  []byte
-}
-
-// OnData answers requests whose bodies have a stated length and came whole.
-func (c *benchSiteConn) OnData(_ *reactor.Conn, p []byte) (consumed int) {
-	for {
-		n, err := c.request.Parse(p[consumed:])
-		if err != nil || n > 0 && c.request.Body == http1.Chunked {
-			c.conn.Close()
-			return len(p)
-		}
-		whole := n + int(c.request.Length)
-		if n == 0 || consumed+whole > len(p) {
-			return consumed
-		}
-		consumed += whole
-		c.conn.Send(c.answer)
-	}
-}
-
-func (c *benchSiteConn) OnEOF(*reactor.Conn) { c.conn.Close() }
-
-func (c *benchSiteConn) OnOpen(*reactor.Conn) {}
-
-func (c *benchSiteConn) OnDrained(*reactor.Conn) {}
-
-func (c *benchSiteConn) OnClose(*reactor.Conn, error) {}

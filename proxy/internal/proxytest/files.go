@@ -11,7 +11,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/freeport"
 )
 
-// StateDir returns a directory with a path short enough for a socket.
+// StateDir makes a directory with a path short enough for a socket.
 func StateDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb")
@@ -22,7 +22,7 @@ func StateDir(t testing.TB) string {
 	return dir
 }
 
-// SyncBuffer is a buffer for several writers.
+// SyncBuffer is a buffer that several goroutines may write and read.
 type SyncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -40,7 +40,7 @@ func (s *SyncBuffer) String() string {
 	return s.b.String()
 }
 
-// Overwrite writes a file in place.
+// Overwrite writes a file in place, or makes one.
 func Overwrite(t testing.TB, name string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(name, data, 0o600); err != nil {
@@ -48,7 +48,16 @@ func Overwrite(t testing.TB, name string, data []byte) {
 	}
 }
 
-// WriteFile writes a file into a directory of its own, and returns its path.
+// Replace puts a file into place at once.
+func Replace(t testing.TB, name string, data []byte) {
+	t.Helper()
+	Overwrite(t, name+".next", data)
+	if err := os.Rename(name+".next", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// WriteFile makes a file with a name in a directory of its own, and returns its path.
 func WriteFile(t testing.TB, name, text string) string {
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -57,7 +66,7 @@ func WriteFile(t testing.TB, name, text string) string {
 	return path
 }
 
-// FreeAddress is a loopback address that nobody listens on, and that nobody else is given.
+// FreeAddress is an address, with a port of 127.0.0.1, that nobody listens on, and that nobody else is given.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ports, err := freeport.Find(1)
@@ -77,7 +86,7 @@ func OpenFiles(t testing.TB) int {
 	return len(files)
 }
 
-// MiB is a number of bytes for people.
+// MiB turns bytes into MiB, rounded down.
 func MiB(sizes []uint64) (list []uint64) {
 	for _, n := range sizes {
 		list = append(list, n>>20)

@@ -5,25 +5,25 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 )
 
-// FakeNode answers each line with its name, a colon and the line.
+// FakeNode is a node over TCP, see StartNode.
 type FakeNode struct {
 	net.Listener
 	mu    sync.Mutex
 	conns []*net.TCPConn
 }
 
-// Node describes a fake node.
+// Node describes it under a name, by which alone the balancer knows it.
 func (n *FakeNode) Node(name string) topology.Node {
 	return topology.Node{Name: name, Host: "127.0.0.1", TCP: n.Addr().(*net.TCPAddr).Port}
 }
@@ -41,7 +41,8 @@ func (n *FakeNode) Stop() {
 	}
 }
 
-// StartNode starts a node that answers each line with its name, or does what serve says.
+// StartNode starts a node that answers each line with its name, a colon and the line. A serve that is not nil serves each
+// of its connections instead, which is closed when that returns.
 func StartNode(t testing.TB, name string, serve func(*net.TCPConn)) *FakeNode {
 	t.Helper()
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -51,7 +52,7 @@ func StartNode(t testing.TB, name string, serve func(*net.TCPConn)) *FakeNode {
 	return ServeNode(t, ln, name, serve)
 }
 
-// ServeNode is StartNode at a listener.
+// ServeNode is StartNode with a listener, which it closes when it stops.
 func ServeNode(t testing.TB, ln net.Listener, name string, serve func(*net.TCPConn)) *FakeNode {
 	n := &FakeNode{Listener: ln}
 	if serve == nil {
@@ -93,27 +94,35 @@ func StartNodes(t testing.TB, n int) []*FakeNode {
 	return nodes
 }
 
-// ListenFD listens on every address and returns one.
+// ListenFD listens on every IPv4 address, and returns a descriptor of the listener that is the caller's, and where it is
+// found on loopback.
 func ListenFD(t testing.TB) (fd int, address string) {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	file, port := listen(t, "0.0.0.0:0")
+	defer file.Close()
+	fd, err := prefork.Duplicate(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd, fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// listen opens a listener as a file.
+func listen(t testing.TB, address string) (file *os.File, port int) {
+	t.Helper()
+	ln, err := net.Listen("tcp4", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	file, err := ln.(*net.TCPListener).File()
-	if err != nil {
+	if file, err = ln.(*net.TCPListener).File(); err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	if fd, err = unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
-		t.Fatal(err)
-	}
-	return fd, fmt.Sprintf("127.0.0.1:%d", ln.Addr().(*net.TCPAddr).Port)
+	return file, ln.Addr().(*net.TCPAddr).Port
 }
 
-// ClosesAt is a node that reads so many bytes and closes.
-func ClosesAt(t testing.TB, bytes int64) string {
+// ClosesAt is the URL of a node that reads so many bytes of TLS and closes.
+func ClosesAt(t testing.TB, bytes int64) (url string) {
 	return "https://" + StartNode(t, "", func(c *net.TCPConn) { _, _ = io.CopyN(io.Discard, c, bytes) }).Address()
 }
 

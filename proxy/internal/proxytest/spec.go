@@ -11,12 +11,13 @@ import (
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
-// WithoutLimits lifts the limits of sources.
+// WithoutLimits lets a source send as many messages as it can, and a connection carry as many requests.
 func WithoutLimits(s *proxy.Spec) {
 	s.Limits.MessagesPerSecond, s.HTTP.KeepaliveRequests = 1_000_000, 0
 }
 
-// WithSites gives the nodes HTTP ports, and the balancer a listener for HTTP.
+// WithSites gives the nodes HTTP ports, at which each answers with its name, or under /stream with a stream that does not
+// end, and the balancer a listener for HTTP. change, if not nil, comes after that.
 func WithSites(t testing.TB, change func(*proxy.Spec)) func(*proxy.Spec) {
 	return func(s *proxy.Spec) {
 		s.Listen.HTTP = "127.0.0.1:0"
@@ -38,7 +39,8 @@ func WithSites(t testing.TB, change func(*proxy.Spec)) func(*proxy.Spec) {
 	}
 }
 
-// WithTLS has https listened on, with the pair in dir.
+// WithTLS has https listened on, with the pair that PutPair has put into dir, and messages not limited. change, if not nil,
+// comes after that.
 func WithTLS(dir string, change func(*proxy.Spec)) func(*proxy.Spec) {
 	return func(s *proxy.Spec) {
 		s.Listen.HTTPS = "127.0.0.1:0"

@@ -28,7 +28,7 @@ import (
 // KeyPair is a certificate with its key, as PEM.
 type KeyPair struct{ Cert, Key []byte }
 
-// LocalPair is a certificate for localhost.
+// LocalPair is a certificate for localhost and 127.0.0.1, the same for all tests of a process.
 var LocalPair = sync.OnceValue(func() *KeyPair {
 	cert, key, err := proxy.SelfSigned([]string{"localhost", "127.0.0.1"}, 30)
 	if err != nil {
@@ -37,7 +37,7 @@ var LocalPair = sync.OnceValue(func() *KeyPair {
 	return &KeyPair{Cert: cert, Key: key}
 })
 
-// Trusting is what a client needs to know.
+// Trusting is the configuration of a client that trusts the certificates of pairs, and them alone, for localhost.
 func Trusting(pairs ...*KeyPair) *tls.Config {
 	roots := x509.NewCertPool()
 	for _, p := range pairs {
@@ -46,35 +46,41 @@ func Trusting(pairs ...*KeyPair) *tls.Config {
 	return &tls.Config{RootCAs: roots, ServerName: "localhost"}
 }
 
-// SecureBrowser is an HTTP client that trusts the test's certificates.
+// SecureBrowser is an HTTP client that trusts the certificates of pairs.
 func SecureBrowser(t testing.TB, pairs ...*KeyPair) *http.Client {
 	transport := &http.Transport{TLSClientConfig: Trusting(pairs...), MaxIdleConnsPerHost: 100}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 30 * time.Second}
 }
 
-// WritePair puts a fresh certificate into dir as a link to a directory of its own, at once, as
-// Kubernetes and certbot do.
+// WritePair is PutPair of a fresh certificate for a host, and for localhost.
 func WritePair(t testing.TB, dir, host string) *KeyPair {
 	t.Helper()
 	cert, key, err := proxy.SelfSigned([]string{host, "localhost"}, 30)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := &KeyPair{Cert: cert, Key: key}
+	PutPair(t, dir, p)
+	return p
+}
+
+// PutPair puts a pair into dir as the link live to a directory of its own, at once, as Kubernetes and certbot do.
+func PutPair(t testing.TB, dir string, p *KeyPair) {
+	t.Helper()
 	fresh, err := os.MkdirTemp(dir, "pair")
 	if err != nil {
 		t.Fatal(err)
 	}
 	link := filepath.Join(dir, "next")
 	for _, err := range []error{
-		os.WriteFile(filepath.Join(fresh, "lb.crt"), cert, 0o644), os.WriteFile(filepath.Join(fresh, "lb.key"), key, 0o600),
+		os.WriteFile(filepath.Join(fresh, "lb.crt"), p.Cert, 0o644), os.WriteFile(filepath.Join(fresh, "lb.key"), p.Key, 0o600),
 		os.Symlink(fresh, link), os.Rename(link, filepath.Join(dir, "live")),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	return &KeyPair{Cert: cert, Key: key}
 }
 
 // Authority issues certificates for tests.
@@ -85,7 +91,7 @@ type Authority struct {
 	PEM  []byte
 }
 
-// Issue makes a certificate for a host, and for clients, that is valid for that long.
+// Issue makes a certificate for a host, good for servers and clients, that is valid for that long.
 func (a *Authority) Issue(host string, valid time.Duration) *KeyPair {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -118,7 +124,7 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Files writes the authority's certificate and a pair, if there is one.
+// Files writes the authority's certificate into a file, and a pair, if there is one, into others.
 func (a *Authority) Files(pair *KeyPair) proxy.NodeTLS {
 	dir := a.t.TempDir()
 	files := proxy.NodeTLS{CA: filepath.Join(dir, "ca.pem")}
@@ -131,7 +137,7 @@ func (a *Authority) Files(pair *KeyPair) proxy.NodeTLS {
 	return files
 }
 
-// NewAuthority makes an authority for certificates.
+// NewAuthority makes an authority.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{t: t}
@@ -162,8 +168,8 @@ func ServerConfig(t testing.TB, p *KeyPair) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{pair}}
 }
 
-// StartSecureSite runs an HTTP server over TLS as a node.
-func StartSecureSite(t testing.TB, config *tls.Config, h http.HandlerFunc) (address string) {
+// StartSecureSite runs an HTTP server over TLS as a node, and returns its URL, without a path.
+func StartSecureSite(t testing.TB, config *tls.Config, h http.HandlerFunc) (url string) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -173,7 +179,7 @@ func StartSecureSite(t testing.TB, config *tls.Config, h http.HandlerFunc) (addr
 	return "https://" + s.Listener.Addr().String()
 }
 
-// DialWebSocket opens a WebSocket.
+// DialWebSocket opens a WebSocket over TLS as a browser does, without the browser's timeout.
 func DialWebSocket(ctx context.Context, t testing.TB, browser *http.Client, address string) *websocket.Conn {
 	t.Helper()
 	timeless := *browser
@@ -187,22 +193,7 @@ func DialWebSocket(ctx context.Context, t testing.TB, browser *http.Client, addr
 	return ws
 }
 
-// EchoWebSocket serves WebSockets that say what they hear.
-func EchoWebSocket(w http.ResponseWriter, r *http.Request) {
-	c, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return
-	}
-	c.SetReadLimit(1 << 20)
-	for {
-		kind, p, err := c.Read(context.Background())
-		if err != nil || c.Write(context.Background(), kind, p) != nil {
-			return
-		}
-	}
-}
-
-// PingWebSocket says something and requires to hear it again.
+// PingWebSocket sends a text and requires that it comes back.
 func PingWebSocket(ctx context.Context, t testing.TB, ws *websocket.Conn, text string) {
 	t.Helper()
 	if err := ws.Write(ctx, websocket.MessageText, []byte(text)); err != nil {

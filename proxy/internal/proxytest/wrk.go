@@ -8,22 +8,20 @@ import (
 	"time"
 )
 
-var wrkFaults = regexp.MustCompile(`(?m)^ *(Socket errors|Non-2xx or 3xx responses): .*$`)
-
-var wrkP50 = regexp.MustCompile(`(?m)^ *50% +(\S+) *$`)
-
-var wrkP99 = regexp.MustCompile(`(?m)^ *99% +(\S+) *$`)
-
-var wrkRate = regexp.MustCompile(`(?m)^Requests/sec: +([0-9.]+)$`)
-
-// WrkReport is what wrk prints.
+// WrkReport is what wrk --latency prints.
 type WrkReport struct {
 	Requests int
 	Rate     float64 // requests/s
 	P50, P99 time.Duration
 }
 
-var wrkRequests = regexp.MustCompile(`(?m)^ *(\d+) requests in `)
+var (
+	wrkFaults   = regexp.MustCompile(`(?m)^ *(Socket errors|Non-2xx or 3xx responses): .*$`)
+	wrkRequests = regexp.MustCompile(`(?m)^ *(\d+) requests in `)
+	wrkRate     = regexp.MustCompile(`(?m)^Requests/sec: +([0-9.]+)$`)
+	wrkP50      = regexp.MustCompile(`(?m)^ *50% +(\S+) *$`)
+	wrkP99      = regexp.MustCompile(`(?m)^ *99% +(\S+) *$`)
+)
 
 // ReadWrk reads the report of a run in which nothing went wrong.
 func ReadWrk(output string) (r WrkReport, err error) {

@@ -1,4 +1,4 @@
-package master
+package admin
 
 import (
 	"bufio"
@@ -10,13 +10,14 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/lobby"
+	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/proxy"
-	"github.com/erlmcp/erlmcp/proxy/internal/admin"
 )
 
 // pipes is a listener without a network, for tests in fake time.
@@ -47,31 +48,58 @@ func (p *pipes) request() net.Conn {
 	return near
 }
 
-// eventStream serves events of a recorder in fake time, behind the limits of a real door.
+// ticking is a balancer with something new every second, and another version each time that somebody looks.
+type ticking struct {
+	Balancer // has no more than what events ask for
+
+	mu    sync.Mutex
+	next  chan struct{}
+	looks int
+}
+
+// tick lets seconds pass until ctx ends.
+func (b *ticking) tick(ctx context.Context) {
+	for range tempo.Every(ctx, time.Second) {
+		b.mu.Lock()
+		close(b.next)
+		b.next = make(chan struct{})
+		b.mu.Unlock()
+	}
+}
+
+func (b *ticking) Next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.next
+}
+
+func (b *ticking) View() View {
+	b.looks++ // with the lock of events
+	return View{Stats: proxy.Stats{Time: time.Now(), Version: fmt.Sprint(b.looks)}}
+}
+
+func (b *ticking) History() History                { return History{Times: []int64{time.Now().UnixMilli()}} }
+func (b *ticking) FirstBans(int) []proxy.BanStatus { return []proxy.BanStatus{} }
+
+// eventStream serves events in fake time, behind the limits of a real door.
 type eventStream struct {
-	*admin.Events
+	*events
 	pipes *pipes
-	door  *admin.Door
+	door  *door
 }
 
 func inFakeTime(t *testing.T, test func(t *testing.T, s *eventStream)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRecorder()
-		begin := time.Now()
-		snapshots := 0
-		s := &eventStream{pipes: newPipes(), Events: &admin.Events{History: r.history, Next: r.next, Seats: make(chan struct{}, admin.MaxWatchers)}}
-		s.Snapshot = func() admin.Snapshot {
-			snapshots++
-			return admin.Snapshot{Stats: proxy.Stats{Time: time.Now(), Version: fmt.Sprint(snapshots)}, Bans: []proxy.BanStatus{}}
-		}
+		b := &ticking{next: make(chan struct{})}
+		s := &eventStream{pipes: newPipes(), events: newEvents(b)}
 		ctx, cancel := context.WithCancel(context.Background())
-		go r.run(ctx, (&script{begin, func(second int) []nodeCounts { return []nodeCounts{growing("a", second)} }}).counts)
-		s.door = &admin.Door{Listener: lobby.New(s.pipes, admin.MaxVisitors)}
-		s.door.Serve(s)
+		go b.tick(ctx)
+		s.door = &door{listener: lobby.New(s.pipes, maxVisitors)}
+		s.door.serve(s)
 		synctest.Wait()
 		defer synctest.Wait()
 		defer cancel()
-		defer s.door.Close()
+		defer s.door.close()
 		test(t, s)
 	})
 }
@@ -117,12 +145,12 @@ func readEvents(t *testing.T, conn net.Conn, n int) (list []event) {
 func TestEvents(t *testing.T) {
 	inFakeTime(t, func(t *testing.T, s *eventStream) {
 		list := readEvents(t, s.pipes.request(), 22) // for longer than the door waits for a request
-		var h admin.History
+		var h History
 		if err := json.Unmarshal(list[0].data, &h); err != nil || list[0].name != "history" || len(h.Times) != 1 {
 			t.Errorf("first comes %s, %s, %v", list[0].name, list[0].data, err)
 		}
 		for i, e := range list[1:] {
-			var snap admin.Snapshot
+			var snap snapshot
 			if err := json.Unmarshal(e.data, &snap); err != nil || e.name != "stats" || snap.Version != fmt.Sprint(i+1) {
 				t.Errorf("then comes %s, %s, %v", e.name, e.data, err)
 			}
@@ -151,7 +179,7 @@ func TestEventsAreMadeOnce(t *testing.T) {
 func TestTooManyWatchers(t *testing.T) {
 	inFakeTime(t, func(t *testing.T, s *eventStream) {
 		var first net.Conn
-		for range admin.MaxWatchers {
+		for range maxWatchers {
 			conn := s.pipes.request()
 			go func() { _, _ = io.Copy(io.Discard, conn) }()
 			defer conn.Close()
@@ -182,17 +210,17 @@ func TestSlowWatcherIsDropped(t *testing.T) {
 		conn := s.pipes.request() // and nothing is read
 		defer conn.Close()
 		synctest.Wait()
-		if len(s.Seats) != 1 {
+		if len(s.seats) != 1 {
 			t.Fatal("it is not served")
 		}
-		time.Sleep(admin.WatchPatience - time.Millisecond)
+		time.Sleep(watchPatience - time.Millisecond)
 		synctest.Wait()
-		if len(s.Seats) != 1 {
+		if len(s.seats) != 1 {
 			t.Error("it is dropped early")
 		}
 		time.Sleep(2 * time.Millisecond)
 		synctest.Wait()
-		if len(s.Seats) != 0 {
+		if len(s.seats) != 0 {
 			t.Error("it keeps its place")
 		}
 	})
@@ -209,9 +237,9 @@ func TestEventsEndWithTheDoor(t *testing.T) {
 		}()
 		synctest.Wait()
 		begin := time.Now()
-		other := &admin.Door{Listener: lobby.New(newPipes(), admin.MaxVisitors)} // inFakeTime closes this one in place of the other
+		other := &door{listener: lobby.New(newPipes(), maxVisitors)} // inFakeTime closes this one in place of the other
 		s.door, other = other, s.door
-		other.Close()
+		other.close()
 		if err := <-ended; err != nil && !errors.Is(err, io.ErrClosedPipe) || time.Since(begin) > time.Second/2 {
 			t.Errorf("it ends with %v after %v", err, time.Since(begin))
 		}
