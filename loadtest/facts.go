@@ -12,6 +12,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // facts are what preflight finds out before it judges. Zero means not known, or no limit.
@@ -50,6 +52,23 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 		f.host.SourceError = cannotBind(f.sources)
 	}
 	return f, ctx.Err()
+}
+
+// endpoint is where clients connect to.
+func (f *facts) endpoint() target.Endpoint {
+	return target.Endpoint{
+		Target:  target.Target{Transport: target.TCP, Host: f.target.Addr().String(), Port: f.target.Port()},
+		Address: f.target,
+	}
+}
+
+// work is what clients ask.
+func (f *facts) work() work.Work {
+	w := work.Work{Verify: f.question}
+	if f.question.Names() {
+		w.Naming = work.ByAnswer
+	}
+	return w
 }
 
 // completeTarget gives a target without a host, such as ":8000", the one that means this machine.

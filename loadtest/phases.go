@@ -88,7 +88,8 @@ func (r *run) openAll(ctx context.Context, begin int64) (wire.Counts, error) {
 	p := r.plan
 	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
 		return wire.Order{Kind: wire.OrderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &wire.OpenOrder{
-			Target: p.target, Question: r.facts.question, Connections: s.connections, Sources: s.sources, Timeout: r.spec.RequestTimeout, Patience: p.patience,
+			Driver: wire.Socket, Endpoint: r.facts.endpoint(), Work: r.facts.work(), Connections: s.connections, Sources: s.sources,
+			Timeout: r.spec.RequestTimeout, Patience: p.patience,
 		}}
 	})
 	if err != nil {

@@ -16,8 +16,9 @@ import (
 	"github.com/charmbracelet/log"
 	"github.com/nats-io/nats.go"
 
+	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
-	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/agent/internal/swarm"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
@@ -81,22 +82,31 @@ func Run(parent context.Context, o Options) error {
 	return err
 }
 
-// agent is one generator process: a loop with a swarm on it, and the bus.
+// A generator holds the connections of an agent, and makes its load. All methods may be called from anywhere.
+type generator interface {
+	// Obey begins with what an order asks for, whose instants are on this machine's clock, and calls back once it has begun.
+	Obey(o *wire.Order, begun func(wire.Ack, error))
+	// Counts are those of a moment, on this machine's clock.
+	Counts() wire.Counts
+	// Stop ends all connections at once.
+	Stop()
+}
+
+// agent is one generator process: the bus, and what makes the load, once that is known.
 type agent struct {
 	log     *log.Logger
 	cancel  context.CancelCauseFunc
 	sources sources.Range // its own
 	used    sources.Used
 
-	loop    *reactor.Loop
-	swarm   *swarm
 	conn    *nats.Conn
 	name    string
 	subject string
 	offset  int64         // coordinator's clock − ours
 	hurry   chan struct{} // a report is worth sending now
 
-	sentHome atomic.Bool // the run is over
+	makes    atomic.Pointer[generator] // nil until the first order
+	sentHome atomic.Bool               // the run is over
 }
 
 func (a *agent) run(ctx context.Context, j wire.Join) error {
@@ -116,25 +126,7 @@ func (a *agent) run(ctx context.Context, j wire.Join) error {
 	if a.offset, err = clockOffset(a.conn); err != nil {
 		return err
 	}
-	if a.loop, err = reactor.NewLoop(reactor.Options{}); err != nil {
-		return err
-	}
-	a.swarm = newSwarm(a.loop, func() {
-		select {
-		case a.hurry <- struct{}{}:
-		default:
-		}
-	})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := a.loop.Run(); err != nil {
-			a.cancel(fmt.Errorf("event loop: %w", err))
-		}
-	}()
-	defer func() { <-ended }()
-	defer a.loop.Stop()
-
+	defer a.stop()
 	a.subject = wire.ReportsSubject(run, a.name)
 	if _, err := a.conn.Subscribe(wire.OrdersSubject(run, a.name), a.take); err != nil {
 		return err
@@ -192,21 +184,21 @@ func (a *agent) introduce(name string, limit uint64) (run string, err error) {
 
 // report sends the counts as they are now. It returns false when ctx is done.
 func (a *agent) report(ctx context.Context) bool {
-	taken := make(chan wire.Counts, 1)
-	a.loop.Post(func() { taken <- a.swarm.counts() })
-	select {
-	case n := <-taken:
-		n.At = a.theirs(n.At)
-		n.LastVerified = a.theirs(n.LastVerified)
-		n.FirstLost = a.theirs(n.FirstLost)
-		n.LastRecovered = a.theirs(n.LastRecovered)
-		if data, err := json.Marshal(n); err == nil {
-			_ = a.conn.Publish(a.subject, data) // a lost bus cancels ctx
-		}
-		return true
-	case <-ctx.Done():
+	n := wire.Counts{At: mono.Now()}
+	if g := a.makes.Load(); g != nil {
+		n = (*g).Counts()
+	}
+	if ctx.Err() != nil {
 		return false
 	}
+	n.At = a.theirs(n.At)
+	n.LastVerified = a.theirs(n.LastVerified)
+	n.FirstLost = a.theirs(n.FirstLost)
+	n.LastRecovered = a.theirs(n.LastRecovered)
+	if data, err := json.Marshal(n); err == nil {
+		_ = a.conn.Publish(a.subject, data) // a lost bus cancels ctx
+	}
+	return true
 }
 
 // theirs puts an instant of ours on the coordinator's clock; 0 stays "never".
@@ -236,44 +228,59 @@ func (a *agent) take(m *nats.Msg) {
 			a.log.Warn("the next load test may use the same source addresses", "err", err)
 		}
 	}
-	a.loop.Post(func() {
-		answer, err := a.obey(&o)
-		a.swarm.n.Orders++
+	fail := func(err error) {
+		wire.Respond(m, wire.Ack{Error: fmt.Sprintf("agent %s: %s: %v", a.name, o.Kind, err)})
+	}
+	g, err := a.generator(&o)
+	if err != nil {
+		fail(err)
+		return
+	}
+	o.At -= a.offset
+	g.Obey(&o, func(answer wire.Ack, err error) {
 		if err != nil {
-			answer.Error = fmt.Sprintf("agent %s: %s: %v", a.name, o.Kind, err)
+			fail(err)
+			return
 		}
 		wire.Respond(m, answer)
-		select { // the next report shows the state after the order
-		case a.hurry <- struct{}{}:
-		default:
-		}
 	})
 }
 
-// obey runs on the loop.
-func (a *agent) obey(o *wire.Order) (answer wire.Ack, err error) {
-	s, at := a.swarm, o.At-a.offset
-	switch {
-	case o.Kind == wire.OrderOpen && o.Open != nil && o.Rate > 0:
-		err = s.open(at, o.Rate, o.Open)
-	case o.Kind == wire.OrderRest:
-		s.openRest(at)
-	case o.Kind == wire.OrderPing && o.Ping != nil && o.Rate > 0:
-		s.ping(at, o.Rate, o.Ping)
-	case o.Kind == wire.OrderQuiet:
-		s.quiet()
-	case o.Kind == wire.OrderSticky && o.Sticky != nil && o.Rate > 0:
-		s.sticky(o.Rate, o.Sticky)
-	case o.Kind == wire.OrderArm:
-		answer.OnNode = s.arm(o.Node)
-	case o.Kind == wire.OrderDisarm:
-		s.disarm()
-	case o.Kind == wire.OrderCollect:
-		answer.Measured, err = s.measured()
-	case o.Kind == wire.OrderClose && o.Rate > 0:
-		s.close(o.Rate)
-	default:
-		err = errors.New("order not understood")
+// generator is the one that obeys an order. The first order says what it is to be; orders come one by one.
+func (a *agent) generator(o *wire.Order) (generator, error) {
+	if g := a.makes.Load(); g != nil {
+		return *g, nil
 	}
-	return answer, err
+	if o.Open == nil {
+		return nil, errors.New("nothing was opened")
+	}
+	g, err := a.start(o.Open.Driver)
+	if err != nil {
+		return nil, err
+	}
+	a.makes.Store(&g)
+	return g, nil
+}
+
+func (a *agent) start(d wire.Driver) (generator, error) {
+	switch d {
+	case wire.Socket:
+		return swarm.Start(a.settled, a.cancel)
+	default:
+		return nil, fmt.Errorf("the driver %q is not known", d)
+	}
+}
+
+// settled asks for a report soon.
+func (a *agent) settled() {
+	select {
+	case a.hurry <- struct{}{}:
+	default:
+	}
+}
+
+func (a *agent) stop() {
+	if g := a.makes.Load(); g != nil {
+		(*g).Stop()
+	}
 }

@@ -17,15 +17,17 @@ type Counts struct {
 	Failures     map[string]int64 `json:"failures,omitempty"` // of attempts, by cause
 	LastVerified int64            `json:"last_verified"`
 
-	Dropped       int              `json:"dropped"`          // lost although no fault explains it
-	Losses        map[string]int64 `json:"losses,omitempty"` // the dropped, by cause
-	Displaced     int              `json:"displaced"`        // lost with the armed node
-	Recovered     int              `json:"recovered"`        // displaced, and verified again
-	FirstLost     int64            `json:"first_lost"`       // of the displaced
-	LastRecovered int64            `json:"last_recovered"`   // of the displaced
-	Moved         int64            `json:"moved"`            // answers by another node than the connection's
-	Requests      RequestCounts    `json:"requests"`         // of verified connections
-	Sticky        StickyCounts     `json:"sticky"`           // of the last sticky order
+	Dropped       int              `json:"dropped"`           // lost although no fault explains it
+	Losses        map[string]int64 `json:"losses,omitempty"`  // the dropped, by cause
+	Displaced     int              `json:"displaced"`         // lost with the armed node
+	Recovered     int              `json:"recovered"`         // displaced, and verified again
+	FirstLost     int64            `json:"first_lost"`        // of the displaced
+	LastRecovered int64            `json:"last_recovered"`    // of the displaced
+	Moved         int64            `json:"moved"`             // answers by another node than the connection's
+	Requests      RequestCounts    `json:"requests"`          // of verified connections
+	Refused       map[string]int64 `json:"refused,omitempty"` // requests that failed, by cause
+	Sessions      SessionCounts    `json:"sessions,omitzero"` // of transports that have them
+	Sticky        StickyCounts     `json:"sticky"`            // of the last sticky order
 }
 
 // RequestCounts are about the requests on verified connections. A request ends answered, failed
@@ -35,6 +37,13 @@ type RequestCounts struct {
 	Answered int64 `json:"answered"`
 	Failed   int64 `json:"failed"` // answered by an error, or without the node's name
 	Lost     int64 `json:"lost"`   // connection lost, or no answer in time
+}
+
+// SessionCounts are about the sessions of clients.
+type SessionCounts struct {
+	Begun int64 `json:"begun"` // initialize was answered
+	Ended int64 `json:"ended"` // by the client, as its script says
+	Lost  int64 `json:"lost"`  // the server does not know it any more
 }
 
 // StickyCounts are about the clients of a sticky order.
@@ -66,6 +75,10 @@ func (c *Counts) Add(o Counts) {
 	c.LastRecovered = max(c.LastRecovered, o.LastRecovered)
 	c.Moved += o.Moved
 	c.Requests = c.Requests.plus(o.Requests)
+	c.Refused = addTo(c.Refused, o.Refused)
+	c.Sessions.Begun += o.Sessions.Begun
+	c.Sessions.Ended += o.Sessions.Ended
+	c.Sessions.Lost += o.Sessions.Lost
 	c.Sticky.Sampled += o.Sticky.Sampled
 	c.Sticky.Consistent += o.Sticky.Consistent
 	c.Sticky.Moved += o.Sticky.Moved

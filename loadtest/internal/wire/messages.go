@@ -2,12 +2,12 @@
 package wire
 
 import (
-	"net/netip"
 	"time"
 
-	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // Subjects of a run. Joining and the clock are asked for before an agent knows the run.
@@ -34,7 +34,7 @@ type Hello struct {
 }
 
 // ProtocolVersion changes with the messages of this file.
-const ProtocolVersion = "2"
+const ProtocolVersion = "3"
 
 // Welcome tells an agent who it is in the run.
 type Welcome struct {
@@ -88,14 +88,24 @@ type Order struct {
 	Node   string       `json:"node,omitempty"` // arm
 }
 
+// Driver is what clients are made of.
+type Driver string
+
+// The drivers that agents have.
+const (
+	Socket Driver = "socket" // sockets of an event loop
+	Vegeta Driver = "vegeta" // net/http under the attacker of that library
+)
+
 // OpenOrder is what to open: a share of the plan.
 type OpenOrder struct {
-	Target      netip.AddrPort `json:"target"`
-	Question    ask.Question   `json:"question"`
-	Connections int            `json:"connections"`
-	Sources     sources.Range  `json:"sources"`
-	Timeout     time.Duration  `json:"timeout"`
-	Patience    Patience       `json:"patience"`
+	Driver      Driver          `json:"driver"`
+	Endpoint    target.Endpoint `json:"endpoint"`
+	Work        work.Work       `json:"work"`
+	Connections int             `json:"connections"`
+	Sources     sources.Range   `json:"sources"`
+	Timeout     time.Duration   `json:"timeout"`
+	Patience    Patience        `json:"patience"`
 }
 
 // PingOrder is about the requests to send.
@@ -118,8 +128,22 @@ type Ack struct {
 
 // Measured is an agent's part of the latencies.
 type Measured struct {
-	Nodes map[string]latency.Message `json:"nodes"`
+	Nodes map[string]latency.Message `json:"nodes"`           // of answers, by node
+	Steps map[string]latency.Message `json:"steps,omitempty"` // of answers, by step of the script
+	// Of connections, by what they had to wait for: see the stages of Setup.
+	Setup map[Stage]latency.Message `json:"setup,omitempty"`
 	// How much later than due the agent did things: all of them so far, and those of the hold.
 	Lag     latency.Message `json:"lag"`
 	HoldLag latency.Message `json:"hold_lag"`
 }
+
+// Stage is a part of what a client goes through until it is verified.
+type Stage string
+
+// The stages.
+const (
+	StageConnect Stage = "connect"     // of TCP
+	StageTLS     Stage = "tls"         // the handshake
+	StageSession Stage = "session"     // from the connection to the answer to initialize
+	StageEvent   Stage = "first_event" // from the request for a stream to its first event, or its head
+)

@@ -9,25 +9,31 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // What travels is read by agents of other machines: with another form, ProtocolVersion has to be another one.
-func TestFormOfVersion2(t *testing.T) {
-	if ProtocolVersion != "2" {
-		t.Fatal("these are the messages of version 2")
+func TestFormOfVersion3(t *testing.T) {
+	if ProtocolVersion != "3" {
+		t.Fatal("these are the messages of version 3")
 	}
 	from := sources.In(netip.MustParsePrefix("127.1.0.0/24"), 10)
 	for want, message := range map[string]any{
-		`{"agent":"agent1","pid":7,"host":"a","version":"2","connections":9,"sources":{"first":"127.1.0.1","size":10,"begin":0,"count":10}}`: Hello{
+		`{"agent":"agent1","pid":7,"host":"a","version":"3","connections":9,"sources":{"first":"127.1.0.1","size":10,"begin":0,"count":10}}`: Hello{
 			Agent: "agent1", PID: 7, Host: "a", Version: ProtocolVersion, Connections: 9, Sources: from,
 		},
 		`{"run":"r","agent":"remote1"}`:                              Welcome{Run: "r", Agent: "remote1"},
 		`{"agent":"agent1","url":"tls://h:1","pin":"p","token":"t"}`: Join{Agent: "agent1", URL: "tls://h:1", Pin: "p", Token: "t"},
 		`{"now":5}`: Clock{Now: 5},
-		`{"kind":"open","at":1,"rate":2,"open":{"target":"127.0.0.1:8000","question":"whoami","connections":3,` +
+		`{"kind":"open","at":1,"rate":2,"open":{"driver":"socket","endpoint":{"transport":"tcp","host":"h","port":8000,"address":"127.0.0.1:8000"},` +
+			`"work":{"era":0,"verify":"whoami","naming":"whoami"},"connections":3,` +
 			`"sources":{"first":"","size":0,"begin":0,"count":1},"timeout":1000000000,"patience":{"spread":1000000000,"base":100000000,"limit":2000000000}}}`: Order{
 			Kind: OrderOpen, At: 1, Rate: 2, Open: &OpenOrder{
-				Target: netip.MustParseAddrPort("127.0.0.1:8000"), Question: ask.Whoami, Connections: 3,
+				Driver: Socket, Endpoint: target.Endpoint{
+					Target: target.Target{Transport: target.TCP, Host: "h", Port: 8000}, Address: netip.MustParseAddrPort("127.0.0.1:8000"),
+				},
+				Work: work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}, Connections: 3,
 				Sources: sources.KernelsChoice, Timeout: time.Second, Patience: LeastPatience,
 			},
 		},
@@ -35,16 +41,19 @@ func TestFormOfVersion2(t *testing.T) {
 		`{"kind":"sticky","sticky":{"sample":4}}`:        Order{Kind: OrderSticky, Sticky: &StickyOrder{Sample: 4}},
 		`{"kind":"arm","node":"b"}`:                      Order{Kind: OrderArm, Node: "b"},
 		`{"error":"no","on_node":2}`:                     Ack{Error: "no", OnNode: 2},
-		`{"measured":{"nodes":{"a":{"histogram":"h","windows":[{"n":1,"us":2}]}},"lag":{"histogram":""},"hold_lag":{"histogram":""}}}`: Ack{
-			Measured: &Measured{Nodes: map[string]latency.Message{"a": {Histogram: "h", Windows: []latency.Cell{{Count: 1, Sum: 2}}}}},
+		`{"measured":{"nodes":{"a":{"histogram":"h","windows":[{"n":1,"us":2}]}},"steps":{"ping":{"histogram":"p"}},` +
+			`"setup":{"connect":{"histogram":"c"}},"lag":{"histogram":""},"hold_lag":{"histogram":""}}}`: Ack{
+			Measured: &Measured{Nodes: map[string]latency.Message{"a": {Histogram: "h", Windows: []latency.Cell{{Count: 1, Sum: 2}}}},
+				Steps: map[string]latency.Message{"ping": {Histogram: "p"}}, Setup: map[Stage]latency.Message{StageConnect: {Histogram: "c"}}},
 		},
 		`{"at":1,"orders":2,"verified":3,"failed":4,"open":5,"nodes":{"a":3},"attempts":6,"failures":{"rate":1},"last_verified":7,` +
 			`"dropped":8,"losses":{"reset":1},"displaced":9,"recovered":10,"first_lost":11,"last_recovered":12,"moved":13,` +
-			`"requests":{"sent":4,"answered":3,"failed":2,"lost":1},"sticky":{"sampled":3,"consistent":2,"moved":1}}`: Counts{
+			`"requests":{"sent":4,"answered":3,"failed":2,"lost":1},"refused":{"429":2},"sessions":{"begun":1,"ended":2,"lost":3},"sticky":{"sampled":3,"consistent":2,"moved":1}}`: Counts{
 			At: 1, Orders: 2, Verified: 3, Failed: 4, Open: 5, Nodes: map[string]int{"a": 3}, Attempts: 6,
 			Failures: map[string]int64{"rate": 1}, LastVerified: 7, Dropped: 8, Losses: map[string]int64{"reset": 1}, Displaced: 9,
 			Recovered: 10, FirstLost: 11, LastRecovered: 12, Moved: 13,
-			Requests: RequestCounts{Sent: 4, Answered: 3, Failed: 2, Lost: 1}, Sticky: StickyCounts{Sampled: 3, Consistent: 2, Moved: 1},
+			Requests: RequestCounts{Sent: 4, Answered: 3, Failed: 2, Lost: 1}, Refused: map[string]int64{"429": 2},
+			Sessions: SessionCounts{Begun: 1, Ended: 2, Lost: 3}, Sticky: StickyCounts{Sampled: 3, Consistent: 2, Moved: 1},
 		},
 	} {
 		if got, err := json.Marshal(message); err != nil || string(got) != want {

@@ -3,7 +3,7 @@ package coding
 import (
 	"bytes"
 
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/internal/http1"
 )
 
 // MinZipped is the shortest body worth compressing, in bytes.

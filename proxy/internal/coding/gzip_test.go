@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/internal/http1"
 )
 
 func TestAcceptsGzip(t *testing.T) {

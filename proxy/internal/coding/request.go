@@ -3,7 +3,7 @@ package coding
 import (
 	"bytes"
 
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/internal/http1"
 )
 
 // Coding is what the head of a request says of how its body can be read.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/reactor"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // StartSite runs an HTTP server as a node.

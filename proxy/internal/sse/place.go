@@ -2,7 +2,7 @@
 // put in, and to tag the endpoint that a stream of MCP 2024-11-05 begins with.
 package sse
 
-import "github.com/erlmcp/erlmcp/proxy/internal/http1"
+import "github.com/erlmcp/erlmcp/internal/http1"
 
 // Place is where an event stream stands, as far as has been sent to the client (WHATWG HTML,
 // Server-sent events, Parsing an event stream). Lines end in LF, CRLF or CR. Only between two events

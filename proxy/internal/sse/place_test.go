@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/internal/http1"
 )
 
 // placeOf reads a stream as the standard says, byte by byte.

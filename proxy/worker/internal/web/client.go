@@ -4,11 +4,11 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/internal/tlslayer"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
-	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
 

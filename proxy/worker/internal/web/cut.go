@@ -3,11 +3,11 @@ package web
 import (
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
+	"github.com/erlmcp/erlmcp/internal/wsframe"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/sse"
-	"github.com/erlmcp/erlmcp/proxy/internal/wsframe"
 )
 
 // What is under way and ends before its end is cut: a response, a stream, a tunnel, a relay. Each cut

@@ -1,8 +1,8 @@
 package web
 
 import (
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/coding"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // compression is whether a response is compressed.

@@ -3,7 +3,7 @@ package web
 import (
 	"time"
 
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
 

@@ -3,10 +3,10 @@ package web
 import (
 	"bytes"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/affinity"
 	"github.com/erlmcp/erlmcp/proxy/internal/coding"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // appendRequest appends the head of r as the node gets it: the client's fields without those of its

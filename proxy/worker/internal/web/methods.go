@@ -1,8 +1,8 @@
 package web
 
 import (
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 )
 
 // POST requests are counted by MCP method when they are forwarded. A client of the stateless era says

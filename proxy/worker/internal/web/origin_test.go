@@ -17,11 +17,11 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/topology"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxytest"

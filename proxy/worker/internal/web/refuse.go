@@ -1,7 +1,7 @@
 package web
 
 import (
-	"github.com/erlmcp/erlmcp/proxy/internal/http1"
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 )
 

@@ -13,10 +13,10 @@ import (
 	"github.com/erlmcp/erlmcp/internal/crowd"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/internal/tlslayer"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
 	"github.com/erlmcp/erlmcp/proxy/internal/policy"
 	"github.com/erlmcp/erlmcp/proxy/internal/proxyproto"
-	"github.com/erlmcp/erlmcp/proxy/internal/tlslayer"
 	"github.com/erlmcp/erlmcp/proxy/worker/internal/hub"
 )
 

@@ -4,8 +4,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/wsframe"
 	"github.com/erlmcp/erlmcp/proxy/internal/board"
-	"github.com/erlmcp/erlmcp/proxy/internal/wsframe"
 )
 
 // tunnel is what an exchange becomes with the upgrade to a WebSocket.

@@ -1,4 +1,4 @@
-package agent
+package swarm
 
 // deadline is when an exchange of a client should be over.
 type deadline struct {

@@ -1,4 +1,4 @@
-package agent
+package swarm
 
 import (
 	"time"
@@ -9,7 +9,7 @@ import (
 
 // task is what a swarm does on a schedule, with a timer of its own: by OnTimer of the one that it is.
 type task struct {
-	swarm    *swarm
+	swarm    *Swarm
 	timer    reactor.Timer
 	schedule schedule
 }
@@ -39,7 +39,7 @@ type ramp struct {
 }
 
 // openRest takes the order to open the connections that open has left.
-func (s *swarm) openRest(at int64) {
+func (s *Swarm) openRest(at int64) {
 	s.ramp.limit = len(s.clients)
 	s.ramp.begin(at, s.ramp.rate, &s.ramp)
 }
@@ -72,7 +72,7 @@ type pings struct {
 }
 
 // ping takes the order to send so many requests per second from at on, in place of the last one.
-func (s *swarm) ping(at int64, rate float64, o *wire.PingOrder) {
+func (s *Swarm) ping(at int64, rate float64, o *wire.PingOrder) {
 	p := &s.pings
 	if p.until = 0; o.For > 0 {
 		p.until = at + int64(o.For)
@@ -84,7 +84,7 @@ func (s *swarm) ping(at int64, rate float64, o *wire.PingOrder) {
 }
 
 // quiet takes the order to send no more.
-func (s *swarm) quiet() { s.loop.Cancel(&s.pings.timer) }
+func (s *Swarm) quiet() { s.loop.Cancel(&s.pings.timer) }
 
 // OnTimer implements [reactor.Expirer].
 func (p *pings) OnTimer(*reactor.Timer) {
@@ -130,7 +130,7 @@ type sample struct {
 
 // sticky takes the order to draw a sample: clients that hold a connection to a node they never lost
 // to a fault. Neighbours in s.clients have different sources, so a run of them is spread well.
-func (s *swarm) sticky(rate float64, o *wire.StickyOrder) {
+func (s *Swarm) sticky(rate float64, o *wire.StickyOrder) {
 	p := &s.sample
 	p.leaving = nil
 	for range s.clients {
@@ -172,7 +172,7 @@ type closer struct {
 }
 
 // close takes the order to close so many connections per second. No client dials from here on.
-func (s *swarm) close(rate float64) {
+func (s *Swarm) close(rate float64) {
 	if s.closing {
 		return
 	}

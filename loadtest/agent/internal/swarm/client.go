@@ -1,4 +1,4 @@
-package agent
+package swarm
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // client is one connection's worth of an agent: 80 bytes, and no buffer while idle.
@@ -18,7 +19,7 @@ import (
 //	            └─ waiting ◀┴────────────┘ lost, or refused
 type client struct {
 	conn     reactor.Conn
-	swarm    *swarm
+	swarm    *Swarm
 	index    int32
 	begun    uint32 // exchanges: a connect with its first answer, a request, a leave
 	ended    uint32 // of these, over in whatever way. A difference of the two is what is under way
@@ -64,7 +65,7 @@ func (c *client) dial() {
 	s.n.Open++
 	s.unverified++
 	c.begin()
-	if err := s.loop.Dial(&c.conn, s.target, s.sources[int(c.index)%len(s.sources)], c); err != nil {
+	if err := s.loop.Dial(&c.conn, s.endpoint.Address, s.sources[int(c.index)%len(s.sources)], c); err != nil {
 		c.OnClose(&c.conn, err)
 	}
 }
@@ -83,10 +84,11 @@ func (c *client) overdue(exchange uint32) {
 	}
 }
 
-// ask sends a request that was due at the given time, which travels as the request's id.
-func (c *client) ask(scheduled int64) {
+// ask sends the request of a step that was due at the given time. Both travel as the request's id.
+func (c *client) ask(step int, scheduled int64) {
 	s := c.swarm
-	s.line = s.question.Append(s.line[:0], uint64(scheduled-s.epoch))
+	id := work.ID((scheduled-s.epoch)/int64(time.Microsecond), step)
+	s.line, _ = s.script.AppendStep(s.line[:0], step, id)
 	c.conn.Send(s.line)
 }
 
@@ -94,7 +96,7 @@ func (c *client) ask(scheduled int64) {
 func (c *client) ping(scheduled int64) {
 	c.begin()
 	c.swarm.n.Requests.Sent++
-	c.ask(scheduled)
+	c.ask(c.swarm.script.Next(), scheduled)
 }
 
 // leave ends the client's stream, to dial again when the other side has ended its own.
@@ -120,7 +122,7 @@ func (c *client) close() {
 // OnOpen implements [reactor.Handler].
 func (c *client) OnOpen(*reactor.Conn) {
 	c.state = stateAsking
-	c.ask(c.swarm.loop.Now())
+	c.ask(work.Verification, c.swarm.loop.Now())
 }
 
 // OnData implements [reactor.Handler].
@@ -142,7 +144,7 @@ func (c *client) OnData(_ *reactor.Conn, p []byte) int {
 }
 
 func (c *client) answer(line []byte) {
-	r := c.swarm.question.Parse(line)
+	r := c.swarm.script.Parse(line)
 	switch {
 	case r.Kind == ask.ReplyNone:
 	case r.Kind == ask.ReplyRefusal:

@@ -1,4 +1,4 @@
-package agent
+package swarm
 
 import (
 	"bufio"
@@ -13,18 +13,18 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
-	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // testSwarm is a swarm on a running loop, against a server that answers as the test likes.
 type testSwarm struct {
-	t    *testing.T
-	loop *reactor.Loop
-	*swarm
+	t *testing.T
+	*Swarm
 }
 
 // answer makes the lines to send for the n-th request of a connection, "" for none.
@@ -60,24 +60,22 @@ func startSwarm(t *testing.T, connections int, timeout time.Duration, a answer) 
 			})
 		}
 	}()
-	loop, err := reactor.NewLoop(reactor.Options{})
+	swarm, err := Start(func() {}, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &testSwarm{t: t, loop: loop, swarm: newSwarm(loop, func() {})}
-	ended := make(chan error, 1)
-	go func() { ended <- loop.Run() }()
+	s := &testSwarm{t, swarm}
 	t.Cleanup(func() {
 		l.Close()
-		loop.Stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		s.Stop()
 		served.Wait()
 	})
 	s.on(func() {
 		o := &wire.OpenOrder{
-			Target: netip.MustParseAddrPort(l.Addr().String()), Question: ask.Whoami, Connections: connections,
+			Driver: wire.Socket, Endpoint: target.Endpoint{
+				Target: target.Target{Transport: target.TCP}, Address: netip.MustParseAddrPort(l.Addr().String()),
+			},
+			Work: work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}, Connections: connections,
 			Sources: sources.KernelsChoice, Timeout: timeout, Patience: wire.LeastPatience,
 		}
 		if err := s.open(mono.Now(), 1e6, o); err != nil {
@@ -105,7 +103,7 @@ func (s *testSwarm) on(fn func()) {
 func (s *testSwarm) await(what string, wanted func(wire.Counts) bool) wire.Counts {
 	s.t.Helper()
 	return waittest.For(s.t, time.Minute, what, func() (n wire.Counts, ok bool) {
-		s.on(func() { n = s.counts() })
+		n = s.Counts()
 		return n, wanted(n)
 	})
 }

@@ -1,4 +1,5 @@
-package agent
+// Package swarm is the clients of a load generator on an event loop: many of them, small, and on an open schedule.
+package swarm
 
 import (
 	"fmt"
@@ -12,23 +13,27 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
-// swarm is all clients of one agent. It lives on the agent's loop: every method is called there.
-type swarm struct {
+// Swarm is all clients of one agent. What is not exported is called on its loop.
+type Swarm struct {
 	loop  *reactor.Loop
-	epoch int64 // request ids are instants since then
+	ended chan struct{} // closed after the loop
+	epoch int64         // request ids count from then
 
-	target   netip.AddrPort
-	question ask.Question
+	endpoint target.Endpoint
+	script   *work.Script
 	sources  []netip.Addr
 	timeout  time.Duration
 	patience wire.Patience
 	clients  []client
 
 	nodes  []nodeState
-	byName map[string]uint8 // 1 + place in nodes
+	steps  []*latency.Recording // by work.Script's steps; nil: not asked yet
+	byName map[string]uint8     // 1 + place in nodes
 
 	n          wire.Counts // its maps stay nil, see counts
 	failures   [ask.Causes]int64
@@ -65,9 +70,9 @@ type nodeState struct {
 const maxNodes = math.MaxUint8
 
 // newSwarm returns a swarm without clients and begins to watch how late the loop is.
-func newSwarm(l *reactor.Loop, settled func()) *swarm {
-	s := &swarm{
-		loop: l, epoch: mono.Now(), byName: make(map[string]uint8),
+func newSwarm(l *reactor.Loop, settled func()) *Swarm {
+	s := &Swarm{
+		loop: l, ended: make(chan struct{}), epoch: mono.Now(), byName: make(map[string]uint8),
 		lag: latency.NewHistogram(), holdLag: latency.NewHistogram(), line: make([]byte, 0, 512), settled: settled,
 	}
 	s.ramp.swarm, s.pings.swarm, s.sample.swarm, s.closer.swarm, s.pulse.swarm = s, s, s, s, s
@@ -77,11 +82,18 @@ func newSwarm(l *reactor.Loop, settled func()) *swarm {
 }
 
 // open takes the order to open the first connection of every source from at on, so many per second.
-func (s *swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
+func (s *Swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 	if s.clients != nil {
 		return fmt.Errorf("connections were opened before")
 	}
-	s.target, s.question, s.timeout, s.patience = o.Target, o.Question, o.Timeout, o.Patience
+	if o.Endpoint.Transport != target.TCP {
+		return fmt.Errorf("clients over %s are not known", o.Endpoint.Transport)
+	}
+	var err error
+	if s.script, err = o.Work.Compile(); err != nil {
+		return err
+	}
+	s.endpoint, s.timeout, s.patience = o.Endpoint, o.Timeout, o.Patience
 	s.sources = make([]netip.Addr, max(o.Sources.Count, 1))
 	for i := range s.sources {
 		s.sources[i] = o.Sources.At(i)
@@ -97,7 +109,7 @@ func (s *swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 
 // arm makes the clients of a node displaced rather than dropped when they lose it, and returns how
 // many it has.
-func (s *swarm) arm(node string) int {
+func (s *Swarm) arm(node string) int {
 	s.n.Displaced, s.n.Recovered, s.n.FirstLost, s.n.LastRecovered = 0, 0, 0, 0
 	s.armed = s.byName[node]
 	if s.armed == 0 {
@@ -109,10 +121,10 @@ func (s *swarm) arm(node string) int {
 	return n
 }
 
-func (s *swarm) disarm() { s.armed = 0 }
+func (s *Swarm) disarm() { s.armed = 0 }
 
 // nodeIndex finds a node by the name it gave itself.
-func (s *swarm) nodeIndex(name []byte) uint8 {
+func (s *Swarm) nodeIndex(name []byte) uint8 {
 	if i, ok := s.byName[string(name)]; ok {
 		return i
 	}
@@ -127,7 +139,7 @@ func (s *swarm) nodeIndex(name []byte) uint8 {
 }
 
 // answered is called for every answer on a connection that was verified before.
-func (s *swarm) answered(c *client, r ask.Reply) {
+func (s *Swarm) answered(c *client, r ask.Reply) {
 	if r.Kind != ask.ReplyAnswer {
 		s.n.Requests.Failed++
 		return
@@ -137,17 +149,31 @@ func (s *swarm) answered(c *client, r ask.Reply) {
 	if node != c.node {
 		s.n.Moved++
 	}
-	scheduled := s.epoch + int64(r.ID)
+	us, step := work.OfID(r.ID)
+	scheduled := s.epoch + us*int64(time.Microsecond)
 	if s.recording(scheduled) {
-		s.nodes[node-1].latency.Record(scheduled-s.recordFrom, mono.Now()-scheduled)
+		took := mono.Now() - scheduled
+		s.nodes[node-1].latency.Record(scheduled-s.recordFrom, took)
+		s.step(step).Record(scheduled-s.recordFrom, took)
 	}
 }
 
+// step is what was measured of a step of the script.
+func (s *Swarm) step(i int) *latency.Recording {
+	if i >= len(s.steps) {
+		s.steps = append(s.steps, make([]*latency.Recording, i+1-len(s.steps))...)
+	}
+	if s.steps[i] == nil {
+		s.steps[i] = latency.New()
+	}
+	return s.steps[i]
+}
+
 // recording reports whether what was due then counts as a part of the hold.
-func (s *swarm) recording(due int64) bool { return due >= s.recordFrom && due < s.recordTo }
+func (s *Swarm) recording(due int64) bool { return due >= s.recordFrom && due < s.recordTo }
 
 // late notes how late something is done that was due then.
-func (s *swarm) late(due int64) {
+func (s *Swarm) late(due int64) {
 	lag := mono.Now() - due
 	latency.Record(s.lag, lag)
 	if s.recording(due) {
@@ -157,7 +183,7 @@ func (s *swarm) late(due int64) {
 
 // settle calls for a report when an order may have been fulfilled; other changes wait for the next
 // regular one.
-func (s *swarm) settle() {
+func (s *Swarm) settle() {
 	done := s.n.Verified+s.n.Failed == s.ramp.limit
 	if s.closing {
 		done = s.n.Open == 0
@@ -168,7 +194,7 @@ func (s *swarm) settle() {
 }
 
 // counts returns a copy that may leave the loop.
-func (s *swarm) counts() wire.Counts {
+func (s *Swarm) counts() wire.Counts {
 	n := s.n
 	n.At = mono.Now()
 	n.Nodes = make(map[string]int, len(s.nodes))
@@ -190,11 +216,19 @@ func byCause(n *[ask.Causes]int64) map[string]int64 {
 }
 
 // measured returns the latencies recorded so far.
-func (s *swarm) measured() (*wire.Measured, error) {
-	m := &wire.Measured{Nodes: make(map[string]latency.Message, len(s.nodes))}
+func (s *Swarm) measured() (*wire.Measured, error) {
+	m := &wire.Measured{Nodes: make(map[string]latency.Message, len(s.nodes)), Steps: make(map[string]latency.Message)}
 	var err error
 	for i := range s.nodes {
 		if m.Nodes[s.nodes[i].name], err = s.nodes[i].latency.Message(); err != nil {
+			return nil, err
+		}
+	}
+	for i, l := range s.steps {
+		if l == nil {
+			continue
+		}
+		if m.Steps[s.script.StepName(i)], err = l.Message(); err != nil {
 			return nil, err
 		}
 	}
@@ -212,7 +246,7 @@ type retry struct {
 }
 
 // later has c dial after d.
-func (s *swarm) later(c *client, d time.Duration) {
+func (s *Swarm) later(c *client, d time.Duration) {
 	r := &retry{client: c}
 	s.loop.Schedule(&r.timer, d, r)
 }
@@ -221,7 +255,7 @@ func (s *swarm) later(c *client, d time.Duration) {
 func (r *retry) OnTimer(*reactor.Timer) { r.client.dial() }
 
 // sweep ends overdue exchanges.
-type sweep swarm
+type sweep Swarm
 
 const sweepInterval = 50 * time.Millisecond
 
@@ -239,7 +273,7 @@ func (s *sweep) OnTimer(t *reactor.Timer) {
 
 // pulse measures how late the loop gets to a timer.
 type pulse struct {
-	swarm *swarm
+	swarm *Swarm
 	timer reactor.Timer
 	due   int64
 }
