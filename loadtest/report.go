@@ -6,8 +6,11 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 )
 
-// Schema is the value of Report.Schema.
-const Schema = "erlmcp.loadtest/v1"
+// Schema is the value of Report.Schema. It has all of SchemaV1, of which reports are read too.
+const (
+	Schema   = "erlmcp.loadtest/v2"
+	SchemaV1 = "erlmcp.loadtest/v1"
+)
 
 // Verdict is how a run ended.
 type Verdict string
@@ -30,6 +33,8 @@ type Report struct {
 	Driver    string    `json:"driver"`             // what clients are made of
 	Nameless  string    `json:"nameless,omitempty"` // why answers name no node, if they do not; what is about single nodes is not judged then
 	Version   string    `json:"version"`
+	Command   []string  `json:"command,omitempty"` // that began the run, without secrets
+	Host      Host      `json:"host"`              // where the coordinator ran
 	Started   time.Time `json:"started"`
 	DurationS float64   `json:"duration_s"`
 
@@ -50,6 +55,19 @@ type Report struct {
 	Failover     *Failover      `json:"failover"`
 	Generator    Generator      `json:"generator"`
 	Resources    *Resources     `json:"resources"`
+
+	// Notes are what the driver cannot tell, and what of the machine has spoiled which figures.
+	Notes []string `json:"notes,omitempty"`
+	// Straight is the latency at each node without the balancer and without load; beside Baseline it says what the balancer costs.
+	Straight []NodeLatency `json:"straight,omitempty"`
+	Steps    []StepResult  `json:"steps,omitempty"` // of the script, in the order of their names
+	// Setup is what connections waited for, by stage: connect, tls, session, first_event.
+	Setup    map[string]Quantiles `json:"setup_latency_us,omitempty"`
+	Sessions *Sessions            `json:"sessions,omitempty"`
+	Search   *Search              `json:"search,omitempty"`
+	Series   *Series              `json:"series,omitempty"`
+	// Parts are the transports of a mix. All above is then of all of them together.
+	Parts []Part `json:"parts,omitempty"`
 
 	interrupted bool // by the user
 }
@@ -116,6 +134,102 @@ type NodeResult struct {
 	KernelConnections *int      `json:"kernel_connections"`
 	KernelBefore      int       `json:"kernel_connections_before"`
 	Latency           Quantiles `json:"latency_us"`
+	Stddev            float64   `json:"latency_stddev_us"`
+	Histogram         string    `json:"histogram,omitempty"` // of the latencies: HdrHistogram V2, compressed, base64
+}
+
+// NodeLatency is a latency of one node.
+type NodeLatency struct {
+	Name    string    `json:"name"`
+	Latency Quantiles `json:"latency_us"`
+}
+
+// StepResult is one step of the script, such as a tool, during the hold.
+type StepResult struct {
+	Name      string    `json:"name"`
+	Latency   Quantiles `json:"latency_us"` // of its answers
+	Histogram string    `json:"histogram,omitempty"`
+}
+
+// Sessions are those of clients over transports that have them.
+type Sessions struct {
+	Begun int64 `json:"begun"`
+	Ended int64 `json:"ended"` // by clients, as the script says
+	Lost  int64 `json:"lost"`  // the server did not know them any more
+}
+
+// Host is the machine of the coordinator.
+type Host struct {
+	OS          string `json:"os"`
+	Kernel      string `json:"kernel"`
+	Arch        string `json:"arch"`
+	CPU         string `json:"cpu"`
+	CPUs        int    `json:"cpus"`
+	MemoryBytes int64  `json:"memory_bytes"`
+	Descriptors uint64 `json:"descriptors"` // hard limit of a process
+}
+
+// Search is the outcome of a search for the highest rate that holds.
+type Search struct {
+	Limit             string  `json:"limit"`              // what had to hold, as it was given
+	RatePerSecond     float64 `json:"rate_per_second"`    // the highest that held; 0: none
+	FailedPerSecond   float64 `json:"failed_per_second"`  // the lowest that did not; 0: none
+	ConfidencePercent float64 `json:"confidence_percent"` // that the limit is between these two
+	Trials            []Trial `json:"trials"`
+}
+
+// Trial is one rate that was tried.
+type Trial struct {
+	RatePerSecond float64   `json:"rate_per_second"` // asked for
+	GotPerSecond  float64   `json:"got_per_second"`  // answers
+	Held          bool      `json:"held"`
+	Why           string    `json:"why,omitempty"` // it did not, or says nothing
+	Latency       Quantiles `json:"latency_us"`
+	ErrorsPercent float64   `json:"errors_percent"`
+}
+
+// Series is how the run went, second by second.
+type Series struct {
+	IntervalS float64 `json:"interval_s"`
+	Points    []Point `json:"points"`
+	Marks     []Mark  `json:"marks,omitempty"`
+}
+
+// Point is one interval. What was not measured in it is nil or missing.
+type Point struct {
+	AtS         float64          `json:"at_s"` // its end, since the start of the run
+	Phase       Phase            `json:"phase"`
+	Connections int              `json:"connections"` // verified
+	Nodes       map[string]int   `json:"nodes,omitempty"`
+	Answers     float64          `json:"answers_per_second"`
+	Errors      float64          `json:"errors_per_second"`
+	ByCause     map[string]int64 `json:"errors,omitempty"` // by cause, in the interval
+	MeanUs      *float64         `json:"mean_us,omitempty"`
+	P99Us       *int64           `json:"p99_us,omitempty"`
+	BalancerCPU *float64         `json:"balancer_cpu_percent,omitempty"`
+	NodesCPU    *float64         `json:"nodes_cpu_percent,omitempty"`
+	AgentsCPU   *float64         `json:"agents_cpu_percent,omitempty"`
+	BalancerRSS *int64           `json:"balancer_rss_bytes,omitempty"`
+}
+
+// Mark is a moment of the run that charts show.
+type Mark struct {
+	AtS  float64 `json:"at_s"`
+	Text string  `json:"text"`
+}
+
+// Part is one transport of a mix.
+type Part struct {
+	Name         string         `json:"name"` // the transport
+	Target       string         `json:"target"`
+	Driver       string         `json:"driver"`
+	Nameless     string         `json:"nameless,omitempty"`
+	Connections  *Connections   `json:"connections"`
+	Nodes        []NodeResult   `json:"nodes"`
+	Distribution *Distribution  `json:"distribution"`
+	Latency      *LatencyResult `json:"latency"`
+	Requests     *Requests      `json:"requests"`
+	Sticky       *Sticky        `json:"sticky"`
 }
 
 // Distribution is how far the nodes are from their fair share.
@@ -138,6 +252,8 @@ type Requests struct {
 	Failed   int64 `json:"failed"`
 	Lost     int64 `json:"lost"`
 	Moved    int64 `json:"moved"` // answered by another node than the connection's
+
+	Causes map[string]int64 `json:"causes,omitempty"` // of the failed: 429, 404, other statuses, errors of tools
 }
 
 // Sticky is how many clients that left and came back met their node.
