@@ -28,7 +28,7 @@ func newLoadtestCommand(a *app) *cobra.Command {
 	var up bool
 	var size loadtestSize
 	c := &cobra.Command{
-		Use:   "loadtest [CONNECTIONS] [SECONDS]",
+		Use:   "loadtest [TARGET] [CONNECTIONS] [SECONDS]",
 		Short: "Prove what the balancer and its nodes hold",
 		Long: `loadtest opens many connections through the balancer, holds them, and judges by measurements: how evenly they
 are spread, how equally fast the nodes answer, whether clients get their node again, and how fast other nodes
@@ -56,8 +56,14 @@ everything is judged except how clients spread over nodes and what happens to th
   erlmcp loadtest 25000 30 --up --failover freeze
   erlmcp loadtest 1000 10 --json
   erlmcp loadtest 500000 60 --remote-agents 5 --listen 192.0.2.1:4222`,
-		Args: cobra.MaximumNArgs(2),
+		Args: cobra.MaximumNArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && strings.Contains(args[0], ":") {
+				if err := a.setTarget(cmd.Flags(), args[0]); err != nil {
+					return err
+				}
+				args = args[1:]
+			}
 			spec, err := a.loadtestSpec(size, args)
 			if err != nil {
 				if near := firstNear(args, commandNames(cmd)); near != "" {
@@ -81,7 +87,19 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.SortFlags = false
 	size.addFlags(c)
 	flags.BoolVar(&up, "up", false, "start cluster and balancer if they do not run, and stop them afterwards")
-	flags.String("target", d.Target, "`HOST:PORT` of the balancer's TCP listener")
+	flags.String("target", d.Target, "where clients connect: `URL` or HOST:PORT; the same as the argument TARGET")
+	flags.String("mix", "", "`SHARES` of the connections by transport, such as tcp=70,http=20,sse=5,ws=5")
+	flags.String("driver", "", "`DRIVER`: socket, vegeta, hey, wrk or ab (default vegeta over Streamable HTTP, else socket)")
+	flags.StringArrayVar(&size.headers, "header", nil, "`FIELD` of each request over HTTP, \"Name: value\"; a token goes into a file (--token-file)")
+	flags.String("token-file", "", "`FILE` with the bearer token of each request over HTTP")
+	flags.String("server-name", "", "`NAME` in the target's certificate (default its host)")
+	flags.String("ca", "", "`FILE` of certificates to trust in place of the system's")
+	flags.Bool("insecure", false, "trust any certificate")
+	flags.String("http-version", d.HTTPVersion, "`VERSION` of HTTP: 1.1, or 2 with the driver vegeta")
+	flags.Bool("allow-remote-target", false, "load a target that is not on this machine")
+	flags.String("tool", "", "`NAME` of the tool that clients call (default what the server is known by)")
+	flags.String("args", "", "arguments of the tool: a `JSON` object, or @FILE")
+	flags.String("scenario", "", "`FILE` of steps that clients ask")
 	flags.String("failover", "", "`FAULT` of a node: kill, freeze or none (default kill, if the cluster runs here)")
 	flags.String("failover-node", "", "`NODE` to break (default the second)")
 	flags.Int("ramp-rate", d.RampRate, "new connections a second, `N` at most")
@@ -93,16 +111,29 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.Int("remote-agents", d.RemoteAgents, "wait for `N` agents of other machines")
 	flags.String("listen", d.Listen, "`HOST:PORT` where agents join")
 	for flag, key := range map[string]string{
-		"target": "target", "failover": "failover", "failover-node": "failover_node", "ramp-rate": "ramp_rate",
+		"target": "target", "mix": "mix", "driver": "driver", "token-file": "token_file",
+		"server-name": "server_name", "ca": "ca", "insecure": "insecure", "http-version": "http_version",
+		"allow-remote-target": "allow_remote_target", "tool": "tool", "args": "args", "scenario": "scenario",
+		"failover": "failover", "failover-node": "failover_node", "ramp-rate": "ramp_rate",
 		"ping-rate": "ping_rate", "sticky-sample": "sticky_sample", "source-ips": "source_ips",
 		"connections-per-source": "connections_per_source", "agents": "agents", "remote-agents": "remote_agents", "listen": "listen",
 	} {
 		a.bind(flags, flag, "loadtest."+key)
 	}
+	_ = c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"socket", "vegeta", "hey", "wrk", "ab"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("http-version", cobra.FixedCompletions([]string{"1.1", "2"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover-node", a.completeNodes)
 	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a))
 	return c
+}
+
+// setTarget takes the argument TARGET for the flag.
+func (a *app) setTarget(flags *pflag.FlagSet, text string) error {
+	if flags.Changed("target") {
+		return exit.Usagef("TARGET is given twice: as %s and by --target", text)
+	}
+	return flags.Set("target", text)
 }
 
 // firstNear is which of the names the first argument was meant to be, "" if it is like none.
@@ -113,9 +144,11 @@ func firstNear(args, names []string) string {
 	return nearest.Find(args[0], names)
 }
 
-// loadtestSize is how much a load test is to be, by flags; zero leaves it to arguments and configuration.
+// loadtestSize is how much a load test is to be, by flags, and what it says to servers; zero leaves it to arguments and
+// configuration.
 type loadtestSize struct {
 	given       *pflag.FlagSet
+	headers     []string // beside those of the configuration
 	connections int
 	duration    secondsFlag
 }
@@ -156,6 +189,7 @@ func (a *app) loadtestSpec(size loadtestSize, args []string) (loadtest.Spec, err
 		return loadtest.Spec{}, err
 	}
 	s := c.Loadtest
+	s.Headers = slices.Concat(s.Headers, size.headers)
 	switch {
 	case size.given.Changed("connections") && len(args) > 0:
 		return s, exit.Usagef("CONNECTIONS is given twice: as %s and by --connections", args[0])

@@ -13,21 +13,52 @@
 package loadtest
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"net/textproto"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 )
 
 // Spec says what is proved, and with what. It is the section "loadtest" of erlmcp.yaml: decode it
 // over Default, then Validate it.
 type Spec struct {
-	// Target is the balancer's TCP listener, host:port, or :port for this machine.
+	// Target is where clients connect and how they speak there: HOST:PORT for lines over TCP, or a URL of http, https, ws or
+	// wss; :PORT is one of this machine.
 	Target string `yaml:"target"`
+	// Mix shares the connections out over transports, such as "tcp=70,http=20,sse=5,ws=5", at the listeners of the balancer that
+	// runs; empty: all are the target's.
+	Mix string `yaml:"mix"`
+	// Driver is what clients are made of; DriverAuto chooses by the transport.
+	Driver Driver `yaml:"driver"`
+
+	// How to be let in over HTTP: fields of each request, such as "X-Tenant: a", and a file that holds a bearer token.
+	Headers   []string `yaml:"headers"`
+	TokenFile string   `yaml:"token_file"`
+	// How a server is trusted within TLS: the name in its certificate, where that is not the target's host, and a file of
+	// certificates in place of the system's. Insecure trusts anybody.
+	ServerName string `yaml:"server_name"`
+	CA         string `yaml:"ca"`
+	Insecure   bool   `yaml:"insecure"`
+	// HTTPVersion is "1.1" or "2".
+	HTTPVersion string `yaml:"http_version"`
+	// AllowRemoteTarget lets a run load a target that is not on this machine.
+	AllowRemoteTarget bool `yaml:"allow_remote_target"`
+
+	// What clients ask: a tool with arguments, JSON or @FILE, or a scenario of several steps from a file; without both, what the
+	// server is known by.
+	Tool     string `yaml:"tool"`
+	Args     string `yaml:"args"`
+	Scenario string `yaml:"scenario"`
 	// Connections are held at a time, for Duration.
 	Connections int           `yaml:"connections"`
 	Duration    time.Duration `yaml:"duration"`
@@ -68,6 +99,19 @@ type Spec struct {
 	Listen       string `yaml:"listen"`
 }
 
+// Driver is what clients are made of.
+type Driver string
+
+// The drivers.
+const (
+	DriverAuto   Driver = ""       // DriverVegeta for Streamable HTTP, else DriverSocket
+	DriverSocket Driver = "socket" // sockets of an event loop, for scale; all transports
+	DriverVegeta Driver = "vegeta" // the library of that name
+	DriverHey    Driver = "hey"    // the library of that name: a closed loop
+	DriverWrk    Driver = "wrk"    // the program of that name: a closed loop
+	DriverAB     Driver = "ab"     // the program of that name: a closed loop
+)
+
 // Fault is what a failover test does to a node.
 type Fault string
 
@@ -83,6 +127,7 @@ const (
 func Default() Spec {
 	return Spec{
 		Target:               "127.0.0.1:8000",
+		HTTPVersion:          "1.1",
 		Connections:          100_000,
 		Duration:             60 * time.Second,
 		SourceIPs:            "127.1.0.0/16",
@@ -123,8 +168,34 @@ func (s *Spec) Validate() error {
 			bad(key, "%g is not a percentage above 0 and up to 100", p)
 		}
 	}
-	if err := checkHostPort(completeTarget(s.Target), 1); err != nil {
+	to, err := target.Parse(s.Target)
+	if err != nil {
 		bad("target", "%v", err)
+	}
+	mix, err := parseMix(s.Mix)
+	if err != nil {
+		bad("mix", "%v", err)
+	}
+	if !slices.Contains(drivers, s.Driver) {
+		bad("driver", "%q is not one of socket, vegeta, hey, wrk, ab", s.Driver)
+	} else if s.Driver != DriverAuto && s.Driver != DriverSocket && mix == nil && to.Transport != "" && to.Transport != target.HTTP {
+		bad("driver", "%s speaks Streamable HTTP only, the target is of %s", s.Driver, to.Transport)
+	}
+	for _, h := range s.Headers {
+		if _, err := parseHeader(h); err != nil {
+			bad("headers", "%v", err)
+		}
+	}
+	switch s.HTTPVersion {
+	case "1.1", "2":
+	default:
+		bad("http_version", "%q is not one of 1.1, 2", s.HTTPVersion)
+	}
+	switch {
+	case s.Tool != "" && s.Scenario != "":
+		bad("scenario", "it is given beside a tool: one of both says what clients ask")
+	case s.Args != "" && s.Tool == "":
+		bad("args", "they are of no tool")
 	}
 	if err := checkHostPort(s.Listen, 0); err != nil {
 		bad("listen", "%v", err)
@@ -155,6 +226,55 @@ func (s *Spec) Validate() error {
 		bad("failover", "%q is not one of kill, freeze, none", s.Failover)
 	}
 	return errors.Join(errs...)
+}
+
+var drivers = []Driver{DriverAuto, DriverSocket, DriverVegeta, DriverHey, DriverWrk, DriverAB}
+
+// share100 is how many per cent of the connections are of a transport.
+type share100 struct {
+	transport target.Transport
+	percent   int
+}
+
+// parseMix reads "tcp=70,http=30"; an empty text is none.
+func parseMix(text string) (mix []share100, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	sum := 0
+	for part := range strings.SplitSeq(text, ",") {
+		name, number, _ := strings.Cut(strings.TrimSpace(part), "=")
+		t := target.Transport(name)
+		n, err := strconv.Atoi(number)
+		switch {
+		case !slices.Contains(target.Transports, t):
+			return nil, fmt.Errorf("%q is not one of tcp, http, sse, ws", name)
+		case err != nil || n < 1 || n > 100:
+			return nil, fmt.Errorf("%s: %q is not a whole number of per cent between 1 and 100", name, number)
+		case slices.ContainsFunc(mix, func(s share100) bool { return s.transport == t }):
+			return nil, fmt.Errorf("%s is given twice", name)
+		}
+		mix = append(mix, share100{t, n})
+		sum += n
+	}
+	if sum != 100 {
+		return nil, fmt.Errorf("%s is %d per cent in all, not 100", text, sum)
+	}
+	return mix, nil
+}
+
+// parseHeader reads "Name: value". The error never holds the value: it may be a secret.
+func parseHeader(text string) (target.Field, error) {
+	name, _, ok := strings.Cut(text, ":")
+	if !ok {
+		name = "one"
+	}
+	header, err := textproto.NewReader(bufio.NewReader(strings.NewReader(text + "\r\n\r\n"))).ReadMIMEHeader()
+	if err != nil || len(header) != 1 || strings.ContainsAny(text, "\r\n") {
+		return target.Field{}, fmt.Errorf("%s is not of the form NAME: VALUE", name)
+	}
+	name = slices.Collect(maps.Keys(header))[0]
+	return target.Field{Name: name, Value: header.Get(name)}, nil
 }
 
 // maxAgents bounds the processes of a run.

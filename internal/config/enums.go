@@ -19,6 +19,8 @@ var enums = map[string][]string{
 	"lb.checks.kind":        {"mcp", "http", "tcp"},
 	"health.kinds":          {"tcp", "mcp", "http", "tls", "icmp"},
 	"loadtest.failover":     {"", "kill", "freeze", "none"},
+	"loadtest.driver":       {"", "socket", "vegeta", "hey", "wrk", "ab"},
+	"loadtest.http_version": {"1.1", "2"},
 }
 
 // meant is which word of the key at path was meant by the value it has, "" when it has one, or none is like it.

@@ -32,7 +32,7 @@ func TestEveryLeafHasAVariable(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Error(c.Warnings)
 	}
-	if !reflect.DeepEqual(c.LB.Limits, def.LB.Limits) || !reflect.DeepEqual(c.Cluster.Nodes, def.Cluster.Nodes) || c.Loadtest != def.Loadtest {
+	if !reflect.DeepEqual(c.LB.Limits, def.LB.Limits) || !reflect.DeepEqual(c.Cluster.Nodes, def.Cluster.Nodes) || !reflect.DeepEqual(c.Loadtest, def.Loadtest) {
 		t.Errorf("read back %+v\n%+v", c.LB.Limits, c.Loadtest)
 	}
 }

@@ -53,7 +53,7 @@ func FuzzReadYAML(f *testing.F) {
 			t.Fatalf("%v in the print\n%s", err, out.Bytes())
 		}
 		if !reflect.DeepEqual(first.LB, second.LB) || !reflect.DeepEqual(first.Cluster, second.Cluster) ||
-			first.Loadtest != second.Loadtest || !reflect.DeepEqual(first.Health, second.Health) {
+			!reflect.DeepEqual(first.Loadtest, second.Loadtest) || !reflect.DeepEqual(first.Health, second.Health) {
 			t.Fatalf("printed as\n%s\nread back as %+v\nwant %+v", out.Bytes(), second, first)
 		}
 	})

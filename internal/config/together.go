@@ -40,11 +40,25 @@ func (c *Config) fill() {
 		c.Cluster.NodeMaxConnections = c.LB.NodeCap()
 		c.origins["cluster.node_max_connections"] = Origin{Name: "lb.max_connections"}
 	}
-	if _, said := c.origins["loadtest.target"]; !said && c.LB.Listen.TCP != Default().LB.Listen.TCP {
-		if target := reachable(c.LB.Listen.TCP); target != "" {
-			c.Loadtest.Target = target
-			c.origins["loadtest.target"] = Origin{Name: "lb.listen.tcp"}
-		}
+	if _, said := c.origins["loadtest.target"]; !said {
+		c.followListeners()
+	}
+}
+
+// followListeners has the load test go where clients of the balancer go: over TCP, else over HTTP.
+func (c *Config) followListeners() {
+	listen, key, form := c.LB.Listen.TCP, "lb.listen.tcp", "%s"
+	switch {
+	case listen == Default().LB.Listen.TCP:
+		return
+	case listen == "" && c.LB.Listen.HTTP != "":
+		listen, key, form = c.LB.Listen.HTTP, "lb.listen.http", "http://%s/mcp"
+	case listen == "":
+		listen, key, form = c.LB.Listen.HTTPS, "lb.listen.https", "https://%s/mcp"
+	}
+	if at := reachable(listen); at != "" {
+		c.Loadtest.Target = fmt.Sprintf(form, at)
+		c.origins["loadtest.target"] = Origin{Name: key}
 	}
 }
 
@@ -80,6 +94,9 @@ func (c *Config) paths() []pathKey {
 		{"lb.node_tls.cert", &c.LB.NodeTLS.Cert},
 		{"lb.node_tls.key", &c.LB.NodeTLS.Key},
 		{"lb.checks.headers_file", &c.LB.Checks.HeadersFile},
+		{"loadtest.token_file", &c.Loadtest.TokenFile},
+		{"loadtest.ca", &c.Loadtest.CA},
+		{"loadtest.scenario", &c.Loadtest.Scenario},
 	}
 	if c.LB.AccessLog.File != proxy.StandardOutput {
 		list = append(list, pathKey{"lb.access_log.file", &c.LB.AccessLog.File})
