@@ -19,8 +19,11 @@ func advise(r *Report) []string {
 	}
 	switch r.Verdict {
 	case Inconclusive:
-		add("the load test itself was late, not the system: use an idle machine, fewer connections or a lower --ping-rate, " +
-			"or put the load on other machines (--remote-agents)")
+		for _, s := range spoils(r) {
+			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool { return c.Verdict != judge.OK && slices.Contains(s.checks, c.Name) }) {
+				add("%s", s.try)
+			}
+		}
 		return advice
 	case Fail:
 	default:
@@ -70,7 +73,6 @@ func adviseOfCauses(add func(string, ...any), n map[string]int64) {
 	}{
 		{[]ask.Cause{ask.CauseRate, ask.CauseBan}, "the balancer's limits kept clients out: more source addresses (--source-ips, --connections-per-source), or higher lb.limits"},
 		{[]ask.Cause{ask.CauseUnavailable}, "the balancer was full or had no node: erlmcp lb status, lb.max_connections, lb.node_max_connections"},
-		{[]ask.Cause{ask.CauseLocal}, "the load test's machine had no descriptors, ports or addresses left: erlmcp doctor"},
 		{[]ask.Cause{ask.CauseTimeout}, "answers took longer than loadtest.request_timeout: fewer connections, or more nodes"},
 	} {
 		if slices.ContainsFunc(c.causes, func(c ask.Cause) bool { return n[c.String()] > 0 }) {

@@ -46,6 +46,7 @@ func (r *run) failover(ctx context.Context) error {
 	}
 	begun, wall := mono.Now(), time.Now()
 	r.broken = victim
+	r.recorder.mark(fmt.Sprintf("%s %s", r.fault, victim))
 	if err := r.system.Break(ctx, victim, r.fault); err != nil {
 		return fmt.Errorf("%s %s: %w", r.fault, victim, err)
 	}
@@ -64,9 +65,11 @@ func (r *run) failover(ctx context.Context) error {
 	f.Displaced, f.Recovered = n.Displaced, n.Recovered
 	if n.LastRecovered > 0 && n.Recovered == n.Displaced {
 		f.ReroutedMs = ms(n.LastRecovered - begun)
+		r.recorder.markAt(wall.Add(milliseconds(f.ReroutedMs)), "the last client of "+victim+" is served again")
 	}
 	if at := <-detected; at > 0 {
 		f.DetectedMs, f.DetectedBy = at, "balancer"
+		r.recorder.markAt(wall.Add(milliseconds(at)), "the balancer has "+victim+" down")
 	} else if r.facts.seen.Balancer == nil && n.FirstLost > 0 {
 		f.DetectedMs = ms(n.FirstLost - begun)
 	}
@@ -156,6 +159,7 @@ func (r *run) recovery(ctx context.Context) error {
 		return fmt.Errorf("bring %s back: %w", f.Node, err)
 	}
 	r.broken = ""
+	r.recorder.mark("bring " + f.Node + " back")
 	limited, cancel := context.WithTimeout(ctx, restorePatience)
 	defer cancel()
 	f.Restored = r.facts.seen.Balancer == nil || r.observe(limited, func(o *Observation) bool {
@@ -166,6 +170,9 @@ func (r *run) recovery(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	f.RestoredMs = ms(int64(time.Since(begun)))
+	if f.Restored {
+		r.recorder.mark("the balancer has " + f.Node + " up")
+	}
 	_, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderDisarm} })
 	return err
 }

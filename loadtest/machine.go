@@ -124,7 +124,7 @@ func (m Machine) Check(s *Spec, nodes int) judge.List {
 		f.seen.Nodes = append(f.seen.Nodes, NodeView{Up: true})
 	}
 	f.sources, f.unreachable = commonSources(s, f.target)
-	p, planError := makePlan(s, f.target, f.sources, Limits{}, alike(s, localAgents(s, f)))
+	p, planError := makePlan(s, f.sources, Limits{}, alike(s, localAgents(s, f)))
 	x := subject{spec: s, facts: f, plan: p, planError: planError}
 	x.machine()
 	return x.List

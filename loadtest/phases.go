@@ -184,9 +184,9 @@ func (r *run) kernelCounts(ctx context.Context) (map[string]int, error) {
 
 // hold sends requests for a while and measures their latency.
 func (r *run) hold(ctx context.Context) error {
-	use := startSampler(ctx, r.processes(), r.memory)
+	r.recorder.measure(r.memory)
 	err := r.load(ctx)
-	r.report.Resources = use.stop()
+	r.report.Resources = r.recorder.measured()
 	if err != nil {
 		return err
 	}

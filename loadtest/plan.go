@@ -2,7 +2,7 @@ package loadtest
 
 import (
 	"fmt"
-	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
@@ -18,7 +18,6 @@ type Limits struct {
 
 // plan is who opens how many connections, from where and how fast.
 type plan struct {
-	target      netip.AddrPort
 	connections int
 	sources     int     // over all agents
 	common      int     // of these, the first of the common ones
@@ -33,6 +32,7 @@ type plan struct {
 // number of its sources, so that a ramp takes one connection of every source, then a second one.
 type share struct {
 	agent       string
+	part        int
 	connections int
 	sources     sources.Range
 }
@@ -58,52 +58,44 @@ const (
 	maxPingsPerConnection = 20
 )
 
-// makePlan divides the connections among the agents, by what each can take, and the common sources
+// makePlan divides the connections of each part among the agents that it gets, by what each can take, and the common sources
 // among those that brought none.
-func makePlan(s *Spec, target netip.AddrPort, common sources.Range, l Limits, offers []offer) (*plan, error) {
-	p := &plan{target: target, connections: s.Connections}
-	room := 0
-	for _, o := range offers {
-		room += o.connections
-	}
-	if room < s.Connections {
-		return nil, fmt.Errorf("%d agents hold %d connections together, not %d", len(offers), room, s.Connections)
+func makePlan(s *Spec, common sources.Range, l Limits, offers []offer) (*plan, error) {
+	p, parts := &plan{connections: s.Connections}, s.parts()
+	crews, err := assign(parts, offers)
+	if err != nil {
+		return nil, err
 	}
 	wanted := sourcesFor(s)
-	if common.First.IsValid() { // each agent's part is rounded up
+	if common.First.IsValid() { // each agent's share is rounded up
 		wanted = max(min(wanted, common.Count-len(offers)), fewestSources(s))
 	}
-	given, taken, used, unbound := 0, 0, 0, 0
-	for _, o := range offers {
-		given += o.connections
-		upTo := int(int64(s.Connections) * int64(given) / int64(room))
-		n := upTo - taken
-		taken = upTo
-		if n == 0 {
-			continue
+	unbound := 0
+	for part, crew := range crews {
+		for _, sh := range divide(parts[part], crew) {
+			sh.part = part
+			n := sh.connections
+			// Rounded up, so that no source gets more than its connections_per_source.
+			k := min(n, ceilDiv(wanted*n, s.Connections))
+			switch own := sh.sources; {
+			case own.Count > 0:
+				sh.sources = own.Slice(0, min(k, own.Count))
+			case !common.First.IsValid():
+				sh.sources = sources.KernelsChoice
+				unbound += n
+			case p.common+k > common.Count:
+				return nil, fmt.Errorf("%d source addresses are not enough for %d connections at %d each",
+					common.Count, s.Connections, s.ConnectionsPerSource)
+			default:
+				sh.sources = common.Slice(p.common, p.common+k)
+				p.common += k
+			}
+			if sh.sources != sources.KernelsChoice {
+				p.sources += sh.sources.Count
+				p.perSource = max(p.perSource, ceilDiv(n, sh.sources.Count))
+			}
+			p.shares = append(p.shares, sh)
 		}
-		// Rounded up, so that no source gets more than its connections_per_source.
-		k := min(n, ceilDiv(wanted*n, s.Connections))
-		sh := share{agent: o.agent, connections: n}
-		switch {
-		case o.sources.Count > 0:
-			sh.sources = o.sources.Slice(0, min(k, o.sources.Count))
-		case !common.First.IsValid():
-			sh.sources = sources.KernelsChoice
-			unbound += n
-		case used+k > common.Count:
-			return nil, fmt.Errorf("%d source addresses are not enough for %d connections at %d each",
-				common.Count, s.Connections, s.ConnectionsPerSource)
-		default:
-			sh.sources = common.Slice(used, used+k)
-			used += k
-			p.common = used
-		}
-		if sh.sources != sources.KernelsChoice {
-			p.sources += sh.sources.Count
-			p.perSource = max(p.perSource, ceilDiv(n, sh.sources.Count))
-		}
-		p.shares = append(p.shares, sh)
 	}
 	if unbound > 0 { // these are taken to be on one machine, and so to have one address
 		p.sources++
@@ -112,6 +104,48 @@ func makePlan(s *Spec, target netip.AddrPort, common sources.Range, l Limits, of
 	p.rampRate, p.pingRate = rates(s, p.sources, l)
 	p.patience = patienceFor(p.perSource, l)
 	return p, nil
+}
+
+// assign gives every part agents of its own: each one goes to the part that lacks most, and those that nobody lacks to the
+// part with most connections an agent.
+func assign(parts []int, offers []offer) (crews [][]offer, err error) {
+	crews = make([][]offer, len(parts))
+	lacking := slices.Clone(parts)
+	for _, o := range offers {
+		next := 0
+		for i := range parts {
+			if lacking[i] > max(lacking[next], 0) || lacking[next] <= 0 && lacking[i] <= 0 &&
+				parts[i]*len(crews[next]) > parts[next]*len(crews[i]) {
+				next = i
+			}
+		}
+		crews[next] = append(crews[next], o)
+		lacking[next] -= o.connections
+	}
+	for i, n := range parts {
+		if lacking[i] > 0 {
+			return nil, fmt.Errorf("%d agents hold %d connections together, not %d", len(crews[i]), n-lacking[i], n)
+		}
+	}
+	return crews, nil
+}
+
+// divide shares connections out by what each agent can take. The sources of a share are all that the agent has.
+func divide(connections int, crew []offer) (shares []share) {
+	room := 0
+	for _, o := range crew {
+		room += o.connections
+	}
+	given, taken := 0, 0
+	for _, o := range crew {
+		given += o.connections
+		upTo := int(int64(connections) * int64(given) / int64(room))
+		if n := upTo - taken; n > 0 {
+			shares = append(shares, share{agent: o.agent, connections: n, sources: o.sources})
+		}
+		taken = upTo
+	}
+	return shares
 }
 
 // sourcesFor is how many sources a run wants, and fewestSources how many it needs.

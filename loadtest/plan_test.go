@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestPlanOfTheReferenceMachine(t *testing.T) {
 	if agents != 6 {
 		t.Errorf("%d agents, want 6", agents)
 	}
-	p, err := makePlan(&s, testTarget, testSources, houseLimits, localOffers(agents, prefork.Room(1, f.host.Descriptors)))
+	p, err := makePlan(&s, testSources, houseLimits, localOffers(agents, prefork.Room(1, f.host.Descriptors)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 			offers[i] = offer{agent: localName(i), connections: rapid.IntRange(1, 60_000).Draw(t, "room")}
 			room += offers[i].connections
 		}
-		p, err := makePlan(&s, testTarget, testSources, houseLimits, offers)
+		p, err := makePlan(&s, testSources, houseLimits, offers)
 		if room < s.Connections {
 			if err == nil {
 				t.Fatal("planned beyond what the agents hold")
@@ -118,7 +119,7 @@ func TestPatienceOfManyClients(t *testing.T) {
 func TestPlanOfOneSource(t *testing.T) {
 	s := Default()
 	s.Connections = 1000
-	p, err := makePlan(&s, testTarget, sources.KernelsChoice, houseLimits, localOffers(1, 20_000))
+	p, err := makePlan(&s, sources.KernelsChoice, houseLimits, localOffers(1, 20_000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +133,7 @@ func TestPlanWithTheAgentsOwnSources(t *testing.T) {
 	s.Connections = 1000
 	own := sources.In(netip.MustParsePrefix("10.0.0.0/24"), maxConnections)
 	offers := []offer{{"agent1", 500, sources.Range{}}, {"remote1", 500, own}}
-	p, err := makePlan(&s, testTarget, testSources, Limits{}, offers)
+	p, err := makePlan(&s, testSources, Limits{}, offers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestPlanWithTheAgentsOwnSources(t *testing.T) {
 func TestPlanWithFewSources(t *testing.T) {
 	s := Default()
 	s.Connections = 1000
-	p, err := makePlan(&s, testTarget, testSources.Slice(0, 30), Limits{}, localOffers(2, 20_000))
+	p, err := makePlan(&s, testSources.Slice(0, 30), Limits{}, localOffers(2, 20_000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestPlanWithFewSources(t *testing.T) {
 
 func TestPlanNeedsSources(t *testing.T) {
 	s := Default()
-	_, err := makePlan(&s, testTarget, testSources.Slice(0, 10), Limits{}, localOffers(6, 20_000))
+	_, err := makePlan(&s, testSources.Slice(0, 10), Limits{}, localOffers(6, 20_000))
 	if err == nil {
 		t.Error("planned 100,000 connections from 10 addresses at 100 each")
 	}
@@ -219,4 +220,42 @@ func TestPreflightTellsOfSourcesThatCannotReach(t *testing.T) {
 			t.Errorf("%q: told %q, want %q", prefix, told, want)
 		}
 	}
+}
+
+// A mix has the connections that it asks for, of each transport, and none of its agents holds more than it can or is of two.
+func TestPlanOfAMix(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := Default()
+		s.Connections = rapid.IntRange(100, 300_000).Draw(t, "connections")
+		http := rapid.IntRange(1, 98).Draw(t, "http")
+		ws := rapid.IntRange(1, 99-http).Draw(t, "ws")
+		s.Mix = fmt.Sprintf("http=%d,ws=%d,tcp=%d", http, ws, 100-http-ws)
+		f := facts{host: Machine{Cores: rapid.IntRange(1, 8).Draw(t, "cores"), Descriptors: 20_000}}
+		p, err := makePlan(&s, testSources, houseLimits, localOffers(localAgents(&s, &f), prefork.Room(1, f.host.Descriptors)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make([]int, 3)
+		of := make(map[string]int)
+		for _, sh := range p.shares {
+			got[sh.part] += sh.connections
+			if part, seen := of[sh.agent]; seen && part != sh.part {
+				t.Fatalf("%s is of two parts", sh.agent)
+			}
+			of[sh.agent] = sh.part
+			if sh.connections > prefork.Room(1, f.host.Descriptors) {
+				t.Fatalf("%s has %d connections", sh.agent, sh.connections)
+			}
+		}
+		total := 0
+		for i, percent := range []int{http, ws, 100 - http - ws} {
+			total += got[i]
+			if fair := s.Connections * percent / 100; got[i] < fair-1 || got[i] > fair+1 {
+				t.Fatalf("part %d has %d connections of %d", i, got[i], s.Connections)
+			}
+		}
+		if total != s.Connections {
+			t.Fatalf("%d connections of %d", total, s.Connections)
+		}
+	})
 }

@@ -70,7 +70,11 @@ func localAgents(s *Spec, f *facts) int {
 	if s.Agents > 0 || s.RemoteAgents > 0 {
 		return s.Agents
 	}
-	return prefork.Copies(min(f.host.Cores, s.Connections), s.Connections, 1, f.host.Descriptors)
+	agents := 0
+	for _, n := range s.parts() {
+		agents += prefork.Copies(min(f.host.Cores, n), n, 1, f.host.Descriptors)
+	}
+	return agents
 }
 
 // subject is what rules judge: a plan, and what is known of machine and system. A rule says nothing of what is not known.

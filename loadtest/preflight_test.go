@@ -34,7 +34,7 @@ func goodFacts() *facts {
 }
 
 func requirementsOf(s *Spec, f *facts) judge.List {
-	p, err := makePlan(s, f.target, f.sources, f.seen.Balancer.Limits, localOffers(6, 20_000))
+	p, err := makePlan(s, f.sources, f.seen.Balancer.Limits, localOffers(6, 20_000))
 	x := subject{spec: s, facts: f, fault: s.Failover, plan: p, planError: err}
 	return x.preflight()
 }

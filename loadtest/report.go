@@ -299,6 +299,17 @@ type Resources struct {
 	Coordinator ProcessUse `json:"coordinator"`
 	// MemoryBytes is how much less memory the machine had available than before the ramp.
 	MemoryBytes int64 `json:"machine_memory_bytes"`
+	// Machine is how busy the whole machine was.
+	Machine Saturation `json:"machine,omitzero"`
+}
+
+// Saturation is how busy a machine was, all its processors together.
+type Saturation struct {
+	Known          bool    `json:"known"`
+	BusyPercent    float64 `json:"busy_percent"`
+	StealPercent   float64 `json:"steal_percent"`   // taken by other guests of the same hardware
+	SoftirqPercent float64 `json:"softirq_percent"` // a part of busy
+	ListenDrops    int64   `json:"listen_drops"`    // connections that found the queue of a listener full
 }
 
 // ProcessUse is a sum over processes.

@@ -108,13 +108,14 @@ type run struct {
 	used      sources.Used
 	stickyTTL time.Duration
 
-	facts  facts
-	fault  Fault
-	plan   *plan
-	fleet  *fleet
-	broken string         // the node that a fault holds down
-	memory int64          // bytes available before the ramp
-	kernel map[string]int // connections of the nodes before the ramp
+	facts    facts
+	fault    Fault
+	plan     *plan
+	fleet    *fleet
+	recorder *recorder
+	broken   string         // the node that a fault holds down
+	memory   int64          // bytes available before the ramp
+	kernel   map[string]int // connections of the nodes before the ramp
 }
 
 // prepare is the preflight.
@@ -124,6 +125,7 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 		f := &r.facts
+		r.report.Host = describeHost(f.host.Descriptors)
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
 			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.Names() {
@@ -134,7 +136,7 @@ func (r *run) prepare(ctx context.Context) error {
 		offers := alike(&r.spec, localAgents(&r.spec, f)+r.spec.RemoteAgents)
 		r.report.Nameless = f.nameless
 		f.sources = r.used.Turn(f.sources)
-		p, planError := makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
+		p, planError := makePlan(&r.spec, f.sources, r.limits(), offers)
 		if p != nil {
 			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
@@ -175,6 +177,8 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		return err
 	}
 	go r.listen(ctx, fail)
+	r.recorder = startRecorder(ctx, r.report.Started, r.fleet.counts, r.processes())
+	defer func() { r.report.Series = r.recorder.stop() }()
 	defer r.sums()
 	r.noteSources()
 	defer r.noteSources()
@@ -215,7 +219,7 @@ func (r *run) assemble(ctx context.Context) error {
 		return err
 	}
 	f := &r.facts
-	r.plan, err = makePlan(&r.spec, f.target, f.sources, r.limits(), offers)
+	r.plan, err = makePlan(&r.spec, f.sources, r.limits(), offers)
 	if err != nil {
 		return err
 	}
@@ -267,6 +271,9 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 			p.Done, p.Total, p.Unit = g(r.fleet.counts())
 		}
 		r.progress(p)
+	}
+	if r.recorder != nil {
+		r.recorder.enter(name)
 	}
 	show(Progress{Took: time.Since(begun)})
 	ended := make(chan error, 1)

@@ -176,6 +176,9 @@ func (s *Spec) Validate() error {
 	if err != nil {
 		bad("mix", "%v", err)
 	}
+	if mix != nil && slices.Contains(s.parts(), 0) {
+		bad("mix", "%s of %d connections leaves a transport without any", s.Mix, s.Connections)
+	}
 	if !slices.Contains(drivers, s.Driver) {
 		bad("driver", "%q is not one of socket, vegeta, hey, wrk, ab", s.Driver)
 	} else if s.Driver != DriverAuto && s.Driver != DriverSocket && mix == nil && to.Transport != "" && to.Transport != target.HTTP {
@@ -261,6 +264,22 @@ func parseMix(text string) (mix []share100, err error) {
 		return nil, fmt.Errorf("%s is %d per cent in all, not 100", text, sum)
 	}
 	return mix, nil
+}
+
+// parts are the connections of each transport of a mix, or of the one target.
+func (s *Spec) parts() []int {
+	mix, _ := parseMix(s.Mix)
+	if len(mix) == 0 {
+		return []int{s.Connections}
+	}
+	list := make([]int, len(mix))
+	percent, given := 0, 0
+	for i, m := range mix {
+		percent += m.percent
+		list[i] = s.Connections*percent/100 - given
+		given += list[i]
+	}
+	return list
 }
 
 // parseHeader reads "Name: value". The error never holds the value: it may be a secret.

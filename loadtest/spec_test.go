@@ -26,6 +26,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(s *Spec) { s.Mix = "tcp=60,http=30" }, `loadtest.mix: tcp=60,http=30 is 90 per cent in all, not 100`},
 		{func(s *Spec) { s.Mix = "tcp=50,tcp=50" }, `loadtest.mix: tcp is given twice`},
 		{func(s *Spec) { s.Mix = "udp=100" }, `loadtest.mix: "udp" is not one of tcp, http, sse, ws`},
+		{func(s *Spec) { s.Mix, s.Connections = "tcp=1,ws=99", 10 }, `loadtest.mix: tcp=1,ws=99 of 10 connections leaves a transport without any`},
 		{func(s *Spec) { s.Driver = "k6" }, `loadtest.driver: "k6" is not one of socket, vegeta, hey, wrk, ab`},
 		{func(s *Spec) { s.Driver = DriverVegeta }, `loadtest.driver: vegeta speaks Streamable HTTP only, the target is of tcp`},
 		{func(s *Spec) { s.Headers = []string{"Authorization secret"} }, `loadtest.headers: one is not of the form NAME: VALUE`},

@@ -185,6 +185,22 @@ func TestVerdicts(t *testing.T) {
 			r.Generator.P99LagUs, r.Generator.MaxLagUs = 1500, 30_000
 			r.Failover.ReroutedMs = 6000
 		}, Fail},
+		{"a late generator spreads no connections", func(r *Report) { r.Distribution.MaxDeviation = 900 }, Fail},
+		{"a busy machine spoils latencies", func(r *Report) {
+			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: Saturation{Known: true, BusyPercent: 99.5}}
+		}, Inconclusive},
+		{"and nothing else", func(r *Report) {
+			r.Connections.Dropped, r.Resources = 9, &Resources{Machine: Saturation{Known: true, BusyPercent: 99.5}}
+		}, Fail},
+		{"a machine that is used is not busy", func(r *Report) {
+			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: Saturation{Known: true, BusyPercent: 80}}
+		}, Fail},
+		{"ports that the generator lacks are not the system's", func(r *Report) {
+			r.Connections.Verified, r.Connections.Failed, r.Connections.Failures = 90_000, 10_000, map[string]int64{"local": 80_000}
+		}, Inconclusive},
+		{"what else failed is", func(r *Report) {
+			r.Connections.Dropped, r.Connections.Failures = 3, map[string]int64{"local": 80_000}
+		}, Fail},
 		{"a run that ended early fails", func(r *Report) { r.Reason = "lost an agent" }, Fail},
 		{"late or not", func(r *Report) { r.Reason = "lost an agent"; r.Generator.HoldMaxLagUs = 1_000_001 }, Fail},
 		{"unless the user ended it", func(r *Report) { r.Reason, r.interrupted = "interrupted", true }, Interrupted},

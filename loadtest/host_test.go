@@ -1,0 +1,13 @@
+package loadtest
+
+import (
+	"runtime"
+	"testing"
+)
+
+func TestDescribeHost(t *testing.T) {
+	h := describeHost(1024)
+	if h.OS != runtime.GOOS || h.Arch != runtime.GOARCH || h.CPUs < 1 || h.Descriptors != 1024 || h.MemoryBytes < 1<<20 || h.Kernel == "" {
+		t.Errorf("%+v", h)
+	}
+}

@@ -1,0 +1,207 @@
+package loadtest
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/proc"
+	"github.com/erlmcp/erlmcp/internal/tempo"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+)
+
+// The groups of processes that are watched.
+const (
+	groupBalancer = iota
+	groupNodes
+	groupAgents
+	groupCoordinator
+	groups
+)
+
+func (r *Resources) group(i int) *ProcessUse {
+	return [groups]*ProcessUse{&r.Balancer, &r.Nodes, &r.Agents, &r.Coordinator}[i]
+}
+
+// recordInterval is how often a run is looked at.
+const recordInterval = time.Second
+
+// recorder looks at a run second by second until it is stopped: what its clients have, and what groups of processes use.
+type recorder struct {
+	begun  time.Time
+	counts func() wire.Counts
+	groups [groups]func() []int // the processes of each
+
+	mu      sync.Mutex
+	phase   Phase
+	last    wire.Counts
+	lastAt  time.Time
+	cpu     [groups]map[int]time.Duration // by process, as last seen
+	owed    [groups]time.Duration         // used since the last point
+	series  Series
+	use     *Resources // of the stretch that is being measured; nil: none is
+	since   time.Time  // it began
+	spent   [groups]time.Duration
+	machine machineLoad // as last seen
+	loads   machineLoad // of the stretch
+	memory  int64       // available before the ramp, bytes
+
+	cancel  context.CancelFunc
+	stopped chan struct{}
+}
+
+// startRecorder begins to look at a run that began then.
+func startRecorder(ctx context.Context, begun time.Time, counts func() wire.Counts, g [groups]func() []int) *recorder {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &recorder{
+		begun: begun, counts: counts, groups: g, lastAt: time.Now(), series: Series{IntervalS: recordInterval.Seconds()},
+		machine: readMachineLoad(), cancel: cancel, stopped: make(chan struct{}),
+	}
+	c.look()
+	go func() {
+		defer close(c.stopped)
+		for range tempo.Every(ctx, recordInterval) {
+			c.look()
+		}
+	}()
+	return c
+}
+
+// stop takes a last look and returns all.
+func (c *recorder) stop() *Series {
+	c.cancel()
+	<-c.stopped
+	c.look()
+	return &c.series
+}
+
+// enter says which phase the run is in.
+func (c *recorder) enter(p Phase) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phase = p
+}
+
+// mark notes what happens now.
+func (c *recorder) mark(text string) { c.markAt(time.Now(), text) }
+
+// markAt notes what has happened at a time.
+func (c *recorder) markAt(at time.Time, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.series.Marks = append(c.series.Marks, Mark{AtS: seconds(at.Sub(c.begun)), Text: text})
+}
+
+// measure begins a stretch of which the use is wanted. memoryBefore is what memoryAvailable said when nothing was loaded.
+func (c *recorder) measure(memoryBefore int64) {
+	c.look()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.use, c.since, c.spent, c.loads, c.memory = new(Resources), time.Now(), [groups]time.Duration{}, machineLoad{}, memoryBefore
+}
+
+// measured ends the stretch.
+func (c *recorder) measured() *Resources {
+	c.look()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	use := c.use
+	c.use = nil
+	if span := time.Since(c.since); span > recordInterval/4 {
+		for i, cpu := range c.spent {
+			use.group(i).CPUPercent = percentOf(cpu, span)
+		}
+	}
+	use.Machine = c.loads.saturation()
+	return use
+}
+
+// percentOf is a part of one core.
+func percentOf(cpu, span time.Duration) float64 { return round1(100 * cpu.Seconds() / span.Seconds()) }
+
+func (c *recorder) look() {
+	n := c.counts()
+	var now [groups]ProcessUse
+	var cpu [groups]map[int]time.Duration
+	for i, pids := range c.groups {
+		cpu[i] = make(map[int]time.Duration)
+		for _, pid := range pids() {
+			p, err := proc.Read(pid)
+			if err != nil {
+				continue // has ended
+			}
+			cpu[i][pid] = p.CPU
+			now[i].Processes++
+			now[i].RSSBytes += p.RSS
+			now[i].Descriptors += p.Descriptors
+		}
+	}
+	machine := readMachineLoad()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at := time.Now()
+	span := at.Sub(c.lastAt)
+	var spent [groups]time.Duration
+	for i := range cpu {
+		for pid, used := range cpu[i] {
+			if before, known := c.cpu[i][pid]; known {
+				spent[i] += used - before
+			}
+		}
+	}
+	c.cpu = cpu
+	for i := range spent {
+		c.owed[i] += spent[i]
+	}
+	if span >= recordInterval/2 { // else the next point has it: rates of less say nothing
+		c.series.Points = append(c.series.Points, c.point(n, at, span, &now))
+		c.last, c.lastAt, c.owed = n, at, [groups]time.Duration{}
+	}
+	if c.use == nil {
+		c.machine = machine
+		return
+	}
+	for i := range now {
+		most := c.use.group(i)
+		most.Processes = max(most.Processes, now[i].Processes)
+		most.RSSBytes = max(most.RSSBytes, now[i].RSSBytes)
+		most.Descriptors = max(most.Descriptors, now[i].Descriptors)
+		c.spent[i] += spent[i]
+	}
+	c.loads.add(machine, c.machine)
+	c.machine = machine
+	if free := memoryAvailable(); free > 0 && c.memory > 0 {
+		c.use.MemoryBytes = max(c.use.MemoryBytes, c.memory-free)
+	}
+}
+
+// point is what has come since the last one.
+func (c *recorder) point(n wire.Counts, at time.Time, span time.Duration, now *[groups]ProcessUse) Point {
+	p := Point{AtS: seconds(at.Sub(c.begun)), Phase: c.phase, Connections: n.Verified, Nodes: maps.Clone(n.Nodes)}
+	came := n.Requests.Minus(c.last.Requests)
+	p.Answers = round1(float64(came.Answered) / span.Seconds())
+	p.Errors = round1(float64(came.Failed+came.Lost) / span.Seconds())
+	for _, by := range []struct{ now, before map[string]int64 }{{n.Refused, c.last.Refused}, {n.Failures, c.last.Failures}, {n.Losses, c.last.Losses}} {
+		for cause, count := range by.now {
+			if d := count - by.before[cause]; d > 0 {
+				if p.ByCause == nil {
+					p.ByCause = make(map[string]int64)
+				}
+				p.ByCause[cause] += d
+			}
+		}
+	}
+	if c.last.At == 0 { // nothing to compare with
+		return p
+	}
+	for i, to := range map[int]**float64{groupBalancer: &p.BalancerCPU, groupNodes: &p.NodesCPU, groupAgents: &p.AgentsCPU} {
+		if now[i].Processes > 0 {
+			*to = new(percentOf(c.owed[i], span))
+		}
+	}
+	if now[groupBalancer].Processes > 0 {
+		p.BalancerRSS = new(now[groupBalancer].RSSBytes)
+	}
+	return p
+}
