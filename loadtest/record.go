@@ -182,6 +182,9 @@ func (c *recorder) point(n wire.Counts, at time.Time, span time.Duration, now *[
 	came := n.Requests.Minus(c.last.Requests)
 	p.Answers = round1(float64(came.Answered) / span.Seconds())
 	p.Errors = round1(float64(came.Failed+came.Lost) / span.Seconds())
+	if answers := n.Answers.Minus(c.last.Answers); answers.Count() > 0 {
+		p.MeanUs, p.P99Us = new(round1(answers.Mean())), new(answers.Quantile(0.99))
+	}
 	for _, by := range []struct{ now, before map[string]int64 }{{n.Refused, c.last.Refused}, {n.Failures, c.last.Failures}, {n.Losses, c.last.Losses}} {
 		for cause, count := range by.now {
 			if d := count - by.before[cause]; d > 0 {

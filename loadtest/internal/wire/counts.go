@@ -1,6 +1,10 @@
 package wire
 
-import "maps"
+import (
+	"maps"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+)
 
 // Counts is the state of an agent's clients, or of all agents'. Totals only grow; a report that is
 // lost costs nothing.
@@ -26,6 +30,7 @@ type Counts struct {
 	Moved         int64            `json:"moved"`             // answers by another node than the connection's
 	Requests      RequestCounts    `json:"requests"`          // of verified connections
 	Refused       map[string]int64 `json:"refused,omitempty"` // requests that failed, by cause
+	Answers       latency.Buckets  `json:"answers,omitempty"` // how long those on verified connections took
 	Sessions      SessionCounts    `json:"sessions,omitzero"` // of transports that have them
 	Sticky        StickyCounts     `json:"sticky"`            // of the last sticky order
 }
@@ -76,6 +81,7 @@ func (c *Counts) Add(o Counts) {
 	c.Moved += o.Moved
 	c.Requests = c.Requests.plus(o.Requests)
 	c.Refused = addTo(c.Refused, o.Refused)
+	c.Answers = c.Answers.Plus(o.Answers)
 	c.Sessions.Begun += o.Sessions.Begun
 	c.Sessions.Ended += o.Sessions.Ended
 	c.Sessions.Lost += o.Sessions.Lost

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -151,8 +152,9 @@ func (s *Swarm) answered(c *client, r ask.Reply) {
 	}
 	us, step := work.OfID(r.ID)
 	scheduled := s.epoch + us*int64(time.Microsecond)
+	took := mono.Now() - scheduled
+	s.n.Answers.Record(took)
 	if s.recording(scheduled) {
-		took := mono.Now() - scheduled
 		s.nodes[node-1].latency.Record(scheduled-s.recordFrom, took)
 		s.step(step).Record(scheduled-s.recordFrom, took)
 	}
@@ -197,6 +199,7 @@ func (s *Swarm) settle() {
 func (s *Swarm) counts() wire.Counts {
 	n := s.n
 	n.At = mono.Now()
+	n.Answers = slices.Clone(n.Answers)
 	n.Nodes = make(map[string]int, len(s.nodes))
 	for i := range s.nodes {
 		n.Nodes[s.nodes[i].name] = s.nodes[i].verified
