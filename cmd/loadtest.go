@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -254,6 +255,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 		StateDir: a.stateDir(), StickyTTL: c.LB.Sticky.TTL,
 		Token:    takeEnv(loadtest.TokenVariable),
 		Version:  readVersion().Version,
+		Command:  withoutSecrets(os.Args),
 		Log:      log,
 		Progress: show.Progress(a.stderr, log),
 	})
@@ -272,6 +274,33 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 		return errors.Join(ctx.Err(), exit.With(verdictCode(report.Verdict))) // with the signal's code
 	}
 	return exit.With(verdictCode(report.Verdict))
+}
+
+// withoutSecrets is a command line to show: of header fields only the names.
+func withoutSecrets(args []string) []string {
+	shown := slices.Clone(args)
+	if len(shown) > 0 {
+		shown[0] = filepath.Base(shown[0])
+	}
+	for i, arg := range shown {
+		flag, field, joined := strings.Cut(arg, "=")
+		switch {
+		case strings.TrimLeft(flag, "-") != "header" || !strings.HasPrefix(flag, "--"):
+		case joined:
+			shown[i] = flag + "=" + nameOnly(field)
+		case i+1 < len(shown):
+			shown[i+1] = nameOnly(shown[i+1])
+		}
+	}
+	return shown
+}
+
+func nameOnly(field string) string {
+	name, _, ok := strings.Cut(field, ":")
+	if !ok {
+		return "…"
+	}
+	return name + ": …"
 }
 
 // explainPreflight lists what keeps a run from starting.

@@ -45,7 +45,7 @@ func (r *run) failover(ctx context.Context) error {
 		return err
 	}
 	begun, wall := mono.Now(), time.Now()
-	r.broken = victim
+	r.fallen.Store(&victim)
 	r.recorder.mark(fmt.Sprintf("%s %s", r.fault, victim))
 	if err := r.system.Break(ctx, victim, r.fault); err != nil {
 		return fmt.Errorf("%s %s: %w", r.fault, victim, err)
@@ -158,7 +158,7 @@ func (r *run) recovery(ctx context.Context) error {
 	if err := r.system.Mend(ctx, f.Node, f.Fault); err != nil {
 		return fmt.Errorf("bring %s back: %w", f.Node, err)
 	}
-	r.broken = ""
+	r.fallen.Store(nil)
 	r.recorder.mark("bring " + f.Node + " back")
 	limited, cancel := context.WithTimeout(ctx, restorePatience)
 	defer cancel()

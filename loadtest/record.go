@@ -93,6 +93,16 @@ func (c *recorder) markAt(at time.Time, text string) {
 	c.series.Marks = append(c.series.Marks, Mark{AtS: seconds(at.Sub(c.begun)), Text: text})
 }
 
+// lately is the last point, and all marks.
+func (c *recorder) lately() (last Point, marks []Mark) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.series.Points); n > 0 {
+		last = c.series.Points[n-1]
+	}
+	return last, c.series.Marks
+}
+
 // measure begins a stretch of which the use is wanted. memoryBefore is what memoryAvailable said when nothing was loaded.
 func (c *recorder) measure(memoryBefore int64) {
 	c.look()
@@ -183,7 +193,7 @@ func (c *recorder) point(n wire.Counts, at time.Time, span time.Duration, now *[
 	p.Answers = round1(float64(came.Answered) / span.Seconds())
 	p.Errors = round1(float64(came.Failed+came.Lost) / span.Seconds())
 	if answers := n.Answers.Minus(c.last.Answers); answers.Count() > 0 {
-		p.MeanUs, p.P99Us = new(round1(answers.Mean())), new(answers.Quantile(0.99))
+		p.MeanUs, p.P50Us, p.P99Us = new(round1(answers.Mean())), new(answers.Quantile(0.5)), new(answers.Quantile(0.99))
 	}
 	for _, by := range []struct{ now, before map[string]int64 }{{n.Refused, c.last.Refused}, {n.Failures, c.last.Failures}, {n.Losses, c.last.Losses}} {
 		for cause, count := range by.now {

@@ -205,6 +205,7 @@ type Point struct {
 	Errors      float64          `json:"errors_per_second"`
 	ByCause     map[string]int64 `json:"errors,omitempty"` // by cause, in the interval
 	MeanUs      *float64         `json:"mean_us,omitempty"`
+	P50Us       *int64           `json:"p50_us,omitempty"`
 	P99Us       *int64           `json:"p99_us,omitempty"`
 	BalancerCPU *float64         `json:"balancer_cpu_percent,omitempty"`
 	NodesCPU    *float64         `json:"nodes_cpu_percent,omitempty"`

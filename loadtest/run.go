@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/charmbracelet/log"
@@ -41,6 +43,26 @@ type Progress struct {
 	Ended       bool // the phase is over, after Took
 	Took        time.Duration
 	Err         error // why, if it did not end well
+	Now         *Now  // nil before there are clients
+}
+
+// Now is how a run is at a moment.
+type Now struct {
+	Since       time.Duration // the start of the run
+	Connections int           // verified
+	Wanted      int
+	Nodes       []NodeNow // empty if answers name none
+	Fault       string    // what the run does to a node, such as "kill erlmcp2"; empty: nothing
+	Last        Point     // the last second that is over
+	Marks       []Mark
+}
+
+// NodeNow is one node of Now.
+type NodeNow struct {
+	Name        string
+	Connections int
+	Share       float64 // that is fair
+	Broken      bool    // by the run
 }
 
 // Options are what a run needs besides its Spec. Zero fields are fine.
@@ -52,6 +74,7 @@ type Options struct {
 	StickyTTL time.Duration
 	Token     string // for remote agents; empty: a random one
 	Version   string
+	Command   []string // that began the run, without secrets
 	Log       *log.Logger
 	// Progress is called from one goroutine, several times a second and at the end of each phase.
 	Progress func(Progress)
@@ -73,7 +96,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	r := &run{
 		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
-			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Started: time.Now(),
+			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Command: o.Command, Started: time.Now(),
 			Nodes: []NodeResult{}, // rather [] than null in JSON
 		},
 	}
@@ -113,9 +136,9 @@ type run struct {
 	plan     *plan
 	fleet    *fleet
 	recorder *recorder
-	broken   string         // the node that a fault holds down
-	memory   int64          // bytes available before the ramp
-	kernel   map[string]int // connections of the nodes before the ramp
+	fallen   atomic.Pointer[string] // the node that a fault holds down; nil: none
+	memory   int64                  // bytes available before the ramp
+	kernel   map[string]int         // connections of the nodes before the ramp
 }
 
 // prepare is the preflight.
@@ -270,6 +293,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 		if p.Phase = name; g != nil {
 			p.Done, p.Total, p.Unit = g(r.fleet.counts())
 		}
+		p.Now = r.now()
 		r.progress(p)
 	}
 	if r.recorder != nil {
@@ -294,6 +318,36 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 			return err
 		}
 	}
+}
+
+// now is how the run is at this moment.
+func (r *run) now() *Now {
+	if r.recorder == nil {
+		return nil
+	}
+	n := r.fleet.counts()
+	now := &Now{Since: time.Since(r.report.Started), Connections: n.Verified, Wanted: r.plan.connections}
+	now.Last, now.Marks = r.recorder.lately()
+	broken := r.fallen.Load()
+	if broken != nil {
+		now.Fault = fmt.Sprintf("%s %s", r.fault, *broken)
+	}
+	if !r.facts.question.Names() {
+		return now
+	}
+	names := r.nodeNames(n)
+	serving := len(names)
+	if broken != nil && slices.Contains(names, *broken) {
+		serving--
+	}
+	for _, name := range names {
+		node := NodeNow{Name: name, Connections: n.Nodes[name], Broken: broken != nil && name == *broken}
+		if !node.Broken && serving > 0 {
+			node.Share = float64(r.plan.connections) / float64(serving)
+		}
+		now.Nodes = append(now.Nodes, node)
+	}
+	return now
 }
 
 // measureBefore notes what the system is like without load.
@@ -362,15 +416,15 @@ func (r *run) sums() {
 
 // mend undoes a fault that the run could not undo in its course.
 func (r *run) mend() {
-	if r.broken == "" {
+	fallen := r.fallen.Swap(nil)
+	if fallen == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), mendPatience)
 	defer cancel()
-	if err := r.system.Mend(ctx, r.broken, r.fault); err != nil {
-		r.log.Error("a node is still down after the load test", "node", r.broken, "fault", r.fault, "err", err)
+	if err := r.system.Mend(ctx, *fallen, r.fault); err != nil {
+		r.log.Error("a node is still down after the load test", "node", *fallen, "fault", r.fault, "err", err)
 	}
-	r.broken = ""
 }
 
 const mendPatience = 30 * time.Second

@@ -13,7 +13,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest"
 )
 
-// Progress shows how a run goes: on a terminal a line that moves, else a log line per phase.
+// Progress shows how a run goes: on a terminal what there is at the moment, else a log line per phase.
 func Progress(out *term.Output, l *log.Logger) func(loadtest.Progress) {
 	return func(p loadtest.Progress) {
 		count := ""
@@ -27,7 +27,8 @@ func Progress(out *term.Output, l *log.Logger) func(loadtest.Progress) {
 			if p.Total > 0 {
 				count = fmt.Sprintf("%d of %d %s", p.Done, p.Total, p.Unit)
 			}
-			_ = out.Drawf("%-22s %6.1fs  %s", p.Phase, p.Took.Seconds(), count)
+			columns, _ := out.Size()
+			_ = out.Draw(fmt.Sprintf("%-22s %6.1fs  %s\n", p.Phase, p.Took.Seconds(), count) + liveRun(out.Paint, p.Now, columns))
 		case out.Live():
 			mark := out.Paint(term.Green, "✓")
 			if p.Err != nil {
