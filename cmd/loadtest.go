@@ -101,7 +101,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.String("tool", "", "`NAME` of the tool that clients call (default what the server is known by)")
 	flags.String("args", "", "arguments of the tool: a `JSON` object, or @FILE")
 	flags.String("scenario", "", "`FILE` of steps that clients ask")
-	flags.String("failover", "", "`FAULT` of a node: kill, freeze or none (default kill, if the cluster runs here)")
+	flags.String("failover", "", "`FAULT`: kill, freeze, cut or drain a node, rolling restarts all, or none (default kill, if the cluster runs here)")
 	flags.String("failover-node", "", "`NODE` to break (default the second)")
 	flags.Int("ramp-rate", d.RampRate, "new connections a second, `N` at most")
 	flags.Int("ping-rate", d.PingRate, "requests a second over all connections, `N` at most")
@@ -123,7 +123,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	}
 	_ = c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"socket", "vegeta", "hey", "wrk", "ab"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("http-version", cobra.FixedCompletions([]string{"1.1", "2"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "none"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "cut", "drain", "rolling", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover-node", a.completeNodes)
 	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a))
 	return c
@@ -251,7 +251,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 	}
 	log := a.log("loadtest")
 	report, err := loadtest.Run(ctx, s, loadtest.Options{
-		System:   loadtest.Live(a.stateDir(), s.Target, limits),
+		System:   loadtest.Live(a.stateDir(), s.Target, limits, a.operator()),
 		StateDir: a.stateDir(), StickyTTL: c.LB.Sticky.TTL,
 		Token:    takeEnv(loadtest.TokenVariable),
 		Version:  readVersion().Version,

@@ -54,6 +54,8 @@ func advise(r *Report) []string {
 			add("clients do not meet their node again: see lb.sticky.tcp, and whether nodes were down meanwhile: erlmcp cluster events")
 		case "failover_detected", "failover_rerouted", "failover_recovered":
 			add("see lb.checks (interval, timeout, fall), and whether the other nodes had room: lb.node_max_connections")
+		case "failover_requests":
+			add("requests were lost although the node was taken out in order: see how long nodes have for what is under way, and clients to leave (--drain-timeout)")
 		case "node_restored":
 			add("the broken node is not back: erlmcp cluster status, erlmcp cluster tail %s", r.Failover.Node)
 		}

@@ -20,6 +20,8 @@ const (
 	faultLoad = 0.2
 	// faultPatience is how long a failover is watched beyond what the verdict allows.
 	faultPatience = 15 * time.Second
+	// orderPatience is how long an operator's order may take, all nodes together.
+	orderPatience = 10 * time.Minute
 	// observeInterval is how often the balancer is asked whether it has noticed.
 	observeInterval = 100 * time.Millisecond
 	// restorePatience is how long a node may take to be up again after its mend.
@@ -31,6 +33,11 @@ func (r *run) failover(ctx context.Context) error {
 	victim, err := r.victim()
 	if err != nil {
 		return err
+	}
+	if r.fault.ordered() {
+		var done context.CancelFunc
+		ctx, done = context.WithTimeoutCause(ctx, orderPatience, fmt.Errorf("the order is not carried out after %s", orderPatience))
+		defer done()
 	}
 	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderArm, Node: victim} })
 	if err != nil {
@@ -54,10 +61,15 @@ func (r *run) failover(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, r.spec.failoverLimit(r.fault)+faultPatience)
 	defer cancel()
 	detected := make(chan float64, 1)
-	go func() { detected <- r.awaitDown(limited, victim, wall) }()
+	if r.fault.ordered() { // who gives the order knows
+		f.DetectedBy = "order"
+		detected <- 0
+	} else {
+		go func() { detected <- r.awaitDown(limited, victim, wall) }()
+	}
 
-	n, waitErr := r.fleet.until(limited, 0, func(n wire.Counts) bool {
-		return n.Displaced >= f.OnNode && n.Recovered == n.Displaced
+	n, waitErr := r.fleet.until(limited, mono.Now(), func(n wire.Counts) bool {
+		return (n.Displaced >= f.OnNode || r.fault == FaultRolling) && n.Recovered == n.Displaced
 	})
 	if waitErr != nil {
 		cancel() // nothing more will come
@@ -82,6 +94,9 @@ func (r *run) failover(ctx context.Context) error {
 // victim chooses the node to break: the one asked for, or the second that has clients, else the
 // first.
 func (r *run) victim() (string, error) {
+	if r.fault == FaultRolling {
+		return everyNode, nil
+	}
 	if r.spec.FailoverNode != "" {
 		return r.spec.FailoverNode, nil
 	}
@@ -147,7 +162,9 @@ func (r *run) afterFault(ctx context.Context, f *Failover, before wire.Counts) e
 			survivors = append(survivors, name)
 		}
 	}
-	f.Survivors = spreadOf(&r.spec, n.Verified, survivors, n.Nodes)
+	if f.Fault != FaultRolling { // after which the last node waits for newcomers
+		f.Survivors = spreadOf(&r.spec, n.Verified, survivors, n.Nodes)
+	}
 	return nil
 }
 
@@ -163,8 +180,12 @@ func (r *run) recovery(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, restorePatience)
 	defer cancel()
 	f.Restored = r.facts.seen.Balancer == nil || r.observe(limited, func(o *Observation) bool {
-		v := o.node(f.Node)
-		return v != nil && v.Up
+		for _, v := range o.Nodes {
+			if (v.Name == f.Node || f.Node == everyNode) && !v.Up {
+				return false
+			}
+		}
+		return f.Node == everyNode || o.node(f.Node) != nil
 	}) == nil
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -183,6 +204,10 @@ func (j *judgement) failover(s *Spec, r *Report) {
 	if f == nil {
 		return
 	}
+	if f.Fault.ordered() {
+		j.order(f)
+		return
+	}
 	limit := s.failoverLimit(f.Fault)
 	j.Measure("failover_detected", event(f.DetectedMs, maxDetection), atMost(maxDetection), since(f.DetectedMs))
 	if f.OnNode == 0 {
@@ -196,6 +221,18 @@ func (j *judgement) failover(s *Spec, r *Report) {
 	if f.Survivors != nil {
 		j.spread("failover_spread", f.Survivors, &r.Plan)
 	}
+	j.restored(f)
+}
+
+// order judges by what an order of an operator has cost.
+func (j *judgement) order(f *Failover) {
+	j.Measure("failover_recovered", judge.All(f.Recovered, f.Displaced, "clients"),
+		fmt.Sprintf("all of the %d displaced", f.Displaced), fmt.Sprint(f.Recovered))
+	j.Measure("failover_requests", judge.UpTo(f.RequestsLost, 0, "requests"), "0 lost", fmt.Sprintf("%d lost", f.RequestsLost))
+	j.restored(f)
+}
+
+func (j *judgement) restored(f *Failover) {
 	j.Need("node_restored", f.Restored, map[bool]string{true: "up again", false: "not up"}[f.Restored], "up again", "")
 }
 

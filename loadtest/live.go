@@ -14,8 +14,8 @@ import (
 // Live returns the system of a state directory: its balancer, if that is what listens on target,
 // and its cluster. Both are asked anew every time and need not run. limits are what the balancer was
 // told to allow a source.
-func Live(stateDir, target string, limits Limits) System {
-	return &live{proxy.Connect(stateDir), cluster.Connect(stateDir), completeTarget(target), limits}
+func Live(stateDir, target string, limits Limits, orders Orders) System {
+	return &live{proxy.Connect(stateDir), cluster.Connect(stateDir), completeTarget(target), limits, orders, nil}
 }
 
 type live struct {
@@ -23,6 +23,8 @@ type live struct {
 	cluster  *cluster.Client
 	target   string
 	limits   Limits
+	orders   Orders
+	cut      *cut // nil: nothing is cut off
 }
 
 // Observe implements System.
@@ -129,20 +131,4 @@ func (o *Observation) cluster(s *cluster.Status) {
 		}
 	}
 	o.CanBreak = known > 0 && known == len(o.Nodes)
-}
-
-// Break implements System.
-func (l *live) Break(ctx context.Context, node string, f Fault) error {
-	if f == FaultFreeze {
-		return l.cluster.Kill(ctx, node, cluster.SignalStop, false)
-	}
-	return l.cluster.Kill(ctx, node, cluster.SignalKill, true)
-}
-
-// Mend implements System.
-func (l *live) Mend(ctx context.Context, node string, f Fault) error {
-	if f == FaultFreeze {
-		return l.cluster.Kill(ctx, node, cluster.SignalCont, false)
-	}
-	return l.cluster.StartNodes(ctx, []string{node})
 }

@@ -58,7 +58,7 @@ func TestObservationOfClusterAlone(t *testing.T) {
 }
 
 func TestNothingRuns(t *testing.T) {
-	o, err := Live(t.TempDir(), "127.0.0.1:8000", houseLimits).Observe(t.Context())
+	o, err := Live(t.TempDir(), "127.0.0.1:8000", houseLimits, nil).Observe(t.Context())
 	if err != nil || o.Balancer != nil || o.Nodes != nil || o.CanBreak {
 		t.Errorf("%+v, %v", o, err)
 	}

@@ -86,6 +86,7 @@ type subject struct {
 	fault     Fault
 	plan      *plan // as it is before the agents have joined; nil with the reason planError
 	planError error
+	cutError  error // why packets cannot be dropped here, if that is asked for
 }
 
 // preflight judges whether a plan can work.
@@ -305,7 +306,7 @@ func (x *subject) workers(n, room int, growing bool) {
 
 func (x *subject) nodes() {
 	s, f, fault := x.spec, x.facts, x.fault
-	if fault == FaultKill || fault == FaultFreeze {
+	if fault != FaultNone {
 		x.breaking()
 	}
 	if len(f.seen.Nodes) == 0 {
@@ -344,7 +345,15 @@ func (x *subject) breaking() {
 	}
 	x.Need("fault_control", f.seen.CanBreak, value, "control of the nodes, for --failover "+string(fault),
 		"run the load test where the cluster runs, or leave it out (--failover none)")
-	if !f.question.Names() {
+	if fault == FaultCut {
+		value := "nft drops packets"
+		if x.cutError != nil {
+			value = x.cutError.Error()
+		}
+		x.Need("fault_cut", x.cutError == nil, value, "rules of nftables, for --failover cut",
+			"install nftables and run as root (CAP_NET_ADMIN), or freeze the node instead (--failover freeze)")
+	}
+	if !f.question.Names() && fault != FaultRolling {
 		x.Need("failover_names", false, "the answers name no node", "nodes with the tool "+string(ask.Whoami)+", for --failover "+string(fault),
 			"leave it out (--failover none)")
 	}

@@ -164,6 +164,9 @@ func (r *run) prepare(ctx context.Context) error {
 			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
 		x := subject{spec: &r.spec, facts: f, fault: r.fault, plan: p, planError: planError}
+		if r.fault == FaultCut {
+			x.cutError = cannotCut(ctx)
+		}
 		r.report.Preflight = Requirements(x.preflight())
 		if len(x.Failed()) > 0 {
 			return &PreflightError{x.List, f.targetError != nil && f.targetError.unreachable()}

@@ -89,7 +89,7 @@ type Spec struct {
 	TolerancePercent    float64       `yaml:"tolerance_percent"`      // of a node's fair share of connections
 	MaxLatencyCVPercent float64       `yaml:"max_latency_cv_percent"` // between the nodes' mean latencies
 	MaxFailover         time.Duration `yaml:"max_failover"`           // from a kill to the last client served again
-	MaxFreezeFailover   time.Duration `yaml:"max_freeze_failover"`    // the same for a freeze
+	MaxFreezeFailover   time.Duration `yaml:"max_freeze_failover"`    // the same for a freeze and a cut
 
 	// Agents is how many generator processes run on this machine; 0 computes it.
 	Agents int `yaml:"agents"`
@@ -110,17 +110,6 @@ const (
 	DriverHey    Driver = "hey"    // the library of that name: a closed loop
 	DriverWrk    Driver = "wrk"    // the program of that name: a closed loop
 	DriverAB     Driver = "ab"     // the program of that name: a closed loop
-)
-
-// Fault is what a failover test does to a node.
-type Fault string
-
-// The faults.
-const (
-	FaultAuto   Fault = ""       // FaultKill when the cluster can be controlled, else FaultNone
-	FaultKill   Fault = "kill"   // SIGKILL: the kernel resets its connections
-	FaultFreeze Fault = "freeze" // SIGSTOP: its connections stay open and silent
-	FaultNone   Fault = "none"
 )
 
 // Default returns the Spec of an empty configuration.
@@ -223,10 +212,8 @@ func (s *Spec) Validate() error {
 	positive("max_freeze_failover", s.MaxFreezeFailover)
 	percent("tolerance_percent", s.TolerancePercent)
 	percent("max_latency_cv_percent", s.MaxLatencyCVPercent)
-	switch s.Failover {
-	case FaultAuto, FaultKill, FaultFreeze, FaultNone:
-	default:
-		bad("failover", "%q is not one of kill, freeze, none", s.Failover)
+	if !slices.Contains(faults, s.Failover) {
+		bad("failover", "%q is not one of kill, freeze, cut, drain, rolling, none", s.Failover)
 	}
 	return errors.Join(errs...)
 }
@@ -312,7 +299,7 @@ func checkHostPort(address string, lowest int) error {
 
 // failoverLimit is how long the last displaced client may wait for a node.
 func (s *Spec) failoverLimit(f Fault) time.Duration {
-	if f == FaultFreeze {
+	if f.silent() {
 		return s.MaxFreezeFailover
 	}
 	return s.MaxFailover

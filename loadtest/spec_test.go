@@ -50,7 +50,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(s *Spec) { s.MaxFreezeFailover = 0 }, `loadtest.max_freeze_failover: 0s is not a time span above zero`},
 		{func(s *Spec) { s.TolerancePercent = 0 }, `loadtest.tolerance_percent: 0 is not a percentage above 0 and up to 100`},
 		{func(s *Spec) { s.MaxLatencyCVPercent = 101 }, `loadtest.max_latency_cv_percent: 101 is not a percentage above 0 and up to 100`},
-		{func(s *Spec) { s.Failover = "pull" }, `loadtest.failover: "pull" is not one of kill, freeze, none`},
+		{func(s *Spec) { s.Failover = "pull" }, `loadtest.failover: "pull" is not one of kill, freeze, cut, drain, rolling, none`},
 	} {
 		s := Default()
 		c.change(&s)

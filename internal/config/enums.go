@@ -18,7 +18,7 @@ var enums = map[string][]string{
 	"lb.limits.action":      {"", "throttle", "reject"},
 	"lb.checks.kind":        {"mcp", "http", "tcp"},
 	"health.kinds":          {"tcp", "mcp", "http", "tls", "icmp"},
-	"loadtest.failover":     {"", "kill", "freeze", "none"},
+	"loadtest.failover":     {"", "kill", "freeze", "cut", "drain", "rolling", "none"},
 	"loadtest.driver":       {"", "socket", "vegeta", "hey", "wrk", "ab"},
 	"loadtest.http_version": {"1.1", "2"},
 }
