@@ -131,7 +131,11 @@ func TestNicenessOfNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, group, _ := strings.Cut(string(text), "\n")
-		if want := max(least, test.configured); got != strconv.Itoa(want) {
+		want := max(least, test.configured)
+		if os.Getuid() == 0 && test.configured > 0 { // who may take niceness back too
+			want = test.configured
+		}
+		if got != strconv.Itoa(want) {
 			t.Errorf("%+v: the node's niceness is %s", test, got)
 		}
 		if _, of, ok := strings.Cut(strings.TrimSpace(group), " nice "); ok && test.leads && of != strconv.Itoa(test.configured) {
