@@ -50,12 +50,12 @@ type ReplyKind uint8
 
 // The kinds.
 const (
-	ReplyOther   ReplyKind = iota // nothing of MCP
-	ReplyNone                     // a request or notification of the server
-	ReplyAnswer                   // what was asked for: with whoami, a node's name
-	ReplyError                    // an answer that says no
-	ReplyRefusal                  // one that answers none: the balancer explains itself before it closes
-	ReplyToolError                // an answer in which a tool says no
+	ReplyOther     ReplyKind = iota // nothing of MCP
+	ReplyNone                       // a request or notification of the server
+	ReplyAnswer                     // what was asked for: with whoami, a node's name
+	ReplyError                      // an answer that says no
+	ReplyRefusal                    // one that answers none: the balancer explains itself before it closes
+	ReplyToolError                  // an answer in which a tool says no
 )
 
 // Reply is what a client wants to know of a line it got. Node lies in that line.

@@ -30,10 +30,12 @@ func compile(s Step, era mcp.Era, files map[string]*lines) (*compiled, error) {
 	if err != nil {
 		return nil, err
 	}
+	complete, err := withMeta(params)
+	if err != nil {
+		return nil, err
+	}
 	if era == mcp.StatelessEra {
-		if params, err = withMeta(params); err != nil {
-			return nil, err
-		}
+		params = complete
 	}
 	c := &compiler{files: files, member: named(s.Method)}
 	c.text(`,"method":"` + escapeJSON(s.Method) + `"`)
@@ -60,9 +62,9 @@ func object(params json.RawMessage) ([]byte, error) {
 	var short bytes.Buffer
 	switch {
 	case !utf8.Valid(params):
-		return nil, errors.New("are not UTF-8")
+		return nil, errors.New("is not UTF-8")
 	case json.Compact(&short, params) != nil || short.Bytes()[0] != '{':
-		return nil, fmt.Errorf("%s are not a JSON object", quoteShort(string(params)))
+		return nil, fmt.Errorf("%s is not a JSON object such as {\"text\":\"hello\"}", quoteShort(string(params)))
 	}
 	return []byte(separators.Replace(short.String())), nil
 }

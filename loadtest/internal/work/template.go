@@ -51,8 +51,8 @@ func (p part) numeric() bool {
 
 // placeholders are the names, with what is written behind them.
 var placeholders = []struct{ name, usage string }{
-	{"counter", "{{$counter}} or {{$counter FIRST}}"},
-	{"int", "{{$int FROM TO}}"},
+	{"counter", "{{$counter}} or {{$counter FIRST}}, a number up to 2^53"},
+	{"int", "{{$int FROM TO}}, numbers up to 2^53"},
 	{"uuid", "{{$uuid}}"},
 	{"hex", "{{$hex DIGITS}}"},
 	{"line", "{{$line FILE}}"},
@@ -89,7 +89,7 @@ func parseTemplate(text string) (parts []part, err error) {
 		}
 		inside, after, closed := strings.Cut(rest, "}}")
 		if !closed {
-			return nil, fmt.Errorf("%s does not close: write }} behind it, or {{$$ for a text that reads {{$", quoteShort(mark+rest))
+			return nil, fmt.Errorf("%s does not close: write }} behind it (a text that reads {{$ is written {{$$)", quoteShort(mark+rest))
 		}
 		p, err := parsePlaceholder(inside)
 		if err != nil {
@@ -158,12 +158,12 @@ func parsePlaceholder(inside string) (p part, err error) {
 		for i, known := range placeholders {
 			names[i] = known.name
 		}
-		return p, fmt.Errorf("%s, or write {{$$ for a text that reads {{$", nearest.OneOf(name, names))
+		return p, fmt.Errorf("%s (a text that reads {{$ is written {{$$)", nearest.OneOf(name, names))
 	}
 	if !ok {
 		for _, known := range placeholders {
 			if known.name == name {
-				return p, fmt.Errorf("write %s, with numbers up to 2^53", known.usage)
+				return p, fmt.Errorf("write %s", known.usage)
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func FromTool(name, args string) (Work, error) {
 		err = errors.New("null is not a JSON object")
 	}
 	if err != nil {
-		return bad(fmt.Errorf("arguments: %w, such as {\"text\":\"hello\"}", err))
+		return bad(err)
 	}
 	if name == "" {
 		return Work{}, &Error{Where: "--tool", Err: errors.New("is empty, but a tool has a name")}

@@ -101,7 +101,7 @@ func (r *reader) json(dst []byte, p place, depth int) []byte {
 	case len(r.errs) > maxErrors || r.size+len(dst) > MaxText: // which is an error elsewhere
 		return append(dst, "null"...)
 	case depth > maxDepth:
-		r.fail(p.node, p.path, "is nested more than %d deep", maxDepth)
+		r.fail(p.node, p.path[:len(p.path)/8]+"…", "is nested more than %d deep", maxDepth)
 	case n.Kind == yaml.MappingNode:
 		return r.members(dst, n, p.path, depth)
 	case n.Kind == yaml.SequenceNode:
