@@ -26,6 +26,14 @@ const (
 // Names reports whether answers name a node.
 func (q Question) Names() bool { return q == Whoami }
 
+// Era is that of servers which answer it over TCP.
+func (q Question) Era() mcp.Era {
+	if q == Ping {
+		return mcp.SessionEra
+	}
+	return mcp.StatelessEra
+}
+
 // Append appends the request as a line.
 func (q Question) Append(dst []byte, id uint64) []byte {
 	switch q {
@@ -42,11 +50,12 @@ type ReplyKind uint8
 
 // The kinds.
 const (
-	ReplyOther   ReplyKind = iota // nothing of MCP
-	ReplyNone                     // a request or notification of the server
-	ReplyAnswer                   // what was asked for: with whoami, a node's name
-	ReplyError                    // an answer that says no
-	ReplyRefusal                  // one that answers none: the balancer explains itself before it closes
+	ReplyOther     ReplyKind = iota // nothing of MCP
+	ReplyNone                       // a request or notification of the server
+	ReplyAnswer                     // what was asked for: with whoami, a node's name
+	ReplyError                      // an answer that says no
+	ReplyRefusal                    // one that answers none: the balancer explains itself before it closes
+	ReplyToolError                  // an answer in which a tool says no
 )
 
 // Reply is what a client wants to know of a line it got. Node lies in that line.
@@ -60,36 +69,58 @@ type Reply struct {
 // MaxReply is the longest line taken for an answer.
 const MaxReply = 64 << 10
 
-// Parse reads a line that came after the question. What a server says to a question that it does not
-// name itself by proves that it serves, an error too, unless it is one of a balancer.
-func (q Question) Parse(line []byte) Reply {
+// Cause is why a request failed that was answered by this; none if it did not.
+func (r Reply) Cause() Cause {
+	switch r.Kind {
+	case ReplyAnswer, ReplyNone:
+		return CauseNone
+	case ReplyToolError:
+		return CauseTool
+	}
+	if c := CauseOfCode(r.Code); c != CauseReply || r.Kind != ReplyError || r.Code == 0 {
+		return c
+	}
+	return CauseTool // the server's own no
+}
+
+// Parse reads a line from a server, whatever was asked. result is that of an answer; it lies in the line.
+func Parse(line []byte) (r Reply, result []byte) {
 	m, err := mcp.ParseReply(line)
 	if err != nil {
 		if mcp.TopMethod(line) != nil {
-			return Reply{Kind: ReplyNone}
+			return Reply{Kind: ReplyNone}, nil
 		}
-		return Reply{}
+		return Reply{}, nil
 	}
 	id, numbered := m.Number()
-	if m.Err != nil {
-		r := Reply{Kind: ReplyError, ID: id, Code: m.Err.Code}
-		switch {
-		case !numbered:
-			r.Kind = ReplyRefusal
-		case !q.Names() && CauseOfCode(m.Err.Code) == CauseReply:
-			r.Kind = ReplyAnswer
-		}
-		return r
+	switch {
+	case m.Err == nil && numbered:
+		return Reply{Kind: ReplyAnswer, ID: id}, m.Result
+	case m.Err == nil:
+		return Reply{}, nil
+	case !numbered:
+		return Reply{Kind: ReplyRefusal, Code: m.Err.Code}, nil
 	}
-	if !numbered {
-		return Reply{}
-	}
-	r := Reply{Kind: ReplyAnswer, ID: id}
-	if q.Names() {
+	return Reply{Kind: ReplyError, ID: id, Code: m.Err.Code}, nil
+}
+
+// Parse reads a line that came after the question.
+func (q Question) Parse(line []byte) Reply {
+	r, _ := Parse(line)
+	return q.Judge(r, line)
+}
+
+// Judge takes what Parse says of a line for an answer to the question. What a server says to one that it does not name itself
+// by proves that it serves, an error too, unless it is one of a balancer.
+func (q Question) Judge(r Reply, line []byte) Reply {
+	switch {
+	case r.Kind == ReplyAnswer && q.Names():
 		var ok bool
 		if r.Node, ok = mcp.WhoamiNode(line); !ok {
 			r.Kind = ReplyError
 		}
+	case r.Kind == ReplyError && !q.Names() && CauseOfCode(r.Code) == CauseReply:
+		r.Kind = ReplyAnswer
 	}
 	return r
 }

@@ -99,3 +99,30 @@ func TestCauses(t *testing.T) {
 		seen[c.String()] = true
 	}
 }
+
+func TestCausesOfReplies(t *testing.T) {
+	for r, want := range map[*Reply]Cause{
+		{Kind: ReplyAnswer}: CauseNone,
+		{Kind: ReplyAnswer, Code: mcp.CodeInvalidRequest}: CauseNone,
+		{Kind: ReplyNone}:  CauseNone,
+		{Kind: ReplyOther}: CauseReply,
+		{Kind: ReplyError}: CauseReply, // without the name of a node
+		{Kind: ReplyError, Code: mcp.CodeInvalidParams}:   CauseTool,
+		{Kind: ReplyError, Code: mcp.CodeRateLimited}:     CauseRate,
+		{Kind: ReplyRefusal, Code: mcp.CodeUnavailable}:   CauseUnavailable,
+		{Kind: ReplyRefusal, Code: mcp.CodeInternalError}: CauseReply,
+		{Kind: ReplyToolError}:                            CauseTool,
+	} {
+		if got := r.Cause(); got != want {
+			t.Errorf("%+v: %s, want %s", *r, got, want)
+		}
+	}
+}
+
+func TestEras(t *testing.T) {
+	for q, want := range map[Question]mcp.Era{Whoami: mcp.StatelessEra, Discover: mcp.StatelessEra, Ping: mcp.SessionEra} {
+		if got := q.Era(); got != want {
+			t.Errorf("%s: %s", q, got)
+		}
+	}
+}

@@ -23,13 +23,14 @@ const (
 	CauseTimeout           // no connection or no answer in time
 	CauseLocal             // this machine could not even try: descriptors, ports, addresses
 	CauseNetwork           // any other error of the network
+	CauseTool              // a JSON-RPC error, or a tool that says that it failed
 	Causes                 // how many there are
 )
 
 var causeNames = [Causes]string{
 	CauseNone: "none", CauseRate: "rate", CauseBan: "ban", CauseUnavailable: "unavailable", CauseReply: "reply",
 	CauseRefused: "refused", CauseReset: "reset", CauseClosed: "closed", CauseTimeout: "timeout",
-	CauseLocal: "local", CauseNetwork: "network",
+	CauseLocal: "local", CauseNetwork: "network", CauseTool: "tool",
 }
 
 func (c Cause) String() string { return causeNames[c] }

@@ -1,10 +1,19 @@
 // Package work is what the clients of a load test ask: values that travel, and the script that an agent makes of them.
+//
+//	FromTool, ReadScenario   the coordinator: what a user wrote, checked, with the files it names
+//	Work                     travels; Share is set for each agent
+//	Compile ▶ Script         the agent: chooses steps, writes requests, reads answers
 package work
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
@@ -22,125 +31,173 @@ const (
 
 // Work is what clients ask.
 type Work struct {
-	Era    mcp.Era      `json:"era"`              // of the server; over TCP it plays no part
+	Era    mcp.Era      `json:"era"`              // of the server; over TCP that of Verify, see ask.Question.Era
 	Verify ask.Question `json:"verify"`           // a connection counts once this was answered
-	Naming Naming       `json:"naming,omitempty"` // by Verify and all that follows, or by none
+	Naming Naming       `json:"naming,omitempty"` // by Verify, or by none
 	Steps  []Step       `json:"steps,omitempty"`  // of the schedule; none: Verify again
+
+	Think   Think             `json:"think,omitzero"`   // zero: the rate of requests is said elsewhere
+	Session Session           `json:"session,omitzero"` // of each client
+	Files   map[string][]byte `json:"files,omitempty"`  // that templates take lines of, by the name they have there
+	Share   Share             `json:"share,omitzero"`   // of the agent
 }
 
 // Step is a request that is asked again and again.
 type Step struct {
-	Name   string          `json:"name"` // in reports
+	Name   string          `json:"name"` // in reports, each step's own
 	Method string          `json:"method"`
-	Params json.RawMessage `json:"params,omitempty"`
-	Weight int             `json:"weight"` // beside the others
+	Params json.RawMessage `json:"params,omitempty"` // an object; the strings in it are templates
+	Weight int             `json:"weight"`           // beside the others
 }
 
-// MaxSteps is how many a script may have: the number of a request says which one it is of.
-const MaxSteps = 200
-
-// Request is what the head of a request over HTTP says of its body.
-type Request struct {
-	Step   int // place in the script; Verification of none
-	Method string
-	Name   string // of the tool or prompt, or the URI of the resource; empty for other methods
+// Think is the time between two requests of one client. On an open schedule it is the interval: a client with a think time of
+// two seconds is asked every two seconds, however long an answer takes.
+type Think struct {
+	From time.Duration `json:"from"`
+	To   time.Duration `json:"to"` // not below From
 }
 
-// Verification is the step of requests that verify a connection.
-const Verification = MaxSteps
+// Mean is the middle of the range.
+func (t Think) Mean() time.Duration { return t.From + (t.To-t.From)/2 }
 
-// Script is work, ready to be asked by the clients of one agent.
-type Script struct {
-	work  Work
-	steps []step
-	turn  int
+// Rate is how many requests per second so many clients make; 0 without a think time.
+func (t Think) Rate(clients int) float64 {
+	if t.Mean() <= 0 {
+		return 0
+	}
+	return float64(clients) / t.Mean().Seconds()
 }
 
-type step struct {
-	Step
-	name string // see Request
+// Session says when a client ends its session and begins a new one.
+type Session struct {
+	Calls int `json:"calls"` // after so many requests; 0: never
 }
 
-// Compile makes a script.
-func (w Work) Compile() (*Script, error) {
+// Share is which part of the run an agent has. Agents of one run have the same Seed and Of, and what they count does not
+// collide: one of three counts 0, 3, 6 …, another 1, 4, 7 ….
+type Share struct {
+	Index       int    `json:"index"`        // of the agent, from 0
+	Of          int    `json:"of"`           // agents; 0 is one
+	FirstClient int    `json:"first_client"` // clients of agents before it
+	Seed        uint64 `json:"seed"`         // of random values
+}
+
+// Limits of what a user may write.
+const (
+	MaxSteps    = 200     // the number of a request says which step it is of
+	MaxWeight   = 1000000 // of a step
+	MaxName     = 100     // characters of a step's name
+	MaxText     = 1 << 20 // bytes of a scenario, of arguments, of all parameters together, and of a file
+	MaxFiles    = 4 << 20 // bytes of all files
+	MaxRequest  = 4 << 20 // bytes of a request
+	MaxThink    = 24 * time.Hour
+	MaxSessions = 1000000000 // requests of a session
+)
+
+// Validate reports all that is wrong.
+func (w Work) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if len(w.Steps) > MaxSteps {
-		return nil, fmt.Errorf("%d steps are more than %d", len(w.Steps), MaxSteps)
+		bad("%d steps are more than %d", len(w.Steps), MaxSteps)
 	}
-	s := &Script{work: w}
-	for _, p := range w.Steps {
-		var about struct {
-			Name string `json:"name"`
-			URI  string `json:"uri"`
+	names := make(map[string]bool, len(w.Steps))
+	params, files := 0, 0
+	for _, s := range w.Steps {
+		if err := s.validate(); err != nil {
+			bad("step %s: %w", strconv.Quote(s.Name), err)
 		}
-		if len(p.Params) > 0 {
-			if err := json.Unmarshal(p.Params, &about); err != nil {
-				return nil, fmt.Errorf("parameters of %s: %w", p.Name, err)
-			}
+		if names[s.Name] {
+			bad("two steps are named %q", s.Name)
 		}
-		if about.Name == "" {
-			about.Name = about.URI
-		}
-		s.steps = append(s.steps, step{p, about.Name})
+		names[s.Name] = true
+		params += len(s.Params)
 	}
-	return s, nil
+	for _, text := range w.Files {
+		files += len(text)
+	}
+	switch {
+	case params > MaxText:
+		bad("the parameters of all steps are larger than %d bytes", MaxText)
+	case files > MaxFiles:
+		bad("the files are larger than %d bytes together", MaxFiles)
+	}
+	if w.Think.From < 0 || w.Think.To < w.Think.From || w.Think.To > MaxThink {
+		bad("a think time of %s to %s is not within 0s and %s", w.Think.From, w.Think.To, MaxThink)
+	}
+	switch {
+	case w.Session.Calls < 0 || w.Session.Calls > MaxSessions:
+		bad("sessions of %d requests are not of 1 to %d", w.Session.Calls, MaxSessions)
+	case w.Session.Calls > 0 && w.Era == mcp.StatelessEra:
+		bad("sessions of %d requests: the server is one of %s, which has no sessions; leave them out of the scenario", w.Session.Calls, mcp.Version20260728)
+	}
+	if w.Share.Index < 0 || w.Share.FirstClient < 0 || w.Share.Index >= max(w.Share.Of, 1) {
+		bad("agent %d of %d with clients from %d on is none", w.Share.Index, w.Share.Of, w.Share.FirstClient)
+	}
+	return errors.Join(errs...)
 }
 
-// Work is what the script is made of.
-func (s *Script) Work() Work { return s.work }
-
-// StepName is the name of a step in reports.
-func (s *Script) StepName(i int) string {
-	if i >= len(s.steps) {
-		return string(s.work.Verify)
+func (s Step) validate() error {
+	if err := checkName(s.Name); err != nil {
+		return err
 	}
-	return s.steps[i].Name
+	if err := checkMethod(s.Method); err != nil {
+		return err
+	}
+	if s.Method == mcp.MethodInitialize {
+		return errors.New("is how a session begins, not a step: say how long sessions are")
+	}
+	return checkWeight(s.Weight)
 }
 
-// AppendVerify appends the request that verifies a connection, as a line.
-func (s *Script) AppendVerify(dst []byte, id uint64) ([]byte, Request) {
-	r := Request{Step: Verification, Method: string(s.work.Verify)}
-	if s.work.Verify.Names() {
-		r.Method, r.Name = "tools/call", string(s.work.Verify)
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("has no name")
+	case utf8.RuneCountInString(name) > MaxName:
+		return fmt.Errorf("a name of more than %d characters", MaxName)
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
+		return fmt.Errorf("%q is not a name: it has characters that cannot be shown", name)
 	}
-	return s.work.Verify.Append(dst, id), r
+	return nil
 }
 
-// Next chooses the step that comes next.
-func (s *Script) Next() int {
-	if len(s.steps) == 0 {
-		return Verification
+func checkWeight(n int) error {
+	switch {
+	case n == 0:
+		return errors.New("0 is never asked: leave the step out")
+	case n < 0 || n > MaxWeight:
+		return fmt.Errorf("%d is not between 1 and %d", n, MaxWeight)
 	}
-	s.turn++
-	return s.turn % len(s.steps)
+	return nil
 }
 
-// AppendStep appends the request of a step, as a line.
-func (s *Script) AppendStep(dst []byte, i int, id uint64) ([]byte, Request) {
-	if i >= len(s.steps) {
-		return s.AppendVerify(dst, id)
+func checkMethod(method string) error {
+	switch {
+	case method == "":
+		return errors.New("has no method")
+	case len(method) > MaxName || strings.ContainsFunc(method, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return fmt.Errorf("%q is not a method such as tools/call", method)
+	case strings.HasPrefix(method, "notifications/"):
+		return fmt.Errorf("%s is a notification, which nobody answers", method)
+	case method == mcp.MethodListen:
+		return fmt.Errorf("%s is a stream, which does not end with an answer", method)
 	}
-	p := &s.steps[i]
-	dst = append(dst, `{"jsonrpc":"2.0","id":`...)
-	dst = strconv.AppendUint(dst, id, 10)
-	dst = append(append(dst, `,"method":`...), strconv.Quote(p.Method)...)
-	if len(p.Params) > 0 {
-		dst = append(append(dst, `,"params":`...), p.Params...)
-	}
-	return append(dst, '}', '\n'), Request{i, p.Method, p.name}
+	return nil
 }
 
-// Parse reads what a server says. Which step it answers is a part of its number, see OfID.
-func (s *Script) Parse(line []byte) ask.Reply {
-	r := s.work.Verify.Parse(line)
-	if _, step := OfID(r.ID); step < len(s.steps) && s.work.Verify.Names() && r.Kind == ask.ReplyError && r.Code == 0 {
-		r.Kind = ask.ReplyAnswer // of another step than the one that names the node
+// named is the member of a method's parameters that says what it is about, see Request.
+func named(method string) string {
+	switch method {
+	case mcp.MethodCallTool, methodGetPrompt:
+		return "name"
+	case methodReadResource:
+		return "uri"
 	}
-	return r
+	return ""
 }
 
-// ID is the number of a request of a step that was due so many microseconds after an agent's epoch. It can be written in
-// JSON without loss for a hundred days.
-func ID(us int64, step int) uint64 { return uint64(us)<<8 | uint64(step) }
-
-// OfID undoes ID.
-func OfID(id uint64) (us int64, step int) { return int64(id >> 8), int(id & 0xff) }
+const (
+	methodGetPrompt    = "prompts/get"
+	methodReadResource = "resources/read"
+)

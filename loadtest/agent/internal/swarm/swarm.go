@@ -146,7 +146,10 @@ func (s *Swarm) answered(c *client, r ask.Reply) {
 		return
 	}
 	s.n.Requests.Answered++
-	node := s.nodeIndex(r.Node)
+	node := c.node
+	if r.Node != nil {
+		node = s.nodeIndex(r.Node)
+	}
 	if node != c.node {
 		s.n.Moved++
 	}
