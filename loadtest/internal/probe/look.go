@@ -1,0 +1,121 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+)
+
+// Paths at which servers have their MCP endpoint, and their event stream of 2024-11-05, as far as is usual.
+var (
+	usualPaths   = []string{target.DefaultPath, "/", "/mcp/", "/api/mcp", "/message", "/v1/mcp"}
+	usualStreams = []string{"/sse", "/mcp/sse", "/events"}
+)
+
+// looked finds another way to speak with the server of an endpoint: at the same path first.
+func looked(ctx context.Context, e target.Endpoint) (target.Target, bool) {
+	bare, _, _ := strings.Cut(e.Path, "?")
+	for _, path := range unique(append([]string{bare}, usualPaths...)) {
+		to := e
+		to.Transport, to.Path = target.HTTP, path
+		written, err := target.Parse(to.Target.String()) // /sse is of another transport
+		if err == nil && written == to.Target && to.Target != e.Target && isEndpoint(ctx, to) {
+			return to.Target, true
+		}
+	}
+	for _, path := range unique(append([]string{bare}, usualStreams...)) {
+		to := e
+		to.Transport, to.Path = target.SSE, path
+		if to.Target != e.Target && isEventStream(ctx, to) {
+			return to.Target, true
+		}
+	}
+	return target.Target{}, false
+}
+
+func unique(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// lookAround is where an endpoint at a server of HTTP is; the usual one if it is not found.
+func lookAround(ctx context.Context, e target.Endpoint) target.Endpoint {
+	if isEndpoint(ctx, e) {
+		return e
+	}
+	if t, ok := looked(ctx, e); ok {
+		e.Target = t
+	}
+	return e
+}
+
+// isEndpoint reports whether an MCP endpoint answers a ping: by a reply, or by refusing whoever has no session, no token
+// or another type.
+func isEndpoint(ctx context.Context, e target.Endpoint) bool {
+	w := newWeb(e, netip.Addr{}, mcp.SessionEra)
+	defer w.close()
+	got, err := w.ask(ctx, 1, mcp.AppendPing(nil, 1), work.Request{})
+	var u *unexpected
+	if errors.As(err, &u) {
+		refusals := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable}
+		return slices.Contains(refusals, u.status) && mediaType(u.header) != "text/html"
+	}
+	return err == nil && got.line != nil
+}
+
+// isEventStream reports whether GET begins an event stream of 2024-11-05.
+func isEventStream(ctx context.Context, e target.Endpoint) bool {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	s, err := openStream(ctx, newWeb(e, netip.Addr{}, mcp.SessionEra))
+	if err != nil {
+		return false
+	}
+	s.close()
+	return true
+}
+
+// speaksTLS begins a handshake. That the certificate is not trusted is an answer too.
+func speaksTLS(ctx context.Context, e target.Endpoint) bool {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: tlsConfig(e)}).DialContext(ctx, "tcp", e.Address.String())
+	if err == nil {
+		_ = conn.Close()
+		return true
+	}
+	var untrusted *tls.CertificateVerificationError
+	var alert tls.AlertError
+	return errors.As(err, &untrusted) || errors.As(err, &alert) || strings.Contains(err.Error(), "remote error: tls: ")
+}
+
+// speaksHTTP asks in the way of HTTP: some servers say nothing to what is not.
+func speaksHTTP(ctx context.Context, e target.Endpoint) bool {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	conn, err := dialer(netip.Addr{}).DialContext(ctx, "tcp", e.Address.String())
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+e.Authority()+"\r\nConnection: close\r\n\r\n")
+	begin := make([]byte, len("HTTP/"))
+	_, err = io.ReadFull(conn, begin)
+	return err == nil && string(begin) == "HTTP/"
+}
