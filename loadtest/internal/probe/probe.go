@@ -21,7 +21,7 @@ import (
 
 // Introduction is what a server is known by.
 type Introduction struct {
-	Era      mcp.Era      // of what it answered; over lines of TCP it plays no part
+	Era      mcp.Era      // of what it answered; over TCP only the form of requests is by it
 	Question ask.Question // it answers, and by which connections are verified
 	Naming   work.Naming  // of nodes, by the answers to Question
 	Node     string       // that answered; empty if nameless
