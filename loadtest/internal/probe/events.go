@@ -129,7 +129,7 @@ func relative(base, reference string) (string, error) {
 		return "", errNoEndpoint
 	}
 	to, err := from.Parse(reference)
-	if err != nil || to.Host != from.Host || to.Scheme != from.Scheme {
+	if err != nil || to.Host != from.Host || to.Scheme != from.Scheme || to.User != nil {
 		return "", errNoEndpoint
 	}
 	return to.String(), nil

@@ -22,14 +22,19 @@ var (
 	usualStreams = []string{"/sse", "/mcp/sse", "/events"}
 )
 
-// looked finds another way to speak with the server of an endpoint: at the same path first.
-func looked(ctx context.Context, e target.Endpoint) (target.Target, bool) {
+// refusals are how an MCP endpoint answers whoever has no session, no token or another type.
+var refusals = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable}
+
+// looked finds another way to speak with the server of an endpoint, which answers with a status: at the same path first.
+// Where that is a refusal, one at another path tells nothing.
+func looked(ctx context.Context, e target.Endpoint, status int) (target.Target, bool) {
+	sure := slices.Contains(refusals, status)
 	bare, _, _ := strings.Cut(e.Path, "?")
 	for _, path := range unique(append([]string{bare}, usualPaths...)) {
 		to := e
 		to.Transport, to.Path = target.HTTP, path
 		written, err := target.Parse(to.Target.String()) // /sse is of another transport
-		if err == nil && written == to.Target && to.Target != e.Target && isEndpoint(ctx, to) {
+		if err == nil && written == to.Target && to.Target != e.Target && isEndpoint(ctx, to, sure) {
 			return to.Target, true
 		}
 	}
@@ -55,25 +60,23 @@ func unique(list []string) []string {
 
 // lookAround is where an endpoint at a server of HTTP is; the usual one if it is not found.
 func lookAround(ctx context.Context, e target.Endpoint) target.Endpoint {
-	if isEndpoint(ctx, e) {
+	if isEndpoint(ctx, e, false) {
 		return e
 	}
-	if t, ok := looked(ctx, e); ok {
+	if t, ok := looked(ctx, e, 0); ok {
 		e.Target = t
 	}
 	return e
 }
 
-// isEndpoint reports whether an MCP endpoint answers a ping: by a reply, or by refusing whoever has no session, no token
-// or another type.
-func isEndpoint(ctx context.Context, e target.Endpoint) bool {
+// isEndpoint reports whether an MCP endpoint answers a ping: by a reply or, if that need not be sure, by a refusal.
+func isEndpoint(ctx context.Context, e target.Endpoint, sure bool) bool {
 	w := newWeb(e, netip.Addr{}, mcp.SessionEra)
 	defer w.close()
 	got, err := w.ask(ctx, 1, mcp.AppendPing(nil, 1), work.Request{})
 	var u *unexpected
 	if errors.As(err, &u) {
-		refusals := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable}
-		return slices.Contains(refusals, u.status) && mediaType(u.header) != "text/html"
+		return !sure && slices.Contains(refusals, u.status) && mediaType(u.header) != "text/html"
 	}
 	return err == nil && got.line != nil
 }

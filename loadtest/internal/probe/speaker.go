@@ -64,7 +64,8 @@ func open(ctx context.Context, e target.Endpoint, from netip.Addr, era mcp.Era) 
 	if err != nil {
 		return nil, err
 	}
-	return &lines{conn: conn, in: bufio.NewReader(io.LimitReader(conn, maxBytes))}, nil
+	limit := &io.LimitedReader{R: conn, N: maxBytes}
+	return &lines{conn, limit, bufio.NewReader(limit)}, nil
 }
 
 func dialer(from netip.Addr) *net.Dialer {
@@ -77,8 +78,9 @@ func dialer(from netip.Addr) *net.Dialer {
 
 // lines speaks newline-delimited JSON-RPC.
 type lines struct {
-	conn net.Conn
-	in   *bufio.Reader
+	conn  net.Conn
+	limit *io.LimitedReader
+	in    *bufio.Reader
 }
 
 func (l *lines) ask(ctx context.Context, _ uint64, line []byte, _ work.Request) (answer, error) {
@@ -92,6 +94,8 @@ func (l *lines) ask(ctx context.Context, _ uint64, line []byte, _ work.Request) 
 			continue
 		case err == nil:
 			return answer{line: got}, nil
+		case l.limit.N == 0:
+			return answer{}, errTalkative
 		case len(got) == 0 && writeErr != nil:
 			err = writeErr
 		}

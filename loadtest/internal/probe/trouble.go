@@ -231,7 +231,7 @@ func explainAnswer(ctx context.Context, e target.Endpoint, got answer) *Trouble 
 	case s == http.StatusBadRequest && !e.Secure && got.line == nil && speaksTLS(ctx, e):
 		return wantsTLS(e)
 	}
-	if t, ok := looked(ctx, e); ok {
+	if t, ok := looked(ctx, e, got.status); ok {
 		return asked("name it so: "+option(t), "%s%s; there is %s at %s", answers, about(got.header, said), proseOf[t.Transport], Name(t))
 	}
 	switch s := got.status; {

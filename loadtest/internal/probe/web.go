@@ -58,6 +58,7 @@ func newWeb(e target.Endpoint, from netip.Addr, era mcp.Era) *web {
 		p.SetUnencryptedHTTP2(true)
 	default:
 		p.SetHTTP1(true)
+		w.transport.TLSClientConfig.NextProtos = []string{"http/1.1"} // a server that has none of it says so then
 	}
 	return w
 }
