@@ -59,8 +59,11 @@ func converse(ctx context.Context, e target.Endpoint, script *work.Script, from 
 		return explain(ctx, e, answer{}, err)
 	}
 	defer s.close()
-	for i := range baselineCalls {
-		step := script.Next()
+	for i := range baselineCalls + 1 {
+		step := work.Verification // the first one, which may have to connect
+		if i > 0 {
+			step = script.Next()
+		}
 		id := work.ID(int64(i), step)
 		line, about := script.AppendStep(nil, step, id)
 		limited, cancel := context.WithTimeoutCause(ctx, callPatience, fmt.Errorf("no answer within %s", callPatience))
@@ -74,7 +77,9 @@ func converse(ctx context.Context, e target.Endpoint, script *work.Script, from 
 		if script.Parse(got.line).Kind != ask.ReplyAnswer {
 			return fmt.Errorf("refused: %s", ask.Saying(got.line))
 		}
-		latency.Record(h, int64(took))
+		if i > 0 {
+			latency.Record(h, int64(took))
+		}
 	}
 	return nil
 }

@@ -16,33 +16,43 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
-// Paths at which servers have their MCP endpoint, and their event stream of 2024-11-05, as far as is usual.
+// Paths at which servers have their MCP endpoint, their event stream of 2024-11-05, and their WebSockets, as far as is usual.
 var (
 	usualPaths   = []string{target.DefaultPath, "/", "/mcp/", "/api/mcp", "/message", "/v1/mcp"}
 	usualStreams = []string{"/sse", "/mcp/sse", "/events"}
+	usualSockets = []string{"/ws", "/mcp/ws", target.DefaultPath}
 )
 
 // refusals are how an MCP endpoint answers whoever has no session, no token or another type.
 var refusals = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable}
 
-// looked finds another way to speak with the server of an endpoint, which answers with a status: at the same path first.
-// Where that is a refusal, one at another path tells nothing.
+// way is a transport with the paths at which it is usual.
+type way struct {
+	transport target.Transport
+	usual     []string
+	is        func(target.Endpoint) bool
+}
+
+// looked finds another way to speak with the server of an endpoint, which answers with a status: by the same transport
+// first, and of its paths at the same one.
 func looked(ctx context.Context, e target.Endpoint, status int) (target.Target, bool) {
-	sure := slices.Contains(refusals, status)
-	bare, _, _ := strings.Cut(e.Path, "?")
-	for _, path := range unique(append([]string{bare}, usualPaths...)) {
-		to := e
-		to.Transport, to.Path = target.HTTP, path
-		written, err := target.Parse(to.Target.String()) // /sse is of another transport
-		if err == nil && written == to.Target && to.Target != e.Target && isEndpoint(ctx, to, sure) {
-			return to.Target, true
-		}
+	sure := slices.Contains(refusals, status) // then one at another path tells nothing
+	ways := []way{
+		{target.HTTP, usualPaths, func(e target.Endpoint) bool { return isEndpoint(ctx, e, sure) }},
+		{target.SSE, usualStreams, func(e target.Endpoint) bool { return begins(ctx, e) }},
+		{target.WS, usualSockets, func(e target.Endpoint) bool { return begins(ctx, e) }},
 	}
-	for _, path := range unique(append([]string{bare}, usualStreams...)) {
-		to := e
-		to.Transport, to.Path = target.SSE, path
-		if to.Target != e.Target && isEventStream(ctx, to) {
-			return to.Target, true
+	i := slices.IndexFunc(ways, func(w way) bool { return w.transport == e.Transport })
+	ways[0], ways[i] = ways[i], ways[0]
+	bare, _, _ := strings.Cut(e.Path, "?")
+	for _, way := range ways {
+		for _, path := range unique(append([]string{bare}, way.usual...)) {
+			to := e
+			to.Transport, to.Path = way.transport, path
+			written, err := target.Parse(to.Target.String()) // what ends with /sse is of that transport
+			if err == nil && written == to.Target && to.Target != e.Target && way.is(to) {
+				return to.Target, true
+			}
 		}
 	}
 	return target.Target{}, false
@@ -81,11 +91,11 @@ func isEndpoint(ctx context.Context, e target.Endpoint, sure bool) bool {
 	return err == nil && got.line != nil
 }
 
-// isEventStream reports whether GET begins an event stream of 2024-11-05.
-func isEventStream(ctx context.Context, e target.Endpoint) bool {
+// begins reports whether an event stream of 2024-11-05, or an upgrade to WebSocket, comes about.
+func begins(ctx context.Context, e target.Endpoint) bool {
 	ctx, cancel := within(ctx)
 	defer cancel()
-	s, err := openStream(ctx, newWeb(e, netip.Addr{}, mcp.SessionEra))
+	s, err := open(ctx, e, netip.Addr{}, mcp.SessionEra)
 	if err != nil {
 		return false
 	}
