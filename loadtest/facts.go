@@ -73,7 +73,7 @@ func (f *facts) introduce(ctx context.Context, s *Spec) (trouble *probe.Trouble)
 	}
 	script, err := f.work().Compile()
 	if err != nil {
-		return &probe.Trouble{Blame: probe.Asked, Text: err.Error(), Fix: "see to what clients are to ask (--tool, --args, --scenario)"}
+		return unusable(err, "see to what clients are to ask (--tool, --args, --scenario)")
 	}
 	return probe.Try(ctx, f.to, script)
 }

@@ -114,8 +114,8 @@ func (x *subject) target() {
 	f := x.facts
 	to := probe.Name(f.to.Target)
 	if t := f.trouble; t != nil {
-		need := "an MCP server to load"
-		if f.to.Transport != "" {
+		need := t.Need
+		if need == "" {
 			need = "MCP over " + probe.Prose(f.to.Transport) + " at " + to
 		}
 		x.Need("target", false, t.Text, need, fixOf(t, &f.seen)).Misuse()

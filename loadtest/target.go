@@ -54,8 +54,9 @@ func endpointOf(s *Spec) (target.Endpoint, *probe.Trouble) {
 	return e, nil
 }
 
+// unusable is about what a spec says.
 func unusable(err error, fix string) *probe.Trouble {
-	return &probe.Trouble{Blame: probe.Asked, Text: err.Error(), Fix: fix}
+	return &probe.Trouble{Blame: probe.Asked, Text: err.Error(), Need: "something else", Fix: fix}
 }
 
 // readFile reads a file within bounds; the error names it.

@@ -69,8 +69,9 @@ func converse(ctx context.Context, e target.Endpoint, script *work.Script, from 
 		limited, cancel := context.WithTimeoutCause(ctx, callPatience, fmt.Errorf("no answer within %s", callPatience))
 		begun := time.Now()
 		got, err := s.ask(limited, id, line, about)
-		took := time.Since(begun)
-		cancel()
+		if cancel(); got.came.IsZero() {
+			got.came = time.Now()
+		}
 		if err != nil {
 			return explain(ctx, e, got, err)
 		}
@@ -78,7 +79,7 @@ func converse(ctx context.Context, e target.Endpoint, script *work.Script, from 
 			return fmt.Errorf("refused: %s", ask.Saying(got.line))
 		}
 		if i > 0 {
-			latency.Record(h, int64(took))
+			latency.Record(h, int64(got.came.Sub(begun)))
 		}
 	}
 	return nil

@@ -71,7 +71,7 @@ func elsewhere(t target.Target, found []netip.Addr) *Trouble {
 			}
 			is = fmt.Sprintf(" (%s)", strings.Join(list, ", "))
 		}
-		return asked("--allow-remote-target, if the server there is yours to load", "%s%s is not on this machine", t.Host, is)
+		return asked("--allow-remote-target, if the server there is yours to load", "%s%s is not on this machine", t.Host, is).needing("a target that is, lest a server of somebody else is loaded")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -37,6 +38,8 @@ func TestIntroduce(t *testing.T) {
 			Era: mcp.SessionEra, Question: ask.Ping, Naming: work.ByHeader, Node: "b", Server: "test-server 1.2", Stream: true, ServedBy: true}},
 		"stateless by header": {serve(t, "/mcp", servedBy("b", streamable(newSDK(""), true, nil))), Introduction{
 			Era: mcp.StatelessEra, Question: ask.Discover, Naming: work.ByHeader, Node: "b", Server: "test-server 1.2", ServedBy: true}},
+		"no sessions, and streams without end": {serve(t, "/mcp", posts("n1", mcp.SessionEra)), Introduction{
+			Question: ask.Whoami, Naming: work.ByAnswer, Node: "n1", Server: "small 1"}},
 		"legacy": {serve(t, "/sse", legacy(newSDK("n1"))), Introduction{
 			Question: ask.Whoami, Naming: work.ByAnswer, Node: "n1", Server: "test-server 1.2"}},
 		"legacy by header": {serve(t, "/sse", servedBy("b", legacy(newSDK("")))), Introduction{
@@ -78,6 +81,25 @@ func TestIntroduce(t *testing.T) {
 	}
 	if n := sessions.Load(); n != 0 {
 		t.Errorf("%d sessions were not ended", n)
+	}
+}
+
+func TestIntroduceOverIPv6(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("there is no ::1 here")
+	}
+	s := httptest.NewUnstartedServer(streamable(newSDK("n1"), true, nil))
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	defer s.Close()
+	at := endpointAt(t, s.URL+"/mcp")
+	if got, trouble := Introduce(t.Context(), at); trouble != nil || got.Node != "n1" {
+		t.Errorf("%+v, %+v", got, trouble)
+	}
+	if _, trouble := Introduce(t.Context(), as(at, target.TCP)); trouble == nil || trouble.Fix != "name its URL: --target "+s.URL+"/mcp" {
+		t.Errorf("%+v", trouble)
 	}
 }
 

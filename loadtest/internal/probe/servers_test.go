@@ -94,6 +94,24 @@ func sockets(node string, era mcp.Era) http.Handler {
 	return mux
 }
 
+// posts answers POST at /mcp as a server of the era does that keeps no session, with a stream that it does not end.
+func posts(node string, era mcp.Era) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /mcp", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		reply := scripted(body, node, era)
+		if reply == "" {
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+		fmt.Fprintf(w, ": hello\n\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\nevent: message\ndata: %s\n\n", reply)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	return mux
+}
+
 // scripted is what a small server answers, "" to notifications.
 func scripted(line []byte, node string, era mcp.Era) string {
 	var m mcp.Envelope

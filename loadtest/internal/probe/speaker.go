@@ -43,6 +43,7 @@ type answer struct {
 	status int         // of a response over HTTP
 	header http.Header // that came with it, or at the begin of the conversation; nil over TCP
 	body   []byte      // what a response has in place of a reply
+	came   time.Time   // when the reply did, if more had to be awaited behind it
 }
 
 // unexpected is an answer that helps no further.

@@ -98,9 +98,9 @@ func (t *trial) step(ctx context.Context, script *work.Script, i int) *Trouble {
 		if len(required) > 0 {
 			fix += ": it needs " + ask.Clean(strings.Join(required, ", "))
 		}
-		return asked(fix, "the %s %q answers with an error: %s", kind.what, ask.Clean(about.Name), ask.Saying(got.line))
+		return asked(fix, "the %s %q answers with an error: %s", kind.what, ask.Clean(about.Name), ask.Saying(got.line)).needing("an answer")
 	}
-	return asked("see to what it says", "%s is answered with an error: %s", ask.Clean(about.Method), ask.Saying(got.line))
+	return asked("see to what it says", "%s is answered with an error: %s", ask.Clean(about.Method), ask.Saying(got.line)).needing("an answer")
 }
 
 // failed reports whether the result of a tool says that it could not do its work.
@@ -126,7 +126,7 @@ func missing(what, flag, name string, offers []offer) *Trouble {
 	if near != "" {
 		fix = "did you mean " + ask.Clean(near) + "? It has " + ask.Clean(strings.Join(names, ", "))
 	}
-	return asked(fix, "the server has no %s %q", what, ask.Clean(name))
+	return asked(fix, "the server has no %s %q", what, ask.Clean(name)).needing("one that it has")
 }
 
 // maxPages bounds how many pages of a list are read.

@@ -23,6 +23,7 @@ import (
 type Trouble struct {
 	Blame Blame
 	Text  string // what answered
+	Need  string // what it takes instead; empty: MCP at the target
 	Fix   string // what to do; empty: what the state of the system tells
 }
 
@@ -53,6 +54,12 @@ func refuses(line []byte, cause ask.Cause) *Trouble {
 
 func asked(fix, format string, args ...any) *Trouble {
 	return &Trouble{Blame: Asked, Text: fmt.Sprintf(format, args...), Fix: fix}
+}
+
+// needing says what it takes.
+func (t *Trouble) needing(what string) *Trouble {
+	t.Need = what
+	return t
 }
 
 // connectFailed reports whether there was no connection at all.
@@ -158,17 +165,17 @@ func explainTLS(e target.Endpoint, err error) *Trouble {
 		t.Secure = false
 		return asked("name it so: "+option(t), "%s does not speak TLS", e.Address)
 	case errors.As(err, &host):
-		return asked("--server-name with a name that it is for, or --insecure", "the certificate of %s is not for %s, but for %s", at, host.Host, namesOf(host.Certificate))
+		return asked("--server-name with a name that it is for, or --insecure", "the certificate of %s is not for %s, but for %s", at, host.Host, namesOf(host.Certificate)).needing("one for that name")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		text := "expired " + invalid.Cert.NotAfter.UTC().Format(time.DateOnly)
 		if time.Now().Before(invalid.Cert.NotBefore) {
 			text = "is not valid before " + invalid.Cert.NotBefore.UTC().Format(time.DateTime)
 		}
-		return &Trouble{Blame: Refuses, Text: "the certificate of " + at + " " + text, Fix: "renew it, or --insecure"}
+		return &Trouble{Blame: Refuses, Text: "the certificate of " + at + " " + text, Need: "one that is valid now", Fix: "renew it, or --insecure"}
 	case errors.As(err, &authority):
-		return asked("--ca FILE with the certificate of who signed it, or --insecure", "the certificate of %s is of an authority that is not trusted", at)
+		return asked("--ca FILE with the certificate of who signed it, or --insecure", "the certificate of %s is of an authority that is not trusted", at).needing("one that is trusted")
 	case errors.As(err, &verification):
-		return asked("--ca FILE with the certificate of who signed it, or --insecure", "the certificate of %s is not trusted: %s", at, ask.Clean(verification.Err.Error()))
+		return asked("--ca FILE with the certificate of who signed it, or --insecure", "the certificate of %s is not trusted: %s", at, ask.Clean(verification.Err.Error())).needing("one that is trusted")
 	case errors.As(err, &alert) && alert.Op == "remote error":
 		text := ask.Clean(alert.Err.Error())
 		if strings.Contains(text, "no application protocol") {
@@ -272,14 +279,14 @@ func shutOut(e target.Endpoint, got answer, answers string, said []byte) *Troubl
 	}
 	for _, f := range e.Header {
 		if strings.EqualFold(f.Name, "Authorization") {
-			return asked("see to the token that is given (--token-file, --header)", "%s: what was given to be let in is refused", text)
+			return asked("see to the token that is given (--token-file, --header)", "%s: what was given to be let in is refused", text).needing("a token or field that lets clients in")
 		}
 	}
 	fix := "give what lets clients in: --token-file FILE, or --header 'NAME: VALUE'"
 	if got.status == http.StatusForbidden {
 		fix += "; some servers want a certain Host or Origin"
 	}
-	return asked(fix, "%s", text)
+	return asked(fix, "%s", text).needing("a token or field that lets clients in")
 }
 
 func redirects(e target.Endpoint, got answer, answers string) *Trouble {

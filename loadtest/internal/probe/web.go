@@ -176,7 +176,8 @@ func (w *web) ask(ctx context.Context, id uint64, line []byte, about work.Reques
 	a := answer{status: resp.StatusCode, header: resp.Header}
 	if isStream(resp) {
 		a.line, err = replyIn(newEvents(resp.Body), id)
-		_, _ = io.CopyN(io.Discard, resp.Body, 1<<10) // what ends the stream, so that the connection is used again
+		a.came = time.Now()
+		awaitEnd(resp.Body)
 	} else if a.body, err = io.ReadAll(resp.Body); err == nil && answers(a.body, id) {
 		a.line, a.body = a.body, nil
 	}
@@ -187,6 +188,13 @@ func (w *web) ask(ctx context.Context, id uint64, line []byte, about work.Reques
 		return a, &unexpected{a}
 	}
 	return a, nil
+}
+
+// awaitEnd has the connection used again, if its server ends the stream behind the reply, as it should.
+func awaitEnd(body io.ReadCloser) {
+	const patience = 50 * time.Millisecond
+	defer time.AfterFunc(patience, func() { _ = body.Close() }).Stop()
+	_, _ = io.CopyN(io.Discard, body, 1<<10)
 }
 
 // replyIn is the reply to a request among events; io.EOF if there is none.
