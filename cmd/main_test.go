@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +59,7 @@ func (u unconfigured) Run() int {
 //
 //	exitcode N erlmcp ARGS…   run erlmcp and require its exit code, for codes other than 0 and 1
 //	freeports NAME…           put a free TCP port of 127.0.0.1 into each variable
+//	answering VAR STATUS      start a web server that answers everything with a status, and put its host and port into a variable
 //	certificate DIR DAYS      put a self-signed certificate, lb.crt and lb.key, that ends in so many days into a directory
 //
 // the variables LIMIT_PIDS, a script that runs a command with few processes (sh -c $LIMIT_PIDS sh N COMMAND…), and UNTIL, one
@@ -91,6 +94,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"answering":    scriptAnswering,
 			"certificate":  scriptCertificate,
 			"exitcode":     scriptExitCode,
 			"freeports":    scriptFreePorts,
@@ -210,6 +214,21 @@ func scriptCertificate(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(os.WriteFile(path+".new", file.pem, 0o600))
 		ts.Check(os.Rename(path+".new", path))
 	}
+}
+
+// scriptAnswering is the script command "answering VAR STATUS".
+func scriptAnswering(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: answering VAR STATUS")
+	}
+	status, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="test"`)
+		http.Error(w, "you said "+r.Header.Get("Authorization"), status)
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.Listener.Addr().String())
 }
 
 // scriptFreePorts is the script command "freeports NAME…".

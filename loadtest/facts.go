@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"syscall"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
-	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
@@ -18,11 +17,12 @@ import (
 
 // facts are what preflight finds out before it judges. Zero means not known, or no limit.
 type facts struct {
-	target      netip.AddrPort
-	targetError *targetError      // target cannot be resolved, reached, or asked
-	targetNode  string            // who answered
-	question    ask.Question      // what it answers
-	nameless    string            // why answers name no node, if they do not
+	to          target.Endpoint
+	target      netip.AddrPort // the address of to
+	others      []netip.Addr   // of the same name, not taken
+	trouble     *probe.Trouble // to cannot be resolved, reached, or asked
+	who         probe.Introduction
+	steps       []work.Step       // that clients ask
 	sources     sources.Range     // the common ones, those to take first at the beginning
 	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember
 	unreachable *unreachableError // why the addresses of the spec are not used; nil if they are
@@ -40,48 +40,62 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	if f.seen, err = sys.Observe(ctx); err != nil {
 		return f, err
 	}
-	if f.target, err = resolve(ctx, s.Target); err != nil {
-		f.targetError = &targetError{kind: targetSilent, text: err.Error()}
+	if f.trouble = f.locate(ctx, s); f.trouble != nil {
 		return f, ctx.Err()
 	}
 	f.sources, f.unreachable = commonSources(s, f.target)
-	f.targetError = f.introduce(ctx)
+	f.trouble = f.introduce(ctx, s)
 	f.host = ThisHost() // after the probe, which conntrack may have seen
 	f.host.Descriptors = descriptors
-	if f.targetError == nil {
+	if f.trouble == nil {
 		f.host.SourceError = cannotBind(f.sources)
 	}
 	return f, ctx.Err()
 }
 
-// endpoint is where clients connect to.
-func (f *facts) endpoint() target.Endpoint {
-	return target.Endpoint{
-		Target:  target.Target{Transport: target.TCP, Host: f.target.Addr().String(), Port: f.target.Port()},
-		Address: f.target,
+// locate finds where clients connect to, and asks nobody there.
+func (f *facts) locate(ctx context.Context, s *Spec) (trouble *probe.Trouble) {
+	if f.to, trouble = endpointOf(s); trouble != nil {
+		return trouble
 	}
+	f.to.Address, f.others, trouble = probe.Locate(ctx, f.to.Target, s.AllowRemoteTarget)
+	f.target = f.to.Address
+	return trouble
 }
+
+// introduce finds out who answers there, and whether what clients ask works.
+func (f *facts) introduce(ctx context.Context, s *Spec) (trouble *probe.Trouble) {
+	if f.who, trouble = probe.Introduce(ctx, f.to); trouble != nil {
+		return trouble
+	}
+	if f.steps, trouble = stepsOf(s, f.who.Era); trouble != nil {
+		return trouble
+	}
+	script, err := f.work().Compile()
+	if err != nil {
+		return unusable(err, "see to what clients are to ask (--tool, --args, --scenario)")
+	}
+	return probe.Try(ctx, f.to, script)
+}
+
+// endpoint is where clients connect to.
+func (f *facts) endpoint() target.Endpoint { return f.to }
 
 // work is what clients ask.
 func (f *facts) work() work.Work {
-	w := work.Work{Verify: f.question}
-	if f.question.Names() {
-		w.Naming = work.ByAnswer
+	w := f.who.Work()
+	if w.Steps = f.steps; len(w.Steps) > 0 && f.who.ServedBy {
+		w.Naming = work.ByHeader // the answers to steps name nobody
 	}
 	return w
 }
 
-// completeTarget gives a target without a host, such as ":8000", the one that means this machine.
-func completeTarget(target string) string {
-	if strings.HasPrefix(target, ":") {
-		return "127.0.0.1" + target
-	}
-	return target
-}
+// names reports whether answers name a node.
+func (f *facts) names() bool { return f.who.Naming != work.Nameless }
 
 // resolve returns the first address of host:port.
-func resolve(ctx context.Context, target string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(completeTarget(target))
+func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

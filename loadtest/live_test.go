@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/cluster"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/proxy"
 )
 
@@ -22,8 +23,8 @@ func TestObservationOfBalancerAndCluster(t *testing.T) {
 		{Name: "a", PID: 20, TCP: "127.0.0.1:9001"}, {Name: "b", PID: 21, TCP: "127.0.0.1:9002"}, {Name: "d"},
 	}}
 	var o Observation
-	o.balancer(&stats, houseLimits)
-	o.cluster(&status)
+	o.balancer(&stats, target.Target{Transport: target.TCP}, houseLimits)
+	o.cluster(&status, target.TCP)
 	if b := o.Balancer; len(b.PIDs) != 2 || len(b.Workers) != 2 || b.Connections != 5 || b.Max != 100 || b.Limits != houseLimits {
 		t.Errorf("%+v", b)
 	}
@@ -34,7 +35,7 @@ func TestObservationOfBalancerAndCluster(t *testing.T) {
 		t.Errorf("serving %v, can break %v", names, o.CanBreak)
 	}
 	status.Nodes[1].TCP = "127.0.0.1:9999"
-	if o.cluster(&status); o.CanBreak {
+	if o.cluster(&status, target.TCP); o.CanBreak {
 		t.Error("nodes of somebody else can be broken")
 	}
 }
@@ -43,7 +44,7 @@ func TestObservationOfClusterAlone(t *testing.T) {
 	var o Observation
 	o.cluster(&cluster.Status{Nodes: []cluster.NodeStatus{
 		{Name: "a", PID: 20, TCP: "127.0.0.1:9001"}, {Name: "b", PID: 21, TCP: "127.0.0.1:9002"},
-	}})
+	}}, target.TCP)
 	if !o.CanBreak || len(o.serving()) != 2 || o.Nodes[0].PID != 20 {
 		t.Errorf("%+v", o)
 	}
@@ -61,5 +62,45 @@ func TestNothingRuns(t *testing.T) {
 	o, err := Live(t.TempDir(), "127.0.0.1:8000", houseLimits, nil).Observe(t.Context())
 	if err != nil || o.Balancer != nil || o.Nodes != nil || o.CanBreak {
 		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// A node is where the clients of the target's transport end.
+func TestObservationByTransport(t *testing.T) {
+	stats := func() *proxy.Stats {
+		return &proxy.Stats{
+			Listeners: []proxy.ListenerStats{{Name: "tcp", Address: "127.0.0.1:8000"}, {Name: "http", Address: "0.0.0.0:8080"}, {Name: "https", Address: "[::]:8443"}},
+			Nodes: []proxy.NodeStats{{Name: "a", Address: "127.0.0.1:9001", State: proxy.NodeUp, Transports: []proxy.TransportStats{
+				{Name: "tcp", Address: "127.0.0.1:9001", State: proxy.NodeUp},
+				{Name: "http", Address: "127.0.0.1:9101", State: proxy.NodeDown},
+				{Name: "sse", Address: "127.0.0.1:9201", State: proxy.NodeUp},
+			}}},
+		}
+	}
+	status := cluster.Status{Nodes: []cluster.NodeStatus{{Name: "a", PID: 20, TCP: "127.0.0.1:9001", HTTP: "127.0.0.1:9101", SSE: "127.0.0.1:9201"}}}
+	for text, want := range map[string]struct {
+		serves  bool
+		address string
+		up      bool
+	}{
+		"127.0.0.1:8000":             {true, "127.0.0.1:9001", true},
+		"127.0.0.1:8080":             {false, "127.0.0.1:9001", true},
+		"http://127.0.0.1:8080/mcp":  {true, "127.0.0.1:9101", false},
+		"http://127.0.0.1:8000/mcp":  {false, "127.0.0.1:9101", false},
+		"http://127.0.0.1:8080/sse":  {true, "127.0.0.1:9201", true},
+		"ws://127.0.0.1:8080/mcp":    {true, "127.0.0.1:9101", false},
+		"https://127.0.0.1:8443/mcp": {true, "127.0.0.1:9101", false},
+		"https://127.0.0.1:8080/mcp": {false, "127.0.0.1:9101", false},
+	} {
+		l := Live(t.TempDir(), text, houseLimits).(*live)
+		if got := l.serves(t.Context(), stats()); got != want.serves {
+			t.Errorf("%s: serves %v", text, got)
+		}
+		var o Observation
+		o.balancer(stats(), l.target, houseLimits)
+		o.cluster(&status, l.target.Transport)
+		if n := o.Nodes[0]; n.Address != want.address || n.Up != want.up || n.PID != 20 || !o.CanBreak {
+			t.Errorf("%s: %+v", text, n)
+		}
 	}
 }

@@ -124,7 +124,7 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	if err != nil {
 		return err
 	}
-	if !r.facts.question.Names() { // all are one
+	if !r.facts.names() { // all are one
 		r.report.Nodes = []NodeResult{{Connections: n.Verified}}
 		return nil
 	}
@@ -261,7 +261,7 @@ func (r *run) collect(ctx context.Context) error {
 		}
 	}
 	cv, windows := betweenNodesCV(nodes)
-	if r.facts.question.Names() {
+	if r.facts.names() {
 		r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
 	}
 	return nil

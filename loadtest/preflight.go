@@ -3,6 +3,7 @@ package loadtest
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,7 +12,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // Requirements are what a plan needs, in the shape of Report.Preflight.
@@ -92,7 +95,7 @@ type subject struct {
 // preflight judges whether a plan can work.
 func (x *subject) preflight() judge.List {
 	x.target()
-	if x.facts.targetError != nil {
+	if x.facts.trouble != nil {
 		return x.List
 	}
 	x.machine()
@@ -113,19 +116,40 @@ func (x *subject) machine() {
 }
 
 func (x *subject) target() {
-	s, f := x.spec, x.facts
-	if e := f.targetError; e != nil {
-		x.Need("target", false, e.Error(), "MCP over newline-delimited TCP at "+s.Target, e.fix(&f.seen)).Misuse()
+	f := x.facts
+	to := probe.Name(f.to.Target)
+	if t := f.trouble; t != nil {
+		need := t.Need
+		if need == "" {
+			need = "MCP over " + probe.Prose(f.to.Transport) + " at " + to
+		}
+		x.Need("target", false, t.Text, need, fixOf(t, &f.seen)).Misuse()
 		return
 	}
-	if f.question.Names() {
-		x.Need("target", true, "answered by "+f.targetNode, "an answer through "+s.Target, "")
-		return
+	got := "answers " + string(f.who.Question)
+	if f.names() {
+		got = "answered by " + f.who.Node
 	}
-	x.Need("target", true, "answers "+string(f.question), "an answer through "+s.Target, "")
-	x.Advise("node_names", false, "the answers name no node: "+f.nameless,
-		"nodes with the tool "+string(ask.Whoami)+", which gives their name",
-		"distribution, stickiness and failover are not judged, all else is")
+	if f.who.Server != "" {
+		got += " (" + f.who.Server + ")"
+	}
+	if len(f.others) > 0 {
+		got += fmt.Sprintf(" at %s, not at other addresses of %s: %s", f.target.Addr(), f.to.Host, joined(f.others))
+	}
+	x.Need("target", true, got, "an answer through "+to, "")
+	if !f.names() {
+		x.Advise("node_names", false, "the answers name no node: "+f.who.Nameless,
+			"nodes with the tool "+string(ask.Whoami)+", which gives their name, or responses with "+string(work.ByHeader),
+			"distribution, stickiness and failover are not judged, all else is")
+	}
+}
+
+func joined(list []netip.Addr) string {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func (x *subject) agents() {
@@ -353,7 +377,7 @@ func (x *subject) breaking() {
 		x.Need("fault_cut", x.cutError == nil, value, "rules of nftables, for --failover cut",
 			"install nftables and run as root (CAP_NET_ADMIN), or freeze the node instead (--failover freeze)")
 	}
-	if !f.question.Names() && fault != FaultRolling {
+	if !f.names() && fault != FaultRolling {
 		x.Need("failover_names", false, "the answers name no node", "nodes with the tool "+string(ask.Whoami)+", for --failover "+string(fault),
 			"leave it out (--failover none)")
 	}

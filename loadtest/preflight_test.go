@@ -8,13 +8,15 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // goodFacts are those of the reference machine with everything running.
 func goodFacts() *facts {
 	f := &facts{
-		target: testTarget, targetNode: "erlmcp1", question: ask.Whoami, sources: testSources,
+		target: testTarget, who: probe.Introduction{Question: ask.Whoami, Naming: work.ByAnswer, Node: "erlmcp1"}, sources: testSources,
 		host: Machine{
 			Cores: 2, Descriptors: 20_000, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30, FilesMax: 2_000_000, FilesUsed: 1_000,
 			ConntrackMax: 262_144, ConntrackUsed: 10,
@@ -129,9 +131,9 @@ func TestPreflightNeedsNodesForAFault(t *testing.T) {
 
 func TestPreflightWithoutTarget(t *testing.T) {
 	s, f := Default(), goodFacts()
-	f.targetError = &targetError{text: "connection refused"}
+	f.trouble = &probe.Trouble{Text: "nobody is there"}
 	all := requirementsOf(&s, f)
-	if len(all) != 1 || all[0].Verdict != judge.Fail || all[0].Got != "no MCP server answers at the target: connection refused" {
+	if len(all) != 1 || all[0].Verdict != judge.Fail || all[0].Got != "nobody is there" {
 		t.Errorf("%+v", all)
 	}
 }

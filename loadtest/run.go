@@ -151,13 +151,13 @@ func (r *run) prepare(ctx context.Context) error {
 		r.report.Host = describeHost(f.host.Descriptors)
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
-			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.question.Names() {
+			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.names() {
 				r.fault = FaultKill
 			}
 		}
 		// The plan as it will be if every agent is like one here; it is made again when they joined.
 		offers := alike(&r.spec, localAgents(&r.spec, f)+r.spec.RemoteAgents)
-		r.report.Nameless = f.nameless
+		r.report.Nameless = f.who.Nameless
 		f.sources = r.used.Turn(f.sources)
 		p, planError := makePlan(&r.spec, f.sources, r.limits(), offers)
 		if p != nil {
@@ -169,7 +169,7 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 		r.report.Preflight = Requirements(x.preflight())
 		if len(x.Failed()) > 0 {
-			return &PreflightError{x.List, f.targetError != nil && f.targetError.unreachable()}
+			return &PreflightError{x.List, f.trouble != nil && f.trouble.Unreachable()}
 		}
 		return nil
 	})
@@ -220,7 +220,7 @@ func (r *run) execute(ctx context.Context, fail func(error), token string) (err 
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, r.hold},
-		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.question.Names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
 		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0, stickyGauge,
@@ -335,7 +335,7 @@ func (r *run) now() *Now {
 	if broken != nil {
 		now.Fault = fmt.Sprintf("%s %s", r.fault, *broken)
 	}
-	if !r.facts.question.Names() {
+	if !r.facts.names() {
 		return now
 	}
 	names := r.nodeNames(n)
@@ -355,7 +355,7 @@ func (r *run) now() *Now {
 
 // measureBefore notes what the system is like without load.
 func (r *run) measureBefore(ctx context.Context, from sources.Range) (err error) {
-	if r.report.Baseline, err = measureBaseline(ctx, r.facts.target, r.facts.question, from); err != nil {
+	if r.report.Baseline, r.report.Straight, err = measureBaseline(ctx, &r.facts, from); err != nil {
 		return err
 	}
 	r.memory = memoryAvailable()

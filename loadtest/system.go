@@ -41,7 +41,7 @@ type BalancerView struct {
 // NodeView is what is known of one node.
 type NodeView struct {
 	Name    string
-	Address string // TCP, host:port
+	Address string // host:port where clients of the target's transport end
 	PID     int    // its process group; 0: not on this machine, or not known
 	// What the balancer thinks of it; all zero when there is none to ask.
 	Up    bool

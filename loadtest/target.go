@@ -1,168 +1,167 @@
 package loadtest
 
 import (
-	"context"
-	"crypto/tls"
+	"bufio"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
+	"io/fs"
+	"os"
 	"strings"
-	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
-// targetError says why nobody can be asked at the target.
-type targetError struct {
-	kind targetKind
-	text string
-}
+// maxFile bounds what a file that a spec names may hold.
+const maxFile = 64 << 10
 
-type targetKind uint8
-
-const (
-	targetSilent  targetKind = iota // nobody is there, or answers
-	targetRefuses                   // a balancer or server explains why not
-	targetHTTP
-	targetTLS
-	targetForeign // it says something else
-)
-
-func (e *targetError) Error() string {
-	if e.kind == targetSilent {
-		return "no MCP server answers at the target: " + e.text
+// endpointOf is where clients connect and how they are let in, but for the address.
+func endpointOf(s *Spec) (target.Endpoint, *probe.Trouble) {
+	t, err := target.Parse(s.Target)
+	if err != nil {
+		return target.Endpoint{}, unusable(err, "name it by HOST:PORT, or by a URL of http, https, ws or wss")
 	}
-	return e.text
+	e := target.Endpoint{Target: t, TLS: target.TLS{ServerName: s.ServerName, Insecure: s.Insecure}, HTTP2: s.HTTPVersion == "2"}
+	for _, h := range s.Headers {
+		field, err := parseHeader(h)
+		if err != nil {
+			return e, unusable(err, "write --header 'NAME: VALUE'")
+		}
+		e.Header = append(e.Header, field)
+	}
+	if s.TokenFile != "" {
+		token, err := readToken(s.TokenFile)
+		if err != nil {
+			return e, unusable(fmt.Errorf("the token file %w", err), "--token-file FILE, with the token in its first line")
+		}
+		e.Header = append(e.Header, target.Field{Name: "Authorization", Value: "Bearer " + token})
+	}
+	if s.CA != "" {
+		text, err := readFile(s.CA)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
+			err = fmt.Errorf("%s: there is no certificate in it", s.CA)
+		}
+		if err != nil {
+			return e, unusable(fmt.Errorf("the certificates of %w", err), "--ca FILE, with certificates in PEM")
+		}
+		e.TLS.CA = string(text)
+	}
+	return e, nil
 }
 
-// unreachable reports whether the system is to blame rather than the plan.
-func (e *targetError) unreachable() bool { return e.kind == targetSilent || e.kind == targetRefuses }
+// unusable is about what a spec says.
+func unusable(err error, fix string) *probe.Trouble {
+	return &probe.Trouble{Blame: probe.Asked, Text: err.Error(), Need: "something else", Fix: fix}
+}
 
-// fix is what can be done, as far as the state of the system tells.
-func (e *targetError) fix(o *Observation) string {
-	const noHTTP = "the load test speaks newline-delimited JSON-RPC over TCP only: "
-	tcp, others := "", len(o.Elsewhere)
-	for _, l := range o.Elsewhere {
-		if name, address, _ := strings.Cut(l, " "); name == "tcp" {
-			tcp = address
+// readFile reads a file within bounds; the error names it.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, plainly(name, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, plainly(name, err)
+	case len(text) > maxFile:
+		return nil, fmt.Errorf("%s: it is larger than %d KiB", name, maxFile>>10)
+	}
+	return text, nil
+}
+
+// plainly says an error of the file system without the name of the system call.
+func plainly(name string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// readToken reads the first line of a file. The error does not hold any of it.
+func readToken(name string) (string, error) {
+	text, err := readFile(name)
+	if err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(strings.NewReader(string(text))).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", err
+	}
+	token := strings.TrimSpace(line)
+	for _, c := range []byte(token) {
+		if c <= ' ' || c > '~' {
+			return "", fmt.Errorf("%s: its first line is no token", name)
 		}
 	}
-	none := "give the balancer a TCP listener (lb.listen.tcp) and its nodes TCP ports"
+	if token == "" {
+		return "", fmt.Errorf("%s: its first line is empty", name)
+	}
+	return token, nil
+}
+
+// stepsOf are the requests of the tool that clients are to call.
+func stepsOf(s *Spec, era mcp.Era) ([]work.Step, *probe.Trouble) {
+	if s.Tool == "" {
+		return nil, nil
+	}
+	const fix = "--args with a JSON object, or @FILE"
+	text := []byte(s.Args)
+	if name, ok := strings.CutPrefix(s.Args, "@"); ok {
+		var err error
+		if text, err = readFile(name); err != nil {
+			return nil, unusable(fmt.Errorf("the arguments of %w", err), fix)
+		}
+	}
+	arguments := make(map[string]json.RawMessage)
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &arguments); err != nil || arguments == nil {
+			return nil, unusable(errors.New("the arguments are no JSON object"), fix)
+		}
+	}
+	params := map[string]any{"name": s.Tool, "arguments": arguments}
+	if era == mcp.StatelessEra {
+		params["_meta"] = map[string]any{mcp.MetaProtocolVersion: mcp.Version20260728, mcp.MetaClientCapabilities: struct{}{}}
+	}
+	body, err := json.Marshal(params)
+	if err != nil {
+		return nil, unusable(err, fix)
+	}
+	return []work.Step{{Name: s.Tool, Method: mcp.MethodCallTool, Params: body, Weight: 1}}, nil
+}
+
+// fixOf is what can be done about trouble with the target, as far as the state of the system tells.
+func fixOf(t *probe.Trouble, o *Observation) string {
 	switch {
-	case e.kind == targetRefuses && o.Balancer != nil:
+	case t.Fix != "":
+		return t.Fix
+	case t.Blame == probe.Refuses && o.Balancer != nil:
 		return "erlmcp lb status shows the nodes, erlmcp lb ban list who is shut out"
-	case e.kind == targetRefuses:
+	case t.Blame == probe.Refuses:
 		return "see to what it says, or name another --target"
 	case o.Balancer != nil:
 		return "the balancer runs: erlmcp health tells what is wrong"
-	case tcp != "":
-		return fmt.Sprintf("the balancer that runs takes TCP clients at %s: --target %s", tcp, tcp)
-	case others > 0:
-		return noHTTP + "the balancer that runs has no TCP listener (it has " + strings.Join(o.Elsewhere, ", ") + "); " + none
-	case e.kind != targetSilent:
-		return noHTTP + "name a TCP listener (--target), or " + none
+	case len(o.Elsewhere) > 0:
+		return "the balancer that runs takes clients elsewhere: " + strings.Join(optionsOf(o.Elsewhere), ", or ")
 	}
 	return "start the system (erlmcp up), let the load test start it (--up), or name another --target"
 }
 
-// questionPatience is how long a target may take for the answer to one question.
-const questionPatience = 3 * time.Second
-
-// introduce finds out who answers at the target, and which question.
-func (f *facts) introduce(ctx context.Context) *targetError {
-	var last *targetError
-	for _, q := range []ask.Question{ask.Whoami, ask.Discover, ask.Ping} {
-		limited, cancel := context.WithTimeoutCause(ctx, questionPatience, fmt.Errorf("no answer within %s", questionPatience))
-		r, line, err := converse(limited, f.target, netip.Addr{}, q, 1, nil)
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return &targetError{targetSilent, context.Cause(ctx).Error()}
-		case err != nil && connectFailed(err):
-			return &targetError{targetSilent, err.Error()}
-		case err != nil || r.Kind == ask.ReplyOther:
-			if last == nil {
-				if last = foreign(ctx, f.target, line, err); last.kind != targetSilent {
-					return last
-				}
-				f.nameless = "no answer to tools/call " + string(ask.Whoami)
-			}
-		case r.Kind == ask.ReplyRefusal, r.Kind == ask.ReplyError && ask.CauseOfCode(r.Code) != ask.CauseReply:
-			last = &targetError{targetRefuses, fmt.Sprintf("the target refuses (%s): %s", ask.CauseOfCode(r.Code), ask.Saying(line))}
-			if ask.CauseOfCode(r.Code) != ask.CauseReply {
-				return last
-			}
-		case r.Kind == ask.ReplyError: // whoami only
-			f.nameless = fmt.Sprintf("tools/call %s is answered %q", ask.Whoami, ask.Saying(line))
-			last = &targetError{targetRefuses, "the target answers nothing but: " + ask.Saying(line)}
-		case q == ask.Discover && r.Code == mcp.CodeMethodNotFound: // of the session era
-		default:
-			f.targetNode, f.question = string(r.Node), q
-			if q.Names() {
-				f.nameless = ""
-			}
-			return nil
+// optionsOf are the flags that name listeners as targets.
+func optionsOf(listeners []string) (options []string) {
+	for _, l := range listeners {
+		name, address, _ := strings.Cut(l, " ")
+		if name != "tcp" {
+			address = name + "://" + address + target.DefaultPath
 		}
+		options = append(options, "--target "+address)
 	}
-	return last
-}
-
-// connectFailed reports whether there was no connection at all.
-func connectFailed(err error) bool {
-	var e *net.OpError
-	return errors.As(err, &e) && e.Op == "dial"
-}
-
-// foreign tells what speaks at a target that does not answer as MCP over TCP does, but with line or err.
-func foreign(ctx context.Context, target netip.AddrPort, line []byte, err error) *targetError {
-	switch {
-	case isHTTP(line):
-		return &targetError{targetHTTP, target.String() + " speaks HTTP"}
-	case speaksTLS(ctx, target): // before HTTP, which some servers answer in spite of TLS, to explain themselves
-		return &targetError{targetTLS, target.String() + " speaks TLS"}
-	case speaksHTTP(ctx, target):
-		return &targetError{targetHTTP, target.String() + " speaks HTTP"}
-	}
-	switch {
-	case len(line) > 0:
-		return &targetError{targetForeign, fmt.Sprintf("%s does not speak MCP: %q", target, ask.Clean(string(line)))}
-	case errors.Is(err, io.EOF):
-		return &targetError{targetSilent, target.String() + " closes the connection without an answer"}
-	}
-	return &targetError{targetSilent, err.Error()}
-}
-
-func isHTTP(line []byte) bool { return strings.HasPrefix(string(line), "HTTP/") }
-
-// speaksTLS begins a handshake. That the certificate is not trusted is an answer too.
-func speaksTLS(ctx context.Context, target netip.AddrPort) bool {
-	ctx, cancel := context.WithTimeout(ctx, questionPatience)
-	defer cancel()
-	conn, err := (&tls.Dialer{Config: &tls.Config{ServerName: target.Addr().String()}}).DialContext(ctx, "tcp", target.String())
-	if err == nil {
-		conn.Close()
-		return true
-	}
-	var untrusted *tls.CertificateVerificationError
-	var alert tls.AlertError
-	return errors.As(err, &untrusted) || errors.As(err, &alert)
-}
-
-// speaksHTTP asks in the way of HTTP: some servers say nothing to what is not.
-func speaksHTTP(ctx context.Context, target netip.AddrPort) bool {
-	ctx, cancel := context.WithTimeout(ctx, questionPatience)
-	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", target.String())
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target)
-	begin := make([]byte, len("HTTP/"))
-	_, err = io.ReadFull(conn, begin)
-	return err == nil && isHTTP(begin)
+	return options
 }

@@ -3,11 +3,8 @@ package loadtest
 import (
 	"context"
 	"errors"
-	"io"
-	"log"
-	"net"
-	"net/http"
-	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +12,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
@@ -23,23 +21,22 @@ import (
 func TestRunOfServersWithoutWhoami(t *testing.T) {
 	const unknownMethod = `"error":{"code":-32601,"message":"Method not found"}`
 	for name, c := range map[string]struct {
-		answers  map[string]string
-		question ask.Question
-		why      string
+		answers map[string]string
+		why     string
 	}{
 		"stateless era": {map[string]string{
 			mcp.MethodCallTool: `"error":{"code":-32602,"message":"Unknown tool: whoami"}`, mcp.MethodDiscover: `"result":{"supportedVersions":["2026-07-28"]}`,
-		}, ask.Discover, `tools/call whoami is answered "Unknown tool: whoami (JSON-RPC error -32602)"`},
+		}, `tools/call whoami is answered "Unknown tool: whoami (JSON-RPC error -32602)"`},
 		"session era": {map[string]string{
 			mcp.MethodCallTool: `"result":{"isError":true,"content":[{"type":"text","text":"Unknown tool: whoami"}]}`,
 			mcp.MethodDiscover: unknownMethod, mcp.MethodPing: `"result":{}`,
-		}, ask.Ping, `tools/call whoami is answered "Unknown tool: whoami"`},
+		}, `tools/call whoami is answered "Unknown tool: whoami"`},
 		"nothing without a session": {map[string]string{
 			mcp.MethodCallTool: `"error":{"code":-32600,"message":"initialize first"}`, mcp.MethodDiscover: `"error":{"code":-32600,"message":"initialize first"}`,
-		}, ask.Discover, `tools/call whoami is answered "initialize first (JSON-RPC error -32600)"`},
+		}, `tools/call whoami is answered "initialize first (JSON-RPC error -32600)"`},
 		"nothing but errors": {map[string]string{
 			mcp.MethodCallTool: unknownMethod, mcp.MethodDiscover: unknownMethod, mcp.MethodPing: unknownMethod,
-		}, ask.Ping, `tools/call whoami is answered "Method not found (JSON-RPC error -32601)"`},
+		}, `tools/call whoami is answered "Method not found (JSON-RPC error -32601)"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startFake(t, 2)
@@ -104,92 +101,109 @@ func TestRunSeesServersWithoutWhoamiFail(t *testing.T) {
 	}
 }
 
-// serveRaw is a server of one function a connection.
-func serveRaw(t *testing.T, serve func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serve(conn)
-			conn.Close()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-ended })
-	return l.Addr().String()
-}
-
-// What is no target says what it is, and what can be done.
-func TestTargetsThatAreNone(t *testing.T) {
-	web := httptest.NewServer(http.NotFoundHandler())
-	defer web.Close()
-	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
-	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
-	secure.StartTLS()
-	defer secure.Close()
-	for _, c := range []struct {
-		name, target string
-		kind         targetKind
-		said         string
-	}{
-		{"HTTP", web.Listener.Addr().String(), targetHTTP, " speaks HTTP"},
-		{"TLS", secure.Listener.Addr().String(), targetTLS, " speaks TLS"},
-		{"HTTP that is silent about what it does not know", serveRaw(t, func(c net.Conn) {
-			begin := make([]byte, 4)
-			if _, err := io.ReadFull(c, begin); err == nil && string(begin) == "GET " {
-				_, _ = c.Write([]byte("HTTP/1.1 204 No Content\r\n\r\n"))
-			}
-		}), targetHTTP, " speaks HTTP"},
-		{"a closed door", serveRaw(t, func(net.Conn) {}), targetSilent, "no MCP server answers at the target: "},
-		{"another protocol", serveRaw(t, func(c net.Conn) { _, _ = c.Write([]byte("220 mail.example \x1b[1mESMTP\r\n")) }),
-			targetForeign, ` does not speak MCP: "220 mail.example  [1mESMTP"`},
-		{"a server that refuses", serveRaw(t, func(c net.Conn) {
-			_, _ = c.Write(mcp.AppendError(nil, nil, mcp.CodeBanned, "come back later"))
-			_, _ = io.Copy(io.Discard, c)
-		}), targetRefuses, "the target refuses (ban): come back later (JSON-RPC error -32017)"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := Default()
-			s.Target = c.target
-			f, err := gather(t.Context(), &s, unknownSystem{})
-			if err != nil || f.targetError == nil || f.targetError.kind != c.kind || !strings.Contains(f.targetError.Error(), c.said) {
-				t.Fatalf("%+v, %v", f.targetError, err)
-			}
-		})
-	}
+// Nobody is asked once the run is over.
+func TestGatherEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := Default()
-	s.Target = web.Listener.Addr().String()
 	if _, err := gather(ctx, &s, unknownSystem{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
 
+// A target elsewhere is not loaded by accident; nothing is sent to it.
+func TestRemoteTargetIsRefused(t *testing.T) {
+	s := Default()
+	s.Target = "https://203.0.113.7/mcp"
+	f, err := gather(t.Context(), &s, unknownSystem{})
+	if err != nil || f.trouble == nil || f.trouble.Unreachable() ||
+		f.trouble.Text != "203.0.113.7 is not on this machine" || !strings.Contains(f.trouble.Fix, "--allow-remote-target") {
+		t.Errorf("%+v, %v", f.trouble, err)
+	}
+}
+
 func TestTargetFixes(t *testing.T) {
 	for _, c := range []struct {
-		kind targetKind
-		seen Observation
-		want string
+		trouble probe.Trouble
+		seen    Observation
+		want    string
 	}{
-		{targetSilent, Observation{}, "start the system (erlmcp up)"},
-		{targetHTTP, Observation{}, "speaks newline-delimited JSON-RPC over TCP only: name a TCP listener"},
-		{targetHTTP, Observation{Elsewhere: []string{"tcp 127.0.0.1:8000", "http 127.0.0.1:8080"}}, "--target 127.0.0.1:8000"},
-		{targetSilent, Observation{Elsewhere: []string{"tcp 127.0.0.1:8000"}}, "--target 127.0.0.1:8000"},
-		{targetSilent, Observation{Elsewhere: []string{"http 127.0.0.1:8080"}}, "has no TCP listener (it has http 127.0.0.1:8080); give the balancer a TCP listener (lb.listen.tcp)"},
-		{targetRefuses, Observation{Balancer: &BalancerView{}}, "erlmcp lb status"},
-		{targetSilent, Observation{Balancer: &BalancerView{}}, "erlmcp health"},
+		{probe.Trouble{}, Observation{}, "start the system (erlmcp up)"},
+		{probe.Trouble{Fix: "so"}, Observation{Balancer: &BalancerView{}}, "so"},
+		{probe.Trouble{}, Observation{Elsewhere: []string{"tcp 127.0.0.1:8000", "https 127.0.0.1:8443"}},
+			"elsewhere: --target 127.0.0.1:8000, or --target https://127.0.0.1:8443/mcp"},
+		{probe.Trouble{Blame: probe.Refuses}, Observation{}, "see to what it says"},
+		{probe.Trouble{Blame: probe.Refuses}, Observation{Balancer: &BalancerView{}}, "erlmcp lb status"},
+		{probe.Trouble{}, Observation{Balancer: &BalancerView{}}, "erlmcp health"},
 	} {
-		if got := (&targetError{kind: c.kind}).fix(&c.seen); !strings.Contains(got, c.want) {
-			t.Errorf("%d, %+v: %s", c.kind, c.seen, got)
+		if got := fixOf(&c.trouble, &c.seen); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %s", c.trouble, got)
 		}
+	}
+}
+
+func TestEndpointOf(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	good := Default()
+	good.Target, good.Headers, good.TokenFile = "https://localhost/mcp?key=a", []string{"x-tenant: a"}, write("token", "s3cret \r\nmore\n")
+	good.ServerName, good.Insecure, good.HTTPVersion = "name", true, "2"
+	e, trouble := endpointOf(&good)
+	if trouble != nil || e.Host != "localhost" || e.Port != 443 || e.TLS != (target.TLS{ServerName: "name", Insecure: true}) || !e.HTTP2 ||
+		!slices.Equal(e.Header, []target.Field{{Name: "X-Tenant", Value: "a"}, {Name: "Authorization", Value: "Bearer s3cret"}}) {
+		t.Errorf("%+v, %+v", e, trouble)
+	}
+	for _, c := range []struct {
+		change func(*Spec)
+		want   string
+	}{
+		{func(s *Spec) { s.TokenFile = filepath.Join(dir, "none") }, "none: no such file or directory"},
+		{func(s *Spec) { s.TokenFile = write("empty", "") }, "empty: its first line is empty"},
+		{func(s *Spec) { s.TokenFile = write("two", "s3cret word") }, "two: its first line is no token"},
+		{func(s *Spec) { s.TokenFile = write("large", strings.Repeat("x", maxFile+1)) }, "large: it is larger than 64 KiB"},
+		{func(s *Spec) { s.TokenFile = dir }, "is a directory"},
+		{func(s *Spec) { s.CA = write("key", "s3cret") }, "key: there is no certificate in it"},
+		{func(s *Spec) { s.Headers = []string{"s3cret"} }, "one is not of the form NAME: VALUE"},
+		{func(s *Spec) { s.Target = "ftp://s3cret" }, "is not a target"},
+	} {
+		s := good
+		c.change(&s)
+		if _, trouble := endpointOf(&s); trouble == nil || trouble.Unreachable() || !strings.Contains(trouble.Text, c.want) || trouble.Fix == "" {
+			t.Errorf("%s: %+v", c.want, trouble)
+		} else if s.Target == good.Target && strings.Contains(trouble.Text, "s3cret") {
+			t.Errorf("a secret is told: %s", trouble.Text)
+		}
+	}
+}
+
+func TestStepsOfTheTool(t *testing.T) {
+	s := Default()
+	if steps, trouble := stepsOf(&s, mcp.SessionEra); steps != nil || trouble != nil {
+		t.Errorf("%+v %+v", steps, trouble)
+	}
+	s.Tool, s.Args = "echo", `{"text":"a"}`
+	steps, trouble := stepsOf(&s, mcp.SessionEra)
+	if trouble != nil || len(steps) != 1 || string(steps[0].Params) != `{"arguments":{"text":"a"},"name":"echo"}` || steps[0].Method != mcp.MethodCallTool {
+		t.Errorf("%s %+v", steps[0].Params, trouble)
+	}
+	file := filepath.Join(t.TempDir(), "args")
+	for _, bad := range []string{"[1]", "null", "{", "@" + file} {
+		s.Args = bad
+		if _, trouble := stepsOf(&s, mcp.SessionEra); trouble == nil || trouble.Unreachable() {
+			t.Errorf("%s: %+v", bad, trouble)
+		}
+	}
+	if err := os.WriteFile(file, []byte(`{"n":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	steps, trouble = stepsOf(&s, mcp.StatelessEra)
+	if trouble != nil || !strings.Contains(string(steps[0].Params), `"n":1`) || !strings.Contains(string(steps[0].Params), mcp.MetaProtocolVersion) {
+		t.Errorf("%+v %+v", steps, trouble)
 	}
 }

@@ -77,11 +77,13 @@ func (s *Script) StepName(i int) string {
 	return s.steps[i].Name
 }
 
-// AppendVerify appends the request that verifies a connection, as a line.
+// AppendVerify appends the request that verifies a connection, as a line. In a session, which has agreed on a revision, it must
+// not name another one, as a request of the stateless era does.
 func (s *Script) AppendVerify(dst []byte, id uint64) ([]byte, Request) {
 	r := Request{Step: Verification, Method: string(s.work.Verify)}
 	if s.work.Verify.Names() {
 		r.Method, r.Name = mcp.MethodCallTool, string(s.work.Verify)
+		return mcp.AppendToolCall(dst, id, r.Name, s.work.Era), r
 	}
 	return s.work.Verify.Append(dst, id), r
 }
