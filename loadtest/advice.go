@@ -19,6 +19,11 @@ func advise(r *Report) []string {
 	}
 	switch r.Verdict {
 	case Inconclusive:
+		if tooFew(r.Plan.Connections, r.void()) {
+			add("load agents ended, not the system: see what they printed and whether their machines ran out of memory or of network, " +
+				"and have more of them (--agents, --remote-agents) hold less each")
+			return advice
+		}
 		add("the load test itself was late, not the system: use an idle machine, fewer connections or a lower --ping-rate, " +
 			"or put the load on other machines (--remote-agents)")
 		return advice
