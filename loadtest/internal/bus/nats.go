@@ -67,10 +67,8 @@ func (n NATS) connect(server *url.URL, closed func(error)) (*nats.Conn, error) {
 		nats.Timeout(patience), nats.Name("erlmcp load test"), nats.ReconnectWait(time.Second / 2), nats.MaxReconnects(int(2 * Silence / time.Second)),
 		nats.ReconnectBufSize(maxBacklog), nats.ClosedHandler(func(c *nats.Conn) { closed(c.LastError()) }),
 	}
-	// What is said is plain only on this machine, and where the server has no TLS.
-	host := server.Hostname()
-	if a, err := netip.ParseAddr(host); server.Scheme == "tls" || n.CA != "" || host != "localhost" && (err != nil || !a.IsLoopback()) {
-		c := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: host}
+	if mustSecure(server) || n.CA != "" {
+		c := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: server.Hostname()}
 		if n.CA != "" {
 			pem, err := os.ReadFile(n.CA)
 			if err != nil {
@@ -100,6 +98,12 @@ func (n NATS) connect(server *url.URL, closed func(error)) (*nats.Conn, error) {
 		return nil, fmt.Errorf("join the NATS server at %s: %w", server, err)
 	}
 	return conn, nil
+}
+
+// mustSecure reports whether there has to be TLS. Without it nothing leaves this machine.
+func mustSecure(server *url.URL) bool {
+	a, err := netip.ParseAddr(server.Hostname())
+	return server.Scheme == "tls" || server.Hostname() != "localhost" && (err != nil || !a.IsLoopback())
 }
 
 // publish sends a message through a server.
