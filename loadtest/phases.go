@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"strings"
@@ -259,7 +260,12 @@ func (r *run) collect(ctx context.Context) error {
 	for i := range r.report.Nodes {
 		n := &r.report.Nodes[i]
 		if l := merged[n.Name]; l != nil {
-			n.Latency = quantiles(l.Histogram)
+			n.Latency, n.Stddev = quantiles(l.Histogram), math.Round(l.Histogram.StdDev()*10)/10
+			m, err := l.Message()
+			if err != nil {
+				return err
+			}
+			n.Histogram = m.Histogram
 			nodes = append(nodes, l)
 		}
 	}

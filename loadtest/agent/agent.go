@@ -133,7 +133,7 @@ func (a *agent) listen() {
 			err = a.hear(m)
 		}
 		if err != nil {
-			a.cancel(fmt.Errorf("%w: %w", errCoordinatorLost, err))
+			a.cancel(&lostError{err})
 			return
 		}
 	}

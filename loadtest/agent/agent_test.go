@@ -119,7 +119,8 @@ func TestLostCoordinator(t *testing.T) {
 	ended := start(t, c)
 	hear(t, c, wire.KindReport, new(wire.Counts))
 	close(c.gone)
-	if err := <-ended; !errors.Is(err, errCoordinatorLost) || !errors.Is(err, io.EOF) {
+	var lost *lostError
+	if err := <-ended; !errors.As(err, &lost) || !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 }

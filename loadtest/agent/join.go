@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
@@ -11,8 +10,11 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
-// errCoordinatorLost ends an agent whose coordinator has gone.
-var errCoordinatorLost = errors.New("the coordinator of the load test has gone")
+// lostError ends an agent whose coordinator has gone.
+type lostError struct{ why error }
+
+func (e *lostError) Error() string { return "the coordinator of the load test has gone: " + e.why.Error() }
+func (e *lostError) Unwrap() error { return e.why }
 
 // ErrNotPinned says that whoever answers is not the coordinator.
 var ErrNotPinned = bus.ErrNotPinned
