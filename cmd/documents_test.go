@@ -20,7 +20,7 @@ import (
 
 // Each example of the documents does what they say: see site.try.
 func TestExamples(t *testing.T) {
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/http.md", "docs/operations.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/http.md", "docs/operations.md", "docs/load-from-many-machines.md"} {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
@@ -239,6 +239,8 @@ func (s *site) try(b block, shown string) {
 // there.
 var elsewhere = []struct{ begin, by string }{
 	{"go run ./cmd/erlmcp loadtest", ".ci/run end_to_end, with 10,000 connections"},
+	{"erlmcp loadtest 500000", "TestAgentsOfSeparateMachines, with fewer"},
+	{"erlmcp loadtest agent ", "TestAgentsOfSeparateMachines"},
 	{"go build ./cmd/erlmcp", "whoever has built this test"},
 	{"go install ./cmd/erlmcp", "whoever has built this test"},
 	{"go generate ./cmd", "TestGeneratedFilesAreCurrent"},
@@ -330,7 +332,7 @@ func (s *site) look(command string) {
 	}
 	words := strings.Fields(command)
 	for i := len(words) - 1; i >= 0; i-- {
-		if filepath.Base(words[i]) != "erlmcp" || words[0] != "sudo" && words[0] != "go" {
+		if filepath.Base(words[i]) != "erlmcp" || i > 0 && words[0] != "sudo" && words[0] != "go" {
 			continue
 		}
 		c, args, err := tree().Find(words[i+1:])

@@ -92,6 +92,7 @@ var variables = [][2]string{
 	{"ERLMCP_LOG_LEVEL", "debug, info, warn or error, as --log-level"},
 	{"ERLMCP_LOG_FORMAT", "text, json or logfmt, as --log-format"},
 	{loadtest.TokenVariable, "the secret that a load test shares with its agents on other machines"},
+	{loadtest.BusVariable, "what the NATS server asks for where a load test meets its agents"},
 	{"ERLMCP_SECTION_KEY", "any key of the configuration: lb.limits.exempt is ERLMCP_LB_LIMITS_EXEMPT"},
 	{"NO_COLOR", "no colour, as --no-color, if it is not empty"},
 	{"XDG_CONFIG_HOME", "the user's configuration is in erlmcp/erlmcp.yaml there; $HOME/.config if it is not set"},

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,15 +18,14 @@ import (
 	"github.com/erlmcp/erlmcp/cmd/internal/show"
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/nearest"
-	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest"
-	"github.com/erlmcp/erlmcp/loadtest/agent"
 )
 
 func newLoadtestCommand(a *app) *cobra.Command {
 	var format outputFormat
 	var up bool
 	var size loadtestSize
+	var remote meeting
 	c := &cobra.Command{
 		Use:   "loadtest [TARGET] [CONNECTIONS] [SECONDS]",
 		Short: "Prove what the balancer and its nodes hold",
@@ -56,7 +54,7 @@ everything is judged except how clients spread over nodes and what happens to th
   erlmcp loadtest --connections 5000 --duration 2m
   erlmcp loadtest 25000 30 --up --failover freeze
   erlmcp loadtest 1000 10 --json
-  erlmcp loadtest 500000 60 --remote-agents 5 --listen 192.0.2.1:4222`,
+  erlmcp loadtest 500000 60 --remote-agents 5 --listen 192.0.2.1:4222 --agents-token-file loadtest.token`,
 		Args: cobra.MaximumNArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && strings.Contains(args[0], ":") {
@@ -72,15 +70,19 @@ everything is judged except how clients spread over nodes and what happens to th
 				}
 				return err
 			}
+			token, bus, err := remote.options(&spec)
+			if err != nil {
+				return err
+			}
 			if !up {
-				return a.loadtest(cmd.Context(), spec, format)
+				return a.loadtest(cmd.Context(), spec, token, bus, format)
 			}
 			k, err := a.startKeeper(cmd.Context())
 			if err != nil {
 				return err
 			}
 			// The verdict goes before trouble in taking down.
-			return cmp.Or(a.loadtest(cmd.Context(), spec, format), keeperSaid(k.TakeDown()))
+			return cmp.Or(a.loadtest(cmd.Context(), spec, token, bus, format), keeperSaid(k.TakeDown()))
 		},
 	}
 	format.addOutputFlags(c)
@@ -111,6 +113,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.Int("agents", d.Agents, "run `N` agent processes on this machine (default computed)")
 	flags.Int("remote-agents", d.RemoteAgents, "wait for `N` agents of other machines")
 	flags.String("listen", d.Listen, "`HOST:PORT` where agents join")
+	remote.addFlags(flags, "agents-token-file")
 	for flag, key := range map[string]string{
 		"target": "target", "mix": "mix", "driver": "driver", "token-file": "token_file",
 		"server-name": "server_name", "ca": "ca", "insecure": "insecure", "http-version": "http_version",
@@ -216,10 +219,6 @@ func (a *app) loadtestSpec(size loadtestSize, args []string) (loadtest.Spec, err
 	if err := s.Validate(); err != nil {
 		return s, exit.WithCode(exit.Usage, err)
 	}
-	if s.RemoteAgents > 0 && os.Getenv(loadtest.TokenVariable) == "" {
-		return s, exit.Hinted(exit.Usagef("remote agents need a secret to join with"),
-			"set %s to the same long random text here and where the agents run", loadtest.TokenVariable)
-	}
 	return s, nil
 }
 
@@ -236,7 +235,7 @@ func parseSeconds(text string) (time.Duration, error) {
 }
 
 // loadtest runs a load test and prints its report.
-func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat) error {
+func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus loadtest.Bus, format outputFormat) error {
 	c, err := a.config()
 	if err != nil {
 		return err
@@ -253,7 +252,8 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, format outputFormat
 	report, err := loadtest.Run(ctx, s, loadtest.Options{
 		System:   loadtest.Live(a.stateDir(), s.Target, limits, a.operator()),
 		StateDir: a.stateDir(), StickyTTL: c.LB.Sticky.TTL,
-		Token:    takeEnv(loadtest.TokenVariable),
+		Token:    token,
+		Bus:      bus,
 		Version:  readVersion().Version,
 		Command:  withoutSecrets(os.Args),
 		Log:      log,
@@ -339,42 +339,4 @@ func takeEnv(name string) string {
 	value := os.Getenv(name)
 	_ = os.Unsetenv(name)
 	return value
-}
-
-func newLoadtestAgentCommand(a *app) *cobra.Command {
-	var o agent.Options
-	c := &cobra.Command{
-		Use:   "agent --join URL --pin PIN",
-		Short: "Hold connections for a load test of another machine",
-		Long: fmt.Sprintf(`agent joins a load test that was started elsewhere with --remote-agents, and holds its share of the connections
-until the test is over. The load test prints the URL and the pin to join with; by the pin, the agent knows that
-it talks to that load test. Both sides need the same secret in the environment variable
-%s, which is sent within TLS only.`, loadtest.TokenVariable),
-		Example: `  erlmcp loadtest agent --join tls://192.0.2.1:4222 --pin sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Log, o.Token, o.StateDir = a.log("agent"), takeEnv(loadtest.TokenVariable), a.stateDir()
-			if o.Join == "" {
-				err := agent.Run(cmd.Context(), o)
-				if errors.Is(err, prefork.ErrNotChild) {
-					return exit.Hinted(exit.Usagef("an agent needs a load test to join"), "--join URL, which the load test prints when it waits for agents")
-				}
-				return err
-			}
-			if o.Pin == "" {
-				return exit.Hinted(exit.Usagef("an agent must know the load test that it joins"), "--pin PIN, which the load test prints when it waits for agents")
-			}
-			if err := agent.CheckPin(o.Pin); err != nil {
-				return exit.Hinted(exit.Usagef("--pin: %v", err), "copy it from what the load test prints when it waits for agents")
-			}
-			if o.Token == "" {
-				return exit.Hinted(exit.Usagef("there is no secret to join with"),
-					"set %s to the same text as where the load test runs", loadtest.TokenVariable)
-			}
-			return agent.Run(cmd.Context(), o)
-		},
-	}
-	c.Flags().StringVar(&o.Join, "join", "", "`URL` that the load test prints for agents")
-	c.Flags().StringVar(&o.Pin, "pin", "", "`PIN` of the load test's certificate: sha256:…")
-	c.Flags().StringVar(&o.SourceIPs, "source-ips", "", "`PREFIX` of the addresses to connect from (default what the load test plans)")
-	return c
 }

@@ -19,6 +19,11 @@ func advise(r *Report) []string {
 	}
 	switch r.Verdict {
 	case Inconclusive:
+		if tooFew(r.Plan.Connections, r.void()) {
+			add("load agents ended, not the system: see what they printed and whether their machines ran out of memory or of network, " +
+				"and have more of them (--agents, --remote-agents) hold less each")
+			return advice
+		}
 		for _, s := range spoils(r) {
 			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool { return c.Verdict != judge.OK && slices.Contains(s.checks, c.Name) }) {
 				add("%s", s.try)

@@ -2,92 +2,59 @@ package loadtest
 
 import (
 	"crypto/rand"
-	"crypto/tls"
-	"encoding/hex"
-	"fmt"
-	"net"
-	"strconv"
+	"strings"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-
-	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 )
 
-// TokenVariable is the environment variable with the token that lets an agent of another machine
-// join. Local agents get theirs through an inherited descriptor; nobody takes it from a command line.
-const TokenVariable = "ERLMCP_LOADTEST_TOKEN"
+// Variables of the environment with secrets, which nobody takes from a command line. Local agents need none.
+const (
+	// TokenVariable has the token that lets an agent of another machine join.
+	TokenVariable = "ERLMCP_LOADTEST_TOKEN"
+	// BusVariable has what a NATS server asks for: USER:PASSWORD, a token, or the text of a credentials file.
+	BusVariable = "ERLMCP_LOADTEST_BUS_SECRET"
+)
 
-// maxMessage holds the histograms of an agent.
-const maxMessage = 8 << 20
-
-// maxStrangers is how many connections there may be beside those of agents.
-const maxStrangers = 64
-
-// bus is the coordinator's NATS server, in this process, and its own connection to it.
-type bus struct {
-	server *server.Server
-	conn   *nats.Conn
-	token  string
-	pin    string // of its certificate
+// Bus is a NATS server that exists, by which agents of other machines join. Without a URL they join the coordinator itself.
+type Bus struct {
+	URL    string // nats://HOST:PORT, or with /RUN behind it
+	Secret string
+	CA     string // file of certificates that sign the server's; empty: the system's
 }
 
-// startBus listens on an address (port 0: any) for so many agents. Only who knows the token gets in, within TLS; an
-// empty token is replaced by a random one.
-func startBus(listen, token string, agents int) (*bus, error) {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return nil, err
+// Validate says what is wrong with the URL.
+func (b Bus) Validate() error {
+	if b.URL == "" {
+		return nil
 	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return nil, err
-	}
-	if number == 0 {
-		number = server.RANDOM_PORT
-	}
-	if token == "" {
-		token = randomHex(32)
-	}
-	cert, pin, err := busCertificate()
-	if err != nil {
-		return nil, fmt.Errorf("make a certificate for the agents' bus: %w", err)
-	}
-	s, err := server.NewServer(&server.Options{
-		ServerName: "erlmcp-loadtest", Host: host, Port: number, Authorization: token,
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}}, TLSHandshakeFirst: true,
-		TLSTimeout: wire.Timeout.Seconds(), AuthTimeout: 2 * wire.Timeout.Seconds(), MaxConn: agents + maxStrangers,
-		MaxPayload: maxMessage, NoLog: true, NoSigs: true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("start the agents' bus: %w", err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(wire.Timeout) {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return nil, fmt.Errorf("start the agents' bus: cannot listen on %s", listen)
-	}
-	conn, err := nats.Connect("", nats.InProcessServer(s), nats.Token(token), nats.NoReconnect(), nats.Name("coordinator"))
-	if err != nil {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return nil, fmt.Errorf("join the agents' bus: %w", err)
-	}
-	return &bus{s, conn, token, pin}, nil
+	return bus.CheckNATS(b.URL)
 }
 
-// url is where agents join.
-func (b *bus) url() string { return "tls://" + b.server.Addr().String() }
-
-func (b *bus) close() {
-	b.conn.Close()
-	b.server.Shutdown()
-	b.server.WaitForShutdown()
+// open opens the door for so many agents of other machines.
+func (b Bus) open(listen, token string, agents int, e bus.Events) (bus.Door, error) {
+	if b.URL != "" {
+		return bus.Serve(bus.NATS(b), e)
+	}
+	return bus.Listen(listen, token, agents, e)
 }
 
-func randomHex(bytes int) string {
-	b := make([]byte, bytes)
-	rand.Read(b) // never fails
-	return hex.EncodeToString(b)
+// localPeer is an agent of this machine, at the other end of its control stream.
+type localPeer struct {
+	fleet *fleet
+	copy  int
 }
+
+// Send implements [bus.Peer].
+func (p localPeer) Send(kind string, data any) error {
+	<-p.fleet.started
+	return p.fleet.pool.Send(p.copy, kind, data)
+}
+
+// Close implements [bus.Peer]: the process ends, and with it its connections.
+func (p localPeer) Close(string) {
+	<-p.fleet.started
+	p.fleet.pool.Kill(p.copy)
+}
+
+// randomName is that of a run.
+func randomName() string { return strings.ToLower(rand.Text()[:12]) }

@@ -39,15 +39,11 @@ func (r *run) failover(ctx context.Context) error {
 		ctx, done = context.WithTimeoutCause(ctx, orderPatience, fmt.Errorf("the order is not carried out after %s", orderPatience))
 		defer done()
 	}
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderArm, Node: victim} })
-	if err != nil {
+	if _, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderArm, Node: victim} }); err != nil {
 		return err
 	}
 	f := &Failover{Node: victim, Fault: r.fault, DetectedBy: "clients"}
-	for _, a := range acks {
-		f.OnNode += a.OnNode
-	}
-	before := r.fleet.counts()
+	armed := r.fleet.parts()
 	if err := r.ping(ctx, lead(), faultLoad*r.plan.pingRate, 0, false); err != nil {
 		return err
 	}
@@ -69,12 +65,12 @@ func (r *run) failover(ctx context.Context) error {
 	}
 
 	n, waitErr := r.fleet.until(limited, mono.Now(), func(n wire.Counts) bool {
-		return (n.Displaced >= f.OnNode || r.fault == FaultRolling) && n.Recovered == n.Displaced
+		return (n.Displaced >= r.fleet.onNodeLocked() || r.fault == FaultRolling) && n.Recovered == n.Displaced
 	})
 	if waitErr != nil {
 		cancel() // nothing more will come
 	}
-	f.Displaced, f.Recovered = n.Displaced, n.Recovered
+	f.OnNode, f.Displaced, f.Recovered = r.fleet.onNode(), n.Displaced, n.Recovered
 	if n.LastRecovered > 0 && n.Recovered == n.Displaced {
 		f.ReroutedMs = ms(n.LastRecovered - begun)
 		r.recorder.markAt(wall.Add(milliseconds(f.ReroutedMs)), "the last client of "+victim+" is served again")
@@ -88,7 +84,7 @@ func (r *run) failover(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return r.afterFault(ctx, f, before)
+	return r.afterFault(ctx, f, armed)
 }
 
 // victim chooses the node to break: the one asked for, or the second that has clients, else the
@@ -143,7 +139,7 @@ func (r *run) observe(ctx context.Context, wanted func(*Observation) bool) error
 }
 
 // afterFault lets the requests end and notes what the fault has left behind.
-func (r *run) afterFault(ctx context.Context, f *Failover, before wire.Counts) error {
+func (r *run) afterFault(ctx context.Context, f *Failover, armed parts) error {
 	if _, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderQuiet} }); err != nil {
 		return err
 	}
@@ -154,7 +150,8 @@ func (r *run) afterFault(ctx context.Context, f *Failover, before wire.Counts) e
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	lost := n.Requests.Minus(before.Requests)
+	before, now := r.fleet.since(armed)
+	lost := now.Requests.Minus(before.Requests)
 	f.RequestsLost = lost.Lost + lost.Failed
 	var survivors []string
 	for _, name := range r.nodeNames(n) {

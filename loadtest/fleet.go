@@ -10,37 +10,79 @@ import (
 	"time"
 
 	"github.com/charmbracelet/log"
-	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
-// fleet is the coordinator's side of the agents: who they are, what they count, what they are told.
+// fleet is the coordinator's side of the agents: who they are, what they count, what they are told, and who was lost.
 type fleet struct {
-	bus    *bus
 	run    string
 	local  int           // how many are of this machine
 	remote int           // how many others are awaited
 	pool   *prefork.Pool // the local ones; nil without any
+	door   bus.Door      // of the remote ones; nil without any
 	log    *log.Logger
 	fail   func(error) // ends the run
 
+	started chan struct{} // closed when pool is known
+
 	mu      sync.Mutex
+	stage   stage
+	begun   int64 // instant that losses are told from
 	agents  map[string]*agentState
+	peers   map[bus.Peer]*agentState
 	order   []string // of joining
 	changed chan struct{}
-	leaving bool // agents may end
+	lost    []AgentLoss
 }
 
+// stage is what the end of an agent means.
+type stage int
+
+const (
+	assembling stage = iota // there is nothing to lose yet
+	working
+	leaving // they are told to end
+)
+
 type agentState struct {
+	name     string
+	peer     bus.Peer
 	hello    wire.Hello
 	remote   bool
 	counts   wire.Counts
 	reported int64 // when, on the clock of internal/mono; 0: not yet
 	told     int   // orders it has acknowledged
+	orders   int   // it was given
+	onNode   int   // its clients on the node that was armed last
+	share    int   // its connections, by the plan
+	answers  map[int]chan<- wire.Ack
+	gone     chan struct{} // closed when it is lost
+}
+
+func (a *agentState) lost() bool {
+	select {
+	case <-a.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// AgentLoss says which agent ended before its run, and what nobody can judge therefore.
+type AgentLoss struct {
+	Agent       string  `json:"agent"`
+	Host        string  `json:"host"`
+	PID         int     `json:"pid"`
+	AtS         float64 `json:"at_s"` // since the run began
+	Why         string  `json:"why"`
+	Connections int     `json:"connections"` // of the plan, which nobody holds any more
+	// Requests that had been sent by then; what became of them is void, and not in the sums of phases that it took part in.
+	Requests int64 `json:"requests"`
 }
 
 const (
@@ -49,117 +91,245 @@ const (
 	// remotePatience is how long people have to start the agents of other machines.
 	remotePatience = 10 * time.Minute
 	// silence is how long an agent may go without a report before it is given up.
-	silence = 15 * time.Second
+	silence = bus.Silence
 	// stopPatience is how long agents may take to leave.
 	stopPatience = 5 * time.Second
 )
 
-// startFleet starts local agents and opens the door for remote ones. fail is called when one is lost.
-func startFleet(ctx context.Context, b *bus, local, remote int, l *log.Logger, fail func(error)) (*fleet, error) {
+// startFleet starts local agents and opens the door for remote ones, if any are awaited. fail is called when there is nobody
+// left to go on with.
+func startFleet(ctx context.Context, local, remote int, open func(bus.Events) (bus.Door, error), l *log.Logger, fail func(error)) (*fleet, error) {
 	f := &fleet{
-		bus: b, run: randomHex(8), local: local, remote: remote, log: l, fail: fail,
-		agents: make(map[string]*agentState), changed: make(chan struct{}),
+		run: randomName(), local: local, remote: remote, log: l, fail: fail, started: make(chan struct{}), begun: mono.Now(),
+		agents: make(map[string]*agentState), peers: make(map[bus.Peer]*agentState), changed: make(chan struct{}),
 	}
-	for subject, handle := range map[string]nats.MsgHandler{
-		wire.SubjectJoin:                f.join,
-		wire.SubjectClock:               func(m *nats.Msg) { wire.Respond(m, wire.Clock{Now: mono.Now()}) },
-		wire.ReportsSubject(f.run, "*"): f.report,
-	} {
-		if _, err := b.conn.Subscribe(subject, handle); err != nil {
+	var err error
+	if remote > 0 {
+		if f.door, err = open(bus.Events{Message: f.heard, Gone: f.gone}); err != nil {
 			return nil, err
 		}
 	}
-	if local == 0 {
-		return f, nil
+	if local > 0 {
+		f.pool, err = prefork.Start(ctx, prefork.Config{
+			Name:      "load agents",
+			Args:      []string{"loadtest", "agent"},
+			Copies:    local,
+			OnMessage: func(i int, m prefork.Message) { f.heard(localPeer{f, i}, bus.Message(m)) },
+			OnExit:    f.exited,
+			Backoff:   prefork.Backoff{Min: time.Hour}, // a lost one is not replaced: its connections are gone
+			Log:       l,
+		})
 	}
-	var err error
-	f.pool, err = prefork.Start(ctx, prefork.Config{
-		Name:   "load agents",
-		Args:   []string{"loadtest", "agent"},
-		Copies: local,
-		Hello: func(i int) (string, any) {
-			return wire.JoinMessage, wire.Join{Agent: localName(i), URL: b.url(), Pin: b.pin, Token: b.token}
-		},
-		OnExit:  f.exited,
-		Backoff: prefork.Backoff{Min: time.Hour}, // a lost one is not replaced: the run is over
-		Log:     l,
-	})
+	close(f.started)
+	if err != nil && f.door != nil {
+		f.door.Close()
+	}
 	return f, err
 }
 
 func localName(i int) string { return fmt.Sprintf("agent%d", i+1) }
 
-// exited is called when a local agent has ended. The run ends with it: its connections are gone.
+// exited is called when a local agent has ended.
 func (f *fleet) exited(i, pid int, err error) {
+	if err == nil {
+		err = errors.New("it has ended by itself")
+	}
 	f.mu.Lock()
-	leaving := f.leaving
+	early := f.stage == assembling
 	f.mu.Unlock()
-	if !leaving {
-		if err == nil {
-			err = errors.New("it has ended by itself")
+	if early {
+		f.fail(fmt.Errorf("load %s (process %d) has ended before it took part: %w", localName(i), pid, err))
+	}
+	f.lose(localName(i), err)
+}
+
+// heard is what an agent has to say.
+func (f *fleet) heard(p bus.Peer, m bus.Message) {
+	if err := f.hear(p, m); err != nil {
+		f.log.Warn("an agent is not understood", "kind", m.Kind, "err", err)
+	}
+}
+
+func (f *fleet) hear(p bus.Peer, m bus.Message) error {
+	switch m.Kind {
+	case wire.KindHello:
+		var h wire.Hello
+		if err := json.Unmarshal(m.Data, &h); err != nil {
+			return p.Send(wire.KindWelcome, wire.Welcome{Error: err.Error()})
 		}
-		f.fail(&agentLostError{localName(i), pid, err})
+		return p.Send(wire.KindWelcome, f.admit(p, h))
+	case wire.KindClock:
+		var c wire.Clock
+		if err := json.Unmarshal(m.Data, &c); err != nil {
+			return err
+		}
+		return p.Send(wire.KindClock, wire.Clock{Sent: c.Sent, Now: mono.Now()})
+	case wire.KindAnswer:
+		var answer wire.Answer
+		if err := json.Unmarshal(m.Data, &answer); err != nil {
+			return err
+		}
+		return f.known(p, func(a *agentState) {
+			if await := a.answers[answer.Number]; await != nil {
+				await <- answer.Ack
+				delete(a.answers, answer.Number)
+			}
+		})
+	case wire.KindReport:
+		var n wire.Counts
+		if err := json.Unmarshal(m.Data, &n); err != nil {
+			return err
+		}
+		return f.known(p, func(a *agentState) {
+			a.counts, a.reported = n, mono.Now()
+			f.changedLocked()
+		})
 	}
+	return errors.New("it is not known")
 }
 
-// agentLostError says that an agent ended before its run.
-type agentLostError struct {
-	agent string
-	pid   int
-	err   error
-}
-
-func (e *agentLostError) Error() string {
-	return fmt.Sprintf("lost load %s (process %d) with its connections: %v", e.agent, e.pid, e.err)
-}
-
-func (e *agentLostError) Unwrap() error { return e.err }
-
-func (f *fleet) join(m *nats.Msg) {
-	var h wire.Hello
-	if err := json.Unmarshal(m.Data, &h); err != nil {
-		wire.Respond(m, wire.Welcome{Error: err.Error()})
-		return
-	}
-	wire.Respond(m, f.admit(h))
-}
-
-func (f *fleet) admit(h wire.Hello) wire.Welcome {
+// known does something with the state of who takes part. Who was given up is told to leave.
+func (f *fleet) known(p bus.Peer, do func(*agentState)) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if h.Version != wire.ProtocolVersion {
-		return wire.Welcome{Error: fmt.Sprintf("it speaks version %s of the protocol, the coordinator %s", h.Version, wire.ProtocolVersion)}
+	a := f.peers[p]
+	if a != nil && !a.lost() {
+		do(a)
+		f.mu.Unlock()
+		return nil
 	}
-	if h.Sources.Count > 0 && !h.Sources.Sensible() {
-		return wire.Welcome{Error: "its source addresses make no sense"}
-	}
-	remote := h.Agent == ""
-	if remote {
-		h.Agent = fmt.Sprintf("remote%d", len(f.order)+1)
-	}
-	if f.agents[h.Agent] != nil {
-		return wire.Welcome{Error: h.Agent + " takes part already"}
-	}
-	f.agents[h.Agent] = &agentState{hello: h, remote: remote}
-	f.order = append(f.order, h.Agent)
-	return wire.Welcome{Run: f.run, Agent: h.Agent}
+	f.mu.Unlock()
+	p.Close("it takes no part in the load test, or not any more")
+	return nil
 }
 
-func (f *fleet) report(m *nats.Msg) {
-	var n wire.Counts
-	if err := json.Unmarshal(m.Data, &n); err != nil {
-		f.log.Warn("unreadable report", "subject", m.Subject, "err", err)
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	a := f.agents[m.Subject[len(wire.ReportsSubject(f.run, "")):]]
-	if a == nil {
-		return
-	}
-	a.counts, a.reported = n, mono.Now()
+func (f *fleet) changedLocked() {
 	close(f.changed)
 	f.changed = make(chan struct{})
+}
+
+func (f *fleet) admit(p bus.Peer, h wire.Hello) wire.Welcome {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	local, here := p.(localPeer)
+	switch {
+	case h.Version != wire.ProtocolVersion:
+		return wire.Welcome{Error: fmt.Sprintf("it speaks version %s of the protocol, the coordinator %s", h.Version, wire.ProtocolVersion)}
+	case h.Connections < 0 || h.Sources.Count > 0 && !h.Sources.Sensible():
+		return wire.Welcome{Error: "what it offers makes no sense"}
+	case f.stage != assembling:
+		return wire.Welcome{Error: "it has begun without this agent"}
+	case f.peers[p] != nil:
+		return wire.Welcome{Error: "it takes part already"}
+	case !here && len(f.agents) >= f.local+f.remote:
+		return wire.Welcome{Error: "it has all agents that it waits for"}
+	}
+	a := &agentState{peer: p, hello: h, remote: !here, answers: make(map[int]chan<- wire.Ack), gone: make(chan struct{})}
+	if here {
+		a.name = localName(local.copy)
+	} else {
+		for n := 1; a.name == "" || f.agents[a.name] != nil; n++ {
+			a.name = fmt.Sprintf("remote%d", n)
+		}
+	}
+	f.agents[a.name], f.peers[p] = a, a
+	f.order = append(f.order, a.name)
+	return wire.Welcome{Run: f.run, Agent: a.name}
+}
+
+// gone is called when the link to a remote agent has ended.
+func (f *fleet) gone(p bus.Peer, why error) {
+	f.mu.Lock()
+	a := f.peers[p]
+	delete(f.peers, p)
+	f.mu.Unlock()
+	if a != nil {
+		f.lose(a.name, why)
+	}
+}
+
+// lose gives an agent up. What it held, and what it counted, is not judged; the others go on, if they are enough.
+func (f *fleet) lose(name string, why error) {
+	f.mu.Lock()
+	a := f.agents[name]
+	if a == nil || a.lost() {
+		f.mu.Unlock()
+		return
+	}
+	close(a.gone)
+	switch f.stage {
+	case assembling: // another may come in its place
+		delete(f.agents, name)
+		f.order = slices.DeleteFunc(f.order, func(n string) bool { return n == name })
+		f.log.Warn("a load agent has gone before the load test began", "agent", name, "host", a.hello.Host, "err", why)
+	case working:
+		f.lost = append(f.lost, AgentLoss{
+			Agent: name, Host: a.hello.Host, PID: a.hello.PID, AtS: seconds(time.Duration(mono.Now() - f.begun)), Why: why.Error(),
+			Connections: a.share, Requests: a.counts.Requests.Sent,
+		})
+		f.log.Warn("lost a load agent; the load test goes on without it", "agent", name, "host", a.hello.Host, "connections", a.share, "err", why)
+		if all, void := f.sharesLocked(); tooFew(all, void) {
+			f.fail(fmt.Errorf("%d of %d connections were lost with load agents, the last with %s: %w", void, all, name, why))
+		}
+	case leaving:
+	}
+	f.changedLocked()
+	f.mu.Unlock()
+	a.peer.Close(why.Error())
+}
+
+// tooFew is when losing connections with agents leaves nothing that can be judged.
+func tooFew(all, void int) bool { return void > 0 && (2*void > all || void == all) }
+
+// sharesLocked are the connections of all agents, and of those that were lost.
+func (f *fleet) sharesLocked() (all, void int) {
+	for _, a := range f.agents {
+		all += a.share
+		if a.lost() {
+			void += a.share
+		}
+	}
+	return all, void
+}
+
+// begin is called when it is known who holds how many connections: from now on an agent can be lost.
+func (f *fleet) begin(shares []share, begun time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stage, f.begun = working, mono.At(begun)
+	for _, s := range shares {
+		if a := f.agents[s.agent]; a != nil {
+			a.share = s.connections
+		}
+	}
+}
+
+// thereLocked are the shares of the agents that were not lost.
+func (f *fleet) thereLocked(shares []share) (left []share) {
+	for _, s := range shares {
+		if a := f.agents[s.agent]; a != nil && !a.lost() {
+			left = append(left, s)
+		}
+	}
+	return left
+}
+
+// connections is how many the agents that are left are to hold.
+func (f *fleet) connections() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.connectionsLocked()
+}
+
+func (f *fleet) connectionsLocked() int {
+	all, void := f.sharesLocked()
+	return all - void
+}
+
+// losses are the agents that were lost so far.
+func (f *fleet) losses() []AgentLoss {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.lost)
 }
 
 // assemble waits until all agents have joined and listen, and returns what they offer.
@@ -207,7 +377,7 @@ func (f *fleet) await(ctx context.Context, holds func() bool) error {
 	}
 }
 
-// counts is the sum over all agents, as of their last reports.
+// counts is the sum over all agents that are left, as of their last reports.
 func (f *fleet) counts() wire.Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -217,18 +387,65 @@ func (f *fleet) counts() wire.Counts {
 func (f *fleet) countsLocked() wire.Counts {
 	var sum wire.Counts
 	for _, name := range f.order {
-		sum.Add(f.agents[name].counts)
+		if a := f.agents[name]; !a.lost() {
+			sum.Add(a.counts)
+		}
 	}
 	return sum
 }
 
+// parts are the counts of single agents at a moment.
+type parts map[string]wire.Counts
+
+// parts are what counts sums up.
+func (f *fleet) parts() parts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := make(parts)
+	for name, a := range f.agents {
+		if !a.lost() {
+			p[name] = a.counts
+		}
+	}
+	return p
+}
+
+// since returns the counts of an earlier moment, and those of now, of the same agents: those that are left.
+func (f *fleet) since(earlier parts) (before, now wire.Counts) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range f.order {
+		if !f.agents[name].lost() {
+			before.Add(earlier[name])
+		}
+	}
+	return before, f.countsLocked()
+}
+
+// onNode is how many clients were on the node that was armed last.
+func (f *fleet) onNode() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.onNodeLocked()
+}
+
+func (f *fleet) onNodeLocked() (n int) {
+	for _, a := range f.agents {
+		if !a.lost() {
+			n += a.onNode
+		}
+	}
+	return n
+}
+
 // until waits for the sum of all agents to satisfy a condition, not before an instant and not before
-// their last orders have taken effect. It returns that sum, or the last one with an error.
+// their last orders have taken effect. It returns that sum, or the last one with an error. The condition is called with f.mu
+// held.
 func (f *fleet) until(ctx context.Context, after int64, holds func(wire.Counts) bool) (sum wire.Counts, err error) {
 	err = f.await(ctx, func() bool {
 		sum = f.countsLocked()
 		for _, a := range f.agents {
-			if a.counts.At < after || a.counts.Orders < a.told {
+			if !a.lost() && (a.counts.At < after || a.counts.Orders < a.told) {
 				return false
 			}
 		}
@@ -237,51 +454,79 @@ func (f *fleet) until(ctx context.Context, after int64, holds func(wire.Counts) 
 	return sum, err
 }
 
-// silent returns an agent that has not been heard of for too long.
-func (f *fleet) silent() error {
+// giveUpSilent loses agents that have not been heard of for too long.
+func (f *fleet) giveUpSilent() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	var names []string
 	for _, name := range f.order {
-		if a := f.agents[name]; a.reported != 0 && mono.Now()-a.reported > int64(silence) {
-			return &agentLostError{name, a.hello.PID, fmt.Errorf("not heard of for %s", silence)}
+		if a := f.agents[name]; a.reported != 0 && !a.lost() && mono.Now()-a.reported > int64(silence) {
+			names = append(names, name)
 		}
 	}
-	return nil
+	f.mu.Unlock()
+	for _, name := range names {
+		f.lose(name, fmt.Errorf("not heard of for %s", silence))
+	}
 }
 
-// tell gives every share's agent an order and returns their answers, in the order of the shares.
+// tell gives every share's agent an order and returns the answers of those that are left.
 func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s share) wire.Order) ([]wire.Ack, error) {
-	acks := slices.Repeat([]wire.Ack{{}}, len(shares))
+	answers := slices.Repeat([]*wire.Ack{nil}, len(shares))
 	var g errgroup.Group
 	for i, s := range shares {
-		g.Go(func() error {
-			o := make(i, s)
-			data, err := json.Marshal(o)
-			if err != nil {
-				return err
-			}
-			patience, cancel := context.WithTimeout(ctx, silence)
-			defer cancel()
-			m, err := f.bus.conn.RequestWithContext(patience, wire.OrdersSubject(f.run, s.agent), data)
-			if err != nil {
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				return fmt.Errorf("load %s does not take the order %q: %w", s.agent, o.Kind, err)
-			}
-			if err := json.Unmarshal(m.Data, &acks[i]); err != nil {
-				return fmt.Errorf("load %s: %w", s.agent, err)
-			}
-			if acks[i].Error != "" {
-				return errors.New(acks[i].Error)
-			}
-			f.mu.Lock()
-			f.agents[s.agent].told++
-			f.mu.Unlock()
-			return nil
+		g.Go(func() (err error) {
+			answers[i], err = f.ask(ctx, s.agent, make(i, s))
+			return err
 		})
 	}
-	return acks, g.Wait()
+	err := g.Wait()
+	var acks []wire.Ack
+	for _, a := range answers {
+		if a != nil {
+			acks = append(acks, *a)
+		}
+	}
+	return acks, err
+}
+
+// ask gives an agent an order and returns its answer; nil if it was lost, or is now.
+func (f *fleet) ask(ctx context.Context, name string, o wire.Order) (*wire.Ack, error) {
+	f.mu.Lock()
+	a := f.agents[name]
+	if a == nil || a.lost() {
+		f.mu.Unlock()
+		return nil, nil
+	}
+	a.orders++
+	number, answer := a.orders, make(chan wire.Ack, 1)
+	a.answers[number] = answer
+	f.mu.Unlock()
+	if err := a.peer.Send(wire.KindOrder, wire.Numbered{Number: number, Order: o}); err != nil {
+		f.lose(name, err)
+		return nil, nil
+	}
+	patience := time.NewTimer(silence)
+	defer patience.Stop()
+	select {
+	case ack := <-answer:
+		if ack.Error != "" {
+			return nil, errors.New(ack.Error)
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		a.told++
+		if o.Kind == wire.OrderArm {
+			a.onNode = ack.OnNode
+		}
+		return &ack, nil
+	case <-a.gone:
+		return nil, nil
+	case <-patience.C:
+		f.lose(name, fmt.Errorf("it does not take the order %q", o.Kind))
+		return nil, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // pids lists the processes of the local agents.
@@ -299,7 +544,7 @@ func (f *fleet) pids() []int {
 // local ones are gone.
 func (f *fleet) dismiss() {
 	f.mu.Lock()
-	f.leaving = true
+	f.stage = leaving
 	var remote []share
 	for _, name := range f.order {
 		if f.agents[name].remote {
@@ -311,6 +556,9 @@ func (f *fleet) dismiss() {
 	defer cancel()
 	if _, err := f.tell(ctx, remote, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderStop} }); err != nil {
 		f.log.Warn("a remote agent was not told to leave; it will notice", "err", err)
+	}
+	if f.door != nil {
+		f.door.Close()
 	}
 	if f.pool == nil {
 		return

@@ -92,7 +92,7 @@ func TestObservationByTransport(t *testing.T) {
 		"https://127.0.0.1:8443/mcp": {true, "127.0.0.1:9101", false},
 		"https://127.0.0.1:8080/mcp": {false, "127.0.0.1:9101", false},
 	} {
-		l := Live(t.TempDir(), text, houseLimits).(*live)
+		l := Live(t.TempDir(), text, houseLimits, nil).(*live)
 		if got := l.serves(t.Context(), stats()); got != want.serves {
 			t.Errorf("%s: serves %v", text, got)
 		}

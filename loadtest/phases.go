@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"strings"
@@ -49,13 +50,13 @@ func (r *run) ramp(ctx context.Context) error {
 	begin := lead()
 	n, err := r.openAll(limited, begin)
 	c := &Connections{
-		Target: p.connections, Established: n.Open, Verified: n.Verified, Failed: n.Failed,
+		Target: r.fleet.connections(), Established: n.Open, Verified: n.Verified, Failed: n.Failed,
 		Attempts: n.Attempts, Failures: n.Failures,
 	}
 	if n.LastVerified > 0 {
 		c.RampMs = ms(n.LastVerified - begin)
 	}
-	r.report.Connections = c
+	r.report.Connections, r.ramped = c, r.fleet.parts()
 	if err == nil && n.Verified == 0 {
 		err = fmt.Errorf("no connection was verified: %v", n.Failures)
 	}
@@ -96,11 +97,14 @@ func (r *run) openAll(ctx context.Context, begin int64) (wire.Counts, error) {
 		return r.fleet.counts(), err
 	}
 	first := 0
-	for _, s := range p.shares {
-		first += min(s.connections, s.sources.Count)
-	}
-	n, err := r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == first })
-	if err != nil || first == p.connections || n.Verified == 0 {
+	n, err := r.fleet.until(ctx, 0, func(n wire.Counts) bool {
+		first = 0
+		for _, s := range r.fleet.thereLocked(p.shares) {
+			first += min(s.connections, s.sources.Count)
+		}
+		return n.Verified+n.Failed == first
+	})
+	if err != nil || first == r.fleet.connections() || n.Verified == 0 {
 		return n, err
 	}
 	at := lead()
@@ -110,7 +114,7 @@ func (r *run) openAll(ctx context.Context, begin int64) (wire.Counts, error) {
 	if err != nil {
 		return n, err
 	}
-	return r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == p.connections })
+	return r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == r.fleet.connectionsLocked() })
 }
 
 // stagger spreads the agents' first steps so that together they keep the pace of rate.
@@ -120,10 +124,11 @@ func stagger(i int, rate float64) int64 {
 
 // countNodes notes how the connections are spread, by the answers and by the kernel.
 func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
-	kernel, err := r.kernelCounts(ctx)
+	kernel, err := r.kernelWithoutLost(ctx, n)
 	if err != nil {
 		return err
 	}
+	r.withoutLost()
 	if !r.facts.names() { // all are one
 		r.report.Nodes = []NodeResult{{Connections: n.Verified}}
 		return nil
@@ -137,7 +142,7 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 		}
 	}
 	r.report.Nodes = nodes
-	r.report.Distribution = spreadOf(&r.spec, r.spec.Connections, names, n.Nodes)
+	r.report.Distribution = spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes)
 	return nil
 }
 
@@ -198,17 +203,16 @@ func (r *run) hold(ctx context.Context) error {
 
 // load returns when every request of the hold has ended.
 func (r *run) load(ctx context.Context) error {
-	before := r.fleet.counts()
+	begun := r.fleet.parts()
 	at := lead()
 	if err := r.ping(ctx, at, r.plan.pingRate, r.spec.Duration, true); err != nil {
 		return err
 	}
 	end := at + int64(r.spec.Duration) + int64(leadTime)
-	n, err := r.fleet.until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 })
-	if err != nil {
+	if _, err := r.fleet.until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 }); err != nil {
 		return err
 	}
-	r.report.Requests = requestsBetween(before, n)
+	r.report.Requests = requestsBetween(r.fleet.since(begun))
 	return nil
 }
 
@@ -256,7 +260,12 @@ func (r *run) collect(ctx context.Context) error {
 	for i := range r.report.Nodes {
 		n := &r.report.Nodes[i]
 		if l := merged[n.Name]; l != nil {
-			n.Latency = quantiles(l.Histogram)
+			n.Latency, n.Stddev = quantiles(l.Histogram), math.Round(l.Histogram.StdDev()*10)/10
+			m, err := l.Message()
+			if err != nil {
+				return err
+			}
+			n.Histogram = m.Histogram
 			nodes = append(nodes, l)
 		}
 	}

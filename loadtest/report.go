@@ -68,6 +68,8 @@ type Report struct {
 	Series   *Series              `json:"series,omitempty"`
 	// Parts are the transports of a mix. All above is then of all of them together.
 	Parts []Part `json:"parts,omitempty"`
+	// LostAgents ended before their run. What they held is not judged, nor in any sum that was made later.
+	LostAgents []AgentLoss `json:"lost_agents,omitempty"`
 
 	interrupted bool // by the user
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/tempo"
+	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -72,7 +73,8 @@ type Options struct {
 	// long the balancer remembers them.
 	StateDir  string
 	StickyTTL time.Duration
-	Token     string // for remote agents; empty: a random one
+	Token     string // for remote agents
+	Bus       Bus    // by which they join
 	Version   string
 	Command   []string // that began the run, without secrets
 	Log       *log.Logger
@@ -104,7 +106,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	defer fail(nil)
 	err := r.prepare(work)
 	if err == nil {
-		err = r.execute(work, fail, o.Token)
+		err = r.execute(work, fail, o)
 	} else if ctx.Err() == nil {
 		return nil, err
 	}
@@ -113,6 +115,9 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 		r.report.interrupted, r.report.Reason = true, "interrupted"
 	case err != nil:
 		r.report.Reason = err.Error()
+	}
+	for _, l := range r.report.LostAgents {
+		r.report.Notes = append(r.report.Notes, l.String())
 	}
 	r.report.DurationS = seconds(time.Since(r.report.Started))
 	r.report.Checks, r.report.Verdict = conclude(&s, &r.report)
@@ -139,6 +144,7 @@ type run struct {
 	fallen   atomic.Pointer[string] // the node that a fault holds down; nil: none
 	memory   int64                  // bytes available before the ramp
 	kernel   map[string]int         // connections of the nodes before the ramp
+	ramped   parts                  // what the agents counted at the end of the ramp
 }
 
 // prepare is the preflight.
@@ -183,26 +189,23 @@ func (r *run) limits() Limits {
 }
 
 // execute does everything after the preflight.
-func (r *run) execute(ctx context.Context, fail func(error), token string) (err error) {
-	local := localAgents(&r.spec, &r.facts)
-	b, err := startBus(r.spec.Listen, token, local+r.spec.RemoteAgents)
-	if err != nil {
-		return err
-	}
-	defer b.close()
-	if r.spec.RemoteAgents > 0 {
-		r.log.Info("remote agents can join", "url", b.url(), "pin", b.pin, "awaited", r.spec.RemoteAgents)
-	}
+func (r *run) execute(ctx context.Context, fail func(error), o Options) (err error) {
+	remote := r.spec.RemoteAgents
 	defer r.mend()
-	r.fleet, err = startFleet(ctx, b, local, r.spec.RemoteAgents, r.log, fail)
+	r.fleet, err = startFleet(ctx, localAgents(&r.spec, &r.facts), remote, func(e bus.Events) (bus.Door, error) {
+		return o.Bus.open(r.spec.Listen, o.Token, remote, e)
+	}, r.log, fail)
 	if err != nil {
 		return err
+	}
+	if remote > 0 {
+		r.log.Info("agents of other machines can join", "awaited", remote, "command", "erlmcp loadtest agent "+r.fleet.door.Flags())
 	}
 	defer r.fleet.dismiss()
 	if err := r.assemble(ctx); err != nil {
 		return err
 	}
-	go r.listen(ctx, fail)
+	go r.listen(ctx)
 	r.recorder = startRecorder(ctx, r.report.Started, r.fleet.counts, r.processes())
 	defer func() { r.report.Series = r.recorder.stop() }()
 	defer r.sums()
@@ -250,6 +253,7 @@ func (r *run) assemble(ctx context.Context) error {
 		return err
 	}
 	p := r.plan
+	r.fleet.begin(p.shares, r.report.Started)
 	r.report.Plan = PlanSummary{
 		Connections: p.connections, HoldS: seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
 		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
@@ -274,13 +278,10 @@ func (r *run) noteSources() {
 	}
 }
 
-// listen ends the run when an agent falls silent.
-func (r *run) listen(ctx context.Context, fail func(error)) {
+// listen gives agents up that fall silent.
+func (r *run) listen(ctx context.Context) {
 	for range tempo.Every(ctx, time.Second) {
-		if err := r.fleet.silent(); err != nil {
-			fail(err)
-			return
-		}
+		r.fleet.giveUpSilent()
 	}
 }
 
@@ -415,6 +416,7 @@ func (r *run) sums() {
 		n := r.fleet.counts()
 		c.Dropped, c.Losses = n.Dropped, n.Losses
 	}
+	r.report.LostAgents = r.fleet.losses()
 }
 
 // mend undoes a fault that the run could not undo in its course.
@@ -433,11 +435,12 @@ func (r *run) mend() {
 const mendPatience = 30 * time.Second
 
 func (r *run) verifiedGauge(n wire.Counts) (int, int, string) {
-	return n.Verified, r.spec.Connections, "connections"
+	return n.Verified, r.fleet.connections(), "connections"
 }
 
 func (r *run) openGauge(n wire.Counts) (int, int, string) {
-	return r.spec.Connections - n.Open, r.spec.Connections, "closed"
+	all := r.fleet.connections()
+	return all - n.Open, all, "closed"
 }
 
 func (r *run) answeredGauge(n wire.Counts) (int, int, string) {

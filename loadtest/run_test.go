@@ -2,32 +2,23 @@ package loadtest
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	charm "github.com/charmbracelet/log"
-	"github.com/nats-io/nats.go"
-
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mcp"
-	"github.com/erlmcp/erlmcp/loadtest/agent"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
@@ -315,30 +306,6 @@ func TestInterruptedFailoverIsMended(t *testing.T) {
 	}
 }
 
-func TestLostAgentEndsTheRun(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("finds processes in /proc")
-	}
-	f := startFake(t, 4)
-	var killed int
-	begun := time.Now()
-	r := mustRun(t, testSpec(f, 100, time.Hour), Options{System: f, Progress: func(p Progress) {
-		if p.Phase == PhaseHold && p.Done > 0 && killed == 0 {
-			killed = children(t, os.Getpid())[1]
-			if err := syscall.Kill(killed, syscall.SIGKILL); err != nil {
-				t.Error(err)
-			}
-		}
-	}})
-	if r.Verdict != Fail || !strings.Contains(r.Reason, "lost load agent") || !strings.Contains(r.Reason, strconv.Itoa(killed)) {
-		t.Errorf("%s: %s", r.Verdict, r.Reason)
-	}
-	if time.Since(begun) > testPatience {
-		t.Error("it took", time.Since(begun))
-	}
-	awaitNoChildren(t)
-}
-
 // Agents do not outlive a coordinator that had no chance to send them home.
 func TestKilledCoordinatorLeavesNothing(t *testing.T) {
 	if runtime.GOOS != "linux" {
@@ -371,119 +338,6 @@ func TestKilledCoordinatorLeavesNothing(t *testing.T) {
 	}
 	_ = coordinator.Wait()
 	await(t, "the agents' end", func() bool { return !slices.ContainsFunc(agents, alive) })
-}
-
-func TestRemoteAgent(t *testing.T) {
-	f := startFake(t, 4)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := testSpec(f, 100, 100*time.Millisecond)
-	s.Agents, s.RemoteAgents, s.Listen = 0, 1, l.Addr().String()
-	l.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error, 1)
-	said, log := io.Pipe()
-	t.Cleanup(func() { log.Close() })
-	go func() {
-		defer func() { _, _ = io.Copy(io.Discard, said) }()
-		told, err := bufio.NewReader(said).ReadString('\n')
-		found := regexp.MustCompile(` url=(\S+) pin=(\S+) `).FindStringSubmatch(told)
-		if err != nil || found == nil {
-			ended <- fmt.Errorf("the coordinator says %q, %w", told, err)
-			return
-		}
-		ended <- agent.Run(ctx, agent.Options{Join: found[1], Pin: found[2], Token: "secret", SourceIPs: "127.3.0.0/16"})
-	}()
-	r := mustRun(t, s, Options{System: f, Token: "secret", Log: charm.New(log)})
-	if failed(r) != "" {
-		t.Error(failed(r))
-	}
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	foreign := 0
-	for source := range f.sticky {
-		if strings.HasPrefix(source.String(), "127.3.") {
-			foreign++
-		}
-	}
-	if foreign != 100 {
-		t.Errorf("%d connections from the agent's own sources", foreign)
-	}
-}
-
-func TestStrangersStayOutside(t *testing.T) {
-	b, err := startBus("127.0.0.1:0", "", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.close()
-	if len(b.token) != 64 {
-		t.Error("the token has", len(b.token), "digits")
-	}
-	if err := agent.Run(t.Context(), agent.Options{Join: b.url(), Pin: b.pin, Token: "guess"}); err == nil || !strings.Contains(err.Error(), "uthorization") {
-		t.Error(err)
-	}
-	if _, err := nats.Connect("nats://"+b.server.Addr().String(), nats.Token(b.token), nats.Timeout(200*time.Millisecond)); err == nil {
-		t.Error("somebody is let in without TLS")
-	}
-	if err := agent.Run(t.Context(), agent.Options{}); err == nil {
-		t.Error("an agent ran without a coordinator")
-	}
-}
-
-// An agent says its token to nobody but the coordinator that it was told of.
-func TestTokenIsSaidToThePinnedOneOnly(t *testing.T) {
-	other, err := startBus("127.0.0.1:0", "", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.close()
-	_, pin, err := busCertificate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Another coordinator that has the address now, with TLS.
-	o := agent.Options{Join: other.url(), Pin: pin, Token: other.token}
-	if err := agent.Run(t.Context(), o); !errors.Is(err, agent.ErrNotPinned) {
-		t.Errorf("with the certificate of another: %v", err)
-	}
-	// One without TLS, that hears all it is told.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	heard := make(chan []byte, 1)
-	go func() {
-		c, err := ln.Accept()
-		if err != nil {
-			heard <- nil
-			return
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(c, `INFO {"server_id":"x","version":"2.10.0","proto":1,"max_payload":1048576,"tls_required":false}`+"\r\n")
-		text, _ := io.ReadAll(c)
-		heard <- text
-	}()
-	o = agent.Options{Join: "tls://" + ln.Addr().String(), Pin: pin, Token: "the secret of this run"}
-	if err := agent.Run(t.Context(), o); err == nil {
-		t.Error("it has joined")
-	}
-	if text := <-heard; len(text) == 0 || bytes.Contains(text, []byte("secret")) {
-		t.Errorf("it was told %q", text)
-	}
-	for _, pin := range []string{"", "sha256:", "6b86b273", "md5:" + pin[7:], pin + "00", "sha256:zz" + pin[9:]} {
-		if err := agent.Run(t.Context(), agent.Options{Join: other.url(), Pin: pin, Token: other.token}); err == nil || !strings.Contains(err.Error(), "is no pin") {
-			t.Errorf("with the pin %q: %v", pin, err)
-		}
-	}
 }
 
 // children lists the processes a process has started, oldest first.

@@ -8,7 +8,7 @@
 //	preflight ▶ baseline ▶ ramp ▶ hold ▶ sticky ▶ failover ▶ recovery ▶ close ▶ verdict
 //
 // Agents are processes, on this machine copies of this binary, because descriptors are limited per
-// process. Coordinator and agents talk over NATS, about phases and sums only: what happens on a
+// process. Coordinator and agents talk over the bus, about phases and sums only: what happens on a
 // connection is decided and counted by the agent that owns it.
 package loadtest
 
@@ -94,7 +94,7 @@ type Spec struct {
 	// Agents is how many generator processes run on this machine; 0 computes it.
 	Agents int `yaml:"agents"`
 	// RemoteAgents is how many more are awaited from other machines, and Listen where they can
-	// join: an address of this machine for NATS.
+	// join: an address of this machine, which nothing listens at without them.
 	RemoteAgents int    `yaml:"remote_agents"`
 	Listen       string `yaml:"listen"`
 }

@@ -37,6 +37,7 @@ func conclude(s *Spec, r *Report) (Checks, Verdict) {
 	j.failover(s, r)
 	j.sticky("sticky_after_failover", r.StickyAfter)
 	j.generator(r)
+	j.agents(r)
 	return Checks(j.List), j.verdict(r)
 }
 
@@ -173,6 +174,8 @@ func (j *judgement) verdict(r *Report) Verdict {
 	switch {
 	case r.interrupted:
 		return Interrupted
+	case tooFew(r.Plan.Connections, r.void()):
+		return Inconclusive
 	case r.Reason != "" || len(failed) > 0:
 		return Fail
 	case voided:

@@ -14,11 +14,10 @@ import (
 	"time"
 
 	"github.com/charmbracelet/log"
-	"github.com/nats-io/nats.go"
-
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/agent/internal/swarm"
+	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
@@ -26,9 +25,14 @@ import (
 // Options say how an agent finds its run. The zero value is an agent that a coordinator on
 // this machine has started.
 type Options struct {
-	Join      string // the coordinator's NATS URL: tls://HOST:PORT
-	Pin       string // of the certificate that it has: sha256:…
-	Token     string // what it asks for
+	Join  string // the coordinator: tls://HOST:PORT
+	Pin   string // of the certificate that it has: sha256:…; empty: the token is all there is to know it by
+	Token string // that both know
+
+	Bus       string // the run at a NATS server: nats://HOST:PORT/RUN
+	BusSecret string // what the server asks for: USER:PASSWORD, a token, or the text of a credentials file
+	BusCA     string // file of certificates that sign the server's; empty: the system's
+
 	SourceIPs string // prefix of the addresses to connect from; empty: what the coordinator plans
 	StateDir  string // where it is remembered which of these were used; empty: nowhere
 	Log       *log.Logger
@@ -37,35 +41,11 @@ type Options struct {
 // Run takes part in a run. It returns nil when the coordinator has sent it home and an error when it
 // lost the coordinator, which ends all its connections.
 func Run(parent context.Context, o Options) error {
-	ctx, cancel := context.WithCancelCause(parent)
-	defer cancel(nil)
-	var j wire.Join
-	if o.Join != "" {
-		j = wire.Join{URL: o.Join, Pin: o.Pin, Token: o.Token}
-	} else {
-		child, err := prefork.Inherit()
-		if err != nil {
-			return err
-		}
-		m, err := child.Receive()
-		if err != nil {
-			return fmt.Errorf("agent: %w", err)
-		}
-		if err := json.Unmarshal(m.Data, &j); err != nil {
-			return fmt.Errorf("agent: %w", err)
-		}
-		go func() { // the coordinator's death ends this stream at once
-			for {
-				if _, err := child.Receive(); err != nil {
-					cancel(errBusLost)
-					return
-				}
-			}
-		}()
-	}
 	if o.Log == nil {
 		o.Log = log.New(io.Discard)
 	}
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
 	a := &agent{log: o.Log, cancel: cancel, hurry: make(chan struct{}, 1)}
 	if o.SourceIPs != "" {
 		p, err := netip.ParsePrefix(o.SourceIPs)
@@ -75,7 +55,16 @@ func Run(parent context.Context, o Options) error {
 		a.used = sources.UsedIn(o.StateDir)
 		a.sources = a.used.Turn(sources.In(p, sources.Max))
 	}
-	err := a.run(ctx, j)
+	link, err := join(ctx, o)
+	if err != nil {
+		return err
+	}
+	err = a.run(ctx, link)
+	why := "it was ended"
+	if err != nil && parent.Err() == nil {
+		why = err.Error()
+	}
+	link.Close(why)
 	if parent.Err() != nil {
 		return parent.Err()
 	}
@@ -92,47 +81,43 @@ type generator interface {
 	Stop()
 }
 
-// agent is one generator process: the bus, and what makes the load, once that is known.
+// agent is one generator process: the way to the coordinator, and what makes the load, once that is known.
 type agent struct {
 	log     *log.Logger
 	cancel  context.CancelCauseFunc
 	sources sources.Range // its own
 	used    sources.Used
 
-	conn    *nats.Conn
-	name    string
-	subject string
-	offset  int64         // coordinator's clock − ours
-	hurry   chan struct{} // a report is worth sending now
+	link  bus.Link
+	name  string
+	clock clock
+	hurry chan struct{} // a report is worth sending now
 
 	makes    atomic.Pointer[generator] // nil until the first order
 	sentHome atomic.Bool               // the run is over
 }
 
-func (a *agent) run(ctx context.Context, j wire.Join) error {
+func (a *agent) run(ctx context.Context, link bus.Link) error {
 	limit, err := prefork.Limit()
 	if err != nil {
 		return err
 	}
-	a.conn, err = joinBus(j, func() { a.cancel(errBusLost) })
+	a.link = link
+	host, _ := os.Hostname()
+	w, err := introduce(link, wire.Hello{
+		PID: os.Getpid(), Host: host, Version: wire.ProtocolVersion, Connections: prefork.Room(1, limit), Sources: a.sources,
+	})
 	if err != nil {
 		return err
 	}
-	defer a.conn.Close()
-	run, err := a.introduce(j.Agent, limit)
-	if err != nil {
-		return err
-	}
-	if a.offset, err = clockOffset(a.conn); err != nil {
+	if err := a.clock.begin(link); err != nil {
 		return err
 	}
 	defer a.stop()
-	a.subject = wire.ReportsSubject(run, a.name)
-	if _, err := a.conn.Subscribe(wire.OrdersSubject(run, a.name), a.take); err != nil {
-		return err
-	}
+	a.name = w.Agent
 	prefork.Shed()
-	a.log.Debug("joined", "agent", a.name, "run", run)
+	a.log.Debug("joined", "agent", a.name, "run", w.Run)
+	go a.listen()
 	a.keepReporting(ctx)
 	if a.sentHome.Load() {
 		return nil
@@ -140,9 +125,44 @@ func (a *agent) run(ctx context.Context, j wire.Join) error {
 	return context.Cause(ctx)
 }
 
+// listen takes what the coordinator says, as long as it is there.
+func (a *agent) listen() {
+	for {
+		m, err := a.link.Receive()
+		if err == nil {
+			err = a.hear(m)
+		}
+		if err != nil {
+			a.cancel(&lostError{err})
+			return
+		}
+	}
+}
+
+func (a *agent) hear(m bus.Message) error {
+	switch m.Kind {
+	case wire.KindClock:
+		return a.clock.answered(m.Data)
+	case wire.KindOrder:
+		var o wire.Numbered
+		if err := json.Unmarshal(m.Data, &o); err != nil {
+			return err
+		}
+		a.take(o.Order, func(answer wire.Ack) {
+			if err := a.link.Send(wire.KindAnswer, wire.Answer{Number: o.Number, Ack: answer}); err != nil {
+				a.cancel(fmt.Errorf("answer the order %q: %w", o.Order.Kind, err))
+			}
+		})
+		return nil
+	}
+	return fmt.Errorf("it says %q, which is not known", m.Kind)
+}
+
 const (
 	// reportInterval is how often the coordinator hears of the counts anyway.
 	reportInterval = 200 * time.Millisecond
+	// clockInterval is how often it is asked for its clock.
+	clockInterval = time.Second
 	// reportGap is the least time between two reports.
 	reportGap = 5 * time.Millisecond
 )
@@ -151,6 +171,8 @@ const (
 func (a *agent) keepReporting(ctx context.Context) {
 	regular := time.NewTicker(reportInterval)
 	defer regular.Stop()
+	clock := time.NewTicker(clockInterval)
+	defer clock.Stop()
 	gap := time.NewTimer(0)
 	defer gap.Stop()
 	for a.report(ctx) {
@@ -159,27 +181,12 @@ func (a *agent) keepReporting(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-clock.C:
+			_ = ask(a.link) // whoever listens learns of a link that is lost
 		case <-regular.C:
 		case <-a.hurry:
 		}
 	}
-}
-
-func (a *agent) introduce(name string, limit uint64) (run string, err error) {
-	host, _ := os.Hostname()
-	h := wire.Hello{
-		Agent: name, PID: os.Getpid(), Host: host, Version: wire.ProtocolVersion,
-		Connections: prefork.Room(1, limit), Sources: a.sources,
-	}
-	var w wire.Welcome
-	if err := wire.Request(a.conn, wire.SubjectJoin, h, &w); err != nil {
-		return "", err
-	}
-	if w.Error != "" {
-		return "", fmt.Errorf("not welcome in the load test: %s", w.Error)
-	}
-	a.name = w.Agent
-	return w.Run, nil
 }
 
 // report sends the counts as they are now. It returns false when ctx is done.
@@ -191,35 +198,19 @@ func (a *agent) report(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	n.At = a.theirs(n.At)
-	n.LastVerified = a.theirs(n.LastVerified)
-	n.FirstLost = a.theirs(n.FirstLost)
-	n.LastRecovered = a.theirs(n.LastRecovered)
-	if data, err := json.Marshal(n); err == nil {
-		_ = a.conn.Publish(a.subject, data) // a lost bus cancels ctx
-	}
+	n.At = a.clock.theirs(n.At)
+	n.LastVerified = a.clock.theirs(n.LastVerified)
+	n.FirstLost = a.clock.theirs(n.FirstLost)
+	n.LastRecovered = a.clock.theirs(n.LastRecovered)
+	_ = a.link.Send(wire.KindReport, n) // as above
 	return true
 }
 
-// theirs puts an instant of ours on the coordinator's clock; 0 stays "never".
-func (a *agent) theirs(at int64) int64 {
-	if at == 0 {
-		return 0
-	}
-	return at + a.offset
-}
-
 // take carries out an order and acknowledges it.
-func (a *agent) take(m *nats.Msg) {
-	var o wire.Order
-	if err := json.Unmarshal(m.Data, &o); err != nil {
-		wire.Respond(m, wire.Ack{Error: err.Error()})
-		return
-	}
+func (a *agent) take(o wire.Order, answer func(wire.Ack)) {
 	if o.Kind == wire.OrderStop {
 		a.sentHome.Store(true) // before the answer, after which the coordinator may go
-		wire.Respond(m, wire.Ack{})
-		_ = a.conn.Flush()
+		answer(wire.Ack{})
 		a.cancel(nil)
 		return
 	}
@@ -228,21 +219,19 @@ func (a *agent) take(m *nats.Msg) {
 			a.log.Warn("the next load test may use the same source addresses", "err", err)
 		}
 	}
-	fail := func(err error) {
-		wire.Respond(m, wire.Ack{Error: fmt.Sprintf("agent %s: %s: %v", a.name, o.Kind, err)})
-	}
+	fail := func(err error) { answer(wire.Ack{Error: fmt.Sprintf("agent %s: %s: %v", a.name, o.Kind, err)}) }
 	g, err := a.generator(&o)
 	if err != nil {
 		fail(err)
 		return
 	}
-	o.At -= a.offset
-	g.Obey(&o, func(answer wire.Ack, err error) {
+	o.At = a.clock.ours(o.At)
+	g.Obey(&o, func(ack wire.Ack, err error) {
 		if err != nil {
 			fail(err)
 			return
 		}
-		wire.Respond(m, answer)
+		answer(ack)
 	})
 }
 

@@ -1,4 +1,4 @@
-// Package wire is what the coordinator of a load test and its agents tell each other: values that travel, over NATS as JSON.
+// Package wire is what the coordinator of a load test and its agents tell each other: values that travel as JSON.
 package wire
 
 import (
@@ -10,22 +10,31 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
-// Subjects of a run. Joining and the clock are asked for before an agent knows the run.
+// Kinds of messages, and what they carry. An agent begins with a Hello, the coordinator answers with a Welcome. From then on
+// the agent asks for the clock now and then, which also shows that both are there, and sends reports.
 const (
-	SubjectJoin  = "erlmcp.loadtest.join"
-	SubjectClock = "erlmcp.loadtest.clock"
-	subjectRuns  = "erlmcp.loadtest.run."
+	KindHello   = "hello"   // Hello, to the coordinator
+	KindWelcome = "welcome" // Welcome, to the agent
+	KindClock   = "clock"   // Clock, to the coordinator and back
+	KindOrder   = "order"   // Numbered, to the agent
+	KindAnswer  = "answer"  // Answer, to the coordinator
+	KindReport  = "report"  // Counts, to the coordinator
 )
 
-// OrdersSubject is where an agent takes orders.
-func OrdersSubject(run, agent string) string { return subjectRuns + run + ".orders." + agent }
+// Numbered is an order with its number, which its answer has too.
+type Numbered struct {
+	Number int   `json:"number"`
+	Order  Order `json:"order"`
+}
 
-// ReportsSubject is where it sends reports; the agent "*" is all of them.
-func ReportsSubject(run, agent string) string { return subjectRuns + run + ".reports." + agent }
+// Answer is what an agent says to an order.
+type Answer struct {
+	Number int `json:"number"`
+	Ack    Ack `json:"ack"`
+}
 
 // Hello is how an agent introduces itself; the answer is a Welcome.
 type Hello struct {
-	Agent       string        `json:"agent,omitempty"` // the name of a local one
 	PID         int           `json:"pid"`
 	Host        string        `json:"host"`
 	Version     string        `json:"version"`     // ProtocolVersion
@@ -34,7 +43,7 @@ type Hello struct {
 }
 
 // ProtocolVersion changes with the messages of this file.
-const ProtocolVersion = "3"
+const ProtocolVersion = "4"
 
 // Welcome tells an agent who it is in the run.
 type Welcome struct {
@@ -43,20 +52,10 @@ type Welcome struct {
 	Error string `json:"error,omitempty"` // not welcome
 }
 
-// JoinMessage is what a local agent gets on its control stream.
-const JoinMessage = "join"
-
-// Join is its content: where to join, and as whom.
-type Join struct {
-	Agent string `json:"agent"`
-	URL   string `json:"url"`
-	Pin   string `json:"pin"`
-	Token string `json:"token"`
-}
-
-// Clock is the coordinator's answer on SubjectClock.
+// Clock is what an agent's clock said when it asked, and what the coordinator's did then.
 type Clock struct {
-	Now int64 `json:"now"`
+	Sent int64 `json:"sent"`
+	Now  int64 `json:"now"`
 }
 
 // OrderKind is what agents are told to do.
