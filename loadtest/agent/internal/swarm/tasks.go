@@ -177,6 +177,9 @@ func (s *Swarm) close(rate float64) {
 		return
 	}
 	s.closing = true
+	if s.posts != nil {
+		s.posts.close()
+	}
 	s.closer.begin(s.loop.Now(), rate, &s.closer)
 	s.settle()
 }
