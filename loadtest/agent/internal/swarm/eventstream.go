@@ -6,7 +6,7 @@ import "bytes"
 type eventStream struct {
 	room     []byte // the data of the event under way, and then the line under way
 	data     int    // bytes of data
-	some     bool   // there is data, empty perhaps
+	some     bool   // there was a line of data, empty perhaps
 	told     bool   // the data was returned, and is to be forgotten
 	endpoint bool   // the type of the event is "endpoint"
 	cr       bool   // the last line ended in CR: a LF that follows belongs to it
@@ -43,11 +43,11 @@ func (e *eventStream) next(s *Swarm, p []byte) (n int, data []byte, endpoint, to
 		switch {
 		case len(line) > 0:
 			e.field(s, line)
-		case e.some:
+		case e.data > 0:
 			e.told = true
 			return n, e.room[:e.data:e.data], e.endpoint, false
-		default:
-			e.endpoint = false
+		default: // an event without data is none
+			e.some, e.endpoint = false, false
 		}
 	}
 	if len(e.room) == 0 {

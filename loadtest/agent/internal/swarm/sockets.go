@@ -64,11 +64,14 @@ func (w *sockets) introduce(c *client) {
 // accepted reports whether the head that was just parsed agrees to the upgrade.
 func (w *sockets) accepted(c *client) bool {
 	h := &w.swarm.head
-	sum := sha1.Sum(append(w.key(c), "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"...)) //nolint:gosec // see above
-	var want [28]byte
-	base64.StdEncoding.Encode(want[:], sum[:])
 	return h.Status == http.StatusSwitchingProtocols && http1.EqualFold(h.Upgrade, "websocket") &&
-		string(h.Get("sec-websocket-accept")) == string(want[:]) && h.Get("sec-websocket-extensions") == nil
+		string(h.Get("sec-websocket-accept")) == acceptOf(string(w.key(c))) && h.Get("sec-websocket-extensions") == nil
+}
+
+// acceptOf is what a server answers to a key.
+func acceptOf(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 func (w *sockets) ask(c *client, step int, id uint64) {

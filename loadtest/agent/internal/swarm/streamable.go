@@ -247,6 +247,8 @@ func (h *streamable) over(c *client, v *visit) {
 	case errandStep:
 		h.concluded(c, &v.outcome, status, v.session)
 		c.concluded()
+	case errandStream:
+		c.drop(ask.CauseClosed)
 	}
 	if !kept && c.conn.Open() {
 		c.drop(ask.CauseClosed)

@@ -59,7 +59,11 @@ func startOver(t *testing.T, e target.Endpoint, w work.Work, connections int, ti
 	swarm, err := Start(func() {}, func(err error) { t.Error(err) })
 	must(t, err)
 	s := &testSwarm{t, swarm}
-	t.Cleanup(s.Stop)
+	t.Cleanup(func() {
+		s.on(func() { s.close(1e6) }) // servers have sessions
+		s.await("the end", func(n wire.Counts) bool { return n.Open == 0 })
+		s.Stop()
+	})
 	s.on(func() {
 		o := &wire.OpenOrder{
 			Driver: wire.Socket, Endpoint: e, Work: w, Connections: connections, Sources: loopback, Timeout: timeout,
