@@ -86,11 +86,11 @@ func (e *eventStream) field(s *Swarm, line []byte) {
 		if e.room == nil {
 			e.room = s.borrow()
 		}
-		room := e.room[:e.data]
-		if e.some { // another line of it
-			room = append(room, '\n')
+		e.room = e.room[:e.data] // line stays as it is, but for its first byte
+		if e.some {              // another line of it
+			e.room = append(e.room, '\n')
 		}
-		e.room = append(room, value...)
+		e.room = append(e.room, value...)
 		e.some, e.data = true, len(e.room)
 	case "event":
 		e.endpoint = string(value) == "endpoint"

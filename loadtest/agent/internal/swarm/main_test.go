@@ -12,7 +12,7 @@ import (
 	"github.com/charmbracelet/log"
 	"go.uber.org/goleak"
 
-	"github.com/erlmcp/erlmcp/cluster/node"
+	"github.com/erlmcp/erlmcp/cluster/node" //nolint:depguard // what the tests have as a target
 	"github.com/erlmcp/erlmcp/internal/guardtest"
 )
 

@@ -45,15 +45,13 @@ func (r *reply) next(s *Swarm, p []byte) (n int, is part, text []byte) {
 		return r.begin(s, p)
 	}
 	for {
-		before, size := n, 0
-		body := r.body
+		before, body := n, r.body
 		data, used, err := body.Next(p[n:])
 		if err != nil {
 			return n + used, partBroken, nil
 		}
 		if r.content == contentEvents {
-			var endpoint, tooLong bool
-			size, text, endpoint, tooLong = r.events.next(s, data)
+			size, text, endpoint, tooLong := r.events.next(s, data)
 			if size < len(data) { // an event ends in the midst of it
 				body = r.body
 				_, used, _ = body.Next(p[n : n+cap(p[n:])-cap(data)+size])

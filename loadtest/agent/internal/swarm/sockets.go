@@ -51,13 +51,13 @@ func (w *sockets) key(c *client) []byte {
 func (w *sockets) introduce(c *client) {
 	s, q := w.swarm, w.requests
 	w.sockets[c.index].doing = errandOpen
-	b := q.appendHead(s.message[:0], http.MethodGet, q.path)
-	b = q.appendField(b, "Upgrade", "websocket")
-	b = q.appendField(b, "Connection", "Upgrade")
-	b = q.appendField(b, "Sec-WebSocket-Version", "13")
-	b = q.appendField(b, "Sec-WebSocket-Protocol", "mcp")
-	b = http1.AppendField(b, []byte("Sec-WebSocket-Key"), w.key(c))
-	s.message = append(b, "\r\n"...)
+	s.message = q.appendHead(s.message[:0], http.MethodGet, q.path)
+	s.message = q.appendField(s.message, "Upgrade", "websocket")
+	s.message = q.appendField(s.message, "Connection", "Upgrade")
+	s.message = q.appendField(s.message, "Sec-WebSocket-Version", "13")
+	s.message = q.appendField(s.message, "Sec-WebSocket-Protocol", "mcp")
+	s.message = http1.AppendField(s.message, []byte("Sec-WebSocket-Key"), w.key(c))
+	s.message = append(s.message, "\r\n"...)
 	c.conn.Send(s.message)
 }
 

@@ -23,7 +23,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/erlmcp/erlmcp/cluster/node"
+	"github.com/erlmcp/erlmcp/cluster/node" //nolint:depguard // what the tests have as a target
 	"github.com/erlmcp/erlmcp/internal/freeport"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
