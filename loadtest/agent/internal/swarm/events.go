@@ -41,13 +41,18 @@ func (v *events) introduce(c *client) {
 
 func (v *events) ask(c *client, step int, id uint64) {
 	c.begin()
-	v.swarm.posts.run(errand{client: c, kind: errandStep, exchange: c.begun, step: step, id: id})
+	v.swarm.posts.run(errand{
+		client: c, kind: errandStep, exchange: c.begun, step: step, id: id, session: v.streams[c.index].path,
+	})
 }
 
 // post goes on with the introduction.
 func (v *events) post(c *client, what errandKind, step int) {
-	v.streams[c.index].doing = what
-	v.swarm.posts.run(errand{client: c, kind: what, exchange: c.begun, step: step, id: v.swarm.id(step, v.swarm.loop.Now())})
+	t := &v.streams[c.index]
+	t.doing = what
+	v.swarm.posts.run(errand{
+		client: c, kind: what, exchange: c.begun, step: step, id: v.swarm.id(step, v.swarm.loop.Now()), session: t.path,
+	})
 }
 
 // append implements [runner].
@@ -61,7 +66,7 @@ func (v *events) append(dst []byte, e *errand) []byte {
 	default:
 		s.line, _ = s.appendStep(s.line[:0], e.step, e.id)
 	}
-	return v.requests.appendPost(dst, v.streams[e.client.index].path, "", work.Request{}, s.line)
+	return v.requests.appendPost(dst, e.session, "", work.Request{}, s.line)
 }
 
 func (v *events) read(c *client, p []byte) int {

@@ -15,7 +15,7 @@ type errand struct {
 	exchange uint32 // client.begun when it began
 	step     int
 	id       uint64
-	session  string // of the client, then
+	session  string // of the client when it began: its id, or over SSE where to post
 	outcome
 }
 
@@ -180,7 +180,7 @@ func (p *poster) finish() {
 	e, status, keep := p.errand, int(p.reply.status), p.reply.keep && !p.reply.closed
 	p.errand = errand{}
 	p.reply.reset(p.posts.swarm)
-	if keep && !p.posts.swarm.closing {
+	if keep && !p.posts.swarm.closer.done() {
 		p.rest()
 	} else {
 		p.conn.CloseAfterFlush()
@@ -246,7 +246,7 @@ func (o *posts) OnTimer(*reactor.Timer) {
 	left := false
 	for source, idle := range o.idle {
 		n := 0
-		for n < len(idle) && (o.swarm.closing || o.swarm.loop.Now()-idle[n].since >= int64(idleFor)) {
+		for n < len(idle) && (o.swarm.closer.done() || o.swarm.loop.Now()-idle[n].since >= int64(idleFor)) {
 			idle[n].conn.CloseAfterFlush()
 			n++
 		}
@@ -258,7 +258,7 @@ func (o *posts) OnTimer(*reactor.Timer) {
 	}
 }
 
-// close closes what is idle. From then on no connection becomes so.
+// close closes what is idle, when no client has an errand any more. From then on no connection becomes so.
 func (o *posts) close() {
 	o.swarm.loop.Cancel(&o.timer)
 	o.OnTimer(&o.timer)
