@@ -1,5 +1,5 @@
-// Package wsframe reads the frames of WebSockets (RFC 6455 section 5) as they pass, to count the messages in them:
-// functions over bytes, without sockets and without allocation.
+// Package wsframe reads the frames of WebSockets (RFC 6455 section 5) as they pass, to count the messages in them, and
+// is what a client needs to take and send them: functions over bytes, without sockets and without allocation.
 package wsframe
 
 import (

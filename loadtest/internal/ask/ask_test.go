@@ -1,8 +1,12 @@
 package ask
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"reflect"
 	"strings"
@@ -75,10 +79,14 @@ func TestCauses(t *testing.T) {
 		syscall.ECONNREFUSED: CauseRefused,
 		os.NewSyscallError("connect", syscall.EADDRNOTAVAIL):                CauseLocal,
 		fmt.Errorf("x: %w", os.NewSyscallError("read", syscall.ECONNRESET)): CauseReset,
-		syscall.EPIPE:        CauseReset,
-		syscall.ETIMEDOUT:    CauseTimeout,
-		syscall.EHOSTUNREACH: CauseNetwork,
-		os.ErrClosed:         CauseNetwork,
+		syscall.EPIPE:                        CauseReset,
+		syscall.ETIMEDOUT:                    CauseTimeout,
+		syscall.EHOSTUNREACH:                 CauseNetwork,
+		os.ErrClosed:                         CauseNetwork,
+		fmt.Errorf("%w: %w", ErrTLS, io.EOF): CauseClosed,
+		fmt.Errorf("%w: %w", ErrTLS, syscall.ECONNRESET):              CauseReset,
+		fmt.Errorf("%w: %w", ErrTLS, errors.New("unknown authority")): CauseTLS,
+		&net.OpError{Op: "remote error", Err: tls.AlertError(42)}:     CauseTLS,
 	} {
 		if got := CauseOfError(err); got != want {
 			t.Errorf("%v: %s, want %s", err, got, want)
@@ -89,6 +97,14 @@ func TestCauses(t *testing.T) {
 	} {
 		if got := CauseOfCode(code); got != want {
 			t.Errorf("%d: %s, want %s", code, got, want)
+		}
+	}
+	for status, want := range map[int]Cause{
+		200: CauseReply, 302: CauseReply, 400: CauseClient, 401: CauseAuth, 403: CauseAuth, 404: CauseClient,
+		429: CauseRate, 500: CauseServer, 502: CauseServer, 503: CauseUnavailable,
+	} {
+		if got := CauseOfStatus(status); got != want {
+			t.Errorf("%d: %s, want %s", status, got, want)
 		}
 	}
 	seen := make(map[string]bool)

@@ -1,7 +1,6 @@
 package swarm
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"time"
 
@@ -9,10 +8,10 @@ import (
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
-	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
-// client is one connection's worth of an agent: 80 bytes, and no buffer while idle.
+// client is one connection's worth of an agent: 80 bytes, and no buffer while idle. It is what all transports have in common;
+// what it takes to speak over one of them is the swarm's protocol.
 //
 //	idle ──▶ dialing ──▶ asking ──▶ verified ──▶ leaving ──▶ dialing …
 //	            ▲          │            │
@@ -37,9 +36,9 @@ const (
 	stateIdle     state = iota
 	stateWaiting        // for its retry
 	stateDialing        // connect under way
-	stateAsking         // connected, first request sent
+	stateAsking         // connected, and introducing itself
 	stateVerified       // an answer came, and named its node if nodes do that
-	stateLeaving        // half-closed, to come back
+	stateLeaving        // closing its connection, to come back
 	stateClosing
 	stateFailed // gave up
 )
@@ -65,7 +64,8 @@ func (c *client) dial() {
 	s.n.Open++
 	s.unverified++
 	c.begin()
-	if err := s.loop.Dial(&c.conn, s.endpoint.Address, s.sources[int(c.index)%len(s.sources)], c); err != nil {
+	s.stages.begin(&c.conn)
+	if err := s.connect(&c.conn, int(c.index), c); err != nil {
 		c.OnClose(&c.conn, err)
 	}
 }
@@ -73,38 +73,39 @@ func (c *client) dial() {
 // begin counts an exchange and watches over its end.
 func (c *client) begin() {
 	c.begun++
-	c.swarm.deadlines.push(deadline{c.swarm.loop.Now() + int64(c.swarm.timeout), c, c.begun})
+	c.swarm.expect(c, c.begun)
 }
 
-// overdue is called at the deadline of an exchange.
+// underWay is how many exchanges of the client are under way.
+func (c *client) underWay() int { return int(c.begun - c.ended) }
+
+// overdue implements [overdue].
 func (c *client) overdue(exchange uint32) {
 	if int32(c.ended-exchange) < 0 && c.conn.Open() {
-		c.cause = ask.CauseTimeout
-		c.conn.Close()
+		c.drop(ask.CauseTimeout)
 	}
 }
 
-// ask sends the request of a step that was due at the given time. Both travel as the request's id.
-func (c *client) ask(step int, scheduled int64) {
-	s := c.swarm
-	id := work.ID((scheduled-s.epoch)/int64(time.Microsecond), step)
-	s.line, _ = s.script.AppendStep(s.line[:0], step, id)
-	c.conn.Send(s.line)
+// drop closes the connection for a reason.
+func (c *client) drop(cause ask.Cause) {
+	c.cause = cause
+	c.conn.Close()
 }
 
-// ping is one request of the open schedule.
+// ping is one request of the open schedule. When it was due travels with its step as its id.
 func (c *client) ping(scheduled int64) {
-	c.begin()
-	c.swarm.n.Requests.Sent++
-	c.ask(c.swarm.script.Next(), scheduled)
+	s := c.swarm
+	s.n.Requests.Sent++
+	step := s.script.Next()
+	s.protocol.ask(c, step, s.id(step, scheduled))
 }
 
-// leave ends the client's stream, to dial again when the other side has ended its own.
+// leave has the client go, and dial again when its connection is closed.
 func (c *client) leave() {
 	c.unverify()
 	c.state, c.home = stateLeaving, c.node
 	c.begin()
-	c.conn.CloseWrite()
+	c.swarm.protocol.leave(c)
 }
 
 // close ends an open connection for good.
@@ -116,35 +117,29 @@ func (c *client) close() {
 		c.swarm.unverified--
 	}
 	c.state = stateClosing
-	c.conn.Close()
+	c.swarm.protocol.close(c)
 }
 
 // OnOpen implements [reactor.Handler].
 func (c *client) OnOpen(*reactor.Conn) {
+	if c.state != stateDialing { // to be closed
+		return
+	}
+	if s := c.swarm; s.secure == nil { // or the handshake has told
+		s.stages.end(wire.StageConnect, &c.conn)
+	}
 	c.state = stateAsking
-	c.ask(work.Verification, c.swarm.loop.Now())
+	c.swarm.protocol.introduce(c)
 }
 
 // OnData implements [reactor.Handler].
-func (c *client) OnData(_ *reactor.Conn, p []byte) int {
-	used := 0
-	for c.conn.Open() {
-		end := bytes.IndexByte(p[used:], '\n')
-		if end < 0 {
-			if len(p)-used > ask.MaxReply {
-				c.cause = ask.CauseReply
-				c.conn.Close()
-			}
-			break
-		}
-		c.answer(p[used : used+end])
-		used += end + 1
-	}
-	return used
-}
+func (c *client) OnData(_ *reactor.Conn, p []byte) int { return c.swarm.protocol.read(c, p) }
 
-func (c *client) answer(line []byte) {
-	r := c.swarm.script.Parse(line)
+// answer takes a message that came on the client's connection, where all answers come. served is the node that the
+// connection leads to, 0 if only answers tell.
+func (c *client) answer(text []byte, served uint8) {
+	s := c.swarm
+	r := s.script.Parse(text)
 	switch {
 	case r.Kind == ask.ReplyNone:
 	case r.Kind == ask.ReplyRefusal:
@@ -153,26 +148,33 @@ func (c *client) answer(line []byte) {
 		if c.state == stateAsking {
 			c.conn.Close()
 		}
-	case c.state == stateAsking && r.Kind == ask.ReplyAnswer:
-		c.verified(c.swarm.nodeIndex(r.Node))
 	case c.state == stateAsking:
-		c.cause = ask.CauseReply
-		if r.Kind == ask.ReplyError {
-			c.cause = ask.CauseOfCode(r.Code)
+		if node := s.nodeOf(r, served); node != 0 {
+			c.verified(node)
+		} else {
+			c.drop(ask.CauseOfCode(r.Code))
 		}
-		c.conn.Close()
-	case r.Kind != ask.ReplyOther && c.ended != c.begun: // verified or leaving; all else was not asked for
-		c.ended++
-		c.swarm.answered(c, r)
+	case r.Kind != ask.ReplyOther && c.underWay() > 0: // verified or leaving; all else was not asked for
+		s.answered(c, r, text, served)
+		c.concluded()
 	}
 }
 
-// verified is called when the first answer on a connection has come.
+// concluded ends an exchange on the client's connection.
+func (c *client) concluded() {
+	c.ended++
+	if c.state == stateLeaving {
+		c.swarm.protocol.leave(c)
+	}
+}
+
+// verified is called when the client is introduced: its question was answered.
 func (c *client) verified(node uint8) {
 	s := c.swarm
 	c.ended = c.begun
 	c.state, c.node, c.attempts = stateVerified, node, 0
 	s.unverified--
+	s.stages.forget(&c.conn)
 	s.n.Verified++
 	s.nodes[node-1].verified++
 	now := mono.Now()
@@ -201,6 +203,7 @@ func (c *client) unverify() {
 
 // OnEOF implements [reactor.Handler].
 func (c *client) OnEOF(*reactor.Conn) {
+	c.swarm.protocol.ended(c)
 	if c.cause == ask.CauseNone {
 		c.cause = ask.CauseClosed
 	}
@@ -217,7 +220,9 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 		c.cause = ask.CauseOfError(err)
 	}
 	s.n.Open--
-	underWay := int64(c.begun - c.ended)
+	s.protocol.closed(c)
+	s.stages.forget(&c.conn)
+	underWay := int64(c.underWay())
 	c.ended = c.begun
 	switch c.state {
 	case stateDialing, stateAsking:

@@ -1,10 +1,15 @@
 package swarm
 
-// deadline is when an exchange of a client should be over.
+// deadline is when an exchange should be over.
 type deadline struct {
 	at       int64
-	client   *client
-	exchange uint32 // client.begun when it began
+	of       overdue
+	exchange uint32
+}
+
+// overdue is who has an exchange. It is told at its deadline, over or not.
+type overdue interface {
+	overdue(exchange uint32)
 }
 
 // deadlines is a queue. All time-outs of an agent are equally long, so deadlines come in order; one

@@ -2,6 +2,7 @@
 package swarm
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"net/netip"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
@@ -26,10 +29,13 @@ type Swarm struct {
 	epoch int64         // request ids count from then
 
 	endpoint target.Endpoint
+	protocol protocol
+	carried  bool // by HTTP
 	script   *work.Script
 	sources  []netip.Addr
 	timeout  time.Duration
 	patience wire.Patience
+	expected int // how many clients there are to be
 	clients  []client
 
 	nodes  []nodeState
@@ -48,6 +54,13 @@ type Swarm struct {
 	closing bool
 	armed   uint8 // the node about to fail, or 0
 
+	secure  *secure // nil: without TLS
+	stages  stages
+	posts   *posts         // nil: all requests go over the clients' own connections
+	head    http1.Response // the one that was parsed last
+	free    [][]byte       // room for messages, see borrow
+	refused [ask.Causes]int64
+
 	deadlines deadlines
 	sweeper   reactor.Timer
 	pulse     pulse
@@ -57,6 +70,7 @@ type Swarm struct {
 	recordFrom, recordTo int64 // scheduled instants whose latency counts; equal: none
 
 	line    []byte // the request being sent
+	message []byte // the same over HTTP, or in a frame
 	settled func() // called when what an order asked for may be complete
 }
 
@@ -76,6 +90,7 @@ func newSwarm(l *reactor.Loop, settled func()) *Swarm {
 		loop: l, ended: make(chan struct{}), epoch: mono.Now(), byName: make(map[string]uint8),
 		lag: latency.NewHistogram(), holdLag: latency.NewHistogram(), line: make([]byte, 0, 512), settled: settled,
 	}
+	s.stages = newStages()
 	s.ramp.swarm, s.pings.swarm, s.sample.swarm, s.closer.swarm, s.pulse.swarm = s, s, s, s, s
 	s.pulse.again()
 	l.Schedule(&s.sweeper, sweepInterval, (*sweep)(s))
@@ -87,17 +102,21 @@ func (s *Swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 	if s.clients != nil {
 		return fmt.Errorf("connections were opened before")
 	}
-	if o.Endpoint.Transport != target.TCP {
-		return fmt.Errorf("clients over %s are not known", o.Endpoint.Transport)
-	}
 	var err error
 	if s.script, err = o.Work.Compile(); err != nil {
 		return err
 	}
 	s.endpoint, s.timeout, s.patience = o.Endpoint, o.Timeout, o.Patience
+	s.expected = o.Connections
 	s.sources = make([]netip.Addr, max(o.Sources.Count, 1))
 	for i := range s.sources {
 		s.sources[i] = o.Sources.At(i)
+	}
+	if s.secure, err = newSecure(s); err != nil {
+		return err
+	}
+	if err := s.speak(); err != nil {
+		return err
 	}
 	s.clients = make([]client, o.Connections)
 	for i := range s.clients {
@@ -129,37 +148,131 @@ func (s *Swarm) nodeIndex(name []byte) uint8 {
 	if i, ok := s.byName[string(name)]; ok {
 		return i
 	}
-	known := string(name)
 	if len(s.nodes) == maxNodes { // the rest share one cell, under the name of the first of them
-		s.byName[known] = maxNodes
 		return maxNodes
 	}
+	known := string(name)
 	s.nodes = append(s.nodes, nodeState{name: known, latency: latency.New()})
 	s.byName[known] = uint8(len(s.nodes))
 	return s.byName[known]
 }
 
-// answered is called for every answer on a connection that was verified before.
-func (s *Swarm) answered(c *client, r ask.Reply) {
-	if r.Kind != ask.ReplyAnswer {
-		s.n.Requests.Failed++
+// nodeOf is the node that verifies a connection, 0 if there is none. served is the one that a field of the response
+// named, if one has.
+func (s *Swarm) nodeOf(r ask.Reply, served uint8) uint8 {
+	switch naming := s.script.Work().Naming; {
+	case r.Kind != ask.ReplyAnswer:
+		return 0
+	case naming == work.ByHeader && s.carried:
+		return served
+	}
+	return s.nodeIndex(r.Node)
+}
+
+// served is the node that a field of the response whose head was just parsed names, 0 if that is not how nodes are named.
+func (s *Swarm) served() uint8 {
+	if s.script.Work().Naming != work.ByHeader {
+		return 0
+	}
+	if name := s.head.Get("x-served-by"); len(name) > 0 && len(name) <= maxName {
+		return s.nodeIndex(name)
+	}
+	return 0
+}
+
+// maxName is the longest name of a node.
+const maxName = 64
+
+// id is the id of a request that was due at the given time.
+func (s *Swarm) id(step int, due int64) uint64 {
+	return work.ID((due-s.epoch)/int64(time.Microsecond), step)
+}
+
+// answered is called for every answer to a request of the schedule.
+func (s *Swarm) answered(c *client, r ask.Reply, text []byte, served uint8) {
+	us, step := work.OfID(r.ID)
+	if cause := failure(r, step, text); cause != ask.CauseNone {
+		s.refuse(cause)
 		return
 	}
 	s.n.Requests.Answered++
 	node := c.node
-	if r.Node != nil {
+	switch {
+	case r.Node != nil:
 		node = s.nodeIndex(r.Node)
+	case served != 0:
+		node = served
 	}
 	if node != c.node {
 		s.n.Moved++
 	}
-	us, step := work.OfID(r.ID)
 	scheduled := s.epoch + us*int64(time.Microsecond)
 	took := mono.Now() - scheduled
 	s.n.Answers.Record(took)
 	if s.recording(scheduled) {
 		s.nodes[node-1].latency.Record(scheduled-s.recordFrom, took)
 		s.step(step).Record(scheduled-s.recordFrom, took)
+	}
+}
+
+// refuse counts a request that failed.
+func (s *Swarm) refuse(cause ask.Cause) {
+	s.n.Requests.Failed++
+	s.refused[cause]++
+}
+
+// failure is why an answer is none, CauseNone if it is one.
+func failure(r ask.Reply, step int, text []byte) ask.Cause {
+	switch {
+	case r.Kind == ask.ReplyAnswer && step == work.Verification:
+		return ask.CauseNone // the server's "no" to what only asks whether it serves, too
+	case r.Code != 0:
+		if cause := ask.CauseOfCode(r.Code); cause != ask.CauseReply {
+			return cause
+		}
+		return ask.CauseTool
+	case saysFailed(text):
+		return ask.CauseTool
+	case r.Kind != ask.ReplyAnswer:
+		return ask.CauseReply
+	}
+	return ask.CauseNone
+}
+
+// saysFailed reports whether a message is the result of a tool that says that it failed.
+func saysFailed(text []byte) bool {
+	const member = "isError"
+	if !bytes.Contains(text, []byte(member)) {
+		return false
+	}
+	var result, failed []byte
+	rawjson.Take(text, rawjson.Wanted{Name: "result", Into: &result})
+	rawjson.Take(result, rawjson.Wanted{Name: member, Into: &failed})
+	return string(failed) == "true"
+}
+
+// expect sets the deadline of an exchange that begins now.
+func (s *Swarm) expect(of overdue, exchange uint32) {
+	s.deadlines.push(deadline{s.loop.Now() + int64(s.timeout), of, exchange})
+}
+
+// maxFree is how much room for messages is kept.
+const maxFree = 64
+
+// borrow is room for a message.
+func (s *Swarm) borrow() []byte {
+	if n := len(s.free); n > 0 {
+		room := s.free[n-1]
+		s.free = s.free[:n-1]
+		return room
+	}
+	return make([]byte, 0, 1<<10)
+}
+
+// giveBack takes room back.
+func (s *Swarm) giveBack(room []byte) {
+	if room != nil && cap(room) <= 64<<10 && len(s.free) < maxFree {
+		s.free = append(s.free, room[:0])
 	}
 }
 
@@ -186,12 +299,20 @@ func (s *Swarm) late(due int64) {
 	}
 }
 
+// posting is how many connections there are beside those of clients.
+func (s *Swarm) posting() int {
+	if s.posts == nil {
+		return 0
+	}
+	return s.posts.open
+}
+
 // settle calls for a report when an order may have been fulfilled; other changes wait for the next
 // regular one.
 func (s *Swarm) settle() {
 	done := s.n.Verified+s.n.Failed == s.ramp.limit
 	if s.closing {
-		done = s.n.Open == 0
+		done = s.n.Open+s.posting() == 0
 	}
 	if done {
 		s.settled()
@@ -207,7 +328,10 @@ func (s *Swarm) counts() wire.Counts {
 	for i := range s.nodes {
 		n.Nodes[s.nodes[i].name] = s.nodes[i].verified
 	}
-	n.Failures, n.Losses = byCause(&s.failures), byCause(&s.losses)
+	n.Failures, n.Losses, n.Refused = byCause(&s.failures), byCause(&s.losses), byCause(&s.refused)
+	if s.closing {
+		n.Open += s.posting()
+	}
 	return n
 }
 
@@ -241,6 +365,9 @@ func (s *Swarm) measured() (*wire.Measured, error) {
 	if m.Lag, err = (&latency.Recording{Histogram: s.lag}).Message(); err != nil {
 		return nil, err
 	}
+	if m.Setup, err = s.stages.messages(); err != nil {
+		return nil, err
+	}
 	m.HoldLag, err = (&latency.Recording{Histogram: s.holdLag}).Message()
 	return m, err
 }
@@ -272,7 +399,7 @@ func (s *sweep) OnTimer(t *reactor.Timer) {
 		if !ok {
 			break
 		}
-		d.client.overdue(d.exchange)
+		d.of.overdue(d.exchange)
 	}
 	s.loop.Schedule(t, sweepInterval, s)
 }

@@ -196,4 +196,10 @@ func (o *closer) OnTimer(*reactor.Timer) {
 		o.next++
 		c.close()
 	}
+	if s.posts != nil {
+		s.posts.close()
+	}
 }
+
+// done reports whether all that were open have been closed.
+func (o *closer) done() bool { return o.swarm.closing && o.next == len(o.swarm.clients) }

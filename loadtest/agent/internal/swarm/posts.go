@@ -1,0 +1,265 @@
+package swarm
+
+import (
+	"slices"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+)
+
+// errand is a request over a connection that is not the client's own.
+type errand struct {
+	client   *client
+	kind     errandKind
+	exchange uint32 // client.begun when it began
+	step     int
+	id       uint64
+	session  string // of the client when it began: its id, or over SSE where to post
+	outcome
+}
+
+// errandKind is what a request is for.
+type errandKind uint8
+
+const (
+	errandNone       errandKind = iota
+	errandInitialize            // begin a session
+	errandInitialized
+	errandVerify  // ask the question
+	errandOpen    // open an event stream
+	errandStream  // hold it
+	errandStep    // of the schedule
+	errandDiscard // end the session
+)
+
+// outcome is what is known of the answer to a request.
+type outcome struct {
+	served   uint8     // the node that the head of the response names
+	answered bool      // the answer was in it
+	cause    ask.Cause // why it is none
+	ofNone   bool      // it says something about sessions
+}
+
+// runner knows what errands are for.
+type runner interface {
+	// append appends the request.
+	append(dst []byte, e *errand) []byte
+	// said is told of a message in the response.
+	said(e *errand, status int, text []byte)
+	// done is told that the response is whole.
+	done(e *errand, status int)
+	// lost is told that there is none.
+	lost(e *errand, cause ask.Cause)
+}
+
+// maxPosters is how many connections for errands an agent has at a time.
+const maxPosters = 2048
+
+// posts are the connections for errands, by source address.
+type posts struct {
+	swarm  *Swarm
+	runner runner
+	idle   [][]*poster // by source; who was busy last is the last one
+	spare  []*poster   // without a connection
+	open   int
+	timer  reactor.Timer
+}
+
+func newPosts(s *Swarm, r runner) *posts {
+	return &posts{swarm: s, runner: r, idle: make([][]*poster, len(s.sources))}
+}
+
+// poster is a connection for one errand at a time.
+type poster struct {
+	conn    reactor.Conn
+	posts   *posts
+	source  int
+	reply   reply
+	errand  errand // of kind errandNone: idle
+	ready   bool   // connected
+	cause   ask.Cause
+	errands uint32 // so far
+	since   int64  // idle
+}
+
+// run begins an errand.
+func (o *posts) run(e errand) {
+	s := o.swarm
+	source := int(e.client.index) % len(s.sources)
+	var p *poster
+	for n := len(o.idle[source]); n > 0; n-- {
+		p, o.idle[source] = o.idle[source][n-1], o.idle[source][:n-1]
+		if p.conn.Open() { // or it has ended in this turn of the loop
+			p.begin(e)
+			p.send()
+			return
+		}
+	}
+	if o.open >= maxPosters {
+		o.runner.lost(&e, ask.CauseLocal)
+		return
+	}
+	if n := len(o.spare); n > 0 {
+		p = o.spare[n-1]
+		o.spare = o.spare[:n-1]
+	} else {
+		p = &poster{posts: o}
+	}
+	p.source = source
+	if err := s.connect(&p.conn, source, p); err != nil {
+		o.spare = append(o.spare, p)
+		o.runner.lost(&e, ask.CauseOfError(err))
+		return
+	}
+	o.open++
+	p.begin(e)
+}
+
+func (p *poster) begin(e errand) {
+	p.errand, p.cause = e, ask.CauseNone
+	p.errands++
+	p.posts.swarm.expect(p, p.errands)
+}
+
+func (p *poster) send() {
+	s := p.posts.swarm
+	s.message = p.posts.runner.append(s.message[:0], &p.errand)
+	p.conn.Send(s.message)
+}
+
+// overdue implements [overdue].
+func (p *poster) overdue(exchange uint32) {
+	if p.errand.kind != errandNone && p.errands == exchange {
+		p.drop(ask.CauseTimeout)
+	}
+}
+
+func (p *poster) drop(cause ask.Cause) {
+	p.posts.forget(p)
+	p.cause = cause
+	p.conn.Close()
+}
+
+// OnOpen implements [reactor.Handler].
+func (p *poster) OnOpen(*reactor.Conn) {
+	p.ready = true
+	p.send()
+}
+
+// OnData implements [reactor.Handler].
+func (p *poster) OnData(_ *reactor.Conn, in []byte) int {
+	o, used := p.posts, 0
+	for p.conn.Open() {
+		if p.errand.kind == errandNone {
+			if used < len(in) { // not asked for
+				p.drop(ask.CauseReply)
+			}
+			break
+		}
+		n, is, text := p.reply.next(o.swarm, in[used:])
+		used += n
+		switch is {
+		case partNone:
+			return used
+		case partHead:
+			p.errand.served = o.swarm.served()
+		case partText:
+			o.runner.said(&p.errand, int(p.reply.status), text)
+		case partDone:
+			p.finish()
+		case partBroken:
+			p.drop(ask.CauseReply)
+		}
+	}
+	return used
+}
+
+// finish ends the errand with its response.
+func (p *poster) finish() {
+	e, status, keep := p.errand, int(p.reply.status), p.reply.keep && !p.reply.closed
+	p.errand = errand{}
+	p.reply.reset(p.posts.swarm)
+	if keep && !p.posts.swarm.closer.done() {
+		p.rest()
+	} else {
+		p.conn.CloseAfterFlush()
+	}
+	p.posts.runner.done(&e, status)
+}
+
+// OnEOF implements [reactor.Handler].
+func (p *poster) OnEOF(*reactor.Conn) {
+	if p.errand.kind != errandNone {
+		p.reply.close()
+		p.OnData(&p.conn, nil)
+	}
+	p.drop(ask.CauseClosed)
+}
+
+// OnDrained implements [reactor.Handler].
+func (p *poster) OnDrained(*reactor.Conn) {}
+
+// OnClose implements [reactor.Handler].
+func (p *poster) OnClose(_ *reactor.Conn, err error) {
+	o, e, cause := p.posts, p.errand, p.cause
+	if cause == ask.CauseNone {
+		cause = ask.CauseClosed
+		if err != nil {
+			cause = ask.CauseOfError(err)
+		}
+	}
+	p.reply.reset(o.swarm)
+	p.errand, p.ready = errand{}, false
+	o.forget(p)
+	o.open--
+	o.spare = append(o.spare, p)
+	if e.kind != errandNone {
+		o.runner.lost(&e, cause)
+	}
+	o.swarm.settle()
+}
+
+// idleFor is how long a connection waits for an errand. It is shorter than what servers wait for a request, which is five
+// seconds where it is short.
+const idleFor = 3 * time.Second
+
+// rest makes a connection idle.
+func (p *poster) rest() {
+	o := p.posts
+	p.since = o.swarm.loop.Now()
+	o.idle[p.source] = append(o.idle[p.source], p)
+	if !o.timer.Pending() {
+		o.swarm.loop.Schedule(&o.timer, idleFor, o)
+	}
+}
+
+// forget takes a connection out of those that are idle.
+func (o *posts) forget(p *poster) {
+	if i := slices.Index(o.idle[p.source], p); i >= 0 {
+		o.idle[p.source] = slices.Delete(o.idle[p.source], i, i+1)
+	}
+}
+
+// OnTimer implements [reactor.Expirer]: it closes what was idle for long.
+func (o *posts) OnTimer(*reactor.Timer) {
+	left := false
+	for source, idle := range o.idle {
+		n := 0
+		for n < len(idle) && (o.swarm.closer.done() || o.swarm.loop.Now()-idle[n].since >= int64(idleFor)) {
+			idle[n].conn.CloseAfterFlush()
+			n++
+		}
+		o.idle[source] = slices.Delete(idle, 0, n)
+		left = left || len(o.idle[source]) > 0
+	}
+	if left {
+		o.swarm.loop.Schedule(&o.timer, idleFor/4, o)
+	}
+}
+
+// close closes what is idle, when no client has an errand any more. From then on no connection becomes so.
+func (o *posts) close() {
+	o.swarm.loop.Cancel(&o.timer)
+	o.OnTimer(&o.timer)
+}
