@@ -23,8 +23,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 )
 
-// Serve reads a job as JSON, does it, and writes the result as JSON. The end of the context leaves the job undone: the process
-// is to end then.
+// Serve reads a job as JSON, does it, and writes the result as JSON. The end of the context ends it without a result.
 func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	prefork.NameProcess()
 	if _, err := prefork.Limit(); err != nil {
@@ -34,18 +33,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(io.LimitReader(in, burst.MostJob)).Decode(&j); err != nil {
 		return fmt.Errorf("hey: read what is to be done: %w", err)
 	}
-	var r burst.Result
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r, err = run(&j, burst.MostKept)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	r, err := run(ctx, &j, burst.MostKept)
 	if err != nil {
 		return err
 	}
@@ -68,7 +56,7 @@ type report struct {
 }
 
 // run does a job, or so many requests of it.
-func run(j *burst.Job, most int) (burst.Result, error) {
+func run(ctx context.Context, j *burst.Job, most int) (burst.Result, error) {
 	var printed bytes.Buffer
 	w := &requester.Work{
 		// It only says the name for TLS: requests are made one by one.
@@ -79,11 +67,15 @@ func run(j *burst.Job, most int) (burst.Result, error) {
 	}
 	w.Init()
 	stop := sync.OnceFunc(w.Stop)
-	q := newRequests(j, int64(most-j.Connections), stop) // each connection may be in the middle of one then
+	q := newRequests(ctx, j, int64(most-j.Connections), stop) // each connection may be in the middle of one then
 	w.RequestFunc = q.next
 	timer := time.AfterFunc(time.Duration(burst.Seconds(j.Duration))*time.Second, stop)
+	defer timer.Stop()
+	defer context.AfterFunc(ctx, stop)()
 	w.Run()
-	timer.Stop()
+	if ctx.Err() != nil {
+		return burst.Result{}, context.Cause(ctx)
+	}
 	var p report
 	if err := json.Unmarshal(printed.Bytes(), &p); err != nil {
 		return burst.Result{}, fmt.Errorf("hey: its report cannot be read: %w", err)
@@ -97,7 +89,7 @@ func run(j *burst.Job, most int) (burst.Result, error) {
 
 // requests makes them.
 type requests struct {
-	model         http.Request
+	model         *http.Request
 	before, after []byte // the number
 	numbered      bool
 	begun         atomic.Int64
@@ -105,7 +97,7 @@ type requests struct {
 	stop          func()
 }
 
-func newRequests(j *burst.Job, most int64, stop func()) *requests {
+func newRequests(ctx context.Context, j *burst.Job, most int64, stop func()) *requests {
 	header := make(http.Header)
 	for _, f := range j.Fields() {
 		header.Set(f.Name, f.Value)
@@ -114,7 +106,7 @@ func newRequests(j *burst.Job, most int64, stop func()) *requests {
 		header.Set("User-Agent", "hey/"+burst.HeyVersion)
 	}
 	q := &requests{
-		model: http.Request{Method: http.MethodPost, URL: j.URL(), Host: j.Host(), Header: header},
+		model: (&http.Request{Method: http.MethodPost, URL: j.URL(), Host: j.Host(), Header: header}).WithContext(ctx),
 		most:  most, stop: stop, before: j.Body,
 	}
 	if j.Number != "" {
@@ -134,7 +126,7 @@ func (q *requests) next() *http.Request {
 		body = strconv.AppendInt(bytes.Clone(q.before), burst.FirstNumber+n, 10)
 		body = append(body, q.after...)
 	}
-	r := q.model.WithContext(context.Background())
+	r := q.model.WithContext(q.model.Context()) // a copy
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return r
 }

@@ -16,10 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/erlmcp/erlmcp/loadtest/internal/burst"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // serve answers by a handler, and counts.
 func serve(t *testing.T, h http.HandlerFunc) (burst.Job, *atomic.Int64) {
@@ -43,7 +47,7 @@ func serve(t *testing.T, h http.HandlerFunc) (burst.Job, *atomic.Int64) {
 func TestItEndsWithWhatItCanKeep(t *testing.T) {
 	j, asked := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	const most = 500
-	r, err := run(&j, most)
+	r, err := run(t.Context(), &j, most)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +70,7 @@ func TestStatuses(t *testing.T) {
 		w.WriteHeader([]int{200, 202, 404, 429, 503}[turn.Add(1)%5])
 	})
 	j.Connections = 5
-	r, err := run(&j, 105)
+	r, err := run(t.Context(), &j, 105)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,11 +104,24 @@ func TestServe(t *testing.T) {
 	if err := Serve(t.Context(), strings.NewReader("nonsense"), &out); err == nil || !strings.HasPrefix(err.Error(), "hey: read what is to be done: ") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// The end of the context ends what is under way.
+func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
-	cancel(enough)
-	if err := Serve(ctx, bytes.NewReader(text), io.Discard); !errors.Is(err, enough) {
-		t.Errorf("error %v", err)
+	j, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // else the end of the connection is not seen
+		cancel(enough)
+		<-r.Context().Done()
+	})
+	text, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := Serve(ctx, bytes.NewReader(text), &out); !errors.Is(err, enough) || out.Len() > 0 {
+		t.Errorf("error %v, %s", err, out.Bytes())
 	}
 }
 
