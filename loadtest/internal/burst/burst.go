@@ -5,7 +5,6 @@ package burst
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -87,30 +86,23 @@ type Driver interface {
 	Tells() Tells
 }
 
-// Drivers are all of them, in the order in which operators reach for them.
+// Drivers are all of them, in the order in which operators reach for them. The last is always there.
 func Drivers() []Driver { return []Driver{wrk{}, ab{}, hey{}} }
 
-// Auto is the first driver that is there and can do a job. The error says what keeps each from it.
-func Auto(ctx context.Context, j *Job) (Driver, Program, error) {
-	return choose(ctx, Drivers(), j)
-}
-
-func choose(ctx context.Context, drivers []Driver, j *Job) (Driver, Program, error) {
-	var reasons []error
-	for _, d := range drivers {
-		err := d.Fits(j)
-		if err == nil {
-			var p Program
-			if p, err = d.Find(ctx); err == nil {
-				return d, p, nil
-			}
+// Auto is the first driver that is there and can do a job. The error is of the last, which can do what any can.
+func Auto(ctx context.Context, j *Job) (d Driver, p Program, err error) {
+	for _, d = range Drivers() {
+		if err = d.Fits(j); err != nil {
+			continue
+		}
+		if p, err = d.Find(ctx); err == nil {
+			return d, p, nil
 		}
 		if ctx.Err() != nil {
-			return nil, Program{}, context.Cause(ctx)
+			break
 		}
-		reasons = append(reasons, fmt.Errorf("%s: %w", d.Name(), err))
 	}
-	return nil, Program{}, errors.Join(reasons...)
+	return nil, Program{}, err
 }
 
 const (

@@ -224,6 +224,26 @@ func TestDriversOverTLS(t *testing.T) {
 	}
 }
 
+func TestDriversOverIPv6(t *testing.T) {
+	for _, name := range []string{"wrk", "ab", "hey"} {
+		t.Run(name, func(t *testing.T) {
+			d := driver(t, name)
+			l, err := net.Listen("tcp", "[::1]:0")
+			if err != nil {
+				t.Skip("no IPv6 here: ", err)
+			}
+			s := serve(t, false, 0)
+			go s.Config.Serve(l) //nolint:errcheck // ends with the server
+			j := s.job(2, time.Second)
+			j.Endpoint.Address = netip.MustParseAddrPort(l.Addr().String())
+			r, err := d.Run(t.Context(), j)
+			if err != nil || r.Answered == 0 || len(r.Errors) > 0 || len(s.wrong) > 0 {
+				t.Errorf("%+v, %v, wrong %q", r, err, s.wrong)
+			}
+		})
+	}
+}
+
 // A server that takes a known time is measured to take it.
 func TestDriversMeasureADelay(t *testing.T) {
 	const delay = 50 * time.Millisecond

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 )
 
@@ -56,6 +57,9 @@ var errFlood = errors.New("it prints without end")
 
 // run runs the program to its end. The end of the context ends it, with what it has started.
 func (c *command) run(parent context.Context) (output, error) {
+	if _, err := prefork.Limit(); err != nil { // which the program inherits
+		return output{}, err
+	}
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
 	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("it did not end within %s", c.patience))

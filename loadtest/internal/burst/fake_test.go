@@ -3,12 +3,15 @@ package burst_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/internal/waittest"
 	"github.com/erlmcp/erlmcp/loadtest/internal/burst"
 )
 
@@ -66,15 +69,32 @@ func TestProgramThatHangs(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "runs")
 	d := fake(t, "wrk", "echo > "+mark+"\nsleep 1000 & exec sleep 1000")
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
 	go func() {
-		for ctx.Err() == nil {
-			if _, err := os.Stat(mark); err == nil {
-				cancel()
-			}
-		}
+		_, err := d.Run(ctx, s.job(2, time.Second))
+		ended <- err
 	}()
-	if _, err := d.Run(ctx, s.job(2, time.Second)); !errors.Is(err, context.Canceled) {
+	waittest.Until(t, time.Minute, "the program runs", func() bool {
+		_, err := os.Stat(mark)
+		return err == nil
+	})
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A program has the descriptors that this one may have.
+func TestDescriptorsOfPrograms(t *testing.T) {
+	limit, err := prefork.Ceiling()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, false, 0)
+	_, err = fake(t, "wrk", "ulimit -n >&2; exit 3").Run(t.Context(), s.job(2, time.Second))
+	if want := fmt.Sprintf("wrk failed: exit status 3: %d", limit); err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }
 
