@@ -27,6 +27,8 @@ func (ab) Tells() Tells {
 		Notes: notes(abName,
 			"ab speaks HTTP/1.0, after which many servers close the connection: then latencies have a new connection in them.",
 			"ab does not tell which statuses refuse, nor the latency of answers from that of other responses and of failures, nor percentiles beyond the 99th.",
+			"ab sends the same request each time: a server that takes a number once in a session refuses some.",
+			"ab ends without a result when nothing comes within the time-out.",
 			"ab has one thread: from some tens of thousands of requests a second on, it measures itself.",
 		),
 	}

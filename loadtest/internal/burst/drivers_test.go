@@ -233,7 +233,9 @@ func TestDriversOverIPv6(t *testing.T) {
 				t.Skip("no IPv6 here: ", err)
 			}
 			s := serve(t, false, 0)
-			go s.Config.Serve(l) //nolint:errcheck // ends with the server
+			also := &httptest.Server{Listener: l, Config: &http.Server{Handler: s.Config.Handler}}
+			also.Start()
+			defer also.Close()
 			j := s.job(2, time.Second)
 			j.Endpoint.Address = netip.MustParseAddrPort(l.Addr().String())
 			r, err := d.Run(t.Context(), j)
@@ -292,7 +294,7 @@ func TestNobodyListens(t *testing.T) {
 
 // A server that never answers does not hold a driver.
 func TestSilentServer(t *testing.T) {
-	for _, name := range []string{"wrk", "hey"} { // ab waits for its time-out
+	for _, name := range []string{"wrk", "ab", "hey"} {
 		t.Run(name, func(t *testing.T) {
 			d := driver(t, name)
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -305,6 +307,12 @@ func TestSilentServer(t *testing.T) {
 			j.Timeout = time.Second
 			j.Endpoint.Address = netip.MustParseAddrPort(l.Addr().String())
 			r, err := d.Run(t.Context(), j)
+			if name == "ab" {
+				if err == nil || !strings.Contains(err.Error(), "timeout specified has expired") {
+					t.Errorf("%+v, %v", r, err)
+				}
+				return
+			}
 			if err != nil || r.Answered != 0 || r.Latency.Count != 0 {
 				t.Errorf("%+v, %v", r, err)
 			}
