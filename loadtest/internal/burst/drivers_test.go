@@ -323,6 +323,27 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// An answer that comes after its time-out is none, whether the driver waits for it or not.
+func TestLateAnswers(t *testing.T) {
+	for _, name := range []string{"wrk", "hey"} {
+		t.Run(name, func(t *testing.T) {
+			d := driver(t, name)
+			s := serve(t, false, 0)
+			inner := s.Config.Handler
+			s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(1200 * time.Millisecond)
+				inner.ServeHTTP(w, r)
+			})
+			j := s.job(2, 3*time.Second)
+			j.Timeout = time.Second
+			r, err := d.Run(t.Context(), j)
+			if err != nil || r.Answered != 0 || r.Requests == 0 || r.Errors["timeout"] != r.Requests || r.Latency.Count != 0 {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+}
+
 // The end of the context ends the program, and leaves no file.
 func TestInterrupted(t *testing.T) {
 	stop := errors.New("enough")
