@@ -128,7 +128,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	_ = c.RegisterFlagCompletionFunc("http-version", cobra.FixedCompletions([]string{"1.1", "2"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "cut", "drain", "rolling", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover-node", a.completeNodes)
-	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a))
+	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a), newLoadtestBurstCommand(a))
 	return c
 }
 

@@ -47,11 +47,20 @@ type Listener struct {
 type Facts struct {
 	Machine loadtest.Machine
 	Kernel
-	StateDirFree  int64  // bytes
-	StateDirError error  // why it cannot be written to
-	ClockSource   string // of the kernel
-	Tools         map[string]string
-	Held          []Holder // by the plan's listeners
+	StateDirFree  int64             // bytes
+	StateDirError error             // why it cannot be written to
+	ClockSource   string            // of the kernel
+	Tools         map[string]string // paths of programs
+	Drivers       []Driver          // of load tests that are programs
+	Held          []Holder          // by the plan's listeners
+}
+
+// Driver is a program that a load test can have make its load.
+type Driver struct {
+	Name          string
+	Path, Version string // an empty version is one that it does not tell
+	Error         error  // it is not there, or cannot be used
+	Install       string // what installs it
 }
 
 // Kernel are settings of Linux.
@@ -126,6 +135,7 @@ func Examine(p *Plan, f *Facts) Report {
 	e.configured()
 	e.listeners()
 	e.tools()
+	e.drivers()
 	r := Report{Schema: Schema, Connections: p.Loadtest.Connections, Findings: Findings(e.List), Problems: len(e.Failed())}
 	for _, x := range e.List {
 		if x.Verdict == judge.Warn {
@@ -284,8 +294,7 @@ func (e *examination) listeners() {
 
 // toolPackages are programs that the product meets or is compared with, and their packages in Debian.
 var toolPackages = []struct{ program, packageName string }{
-	{"haproxy", "haproxy"}, {"nginx", "nginx-light"}, {"wrk", "wrk"}, {"ab", "apache2-utils"}, {"hey", "hey"},
-	{"erl", "erlang-base"}, {"epmd", "erlang-base"},
+	{"haproxy", "haproxy"}, {"nginx", "nginx-light"}, {"erl", "erlang-base"}, {"epmd", "erlang-base"},
 }
 
 func (e *examination) tools() {
@@ -304,6 +313,16 @@ func (e *examination) tools() {
 		}
 		fix := "sudo apt-get install " + t.packageName
 		e.Judge(t.program, path != "", level, value, need, fix)
+	}
+}
+
+func (e *examination) drivers() {
+	for _, d := range e.facts.Drivers {
+		value := d.Path + ", version " + cmp.Or(d.Version, "not told")
+		if d.Error != nil {
+			value = d.Error.Error()
+		}
+		e.Judge(d.Name, d.Error == nil, judge.Unjudged, value, "optional, for load tests over HTTP", d.Install)
 	}
 }
 

@@ -36,7 +36,11 @@ func good() (*Plan, *Facts) {
 		},
 		StateDirFree: 10 << 30, ClockSource: "tsc",
 		Tools: map[string]string{"haproxy": "/usr/sbin/haproxy"},
-		Held:  make([]Holder, 2),
+		Drivers: []Driver{
+			{Name: "wrk", Path: "/usr/bin/wrk", Version: "4.1.0", Install: "sudo apt-get install wrk"},
+			{Name: "ab", Error: errors.New("ab is not in PATH"), Install: "sudo apt-get install apache2-utils"},
+		},
+		Held: make([]Holder, 2),
 	}
 	return p, f
 }
@@ -97,7 +101,9 @@ func TestEachFinding(t *testing.T) {
 		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{Error: syscall.EADDRNOTAVAIL} }, judge.Fail, "export ERLMCP_LB_LISTEN_TCP"},
 		{"lb.listen.tcp", func(_ *Plan, f *Facts) { f.Held[0] = Holder{PID: 7, Taken: true, Ours: true} }, judge.OK, ""},
 		{"erl", func(p *Plan, _ *Facts) { p.Erlang = true }, judge.Fail, "sudo apt-get install erlang-base"},
-		{"wrk", func(*Plan, *Facts) {}, judge.Unjudged, "sudo apt-get install wrk"},
+		{"wrk", func(*Plan, *Facts) {}, judge.OK, ""},
+		{"wrk", func(_ *Plan, f *Facts) { f.Drivers[0].Version = "" }, judge.OK, ""},
+		{"ab", func(*Plan, *Facts) {}, judge.Unjudged, "sudo apt-get install apache2-utils"},
 	} {
 		p, f := good()
 		c.change(p, f)
@@ -194,6 +200,36 @@ func TestGather(t *testing.T) {
 	}
 	if f.StateDirFree == 0 || f.StateDirError != nil {
 		t.Errorf("state directory: %d, error %v", f.StateDirFree, f.StateDirError)
+	}
+}
+
+// Programs that make load are found with their versions, or with what installs them.
+func TestDrivers(t *testing.T) {
+	bin := t.TempDir()
+	t.Setenv("PATH", bin)
+	script := "#!/bin/sh\necho 'This is ApacheBench, Version 2.3 <$Revision: 1923142 $>'\n"
+	if err := os.WriteFile(filepath.Join(bin, "ab"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p, f := good()
+	f.Drivers = drivers()
+	want := map[string]struct {
+		verdict  judge.Verdict
+		got, fix string
+	}{
+		"wrk": {judge.Unjudged, "wrk is not in PATH", "sudo apt-get install wrk (Fedora: sudo dnf install wrk; Alpine: apk add wrk; Homebrew: brew install wrk)"},
+		"ab":  {judge.OK, filepath.Join(bin, "ab") + ", version 2.3 (revision 1923142)", ""},
+	}
+	for _, x := range Examine(p, f).Findings {
+		if w, ok := want[x.Name]; ok {
+			if x.Verdict != w.verdict || x.Got != w.got || x.Fix != w.fix {
+				t.Errorf("%+v", x)
+			}
+			delete(want, x.Name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("%v were not looked at", want)
 	}
 }
 

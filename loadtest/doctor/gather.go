@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/internal/burst"
 )
 
 // Gather finds out all there is to know for a plan. It changes nothing, and opens addresses only to
@@ -31,6 +33,7 @@ func Gather(p *Plan) (Facts, error) {
 	for _, t := range toolPackages {
 		f.Tools[t.program], _ = exec.LookPath(t.program)
 	}
+	f.Drivers = drivers()
 	daemons := make(map[string]int)
 	for _, name := range []string{"lb", "cluster"} {
 		if pid, running, err := control.Running(p.StateDir, name); err == nil && running {
@@ -41,6 +44,19 @@ func Gather(p *Plan) (Facts, error) {
 		f.Held = append(f.Held, holder(l, daemons[l.Daemon]))
 	}
 	return f, nil
+}
+
+// drivers asks programs that make load for their versions. What needs no installation is left out.
+func drivers() (found []Driver) {
+	for _, d := range burst.Drivers() {
+		install := burst.Installs(d.Name())
+		if install == "" {
+			continue
+		}
+		p, err := d.Find(context.Background()) // which is not patient
+		found = append(found, Driver{Name: d.Name(), Path: p.Path, Version: p.Version, Error: err, Install: install})
+	}
+	return found
 }
 
 // holder looks who listens at an address, and where nobody does whether one could.
