@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -26,6 +27,7 @@ import (
 type Attack struct {
 	settled func() // called when what an order asked for may be complete; does not block
 	epoch   int64  // request ids count from then
+	dial    func(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 
 	life    context.Context // until Stop
 	end     context.CancelFunc
@@ -72,7 +74,7 @@ type Attack struct {
 // and must not call back.
 func Start(settled func()) *Attack {
 	a := &Attack{
-		settled: settled, epoch: mono.Now(), lag: latency.NewHistogram(), holdLag: latency.NewHistogram(), tally: newTally(),
+		settled: settled, epoch: mono.Now(), dial: dial, lag: latency.NewHistogram(), holdLag: latency.NewHistogram(), tally: newTally(),
 	}
 	a.life, a.end = context.WithCancel(context.Background())
 	a.opening, a.endOpen = context.WithCancel(a.life)

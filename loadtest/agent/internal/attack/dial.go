@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -84,17 +85,10 @@ type link struct {
 type clientKey struct{}
 
 // dialContext connects a client from the source that is its own.
-func (a *Attack) dialContext(ctx context.Context, network, _ string) (net.Conn, error) {
+func (a *Attack) dialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	c := ctx.Value(clientKey{}).(*client)
-	d := net.Dialer{KeepAlive: -1, Control: prepare}
-	if !a.endpoint.Address.Addr().IsLoopback() {
-		d.KeepAlive, d.KeepAliveConfig = 0, net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepProbes}
-	}
-	if from := a.sources[int(c.index)%len(a.sources)]; from.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: from.AsSlice(), Zone: from.Zone()}
-	}
 	began := mono.Now()
-	socket, err := d.DialContext(ctx, network, a.endpoint.Address.String())
+	socket, err := a.dial(ctx, a.sources[int(c.index)%len(a.sources)], a.endpoint.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -104,6 +98,18 @@ func (a *Attack) dialContext(ctx context.Context, network, _ string) (net.Conn, 
 	c.link = l
 	a.stage(wire.StageConnect, l.since-began)
 	return l, nil
+}
+
+// dial opens a socket from an address; from none it is the kernel's choice.
+func dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: -1, Control: prepare}
+	if !to.Addr().IsLoopback() {
+		d.KeepAlive, d.KeepAliveConfig = 0, net.KeepAliveConfig{Enable: true, Idle: keepIdle, Interval: keepInterval, Count: keepProbes}
+	}
+	if from.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: from.AsSlice(), Zone: from.Zone()}
+	}
+	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // As the connections of an event loop are asked whether their peer is still there.
