@@ -312,6 +312,13 @@ func TestAttackBeginsSessionsAnew(t *testing.T) {
 	if n.Sessions != (wire.SessionCounts{Begun: 3, Lost: 2}) || len(n.Failures) != 0 {
 		t.Errorf("%+v", n)
 	}
+	a.order(&wire.Order{Kind: wire.OrderArm, Node: "a"})
+	dead.Store("s3") // lost with the node, though the connection is there
+	a.ask(1)
+	n = a.await("the displaced to be back", func(n wire.Counts) bool { return n.Recovered == 1 })
+	if n.Displaced != 1 || n.Dropped != 0 || n.Attempts != 4 || n.Verified != 1 {
+		t.Errorf("%+v", n)
+	}
 }
 
 func TestAttackNoticesSilence(t *testing.T) {

@@ -81,7 +81,7 @@ func (a *Attack) post(ctx context.Context, l *link, head http.Header, message []
 		Method: http.MethodPost, URL: a.url, Host: a.host, Header: head,
 		Body: io.NopCloser(bytes.NewReader(message)), ContentLength: int64(len(message)),
 	}
-	resp, err := l.conn.RoundTrip(r.WithContext(ctx))
+	resp, err := l.conn.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // finish does
 	if err != nil {
 		return nil, err
 	}

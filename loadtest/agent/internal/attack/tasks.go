@@ -171,7 +171,7 @@ func (a *Attack) endSession(l *link, head http.Header) {
 	defer cancel()
 	r := &http.Request{Method: http.MethodDelete, URL: a.url, Host: a.host, Header: head}
 	head.Del("Content-Type")
-	resp, err := l.conn.RoundTrip(r.WithContext(ctx))
+	resp, err := l.conn.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // finish does
 	if err != nil {
 		return
 	}

@@ -3,6 +3,7 @@ package attack
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -87,12 +88,14 @@ func attackInNoTime(t *testing.T, connections int, rate float64, span time.Durat
 		seen = append(seen, exchange{a.epoch + us*1000, mono.Now()})
 		answerWith(w, nodeReply(id, "a"))
 	}}}
-	served := make(chan error)
-	go func() { served <- server.Serve(p) }()
-	defer func() {
-		server.Close()
-		<-served
-	}()
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := server.Serve(p); !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	defer served.Wait()
+	defer server.Close()
 	o := orderFor(t, &httptest.Server{URL: "http://127.0.0.1:1"}, connections)
 	a.order(&wire.Order{Kind: wire.OrderOpen, At: mono.Now(), Rate: 1e4, Open: o})
 	a.order(&wire.Order{Kind: wire.OrderRest, At: mono.Now()})
