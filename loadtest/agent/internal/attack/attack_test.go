@@ -580,3 +580,28 @@ func TestAttackRefusesOrders(t *testing.T) {
 		}
 	})
 }
+
+// slowWriter is a socket of a machine so busy that whoever writes hears of it long after the other side.
+type slowWriter struct{ net.Conn }
+
+func (s slowWriter) Write(p []byte) (int, error) {
+	n, err := s.Conn.Write(p)
+	time.Sleep(100 * time.Millisecond)
+	return n, err
+}
+
+// An answer that is there before the request is known to be written does not cost the connection.
+func TestAttackOnBusyMachine(t *testing.T) {
+	a := &testAttack{t, Start(func() {})}
+	defer a.Stop()
+	a.dial = func(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+		c, err := dial(ctx, from, to)
+		return slowWriter{c}, err
+	}
+	s := started(t, &script{reply: func(w http.ResponseWriter, _ *http.Request, id string, _ int64) { answerWith(w, nodeReply(id, "a")) }})
+	a.order(&wire.Order{Kind: wire.OrderOpen, At: mono.Now(), Rate: 1e5, Open: orderFor(t, s, 1)})
+	a.awaitVerified(1)
+	if n := a.ask(3); n.Requests.Answered != 3 || n.Dropped != 0 || n.Attempts != 1 {
+		t.Errorf("%+v", n)
+	}
+}

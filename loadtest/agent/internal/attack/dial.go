@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,7 @@ type link struct {
 	conn   *http.ClientConn // nil until it can be used; set with Attack.mu held
 	since  int64            // it was connected
 	heard  atomic.Uint32    // the ask.Cause that reading or writing has met
+	writes sync.Mutex       // held while a write is under way
 	cause  ask.Cause        // why this side is about to close it
 	closed bool             // both with Attack.mu held
 }
@@ -119,16 +121,24 @@ const (
 	keepProbes   = 8
 )
 
-// Read implements [net.Conn].
+// Read implements [net.Conn]. What is read may answer what is being written: on a machine with much to do the other side can
+// be quicker than the return of the write. net/http does not use a connection again whose request it does not know to be
+// written 50 ms after the answer, so the answer has to wait for that.
 func (l *link) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
+	if err == nil {
+		l.writes.Lock()
+		l.writes.Unlock() //nolint:staticcheck // there is nothing to do but to wait
+	}
 	l.hear(err)
 	return n, err
 }
 
 // Write implements [net.Conn].
 func (l *link) Write(p []byte) (int, error) {
+	l.writes.Lock()
 	n, err := l.Conn.Write(p)
+	l.writes.Unlock()
 	l.hear(err)
 	return n, err
 }

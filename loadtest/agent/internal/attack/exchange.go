@@ -85,6 +85,9 @@ func (a *Attack) post(ctx context.Context, l *link, head http.Header, message []
 	if err != nil {
 		return nil, err
 	}
+	if resp.Close { // net/http will not read on to see the end
+		l.hear(io.EOF)
+	}
 	n := &answer{status: resp.StatusCode, head: resp.Header, body: resp.Body}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if media == "text/event-stream" && n.cause() == ask.CauseNone {
