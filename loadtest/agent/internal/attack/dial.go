@@ -128,7 +128,7 @@ func (l *link) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
 	if err == nil {
 		l.writes.Lock()
-		l.writes.Unlock() //nolint:staticcheck // there is nothing to do but to wait
+		l.writes.Unlock() //nolint:gocritic,staticcheck // there is nothing to do but to wait
 	}
 	l.hear(err)
 	return n, err
