@@ -35,10 +35,11 @@ func serveBenchmark() {
 	s := httptest.NewUnstartedServer(&script{reply: func(w http.ResponseWriter, _ *http.Request, id string, _ int64) {
 		answerWith(w, nodeReply(id, "a"))
 	}})
-	if os.Getenv(serverVariable) == "tls" {
-		s.StartTLS()
-	} else {
+	if os.Getenv(serverVariable) == "plain" {
 		s.Start()
+	} else {
+		s.EnableHTTP2 = true
+		s.StartTLS()
 	}
 	fmt.Println(s.URL)
 	_, _ = io.Copy(io.Discard, os.Stdin)
@@ -73,7 +74,7 @@ func benchmarkServer(b *testing.B, kind string) *httptest.Server {
 
 // BenchmarkHold says what a held connection takes of memory, and what a request takes of CPU.
 func BenchmarkHold(b *testing.B) {
-	for _, kind := range []string{"plain", "tls"} {
+	for _, kind := range []string{"plain", "tls", "http2"} {
 		b.Run(kind, func(b *testing.B) { benchmarkHold(b, kind) })
 	}
 }
@@ -90,8 +91,8 @@ func benchmarkHold(b *testing.B, kind string) {
 		a := Start(func() {})
 		o := &wire.OpenOrder{
 			Driver: wire.Vegeta, Endpoint: target.Endpoint{
-				Target:  target.Target{Transport: target.HTTP, Secure: kind == "tls", Host: "127.0.0.1", Port: at.Port(), Path: "/mcp"},
-				Address: at, TLS: target.TLS{Insecure: true},
+				Target:  target.Target{Transport: target.HTTP, Secure: kind != "plain", Host: "127.0.0.1", Port: at.Port(), Path: "/mcp"},
+				Address: at, TLS: target.TLS{Insecure: true}, HTTP2: kind == "http2",
 			},
 			Work: work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}, Connections: connections, Sources: sources.In(netip.MustParsePrefix("127.78.0.0/16"), connections/100),
 			Timeout: time.Minute, Patience: wire.LeastPatience,
