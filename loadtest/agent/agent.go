@@ -16,6 +16,7 @@ import (
 	"github.com/charmbracelet/log"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/agent/internal/attack"
 	"github.com/erlmcp/erlmcp/loadtest/agent/internal/swarm"
 	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
@@ -255,6 +256,8 @@ func (a *agent) start(d wire.Driver) (generator, error) {
 	switch d {
 	case wire.Socket:
 		return swarm.Start(a.settled, a.cancel)
+	case wire.Vegeta:
+		return attack.Start(a.settled), nil
 	default:
 		return nil, fmt.Errorf("the driver %q is not known", d)
 	}

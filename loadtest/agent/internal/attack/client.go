@@ -1,0 +1,179 @@
+package attack
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+)
+
+// client is one connection's worth of an agent. Its methods are called with Attack.mu held, unless they say otherwise.
+//
+//	idle ──▶ asking ──▶ verified ──▶ leaving ──▶ asking …
+//	           ▲ │          │
+//	           │ ▼          ▼ lost, or refused
+//	           waiting ◀────┘
+type client struct {
+	attack   *Attack
+	link     *link  // nil: no connection
+	session  string // empty: none
+	index    int32
+	underWay int32 // requests
+	state    state
+	version  uint8 // the session's: 1 + its place in mcp.Versions; 0: none was agreed on
+	node     uint8 // 1 + its place in tally.nodes, of the last verified connection
+	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample
+	attempts uint8 // in a row without success
+	fate     fate
+}
+
+type state uint8
+
+const (
+	stateIdle     state = iota
+	stateWaiting        // for its retry
+	stateAsking         // connect under way, or what comes between that and the first answer
+	stateVerified       // an answer came, and named its node if nodes do that
+	stateLeaving        // about to close its connection, to come back
+	stateClosing        // about to close its connection for good
+	stateFailed         // gave up
+)
+
+// fate is what a client has been through.
+type fate uint8
+
+const (
+	fateVerified  fate = 1 << iota // had a verified connection; never gives up from then on
+	fateDisplaced                  // lost a node to a fault, in this run
+	fateHomeless                   // displaced, and not verified again yet
+)
+
+// dial begins an attempt.
+func (c *client) dial() {
+	a := c.attack
+	if a.closing {
+		c.state = stateIdle
+		return
+	}
+	a.n.Open++
+	c.try(func() { c.attempt() })
+}
+
+// try begins with what should make the client a verified one.
+func (c *client) try(how func()) {
+	c.state = stateAsking
+	c.attack.n.Attempts++
+	c.attack.unverified++
+	c.attack.spawn(how)
+}
+
+// verified is called when the first answer on a connection has come.
+func (c *client) verified(node uint8) {
+	a := c.attack
+	c.state, c.node, c.attempts = stateVerified, node, 0
+	a.unverified--
+	a.n.Verified++
+	a.nodes[node-1].verified++
+	now := mono.Now()
+	a.n.LastVerified = now
+	if c.fate&fateHomeless != 0 {
+		a.n.Recovered++
+		a.n.LastRecovered = now
+	}
+	c.fate = c.fate&^fateHomeless | fateVerified
+	if c.home != 0 {
+		if c.home == node {
+			a.n.Sticky.Consistent++
+		} else {
+			a.n.Sticky.Moved++
+		}
+		c.home = 0
+	}
+	a.settle()
+}
+
+// unverify takes the client out of the sums of those that hold a verified connection.
+func (c *client) unverify() {
+	c.attack.n.Verified--
+	c.attack.nodes[c.node-1].verified--
+}
+
+// over is called when a connection has ended, whoever wanted it; nobody holds mu.
+func (a *Attack) over(l *link) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.closed = true
+	a.n.Open--
+	c := l.client
+	switch c.state {
+	case stateVerified:
+		c.unverify()
+		c.link = nil
+		if a.closing { // somebody else was quicker
+			c.state = stateIdle
+			break
+		}
+		if !c.displaced() {
+			a.n.Dropped++
+			a.losses[l.why()]++
+		}
+		c.await(time.Duration(rand.Float64() * float64(a.patience.Spread)))
+	case stateLeaving:
+		c.link = nil
+		c.dial()
+	case stateClosing:
+		c.link, c.state = nil, stateIdle
+	default: // the attempt under way sees it
+	}
+	a.settle()
+}
+
+// displaced notes that the client has lost its node to a fault, and reports whether that is so.
+func (c *client) displaced() bool {
+	a := c.attack
+	if a.armed == 0 || a.armed != c.node {
+		return false
+	}
+	a.n.Displaced++
+	if a.n.FirstLost == 0 {
+		a.n.FirstLost = mono.Now()
+	}
+	c.fate |= fateDisplaced | fateHomeless
+	return true
+}
+
+// refused is called when an attempt has failed; its connection is closed.
+func (c *client) refused(cause ask.Cause) {
+	a := c.attack
+	c.link = nil
+	a.unverified--
+	defer a.settle()
+	if a.closing {
+		c.state = stateIdle
+		return
+	}
+	a.failures[cause]++
+	c.attempts++
+	if c.attempts >= wire.MaxAttempts && c.fate&fateVerified == 0 {
+		c.state = stateFailed
+		a.n.Failed++
+		return
+	}
+	c.attempts = min(c.attempts, wire.MaxAttempts)
+	c.await(a.patience.After(int(c.attempts), rand.Float64()))
+}
+
+// await has the client dial after d.
+func (c *client) await(d time.Duration) {
+	c.state = stateWaiting
+	time.AfterFunc(d, func() {
+		c.attack.mu.Lock()
+		defer c.attack.mu.Unlock()
+		c.dial()
+	})
+}

@@ -1,0 +1,173 @@
+package attack
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+)
+
+// fixedHeader is what all requests have in common.
+func fixedHeader(o *wire.OpenOrder) http.Header {
+	h := http.Header{
+		"Content-Type": {"application/json"}, "Accept": {"application/json, text/event-stream"}, "User-Agent": {"erlmcp"},
+	}
+	if o.Work.Era == mcp.StatelessEra {
+		h.Set(mcp.HeaderProtocolVersion, mcp.Version20260728)
+	}
+	own := make(http.Header)
+	for _, f := range o.Endpoint.Header {
+		own.Add(f.Name, f.Value)
+	}
+	maps.Copy(h, own)
+	return h
+}
+
+// header is the head of a request of a client.
+func (c *client) header(method, name string) http.Header {
+	h := maps.Clone(c.attack.fixed)
+	if c.attack.script.Work().Era == mcp.StatelessEra {
+		h[mcp.HeaderMethod] = []string{method}
+		if name != "" {
+			h[mcp.HeaderName] = []string{safe(name)}
+		}
+		return h
+	}
+	if c.version != 0 {
+		h[mcp.HeaderProtocolVersion] = mcp.Versions[c.version-1 : c.version]
+	}
+	if c.session != "" {
+		h[mcp.HeaderSessionID] = []string{c.session}
+	}
+	return h
+}
+
+// safe is a value as a header can carry it (2026-07-28, Transports).
+func safe(value string) string {
+	for i := range len(value) {
+		edge := i == 0 || i == len(value)-1
+		if ch := value[i]; ch < ' ' || ch > '~' || edge && ch == ' ' {
+			return mcp.HeaderBase64Prefix + base64.StdEncoding.EncodeToString([]byte(value)) + mcp.HeaderBase64Suffix
+		}
+	}
+	return value
+}
+
+// answer is a response as far as it has been read.
+type answer struct {
+	status int
+	head   http.Header
+	line   []byte // the message; nil: none
+	body   io.ReadCloser
+}
+
+var (
+	errTooLong = errors.New("the reply is too long")
+	errNoReply = errors.New("the event stream has ended without the reply")
+)
+
+// post sends a message and reads the reply to it; the caller has to finish the answer. Nobody holds mu.
+func (a *Attack) post(ctx context.Context, l *link, head http.Header, message []byte) (*answer, error) {
+	r := &http.Request{
+		Method: http.MethodPost, URL: a.url, Host: a.host, Header: head,
+		Body: io.NopCloser(bytes.NewReader(message)), ContentLength: int64(len(message)),
+	}
+	resp, err := l.conn.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // finish does
+	if err != nil {
+		return nil, err
+	}
+	if resp.Close { // net/http will not read on to see the end
+		l.hear(io.EOF)
+	}
+	n := &answer{status: resp.StatusCode, head: resp.Header, body: resp.Body}
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if media == "text/event-stream" && n.cause() == ask.CauseNone {
+		n.line, err = replyOf(resp.Body)
+	} else {
+		n.line, err = whole(resp)
+		if errors.Is(err, errTooLong) && n.cause() != ask.CauseNone {
+			err = nil // somebody explains at length
+		}
+	}
+	if err != nil {
+		n.finish()
+		return nil, err
+	}
+	return n, nil
+}
+
+// whole is the body of a response.
+func whole(r *http.Response) ([]byte, error) {
+	var p []byte
+	var err error
+	switch {
+	case r.ContentLength > ask.MaxReply:
+		return nil, errTooLong
+	case r.ContentLength >= 0:
+		p = make([]byte, r.ContentLength)
+		_, err = io.ReadFull(r.Body, p)
+	default:
+		p, err = io.ReadAll(io.LimitReader(r.Body, ask.MaxReply+1))
+	}
+	if len(p) > ask.MaxReply {
+		return nil, errTooLong
+	}
+	return p, err
+}
+
+// finish reads what comes after the reply, without which the connection cannot be used again.
+func (n *answer) finish() {
+	_, _ = io.Copy(io.Discard, io.LimitReader(n.body, ask.MaxReply))
+	_ = n.body.Close()
+}
+
+// cause is why the answer is none that a client wants, as far as its status says.
+func (n *answer) cause() ask.Cause {
+	cause := causeOfStatus(n.status)
+	if cause == ask.CauseNone || n.line == nil {
+		return cause
+	}
+	if m, err := mcp.ParseReply(n.line); err == nil && m.Err != nil {
+		if said := ask.CauseOfCode(m.Err.Code); said != ask.CauseReply {
+			return said
+		}
+	}
+	return cause
+}
+
+// causeOfStatus is what a status says; CauseNone of those that say yes.
+func causeOfStatus(status int) ask.Cause {
+	switch {
+	case status/100 == 2:
+		return ask.CauseNone
+	case status == http.StatusTooManyRequests:
+		return ask.CauseRate
+	case status == http.StatusServiceUnavailable:
+		return ask.CauseUnavailable
+	}
+	return ask.CauseReply
+}
+
+// maxName is the longest name of a node.
+const maxName = 64
+
+// named is the name of the node that a reply is from. It is not ok if the node should have been named and was not.
+func (a *Attack) named(n *answer, r ask.Reply) (name string, ok bool) {
+	switch a.script.Work().Naming {
+	case work.ByHeader:
+		name = n.head.Get(string(work.ByHeader))
+		return name, name != "" && len(name) <= maxName
+	case work.ByAnswer:
+		return string(r.Node), len(r.Node) > 0
+	}
+	return "", true
+}

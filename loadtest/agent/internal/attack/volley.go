@@ -1,0 +1,240 @@
+package attack
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+)
+
+// volley is an attack of vegeta's: requests on a schedule, until its end or until it is stopped. It is the pacer, which
+// holds every hit until it is due, and the transport, which makes of the hit with a number the request that was due then.
+type volley struct {
+	attack   *Attack
+	schedule schedule
+	end      int64 // no instant from here on; 0 is no end
+	going    context.Context
+	stop     context.CancelFunc
+}
+
+// pings takes the order to send so many requests per second from at on, in place of the last one.
+func (a *Attack) pings(at int64, rate float64, o *wire.PingOrder) {
+	a.quiet()
+	v := &volley{attack: a, schedule: schedule{at, rate}}
+	if o.For > 0 {
+		v.end = at + int64(o.For)
+	}
+	if o.Record {
+		a.recordFrom, a.recordTo = at, v.end
+	}
+	v.going, v.stop = context.WithCancel(a.opening)
+	a.volley = v
+	a.spawn(v.run)
+}
+
+// quiet takes the order to send no more.
+func (a *Attack) quiet() {
+	if a.volley != nil {
+		a.volley.stop()
+	}
+}
+
+// seqHeader is where vegeta says the number of a hit.
+const seqHeader = "X-Vegeta-Seq"
+
+// run returns when every request has come to its end. A hit that finds no worker idle gets another one, so none waits.
+func (v *volley) run() {
+	defer v.stop()
+	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: v}), vegeta.MaxBody(0), vegeta.Redirects(vegeta.NoFollow))
+	each := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodPost, URL: v.attack.url.String()})
+	for range attacker.Attack(each, v, 0, "") { // what they say was noted when it was so
+	}
+}
+
+// Pace implements [vegeta.Pacer].
+func (v *volley) Pace(_ time.Duration, hits uint64) (wait time.Duration, stop bool) {
+	at := v.schedule.at(hits)
+	return 0, v.end != 0 && at >= v.end || !until(v.going, at)
+}
+
+// Rate implements [vegeta.Pacer].
+func (v *volley) Rate(time.Duration) float64 { return v.schedule.rate }
+
+// errNobody says that there was no session to ask.
+var errNobody = errors.New("no session is there to be asked")
+
+// RoundTrip implements [http.RoundTripper].
+func (v *volley) RoundTrip(r *http.Request) (*http.Response, error) {
+	seq, err := strconv.ParseUint(r.Header.Get(seqHeader), 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	status, err := v.attack.ping(v.schedule.at(seq))
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{StatusCode: status, Status: strconv.Itoa(status), Body: http.NoBody, Request: r}, nil
+}
+
+// ping sends a request that is due over the next verified session, and notes what becomes of it. The error is for vegeta.
+func (a *Attack) ping(due int64) (status int, err error) {
+	p := a.begin(due)
+	if p == nil {
+		return 0, errNobody
+	}
+	overdue := time.AfterFunc(a.timeout, func() { a.cut(p.link, ask.CauseTimeout) })
+	defer p.depart()
+	defer overdue.Stop()
+	r, err := a.post(context.Background(), p.link, p.head, p.body)
+	if err != nil {
+		if errors.Is(err, errTooLong) || errors.Is(err, errNoReply) {
+			a.cut(p.link, ask.CauseReply)
+		}
+		p.lost()
+		return 0, err
+	}
+	p.end(r)
+	r.finish()
+	return r.status, nil
+}
+
+// ping is a request under way.
+type ping struct {
+	client  *client
+	link    *link
+	session string
+	due     int64
+	step    int
+	id      uint64
+	head    http.Header
+	body    []byte
+}
+
+// begin makes the request that was due, nil if there is nobody to ask.
+func (a *Attack) begin(due int64) *ping {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.pick()
+	if c == nil {
+		return nil
+	}
+	now := mono.Now()
+	a.late(due, now)
+	// A timer goes off up to a tick after the instant, whatever the system does. Only what goes beyond counts as latency.
+	due += min(max(now-due, 0), tick)
+	p := &ping{client: c, link: c.link, session: c.session, due: due, step: a.script.Next()}
+	p.id = work.ID((due-a.epoch)/int64(time.Microsecond), p.step)
+	var about work.Request
+	p.body, about = a.question(p.step, p.id)
+	p.head = c.header(about.Method, about.Name)
+	c.underWay++
+	a.n.Requests.Sent++
+	return p
+}
+
+// pick returns the next verified client, nil if there is none at all.
+func (a *Attack) pick() *client {
+	if a.n.Verified == 0 || a.closing {
+		return nil
+	}
+	for {
+		c := &a.clients[a.cursor]
+		a.cursor = (a.cursor + 1) % len(a.clients)
+		if c.state == stateVerified {
+			return c
+		}
+	}
+}
+
+// lost notes that no answer came.
+func (p *ping) lost() {
+	a := p.client.attack
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.n.Requests.Lost++
+}
+
+// end notes what became of the request.
+func (p *ping) end(r *answer) {
+	a := p.client.attack
+	now := mono.Now()
+	var reply ask.Reply
+	if r.cause() == ask.CauseNone {
+		reply = a.script.Parse(r.line)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case r.cause() != ask.CauseNone:
+		a.refuse(strconv.Itoa(r.status))
+		if r.status == http.StatusNotFound && p.session != "" {
+			p.lostSession()
+		}
+	case reply.Kind == ask.ReplyError && reply.ID == p.id && reply.Code != 0:
+		a.refuse(ask.CauseOfCode(reply.Code).String())
+	case reply.Kind != ask.ReplyAnswer || reply.ID != p.id:
+		a.refuse(ask.CauseReply.String())
+	default:
+		p.answered(r, reply, now)
+	}
+}
+
+func (a *Attack) refuse(cause string) {
+	a.n.Requests.Failed++
+	a.refused[cause]++
+}
+
+// answered notes an answer that is as it should be, but for the name of its node.
+func (p *ping) answered(r *answer, reply ask.Reply, now int64) {
+	a, node := p.client.attack, p.client.node
+	name, ok := a.named(r, reply)
+	switch {
+	case ok:
+		node = a.nodeIndex(name)
+	case a.script.Work().Naming == work.ByHeader || p.step == work.Verification:
+		a.refuse(ask.CauseReply.String())
+		return
+	}
+	a.n.Requests.Answered++
+	if node != p.client.node {
+		a.n.Moved++
+	}
+	if a.recording(p.due) {
+		a.nodes[node-1].latency.Record(p.due-a.recordFrom, now-p.due)
+		a.step(p.step).Record(p.due-a.recordFrom, now-p.due)
+	}
+}
+
+// lostSession has the client begin another session on its connection, unless it does so already.
+func (p *ping) lostSession() {
+	a, c := p.client.attack, p.client
+	if c.state != stateVerified || c.link != p.link || c.session != p.session {
+		return
+	}
+	a.n.Sessions.Lost++
+	c.session = ""
+	c.unverify()
+	c.displaced()
+	c.try(func() { c.renew(p.link) })
+}
+
+// depart says that nothing of the request's connection is in use any more. If that was what the client waited for to leave,
+// it leaves.
+func (p *ping) depart() {
+	a, c := p.client.attack, p.client
+	a.mu.Lock()
+	c.underWay--
+	leaves := c.state == stateLeaving && c.underWay == 0 && c.link == p.link
+	a.mu.Unlock()
+	if leaves {
+		a.hangUp(p.link)
+	}
+}
