@@ -256,14 +256,20 @@ func (r *run) collect(ctx context.Context) error {
 	for i := range r.report.Nodes {
 		n := &r.report.Nodes[i]
 		if l := merged[n.Name]; l != nil {
-			n.Latency = quantiles(l.Histogram)
+			n.Latency, n.Stddev = quantiles(l.Histogram), round1(l.Histogram.StdDev())
 			nodes = append(nodes, l)
 		}
 	}
-	cv, windows := betweenNodesCV(nodes)
-	if r.facts.question.Names() {
-		r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
+	all := latency.NewHistogram()
+	for _, l := range merged {
+		all.Merge(l.Histogram)
 	}
+	result := &LatencyResult{Quantiles: quantiles(all), Stddev: round1(all.StdDev())}
+	if r.facts.question.Names() {
+		cv, windows := betweenNodesCV(nodes)
+		result.BetweenNodesCVPercent, result.Windows = round1(cv), windows
+	}
+	r.report.Latency = result
 	return nil
 }
 
