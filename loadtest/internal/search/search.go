@@ -15,8 +15,9 @@
 // narrow enough.
 //
 // A decision is made by a test with a stated probability of error (see examine). Where a trial does not suffice for that, it is
-// repeated for longer; after four, or when more would hardly help, the rate is as near to the limit as can be told, and counts
-// neither as held nor as failed. While the rate doubles, a rate that looks well is not tried until that is certain.
+// repeated for longer, up to four times or until more would hardly help. From the first rate that this leaves open all trials are
+// longer; what is open then too is as near to the limit as can be told, and counts neither as held nor as failed. While the rate
+// doubles, a rate that looks well is not tried until that is certain.
 //
 // After a rate that breaks a limit the server gets time at a low rate, until the limits hold there. The rate that is going to be
 // the result is tried once more at the end, for longer: what happens now and then may have been missed. Where that contradicts the
@@ -38,7 +39,7 @@ type Options struct {
 	Precision  float64       // how far the highest rate that holds and the lowest that does not may be apart; 0.03
 	Confidence float64       // that the limit is between them; 0.95
 	Trial      time.Duration // the shortest from which a limit can be said to hold; 10 s, and no less
-	Patience   time.Duration // for all trials together; 15 min
+	Patience   time.Duration // for all trials together; 30 min
 }
 
 func (o Options) completed() Options {
@@ -56,7 +57,7 @@ func (o Options) completed() Options {
 	o.Confidence = min(o.Confidence, 0.9999)
 	o.Trial = max(o.Trial, minGroups*time.Second).Truncate(time.Second)
 	if o.Patience <= 0 {
-		o.Patience = 15 * time.Minute
+		o.Patience = 30 * time.Minute
 	}
 	return o
 }
@@ -66,6 +67,8 @@ const (
 	warmUp = time.Second
 	// looks is how many trials of a rate there are at most, each twice as long as the one before.
 	looks = 4
+	// noisy is how much longer trials take from the first rate on that no look could decide.
+	noisy = 3
 	// confirming is how much longer than the first trial of a rate the one is that confirms it.
 	confirming = 4
 	// spoils is how many trials in a row may say nothing about the server.
@@ -77,7 +80,7 @@ const (
 	// The first rest at a low rate is so long, and each further one, of so many, twice as long.
 	firstRest = 3 * time.Second
 	rests     = 5
-	// nearOne is the strain up to which, and down to the inverse of which, rates say where it is 1.
+	// nearOne is the strain up to which rates say where it is 1.
 	nearOne = 5
 	// hot is the error of saying that a server has not yet recovered.
 	hot = 0.01
@@ -152,9 +155,10 @@ type point struct {
 // Search is one search. It is not for use by several goroutines at a time.
 type Search struct {
 	o     Options
-	alpha float64 // of one look
-	known []known // by rate
-	seen  []point // in the order of time
+	alpha float64       // of one look
+	trial time.Duration // the shortest trial
+	known []known       // by rate
+	seen  []point       // in the order of time
 
 	// The trial that is due or under way.
 	rate    float64
@@ -174,6 +178,7 @@ type Search struct {
 // New begins a search.
 func New(o Options) *Search {
 	s := &Search{o: o.completed()}
+	s.trial = s.o.Trial
 	// As many decisions as it may take share the probability of error, and so do the looks of each.
 	growing := math.Ceil(math.Log2(s.o.Max/s.o.Start)) + 1
 	narrowing := 2 * math.Ceil(math.Log2(math.Ln2/math.Log1p(s.o.Precision)))
@@ -205,8 +210,9 @@ func (s *Search) Result() Result {
 	return r
 }
 
-// estimate is where the strain is 1 on the line through its logarithm near there, as far as that is between what was shown; and
-// the middle of that where no line can be drawn, because a little more than the server can take is far too much.
+// estimate is where the strain is 1, as far as that is between what was shown, if it grows with the rate as an exponential does:
+// the fit (of a Poisson regression) to what was seen near there, that is where it is not far too much. It is the middle of what
+// was shown where there is no such fit, because the rates that were tried are on both sides of a cliff.
 func (s *Search) estimate() float64 {
 	low, high := s.highest(held), s.lowest(failed)
 	switch {
@@ -218,17 +224,27 @@ func (s *Search) estimate() float64 {
 		high = len(s.known) - 1
 	}
 	least, most := s.known[low].rate, s.known[high].rate
-	var n, x, y, xx, xy float64
-	for _, p := range s.seen {
-		if p.strain > 1/nearOne && p.strain < nearOne {
-			w, r, l := p.seconds, p.rate, math.Log(p.strain)
-			n, x, y, xx, xy = n+w, x+w*r, y+w*l, xx+w*r*r, xy+w*r*l
+	middle := math.Sqrt(least * most)
+	a, b := 0.0, 1.0 // the logarithm of the strain is a + b·x
+	for range 50 {
+		var ga, gb, haa, hab, hbb float64
+		for _, p := range s.seen {
+			if p.strain > nearOne || p.rate < least*least/most {
+				continue
+			}
+			x := p.rate/middle - 1
+			expected := p.seconds * math.Exp(a+b*x)
+			off := p.strain*p.seconds - expected
+			ga, gb = ga+off, gb+off*x
+			haa, hab, hbb = haa+expected, hab+expected*x, hbb+expected*x*x
 		}
+		by := haa*hbb - hab*hab
+		a, b = a+(ga*hbb-gb*hab)/by, b+(gb*haa-ga*hab)/by
 	}
-	if slope := (n*xy - x*y) / (n*xx - x*x); slope > 0 && !math.IsInf(slope, 0) {
-		return min(max(x/n-y/n/slope, least), most)
+	if at := middle * (1 - a/b); b > 0 && at > 0 { // false also for what is no number
+		return min(max(at, least), most)
 	}
-	return math.Sqrt(least * most)
+	return middle
 }
 
 // Report says what came of the trial that Next gave. After the last it does nothing.
@@ -311,7 +327,7 @@ func (s *Search) examine() (v verdict, why string) {
 // hopeless reports whether all looks together will hardly decide: a quantile grows with the root of the time, and may be off
 // by one.
 func (s *Search) hopeless() bool {
-	have, all := float64(len(s.batches)), s.o.Trial.Seconds()*(1<<looks-1)
+	have, all := float64(len(s.batches)), s.trial.Seconds()*(1<<looks-1)
 	for i := range s.o.Limits {
 		e := examine(s.batches, s.o.Limits, i, s.alpha)
 		if z := normal(min(e.few, e.many)); z*math.Sqrt(all/have)+1 < normal(s.alpha) {
@@ -337,13 +353,14 @@ func (s *Search) decide(v verdict) {
 	case v == failed || v == held:
 	case s.purpose == grow && (v == likely || s.mayHold()):
 		v = likely
-	case s.purpose == confirm && v == likely: // it was shown before
-		v = held
-	case s.purpose == confirm:
 	case s.look+1 < looks && (s.look == 0 || !s.hopeless()):
 		s.look++
 		s.length = s.lengthOf()
 		s.mindTime()
+		return
+	case s.trial == s.o.Trial:
+		s.trial *= noisy
+		s.try(s.rate, s.purpose)
 		return
 	default:
 		v = undecided
@@ -380,7 +397,7 @@ func (s *Search) learn(v verdict) {
 		return 1
 	})
 	s.known = slices.Insert(s.known, at, k)
-	s.batches, s.look = nil, 0
+	s.batches = nil
 }
 
 // highest is the index of the highest rate with one of the verdicts, or -1.
@@ -446,7 +463,7 @@ func (s *Search) between(low, high int) float64 {
 }
 
 func (s *Search) try(rate float64, p purpose) {
-	s.rate, s.purpose = rate, p
+	s.rate, s.purpose, s.look = rate, p, 0
 	s.length = s.lengthOf()
 	s.mindTime()
 }
@@ -458,17 +475,17 @@ func (s *Search) lengthOf() time.Duration {
 		return firstRest << (s.rest - 1)
 	case grow:
 		if s.look == 0 {
-			return s.o.Trial/2 + warmUp
+			return s.trial/2 + warmUp
 		}
-		return s.o.Trial<<(s.look-1) + warmUp
+		return s.trial<<(s.look-1) + warmUp
 	}
-	length := s.o.Trial
+	length := s.trial
 	for _, l := range s.o.Limits {
 		seconds := math.Ceil(1.1 * needed(l.Share, s.alpha) / s.rate)
 		length = max(length, time.Duration(min(seconds, 1e6))*time.Second)
 	}
 	if s.purpose == confirm {
-		return confirming*length + warmUp
+		length = max(length, confirming*s.o.Trial)
 	}
 	return length<<s.look + warmUp
 }
