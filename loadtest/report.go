@@ -24,7 +24,8 @@ const (
 )
 
 // Report is what a run measured and what it says about the system. Parts that a run did not come to
-// are nil. Durations are in the unit their name ends with, or the tag unit says; 0 is never where the tag zero says so.
+// are nil. Durations are in the unit their name ends with, or that their tag unit says. A figure with the tag of says nothing where
+// the field that it names is 0, and one with the tag zero nothing where it is 0 itself.
 type Report struct {
 	Schema    string    `json:"schema"`
 	Verdict   Verdict   `json:"verdict"`
@@ -242,8 +243,8 @@ type Distribution struct {
 // LatencyResult is the latency of all answers of the hold, and how the nodes compare; that is 0 where answers name none.
 type LatencyResult struct {
 	Quantiles
-	Stddev                float64 `json:"stddev" unit:"us"`
-	BetweenNodesCVPercent float64 `json:"between_nodes_cv_percent"`
+	Stddev                float64 `json:"stddev" unit:"us" of:"count"`
+	BetweenNodesCVPercent float64 `json:"between_nodes_cv_percent" of:"windows"`
 	Windows               int     `json:"windows"` // of a second, with answers enough from every node
 }
 
@@ -261,7 +262,7 @@ type Requests struct {
 // Sticky is how many clients that left and came back met their node.
 type Sticky struct {
 	Sampled    int `json:"sampled"`
-	Consistent int `json:"consistent"`
+	Consistent int `json:"consistent" of:"sampled"`
 }
 
 // Failover is what the loss of a node did to its clients. Times count from the moment before the

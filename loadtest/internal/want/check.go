@@ -233,14 +233,14 @@ func (l *lookup) take(v any, parent map[string]any, taken []step) {
 	n := last(taken)
 	f := found{path: pathOf(taken), unit: n.unit}
 	number, ok := v.(float64)
-	count, counted := parent["count"].(float64)
+	of, counted := parent[n.of].(float64)
 	switch {
 	case !ok:
 		f.why = "the run did not measure it"
 	case n.never && number == 0:
 		f.why = "it did not happen"
-	case counted && count == 0 && n.name != "count":
-		f.why = "there was nothing to measure it of"
+	case counted && of == 0:
+		f.why = n.of + " is 0"
 	}
 	if n.beside {
 		name, _ := parent["unit"].(string)

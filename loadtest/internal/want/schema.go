@@ -14,8 +14,8 @@ import (
 //
 // It is made from the struct type that is written as JSON. The unit of a figure is what its JSON name ends with (_us, _ms, _s,
 // _bytes, _percent, _per_second) or its struct tag says (unit:"us"); a figure beside a text "unit" has the unit that the text
-// names. A number tagged zero:"never" is 0 when what it times did not happen. Lists are addressed by the "name" of their
-// elements; lists without are not addressed at all.
+// names. A number tagged zero:"never" is 0 when what it times did not happen, and one tagged of:"count" says nothing when the field
+// of that name beside it is 0. Lists are addressed by the "name" of their elements; lists without are not addressed at all.
 type Schema struct{ root *node }
 
 // Of is the schema of reports of type T, a struct.
@@ -46,6 +46,7 @@ type node struct {
 	beside  bool    // the unit is the text beside it
 	absent  bool    // left out when it is 0
 	never   bool    // 0 says that it did not happen
+	of      string  // the field beside it that is 0 when there was nothing to measure this of
 	derived *figure // computed of others
 	fields  []*node
 	element *node
@@ -108,8 +109,8 @@ func fieldsOf(t reflect.Type, depth int) (fields []*node) {
 			name = f.Name
 		}
 		n := build(f.Type, depth+1)
-		n.name, n.never = name, f.Tag.Get("zero") == "never"
-		n.absent = strings.Contains(options, "omitempty") && f.Type.Kind() != reflect.Pointer
+		n.name, n.never, n.of = name, f.Tag.Get("zero") == "never", f.Tag.Get("of")
+		n.absent = strings.Contains(options, "omit") && f.Type.Kind() != reflect.Pointer
 		n.unit = unitOf(f.Tag.Get("unit"))
 		if n.unit == (unit{}) {
 			_, n.unit = suffixed(name)
