@@ -12,13 +12,13 @@ import (
 // Quantiles is the shape of a latency distribution, in microseconds.
 type Quantiles struct {
 	Count int64   `json:"count"`
-	Min   int64   `json:"min"`
-	Mean  float64 `json:"mean"`
-	P50   int64   `json:"p50"`
-	P90   int64   `json:"p90"`
-	P99   int64   `json:"p99"`
-	P999  int64   `json:"p999"`
-	Max   int64   `json:"max"`
+	Min   int64   `json:"min" unit:"us" of:"count"`
+	Mean  float64 `json:"mean" unit:"us" of:"count"`
+	P50   int64   `json:"p50" unit:"us" of:"count"`
+	P90   int64   `json:"p90" unit:"us" of:"count"`
+	P99   int64   `json:"p99" unit:"us" of:"count"`
+	P999  int64   `json:"p999" unit:"us" of:"count"`
+	Max   int64   `json:"max" unit:"us" of:"count"`
 }
 
 func quantiles(h *hdrhistogram.Histogram) Quantiles {

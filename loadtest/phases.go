@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -230,7 +231,13 @@ func (r *run) ping(ctx context.Context, at int64, rate float64, length time.Dura
 
 func requestsBetween(before, after wire.Counts) *Requests {
 	n := after.Requests.Minus(before.Requests)
-	return &Requests{Sent: n.Sent, Answered: n.Answered, Failed: n.Failed, Lost: n.Lost, Moved: after.Moved - before.Moved}
+	causes := maps.Clone(after.Refused)
+	for cause, n := range before.Refused {
+		if causes[cause] -= n; causes[cause] == 0 {
+			delete(causes, cause)
+		}
+	}
+	return &Requests{Sent: n.Sent, Answered: n.Answered, Failed: n.Failed, Lost: n.Lost, Moved: after.Moved - before.Moved, Causes: causes}
 }
 
 // collect merges what the agents measured during the hold.
@@ -243,12 +250,69 @@ func (r *run) collect(ctx context.Context) error {
 	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *wire.Measured) latency.Message { return m.HoldLag }); err != nil {
 		return err
 	}
-	merged := make(map[string]*latency.Recording)
+	nodes, err := merge(acks, func(m *wire.Measured) map[string]latency.Message { return m.Nodes })
+	if err != nil {
+		return err
+	}
+	var compared []*latency.Recording
+	all := latency.NewHistogram()
+	for _, l := range nodes {
+		all.Merge(l.Histogram)
+	}
+	for i := range r.report.Nodes {
+		n := &r.report.Nodes[i]
+		if l := nodes[n.Name]; l != nil {
+			n.Latency, n.Stddev = quantiles(l.Histogram), round1(l.Histogram.StdDev())
+			if n.Histogram, err = l.Encoded(); err != nil {
+				return err
+			}
+			compared = append(compared, l)
+		}
+	}
+	result := &LatencyResult{Quantiles: quantiles(all), Stddev: round1(all.StdDev())}
+	if r.facts.names() {
+		cv, windows := betweenNodesCV(compared)
+		result.BetweenNodesCVPercent, result.Windows = round1(cv), windows
+	}
+	r.report.Latency = result
+	return r.collectSteps(acks)
+}
+
+// collectSteps merges what the agents measured by step, and of what connections waited for.
+func (r *run) collectSteps(acks []wire.Ack) error {
+	steps, err := merge(acks, func(m *wire.Measured) map[string]latency.Message { return m.Steps })
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(steps)) {
+		l := steps[name]
+		result := StepResult{Name: name, Latency: quantiles(l.Histogram)}
+		if result.Histogram, err = l.Encoded(); err != nil {
+			return err
+		}
+		r.report.Steps = append(r.report.Steps, result)
+	}
+	setup, err := merge(acks, func(m *wire.Measured) map[wire.Stage]latency.Message { return m.Setup })
+	for stage, l := range setup {
+		if r.report.Setup == nil {
+			r.report.Setup = make(map[string]Quantiles)
+		}
+		r.report.Setup[string(stage)] = quantiles(l.Histogram)
+	}
+	return err
+}
+
+// merge adds up what all agents measured, by name.
+func merge[K ~string](acks []wire.Ack, of func(*wire.Measured) map[K]latency.Message) (map[K]*latency.Recording, error) {
+	merged := make(map[K]*latency.Recording)
 	for _, a := range acks {
-		for name, m := range a.Measured.Nodes {
+		if a.Measured == nil { // of an agent that was lost
+			continue
+		}
+		for name, m := range of(a.Measured) {
 			l, err := m.Recording()
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if merged[name] == nil {
 				merged[name] = latency.New()
@@ -256,24 +320,7 @@ func (r *run) collect(ctx context.Context) error {
 			merged[name].Merge(l)
 		}
 	}
-	var nodes []*latency.Recording
-	for i := range r.report.Nodes {
-		n := &r.report.Nodes[i]
-		if l := merged[n.Name]; l != nil {
-			n.Latency, n.Stddev = quantiles(l.Histogram), math.Round(l.Histogram.StdDev()*10)/10
-			m, err := l.Message()
-			if err != nil {
-				return err
-			}
-			n.Histogram = m.Histogram
-			nodes = append(nodes, l)
-		}
-	}
-	cv, windows := betweenNodesCV(nodes)
-	if r.facts.names() {
-		r.report.Latency = &LatencyResult{BetweenNodesCVPercent: round1(cv), Windows: windows}
-	}
-	return nil
+	return merged, nil
 }
 
 // processes are those whose resources are watched. Balancer and nodes start others as they get full.

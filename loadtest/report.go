@@ -24,7 +24,8 @@ const (
 )
 
 // Report is what a run measured and what it says about the system. Parts that a run did not come to
-// are nil. Durations are in the unit their name ends with.
+// are nil. Durations are in the unit their name ends with, or that their tag unit says. A figure with the tag of says nothing where
+// the field that it names is 0, and one with the tag zero nothing where it is 0 itself.
 type Report struct {
 	Schema    string    `json:"schema"`
 	Verdict   Verdict   `json:"verdict"`
@@ -121,7 +122,7 @@ type Connections struct {
 	Verified    int              `json:"verified"` // an answer came through the connection, and named its node if nodes do that
 	Failed      int              `json:"failed"`   // clients that gave up
 	Dropped     int              `json:"dropped"`  // connections lost that no fault of the run explains
-	RampMs      float64          `json:"ramp_ms"`
+	RampMs      float64          `json:"ramp_ms" zero:"never"`
 	Attempts    int64            `json:"attempts"`
 	Failures    map[string]int64 `json:"failures,omitempty"` // of attempts, by cause; they were retried
 	Losses      map[string]int64 `json:"losses,omitempty"`   // of the dropped, by cause
@@ -242,9 +243,11 @@ type Distribution struct {
 	MaxDeviation  int `json:"max_deviation"`
 }
 
-// LatencyResult compares the nodes.
+// LatencyResult is the latency of all answers of the hold, and how the nodes compare; that is 0 where answers name none.
 type LatencyResult struct {
-	BetweenNodesCVPercent float64 `json:"between_nodes_cv_percent"`
+	Quantiles
+	Stddev                float64 `json:"stddev" unit:"us" of:"count"`
+	BetweenNodesCVPercent float64 `json:"between_nodes_cv_percent" of:"windows"`
 	Windows               int     `json:"windows"` // of a second, with answers enough from every node
 }
 
@@ -262,7 +265,7 @@ type Requests struct {
 // Sticky is how many clients that left and came back met their node.
 type Sticky struct {
 	Sampled    int `json:"sampled"`
-	Consistent int `json:"consistent"`
+	Consistent int `json:"consistent" of:"sampled"`
 }
 
 // Failover is what the loss of a node did to its clients. Times count from the moment before the
@@ -272,10 +275,10 @@ type Failover struct {
 	Fault Fault  `json:"fault"`
 	// DetectedMs is when the balancer marked the node down; where it cannot be asked, when the
 	// first client lost its connection.
-	DetectedMs   float64       `json:"detected_ms"`
-	DetectedBy   string        `json:"detected_by"` // balancer or clients
-	ReroutedMs   float64       `json:"rerouted_ms"` // the last displaced client verified again
-	RestoredMs   float64       `json:"restored_ms"` // from the mend to the balancer having the node up again
+	DetectedMs   float64       `json:"detected_ms" zero:"never"`
+	DetectedBy   string        `json:"detected_by"`              // balancer or clients
+	ReroutedMs   float64       `json:"rerouted_ms" zero:"never"` // the last displaced client verified again
+	RestoredMs   float64       `json:"restored_ms" zero:"never"` // from the mend to the balancer having the node up again
 	Restored     bool          `json:"restored"`
 	OnNode       int           `json:"on_node"` // clients the node had
 	Displaced    int           `json:"displaced"`

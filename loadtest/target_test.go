@@ -43,7 +43,7 @@ func TestRunOfServersWithoutWhoami(t *testing.T) {
 			f.foreign = func(m mcp.Envelope) string { return c.answers[m.Method] }
 			s := testSpec(f, 100, 500*time.Millisecond)
 			r := mustRun(t, s, Options{System: f})
-			if failed(r) != "" || r.Connections.Verified != 100 || r.Requests.Answered == 0 || r.Nameless != c.why {
+			if failed(r) != "" || r.Connections.Verified != 100 || r.Requests.Answered == 0 || r.Latency.Count == 0 || r.Nameless != c.why {
 				t.Errorf("%s %+v %+v %q", failed(r), r.Connections, r.Requests, r.Nameless)
 			}
 			if got, want := phases(r), "preflight, baseline, ramp, hold, close"; got != want {

@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
@@ -284,5 +285,22 @@ func TestUnevenForLackOfAddresses(t *testing.T) {
 				t.Errorf("%+v: %+v", c, check)
 			}
 		}
+	}
+}
+
+// A run whose answers name no node has latencies, but nothing to compare.
+func TestNamelessLatencyIsNotCompared(t *testing.T) {
+	s, r := Default(), goodReport()
+	r.Nameless, r.Nodes, r.Distribution = "no tool says it", []NodeResult{{Connections: 100}}, nil
+	r.Latency = &LatencyResult{Quantiles: Quantiles{Count: 1000, P99: 5000}}
+	checks, _ := conclude(&s, r)
+	var whys []string
+	for _, c := range checks {
+		if c.Name == "latency_variance" {
+			whys = append(whys, c.Why)
+		}
+	}
+	if !slices.Equal(whys, []string{nameless}) {
+		t.Errorf("%q", whys)
 	}
 }

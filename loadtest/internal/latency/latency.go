@@ -71,10 +71,16 @@ type Message struct {
 	Windows   []Cell `json:"windows,omitempty"`
 }
 
+// Encoded is the histogram as text.
+func (l *Recording) Encoded() (string, error) {
+	encoded, err := l.Histogram.EncodeV2()
+	return string(encoded), err
+}
+
 // Message is the recording as it travels.
 func (l *Recording) Message() (Message, error) {
-	encoded, err := l.Histogram.EncodeV2()
-	return Message{string(encoded), l.Windows}, err
+	encoded, err := l.Encoded()
+	return Message{encoded, l.Windows}, err
 }
 
 // Recording reads the message.
