@@ -91,7 +91,7 @@ func (r *run) failover(ctx context.Context) error {
 // first.
 func (r *run) victim() (string, error) {
 	if r.fault == FaultRolling {
-		return everyNode, nil
+		return wire.EveryNode, nil
 	}
 	if r.spec.FailoverNode != "" {
 		return r.spec.FailoverNode, nil
@@ -178,11 +178,11 @@ func (r *run) recovery(ctx context.Context) error {
 	defer cancel()
 	f.Restored = r.facts.seen.Balancer == nil || r.observe(limited, func(o *Observation) bool {
 		for _, v := range o.Nodes {
-			if (v.Name == f.Node || f.Node == everyNode) && !v.Up {
+			if (v.Name == f.Node || f.Node == wire.EveryNode) && !v.Up {
 				return false
 			}
 		}
-		return f.Node == everyNode || o.node(f.Node) != nil
+		return f.Node == wire.EveryNode || o.node(f.Node) != nil
 	}) == nil
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

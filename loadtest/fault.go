@@ -26,9 +26,6 @@ const (
 // faults are those that can be asked for.
 var faults = []Fault{FaultAuto, FaultKill, FaultFreeze, FaultCut, FaultDrain, FaultRolling, FaultNone}
 
-// everyNode stands for the node of a fault that is of all nodes.
-const everyNode = "*"
-
 // ordered reports whether the fault is an order of an operator, which must lose nothing.
 func (f Fault) ordered() bool { return f == FaultDrain || f == FaultRolling }
 

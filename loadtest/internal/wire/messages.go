@@ -84,8 +84,11 @@ type Order struct {
 	Open   *OpenOrder   `json:"open,omitempty"`
 	Ping   *PingOrder   `json:"ping,omitempty"`
 	Sticky *StickyOrder `json:"sticky,omitempty"`
-	Node   string       `json:"node,omitempty"` // arm
+	Node   string       `json:"node,omitempty"` // arm: its name, or EveryNode
 }
+
+// EveryNode arms all nodes.
+const EveryNode = "*"
 
 // Driver is what clients are made of.
 type Driver string

@@ -58,7 +58,7 @@ type Attack struct {
 	limit    int     // the first one not to dial yet
 	cursor   int     // client to ask next
 	sampled  int     // where the next sample begins
-	armed    uint8   // the node about to fail, or 0
+	armed    armed   // about to fail
 	volley   *volley // the last one
 	endRamp  context.CancelFunc
 
@@ -127,7 +127,7 @@ func (a *Attack) obey(o *wire.Order) (answer wire.Ack, err error) {
 	case o.Kind == wire.OrderQuiet:
 		a.quiet()
 	case o.Kind == wire.OrderDisarm:
-		a.armed = 0
+		a.armed = noneArmed
 	case o.Kind == wire.OrderCollect:
 		answer.Measured, err = a.measured()
 	case a.script == nil:
@@ -183,14 +183,26 @@ func (a *Attack) openRest(at int64) {
 	a.beginRamp(at)
 }
 
+// armed is the node that is about to fail, 1 + its place in nodes, or one of these.
+type armed int
+
+const (
+	noneArmed armed = 0
+	allArmed  armed = -1
+)
+
 // arm makes the clients of a node displaced rather than dropped when they lose it, and returns how many it has.
 func (a *Attack) arm(node string) int {
 	a.n.Displaced, a.n.Recovered, a.n.FirstLost, a.n.LastRecovered = 0, 0, 0, 0
-	a.armed = a.byName[node]
-	if a.armed == 0 {
+	n := 0
+	switch a.armed = armed(a.byName[node]); {
+	case node == wire.EveryNode:
+		a.armed, n = allArmed, a.n.Verified
+	case a.armed == noneArmed:
 		return 0
+	default:
+		n = a.nodes[a.armed-1].verified
 	}
-	n := a.nodes[a.armed-1].verified
 	// They come back at most twice as fast as they came in the first place.
 	a.patience.Spread = max(a.patience.Spread, time.Duration(float64(n)/(2*a.rate)*float64(time.Second)))
 	return n

@@ -136,7 +136,7 @@ func (a *Attack) over(l *link) {
 // displaced notes that the client has lost its node to a fault, and reports whether that is so.
 func (c *client) displaced() bool {
 	a := c.attack
-	if a.armed == 0 || a.armed != c.node {
+	if a.armed != allArmed && (a.armed == noneArmed || a.armed != armed(c.node)) {
 		return false
 	}
 	a.n.Displaced++

@@ -179,7 +179,7 @@ func (c *client) verify(ctx context.Context, l *link) (status int, cause ask.Cau
 	a := c.attack
 	a.mu.Lock()
 	id := work.ID((mono.Now()-a.epoch)/1000, work.Verification)
-	body, about := a.question(work.Verification, id)
+	body, about := a.script.As(int(c.index)).AppendVerify(nil, id)
 	head := c.header(about.Method, about.Name)
 	a.mu.Unlock()
 	r, err := a.post(ctx, l, head, body)
@@ -210,16 +210,6 @@ func (c *client) verify(ctx context.Context, l *link) (status int, cause ask.Cau
 	}
 	c.verified(a.nodeIndex(name))
 	return r.status, ask.CauseNone
-}
-
-// question is the request of a step; the caller holds mu. The script asks for the node's name as in the stateless era, which
-// a server does not take for a request of a session.
-func (a *Attack) question(step int, id uint64) ([]byte, work.Request) {
-	body, about := a.script.AppendStep(nil, step, id)
-	if w := a.script.Work(); about.Step == work.Verification && w.Era == mcp.SessionEra && w.Verify.Names() {
-		body = mcp.AppendToolCall(body[:0], id, string(w.Verify), mcp.SessionEra)
-	}
-	return body, about
 }
 
 // failed is the cause of an exchange that brought no answer; nobody holds mu.

@@ -2,6 +2,7 @@ package attack
 
 import (
 	"math"
+	"slices"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
@@ -76,6 +77,7 @@ func (t *tally) stage(s wire.Stage, took int64) {
 func (t *tally) counts() wire.Counts {
 	n := t.n
 	n.At = mono.Now()
+	n.Answers = slices.Clone(n.Answers)
 	n.Nodes = make(map[string]int, len(t.nodes))
 	for i := range t.nodes {
 		n.Nodes[t.nodes[i].name] = t.nodes[i].verified

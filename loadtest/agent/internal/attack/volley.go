@@ -133,7 +133,7 @@ func (a *Attack) begin(due int64) *ping {
 	p := &ping{client: c, link: c.link, session: c.session, due: due, step: a.script.Next()}
 	p.id = work.ID((due-a.epoch)/int64(time.Microsecond), p.step)
 	var about work.Request
-	p.body, about = a.question(p.step, p.id)
+	p.body, about = a.script.As(int(p.client.index)).AppendStep(nil, p.step, p.id)
 	p.head = c.header(about.Method, about.Name)
 	c.underWay++
 	a.n.Requests.Sent++
@@ -204,6 +204,7 @@ func (p *ping) answered(r *answer, reply ask.Reply, now int64) {
 		return
 	}
 	a.n.Requests.Answered++
+	a.n.Answers.Record(now - p.due)
 	if node != p.client.node {
 		a.n.Moved++
 	}
