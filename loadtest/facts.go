@@ -6,23 +6,20 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
-	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // facts are what preflight finds out before it judges. Zero means not known, or no limit.
 type facts struct {
-	to          target.Endpoint
-	target      netip.AddrPort // the address of to
-	others      []netip.Addr   // of the same name, not taken
-	trouble     *probe.Trouble // to cannot be resolved, reached, or asked
-	who         probe.Introduction
-	steps       []work.Step       // that clients ask
+	aims        []aim
+	trouble     *probe.Trouble    // of the first aim that has any
 	sources     sources.Range     // the common ones, those to take first at the beginning
 	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember
 	unreachable *unreachableError // why the addresses of the spec are not used; nil if they are
@@ -40,11 +37,14 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	if f.seen, err = sys.Observe(ctx); err != nil {
 		return f, err
 	}
-	if f.trouble = f.locate(ctx, s); f.trouble != nil {
+	if f.aims, f.trouble = aims(s, &f.seen); f.trouble == nil {
+		f.locate(ctx, s)
+	}
+	if f.trouble != nil {
 		return f, ctx.Err()
 	}
-	f.sources, f.unreachable = commonSources(s, f.target)
-	f.trouble = f.introduce(ctx, s)
+	f.sources, f.unreachable = commonSources(s, f.target())
+	f.introduce(ctx, s)
 	f.host = ThisHost() // after the probe, which conntrack may have seen
 	f.host.Descriptors = descriptors
 	if f.trouble == nil {
@@ -54,44 +54,76 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 }
 
 // locate finds where clients connect to, and asks nobody there.
-func (f *facts) locate(ctx context.Context, s *Spec) (trouble *probe.Trouble) {
-	if f.to, trouble = endpointOf(s); trouble != nil {
-		return trouble
+func (f *facts) locate(ctx context.Context, s *Spec) {
+	for i := range f.aims {
+		a := &f.aims[i]
+		if a.to.Address, a.others, a.trouble = probe.Locate(ctx, a.to.Target, s.AllowRemoteTarget); a.trouble != nil {
+			f.trouble = a.trouble
+			return
+		}
 	}
-	f.to.Address, f.others, trouble = probe.Locate(ctx, f.to.Target, s.AllowRemoteTarget)
-	f.target = f.to.Address
-	return trouble
 }
 
 // introduce finds out who answers there, and whether what clients ask works.
-func (f *facts) introduce(ctx context.Context, s *Spec) (trouble *probe.Trouble) {
-	if f.who, trouble = probe.Introduce(ctx, f.to); trouble != nil {
-		return trouble
+func (f *facts) introduce(ctx context.Context, s *Spec) {
+	for i := range f.aims {
+		a := &f.aims[i]
+		if a.introduce(ctx, s); a.trouble != nil {
+			f.trouble = a.trouble
+			return
+		}
 	}
-	if f.steps, trouble = stepsOf(s, f.who.Era); trouble != nil {
-		return trouble
-	}
-	script, err := f.work().Compile()
-	if err != nil {
-		return unusable(err, "see to what clients are to ask (--tool, --args, --scenario)")
-	}
-	return probe.Try(ctx, f.to, script)
 }
 
-// endpoint is where clients connect to.
-func (f *facts) endpoint() target.Endpoint { return f.to }
-
-// work is what clients ask.
-func (f *facts) work() work.Work {
-	w := f.who.Work()
-	if w.Steps = f.steps; len(w.Steps) > 0 && f.who.ServedBy {
-		w.Naming = work.ByHeader // the answers to steps name nobody
+// target is the address that most is said of: the first one's.
+func (f *facts) target() netip.AddrPort {
+	if len(f.aims) == 0 {
+		return netip.AddrPort{}
 	}
-	return w
+	return f.aims[0].to.Address
 }
 
-// names reports whether answers name a node.
-func (f *facts) names() bool { return f.who.Naming != work.Nameless }
+// names reports whether all answers name a node.
+func (f *facts) names() bool { return f.all((*aim).names) }
+
+// all reports whether something is so of all aims.
+func (f *facts) all(is func(*aim) bool) bool {
+	for i := range f.aims {
+		if !is(&f.aims[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// think is the time between two requests of a client, zero if the scenario says none.
+func (f *facts) think() work.Think {
+	if len(f.aims) == 0 {
+		return work.Think{}
+	}
+	return f.aims[0].work.Think
+}
+
+// drivers are those of all aims.
+func (f *facts) drivers() string {
+	var names []string
+	for _, a := range f.aims {
+		if !slices.Contains(names, string(a.driver)) {
+			names = append(names, string(a.driver))
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// nameless is why answers name no node, if they do not.
+func (f *facts) nameless() string {
+	for i := range f.aims {
+		if a := &f.aims[i]; !a.names() {
+			return a.who.Nameless
+		}
+	}
+	return ""
+}
 
 // resolve returns the first address of host:port.
 func resolve(ctx context.Context, address string) (netip.AddrPort, error) {

@@ -44,7 +44,8 @@ func (r *run) failover(ctx context.Context) error {
 	}
 	f := &Failover{Node: victim, Fault: r.fault, DetectedBy: "clients"}
 	armed := r.fleet.parts()
-	if err := r.ping(ctx, lead(), faultLoad*r.plan.pingRate, 0, false); err != nil {
+	rate, round := r.faultRate()
+	if err := r.ping(ctx, lead(), rate, 0, false); err != nil {
 		return err
 	}
 	begun, wall := mono.Now(), time.Now()
@@ -54,7 +55,7 @@ func (r *run) failover(ctx context.Context) error {
 		return fmt.Errorf("%s %s: %w", r.fault, victim, err)
 	}
 	r.report.Failover = f
-	limited, cancel := context.WithTimeout(ctx, r.spec.failoverLimit(r.fault)+faultPatience)
+	limited, cancel := context.WithTimeout(ctx, r.spec.failoverLimit(r.fault)+faultPatience+round)
 	defer cancel()
 	detected := make(chan float64, 1)
 	if r.fault.ordered() { // who gives the order knows
@@ -85,6 +86,15 @@ func (r *run) failover(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return r.afterFault(ctx, f, armed)
+}
+
+// faultRate is how many requests per second go on during a fault, and how long they take to reach each client that learns of
+// the fault by them alone: a balancer keeps the connections of clients over HTTP.
+func (r *run) faultRate() (rate float64, round time.Duration) {
+	if !r.report.Shared {
+		return faultLoad * r.plan.pingRate, 0
+	}
+	return r.plan.pingRate, time.Duration(float64(r.plan.connections) / r.plan.pingRate * float64(time.Second))
 }
 
 // victim chooses the node to break: the one asked for, or the second that has clients, else the

@@ -39,9 +39,11 @@ func (l *live) Observe(ctx context.Context) (Observation, error) {
 	case err != nil:
 		return o, fmt.Errorf("ask the balancer: %w", err)
 	case l.serves(ctx, &stats):
+		o.Listeners = clientListeners(&stats)
 		o.balancer(&stats, l.target, l.limits)
 	default:
-		o.Elsewhere = clientListeners(&stats)
+		o.Listeners = clientListeners(&stats)
+		o.Elsewhere = o.Listeners
 	}
 	status, err := l.cluster.Status(ctx)
 	switch {

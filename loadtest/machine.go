@@ -9,6 +9,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 )
 
 // Machine is what a preflight looks at on the machine itself, for those who want to know before
@@ -119,11 +120,11 @@ func ThisMachine(s *Spec) (m Machine, err error) {
 // Check is the preflight's judgement of the machine alone, for a balancer and so many nodes on the same one, without
 // what nothing is known of.
 func (m Machine) Check(s *Spec, nodes int) judge.List {
-	f := &facts{target: localTarget(s), host: m}
+	f := &facts{aims: []aim{{to: target.Endpoint{Address: localTarget(s)}}}, host: m}
 	for range nodes {
 		f.seen.Nodes = append(f.seen.Nodes, NodeView{Up: true})
 	}
-	f.sources, f.unreachable = commonSources(s, f.target)
+	f.sources, f.unreachable = commonSources(s, f.target())
 	p, planError := makePlan(s, f.sources, Limits{}, alike(s, localAgents(s, f)))
 	x := subject{spec: s, facts: f, plan: p, planError: planError}
 	x.machine()

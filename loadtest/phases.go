@@ -16,6 +16,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // settle waits until every node gets its share: the spread over nodes of which one is in slow start
@@ -89,10 +90,10 @@ func (r *run) watchForStall(ctx context.Context, stall context.CancelCauseFunc) 
 func (r *run) openAll(ctx context.Context, begin int64) (wire.Counts, error) {
 	p := r.plan
 	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
-		return wire.Order{Kind: wire.OrderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: &wire.OpenOrder{
-			Driver: wire.Socket, Endpoint: r.facts.endpoint(), Work: r.facts.work(), Connections: s.connections, Sources: s.sources,
-			Timeout: r.spec.RequestTimeout, Patience: p.patience,
-		}}
+		open := r.facts.aims[s.part].open(s)
+		open.Timeout, open.Patience = r.spec.RequestTimeout, p.patience
+		open.Work.Share = work.Share{Index: i, Of: len(p.shares), FirstClient: s.first, Seed: r.report.Seed}
+		return wire.Order{Kind: wire.OrderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: open}
 	})
 	if err != nil {
 		return r.fleet.counts(), err
@@ -143,6 +144,9 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 		}
 	}
 	r.report.Nodes = nodes
+	if r.report.PerRequest { // the answers are what is spread
+		return nil
+	}
 	r.report.Distribution = spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes)
 	return nil
 }
@@ -269,6 +273,9 @@ func (r *run) collect(ctx context.Context) error {
 			compared = append(compared, l)
 		}
 	}
+	if r.report.PerRequest && r.facts.names() {
+		r.report.Distribution = r.spreadOfAnswers()
+	}
 	result := &LatencyResult{Quantiles: quantiles(all), Stddev: round1(all.StdDev())}
 	if r.facts.names() {
 		cv, windows := betweenNodesCV(compared)
@@ -276,6 +283,17 @@ func (r *run) collect(ctx context.Context) error {
 	}
 	r.report.Latency = result
 	return r.collectSteps(acks)
+}
+
+// spreadOfAnswers compares how many answers each node has given.
+func (r *run) spreadOfAnswers() *Distribution {
+	names, answers, total := make([]string, len(r.report.Nodes)), make(map[string]int), 0
+	for i, n := range r.report.Nodes {
+		names[i] = n.Name
+		answers[n.Name] = int(n.Latency.Count)
+		total += int(n.Latency.Count)
+	}
+	return spreadOf(&r.spec, total, names, answers)
 }
 
 // collectSteps merges what the agents measured by step, and of what connections waited for.
@@ -346,19 +364,36 @@ func (r *run) processes() [groups]func() []int {
 // stickyRate is how many clients of the sample leave per second.
 const stickyRate = 1000
 
+// sticks reports whether any client that comes back should meet its node.
+func (r *run) sticks() bool {
+	_, n := r.sticking()
+	return n > 0
+}
+
+// sticking are the shares whose clients should meet their node when they come back, and how many these are.
+func (r *run) sticking() (shares []share, connections int) {
+	for _, s := range r.plan.shares {
+		if r.facts.aims[s.part].sticks() {
+			shares = append(shares, s)
+			connections += s.connections
+		}
+	}
+	return shares, connections
+}
+
 // sticky has a sample of clients leave and come back.
 func (r *run) sticky(ctx context.Context, result **Sticky) error {
-	p := r.plan
-	wanted := min(r.spec.StickySample, p.connections)
+	shares, total := r.sticking()
+	wanted := min(r.spec.StickySample, total)
 	given, taken := 0, 0
-	samples := make([]int, len(p.shares))
-	for i, s := range p.shares {
+	samples := make([]int, len(shares))
+	for i, s := range shares {
 		given += s.connections
-		upTo := wanted * given / p.connections
+		upTo := wanted * given / total
 		samples[i], taken = upTo-taken, upTo
 	}
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
-		return wire.Order{Kind: wire.OrderSticky, Rate: stickyRate * p.fraction(s), Sticky: &wire.StickyOrder{Sample: samples[i]}}
+	_, err := r.fleet.tell(ctx, shares, func(i int, s share) wire.Order {
+		return wire.Order{Kind: wire.OrderSticky, Rate: stickyRate * float64(s.connections) / float64(total), Sticky: &wire.StickyOrder{Sample: samples[i]}}
 	})
 	if err != nil {
 		return err

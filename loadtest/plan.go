@@ -7,6 +7,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // Limits are what the balancer allows one source. 0 is no limit.
@@ -32,7 +33,8 @@ type plan struct {
 // number of its sources, so that a ramp takes one connection of every source, then a second one.
 type share struct {
 	agent       string
-	part        int
+	part        int // of a mix: which of its aims
+	first       int // connections of the shares before
 	connections int
 	sources     sources.Range
 }
@@ -58,6 +60,17 @@ const (
 	maxPingsPerConnection = 20
 )
 
+// ask sets the rate of requests by the think time of clients, if they have one, as far as the balancer lets them.
+func (p *plan) ask(t work.Think, l Limits) {
+	rate := t.Rate(p.connections)
+	if rate == 0 {
+		return
+	}
+	if p.pingRate = rate; l.MessagesPerSecond > 0 {
+		p.pingRate = min(rate, pingLoad*float64(p.sources*l.MessagesPerSecond))
+	}
+}
+
 // makePlan divides the connections of each part among the agents that it gets, by what each can take, and the common sources
 // among those that brought none.
 func makePlan(s *Spec, common sources.Range, l Limits, offers []offer) (*plan, error) {
@@ -70,10 +83,11 @@ func makePlan(s *Spec, common sources.Range, l Limits, offers []offer) (*plan, e
 	if common.First.IsValid() { // each agent's share is rounded up
 		wanted = max(min(wanted, common.Count-len(offers)), fewestSources(s))
 	}
-	unbound := 0
+	unbound, planned := 0, 0
 	for part, crew := range crews {
 		for _, sh := range divide(parts[part], crew) {
-			sh.part = part
+			sh.part, sh.first = part, planned
+			planned += sh.connections
 			n := sh.connections
 			// Rounded up, so that no source gets more than its connections_per_source.
 			k := min(n, ceilDiv(wanted*n, s.Connections))

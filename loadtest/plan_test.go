@@ -205,8 +205,8 @@ func TestPreflightTellsOfSourcesThatCannotReach(t *testing.T) {
 	} {
 		s, f := Default(), goodFacts()
 		s.SourceIPs, s.Connections = prefix, 100
-		f.target = netip.MustParseAddrPort("[::1]:8000")
-		f.sources, f.unreachable = commonSources(&s, f.target)
+		f.aims[0].to.Address = netip.MustParseAddrPort("[::1]:8000")
+		f.sources, f.unreachable = commonSources(&s, f.target())
 		told := ""
 		for _, q := range requirementsOf(&s, f) {
 			if q.Verdict != judge.OK && (q.Name == "sources" || q.Name == "source_ips") {

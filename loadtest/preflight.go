@@ -117,28 +117,45 @@ func (x *subject) machine() {
 
 func (x *subject) target() {
 	f := x.facts
-	to := probe.Name(f.to.Target)
-	if t := f.trouble; t != nil {
+	for i := range f.aims {
+		a := &f.aims[i]
+		x.aim(a)
+		if a.trouble != nil {
+			return
+		}
+	}
+	if len(f.aims) == 0 && f.trouble != nil {
+		x.trouble(f.trouble, f.trouble.Need)
+	}
+}
+
+func (x *subject) trouble(t *probe.Trouble, need string) {
+	x.Need("target", false, t.Text, need, fixOf(t, &x.facts.seen)).Misuse()
+}
+
+func (x *subject) aim(a *aim) {
+	to := probe.Name(a.to.Target)
+	if t := a.trouble; t != nil {
 		need := t.Need
 		if need == "" {
-			need = "MCP over " + probe.Prose(f.to.Transport) + " at " + to
+			need = "MCP over " + probe.Prose(a.to.Transport) + " at " + to
 		}
-		x.Need("target", false, t.Text, need, fixOf(t, &f.seen)).Misuse()
+		x.trouble(t, need)
 		return
 	}
-	got := "answers " + string(f.who.Question)
-	if f.names() {
-		got = "answered by " + f.who.Node
+	got := "answers " + string(a.who.Question)
+	if a.who.Node != "" {
+		got = "answered by " + a.who.Node
 	}
-	if f.who.Server != "" {
-		got += " (" + f.who.Server + ")"
+	if a.who.Server != "" {
+		got += " (" + a.who.Server + ")"
 	}
-	if len(f.others) > 0 {
-		got += fmt.Sprintf(" at %s, not at other addresses of %s: %s", f.target.Addr(), f.to.Host, joined(f.others))
+	if len(a.others) > 0 {
+		got += fmt.Sprintf(" at %s, not at other addresses of %s: %s", a.to.Address.Addr(), a.to.Host, joined(a.others))
 	}
 	x.Need("target", true, got, "an answer through "+to, "")
-	if !f.names() {
-		x.Advise("node_names", false, "the answers name no node: "+f.who.Nameless,
+	if !a.names() {
+		x.Advise("node_names", false, "the answers name no node: "+a.who.Nameless,
 			"nodes with the tool "+string(ask.Whoami)+", which gives their name, or responses with "+string(work.ByHeader),
 			"distribution, stickiness and failover are not judged, all else is")
 	}
@@ -217,7 +234,7 @@ func (x *subject) ports() {
 }
 
 // here reports whether balancer and nodes are on this machine.
-func (x *subject) here() bool { return x.facts.target.Addr().IsLoopback() }
+func (x *subject) here() bool { return x.facts.target().Addr().IsLoopback() }
 
 func (x *subject) memory() {
 	h, per := &x.facts.host, int64(agentBytes)

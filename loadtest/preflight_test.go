@@ -10,13 +10,19 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // goodFacts are those of the reference machine with everything running.
 func goodFacts() *facts {
 	f := &facts{
-		target: testTarget, who: probe.Introduction{Question: ask.Whoami, Naming: work.ByAnswer, Node: "erlmcp1"}, sources: testSources,
+		aims: []aim{{
+			to:   target.Endpoint{Target: target.Target{Transport: target.TCP, Host: "127.0.0.1", Port: 8000}, Address: testTarget},
+			who:  probe.Introduction{Question: ask.Whoami, Naming: work.ByAnswer, Node: "erlmcp1"},
+			work: work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}, driver: DriverSocket,
+		}},
+		sources: testSources,
 		host: Machine{
 			Cores: 2, Descriptors: 20_000, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30, FilesMax: 2_000_000, FilesUsed: 1_000,
 			ConntrackMax: 262_144, ConntrackUsed: 10,
@@ -132,6 +138,7 @@ func TestPreflightNeedsNodesForAFault(t *testing.T) {
 func TestPreflightWithoutTarget(t *testing.T) {
 	s, f := Default(), goodFacts()
 	f.trouble = &probe.Trouble{Text: "nobody is there"}
+	f.aims[0].trouble = f.trouble
 	all := requirementsOf(&s, f)
 	if len(all) != 1 || all[0].Verdict != judge.Fail || all[0].Got != "nobody is there" {
 		t.Errorf("%+v", all)

@@ -13,11 +13,12 @@ const baselineSources = 8
 // measureBaseline is the latency of a system without load, through a few connections one after the other: by way of the
 // balancer, and straight at its nodes, as far as they answer there.
 func measureBaseline(ctx context.Context, f *facts, from sources.Range) (*Quantiles, []NodeLatency, error) {
-	script, err := f.work().Compile()
+	first := &f.aims[0]
+	script, err := first.work.Compile()
 	if err != nil {
 		return nil, nil, fmt.Errorf("baseline: %w", err)
 	}
-	h, err := probe.Baseline(ctx, f.endpoint(), script, from)
+	h, err := probe.Baseline(ctx, first.to, script, from)
 	if err != nil {
 		return nil, nil, fmt.Errorf("baseline: %w", err)
 	}
@@ -43,7 +44,7 @@ func (f *facts) behind(ctx context.Context) (nodes []probe.Node) {
 		if err != nil || !n.Up || !probe.Here(at.Addr()) {
 			continue
 		}
-		e := f.to
+		e := f.aims[0].to
 		e.Secure, e.HTTP2, e.Address = false, false, at
 		e.Host, e.Port = at.Addr().String(), at.Port()
 		nodes = append(nodes, probe.Node{Name: n.Name, Endpoint: e})

@@ -27,15 +27,21 @@ const (
 // are nil. Durations are in the unit their name ends with, or that their tag unit says. A figure with the tag of says nothing where
 // the field that it names is 0, and one with the tag zero nothing where it is 0 itself.
 type Report struct {
-	Schema    string    `json:"schema"`
-	Verdict   Verdict   `json:"verdict"`
-	Reason    string    `json:"reason,omitempty"` // why the run ended early
-	Target    string    `json:"target"`
-	Driver    string    `json:"driver"`             // what clients are made of
-	Nameless  string    `json:"nameless,omitempty"` // why answers name no node, if they do not; what is about single nodes is not judged then
+	Schema   string  `json:"schema"`
+	Verdict  Verdict `json:"verdict"`
+	Reason   string  `json:"reason,omitempty"` // why the run ended early
+	Target   string  `json:"target"`
+	Driver   string  `json:"driver"`             // what clients are made of
+	Nameless string  `json:"nameless,omitempty"` // why answers name no node, if they do not; what is about single nodes is not judged then
+	// PerRequest says that a node is chosen for each request, as in the stateless era of MCP: clients have none. Shared says
+	// that clients share the balancer's connections to nodes.
+	PerRequest bool `json:"per_request,omitempty"`
+	Shared     bool `json:"shared_connections,omitempty"`
+
 	Version   string    `json:"version"`
 	Command   []string  `json:"command,omitempty"` // that began the run, without secrets
 	Host      Host      `json:"host"`              // where the coordinator ran
+	Seed      uint64    `json:"seed"`              // of random values in what clients ask
 	Started   time.Time `json:"started"`
 	DurationS float64   `json:"duration_s"`
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -98,7 +99,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	r := &run{
 		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
-			Schema: Schema, Target: s.Target, Driver: "socket", Version: o.Version, Command: o.Command, Started: time.Now(),
+			Schema: Schema, Target: s.Target, Version: o.Version, Command: o.Command, Started: time.Now(), Seed: rand.Uint64(),
 			Nodes: []NodeResult{}, // rather [] than null in JSON
 		},
 	}
@@ -163,10 +164,13 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 		// The plan as it will be if every agent is like one here; it is made again when they joined.
 		offers := alike(&r.spec, localAgents(&r.spec, f)+r.spec.RemoteAgents)
-		r.report.Nameless = f.who.Nameless
+		r.report.Nameless, r.report.Driver = f.nameless(), f.drivers()
+		r.report.PerRequest = !f.all(func(a *aim) bool { return !a.perRequest() })
+		r.report.Shared = f.seen.Balancer != nil && !f.all((*aim).holds)
 		f.sources = r.used.Turn(f.sources)
 		p, planError := makePlan(&r.spec, f.sources, r.limits(), offers)
 		if p != nil {
+			p.ask(f.think(), r.limits())
 			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
 		x := subject{spec: &r.spec, facts: f, fault: r.fault, plan: p, planError: planError}
@@ -223,10 +227,10 @@ func (r *run) execute(ctx context.Context, fail func(error), o Options) (err err
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, r.hold},
-		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.names(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.names() || !r.sticks(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
-		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0, stickyGauge,
+		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0 || !r.sticks(), stickyGauge,
 			func(ctx context.Context) error { return r.sticky(ctx, &r.report.StickyAfter) }},
 		{PhaseClose, false, r.openGauge, r.close},
 	}

@@ -23,6 +23,8 @@ type Observation struct {
 	Nodes    []NodeView    // in their configured order
 	CanBreak bool          // the nodes are under a cluster's control
 
+	// Listeners are those for clients, such as "tcp 127.0.0.1:8000", of the balancer that runs on this machine.
+	Listeners []string
 	// Elsewhere are the listeners for clients, such as "tcp 127.0.0.1:8000", of a balancer that runs on this machine
 	// and does not listen on the target.
 	Elsewhere []string

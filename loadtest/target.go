@@ -3,7 +3,6 @@ package loadtest
 import (
 	"bufio"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,18 +10,16 @@ import (
 	"os"
 	"strings"
 
-	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
-	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // maxFile bounds what a file that a spec names may hold.
 const maxFile = 64 << 10
 
 // endpointOf is where clients connect and how they are let in, but for the address.
-func endpointOf(s *Spec) (target.Endpoint, *probe.Trouble) {
-	t, err := target.Parse(s.Target)
+func endpointOf(s *Spec, at string) (target.Endpoint, *probe.Trouble) {
+	t, err := target.Parse(at)
 	if err != nil {
 		return target.Endpoint{}, unusable(err, "name it by HOST:PORT, or by a URL of http, https, ws or wss")
 	}
@@ -105,36 +102,6 @@ func readToken(name string) (string, error) {
 		return "", fmt.Errorf("%s: its first line is empty", name)
 	}
 	return token, nil
-}
-
-// stepsOf are the requests of the tool that clients are to call.
-func stepsOf(s *Spec, era mcp.Era) ([]work.Step, *probe.Trouble) {
-	if s.Tool == "" {
-		return nil, nil
-	}
-	const fix = "--args with a JSON object, or @FILE"
-	text := []byte(s.Args)
-	if name, ok := strings.CutPrefix(s.Args, "@"); ok {
-		var err error
-		if text, err = readFile(name); err != nil {
-			return nil, unusable(fmt.Errorf("the arguments of %w", err), fix)
-		}
-	}
-	arguments := make(map[string]json.RawMessage)
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &arguments); err != nil || arguments == nil {
-			return nil, unusable(errors.New("the arguments are no JSON object"), fix)
-		}
-	}
-	params := map[string]any{"name": s.Tool, "arguments": arguments}
-	if era == mcp.StatelessEra {
-		params["_meta"] = map[string]any{mcp.MetaProtocolVersion: mcp.Version20260728, mcp.MetaClientCapabilities: struct{}{}}
-	}
-	body, err := json.Marshal(params)
-	if err != nil {
-		return nil, unusable(err, fix)
-	}
-	return []work.Step{{Name: s.Tool, Method: mcp.MethodCallTool, Params: body, Weight: 1}}, nil
 }
 
 // fixOf is what can be done about trouble with the target, as far as the state of the system tells.

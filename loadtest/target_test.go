@@ -12,9 +12,11 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // Servers that do not tell which of them answers are tested all the same, and what cannot be judged is said.
@@ -154,7 +156,7 @@ func TestEndpointOf(t *testing.T) {
 	good := Default()
 	good.Target, good.Headers, good.TokenFile = "https://localhost/mcp?key=a", []string{"x-tenant: a"}, write("token", "s3cret \r\nmore\n")
 	good.ServerName, good.Insecure, good.HTTPVersion = "name", true, "2"
-	e, trouble := endpointOf(&good)
+	e, trouble := endpointOf(&good, good.Target)
 	if trouble != nil || e.Host != "localhost" || e.Port != 443 || e.TLS != (target.TLS{ServerName: "name", Insecure: true}) || !e.HTTP2 ||
 		!slices.Equal(e.Header, []target.Field{{Name: "X-Tenant", Value: "a"}, {Name: "Authorization", Value: "Bearer s3cret"}}) {
 		t.Errorf("%+v, %+v", e, trouble)
@@ -174,7 +176,7 @@ func TestEndpointOf(t *testing.T) {
 	} {
 		s := good
 		c.change(&s)
-		if _, trouble := endpointOf(&s); trouble == nil || trouble.Unreachable() || !strings.Contains(trouble.Text, c.want) || trouble.Fix == "" {
+		if _, trouble := endpointOf(&s, s.Target); trouble == nil || trouble.Unreachable() || !strings.Contains(trouble.Text, c.want) || trouble.Fix == "" {
 			t.Errorf("%s: %+v", c.want, trouble)
 		} else if s.Target == good.Target && strings.Contains(trouble.Text, "s3cret") {
 			t.Errorf("a secret is told: %s", trouble.Text)
@@ -182,28 +184,34 @@ func TestEndpointOf(t *testing.T) {
 	}
 }
 
-func TestStepsOfTheTool(t *testing.T) {
+// What clients ask is the tool or the scenario, as the server is known; what cannot be asked is the fault of who asked.
+func TestWorkOf(t *testing.T) {
+	who := &probe.Introduction{Era: mcp.SessionEra, Question: ask.Ping, ServedBy: true}
 	s := Default()
-	if steps, trouble := stepsOf(&s, mcp.SessionEra); steps != nil || trouble != nil {
-		t.Errorf("%+v %+v", steps, trouble)
+	if w, trouble := workOf(&s, who); trouble != nil || w.Steps != nil || w.Verify != ask.Ping || w.Naming != work.Nameless {
+		t.Errorf("%+v %+v", w, trouble)
 	}
 	s.Tool, s.Args = "echo", `{"text":"a"}`
-	steps, trouble := stepsOf(&s, mcp.SessionEra)
-	if trouble != nil || len(steps) != 1 || string(steps[0].Params) != `{"arguments":{"text":"a"},"name":"echo"}` || steps[0].Method != mcp.MethodCallTool {
-		t.Errorf("%s %+v", steps[0].Params, trouble)
+	w, trouble := workOf(&s, who)
+	if trouble != nil || len(w.Steps) != 1 || w.Steps[0].Method != mcp.MethodCallTool || w.Era != mcp.SessionEra || w.Naming != work.ByHeader {
+		t.Errorf("%+v %+v", w, trouble)
 	}
-	file := filepath.Join(t.TempDir(), "args")
+	file := filepath.Join(t.TempDir(), "steps.yaml")
 	for _, bad := range []string{"[1]", "null", "{", "@" + file} {
 		s.Args = bad
-		if _, trouble := stepsOf(&s, mcp.SessionEra); trouble == nil || trouble.Unreachable() {
+		if _, trouble := workOf(&s, who); trouble == nil || trouble.Unreachable() {
 			t.Errorf("%s: %+v", bad, trouble)
 		}
 	}
-	if err := os.WriteFile(file, []byte(`{"n":1}`), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("session: {calls: 3}\nsteps: [{method: tools/list}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	steps, trouble = stepsOf(&s, mcp.StatelessEra)
-	if trouble != nil || !strings.Contains(string(steps[0].Params), `"n":1`) || !strings.Contains(string(steps[0].Params), mcp.MetaProtocolVersion) {
-		t.Errorf("%+v %+v", steps, trouble)
+	s.Tool, s.Args, s.Scenario = "", "", file
+	if w, trouble := workOf(&s, who); trouble != nil || w.Session.Calls != 3 {
+		t.Errorf("%+v %+v", w, trouble)
+	}
+	who.Era = mcp.StatelessEra // which has no sessions
+	if _, trouble := workOf(&s, who); trouble == nil || trouble.Unreachable() {
+		t.Errorf("%+v", trouble)
 	}
 }

@@ -87,6 +87,10 @@ func (j *judgement) distribution(r *Report) {
 		worst = max(worst, abs(*n.KernelConnections-n.KernelBefore-n.Connections))
 	}
 	want := fmt.Sprintf("within %d of the answers", kernelSlack)
+	if r.Shared {
+		j.Unjudged("kernel_agreement", want, "the balancer shares its connections to nodes among clients over HTTP")
+		return
+	}
 	if counted {
 		j.Measure("kernel_agreement", judge.UpTo(worst, kernelSlack, "connections"), want, fmt.Sprintf("within %d", worst))
 		return
@@ -111,14 +115,15 @@ func (j *judgement) spread(name string, d *Distribution, p *PlanSummary) {
 func (j *judgement) latency(s *Spec, r *Report) {
 	if q := r.Requests; q != nil {
 		want := "all answered by the connection's node"
-		if r.Nameless != "" {
-			want = "all answered"
+		moved := q.Moved
+		if r.Nameless != "" || r.PerRequest {
+			want, moved = "all answered", 0
 		}
 		if q.Sent == 0 {
 			j.Unjudged("requests", want, "none was due")
 		} else {
-			j.Measure("requests", judge.All(q.Answered-q.Moved, q.Sent, "requests"), want, fmt.Sprintf("%d of %d", q.Answered-q.Moved, q.Sent)).
-				FailIf(q.Failed+q.Lost+q.Moved > 0)
+			j.Measure("requests", judge.All(q.Answered-moved, q.Sent, "requests"), want, fmt.Sprintf("%d of %d%s", q.Answered-moved, q.Sent, byCauseText(q.Causes))).
+				FailIf(q.Failed+q.Lost+moved > 0)
 		}
 	}
 	l := r.Latency
