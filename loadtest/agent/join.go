@@ -13,7 +13,9 @@ import (
 // lostError ends an agent whose coordinator has gone.
 type lostError struct{ why error }
 
-func (e *lostError) Error() string { return "the coordinator of the load test has gone: " + e.why.Error() }
+func (e *lostError) Error() string {
+	return "the coordinator of the load test has gone: " + e.why.Error()
+}
 func (e *lostError) Unwrap() error { return e.why }
 
 // ErrNotPinned says that whoever answers is not the coordinator.
