@@ -157,8 +157,8 @@ func TestLostAgentVoidsItsPartOnly(t *testing.T) {
 			for _, n := range r.Nodes {
 				held, answers = held+n.Connections, answers+n.Latency.Count
 			}
-			// Of each agent, the first request may be due a fraction of a microsecond before the record begins.
-			if unrecorded := r.Requests.Answered - answers; held != 200 || unrecorded < 0 || unrecorded > 2 || r.Failover == nil || r.Failover.Recovered != r.Failover.OnNode {
+			// Requests that an agent sends in the last tick of the hold may be beyond its record.
+			if unrecorded := r.Requests.Answered - answers; held != 200 || unrecorded < 0 || unrecorded > 20 || r.Failover == nil || r.Failover.Recovered != r.Failover.OnNode {
 				t.Errorf("%d held, %d answers, %+v", held, answers, r.Failover)
 			}
 			said := false

@@ -177,7 +177,8 @@ func (l *listener) admit(c net.Conn) (*stream, error) {
 		return nil, err
 	}
 	s.most = maxMessage
-	return s, s.sendNow(kindProof, own)
+	err = s.sendNow(kindProof, own)
+	return s, err
 }
 
 // Dial joins a coordinator at tls://HOST:PORT. The pin may be empty if the token is long enough to stand for it.
