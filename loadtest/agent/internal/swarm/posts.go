@@ -16,6 +16,7 @@ type errand struct {
 	step     int
 	id       uint64
 	session  string // of the client when it began: its id, or over SSE where to post
+	since    int64  // when it began to wait for a connection
 	outcome
 }
 
@@ -53,21 +54,24 @@ type runner interface {
 	lost(e *errand, cause ask.Cause)
 }
 
-// maxPosters is how many connections for errands an agent has at a time.
+// maxPosters is how many connections for errands an agent has at a time. More errands wait, which is a part of what they take:
+// who serves them is slow.
 const maxPosters = 2048
 
 // posts are the connections for errands, by source address.
 type posts struct {
-	swarm  *Swarm
-	runner runner
-	idle   [][]*poster // by source; who was busy last is the last one
-	spare  []*poster   // without a connection
-	open   int
-	timer  reactor.Timer
+	swarm   *Swarm
+	runner  runner
+	idle    [][]*poster // by source; who was busy last is the last one
+	spare   []*poster   // without a connection
+	open    int
+	most    int
+	waiting []errand
+	timer   reactor.Timer
 }
 
 func newPosts(s *Swarm, r runner) *posts {
-	return &posts{swarm: s, runner: r, idle: make([][]*poster, len(s.sources))}
+	return &posts{swarm: s, runner: r, idle: make([][]*poster, len(s.sources)), most: maxPosters}
 }
 
 // poster is a connection for one errand at a time.
@@ -87,19 +91,17 @@ type poster struct {
 func (o *posts) run(e errand) {
 	s := o.swarm
 	source := int(e.client.index) % len(s.sources)
-	var p *poster
-	for n := len(o.idle[source]); n > 0; n-- {
-		p, o.idle[source] = o.idle[source][n-1], o.idle[source][:n-1]
-		if p.conn.Open() { // or it has ended in this turn of the loop
-			p.begin(e)
-			p.send()
-			return
-		}
-	}
-	if o.open >= maxPosters {
-		o.runner.lost(&e, ask.CauseLocal)
+	if p := o.take(source); p != nil {
+		p.begin(e)
+		p.send()
 		return
 	}
+	if o.open >= o.most {
+		e.since = s.loop.Now()
+		o.waiting = append(o.waiting, e)
+		return
+	}
+	var p *poster
 	if n := len(o.spare); n > 0 {
 		p = o.spare[n-1]
 		o.spare = o.spare[:n-1]
@@ -114,6 +116,36 @@ func (o *posts) run(e errand) {
 	}
 	o.open++
 	p.begin(e)
+}
+
+// take is an idle connection of a source, or of another one if there may be no more. It is nil if there is none.
+func (o *posts) take(source int) *poster {
+	for i := range o.idle {
+		of := (source + i) % len(o.idle)
+		for n := len(o.idle[of]); n > 0; n-- {
+			p := o.idle[of][n-1]
+			o.idle[of] = o.idle[of][:n-1]
+			if p.conn.Open() { // or it has ended in this turn of the loop
+				return p
+			}
+		}
+		if o.open < o.most {
+			break
+		}
+	}
+	return nil
+}
+
+// next is the errand that has waited longest, if it is still of use.
+func (o *posts) next() (e errand, ok bool) {
+	for len(o.waiting) > 0 {
+		e, o.waiting = o.waiting[0], o.waiting[1:]
+		if o.swarm.loop.Now()-e.since < int64(o.swarm.timeout) {
+			return e, true
+		}
+		o.runner.lost(&e, ask.CauseTimeout)
+	}
+	return errand{}, false
 }
 
 func (p *poster) begin(e errand) {
@@ -180,10 +212,15 @@ func (p *poster) finish() {
 	e, status, keep := p.errand, int(p.reply.status), p.reply.keep && !p.reply.closed
 	p.errand = errand{}
 	p.reply.reset(p.posts.swarm)
-	if keep && !p.posts.swarm.closer.done() {
-		p.rest()
-	} else {
+	if !keep {
 		p.conn.CloseAfterFlush()
+	} else if next, ok := p.posts.next(); ok {
+		p.begin(next)
+		p.send()
+	} else if p.posts.swarm.closer.done() {
+		p.conn.CloseAfterFlush()
+	} else {
+		p.rest()
 	}
 	p.posts.runner.done(&e, status)
 }
@@ -216,6 +253,13 @@ func (p *poster) OnClose(_ *reactor.Conn, err error) {
 	o.spare = append(o.spare, p)
 	if e.kind != errandNone {
 		o.runner.lost(&e, cause)
+	}
+	for o.open < o.most {
+		next, ok := o.next()
+		if !ok {
+			break
+		}
+		o.run(next)
 	}
 	o.swarm.settle()
 }

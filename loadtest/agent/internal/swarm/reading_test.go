@@ -230,6 +230,42 @@ func (s *Swarm) connectTo(t *testing.T, c *client) error {
 	return s.loop.Dial(&c.conn, e.Address, netip.Addr{}, c)
 }
 
+// Requests that find all connections busy wait for one.
+func TestPostsWait(t *testing.T) {
+	e := rawServer(t, target.HTTP, func(c net.Conn, in *bufio.Reader, _ int) {
+		for {
+			r, ok := hear(in)
+			if !ok {
+				return
+			}
+			if !talk(c, r) {
+				say(c, 200, isJSON, result(r.ID))
+			}
+		}
+	})
+	s := startOver(t, e, stepped, 8, time.Minute)
+	s.awaitVerified(8)
+	s.on(func() {
+		s.posts.most = 1
+		for i := range s.clients { // all at once
+			s.clients[i].ping(mono.Now())
+			s.clients[i].ping(mono.Now())
+		}
+		if s.posts.open != 1 || len(s.posts.waiting) != 15 {
+			t.Errorf("%d connections, %d wait", s.posts.open, len(s.posts.waiting))
+		}
+	})
+	n := s.await("answers", func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 })
+	if n.Requests != (wire.RequestCounts{Sent: 16, Answered: 16}) || n.Verified != 8 {
+		t.Errorf("%+v", n)
+	}
+	s.on(func() {
+		if s.posts.open != 1 {
+			t.Errorf("%d connections", s.posts.open)
+		}
+	})
+}
+
 // Connections for requests are used again, and closed when they are idle for long.
 func TestPostsAreShared(t *testing.T) {
 	e := rawServer(t, target.HTTP, func(c net.Conn, in *bufio.Reader, _ int) {

@@ -102,7 +102,7 @@ func (s *testSwarm) on(fn func()) {
 // await waits until the counts are as wanted.
 func (s *testSwarm) await(what string, wanted func(wire.Counts) bool) wire.Counts {
 	s.t.Helper()
-	return waittest.For(s.t, 10*time.Second, what, func() (n wire.Counts, ok bool) {
+	return waittest.For(s.t, time.Minute, what, func() (n wire.Counts, ok bool) {
 		n = s.Counts()
 		return n, wanted(n)
 	})
