@@ -43,15 +43,21 @@ func (s *series) known(lines []chart.Line, name string, of func(*loadtest.Point)
 	return lines
 }
 
-// keys are those of a map of the points.
-func keysOf[V any](s *series, of func(*loadtest.Point) map[string]V) []string {
+// keysOf are the keys of a map of the points: those of known in their order, and then others.
+func keysOf[V any](s *series, of func(*loadtest.Point) map[string]V, known ...string) (keys []string) {
 	all := make(map[string]bool)
 	for i := range s.points {
 		for k := range of(&s.points[i]) {
 			all[k] = true
 		}
 	}
-	return slices.Sorted(maps.Keys(all))
+	for _, k := range known {
+		if all[k] {
+			keys = append(keys, k)
+		}
+		delete(all, k)
+	}
+	return append(keys, slices.Sorted(maps.Keys(all))...)
 }
 
 func orNaN[T int64 | float64](v *T) float64 {
@@ -83,17 +89,23 @@ func overTime(r *loadtest.Report) (drawn []*chart.Drawing, meaning []moment) {
 	}
 	bands := phases(s)
 	draw := func(c chart.Chart) {
-		c.X = seconds
-		if c.Marks == nil {
-			c.Marks = marks
+		c.X, c.Marks, c.Bands, c.Medians = seconds, marks, bands, true
+		if len(c.Lines) > 1 {
+			c.Note = strings.TrimPrefix(c.Note+", with the median", ", ")
 		}
-		c.Bands = bands
 		if d := c.Draw(); d != nil {
 			drawn = append(drawn, d)
 		}
 	}
 
-	nodes := keysOf(s, func(p *loadtest.Point) map[string]int { return p.Nodes })
+	var nodeNames, partNames []string
+	for _, n := range r.Nodes {
+		nodeNames = append(nodeNames, n.Name)
+	}
+	for _, p := range r.Parts {
+		partNames = append(partNames, p.Name)
+	}
+	nodes := keysOf(s, func(p *loadtest.Point) map[string]int { return p.Nodes }, nodeNames...)
 	total := func(p *loadtest.Point) float64 { return float64(p.Connections) }
 	connections := chart.Chart{Title: "Connections", Note: "of each node", Y: chart.Axis{Label: "connections", Print: digits}}
 	for _, n := range nodes {
@@ -121,14 +133,15 @@ func overTime(r *loadtest.Report) (drawn []*chart.Drawing, meaning []moment) {
 	latency.Lines = s.known(latency.Lines, "p99", func(p *loadtest.Point) float64 { return orNaN(p.P99Us) })
 	draw(latency)
 	for _, by := range []struct {
-		what string
-		of   func(*loadtest.Point) map[string]float64
+		what  string
+		known []string
+		of    func(*loadtest.Point) map[string]float64
 	}{
-		{"node", func(p *loadtest.Point) map[string]float64 { return p.NodesMeanUs }},
-		{"transport", func(p *loadtest.Point) map[string]float64 { return p.PartsMeanUs }},
+		{"node", nodeNames, func(p *loadtest.Point) map[string]float64 { return p.NodesMeanUs }},
+		{"transport", partNames, func(p *loadtest.Point) map[string]float64 { return p.PartsMeanUs }},
 	} {
 		c := chart.Chart{Title: "Mean latency", Note: "of each " + by.what, Y: chart.Axis{Label: "latency", Kind: chart.Log, Print: duration}}
-		for _, name := range keysOf(s, by.of) {
+		for _, name := range keysOf(s, by.of, by.known...) {
 			l := s.line(name, func(p *loadtest.Point) float64 { return entry(by.of(p), name) })
 			l.Marked = r.Failover != nil && r.Failover.Node == name
 			c.Lines = append(c.Lines, l)

@@ -12,7 +12,7 @@ import (
 const (
 	Width   = 560.0
 	Height  = 250.0
-	left    = 66.0
+	left    = 84.0
 	right   = 14.0
 	top     = 22.0
 	bottom  = 44.0
@@ -69,12 +69,14 @@ type Chart struct {
 	Marks       []Mark
 	Bands       []Band
 	Dots        bool // the shapes alone, at every point
+	Medians     bool // the legend has that of each line
 }
 
 // Tick is a place on an axis.
 type Tick struct {
 	At   string
 	Text string
+	Last bool // there is no room to the right
 }
 
 // Path is a line as it is drawn.
@@ -89,8 +91,8 @@ type Entry struct{ Class, Shape, Name, Value string }
 // Flag is a mark as it is drawn.
 type Flag struct {
 	At, Number, Text string
-	Label            string // where its number is written
-	Y                string
+	// Label is where its number is written; empty if that is written elsewhere. Behind it is a plate.
+	Label, Y, Left, Wide string
 }
 
 // Stripe is a band as it is drawn.
@@ -135,31 +137,44 @@ func (c *Chart) Draw() *Drawing {
 	horizontal, vertical := c.X.scale(x, left, Width-right, 7), c.Y.scale(y, Height-bottom, top, 5)
 	d := &Drawing{Title: c.Title, Note: c.Note, XLabel: c.X.Label, YLabel: c.Y.Label}
 	for _, v := range horizontal.ticks {
-		d.XTicks = append(d.XTicks, Tick{place(horizontal.at(v)), c.X.Print(v)})
+		at := horizontal.at(v)
+		d.XTicks = append(d.XTicks, Tick{place(at), c.X.Print(v), at > Width-right-20})
 	}
 	for _, v := range vertical.ticks {
-		d.YTicks = append(d.YTicks, Tick{place(vertical.at(v)), c.Y.Print(v)})
+		d.YTicks = append(d.YTicks, Tick{At: place(vertical.at(v)), Text: c.Y.Print(v)})
 	}
 	c.stripes(d, horizontal, x)
 	c.lines(d, horizontal, vertical)
-	last := -1e9
-	low := false
-	for _, m := range c.Marks {
+	d.Flags = flags(c.Marks, x, horizontal)
+	d.Summary = fmt.Sprintf("%s: %s from %s to %s, over %s from %s to %s", c.Title, c.Y.Label, c.Y.Print(y.low), c.Y.Print(y.high),
+		c.X.Label, c.X.Print(x.low), c.X.Print(x.high))
+	return d
+}
+
+// flags are the marks within x. The numbers of those that are close to each other are written as one.
+func flags(marks []Mark, x limits, horizontal *scale) (all []Flag) {
+	const near = 20.0
+	first, begun := -1, 0.0
+	for _, m := range marks {
 		if m.At < x.low || m.At > x.high {
 			continue
 		}
 		at := horizontal.at(m.At)
-		low = at-last < 18 && !low // numbers of marks that are close go in two rows
-		last = at
-		f := Flag{At: place(at), Number: fmt.Sprint(m.Number), Text: m.Text, Label: place(at), Y: place(top + 14)}
-		if low {
-			f.Y = place(top + 32)
+		if first >= 0 && at-begun < near {
+			f := &all[first]
+			from, _, _ := strings.Cut(f.Number, "–")
+			f.Number = fmt.Sprintf("%s–%d", from, m.Number)
+			f.Text += fmt.Sprintf("; %d: %s", m.Number, m.Text)
+			f.Left, f.Wide = place(begun-14), "28"
+			all = append(all, Flag{At: place(at)})
+			continue
 		}
-		d.Flags = append(d.Flags, f)
+		first, begun = len(all), at
+		all = append(all, Flag{
+			At: place(at), Number: fmt.Sprint(m.Number), Text: fmt.Sprintf("%d: %s", m.Number, m.Text), Label: place(at), Left: place(at - 8), Wide: "16", Y: place(top + 8),
+		})
 	}
-	d.Summary = fmt.Sprintf("%s: %s from %s to %s, over %s from %s to %s", c.Title, c.Y.Label, c.Y.Print(y.low), c.Y.Print(y.high),
-		c.X.Label, c.X.Print(x.low), c.X.Print(x.high))
-	return d
+	return all
 }
 
 func (c *Chart) stripes(d *Drawing, horizontal *scale, x limits) {
@@ -207,7 +222,7 @@ func (c *Chart) lines(d *Drawing, horizontal, vertical *scale) {
 			p.Shape = shapes.String()
 			strong = append(strong, p)
 			value := ""
-			if v, ok := lastOf(ys); ok && c.X.Kind == Span {
+			if v, ok := median(l.Y); ok && c.Medians {
 				value = c.Y.Print(v)
 			}
 			d.Legend = append(d.Legend, Entry{p.Class, shape(k, 12, 7), l.Name, value})
@@ -263,13 +278,13 @@ func (c *Chart) named() (which []int) {
 	return which
 }
 
-func lastOf(v []float64) (float64, bool) {
-	for i := len(v) - 1; i >= 0; i-- {
-		if finite(v[i]) {
-			return v[i], true
-		}
+func median(v []float64) (float64, bool) {
+	sorted := slices.DeleteFunc(slices.Clone(v), func(x float64) bool { return !finite(x) })
+	if len(sorted) == 0 {
+		return 0, false
 	}
-	return 0, false
+	slices.Sort(sorted)
+	return sorted[len(sorted)/2], true
 }
 
 // thinned keeps the lowest and the highest of each stretch, in their order: no peak is lost.

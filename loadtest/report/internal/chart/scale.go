@@ -35,7 +35,7 @@ func (a *Axis) scale(l limits, from, to float64, ticks int) *scale {
 	case Span:
 		s.ticks = every(l, step(l.high-l.low, ticks))
 	case Nines:
-		l.low, l.high = 0, math.Ceil(l.high-1e-9)
+		l.low = 0
 		s.ticks = every(l, 1)
 	case Log:
 		of = math.Log10
@@ -68,22 +68,29 @@ func every(l limits, step float64) (at []float64) {
 	return at
 }
 
-// decades is the range of a logarithmic axis, from tick to tick: whole powers of ten, and 2 and 5 times those if there are few.
+// decades is the range of a logarithmic axis: from and to 1, 2 or 5 times a power of ten. If there are many of these, the
+// powers alone are ticks.
 func decades(l limits) (low, high float64, ticks []float64) {
-	multiples := []float64{1}
-	if l.high/l.low <= 100 {
-		multiples = []float64{1, 2, 5}
-	}
-	for d := math.Floor(math.Log10(l.low)); d <= math.Log10(l.high)+1 && len(ticks) < 50; d++ {
-		for _, m := range multiples {
-			ticks = append(ticks, m*math.Pow(10, d))
+	var all []float64
+	for d := math.Floor(math.Log10(l.low)); d <= math.Log10(l.high)+1 && len(all) < 200; d++ {
+		for _, m := range []float64{1, 2, 5} {
+			all = append(all, m*math.Pow(10, d))
 		}
 	}
-	for len(ticks) > 2 && ticks[1] <= l.low {
-		ticks = ticks[1:]
+	for len(all) > 2 && all[1] <= l.low {
+		all = all[1:]
 	}
-	for len(ticks) > 2 && ticks[len(ticks)-2] >= l.high {
-		ticks = ticks[:len(ticks)-1]
+	for len(all) > 2 && all[len(all)-2] >= l.high {
+		all = all[:len(all)-1]
 	}
-	return ticks[0], ticks[len(ticks)-1], ticks
+	low, high = all[0], all[len(all)-1]
+	if high/low <= 100 {
+		return low, high, all
+	}
+	for _, v := range all {
+		if power := math.Log10(v); math.Abs(power-math.Round(power)) < 1e-6 {
+			ticks = append(ticks, v)
+		}
+	}
+	return low, high, ticks
 }

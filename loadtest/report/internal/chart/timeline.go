@@ -57,7 +57,7 @@ func DrawTimeline(x Axis, lanes []Lane) *Timeline {
 	base := 8 + laneHeight*float64(len(lanes))
 	t := &Timeline{Label: x.Label, Height: place(base + 42), Axis: place(base), Names: place(base + 17), Titles: place(base + 36)}
 	for _, v := range s.ticks {
-		t.XTicks = append(t.XTicks, Tick{place(s.at(v)), x.Print(v)})
+		t.XTicks = append(t.XTicks, Tick{At: place(s.at(v)), Text: x.Print(v)})
 	}
 	for i, l := range lanes {
 		y := 8 + laneHeight*float64(i)
@@ -75,7 +75,7 @@ func DrawTimeline(x Axis, lanes []Lane) *Timeline {
 			at := s.at(m.At)
 			label := max(at, last+17) // one beside the other
 			last = label
-			d.Flags = append(d.Flags, Flag{At: place(at), Label: place(label), Number: place(float64(m.Number)), Text: m.Text, Y: place(y + 24)})
+			d.Flags = append(d.Flags, Flag{At: place(at), Label: place(label), Left: place(label - 8), Wide: "16", Number: place(float64(m.Number)), Text: m.Text, Y: place(y + 24)})
 		}
 		t.Lanes = append(t.Lanes, d)
 	}
