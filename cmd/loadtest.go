@@ -101,7 +101,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	}
 	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover-node", a.completeNodes)
-	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a))
+	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a), newLoadtestReportCommand(a), newLoadtestCompareCommand(a))
 	return c
 }
 

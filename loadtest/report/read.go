@@ -129,3 +129,32 @@ func histogram(text string) (*hdrhistogram.Histogram, error) {
 	}
 	return h, nil
 }
+
+// Find lists the reports that a path stands for: a file itself; of a directory its report.json, or else those of the
+// directories in it and all other files that end in .json, by name.
+func Find(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if own := filepath.Join(path, jsonFile); !info.IsDir() || isFile(own) {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, e := range entries {
+		name := filepath.Join(path, e.Name())
+		if filepath.Ext(name) == ".json" && isFile(name) || isFile(filepath.Join(name, jsonFile)) {
+			found = append(found, name)
+		}
+	}
+	return found, nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}

@@ -2,6 +2,7 @@
 package reporttest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,6 +22,8 @@ type Run struct {
 	Added       time.Duration // to each latency
 	Connections int
 	NoSeries    bool
+	Answers     int     // in the histograms; zero is 40,000
+	Between     float64 // how runs differ from each other, as the deviation of a logarithm; zero is 0.04
 }
 
 // simulation has the state of a run's noise.
@@ -37,7 +40,7 @@ type simulation struct {
 // Simulate makes a report. The same run makes the same one.
 func (o Run) Simulate() *loadtest.Report {
 	s := &simulation{Run: o, random: rand.New(rand.NewPCG(o.Seed, 1))} //nolint:gosec // it shall repeat
-	s.run = 0.04 * s.random.NormFloat64()
+	s.run = cmp.Or(o.Between, 0.04) * s.random.NormFloat64()
 	r := &loadtest.Report{
 		Schema: loadtest.Schema, Verdict: loadtest.Pass, Target: "http://127.0.0.1:8080/mcp", Driver: "socket", Version: "v0.1.0",
 		Command: []string{"erlmcp", "loadtest", "--mix", "tcp=70,http=30", fmt.Sprint(o.Connections), fmt.Sprint(o.Hold), "--up", "--report", "reports/monday"},
@@ -61,7 +64,7 @@ func (s *simulation) nodes(r *loadtest.Report) {
 	all := hdrhistogram.New(1, 60_000_000, 3)
 	for n := range s.Nodes {
 		h := hdrhistogram.New(1, 60_000_000, 3)
-		for range 40_000 / max(s.Nodes, 1) {
+		for range cmp.Or(s.Answers, 40_000) / s.Nodes {
 			_ = h.RecordValue(s.latency(1 + 0.05*float64(n%5)))
 		}
 		all.Merge(h)
