@@ -55,11 +55,11 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	sent := make(map[string]bool)
 	for _, f := range Figures(r) {
-		if path := f.Path(); sent[path] {
+		path := f.Path()
+		if sent[path] {
 			continue
-		} else {
-			sent[path] = true
 		}
+		sent[path] = true
 		name, unit, value := strings.ReplaceAll(f.Name, ".", "_"), f.Unit, f.Value
 		switch f.Unit {
 		case Micros:

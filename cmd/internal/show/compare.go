@@ -2,6 +2,7 @@ package show
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/term"
@@ -14,10 +15,10 @@ func Comparison(out *term.Output, c *compare.Comparison) error {
 	for _, w := range c.Warnings {
 		fmt.Fprintf(&text, "%s %s\n", out.Paint(term.Yellow, "note"), w)
 	}
-	if len(c.Rows) > 0 {
+	rows, equal := c.Shown()
+	if len(rows) > 0 {
 		t := out.Table("FIGURE", ">BASE", ">NEW", ">CHANGE", ">P", "")
-		for i := range c.Rows {
-			r := &c.Rows[i]
+		for _, r := range rows {
 			style := map[compare.Mark]term.Style{compare.Worse: term.Red, compare.Better: term.Green}[r.Mark]
 			mark := r.MarkText()
 			if style != "" {
@@ -28,7 +29,7 @@ func Comparison(out *term.Output, c *compare.Comparison) error {
 		fmt.Fprintf(&text, "%s\n", t)
 	}
 	fmt.Fprintf(&text, "%s\n", c.Summary())
-	for _, n := range c.Notes {
+	for _, n := range slices.Concat(compare.Equal(equal), c.Notes) {
 		fmt.Fprintf(&text, "note: %s\n", n)
 	}
 	_, err := fmt.Fprint(out, text.String())

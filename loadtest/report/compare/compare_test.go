@@ -193,8 +193,8 @@ func FuzzParseLimit(f *testing.F) {
 }
 
 func TestOutputs(t *testing.T) {
-	base := side("before <b>", 1, 1, reporttest.Run{Hold: 30})
-	c := compared(t, base, side("after", 2, 1, reporttest.Run{Hold: 30, Added: 5 * time.Millisecond}))
+	base := side("before <b>", 1, 8, reporttest.Run{Hold: 30})
+	c := compared(t, base, side("after", 2, 8, reporttest.Run{Hold: 30, Added: 5 * time.Millisecond}))
 	var data, md, html bytes.Buffer
 	if err := errors.Join(c.JSON(&data), c.Markdown(&md), c.HTML(&html)); err != nil {
 		t.Fatal(err)

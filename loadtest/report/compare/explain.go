@@ -83,7 +83,7 @@ func (c *Comparison) explain(n, m int) {
 	case unknown == len(c.Rows):
 		note("nothing is marked, for the noise is not known: there are neither repeats on both sides nor %d points or more of the hold; repeat each run", shortest)
 	case unknown > 0:
-		note("the noise of %d figures is not known, so they are not marked (noise: %s)", unknown, Unknown)
+		note("the noise of %d figures is not known (?): they are not marked, whatever they are", unknown)
 	}
 	if ways[ByBlocks] {
 		note("single runs are compared by the noise within them, and with what is assumed to lie between runs (%g %% of the value, %g %% of rates); repeat each run to see smaller differences",

@@ -35,9 +35,39 @@ func (r *Row) MarkText() string {
 	case r.Mark != Same:
 		return map[Mark]string{Worse: "▼ worse", Better: "▲ better"}[r.Mark]
 	case r.Noise == Unknown:
-		return "? noise not known"
+		return "?"
 	}
 	return "~"
+}
+
+// Shown are the rows to be shown to people, those with a mark first, and how many are left out: they are equal, and nothing
+// says how much they vary.
+func (c *Comparison) Shown() (rows []*Row, equal int) {
+	for i := range c.Rows {
+		if r := &c.Rows[i]; r.Base == r.New && r.Noise == Unknown {
+			equal++
+		} else {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b *Row) int {
+		switch {
+		case (a.Mark == Same) == (b.Mark == Same):
+			return 0
+		case a.Mark == Same:
+			return 1
+		}
+		return -1
+	})
+	return rows, equal
+}
+
+// Equal is the note of figures that are left out, if any are.
+func Equal(n int) []string {
+	if n == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("left out: %d figures that are equal on both sides", n)}
 }
 
 // PText is the p-value for people.
@@ -91,16 +121,16 @@ func (c *Comparison) JSON(out io.Writer) error {
 func (c *Comparison) Markdown(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### Load tests compared: %s\n\n%s and %s\n", c.Summary(), report.Plain(c.Base), report.Plain(c.New))
+	shown, equal := c.Shown()
 	for _, w := range c.Warnings {
 		fmt.Fprintf(&b, "\n⚠️ %s\n", report.Plain(w))
 	}
 	report.MarkdownTable(&b, "Figure|>Base|>New|>Change||>p", func(row func(...string)) {
-		for i := range c.Rows {
-			r := &c.Rows[i]
+		for _, r := range shown {
 			row(r.Path, r.BaseText(), r.NewText(), r.ChangeText(), r.MarkText(), r.PText())
 		}
 	})
-	for _, n := range c.Notes {
+	for _, n := range slices.Concat(Equal(equal), c.Notes) {
 		fmt.Fprintf(&b, "\n* %s\n", report.Plain(n))
 	}
 	_, err := io.WriteString(out, b.String())
@@ -117,9 +147,9 @@ var page = report.Template(`{{define "compare"}}{{template "head" .Head}}<body>
 <div class="scroll whole" tabindex="0" role="region" aria-labelledby="figures"><table><thead><tr><th scope="col">Figure</th><th scope="col" class="num">Base</th><th scope="col" class="num">New</th>
 <th scope="col" class="num">Change</th><th scope="col">Mark</th><th scope="col" class="num">p</th><th scope="col" class="num">Runs</th><th scope="col">Noise by</th></tr></thead>
 <tbody>{{range .Rows}}<tr{{with .Mark}} class="{{.}}"{{end}}><th scope="row">{{.Path}}</th><td class="num">{{.BaseText}}</td><td class="num">{{.NewText}}</td><td class="num">{{.ChangeText}}</td>
-<td class="mark {{.Mark}}">{{.MarkText}}</td><td class="num">{{.PText}}</td><td class="num">{{.Runs}}</td><td class="muted">{{.Noise}}</td></tr>
+<td class="mark {{or .Mark "unjudged"}}">{{.MarkText}}</td><td class="num">{{.PText}}</td><td class="num">{{.Runs}}</td><td class="muted">{{.Noise}}</td></tr>
 {{end}}</tbody></table></div></section>
-<section aria-labelledby="notes"><h2 id="notes">How it was judged</h2><ul class="plain">{{range .C.Notes}}<li>{{.}}</li>{{end}}</ul></section>
+<section aria-labelledby="notes"><h2 id="notes">How it was judged</h2><ul class="plain">{{range .Notes}}<li>{{.}}</li>{{end}}</ul></section>
 </main>
 </body>
 </html>
@@ -136,14 +166,12 @@ func (c *Comparison) HTML(out io.Writer) error {
 			class = "fail"
 		}
 	}
-	rows := make([]*Row, len(c.Rows))
-	for i := range c.Rows {
-		rows[i] = &c.Rows[i]
-	}
+	rows, equal := c.Shown()
 	return page.ExecuteTemplate(out, "compare", struct {
 		Head  report.Head
 		C     *Comparison
 		Rows  []*Row
+		Notes []string
 		Class string
-	}{report.NewHead("Load tests compared: " + c.Summary()), c, rows, class})
+	}{report.NewHead("Load tests compared: " + c.Summary()), c, rows, slices.Concat(Equal(equal), c.Notes), class})
 }

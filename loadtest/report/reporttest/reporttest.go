@@ -143,9 +143,8 @@ func (s *simulation) series(r *loadtest.Report) {
 	for range s.Hold {
 		s.second(loadtest.PhaseHold, full, -1)
 	}
-	out := -1
 	if s.Nodes > 1 {
-		out = 1
+		const out = 1
 		fault := s.at
 		for i := range 4 {
 			lost := full / float64(s.Nodes) * max(0, 0.6-0.3*float64(i))

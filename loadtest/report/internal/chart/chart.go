@@ -230,7 +230,7 @@ func (c *Chart) lines(d *Drawing, horizontal, vertical *scale) {
 		}
 		thin = append(thin, p)
 	}
-	d.Paths = append(thin, strong...)
+	d.Paths = slices.Concat(thin, strong)
 	if crowded {
 		d.More = fmt.Sprintf("%d more are the thin lines", len(thin))
 	}
