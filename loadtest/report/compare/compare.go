@@ -179,6 +179,12 @@ func valuesOf(runs []*loadtest.Report) (all []values) {
 func (c *Comparison) judge(pairs []pair) {
 	var tested []int
 	var p []float64
+	varying := 0 // the others need no test, and do not count in the correction
+	for _, q := range pairs {
+		if !q.constant() {
+			varying++
+		}
+	}
 	for _, q := range pairs {
 		before, after := middle(q.base.runs), middle(q.other.runs)
 		row := Row{
@@ -188,7 +194,7 @@ func (c *Comparison) judge(pairs []pair) {
 		if before != 0 {
 			row.Change = new(100 * (after - before) / math.Abs(before))
 		}
-		value, noise := q.test(c.Alpha / float64(len(pairs)))
+		value, noise := q.test(c.Alpha / float64(max(varying, 1)))
 		row.Noise = noise
 		if noise != Unknown {
 			row.P = &value
@@ -210,6 +216,8 @@ func (c *Comparison) judge(pairs []pair) {
 func (q *pair) test(level float64) (p float64, by Noise) {
 	n, m := len(q.base.runs), len(q.other.runs)
 	switch {
+	case q.constant():
+		return 1, Unknown
 	case n == 1 || m == 1:
 		return q.byBlocks()
 	case leastP(n, m) <= level:
@@ -224,6 +232,11 @@ func (q *pair) test(level float64) (p float64, by Noise) {
 		p = min(1, 2*p)
 	}
 	return p, by
+}
+
+// constant reports whether all runs of both sides have the same value.
+func (q *pair) constant() bool {
+	return slices.Min(q.base.runs) == slices.Max(q.other.runs) && slices.Max(q.base.runs) == slices.Min(q.other.runs)
 }
 
 // byRepeats goes by how much repeats differ: in proportion, for tails are long, if they are above zero.

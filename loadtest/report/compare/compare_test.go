@@ -193,8 +193,11 @@ func FuzzParseLimit(f *testing.F) {
 }
 
 func TestOutputs(t *testing.T) {
-	base := side("before <b>", 1, 8, reporttest.Run{Hold: 30})
-	c := compared(t, base, side("after", 2, 8, reporttest.Run{Hold: 30, Added: 5 * time.Millisecond}))
+	base := side("8 reports of reports/before", 1, 8, reporttest.Run{Hold: 30})
+	c := compared(t, base, side("8 reports of reports/after", 2, 8, reporttest.Run{Hold: 30, Added: 5 * time.Millisecond}))
+	if r := c.Marked()[0]; r.Noise != compare.ByRanks {
+		t.Errorf("8 repeats are judged by the %s", r.Noise)
+	}
 	var data, md, html bytes.Buffer
 	if err := errors.Join(c.JSON(&data), c.Markdown(&md), c.HTML(&html)); err != nil {
 		t.Fatal(err)
@@ -203,11 +206,14 @@ func TestOutputs(t *testing.T) {
 	if err := json.Unmarshal(data.Bytes(), &read); err != nil || read.Schema != compare.Schema || len(read.Marked()) != len(c.Marked()) {
 		t.Errorf("read %+v, %v", read, err)
 	}
-	if !strings.Contains(md.String(), "| latency.mean |") || !strings.Contains(md.String(), "▼ worse") || strings.Contains(md.String(), "<b>") {
+	if !strings.Contains(md.String(), "| latency.mean |") || !strings.Contains(md.String(), "▼ worse") {
 		t.Errorf("%s", md.String())
 	}
-	if strings.Contains(html.String(), "<b>") {
-		t.Error("a name is not escaped")
+	hostile := *c
+	hostile.Base, hostile.Warnings = "<img src=x>", []string{"<img src=x>"}
+	var escaped bytes.Buffer
+	if err := errors.Join(hostile.Markdown(&escaped), hostile.HTML(&escaped)); err != nil || strings.Contains(escaped.String(), "<img") {
+		t.Errorf("a name is not escaped, or %v", err)
 	}
 	p := reporttest.Open(t, html.Bytes())
 	if n := reporttest.Eval[int](p, `document.querySelectorAll("tr.worse").length`); n == 0 {

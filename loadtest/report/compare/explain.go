@@ -68,11 +68,14 @@ func distinct(runs []*loadtest.Report, of func(*loadtest.Report) string) (all []
 
 // explain adds what readers have to know of how it was judged.
 func (c *Comparison) explain(n, m int) {
-	unknown := 0
+	unknown, equal := 0, 0
 	ways := make(map[Noise]bool)
 	for _, r := range c.Rows {
 		ways[r.Noise] = true
-		if r.Noise == Unknown {
+		switch {
+		case r.Noise == Unknown && r.Base == r.New:
+			equal++
+		case r.Noise == Unknown:
 			unknown++
 		}
 	}
@@ -80,7 +83,7 @@ func (c *Comparison) explain(n, m int) {
 	switch {
 	case len(c.Rows) == 0:
 		note("the sides have no figure in common")
-	case unknown == len(c.Rows):
+	case !c.judged():
 		note("nothing is marked, for the noise is not known: there are neither repeats on both sides nor %d points or more of the hold; repeat each run", shortest)
 	case unknown > 0:
 		note("the noise of %d figures is not known (?): they are not marked, whatever they are", unknown)
@@ -91,7 +94,7 @@ func (c *Comparison) explain(n, m int) {
 	}
 	if ways[ByRepeats] && n > 1 && m > 1 {
 		enough := n
-		for leastP(enough, enough) > c.Alpha/float64(len(c.Rows)) {
+		for leastP(enough, enough) > c.Alpha/float64(len(c.Rows)-unknown-equal) {
 			enough++
 		}
 		note("these are few repeats: differences are judged by how much repeats vary (Welch's t-test); from %d runs a side on it is by ranks, which assumes less", enough)
@@ -99,5 +102,5 @@ func (c *Comparison) explain(n, m int) {
 	if !c.judged() {
 		return
 	}
-	note("the chance that anything is marked where nothing differs is at most %g %% (Holm's correction for %d figures)", 100*c.Alpha, len(c.Rows)-unknown)
+	note("the chance that anything is marked where nothing differs is at most %g %% (Holm's correction for %d figures)", 100*c.Alpha, len(c.Rows)-unknown-equal)
 }
