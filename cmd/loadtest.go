@@ -128,7 +128,8 @@ everything is judged except how clients spread over nodes and what happens to th
 	_ = c.RegisterFlagCompletionFunc("http-version", cobra.FixedCompletions([]string{"1.1", "2"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "cut", "drain", "rolling", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover-node", a.completeNodes)
-	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a), newLoadtestBurstCommand(a))
+	c.AddCommand(newLoadtestAgentCommand(a), newLoadtestKeeperCommand(a), newLoadtestBurstCommand(a), newLoadtestReportCommand(a),
+		newLoadtestCompareCommand(a))
 	return c
 }
 

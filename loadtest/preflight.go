@@ -20,19 +20,35 @@ import (
 // Requirements are what a plan needs, in the shape of Report.Preflight.
 type Requirements judge.List
 
+// requirementJSON is a requirement as schema erlmcp.loadtest/v1 has it.
+type requirementJSON struct {
+	Name     string `json:"name"`
+	Value    string `json:"value"` // what there is
+	Need     string `json:"need"`  // what it takes
+	OK       bool   `json:"ok"`
+	Advisory bool   `json:"advisory,omitempty"` // does not keep a run from starting
+	Usage    bool   `json:"usage,omitempty"`    // what was asked makes no sense, on any machine
+	Fix      string `json:"fix,omitempty"`      // what to do when it is not ok
+}
+
 // MarshalJSON writes them as schema erlmcp.loadtest/v1 has them.
 func (l Requirements) MarshalJSON() ([]byte, error) {
-	type requirement struct {
-		Name     string `json:"name"`
-		Value    string `json:"value"` // what there is
-		Need     string `json:"need"`  // what it takes
-		OK       bool   `json:"ok"`
-		Advisory bool   `json:"advisory,omitempty"` // does not keep a run from starting
-		Usage    bool   `json:"usage,omitempty"`    // what was asked makes no sense, on any machine
-		Fix      string `json:"fix,omitempty"`      // what to do when it is not ok
-	}
-	return judge.JSON(judge.List(l), func(r *judge.Result) requirement {
-		return requirement{r.Name, r.Got, r.Want, r.Verdict == judge.OK, r.Worst == judge.Warn, r.Usage, r.Fix}
+	return judge.JSON(judge.List(l), func(r *judge.Result) requirementJSON {
+		return requirementJSON{r.Name, r.Got, r.Want, r.Verdict == judge.OK, r.Worst == judge.Warn, r.Usage, r.Fix}
+	})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (l *Requirements) UnmarshalJSON(text []byte) error {
+	return readList((*judge.List)(l), text, func(q *requirementJSON) judge.Result {
+		r := judge.Result{Name: q.Name, Worst: judge.Fail, Got: q.Value, Want: q.Need, Usage: q.Usage, Fix: q.Fix}
+		if q.Advisory {
+			r.Worst = judge.Warn
+		}
+		if !q.OK {
+			r.Verdict = r.Worst
+		}
+		return r
 	})
 }
 

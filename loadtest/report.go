@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
@@ -84,19 +85,48 @@ type Report struct {
 // Checks are the lines of the verdict. A check that is not judged passes.
 type Checks judge.List
 
+// checkJSON is a check as schema erlmcp.loadtest/v1 has it.
+type checkJSON struct {
+	Name string `json:"name"`
+	Pass bool   `json:"pass"`
+	Want string `json:"want"`
+	Got  string `json:"got"`
+	Note string `json:"note,omitempty"` // why it passes without having been judged
+	judge.Numbers
+}
+
 // MarshalJSON writes them as schema erlmcp.loadtest/v1 has them.
 func (l Checks) MarshalJSON() ([]byte, error) {
-	type check struct {
-		Name string `json:"name"`
-		Pass bool   `json:"pass"`
-		Want string `json:"want"`
-		Got  string `json:"got"`
-		Note string `json:"note,omitempty"` // why it passes without having been judged
-		judge.Numbers
-	}
-	return judge.JSON(judge.List(l), func(r *judge.Result) check {
-		return check{r.Name, r.Verdict != judge.Fail, r.Want, r.Got, r.Why, r.Numbers}
+	return judge.JSON(judge.List(l), func(r *judge.Result) checkJSON {
+		return checkJSON{r.Name, r.Verdict != judge.Fail, r.Want, r.Got, r.Why, r.Numbers}
 	})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (l *Checks) UnmarshalJSON(text []byte) error {
+	return readList((*judge.List)(l), text, func(c *checkJSON) judge.Result {
+		r := judge.Result{Name: c.Name, Worst: judge.Fail, Want: c.Want, Got: c.Got, Why: c.Note, Numbers: c.Numbers}
+		switch {
+		case !c.Pass:
+			r.Verdict = judge.Fail
+		case c.Note != "":
+			r.Verdict = judge.Unjudged
+		}
+		return r
+	})
+}
+
+// readList reads a list in the shape that a report has promised.
+func readList[T any](l *judge.List, text []byte, result func(*T) judge.Result) error {
+	var shaped []T
+	if err := json.Unmarshal(text, &shaped); err != nil {
+		return err
+	}
+	*l = nil
+	for i := range shaped {
+		*l = append(*l, result(&shaped[i]))
+	}
+	return nil
 }
 
 // PlanSummary is what the run set out to do.
@@ -216,10 +246,14 @@ type Point struct {
 	MeanUs      *float64         `json:"mean_us,omitempty"`
 	P50Us       *int64           `json:"p50_us,omitempty"`
 	P99Us       *int64           `json:"p99_us,omitempty"`
-	BalancerCPU *float64         `json:"balancer_cpu_percent,omitempty"`
-	NodesCPU    *float64         `json:"nodes_cpu_percent,omitempty"`
-	AgentsCPU   *float64         `json:"agents_cpu_percent,omitempty"`
-	BalancerRSS *int64           `json:"balancer_rss_bytes,omitempty"`
+	// Means by node, and by transport of a mix.
+	NodesMeanUs map[string]float64 `json:"nodes_mean_us,omitempty"`
+	PartsMeanUs map[string]float64 `json:"parts_mean_us,omitempty"`
+
+	BalancerCPU *float64 `json:"balancer_cpu_percent,omitempty"`
+	NodesCPU    *float64 `json:"nodes_cpu_percent,omitempty"`
+	AgentsCPU   *float64 `json:"agents_cpu_percent,omitempty"`
+	BalancerRSS *int64   `json:"balancer_rss_bytes,omitempty"`
 }
 
 // Mark is a moment of the run that charts show.

@@ -2,9 +2,12 @@ package loadtest
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/internal/judge"
 )
 
 // What schema erlmcp.loadtest/v1 promises. There may be more.
@@ -37,6 +40,35 @@ func TestReportKeepsItsSchema(t *testing.T) {
 	}
 	if missing := missing("", want, got); len(missing) > 0 {
 		t.Errorf("missing, or of another type: %s", strings.Join(missing, ", "))
+	}
+}
+
+// What is written is read: the same text comes out again, whatever the verdicts.
+func TestReportRoundTrips(t *testing.T) {
+	r := goodReport()
+	r.Checks = Checks{
+		{Name: "a", Worst: judge.Fail, Want: "1", Got: "1", Numbers: judge.UpTo(1, 1, "ms")},
+		{Name: "b", Worst: judge.Fail, Verdict: judge.Fail, Want: "1", Got: "0"},
+		{Name: "c", Worst: judge.Fail, Verdict: judge.Unjudged, Want: "1", Got: "-", Why: "nobody was there"},
+	}
+	r.Preflight = Requirements{
+		{Name: "a", Worst: judge.Fail, Got: "1", Want: "1"},
+		{Name: "b", Worst: judge.Warn, Verdict: judge.Warn, Got: "1", Want: "2", Fix: "more"},
+		{Name: "c", Worst: judge.Fail, Verdict: judge.Fail, Got: "1", Want: "2", Fix: "more", Usage: true},
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read Report
+	if err := json.Unmarshal(text, &read); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(read.Checks, r.Checks) || !reflect.DeepEqual(read.Preflight, r.Preflight) {
+		t.Errorf("read:\n%+v\n%+v", read.Checks, read.Preflight)
+	}
+	if again, err := json.Marshal(&read); err != nil || string(again) != string(text) {
+		t.Errorf("written: %s\nagain: %s, %v", text, again, err)
 	}
 }
 

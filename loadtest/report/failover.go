@@ -1,0 +1,119 @@
+package report
+
+import (
+	"fmt"
+
+	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/report/internal/chart"
+)
+
+// failover is the part of a page about the loss of a node.
+type failover struct {
+	Title    string
+	Timeline *chart.Timeline
+	Keys     []key
+	Marks    []moment
+}
+
+func newFailover(r *loadtest.Report) *failover {
+	f := r.Failover
+	if f == nil {
+		return nil
+	}
+	p := &failover{Title: fmt.Sprintf("%s %s", f.Fault, f.Node)}
+	explain := func(when float64, format string, args ...any) chart.Mark {
+		m := moment{len(p.Marks) + 1, Print(when, Millis), fmt.Sprintf(format, args...)}
+		p.Marks = append(p.Marks, m)
+		return chart.Mark{At: when, Number: m.Number, Text: m.Text}
+	}
+	loss := chart.Lane{Name: "from the fault"}
+	loss.Moments = append(loss.Moments, explain(0, "The fault: %s of %s, which had %s clients.", f.Fault, f.Node, count(f.OnNode)))
+	if f.DetectedMs > 0 {
+		by := "the balancer marked it down"
+		if f.DetectedBy != "balancer" {
+			by = "the first client lost its connection; the balancer cannot be asked"
+		}
+		loss.Moments = append(loss.Moments, explain(f.DetectedMs, "Detected: %s.", by))
+		loss.Stretches = append(loss.Stretches, chart.Stretch{From: 0, To: f.DetectedMs, Class: "unnoticed", Text: "not detected"})
+	}
+	if f.ReroutedMs > 0 {
+		loss.Moments = append(loss.Moments, explain(f.ReroutedMs, "Rerouted: the last of %s displaced clients had an answer of another node.", count(f.Displaced)))
+		loss.Stretches = append(loss.Stretches, chart.Stretch{From: min(f.DetectedMs, f.ReroutedMs), To: f.ReroutedMs, Class: "returning", Text: "clients come back"})
+	}
+	lanes := []chart.Lane{loss}
+	if f.Restored {
+		lanes = append(lanes, chart.Lane{
+			Name:      "from the mend",
+			Stretches: []chart.Stretch{{From: 0, To: f.RestoredMs, Class: "mending", Text: "still out"}},
+			Moments: []chart.Mark{
+				explain(0, "The node was mended."),
+				explain(f.RestoredMs, "The balancer had the node up again."),
+			},
+		})
+	}
+	p.Timeline = chart.DrawTimeline(chart.Axis{Label: "time (ms)", Print: digits}, lanes)
+	add := func(name, text string) { p.Keys = append(p.Keys, key{name, text}) }
+	add("Detected", never(f.DetectedMs))
+	add("All clients back", never(f.ReroutedMs))
+	add("Clients", fmt.Sprintf("%s on the node, %s displaced, %s recovered", count(f.OnNode), count(f.Displaced), count(f.Recovered)))
+	add("Requests lost", digits(float64(f.RequestsLost)))
+	if d := f.Survivors; d != nil {
+		add("Spread afterwards", fmt.Sprintf("within %s of %s connections a node", count(d.MaxDeviation), count(d.TargetPerNode)))
+	}
+	restored := "not"
+	if f.Restored {
+		restored = Print(f.RestoredMs, Millis) + " after the mend"
+	}
+	add("Up again", restored)
+	return p
+}
+
+// never is a time after the fault; 0 is none.
+func never(ms float64) string {
+	if ms == 0 {
+		return "never"
+	}
+	return "after " + Print(ms, Millis)
+}
+
+// search is the part of a page about the highest rate that holds.
+type search struct {
+	Sentence string
+	Chart    *chart.Drawing
+	Trials   *Table
+}
+
+func newSearch(s *loadtest.Search) *search {
+	if s == nil {
+		return nil
+	}
+	p := new(search)
+	switch {
+	case s.RatePerSecond == 0:
+		p.Sentence = fmt.Sprintf("No rate held %s.", s.Limit)
+	case s.FailedPerSecond == 0:
+		p.Sentence = fmt.Sprintf("%s held %s; no higher rate failed.", Print(s.RatePerSecond, PerSecond), s.Limit)
+	default:
+		p.Sentence = fmt.Sprintf("%s held %s, %s did not; the limit is between them with a confidence of %s.",
+			Print(s.RatePerSecond, PerSecond), s.Limit, Print(s.FailedPerSecond, PerSecond), Print(s.ConfidencePercent, Percent))
+	}
+	c := chart.Chart{
+		Title: "Trials", Note: "p99 at each rate", X: chart.Axis{Label: "requests a second, asked for", Kind: chart.Linear, Print: digits},
+		Y: chart.Axis{Label: "p99 latency", Kind: chart.Log, Print: duration}, Dots: true,
+	}
+	held, not := chart.Line{Name: "held"}, chart.Line{Name: "did not hold"}
+	p.Trials = NewTable("", "Trials", "Trial|>Asked for|>Answers|Held|>p50|>p99|>Errors|Why")
+	for i, t := range s.Trials {
+		l, word := &not, "✗ no"
+		if t.Held {
+			l, word = &held, "✓ yes"
+		}
+		l.X, l.Y = append(l.X, t.RatePerSecond), append(l.Y, float64(t.Latency.P99))
+		p.Trials.Row(count(i+1), Print(t.RatePerSecond, PerSecond), Print(t.GotPerSecond, PerSecond), word,
+			duration(float64(t.Latency.P50)), duration(float64(t.Latency.P99)), Print(t.ErrorsPercent, Percent), t.Why)
+	}
+	c.Lines = []chart.Line{held, not}
+	p.Chart = c.Draw()
+	p.Trials = p.Trials.orNil()
+	return p
+}
