@@ -22,7 +22,7 @@ type facts struct {
 	others      []netip.Addr   // of the same name, not taken
 	trouble     *probe.Trouble // to cannot be resolved, reached, or asked
 	who         probe.Introduction
-	steps       []work.Step       // that clients ask
+	asked       work.Work         // what clients are to ask, by the spec
 	sources     sources.Range     // the common ones, those to take first at the beginning
 	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember
 	unreachable *unreachableError // why the addresses of the spec are not used; nil if they are
@@ -68,7 +68,7 @@ func (f *facts) introduce(ctx context.Context, s *Spec) (trouble *probe.Trouble)
 	if f.who, trouble = probe.Introduce(ctx, f.to); trouble != nil {
 		return trouble
 	}
-	if f.steps, trouble = stepsOf(s, f.who.Era); trouble != nil {
+	if f.asked, trouble = askedOf(s, f.who.Era); trouble != nil {
 		return trouble
 	}
 	script, err := f.work().Compile()
@@ -83,8 +83,9 @@ func (f *facts) endpoint() target.Endpoint { return f.to }
 
 // work is what clients ask.
 func (f *facts) work() work.Work {
-	w := f.who.Work()
-	if w.Steps = f.steps; len(w.Steps) > 0 && f.who.ServedBy {
+	w := f.asked
+	w.Era, w.Verify, w.Naming = f.who.Era, f.who.Question, f.who.Naming
+	if len(w.Steps) > 0 && f.who.ServedBy {
 		w.Naming = work.ByHeader // the answers to steps name nobody
 	}
 	return w

@@ -92,7 +92,7 @@ func readToken(name string) (string, error) {
 		return "", err
 	}
 	line, err := bufio.NewReader(strings.NewReader(string(text))).ReadString('\n')
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	token := strings.TrimSpace(line)
@@ -107,23 +107,23 @@ func readToken(name string) (string, error) {
 	return token, nil
 }
 
-// stepsOf are the requests of the tool that clients are to call.
-func stepsOf(s *Spec, era mcp.Era) ([]work.Step, *probe.Trouble) {
+// askedOf is what clients are to ask: to call a tool, or nothing but what the server is known by.
+func askedOf(s *Spec, era mcp.Era) (w work.Work, _ *probe.Trouble) {
 	if s.Tool == "" {
-		return nil, nil
+		return w, nil
 	}
 	const fix = "--args with a JSON object, or @FILE"
 	text := []byte(s.Args)
 	if name, ok := strings.CutPrefix(s.Args, "@"); ok {
 		var err error
 		if text, err = readFile(name); err != nil {
-			return nil, unusable(fmt.Errorf("the arguments of %w", err), fix)
+			return w, unusable(fmt.Errorf("the arguments of %w", err), fix)
 		}
 	}
 	arguments := make(map[string]json.RawMessage)
 	if len(text) > 0 {
 		if err := json.Unmarshal(text, &arguments); err != nil || arguments == nil {
-			return nil, unusable(errors.New("the arguments are no JSON object"), fix)
+			return w, unusable(errors.New("the arguments are no JSON object"), fix)
 		}
 	}
 	params := map[string]any{"name": s.Tool, "arguments": arguments}
@@ -132,9 +132,10 @@ func stepsOf(s *Spec, era mcp.Era) ([]work.Step, *probe.Trouble) {
 	}
 	body, err := json.Marshal(params)
 	if err != nil {
-		return nil, unusable(err, fix)
+		return w, unusable(err, fix)
 	}
-	return []work.Step{{Name: s.Tool, Method: mcp.MethodCallTool, Params: body, Weight: 1}}, nil
+	w.Steps = []work.Step{{Name: s.Tool, Method: mcp.MethodCallTool, Params: body, Weight: 1}}
+	return w, nil
 }
 
 // fixOf is what can be done about trouble with the target, as far as the state of the system tells.

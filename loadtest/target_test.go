@@ -182,28 +182,28 @@ func TestEndpointOf(t *testing.T) {
 	}
 }
 
-func TestStepsOfTheTool(t *testing.T) {
+func TestAskedOfTheTool(t *testing.T) {
 	s := Default()
-	if steps, trouble := stepsOf(&s, mcp.SessionEra); steps != nil || trouble != nil {
-		t.Errorf("%+v %+v", steps, trouble)
+	if w, trouble := askedOf(&s, mcp.SessionEra); len(w.Steps) != 0 || trouble != nil {
+		t.Errorf("%+v %+v", w, trouble)
 	}
 	s.Tool, s.Args = "echo", `{"text":"a"}`
-	steps, trouble := stepsOf(&s, mcp.SessionEra)
-	if trouble != nil || len(steps) != 1 || string(steps[0].Params) != `{"arguments":{"text":"a"},"name":"echo"}` || steps[0].Method != mcp.MethodCallTool {
-		t.Errorf("%s %+v", steps[0].Params, trouble)
+	w, trouble := askedOf(&s, mcp.SessionEra)
+	if trouble != nil || len(w.Steps) != 1 || string(w.Steps[0].Params) != `{"arguments":{"text":"a"},"name":"echo"}` || w.Steps[0].Method != mcp.MethodCallTool {
+		t.Errorf("%+v %+v", w.Steps, trouble)
 	}
 	file := filepath.Join(t.TempDir(), "args")
 	for _, bad := range []string{"[1]", "null", "{", "@" + file} {
 		s.Args = bad
-		if _, trouble := stepsOf(&s, mcp.SessionEra); trouble == nil || trouble.Unreachable() {
+		if _, trouble := askedOf(&s, mcp.SessionEra); trouble == nil || trouble.Unreachable() {
 			t.Errorf("%s: %+v", bad, trouble)
 		}
 	}
 	if err := os.WriteFile(file, []byte(`{"n":1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	steps, trouble = stepsOf(&s, mcp.StatelessEra)
-	if trouble != nil || !strings.Contains(string(steps[0].Params), `"n":1`) || !strings.Contains(string(steps[0].Params), mcp.MetaProtocolVersion) {
-		t.Errorf("%+v %+v", steps, trouble)
+	w, trouble = askedOf(&s, mcp.StatelessEra)
+	if trouble != nil || !strings.Contains(string(w.Steps[0].Params), `"n":1`) || !strings.Contains(string(w.Steps[0].Params), mcp.MetaProtocolVersion) {
+		t.Errorf("%+v %+v", w, trouble)
 	}
 }
