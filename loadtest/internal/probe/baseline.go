@@ -95,7 +95,7 @@ func enter(ctx context.Context, e target.Endpoint, era mcp.Era, from netip.Addr)
 	}
 	if got, err := begin(ctx, s); err != nil {
 		s.close()
-		if errors.Is(err, notGreeted) {
+		if errors.Is(err, errNotGreeted) {
 			err = &unexpected{got}
 		}
 		return nil, err

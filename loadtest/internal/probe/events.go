@@ -85,7 +85,7 @@ func openStream(ctx context.Context, w *web) (speaker, error) {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { end(context.Cause(ctx)) })
 	defer stop()
-	resp, err := w.request(life, http.MethodGet, "", http.Header{"Accept": {eventStream}})
+	resp, err := w.request(life, http.MethodGet, "", http.Header{"Accept": {eventStream}}) //nolint:bodyclose // the stream's end does
 	if err != nil {
 		end(nil)
 		w.close()

@@ -56,7 +56,7 @@ func FuzzEvents(f *testing.F) {
 
 // Where to post is never at another origin.
 func FuzzRelative(f *testing.F) {
-	for _, seed := range []string{"/m?x=1", "m", "//other/m", "http://other/m", "https://h:1/", "http://h:1/x", "", "?a", "\x00", "http:\\\\other"} {
+	for _, seed := range []string{"/m?x=1", "m", "//other/m", "http://other/m", "https://h:1/", "http://h:1/x", "", "?a", "\x00", "http:\\\\o"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, reference string) {

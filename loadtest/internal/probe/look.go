@@ -81,6 +81,8 @@ func lookAround(ctx context.Context, e target.Endpoint) target.Endpoint {
 
 // isEndpoint reports whether an MCP endpoint answers a ping: by a reply or, if that need not be sure, by a refusal.
 func isEndpoint(ctx context.Context, e target.Endpoint, sure bool) bool {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookPatience, errLate)
+	defer cancel()
 	w := newWeb(e, netip.Addr{}, mcp.SessionEra)
 	defer w.close()
 	got, err := w.ask(ctx, 1, mcp.AppendPing(nil, 1), work.Request{})
@@ -91,9 +93,13 @@ func isEndpoint(ctx context.Context, e target.Endpoint, sure bool) bool {
 	return err == nil && got.line != nil
 }
 
+// lookPatience is how long one place may take that is only looked at: some servers answer nothing where they are not asked as
+// they like.
+const lookPatience = time.Second
+
 // begins reports whether an event stream of 2024-11-05, or an upgrade to WebSocket, comes about.
 func begins(ctx context.Context, e target.Endpoint) bool {
-	ctx, cancel := within(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, lookPatience, errLate)
 	defer cancel()
 	s, err := open(ctx, e, netip.Addr{}, mcp.SessionEra)
 	if err != nil {

@@ -41,8 +41,10 @@ const patience = 3 * time.Second
 
 // within limits a question, with a cause that says so.
 func within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s", patience))
+	return context.WithTimeoutCause(ctx, patience, errLate)
 }
+
+var errLate = fmt.Errorf("no answer within %s", patience)
 
 // Introduce finds out who answers at an endpoint. Eras are tried in the order wanted, which is by default the stateless and
 // then that of sessions. A session that is begun is ended again.
@@ -147,18 +149,21 @@ func (a *acquaintance) carried(ctx context.Context, wanted []mcp.Era) *Trouble {
 // perhapsOther reports whether a server that did not answer as those of one era do may be of the other.
 func perhapsOther(got answer, err error) bool {
 	var u *unexpected
-	if errors.As(err, &u) {
+	switch {
+	case errors.Is(err, errLate): // it may answer nothing to what it does not know
+		return true
+	case errors.As(err, &u):
 		got = u.answer
-	} else if !errors.Is(err, notGreeted) {
+	case !errors.Is(err, errNotGreeted):
 		return false
 	}
 	return got.status != http.StatusUnauthorized && got.status != http.StatusForbidden && refusal(got) == ask.CauseReply
 }
 
-// notGreeted says that a server did not answer the first question of an era as servers of that era do.
-var notGreeted = errors.New("not of this era")
+// errNotGreeted says that a server did not answer the first question of an era as servers of that era do.
+var errNotGreeted = errors.New("not of this era")
 
-// meet opens a conversation of an era. With notGreeted, the answer is what the server said instead.
+// meet opens a conversation of an era. With errNotGreeted, the answer is what the server said instead.
 func meet(ctx context.Context, e target.Endpoint, era mcp.Era) (speaker, answer, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
@@ -170,7 +175,7 @@ func meet(ctx context.Context, e target.Endpoint, era mcp.Era) (speaker, answer,
 	if era == mcp.StatelessEra {
 		greeting, err = s.ask(ctx, 1, mcp.AppendDiscover(nil, 1), work.Request{Method: mcp.MethodDiscover})
 		if err == nil && !discovered(greeting.line) {
-			err = notGreeted
+			err = errNotGreeted
 		}
 	} else {
 		greeting, err = begin(ctx, s)
@@ -299,13 +304,13 @@ func begin(ctx context.Context, s speaker) (answer, error) {
 	}
 	r, err := mcp.ParseReply(got.line)
 	if err != nil || r.Err != nil {
-		return got, notGreeted
+		return got, errNotGreeted
 	}
 	var result struct {
 		Version string `json:"protocolVersion"`
 	}
 	if json.Unmarshal(r.Result, &result) != nil || result.Version == "" {
-		return got, notGreeted
+		return got, errNotGreeted
 	}
 	s.agreed(result.Version, got.header)
 	return got, s.tell(ctx, []byte(`{"jsonrpc":"2.0","method":"`+mcp.MethodInitialized+`"}`+"\n"))

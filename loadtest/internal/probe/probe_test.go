@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -39,6 +40,8 @@ func TestIntroduce(t *testing.T) {
 		"stateless by header": {serve(t, "/mcp", servedBy("b", streamable(newSDK(""), true, nil))), Introduction{
 			Era: mcp.StatelessEra, Question: ask.Discover, Naming: work.ByHeader, Node: "b", Server: "test-server 1.2", ServedBy: true}},
 		"no sessions, and streams without end": {serve(t, "/mcp", posts("n1", mcp.SessionEra)), Introduction{
+			Question: ask.Whoami, Naming: work.ByAnswer, Node: "n1", Server: "small 1"}},
+		"nothing to the stateless era": {serve(t, "/mcp", taciturn(posts("n1", mcp.SessionEra))), Introduction{
 			Question: ask.Whoami, Naming: work.ByAnswer, Node: "n1", Server: "small 1"}},
 		"legacy": {serve(t, "/sse", legacy(newSDK("n1"))), Introduction{
 			Question: ask.Whoami, Naming: work.ByAnswer, Node: "n1", Server: "test-server 1.2"}},
@@ -158,8 +161,10 @@ func TestFieldsOfTheEndpoint(t *testing.T) {
 }
 
 func TestTry(t *testing.T) {
+	number := 0
 	step := func(method, params string) work.Step {
-		return work.Step{Name: "step", Method: method, Params: []byte(params), Weight: 1}
+		number++
+		return work.Step{Name: fmt.Sprint("step ", number), Method: method, Params: []byte(params), Weight: 1}
 	}
 	const good = `{"name":"greet","arguments":{"text":"you"}}`
 	for name, at := range map[string]target.Endpoint{
@@ -171,7 +176,7 @@ func TestTry(t *testing.T) {
 			text, fix string
 		}{
 			{nil, "", ""},
-			{[]work.Step{step("tools/call", good), step("tools/list", ""), step("resources/read", `{"uri":"file:///there"}`)}, "", ""},
+			{[]work.Step{step("tools/call", good), step("tools/list", "{}"), step("resources/read", `{"uri":"file:///there"}`)}, "", ""},
 			{[]work.Step{step("tools/call", good), step("tools/call", `{"name":"gret","arguments":{}}`)},
 				`the server has no tool "gret"`, "did you mean greet? It has greet, whoami"},
 			{[]work.Step{step("tools/call", `{"name":"other"}`)}, `the server has no tool "other"`, "name one of its own (--tool): greet, whoami"},

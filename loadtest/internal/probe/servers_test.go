@@ -79,7 +79,7 @@ func sockets(node string, era mcp.Era) http.Handler {
 		if err != nil {
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		for {
 			_, line, err := c.Read(r.Context())
 			if err != nil {
@@ -110,6 +110,18 @@ func posts(node string, era mcp.Era) http.Handler {
 		<-r.Context().Done()
 	})
 	return mux
+}
+
+// taciturn says nothing to requests of the stateless era.
+func taciturn(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get(mcp.HeaderProtocolVersion) != mcp.Version20260728 {
+			h.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // so that the end of the connection is seen
+		<-r.Context().Done()
+	})
 }
 
 // scripted is what a small server answers, "" to notifications.

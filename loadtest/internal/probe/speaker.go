@@ -129,8 +129,8 @@ type socket struct {
 }
 
 func openSocket(ctx context.Context, w *web) (speaker, error) {
-	w.era = mcp.SessionEra // headers of the stateless era are of requests
-	conn, resp, err := websocket.Dial(ctx, w.url(), &websocket.DialOptions{
+	w.era = mcp.SessionEra                                                  // headers of the stateless era are of requests
+	conn, resp, err := websocket.Dial(ctx, w.url(), &websocket.DialOptions{ //nolint:bodyclose // the library does
 		HTTPClient: &http.Client{
 			Transport:     w.transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -70,7 +70,7 @@ func connectFailed(err error) bool {
 
 // explain says why an answer, or an error in place of one, helps no further.
 func explain(ctx context.Context, e target.Endpoint, got answer, err error) *Trouble {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience) // for looking around
+	ctx, cancel := context.WithTimeoutCause(ctx, 4*patience, errLate) // for looking around
 	defer cancel()
 	var u *unexpected
 	switch {
@@ -80,7 +80,7 @@ func explain(ctx context.Context, e target.Endpoint, got answer, err error) *Tro
 		return explainLine(ctx, e, got.line, err)
 	case errors.As(err, &u):
 		return explainAnswer(ctx, e, u.answer)
-	case errors.Is(err, notGreeted):
+	case errors.Is(err, errNotGreeted):
 		return explainAnswer(ctx, e, got)
 	}
 	if t := explainTLS(e, err); t != nil {

@@ -47,6 +47,18 @@ func moved(from, to string, h http.Handler) http.Handler {
 	return mux
 }
 
+// silentAt answers nothing at a path.
+func silentAt(path string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != path {
+			h.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // so that the end of the connection is seen
+		<-r.Context().Done()
+	})
+}
+
 // sayOnce reads a little and answers with one text.
 func sayOnce(text string) func(net.Conn) {
 	return func(c net.Conn) {
@@ -124,6 +136,7 @@ func TestTroubleWithTheProtocol(t *testing.T) {
 		"WebSocket elsewhere":        {as(serve(t, "/socket", moved("/ws", "/mcp/ws", sockets("n1", mcp.SessionEra))), target.WS), Asked, "there is WebSocket at ws://%A/mcp/ws", "--target ws://%A/mcp/ws"},
 		"WebSocket for HTTP":         {serve(t, "/mcp", moved("/ws", "/mcp/ws", sockets("n1", mcp.SessionEra))), Asked, "there is WebSocket at ws://%A/mcp/ws", "--target ws://%A/mcp/ws"},
 		"legacy elsewhere":           {serve(t, "/a/sse", legacy(newSDK("n1"))), Asked, "there is HTTP with SSE at http://%A/sse", "--target http://%A/sse"},
+		"silence at another path":    {serve(t, "/mcp", silentAt("/message", legacy(newSDK("n1")))), Asked, "there is HTTP with SSE at http://%A/sse", "--target http://%A/sse"},
 		"no WebSocket, nor other":    {as(serve(t, "/ws", always(200, "text/plain", "ok")), target.WS), Asked, "%U answers 200 OK to an upgrade to WebSocket: ok", "--target"},
 		"WebSocket only":             {serve(t, "/ws", always(426, "text/plain", "Upgrade Required")), Asked, "%U answers 426 Upgrade Required: it wants WebSockets", "--target ws://%A/ws"},
 		"HTML":                       {serve(t, "/mcp", always(200, "text/html; charset=utf-8", html)), Asked, "%U answers 200 OK with a page of HTML, not MCP", "--target"},
