@@ -63,6 +63,9 @@ everything is judged except how clients spread over nodes and what happens to th
 				}
 				args = args[1:]
 			}
+			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
+				return exit.WithCode(exit.Usage, err)
+			}
 			spec, err := a.loadtestSpec(size, args)
 			if err != nil {
 				if near := firstNear(args, commandNames(cmd)); near != "" {
@@ -92,13 +95,14 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.BoolVar(&up, "up", false, "start cluster and balancer if they do not run, and stop them afterwards")
 	flags.String("target", d.Target, "where clients connect: `URL` or HOST:PORT; the same as the argument TARGET")
 	flags.String("mix", "", "`SHARES` of the connections by transport, such as tcp=70,http=20,sse=5,ws=5")
-	flags.String("driver", "", "`DRIVER`: socket, vegeta, hey, wrk or ab (default vegeta over Streamable HTTP, else socket)")
+	flags.String("driver", "", "`DRIVER`: socket, vegeta, or a closed loop of wrk, ab or hey, or burst for one of these (default vegeta over Streamable HTTP, else socket)")
 	flags.StringArrayVar(&size.headers, "header", nil, "`FIELD` of each request over HTTP, \"Name: value\"; a token goes into a file (--token-file)")
 	flags.String("token-file", "", "`FILE` with the bearer token of each request over HTTP")
 	flags.String("server-name", "", "`NAME` in the target's certificate (default its host)")
 	flags.String("ca", "", "`FILE` of certificates to trust in place of the system's")
 	flags.Bool("insecure", false, "trust any certificate")
 	flags.String("http-version", d.HTTPVersion, "`VERSION` of HTTP: 1.1, or 2 with the driver vegeta")
+	flags.String("era", "", "`ERA` of MCP over HTTP: session or stateless (default session, where the server has it)")
 	flags.Bool("allow-remote-target", false, "load a target that is not on this machine")
 	flags.String("tool", "", "`NAME` of the tool that clients call (default what the server is known by)")
 	flags.String("args", "", "arguments of the tool: a `JSON` object, or @FILE")
@@ -116,7 +120,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	remote.addFlags(flags, "agents-token-file")
 	for flag, key := range map[string]string{
 		"target": "target", "mix": "mix", "driver": "driver", "token-file": "token_file",
-		"server-name": "server_name", "ca": "ca", "insecure": "insecure", "http-version": "http_version",
+		"server-name": "server_name", "ca": "ca", "insecure": "insecure", "http-version": "http_version", "era": "era",
 		"allow-remote-target": "allow_remote_target", "tool": "tool", "args": "args", "scenario": "scenario",
 		"failover": "failover", "failover-node": "failover_node", "ramp-rate": "ramp_rate",
 		"ping-rate": "ping_rate", "sticky-sample": "sticky_sample", "source-ips": "source_ips",
@@ -124,7 +128,8 @@ everything is judged except how clients spread over nodes and what happens to th
 	} {
 		a.bind(flags, flag, "loadtest."+key)
 	}
-	_ = c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"socket", "vegeta", "hey", "wrk", "ab"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"socket", "vegeta", "burst", "hey", "wrk", "ab"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("era", cobra.FixedCompletions([]string{"session", "stateless"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("http-version", cobra.FixedCompletions([]string{"1.1", "2"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover", cobra.FixedCompletions([]string{"kill", "freeze", "cut", "drain", "rolling", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("failover-node", a.completeNodes)

@@ -79,8 +79,11 @@ func driverOf(wanted Driver, over target.Transport) Driver {
 	return wanted
 }
 
-// legacyPath is where the balancer and nodes of this program have the transport SSE.
-const legacyPath = target.DefaultPath + "/sse"
+// Where nodes of this program have the transports beside Streamable HTTP. Others are found by asking, see probe.Trouble.
+const (
+	ssePath = target.DefaultPath + "/sse"
+	wsPath  = target.DefaultPath + "/ws"
+)
 
 // mixTarget is where clients of a transport find the balancer that runs.
 func mixTarget(s *Spec, o *Observation, over target.Transport) (string, *probe.Trouble) {
@@ -92,7 +95,9 @@ func mixTarget(s *Spec, o *Observation, over target.Transport) (string, *probe.T
 	case target.TCP:
 		path = ""
 	case target.SSE:
-		path = legacyPath
+		path = ssePath
+	case target.WS:
+		path = wsPath
 	}
 	for _, listener := range []struct{ name, scheme string }{{"tcp", "tcp"}, {"http", scheme}, {"https", scheme + "s"}} {
 		if (listener.name == "tcp") != (over == target.TCP) {
@@ -119,7 +124,7 @@ func hereAddress(listener string) string {
 
 // introduce finds out who answers there, and whether what clients ask works.
 func (a *aim) introduce(ctx context.Context, s *Spec) {
-	if a.who, a.trouble = probe.Introduce(ctx, a.to); a.trouble != nil {
+	if a.who, a.trouble = probe.Introduce(ctx, a.to, s.eras()...); a.trouble != nil {
 		return
 	}
 	if a.work, a.trouble = workOf(s, &a.who); a.trouble != nil {

@@ -147,7 +147,7 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	if r.report.PerRequest { // the answers are what is spread
 		return nil
 	}
-	r.report.Distribution = spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes)
+	r.report.Distribution = spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes, r.report.Shared)
 	return nil
 }
 
@@ -293,7 +293,7 @@ func (r *run) spreadOfAnswers() *Distribution {
 		answers[n.Name] = int(n.Latency.Count)
 		total += int(n.Latency.Count)
 	}
-	return spreadOf(&r.spec, total, names, answers)
+	return spreadOf(&r.spec, total, names, answers, true)
 }
 
 // collectSteps merges what the agents measured by step, and of what connections waited for.
@@ -343,7 +343,10 @@ func merge[K ~string](acks []wire.Ack, of func(*wire.Measured) map[K]latency.Mes
 
 // processes are those whose resources are watched. Balancer and nodes start others as they get full.
 func (r *run) processes() [groups]func() []int {
-	var master, nodes []int
+	var master, nodes, agents []int
+	if r.fleet != nil {
+		agents = r.fleet.pids()
+	}
 	if b := r.facts.seen.Balancer; b != nil {
 		master = b.PIDs[:1]
 	}
@@ -356,7 +359,7 @@ func (r *run) processes() [groups]func() []int {
 	return [groups]func() []int{
 		groupBalancer:    func() []int { return append(proc.ChildrenOf(master), master...) },
 		groupNodes:       func() []int { return proc.InGroups(nodes) },
-		groupAgents:      always(r.fleet.pids()),
+		groupAgents:      always(agents),
 		groupCoordinator: always([]int{os.Getpid()}),
 	}
 }

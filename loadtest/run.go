@@ -106,10 +106,14 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	work, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	err := r.prepare(work)
-	if err == nil {
-		err = r.execute(work, fail, o)
-	} else if ctx.Err() == nil {
+	switch {
+	case err != nil && ctx.Err() == nil:
 		return nil, err
+	case err != nil:
+	case r.spec.Driver.closed():
+		err = r.closedLoop(work)
+	default:
+		err = r.execute(work, fail, o)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -138,6 +142,7 @@ type run struct {
 	stickyTTL time.Duration
 
 	facts    facts
+	closed   closedLoop // of drivers that run one
 	fault    Fault
 	plan     *plan
 	fleet    *fleet
@@ -156,6 +161,9 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 		f := &r.facts
 		r.report.Host = describeHost(f.host.Descriptors)
+		if r.spec.Driver.closed() {
+			return r.prepareClosed(ctx)
+		}
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
 			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.names() {

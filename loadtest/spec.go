@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 )
@@ -51,6 +52,8 @@ type Spec struct {
 	Insecure   bool   `yaml:"insecure"`
 	// HTTPVersion is "1.1" or "2".
 	HTTPVersion string `yaml:"http_version"`
+	// Era is which revisions of MCP clients speak over HTTP: EraSession, EraStateless, or EraAuto.
+	Era Era `yaml:"era"`
 	// AllowRemoteTarget lets a run load a target that is not on this machine.
 	AllowRemoteTarget bool `yaml:"allow_remote_target"`
 
@@ -107,6 +110,7 @@ const (
 	DriverAuto   Driver = ""       // DriverVegeta for Streamable HTTP, else DriverSocket
 	DriverSocket Driver = "socket" // sockets of an event loop, for scale; all transports
 	DriverVegeta Driver = "vegeta" // the library of that name
+	DriverBurst  Driver = "burst"  // the first that is there of DriverWrk, DriverAB and DriverHey
 	DriverHey    Driver = "hey"    // the library of that name: a closed loop
 	DriverWrk    Driver = "wrk"    // the program of that name: a closed loop
 	DriverAB     Driver = "ab"     // the program of that name: a closed loop
@@ -169,14 +173,20 @@ func (s *Spec) Validate() error {
 		bad("mix", "%s of %d connections leaves a transport without any", s.Mix, s.Connections)
 	}
 	if !slices.Contains(drivers, s.Driver) {
-		bad("driver", "%q is not one of socket, vegeta, hey, wrk, ab", s.Driver)
+		bad("driver", "%q is not one of socket, vegeta, burst, hey, wrk, ab", s.Driver)
 	} else if s.Driver != DriverAuto && s.Driver != DriverSocket && mix == nil && to.Transport != "" && to.Transport != target.HTTP {
 		bad("driver", "%s speaks Streamable HTTP only, the target is of %s", s.Driver, to.Transport)
+	}
+	if s.Driver.closed() && mix != nil {
+		bad("driver", "%s runs against one target, not against a mix", s.Driver)
 	}
 	for _, h := range s.Headers {
 		if _, err := parseHeader(h); err != nil {
 			bad("headers", "%v", err)
 		}
+	}
+	if !slices.Contains([]Era{EraAuto, EraSession, EraStateless}, s.Era) {
+		bad("era", "%q is not one of session, stateless", s.Era)
 	}
 	switch s.HTTPVersion {
 	case "1.1", "2":
@@ -218,7 +228,28 @@ func (s *Spec) Validate() error {
 	return errors.Join(errs...)
 }
 
-var drivers = []Driver{DriverAuto, DriverSocket, DriverVegeta, DriverHey, DriverWrk, DriverAB}
+// Era is a family of revisions of MCP.
+type Era string
+
+// The eras.
+const (
+	EraAuto      Era = ""          // sessions, where the server has them
+	EraSession   Era = "session"   // up to 2025-11-25
+	EraStateless Era = "stateless" // from 2026-07-28 on
+)
+
+// eras are those to try, in their order.
+func (s *Spec) eras() []mcp.Era {
+	switch s.Era {
+	case EraSession:
+		return []mcp.Era{mcp.SessionEra}
+	case EraStateless:
+		return []mcp.Era{mcp.StatelessEra}
+	}
+	return []mcp.Era{mcp.SessionEra, mcp.StatelessEra}
+}
+
+var drivers = []Driver{DriverAuto, DriverSocket, DriverVegeta, DriverBurst, DriverHey, DriverWrk, DriverAB}
 
 // share100 is how many per cent of the connections are of a transport.
 type share100 struct {

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ const (
 // conclude turns the measurements of a report into checks and a verdict. It is a function of these and the spec alone.
 func conclude(s *Spec, r *Report) (Checks, Verdict) {
 	var j judgement
+	j.closedLoop(r)
 	j.connections(r)
 	j.distribution(r)
 	j.latency(s, r)
@@ -77,7 +79,7 @@ func (j *judgement) distribution(r *Report) {
 	if d == nil {
 		return
 	}
-	j.spread("distribution", d, &r.Plan)
+	j.spread("distribution", d, r)
 	worst, counted := 0, false
 	for _, n := range r.Nodes {
 		if n.KernelConnections == nil {
@@ -100,11 +102,15 @@ func (j *judgement) distribution(r *Report) {
 
 // spread judges how even a distribution is. Clients of one address stay together on a sticky balancer: where they are more
 // than a node may be off, an uneven spread is the load test's own doing.
-func (j *judgement) spread(name string, d *Distribution, p *PlanSummary) {
+func (j *judgement) spread(name string, d *Distribution, r *Report) {
+	p := &r.Plan
 	c := j.Measure(name, judge.UpTo(d.MaxDeviation, d.Tolerance, "connections"),
 		fmt.Sprintf("%d ± %d", d.TargetPerNode, d.Tolerance), fmt.Sprintf("± %d", d.MaxDeviation))
 	switch {
-	case c.Verdict == judge.OK || p.ConnectionsPerSource <= d.Tolerance:
+	case c.Verdict == judge.OK:
+	case r.PerRequest:
+		c.Excuse("not judged: a node is chosen for each request, the quicker ones get more")
+	case p.ConnectionsPerSource <= d.Tolerance:
 	case p.Sources <= 1:
 		c.Excuse("not judged: all clients have one address")
 	default:
@@ -190,13 +196,22 @@ func (j *judgement) verdict(r *Report) Verdict {
 	}
 }
 
+// byChance is how far, in standard deviations, a node may be from its share of what is spread by chance: one run in a thousand
+// has a node beyond that.
+const byChance = 3.5
+
 // spreadOf compares the connections of some nodes with their fair share of total.
-func spreadOf(s *Spec, total int, nodes []string, connections map[string]int) *Distribution {
+//
+// chance says that nobody counts what is spread, such as sessions that are no connections: then each goes to any node.
+func spreadOf(s *Spec, total int, nodes []string, connections map[string]int, chance bool) *Distribution {
 	if len(nodes) == 0 {
 		return nil
 	}
 	fair := float64(total) / float64(len(nodes))
 	d := &Distribution{TargetPerNode: int(fair + 0.5), Tolerance: tolerance(s.TolerancePercent, fair)}
+	if chance {
+		d.Tolerance = max(d.Tolerance, int(byChance*math.Sqrt(fair)+0.5))
+	}
 	for _, name := range nodes {
 		d.MaxDeviation = max(d.MaxDeviation, abs(connections[name]-d.TargetPerNode))
 	}

@@ -250,11 +250,11 @@ func TestChecksThatCannotBeJudgedSaySo(t *testing.T) {
 func TestSpread(t *testing.T) {
 	s := Default()
 	nodes := []string{"a", "b", "c", "d"}
-	d := spreadOf(&s, 1000, nodes, map[string]int{"a": 253, "b": 251, "c": 496})
+	d := spreadOf(&s, 1000, nodes, map[string]int{"a": 253, "b": 251, "c": 496}, false)
 	if *d != (Distribution{TargetPerNode: 250, Tolerance: 5, MaxDeviation: 250}) {
 		t.Errorf("%+v: a node without connections counts", d)
 	}
-	if spreadOf(&s, 0, nil, nil) != nil {
+	if spreadOf(&s, 0, nil, nil, false) != nil {
 		t.Error("a spread over no nodes")
 	}
 }

@@ -12,8 +12,8 @@ import (
 type Spec struct {
 	Node topology.Node `json:"node"`
 
-	// MaxConnections is how many clients may be connected over TCP. Over HTTP it is as many as the limit
-	// of open files allows one process.
+	// MaxConnections is how many clients may be connected over TCP, and how many sessions there may be over Streamable HTTP.
+	// Connections over HTTP are as many as the limit of open files allows one process.
 	MaxConnections int `json:"max_connections"`
 
 	// MaxMessage is the length of the longest message, over any transport.

@@ -10,13 +10,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
 
-const (
-	// sessionTimeout is how long a session lives without a message from its client.
-	sessionTimeout = 30 * time.Minute
-
-	// maxSessions is how many sessions there may be over HTTP.
-	maxSessions = 10_000
-)
+// sessionTimeout is how long a session lives without a message from its client.
+const sessionTimeout = 30 * time.Minute
 
 // streamable is Streamable HTTP in both eras, which one path of the SDK does not serve at once.
 type streamable struct {

@@ -48,7 +48,7 @@ func newWeb(spec Spec, t *tally, connections int, logger *log.Logger) *web {
 		started:  time.Now(),
 		most:     int64(connections),
 		failures: make(chan error, 2),
-		sessions: newSessions(maxSessions),
+		sessions: newSessions(spec.MaxConnections),
 		bodies:   newBodies(budget),
 	}
 	w.mcp.AddReceivingMiddleware(w.calls.count, w.sessions.count)

@@ -19,7 +19,8 @@ var enums = map[string][]string{
 	"lb.checks.kind":        {"mcp", "http", "tcp"},
 	"health.kinds":          {"tcp", "mcp", "http", "tls", "icmp"},
 	"loadtest.failover":     {"", "kill", "freeze", "cut", "drain", "rolling", "none"},
-	"loadtest.driver":       {"", "socket", "vegeta", "hey", "wrk", "ab"},
+	"loadtest.driver":       {"", "socket", "vegeta", "burst", "hey", "wrk", "ab"},
+	"loadtest.era":          {"", "session", "stateless"},
 	"loadtest.http_version": {"1.1", "2"},
 }
 
