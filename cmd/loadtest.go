@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/report"
 )
 
 func newLoadtestCommand(a *app) *cobra.Command {
@@ -26,6 +28,7 @@ func newLoadtestCommand(a *app) *cobra.Command {
 	var up bool
 	var size loadtestSize
 	var remote meeting
+	var dir string
 	c := &cobra.Command{
 		Use:   "loadtest [TARGET] [CONNECTIONS] [SECONDS]",
 		Short: "Prove what the balancer and its nodes hold",
@@ -78,14 +81,14 @@ everything is judged except how clients spread over nodes and what happens to th
 				return err
 			}
 			if !up {
-				return a.loadtest(cmd.Context(), spec, token, bus, format)
+				return a.loadtest(cmd.Context(), spec, token, bus, dir, format)
 			}
 			k, err := a.startKeeper(cmd.Context())
 			if err != nil {
 				return err
 			}
 			// The verdict goes before trouble in taking down.
-			return cmp.Or(a.loadtest(cmd.Context(), spec, token, bus, format), keeperSaid(k.TakeDown()))
+			return cmp.Or(a.loadtest(cmd.Context(), spec, token, bus, dir, format), keeperSaid(k.TakeDown()))
 		},
 	}
 	format.addOutputFlags(c)
@@ -107,6 +110,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.String("tool", "", "`NAME` of the tool that clients call (default what the server is known by)")
 	flags.String("args", "", "arguments of the tool: a `JSON` object, or @FILE")
 	flags.String("scenario", "", "`FILE` of steps that clients ask")
+	flags.StringVar(&dir, "report", "", "write the report as a page, Markdown, CSV, JSON and metrics into the directory `DIR`")
 	flags.String("failover", "", "`FAULT`: kill, freeze, cut or drain a node, rolling restarts all, or none (default kill, if the cluster runs here)")
 	flags.String("failover-node", "", "`NODE` to break (default the second)")
 	flags.Int("ramp-rate", d.RampRate, "new connections a second, `N` at most")
@@ -241,7 +245,7 @@ func parseSeconds(text string) (time.Duration, error) {
 }
 
 // loadtest runs a load test and prints its report.
-func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus loadtest.Bus, format outputFormat) error {
+func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus loadtest.Bus, dir string, format outputFormat) error {
 	c, err := a.config()
 	if err != nil {
 		return err
@@ -254,8 +258,13 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus l
 	if s.SourceIPs != "" { // else it is the machine itself, which has no share
 		limits.MaxPerSource = c.LB.PerSource()
 	}
+	if dir != "" { // rather now than when there is something to lose
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return exit.WithCode(exit.Usage, fmt.Errorf("--report: %w", err))
+		}
+	}
 	log := a.log("loadtest")
-	report, err := loadtest.Run(ctx, s, loadtest.Options{
+	result, err := loadtest.Run(ctx, s, loadtest.Options{
 		System:   loadtest.Live(a.stateDir(), s.Target, limits, a.operator()),
 		StateDir: a.stateDir(), StickyTTL: c.LB.Sticky.TTL,
 		Token:    token,
@@ -273,13 +282,22 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus l
 	if err != nil {
 		return err
 	}
-	if err := a.print(format, report, func() error { return show.Loadtest(a.stdout, report) }); err != nil {
+	var failed error
+	if dir != "" {
+		if failed = report.Write(dir, result); failed == nil {
+			a.notef("the report is in %s", filepath.Join(dir, "report.html"))
+		}
+	}
+	if err := a.print(format, result, func() error { return show.Loadtest(a.stdout, result) }); err != nil {
 		return err
 	}
-	if report.Verdict == loadtest.Interrupted {
-		return errors.Join(ctx.Err(), exit.With(verdictCode(report.Verdict))) // with the signal's code
+	if failed != nil {
+		return failed
 	}
-	return exit.With(verdictCode(report.Verdict))
+	if result.Verdict == loadtest.Interrupted {
+		return errors.Join(ctx.Err(), exit.With(verdictCode(result.Verdict))) // with the signal's code
+	}
+	return exit.With(verdictCode(result.Verdict))
 }
 
 // withoutSecrets is a command line to show: of header fields only the names.
@@ -291,6 +309,8 @@ func withoutSecrets(args []string) []string {
 	for i, arg := range shown {
 		flag, field, joined := strings.Cut(arg, "=")
 		switch {
+		case strings.Contains(arg, "://") && strings.Contains(arg, "?"):
+			shown[i] = arg[:strings.IndexByte(arg, '?')] + "?…"
 		case strings.TrimLeft(flag, "-") != "header" || !strings.HasPrefix(flag, "--"):
 		case joined:
 			shown[i] = flag + "=" + nameOnly(field)

@@ -52,8 +52,8 @@ func TestPreflightObstaclesAreAllSaid(t *testing.T) {
 }
 
 func TestCommandWithoutSecrets(t *testing.T) {
-	got := withoutSecrets([]string{"/usr/bin/erlmcp", "loadtest", "http://h/mcp", "--header", "Authorization: secret", "--header=X-Key: secret", "--header", "secret", "100"})
-	want := []string{"erlmcp", "loadtest", "http://h/mcp", "--header", "Authorization: …", "--header=X-Key: …", "--header", "…", "100"}
+	got := withoutSecrets([]string{"/usr/bin/erlmcp", "loadtest", "http://h/mcp?key=secret", "--header", "Authorization: secret", "--header=X-Key: secret", "--header", "secret", "100"})
+	want := []string{"erlmcp", "loadtest", "http://h/mcp?…", "--header", "Authorization: …", "--header=X-Key: …", "--header", "…", "100"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

@@ -25,7 +25,7 @@ func advise(r *Report) []string {
 			return advice
 		}
 		for _, s := range spoils(r) {
-			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool { return c.Verdict != judge.OK && slices.Contains(s.checks, c.Name) }) {
+			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool { return c.Verdict != judge.OK && slices.Contains(s.checks, bare(c.Name)) }) {
 				add("%s", s.try)
 			}
 		}
@@ -38,7 +38,7 @@ func advise(r *Report) []string {
 		if c.Verdict != judge.Fail {
 			continue
 		}
-		switch c.Name {
+		switch bare(c.Name) {
 		case "connections":
 			adviseOfCauses(add, r.Connections.Failures)
 		case "ramp":

@@ -413,13 +413,22 @@ func (f *fleet) parts() parts {
 // since returns the counts of an earlier moment, and those of now, of the same agents: those that are left.
 func (f *fleet) since(earlier parts) (before, now wire.Counts) {
 	f.mu.Lock()
+	names := slices.Clone(f.order)
+	f.mu.Unlock()
+	return f.sinceOf(earlier, names)
+}
+
+// sinceOf is since, of some agents.
+func (f *fleet) sinceOf(earlier parts, agents []string) (before, now wire.Counts) {
+	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, name := range f.order {
-		if !f.agents[name].lost() {
+	for _, name := range agents {
+		if a := f.agents[name]; a != nil && !a.lost() {
 			before.Add(earlier[name])
+			now.Add(a.counts)
 		}
 	}
-	return before, f.countsLocked()
+	return before, now
 }
 
 // onNode is how many clients were on the node that was armed last.

@@ -218,6 +218,7 @@ func (r *run) load(ctx context.Context) error {
 		return err
 	}
 	r.report.Requests = requestsBetween(r.fleet.since(begun))
+	r.countParts(begun)
 	return nil
 }
 
@@ -258,42 +259,52 @@ func (r *run) collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var compared []*latency.Recording
+	if r.report.Latency, err = latencyOf(r.report.Nodes, nodes, r.facts.names()); err != nil {
+		return err
+	}
+	if r.report.PerRequest && r.facts.names() {
+		r.report.Distribution = spreadOfAnswers(&r.spec, r.report.Nodes)
+	}
+	if err := r.measureParts(acks); err != nil {
+		return err
+	}
+	return r.collectSteps(acks)
+}
+
+// latencyOf puts into results of nodes what was recorded of each, and compares them if answers name them.
+func latencyOf(results []NodeResult, recorded map[string]*latency.Recording, named bool) (_ *LatencyResult, err error) {
 	all := latency.NewHistogram()
-	for _, l := range nodes {
+	for _, l := range recorded {
 		all.Merge(l.Histogram)
 	}
-	for i := range r.report.Nodes {
-		n := &r.report.Nodes[i]
-		if l := nodes[n.Name]; l != nil {
+	var compared []*latency.Recording
+	for i := range results {
+		n := &results[i]
+		if l := recorded[n.Name]; l != nil {
 			n.Latency, n.Stddev = quantiles(l.Histogram), round1(l.Histogram.StdDev())
 			if n.Histogram, err = l.Encoded(); err != nil {
-				return err
+				return nil, err
 			}
 			compared = append(compared, l)
 		}
 	}
-	if r.report.PerRequest && r.facts.names() {
-		r.report.Distribution = r.spreadOfAnswers()
-	}
 	result := &LatencyResult{Quantiles: quantiles(all), Stddev: round1(all.StdDev())}
-	if r.facts.names() {
+	if named {
 		cv, windows := betweenNodesCV(compared)
 		result.BetweenNodesCVPercent, result.Windows = round1(cv), windows
 	}
-	r.report.Latency = result
-	return r.collectSteps(acks)
+	return result, nil
 }
 
 // spreadOfAnswers compares how many answers each node has given.
-func (r *run) spreadOfAnswers() *Distribution {
-	names, answers, total := make([]string, len(r.report.Nodes)), make(map[string]int), 0
-	for i, n := range r.report.Nodes {
+func spreadOfAnswers(s *Spec, nodes []NodeResult) *Distribution {
+	names, answers, total := make([]string, len(nodes)), make(map[string]int), 0
+	for i, n := range nodes {
 		names[i] = n.Name
 		answers[n.Name] = int(n.Latency.Count)
 		total += int(n.Latency.Count)
 	}
-	return spreadOf(&r.spec, total, names, answers, true)
+	return spreadOf(s, total, names, answers, true)
 }
 
 // collectSteps merges what the agents measured by step, and of what connections waited for.

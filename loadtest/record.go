@@ -190,8 +190,9 @@ func (c *recorder) look() {
 func (c *recorder) point(n wire.Counts, at time.Time, span time.Duration, now *[groups]ProcessUse) Point {
 	p := Point{AtS: seconds(at.Sub(c.begun)), Phase: c.phase, Connections: n.Verified, Nodes: maps.Clone(n.Nodes)}
 	came := n.Requests.Minus(c.last.Requests)
-	p.Answers = round1(float64(came.Answered) / span.Seconds())
-	p.Errors = round1(float64(came.Failed+came.Lost) / span.Seconds())
+	// The sums fall when an agent is lost.
+	p.Answers = round1(float64(max(came.Answered, 0)) / span.Seconds())
+	p.Errors = round1(float64(max(came.Failed+came.Lost, 0)) / span.Seconds())
 	if answers := n.Answers.Minus(c.last.Answers); answers.Count() > 0 {
 		p.MeanUs, p.P50Us, p.P99Us = new(round1(answers.Mean())), new(answers.Quantile(0.5)), new(answers.Quantile(0.99))
 	}

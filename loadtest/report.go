@@ -268,6 +268,8 @@ type Part struct {
 	Target       string         `json:"target"`
 	Driver       string         `json:"driver"`
 	Nameless     string         `json:"nameless,omitempty"`
+	PerRequest   bool           `json:"per_request,omitempty"`
+	Shared       bool           `json:"shared_connections,omitempty"`
 	Connections  *Connections   `json:"connections"`
 	Nodes        []NodeResult   `json:"nodes"`
 	Distribution *Distribution  `json:"distribution"`

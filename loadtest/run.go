@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -99,7 +100,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	r := &run{
 		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL,
 		report: Report{
-			Schema: Schema, Target: s.Target, Version: o.Version, Command: o.Command, Started: time.Now(), Seed: rand.Uint64(),
+			Schema: Schema, Target: shownTarget(s.Target), Version: o.Version, Command: o.Command, Started: time.Now(), Seed: rand.Uint64(),
 			Nodes: []NodeResult{}, // rather [] than null in JSON
 		},
 	}
@@ -128,6 +129,12 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	r.report.Checks, r.report.Verdict = conclude(&s, &r.report)
 	r.report.Advice = advise(&r.report)
 	return &r.report, nil
+}
+
+// shownTarget is a target without its query, which may be a secret.
+func shownTarget(text string) string {
+	shown, _, _ := strings.Cut(text, "?")
+	return shown
 }
 
 // run is the coordinator at work. One goroutine has it, except that the phase's ticker reads fleet.
@@ -338,11 +345,11 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 
 // now is how the run is at this moment.
 func (r *run) now() *Now {
-	if r.recorder == nil {
+	if r.recorder == nil || r.fleet == nil {
 		return nil
 	}
-	n := r.fleet.counts()
-	now := &Now{Since: time.Since(r.report.Started), Connections: n.Verified, Wanted: r.plan.connections}
+	n, wanted := r.fleet.counts(), r.fleet.connections()
+	now := &Now{Since: time.Since(r.report.Started), Connections: n.Verified, Wanted: wanted}
 	now.Last, now.Marks = r.recorder.lately()
 	broken := r.fallen.Load()
 	if broken != nil {
@@ -359,7 +366,7 @@ func (r *run) now() *Now {
 	for _, name := range names {
 		node := NodeNow{Name: name, Connections: n.Nodes[name], Broken: broken != nil && name == *broken}
 		if !node.Broken && serving > 0 {
-			node.Share = float64(r.plan.connections) / float64(serving)
+			node.Share = float64(wanted) / float64(serving)
 		}
 		now.Nodes = append(now.Nodes, node)
 	}

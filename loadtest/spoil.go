@@ -3,6 +3,7 @@ package loadtest
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
@@ -49,6 +50,9 @@ func localSpoils(check string, causes map[string]int64) spoil {
 		"the load test's machine had no descriptors, ports or addresses left: erlmcp doctor"}
 }
 
+// bare is the name of a check without the part of a mix that it is of.
+func bare(check string) string { return check[strings.IndexByte(check, '/')+1:] }
+
 // void takes what is spoilt out of what has failed. It reports whether anything was.
 func (j *judgement) void(list []spoil) (voided bool) {
 	for i := range j.List {
@@ -57,7 +61,7 @@ func (j *judgement) void(list []spoil) (voided bool) {
 			continue
 		}
 		for _, s := range list {
-			if slices.Contains(s.checks, c.Name) {
+			if slices.Contains(s.checks, bare(c.Name)) {
 				if c.Name != "generator_lag" { // which is what it says
 					c.Excuse("not judged: " + s.why)
 				}

@@ -33,8 +33,11 @@ func conclude(s *Spec, r *Report) (Checks, Verdict) {
 	var j judgement
 	j.closedLoop(r)
 	j.connections(r)
-	j.distribution(r)
-	j.latency(s, r)
+	if len(r.Parts) == 0 {
+		j.distribution(r)
+		j.latency(s, r)
+	}
+	j.parts(s, r)
 	j.sticky("sticky", r.Sticky)
 	j.failover(s, r)
 	j.sticky("sticky_after_failover", r.StickyAfter)
