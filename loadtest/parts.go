@@ -30,7 +30,7 @@ func (r *run) countParts(earlier parts) {
 			p.Nodes = append(p.Nodes, NodeResult{Name: name, Connections: now.Nodes[name]})
 		}
 		if a.names() && !p.PerRequest {
-			p.Distribution = spreadOf(&r.spec, now.Verified, names, now.Nodes, p.Shared)
+			p.Distribution = spreadOf(&r.spec, now.Verified, names, now.Nodes, true) // what is even is the sum of all parts
 		}
 		r.report.Parts = append(r.report.Parts, p)
 	}

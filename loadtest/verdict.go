@@ -33,8 +33,8 @@ func conclude(s *Spec, r *Report) (Checks, Verdict) {
 	var j judgement
 	j.closedLoop(r)
 	j.connections(r)
+	j.distribution(r)
 	if len(r.Parts) == 0 {
-		j.distribution(r)
 		j.latency(s, r)
 	}
 	j.parts(s, r)
@@ -125,7 +125,7 @@ func (j *judgement) latency(s *Spec, r *Report) {
 	if q := r.Requests; q != nil {
 		want := "all answered by the connection's node"
 		moved := q.Moved
-		if r.Nameless != "" || r.PerRequest {
+		if r.Nameless != "" || r.PerRequest || Driver(r.Driver).closed() {
 			want, moved = "all answered", 0
 		}
 		if q.Sent == 0 {
@@ -148,9 +148,22 @@ func (j *judgement) latency(s *Spec, r *Report) {
 		return
 	}
 	c := j.Measure("latency_variance", judge.UpTo(l.BetweenNodesCVPercent, s.MaxLatencyCVPercent, "percent"), want, fmt.Sprintf("%.1f %%", l.BetweenNodesCVPercent))
-	if l.Windows < minWindows {
+	switch noise := meanNoise(r.Nodes); {
+	case l.Windows < minWindows:
 		c.Excuse(fmt.Sprintf("not judged: %d of at least %d seconds with %d answers a node", l.Windows, minWindows, minPerWindow))
+	case c.Verdict == judge.Fail && 2*noise > s.MaxLatencyCVPercent:
+		c.Excuse(fmt.Sprintf("not judged: with so few answers a node, whose latencies differ so much, means differ by %.1f %% by chance", noise))
 	}
+}
+
+// meanNoise is by how much, in per cent, the mean latency of a node is off by chance: its standard error, of the worst node.
+func meanNoise(nodes []NodeResult) (worst float64) {
+	for _, n := range nodes {
+		if n.Latency.Count > 0 && n.Latency.Mean > 0 {
+			worst = max(worst, 100*n.Stddev/n.Latency.Mean/math.Sqrt(float64(n.Latency.Count)))
+		}
+	}
+	return worst
 }
 
 func (j *judgement) sticky(name string, s *Sticky) {

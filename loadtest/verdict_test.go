@@ -202,6 +202,14 @@ func TestVerdicts(t *testing.T) {
 		{"what else failed is", func(r *Report) {
 			r.Connections.Dropped, r.Connections.Failures = 3, map[string]int64{"local": 80_000}
 		}, Fail},
+		{"few answers that differ much compare no nodes", func(r *Report) {
+			r.Latency.BetweenNodesCVPercent = 6
+			r.Nodes[0].Latency, r.Nodes[0].Stddev = Quantiles{Count: 400, Mean: 1000}, 2000
+		}, Pass},
+		{"many do", func(r *Report) {
+			r.Latency.BetweenNodesCVPercent = 6
+			r.Nodes[0].Latency, r.Nodes[0].Stddev = Quantiles{Count: 40_000, Mean: 1000}, 2000
+		}, Fail},
 		{"a run that ended early fails", func(r *Report) { r.Reason = "lost an agent" }, Fail},
 		{"late or not", func(r *Report) { r.Reason = "lost an agent"; r.Generator.HoldMaxLagUs = 1_000_001 }, Fail},
 		{"unless the user ended it", func(r *Report) { r.Reason, r.interrupted = "interrupted", true }, Interrupted},
