@@ -74,6 +74,9 @@ func (r *run) failover(ctx context.Context) error {
 	f.OnNode, f.Displaced, f.Recovered = r.fleet.onNode(), n.Displaced, n.Recovered
 	if n.LastRecovered > 0 && n.Recovered == n.Displaced {
 		f.ReroutedMs = ms(n.LastRecovered - begun)
+		if r.report.Shared { // clients learn of it when they next ask, which is up to them
+			f.ReroutedMs = ms(n.LongestOut)
+		}
 		r.recorder.markAt(wall.Add(milliseconds(f.ReroutedMs)), "the last client of "+victim+" is served again")
 	}
 	if at := <-detected; at > 0 {

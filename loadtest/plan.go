@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
@@ -59,6 +60,17 @@ const (
 	// maxPingsPerConnection, per second, keeps small runs from being floods.
 	maxPingsPerConnection = 20
 )
+
+// sessionRamp is how many clients begin per second at most where each begins a session, which takes several requests.
+const sessionRamp = 2000
+
+// suit fits the plan to what clients do there.
+func (p *plan) suit(f *facts, l Limits) {
+	if !f.all(func(a *aim) bool { return !a.sessions() && a.to.Transport != target.SSE }) {
+		p.rampRate = min(p.rampRate, sessionRamp)
+	}
+	p.ask(f.think(), l)
+}
 
 // ask sets the rate of requests by the think time of clients, if they have one, as far as the balancer lets them.
 func (p *plan) ask(t work.Think, l Limits) {

@@ -319,7 +319,7 @@ type Failover struct {
 	// first client lost its connection.
 	DetectedMs   float64       `json:"detected_ms" zero:"never"`
 	DetectedBy   string        `json:"detected_by"`              // balancer or clients
-	ReroutedMs   float64       `json:"rerouted_ms" zero:"never"` // the last displaced client verified again
+	ReroutedMs   float64       `json:"rerouted_ms" zero:"never"` // the last displaced client verified again; with shared connections, the longest that one was not
 	RestoredMs   float64       `json:"restored_ms" zero:"never"` // from the mend to the balancer having the node up again
 	Restored     bool          `json:"restored"`
 	OnNode       int           `json:"on_node"` // clients the node had

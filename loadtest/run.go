@@ -185,7 +185,7 @@ func (r *run) prepare(ctx context.Context) error {
 		f.sources = r.used.Turn(f.sources)
 		p, planError := makePlan(&r.spec, f.sources, r.limits(), offers)
 		if p != nil {
-			p.ask(f.think(), r.limits())
+			p.suit(f, r.limits())
 			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
 		x := subject{spec: &r.spec, facts: f, fault: r.fault, plan: p, planError: planError}

@@ -216,6 +216,10 @@ func (j *judgement) verdict(r *Report) Verdict {
 // has a node beyond that.
 const byChance = 3.5
 
+// uncountedPercent is how far a node may be from its share of what the balancer does not count: it goes by requests under way,
+// of which a quicker node has fewer.
+const uncountedPercent = 20
+
 // spreadOf compares the connections of some nodes with their fair share of total.
 //
 // chance says that nobody counts what is spread, such as sessions that are no connections: then each goes to any node.
@@ -226,7 +230,7 @@ func spreadOf(s *Spec, total int, nodes []string, connections map[string]int, ch
 	fair := float64(total) / float64(len(nodes))
 	d := &Distribution{TargetPerNode: int(fair + 0.5), Tolerance: tolerance(s.TolerancePercent, fair)}
 	if chance {
-		d.Tolerance = max(d.Tolerance, int(byChance*math.Sqrt(fair)+0.5))
+		d.Tolerance = max(d.Tolerance, int(byChance*math.Sqrt(fair)+0.5), tolerance(uncountedPercent, fair))
 	}
 	for _, name := range nodes {
 		d.MaxDeviation = max(d.MaxDeviation, abs(connections[name]-d.TargetPerNode))

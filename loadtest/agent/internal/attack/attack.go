@@ -193,7 +193,7 @@ const (
 
 // arm makes the clients of a node displaced rather than dropped when they lose it, and returns how many it has.
 func (a *Attack) arm(node string) int {
-	a.n.Displaced, a.n.Recovered, a.n.FirstLost, a.n.LastRecovered = 0, 0, 0, 0
+	a.n.Displaced, a.n.Recovered, a.n.FirstLost, a.n.LastRecovered, a.n.LongestOut = 0, 0, 0, 0, 0
 	n := 0
 	switch a.armed = armed(a.byName[node]); {
 	case node == wire.EveryNode:

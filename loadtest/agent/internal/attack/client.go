@@ -27,6 +27,7 @@ type client struct {
 	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample
 	attempts uint8 // in a row without success
 	fate     fate
+	lostAt   int64 // when it lost its node to a fault
 }
 
 type state uint8
@@ -81,6 +82,7 @@ func (c *client) verified(node uint8) {
 	if c.fate&fateHomeless != 0 {
 		a.n.Recovered++
 		a.n.LastRecovered = now
+		a.n.LongestOut = max(a.n.LongestOut, now-c.lostAt)
 	}
 	c.fate = c.fate&^fateHomeless | fateVerified
 	if c.home != 0 {
@@ -140,8 +142,9 @@ func (c *client) displaced() bool {
 		return false
 	}
 	a.n.Displaced++
+	c.lostAt = mono.Now()
 	if a.n.FirstLost == 0 {
-		a.n.FirstLost = mono.Now()
+		a.n.FirstLost = c.lostAt
 	}
 	c.fate |= fateDisplaced | fateHomeless
 	return true

@@ -324,6 +324,9 @@ func (s *Swarm) counts() wire.Counts {
 	n := s.n
 	n.At = mono.Now()
 	n.Answers = slices.Clone(n.Answers)
+	if n.Recovered > 0 { // of single clients it is not noted
+		n.LongestOut = n.LastRecovered - n.FirstLost
+	}
 	n.Nodes = make(map[string]int, len(s.nodes))
 	for i := range s.nodes {
 		n.Nodes[s.nodes[i].name] = s.nodes[i].verified
