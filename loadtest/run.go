@@ -272,6 +272,7 @@ func (r *run) assemble(ctx context.Context) error {
 		return err
 	}
 	p := r.plan
+	p.suit(f, r.limits())
 	r.fleet.begin(p.shares, r.report.Started)
 	r.report.Plan = PlanSummary{
 		Connections: p.connections, HoldS: seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
@@ -434,6 +435,9 @@ func (r *run) sums() {
 	if c := r.report.Connections; c != nil {
 		n := r.fleet.counts()
 		c.Dropped, c.Losses = n.Dropped, n.Losses
+		if n.Sessions != (wire.SessionCounts{}) {
+			r.report.Sessions = &Sessions{Begun: n.Sessions.Begun, Ended: n.Sessions.Ended, Lost: n.Sessions.Lost}
+		}
 	}
 	r.report.LostAgents = r.fleet.losses()
 }
