@@ -77,7 +77,7 @@ func (r *run) failover(ctx context.Context) error {
 		if r.report.Shared { // clients learn of it when they next ask, which is up to them
 			f.ReroutedMs = ms(n.LongestOut)
 		}
-		r.recorder.markAt(wall.Add(milliseconds(f.ReroutedMs)), "the last client of "+victim+" is served again")
+		r.recorder.markAt(wall.Add(time.Duration(n.LastRecovered-begun)), "the last client of "+victim+" is served again")
 	}
 	if at := <-detected; at > 0 {
 		f.DetectedMs, f.DetectedBy = at, "balancer"
