@@ -96,7 +96,7 @@ func SeriesCSV(out io.Writer, r *loadtest.Report) error {
 	}
 	nodeNames, causeNames := slices.Sorted(maps.Keys(nodes)), slices.Sorted(maps.Keys(causes))
 	row := []string{
-		"at_s", "phase", "connections", "answers_per_second", "errors_per_second", "mean_us", "p99_us",
+		"at_s", "phase", "connections", "answers_per_second", "errors_per_second", "mean_us", "p50_us", "p99_us",
 		"balancer_cpu_percent", "nodes_cpu_percent", "agents_cpu_percent", "balancer_rss_bytes",
 	}
 	for _, n := range nodeNames {
@@ -109,7 +109,7 @@ func SeriesCSV(out io.Writer, r *loadtest.Report) error {
 	_ = w.Write(row) // errors stay
 	for _, p := range points {
 		row = append(row[:0], number(p.AtS), cell(string(p.Phase)), strconv.Itoa(p.Connections), number(p.Answers), number(p.Errors),
-			maybe(p.MeanUs), maybe(p.P99Us), maybe(p.BalancerCPU), maybe(p.NodesCPU), maybe(p.AgentsCPU), maybe(p.BalancerRSS))
+			maybe(p.MeanUs), maybe(p.P50Us), maybe(p.P99Us), maybe(p.BalancerCPU), maybe(p.NodesCPU), maybe(p.AgentsCPU), maybe(p.BalancerRSS))
 		for _, n := range nodeNames {
 			row = append(row, strconv.Itoa(p.Nodes[n]))
 		}

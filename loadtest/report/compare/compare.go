@@ -328,6 +328,7 @@ var columns = map[string]func(*loadtest.Point) float64{
 	"rate":         func(p *loadtest.Point) float64 { return p.Answers },
 	"errors":       errorsPercent,
 	"latency.mean": func(p *loadtest.Point) float64 { return orNaN(p.MeanUs) },
+	"latency.p50":  func(p *loadtest.Point) float64 { return orNaN(p.P50Us) },
 	"latency.p99":  func(p *loadtest.Point) float64 { return orNaN(p.P99Us) },
 	"cpu.balancer": func(p *loadtest.Point) float64 { return orNaN(p.BalancerCPU) },
 	"cpu.nodes":    func(p *loadtest.Point) float64 { return orNaN(p.NodesCPU) },

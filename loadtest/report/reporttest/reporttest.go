@@ -114,7 +114,7 @@ func (s *simulation) second(phase loadtest.Phase, held float64, out int) {
 		BalancerCPU: new(38 * share * math.Exp(s.run+s.load)), NodesCPU: new(52 * share * math.Exp(s.run+s.load)), AgentsCPU: new(29 * share * math.Exp(s.load)),
 	}
 	if held > 0 {
-		p.MeanUs, p.P99Us = &mean, &p99
+		p.MeanUs, p.P50Us, p.P99Us = &mean, new(int64(310*math.Exp(s.run+0.7*s.drift)+added)), &p99
 	}
 	up := float64(s.Nodes)
 	if out >= 0 {
