@@ -173,7 +173,7 @@ func TestNoStepsAskTheSameAgain(t *testing.T) {
 	for q, want := range map[ask.Question]Request{
 		ask.Whoami: {Verification, "tools/call", "whoami"}, ask.Discover: {Verification, "server/discover", ""}, ask.Ping: {Verification, "ping", ""},
 	} {
-		s, err := Work{Verify: q}.Compile()
+		s, err := Work{Verify: q, Era: q.Era()}.Compile()
 		if err != nil {
 			t.Fatal(err)
 		}
