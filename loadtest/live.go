@@ -128,11 +128,12 @@ func (o *Observation) balancer(s *proxy.Stats, t target.Target, limits Limits) {
 			continue
 		}
 		v := NodeView{
-			Name: n.Name, Address: n.Address, Up: n.State == proxy.NodeUp, Since: n.Since, Max: int(n.MaxConnections),
-			Slow: n.Weight < n.FullWeight,
+			Name: n.Name, Address: n.Address, Up: n.State == proxy.NodeUp, Silent: n.State == proxy.NodeSilent, Since: n.Since,
+			Max: int(n.MaxConnections), Slow: n.Weight < n.FullWeight,
 		}
 		if way := over(&n, t); way != nil {
-			v.Address, v.Up, v.Since = way.Address, way.State == proxy.NodeUp, way.Since
+			v.Address, v.Since = way.Address, way.Since
+			v.Up, v.Silent, v.Idle = way.State == proxy.NodeUp, way.State == proxy.NodeSilent, int(way.Idle)
 		}
 		o.Nodes = append(o.Nodes, v)
 	}

@@ -2,17 +2,14 @@ package loadtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/proc"
-	"github.com/erlmcp/erlmcp/internal/sockdiag"
 	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -139,7 +136,7 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	nodes := make([]NodeResult, len(names))
 	for i, name := range names {
 		nodes[i] = NodeResult{Name: name, Connections: n.Nodes[name], KernelBefore: r.kernel[name]}
-		if k, ok := kernel[name]; ok {
+		if k, ok := kernel[name]; ok && !r.report.Shared { // what is shared comes and goes
 			nodes[i].KernelConnections = &k
 		}
 	}
@@ -162,34 +159,6 @@ func (r *run) nodeNames(n wire.Counts) []string {
 	}
 	sortNatural(names[known:])
 	return names
-}
-
-// kernelCounts asks the kernel how many connections each node has; a node whose sockets are not on
-// this machine is left out.
-func (r *run) kernelCounts(ctx context.Context) (map[string]int, error) {
-	var names []string
-	var servers []netip.AddrPort
-	for _, n := range r.facts.seen.Nodes {
-		a, err := resolve(ctx, n.Address)
-		if err == nil && bindable(a.Addr()) == nil {
-			names, servers = append(names, n.Name), append(servers, a)
-		}
-	}
-	if len(servers) == 0 {
-		return nil, nil
-	}
-	found, err := sockdiag.Count(ctx, servers)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	counts := make(map[string]int, len(names))
-	for i, name := range names {
-		counts[name] = found[i]
-	}
-	return counts, nil
 }
 
 // hold sends requests for a while and measures their latency.

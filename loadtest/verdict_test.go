@@ -224,6 +224,12 @@ func TestChecksThatCannotBeJudgedSaySo(t *testing.T) {
 		{"latency_variance", func(r *Report) { r.Latency.Windows = minWindows - 1; r.Latency.BetweenNodesCVPercent = 50 }},
 		{"latency_variance", func(r *Report) { r.Nodes = r.Nodes[:1] }},
 		{"failover_rerouted", func(r *Report) { *r.Failover = Failover{DetectedMs: 1, Restored: true} }},
+		{"failover_recovered", func(r *Report) {
+			*r.Failover = Failover{Fault: FaultFreeze, DetectedMs: 1, Restored: true, OnNode: 9, Silent: true}
+		}},
+		{"failover_requests", func(r *Report) {
+			*r.Failover = Failover{Fault: FaultDrain, Restored: true, OnNode: 9, Displaced: 9, Recovered: 9, RequestsLost: 9}
+		}},
 		{"requests", func(r *Report) { *r.Requests = Requests{} }},
 		{"sticky", func(r *Report) { *r.Sticky = Sticky{} }},
 		{"sticky_after_failover", func(r *Report) { *r.StickyAfter = Sticky{} }},
