@@ -21,8 +21,8 @@ const (
 const (
 	// rampSlack is how much longer than planned a ramp may take.
 	rampSlack = 2
-	// minRamp is for ramps so short that a single retry would dominate.
-	minRamp = 2 * time.Second
+	// minRamp is for ramps so short that a single retry would dominate, or a server that takes a second over each session.
+	minRamp = 3 * time.Second
 	// kernelSlack is how many connections of a node the kernel may count more or fewer than the
 	// answers do: the balancer's health checks come and go.
 	kernelSlack = 5
