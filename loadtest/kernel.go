@@ -11,51 +11,51 @@ import (
 	"github.com/erlmcp/erlmcp/internal/tempo"
 )
 
-// idlePatience is how long two looks at what a balancer keeps in its pools are tried to be alike, and idleInterval the time
-// between two tries.
+// passingPatience is how long two looks at the connections over which a balancer passes requests are tried to be alike, and
+// passingInterval the time between two tries.
 const (
-	idlePatience = 2 * time.Second
-	idleInterval = 50 * time.Millisecond
+	passingPatience = 2 * time.Second
+	passingInterval = 50 * time.Millisecond
 )
 
 // kernelCounts asks the kernel how many connections each node has; a node whose sockets are not on this machine is left out.
-// Those that the balancer keeps for requests to come are no client's, and are left out too: it is asked for them before and
-// after, until both times are alike.
+// Those over which the balancer passes requests are no client's, and are left out too: it is asked for them before and after,
+// until both times are alike.
 func (r *run) kernelCounts(ctx context.Context) (counts map[string]int, err error) {
-	limited, cancel := context.WithTimeout(ctx, idlePatience)
+	limited, cancel := context.WithTimeout(ctx, passingPatience)
 	defer cancel()
-	var idle map[string]int
-	for range tempo.AtOnce(limited, idleInterval) {
-		before := r.idle(ctx)
+	var passing map[string]int
+	for range tempo.AtOnce(limited, passingInterval) {
+		before := r.passing(ctx)
 		if counts, err = r.socketCounts(ctx); err != nil || counts == nil {
 			return nil, err
 		}
-		if idle = r.idle(ctx); maps.Equal(before, idle) {
+		if passing = r.passing(ctx); maps.Equal(before, passing) {
 			break
 		}
 	}
 	for name := range counts {
-		counts[name] -= idle[name]
+		counts[name] -= passing[name]
 	}
 	return counts, ctx.Err()
 }
 
-// idle are the connections that the balancer keeps for requests to come, by node; empty if it does not say.
-func (r *run) idle(ctx context.Context) map[string]int {
-	idle := make(map[string]int)
+// passing are the connections over which the balancer passes requests, by node; empty if it does not say.
+func (r *run) passing(ctx context.Context) map[string]int {
+	passing := make(map[string]int)
 	if r.facts.seen.Balancer == nil {
-		return idle
+		return passing
 	}
 	o, err := r.system.Observe(ctx)
 	if err != nil {
-		return idle
+		return passing
 	}
 	for _, n := range o.Nodes {
-		if n.Idle > 0 {
-			idle[n.Name] = n.Idle
+		if n.Passing > 0 {
+			passing[n.Name] = n.Passing
 		}
 	}
-	return idle
+	return passing
 }
 
 // socketCounts are the connections of nodes whose sockets are on this machine, nil if the kernel does not tell.

@@ -7,23 +7,24 @@ import (
 	"testing"
 )
 
-// pool is a system whose balancer keeps so many connections to the node "a", look by look, the last number for ever.
-type pool struct {
+// passing is a system whose balancer passes requests over so many connections to the node "a", look by look, the last number
+// for ever.
+type passing struct {
 	unknownSystem
-	kept  []int
-	looks int
+	counts []int
+	looks  int
 }
 
-func (p *pool) Observe(context.Context) (Observation, error) {
-	n := p.kept[min(p.looks, len(p.kept)-1)]
+func (p *passing) Observe(context.Context) (Observation, error) {
+	n := p.counts[min(p.looks, len(p.counts)-1)]
 	if p.looks++; n < 0 {
 		return Observation{}, errors.New("it does not say")
 	}
-	return Observation{Nodes: []NodeView{{Name: "a", Idle: n}, {Name: "b"}}}, nil
+	return Observation{Nodes: []NodeView{{Name: "a", Passing: n}, {Name: "b"}}}, nil
 }
 
-// What a balancer keeps for requests to come are no client's connections.
-func TestKernelCountsWithoutThePool(t *testing.T) {
+// Connections over which a balancer passes requests are no client's.
+func TestKernelCountsWhatClientsHold(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -43,17 +44,17 @@ func TestKernelCountsWithoutThePool(t *testing.T) {
 	}
 	seen := Observation{Balancer: &BalancerView{}, Nodes: []NodeView{{Name: "a", Address: l.Addr().String()}}}
 	for name, c := range map[string]struct {
-		kept        []int
+		passing     []int
 		want, looks int
 	}{
-		"nothing is kept":      {[]int{0}, 7, 2},
-		"some are":             {[]int{3}, 4, 2},
+		"nothing passes":       {[]int{0}, 7, 2},
+		"some do":              {[]int{3}, 4, 2},
 		"they become fewer":    {[]int{5, 3, 2, 2}, 5, 4},
 		"nobody knows":         {[]int{-1}, 7, 2},
 		"it was known at once": {[]int{2, -1, 2}, 5, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			system := &pool{kept: c.kept}
+			system := &passing{counts: c.passing}
 			counts, err := (&run{system: system, facts: facts{seen: seen}}).kernelCounts(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -133,7 +133,10 @@ func (o *Observation) balancer(s *proxy.Stats, t target.Target, limits Limits) {
 		}
 		if way := over(&n, t); way != nil {
 			v.Address, v.Since = way.Address, way.Since
-			v.Up, v.Silent, v.Idle = way.State == proxy.NodeUp, way.State == proxy.NodeSilent, int(way.Idle)
+			v.Up, v.Silent = way.State == proxy.NodeUp, way.State == proxy.NodeSilent
+			if t.Transport != target.TCP {
+				v.Passing = int(way.Idle + n.Pending)
+			}
 		}
 		o.Nodes = append(o.Nodes, v)
 	}

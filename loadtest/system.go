@@ -51,7 +51,8 @@ type NodeView struct {
 	Since  time.Time // of the last change of Up
 	Max    int       // connections it gets at most; 0: no limit
 	Slow   bool      // it came up lately and gets less than its share yet
-	Idle   int       // connections to Address that the balancer keeps for requests to come
+	// Passing are the connections of the balancer to Address on which a request is under way, or awaited: no client holds them.
+	Passing int
 }
 
 // node finds a node by name.
