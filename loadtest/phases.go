@@ -123,7 +123,7 @@ func stagger(i int, rate float64) int64 {
 
 // countNodes notes how the connections are spread, by the answers and by the kernel.
 func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
-	kernel, err := r.kernelWithoutLost(ctx, n)
+	kernel, err := r.kernelAtRest(ctx, n)
 	if err != nil {
 		return err
 	}

@@ -169,7 +169,7 @@ func fewestSources(s *Spec) int { return ceilDiv(s.Connections, s.ConnectionsPer
 
 // shortestRamp keeps the ramps of small runs from being one burst: choices that a balancer makes at the same moment cannot
 // see each other, nor sessions that have no stream yet.
-const shortestRamp = time.Second / 2
+const shortestRamp = time.Second
 
 func rates(s *Spec, sources int, l Limits) (ramp, ping float64) {
 	ramp = min(float64(s.RampRate), float64(s.Connections)/shortestRamp.Seconds())

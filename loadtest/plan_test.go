@@ -55,8 +55,8 @@ func TestPlanOfAShortRamp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.rampRate != 800 {
-		t.Errorf("%g a second, want 800: half a second in all", p.rampRate)
+	if p.rampRate != 400 {
+		t.Errorf("%g a second, want 400: a second in all", p.rampRate)
 	}
 }
 
