@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -144,8 +145,21 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	if r.report.PerRequest { // the answers are what is spread
 		return nil
 	}
-	r.report.Distribution = spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes, r.report.Shared)
+	d := spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes, r.report.Shared)
+	if d != nil && r.report.Connections != nil && !r.facts.all((*aim).counted) {
+		d.Tolerance = max(d.Tolerance, chosenBlindly(&r.report.Plan, r.report.Connections, len(names)))
+	}
+	r.report.Distribution = d
 	return nil
+}
+
+// chosenBlindly is how many clients a node may be away from its share since a balancer of HTTP counts requests and streams: of
+// those amid their handshakes it sees nothing, or a request too many, and spreads as many by chance. How many these were, the
+// time tells that the ramp took beyond its plan.
+func chosenBlindly(p *PlanSummary, c *Connections, nodes int) int {
+	beyond := c.RampMs/1000 - float64(p.Connections)/p.RampPerSecond
+	amid := min(p.RampPerSecond*max(beyond, 0), float64(p.Connections))
+	return int(byChance*math.Sqrt(amid/float64(nodes)) + 0.5)
 }
 
 // nodeNames are the nodes that serve, in their configured order, and others that answered.

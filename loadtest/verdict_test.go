@@ -265,6 +265,15 @@ func TestSpread(t *testing.T) {
 	}
 }
 
+func TestChosenBlindly(t *testing.T) {
+	p := &PlanSummary{Connections: 400, RampPerSecond: 400}
+	for ramp, want := range map[float64]int{900: 0, 1000: 0, 1010: 4, 1250: 18, 9000: 35} {
+		if got := chosenBlindly(p, &Connections{RampMs: ramp}, 4); got != want {
+			t.Errorf("a ramp of %g ms: %d, want %d", ramp, got, want)
+		}
+	}
+}
+
 // Clients of one address stay together on a sticky balancer: that they are not spread is no failure of it.
 func TestUnevenForLackOfAddresses(t *testing.T) {
 	for _, c := range []struct {
