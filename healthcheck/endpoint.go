@@ -1,7 +1,9 @@
 package healthcheck
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"mime"
 	"net/http"
 	"slices"
@@ -29,6 +31,9 @@ func Advise(ctx context.Context, t Target, r Result) string {
 		t.Path = topology.DefaultPath
 	}
 	wanted := t.Path
+	if isEndpoint(ctx, t) {
+		return ""
+	}
 	for _, path := range usualPaths {
 		if t.Path = path; path != wanted && isEndpoint(ctx, t) {
 			return "no MCP endpoint at " + wanted + " (" + status + "), but one at " + path + ": write path: " + path
@@ -54,6 +59,10 @@ func isEndpoint(ctx context.Context, t Target) bool {
 	if answer.StatusCode/100 == 2 {
 		reply, err := readReply(answer, 1)
 		return reply != nil && err == nil
+	}
+	if answer.StatusCode == http.StatusNotFound { // no such page, or no such session?
+		body, err := io.ReadAll(answer.Body)
+		return err == nil && bytes.Contains(bytes.ToLower(body), []byte("session"))
 	}
 	refusals := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable}
 	return slices.Contains(refusals, answer.StatusCode)

@@ -31,6 +31,7 @@ func TestAdvise(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 	}
+	noSession := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Invalid session ID", http.StatusNotFound) }
 	stream := func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
 			w.WriteHeader(http.StatusMethodNotAllowed)
@@ -46,6 +47,7 @@ func TestAdvise(t *testing.T) {
 		want   string
 	}{
 		{"at its path", serve("/mcp", status(400)), Target{Transport: OverHTTP}, ""},
+		{"at its path, by what it says", serve("/mcp", noSession), Target{Transport: OverHTTP}, ""},
 		{"at the root", serve("/", reply), Target{Transport: OverHTTP}, "no MCP endpoint at /mcp (404), but one at /: write path: /"},
 		{"at another path", serve("/api/mcp", status(401)), Target{Transport: OverHTTP, Path: "/x"}, "no MCP endpoint at /x (404), but one at /api/mcp: write path: /api/mcp"},
 		{"at the default", serve("/mcp", status(406)), Target{Transport: OverHTTP, Path: "/"}, "no MCP endpoint at / (404), but one at /mcp: write path: /mcp"},

@@ -53,7 +53,12 @@ func advise(r *Report) []string {
 			add("see whether other clients, weights or lb.balance explain the spread: erlmcp lb status")
 		case "kernel_agreement":
 			add("the nodes have connections that are not the load test's: see that nobody else uses them meanwhile")
-		case "requests", "latency_variance":
+		case "requests":
+			if q := r.Requests; q.Lost > 0 || q.Causes["5xx"] > 0 {
+				add("nodes may not keep up with %.0f requests a second: see whether all are answered at a lower --ping-rate", r.Plan.PingsPerSecond)
+			}
+			add("see which node is slow, and why: erlmcp health, erlmcp cluster tail")
+		case "latency_variance":
 			add("see which node is slow, and why: erlmcp health, erlmcp cluster tail")
 		case "sticky", "sticky_after_failover":
 			add("clients do not meet their node again: see lb.sticky.tcp, and whether nodes were down meanwhile: erlmcp cluster events")

@@ -43,6 +43,9 @@ func (a *aim) holds() bool {
 	return a.to.Transport != target.HTTP || a.driver == DriverSocket && a.who.Stream && a.sessions()
 }
 
+// counted reports whether a balancer counts a client from its first byte on.
+func (a *aim) counted() bool { return a.to.Transport == target.TCP || a.to.Transport == target.WS }
+
 // aims are those of a spec, without their addresses, or the reason why there are none.
 func aims(s *Spec, o *Observation) ([]aim, *probe.Trouble) {
 	mix, err := parseMix(s.Mix)

@@ -69,6 +69,7 @@ func (r *run) failover(ctx context.Context) error {
 		return (n.Displaced >= r.fleet.onNodeLocked() || r.fault == FaultRolling || r.report.PerRequest) && n.Recovered == n.Displaced
 	})
 	if waitErr != nil {
+		f.Silent = r.silent(ctx, victim)
 		cancel() // nothing more will come
 	}
 	f.OnNode, f.Displaced, f.Recovered = r.fleet.onNode(), n.Displaced, n.Recovered
@@ -147,6 +148,16 @@ func (r *run) awaitDown(ctx context.Context, node string, after time.Time) float
 		return true
 	})
 	return at
+}
+
+// silent reports whether the balancer waits for a node to speak again, and keeps its clients meanwhile.
+func (r *run) silent(ctx context.Context, node string) bool {
+	o, err := r.system.Observe(ctx)
+	if err != nil {
+		return false
+	}
+	v := o.node(node)
+	return v != nil && v.Silent
 }
 
 // observe looks at the system again and again until it is as wanted, or ctx ends.
@@ -234,6 +245,12 @@ func (j *judgement) failover(s *Spec, r *Report) {
 		return
 	}
 	j.Measure("failover_detected", event(f.DetectedMs, maxDetection), atMost(maxDetection), since(f.DetectedMs))
+	if f.Silent {
+		j.Unjudged("failover_recovered", "clients of a broken node served by others",
+			"not judged: the balancer keeps the clients of a node that is silent for lb.checks.give_up, longer than they were watched")
+		j.restored(f)
+		return
+	}
 	if f.OnNode == 0 {
 		j.Unjudged("failover_rerouted", atMost(limit), "the node had no clients")
 	} else {
@@ -253,7 +270,11 @@ func (j *judgement) order(r *Report, f *Failover) {
 	j.Measure("failover_recovered", judge.All(f.Recovered, f.Displaced, "clients"),
 		fmt.Sprintf("all of the %d displaced", f.Displaced), fmt.Sprint(f.Recovered))
 	c := j.Measure("failover_requests", judge.UpTo(f.RequestsLost, 0, "requests"), "0 lost", fmt.Sprintf("%d lost", f.RequestsLost))
-	if !r.Shared && f.RequestsLost <= int64(f.Displaced) {
+	switch {
+	case r.PerRequest || f.RequestsLost > int64(f.Displaced):
+	case r.Shared:
+		c.Excuse("not judged: that its session has ended is told a client as the answer to a request")
+	default:
 		c.Excuse("not judged: a request that crosses the end of its client's connection is lost, no protocol tells the client before")
 	}
 	j.restored(f)

@@ -128,11 +128,15 @@ func (o *Observation) balancer(s *proxy.Stats, t target.Target, limits Limits) {
 			continue
 		}
 		v := NodeView{
-			Name: n.Name, Address: n.Address, Up: n.State == proxy.NodeUp, Since: n.Since, Max: int(n.MaxConnections),
-			Slow: n.Weight < n.FullWeight,
+			Name: n.Name, Address: n.Address, Up: n.State == proxy.NodeUp, Silent: n.State == proxy.NodeSilent, Since: n.Since,
+			Max: int(n.MaxConnections), Slow: n.Weight < n.FullWeight,
 		}
 		if way := over(&n, t); way != nil {
-			v.Address, v.Up, v.Since = way.Address, way.State == proxy.NodeUp, way.Since
+			v.Address, v.Since = way.Address, way.Since
+			v.Up, v.Silent = way.State == proxy.NodeUp, way.State == proxy.NodeSilent
+			if t.Transport != target.TCP {
+				v.Passing = int(way.Idle + n.Pending)
+			}
 		}
 		o.Nodes = append(o.Nodes, v)
 	}

@@ -11,20 +11,26 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
-// lingering is how long nodes may take to notice that the connections of a lost agent are gone, and lookInterval how often
-// the kernel is asked. When its machine is cut off they do not notice for minutes, which the verdict excuses.
+// lingering is how long nodes may take to notice that the connections of a lost agent are gone. When its machine is cut off
+// they do not notice for minutes, which the verdict excuses. Without losses, ending is how long a busy node may take to end
+// what it has answered. The kernel is asked every lookInterval.
 const (
 	lingering    = 10 * time.Second
+	ending       = 3 * time.Second
 	lookInterval = 200 * time.Millisecond
 )
 
-// kernelWithoutLost is kernelCounts, once the connections of lost agents are gone.
-func (r *run) kernelWithoutLost(ctx context.Context, n wire.Counts) (kernel map[string]int, err error) {
-	limited, cancel := context.WithTimeout(ctx, lingering)
+// kernelAtRest is kernelCounts, once what is over is gone: the connections of lost agents, and those of answers.
+func (r *run) kernelAtRest(ctx context.Context, n wire.Counts) (kernel map[string]int, err error) {
+	patience := ending
+	if len(r.fleet.losses()) > 0 {
+		patience = lingering
+	}
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for range tempo.AtOnce(limited, lookInterval) {
 		kernel, err = r.kernelCounts(ctx)
-		if err != nil || len(r.fleet.losses()) == 0 || r.kernelOff(kernel, n) <= kernelSlack {
+		if err != nil || r.report.Shared || !r.facts.names() || r.kernelOff(kernel, n) <= kernelSlack {
 			return kernel, err
 		}
 	}

@@ -2,17 +2,15 @@ package loadtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
+	"math"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/proc"
-	"github.com/erlmcp/erlmcp/internal/sockdiag"
 	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -126,7 +124,7 @@ func stagger(i int, rate float64) int64 {
 
 // countNodes notes how the connections are spread, by the answers and by the kernel.
 func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
-	kernel, err := r.kernelWithoutLost(ctx, n)
+	kernel, err := r.kernelAtRest(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -139,7 +137,7 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	nodes := make([]NodeResult, len(names))
 	for i, name := range names {
 		nodes[i] = NodeResult{Name: name, Connections: n.Nodes[name], KernelBefore: r.kernel[name]}
-		if k, ok := kernel[name]; ok {
+		if k, ok := kernel[name]; ok && !r.report.Shared { // what is shared comes and goes
 			nodes[i].KernelConnections = &k
 		}
 	}
@@ -147,8 +145,21 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	if r.report.PerRequest { // the answers are what is spread
 		return nil
 	}
-	r.report.Distribution = spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes, r.report.Shared)
+	d := spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes, r.report.Shared)
+	if d != nil && r.report.Connections != nil && !r.facts.all((*aim).counted) {
+		d.Tolerance = max(d.Tolerance, chosenBlindly(&r.report.Plan, r.report.Connections, len(names)))
+	}
+	r.report.Distribution = d
 	return nil
+}
+
+// chosenBlindly is how many clients a node may be away from its share since a balancer of HTTP counts requests and streams: of
+// those amid their handshakes it sees nothing, or a request too many, and spreads as many by chance. How many these were, the
+// time tells that the ramp took beyond its plan.
+func chosenBlindly(p *PlanSummary, c *Connections, nodes int) int {
+	beyond := c.RampMs/1000 - float64(p.Connections)/p.RampPerSecond
+	amid := min(p.RampPerSecond*max(beyond, 0), float64(p.Connections))
+	return int(byChance*math.Sqrt(amid/float64(nodes)) + 0.5)
 }
 
 // nodeNames are the nodes that serve, in their configured order, and others that answered.
@@ -162,34 +173,6 @@ func (r *run) nodeNames(n wire.Counts) []string {
 	}
 	sortNatural(names[known:])
 	return names
-}
-
-// kernelCounts asks the kernel how many connections each node has; a node whose sockets are not on
-// this machine is left out.
-func (r *run) kernelCounts(ctx context.Context) (map[string]int, error) {
-	var names []string
-	var servers []netip.AddrPort
-	for _, n := range r.facts.seen.Nodes {
-		a, err := resolve(ctx, n.Address)
-		if err == nil && bindable(a.Addr()) == nil {
-			names, servers = append(names, n.Name), append(servers, a)
-		}
-	}
-	if len(servers) == 0 {
-		return nil, nil
-	}
-	found, err := sockdiag.Count(ctx, servers)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	counts := make(map[string]int, len(names))
-	for i, name := range names {
-		counts[name] = found[i]
-	}
-	return counts, nil
 }
 
 // hold sends requests for a while and measures their latency.

@@ -179,8 +179,12 @@ func sourcesFor(s *Spec) int { return min(s.Connections, max(minSources, fewestS
 
 func fewestSources(s *Spec) int { return ceilDiv(s.Connections, s.ConnectionsPerSource) }
 
+// shortestRamp keeps the ramps of small runs from being one burst: choices that a balancer makes at the same moment cannot
+// see each other, nor sessions that have no stream yet.
+const shortestRamp = time.Second
+
 func rates(s *Spec, sources int, l Limits) (ramp, ping float64) {
-	ramp = float64(s.RampRate)
+	ramp = min(float64(s.RampRate), float64(s.Connections)/shortestRamp.Seconds())
 	if l.ConnectionsPerSecond > 0 {
 		ramp = min(ramp, rampLoad*float64(sources*l.ConnectionsPerSecond))
 	}

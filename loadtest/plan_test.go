@@ -47,6 +47,19 @@ func TestPlanOfTheReferenceMachine(t *testing.T) {
 	}
 }
 
+// A few connections are not opened in one burst.
+func TestPlanOfAShortRamp(t *testing.T) {
+	s := Default()
+	s.Connections = 400
+	p, err := makePlan(&s, testSources, houseLimits, localOffers(1, 20_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.rampRate != 400 {
+		t.Errorf("%g a second, want 400: a second in all", p.rampRate)
+	}
+}
+
 func TestPlanKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := Default()

@@ -322,7 +322,8 @@ type Failover struct {
 	ReroutedMs   float64       `json:"rerouted_ms" zero:"never"` // the last displaced client verified again; with shared connections, the longest that one was not
 	RestoredMs   float64       `json:"restored_ms" zero:"never"` // from the mend to the balancer having the node up again
 	Restored     bool          `json:"restored"`
-	OnNode       int           `json:"on_node"` // clients the node had
+	Silent       bool          `json:"silent,omitempty"` // at the end the balancer still kept the clients of the node, which said nothing
+	OnNode       int           `json:"on_node"`          // clients the node had
 	Displaced    int           `json:"displaced"`
 	Recovered    int           `json:"recovered"`
 	RequestsLost int64         `json:"requests_lost"`

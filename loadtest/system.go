@@ -46,10 +46,13 @@ type NodeView struct {
 	Address string // host:port where clients of the target's transport end
 	PID     int    // its process group; 0: not on this machine, or not known
 	// What the balancer thinks of it; all zero when there is none to ask.
-	Up    bool
-	Since time.Time // of the last change of Up
-	Max   int       // connections it gets at most; 0: no limit
-	Slow  bool      // it came up lately and gets less than its share yet
+	Up     bool
+	Silent bool      // it says nothing, and keeps its sessions and calls meanwhile
+	Since  time.Time // of the last change of Up
+	Max    int       // connections it gets at most; 0: no limit
+	Slow   bool      // it came up lately and gets less than its share yet
+	// Passing are the connections of the balancer to Address on which a request is under way, or awaited: no client holds them.
+	Passing int
 }
 
 // node finds a node by name.

@@ -21,8 +21,8 @@ const (
 const (
 	// rampSlack is how much longer than planned a ramp may take.
 	rampSlack = 2
-	// minRamp is for ramps so short that a single retry would dominate.
-	minRamp = 2 * time.Second
+	// minRamp is for ramps so short that a single retry would dominate, or a server that takes a second over each session.
+	minRamp = 3 * time.Second
 	// kernelSlack is how many connections of a node the kernel may count more or fewer than the
 	// answers do: the balancer's health checks come and go.
 	kernelSlack = 5
@@ -131,7 +131,7 @@ func (j *judgement) latency(s *Spec, r *Report) {
 		if q.Sent == 0 {
 			j.Unjudged("requests", want, "none was due")
 		} else {
-			j.Measure("requests", judge.All(q.Answered-moved, q.Sent, "requests"), want, fmt.Sprintf("%d of %d%s", q.Answered-moved, q.Sent, byCauseText(q.Causes))).
+			j.Measure("requests", judge.All(q.Answered-moved, q.Sent, "requests"), want, fmt.Sprintf("%d of %d%s", q.Answered-moved, q.Sent, byCauseText(q.causes(moved)))).
 				FailIf(q.Failed+q.Lost+moved > 0)
 		}
 	}
@@ -236,6 +236,20 @@ func spreadOf(s *Spec, total int, nodes []string, connections map[string]int, ch
 		d.MaxDeviation = max(d.MaxDeviation, abs(connections[name]-d.TargetPerNode))
 	}
 	return d
+}
+
+// causes are all why requests do not count, by cause; so many were answered by the wrong node.
+func (q *Requests) causes(moved int64) map[string]int64 {
+	all := maps.Clone(q.Causes)
+	for cause, n := range map[string]int64{"unanswered": q.Lost, "another node": moved} {
+		if n > 0 {
+			if all == nil {
+				all = make(map[string]int64)
+			}
+			all[cause] = n
+		}
+	}
+	return all
 }
 
 // byCauseText is " (closed 3, reset 1)".

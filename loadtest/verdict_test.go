@@ -232,6 +232,12 @@ func TestChecksThatCannotBeJudgedSaySo(t *testing.T) {
 		{"latency_variance", func(r *Report) { r.Latency.Windows = minWindows - 1; r.Latency.BetweenNodesCVPercent = 50 }},
 		{"latency_variance", func(r *Report) { r.Nodes = r.Nodes[:1] }},
 		{"failover_rerouted", func(r *Report) { *r.Failover = Failover{DetectedMs: 1, Restored: true} }},
+		{"failover_recovered", func(r *Report) {
+			*r.Failover = Failover{Fault: FaultFreeze, DetectedMs: 1, Restored: true, OnNode: 9, Silent: true}
+		}},
+		{"failover_requests", func(r *Report) {
+			*r.Failover = Failover{Fault: FaultDrain, Restored: true, OnNode: 9, Displaced: 9, Recovered: 9, RequestsLost: 9}
+		}},
 		{"requests", func(r *Report) { *r.Requests = Requests{} }},
 		{"sticky", func(r *Report) { *r.Sticky = Sticky{} }},
 		{"sticky_after_failover", func(r *Report) { *r.StickyAfter = Sticky{} }},
@@ -264,6 +270,15 @@ func TestSpread(t *testing.T) {
 	}
 	if spreadOf(&s, 0, nil, nil, false) != nil {
 		t.Error("a spread over no nodes")
+	}
+}
+
+func TestChosenBlindly(t *testing.T) {
+	p := &PlanSummary{Connections: 400, RampPerSecond: 400}
+	for ramp, want := range map[float64]int{900: 0, 1000: 0, 1010: 4, 1250: 18, 9000: 35} {
+		if got := chosenBlindly(p, &Connections{RampMs: ramp}, 4); got != want {
+			t.Errorf("a ramp of %g ms: %d, want %d", ramp, got, want)
+		}
 	}
 }
 

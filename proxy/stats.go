@@ -174,6 +174,7 @@ type TransportStats struct {
 	State        string     `json:"state"`   // NodeUp, NodeSilent, NodeDown, NodeDraining or NodeMaintenance
 	Since        time.Time  `json:"since"`
 	StateChanges uint64     `json:"state_changes"`
+	Idle         int64      `json:"idle"` // connections that are kept for requests to come, beside those in NodeStats.Connections
 	Check        CheckStats `json:"check"`
 }
 

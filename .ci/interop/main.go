@@ -1,8 +1,9 @@
 // Command interop runs clusters of MCP servers as they are found in the field, and has the official clients do the
 // same steps straight at a node and through the balancer. It prints a table of server, client and step, and exits
-// with 1 when a step ends differently through the balancer and nothing explains it.
+// with 1 when a step ends differently through the balancer and nothing explains it. Then some of the servers are load
+// tested, which must pass.
 //
-//	interop -dir DIR [-erlmcp PROGRAM] [-servers NAME,…] [-clients NAME,…] [-steps NAME,…] [-silent 330s] [-at-a-time 8] [-v]
+//	interop -dir DIR [-erlmcp PROGRAM] [-servers NAME,…] [-clients NAME,…] [-steps NAME,…] [-silent 330s] [-at-a-time 8] [-no-load] [-v]
 //
 // DIR has what package.json asks for, the files of js, and the other commands of this module in bin; .ci/servers
 // makes one.
@@ -33,6 +34,7 @@ var (
 	onlyDo  = flag.String("steps", "", "only these `names`")
 	silent  = flag.Duration("silent", 4*time.Second, "how long nothing is said in the steps silent and idle")
 	atATime = flag.Int("at-a-time", 2, "this many servers")
+	noLoad  = flag.Bool("no-load", false, "no load tests behind the table")
 	verbose = flag.Bool("v", false, "print every outcome")
 )
 
@@ -76,6 +78,24 @@ func run(ctx context.Context) error {
 	table.print(os.Stdout, *verbose)
 	if n := table.unexplained(); n > 0 {
 		return fmt.Errorf("%d steps differ without an explanation", n)
+	}
+	if *noLoad {
+		return nil
+	}
+	return table.load(ctx)
+}
+
+// load tests some of the servers under load, one after the other: a load test measures the machine too.
+func (t *table) load(ctx context.Context) error {
+	for _, l := range loads {
+		for _, part := range t.parts {
+			if part.server.name != l.server {
+				continue
+			}
+			if err := l.try(ctx, part.server); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -313,7 +313,9 @@ func (m *member) counts(b *board.Board) nodeCounts {
 	}
 	for _, w := range m.watchers {
 		if w != nil {
-			s.Transports = append(s.Transports, m.transportStats(w))
+			t := m.transportStats(w)
+			t.Idle = flow.Idle[w.over]
+			s.Transports = append(s.Transports, t)
 			s.Weight = max(s.Weight, float64(w.port.Weight.Load())/policy.WeightUnit)
 		}
 	}

@@ -27,7 +27,7 @@ func TestCellsFillCacheLines(t *testing.T) {
 		"Global":  {unsafe.Sizeof(Global{}), 128},
 		"Node":    {unsafe.Sizeof(Node{}), 192},
 		"Worker":  {unsafe.Sizeof(Worker{}), 512},
-		"Flow":    {unsafe.Sizeof(Flow{}), 704},
+		"Flow":    {unsafe.Sizeof(Flow{}), 768},
 		"Methods": {unsafe.Sizeof(Methods{}), 320},
 		"cursor":  {unsafe.Sizeof(cursor{}), 64},
 		"set":     {unsafe.Sizeof(set{}), 64},

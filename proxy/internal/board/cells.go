@@ -142,6 +142,7 @@ type Flow struct {
 	Pledged atomic.Int64 // connections expected of sources bound lately: see Board.NodeLoad
 	// Avoided is until when a port, which refuses connections, is not the worker's first choice.
 	Avoided [Transports]atomic.Int64
+	Idle    [Transports]atomic.Int64 // connections to a port besides, kept for requests to come
 
 	Total         atomic.Uint64 // connections that reached the node
 	BytesIn       atomic.Uint64 // client to node
@@ -156,6 +157,7 @@ type Flow struct {
 	Requests      atomic.Uint64                 // sent to the node over HTTP
 	Responses     [StatusClasses]atomic.Uint64  // of the node
 	Answer        [ConnectBuckets]atomic.Uint64 // times from a request to the head of its response
+	_             [cacheLine - 8*Transports]byte
 }
 
 // ConnectBuckets is the number of buckets of the histograms of times: bucket i counts those of at least 2^(i-1) and less than 2^i µs; bucket 0 those

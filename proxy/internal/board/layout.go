@@ -94,7 +94,7 @@ type header struct {
 	_       [32]byte
 }
 
-const version = 9
+const version = 10
 
 var magic = [8]byte{'e', 'r', 'l', 'm', 'c', 'p', 'B', '\n'}
 

@@ -75,6 +75,7 @@ func (b *Board) ClearWorker(w int) {
 		f.Pledged.Store(0)
 		for t := range f.Avoided {
 			f.Avoided[t].Store(0)
+			f.Idle[t].Store(0)
 		}
 	}
 	c := b.Worker(w)
@@ -152,6 +153,7 @@ func (b *Board) NodeLoad(i int) (active, pledged int64) {
 // dead. Fields are those of Flow.
 type FlowTotals struct {
 	Active, Pending             int64
+	Idle                        [Transports]int64
 	Total                       uint64
 	BytesIn, BytesOut, Messages uint64
 	ConnectErrors, Resets       uint64
@@ -178,6 +180,9 @@ func (b *Board) NodeTotals(i int) FlowTotals {
 		t.Resets += f.Resets.Load()
 		t.Retries += f.Retries.Load()
 		t.Displaced += f.Displaced.Load()
+		for k := range f.Idle {
+			t.Idle[k] += f.Idle[k].Load()
+		}
 		for k := range f.LifeSigns {
 			t.LifeSigns[k] += f.LifeSigns[k].Load()
 		}

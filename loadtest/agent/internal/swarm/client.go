@@ -249,7 +249,7 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 // lost is called when a verified connection has ended and not by our will.
 func (c *client) lost() {
 	s := c.swarm
-	if s.armed != 0 && s.armed == c.node {
+	if s.armed == allArmed || s.armed != noneArmed && s.armed == armed(c.node) {
 		s.n.Displaced++
 		if s.n.FirstLost == 0 {
 			s.n.FirstLost = mono.Now()

@@ -52,7 +52,7 @@ type Swarm struct {
 	sample  sample
 	closer  closer
 	closing bool
-	armed   uint8 // the node about to fail, or 0
+	armed   armed // about to fail
 
 	secure  *secure // nil: without TLS
 	stages  stages
@@ -127,21 +127,33 @@ func (s *Swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 	return nil
 }
 
+// armed is the node that is about to fail, 1 + its place in nodes, or one of these.
+type armed int
+
+const (
+	noneArmed armed = 0
+	allArmed  armed = -1
+)
+
 // arm makes the clients of a node displaced rather than dropped when they lose it, and returns how
 // many it has.
 func (s *Swarm) arm(node string) int {
 	s.n.Displaced, s.n.Recovered, s.n.FirstLost, s.n.LastRecovered = 0, 0, 0, 0
-	s.armed = s.byName[node]
-	if s.armed == 0 {
+	n := 0
+	switch s.armed = armed(s.byName[node]); {
+	case node == wire.EveryNode:
+		s.armed, n = allArmed, s.n.Verified
+	case s.armed == noneArmed:
 		return 0
+	default:
+		n = s.nodes[s.armed-1].verified
 	}
-	n := s.nodes[s.armed-1].verified
 	// They come back at most twice as fast as they came in the first place.
 	s.patience.Spread = max(s.patience.Spread, time.Duration(float64(n)/(2*s.ramp.rate)*float64(time.Second)))
 	return n
 }
 
-func (s *Swarm) disarm() { s.armed = 0 }
+func (s *Swarm) disarm() { s.armed = noneArmed }
 
 // nodeIndex finds a node by the name it gave itself.
 func (s *Swarm) nodeIndex(name []byte) uint8 {

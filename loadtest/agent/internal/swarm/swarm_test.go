@@ -257,6 +257,13 @@ func TestArmedSwarm(t *testing.T) {
 		s.clients[0].conn.Close()
 	})
 	n = s.await("the dropped one to be back", func(n wire.Counts) bool { return n.Dropped == 1 && n.Verified == 10 })
+	s.on(func() {
+		if n := s.arm(wire.EveryNode); n != 10 {
+			t.Errorf("%d clients on all nodes", n)
+		}
+		s.clients[0].conn.Close()
+	})
+	s.await("the displaced one to be back", func(n wire.Counts) bool { return n.Recovered == 1 && n.Displaced == 1 && n.Dropped == 1 })
 	if n.Sticky.Sampled != 7 {
 		t.Errorf("%d clients were sampled, want those that were never displaced", n.Sticky.Sampled)
 	}

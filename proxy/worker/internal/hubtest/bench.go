@@ -143,6 +143,9 @@ func Start(t testing.TB, nodes []string, change func(*proxy.Spec), serve Service
 			if n := shared.NodeTotals(i).Pending; n != 0 {
 				t.Errorf("%d requests are still pending at node %d", n, i)
 			}
+			if n := shared.NodeTotals(i).Idle; n != [board.Transports]int64{} {
+				t.Errorf("%d connections to node %d are still idle", n, i)
+			}
 		}
 		shared.Close()
 	})

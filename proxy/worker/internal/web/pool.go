@@ -1,6 +1,7 @@
 package web
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/reactor"
@@ -29,6 +30,7 @@ type nodeConn struct {
 // nodePool is the idle connections to a port. The newest is used first, so that those a
 // quiet time needs no more grow old and are closed.
 type nodePool struct {
+	told           *atomic.Int64 // how many there are, on the board
 	newest, oldest *nodeConn
 	size           int
 	epoch          uint32 // connections of an earlier one are not kept
@@ -66,6 +68,7 @@ func (p *nodePool) put(n *nodeConn) {
 	}
 	p.newest = n
 	p.size++
+	p.told.Add(1)
 	n.w.idle++
 }
 
@@ -86,6 +89,7 @@ func (p *nodePool) remove(n *nodeConn) {
 	}
 	n.next, n.prev = nil, nil
 	p.size--
+	p.told.Add(-1)
 	n.w.idle--
 }
 

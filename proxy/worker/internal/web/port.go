@@ -30,7 +30,7 @@ type port struct {
 func newNode(b *hub.Backend) *node {
 	n := &node{Backend: b}
 	for t := range n.ports {
-		n.ports[t].Port = &b.Ports[t]
+		n.ports[t].Port, n.ports[t].pool.told = &b.Ports[t], &b.Flow.Idle[t]
 	}
 	return n
 }

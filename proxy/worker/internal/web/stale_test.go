@@ -114,7 +114,7 @@ func TestRequestOnAConnectionThatEnds(t *testing.T) {
 		c.Say(proxytest.GetRequest)
 		c.Answer("GET")
 		b.Eventually("the pool to have the connection", func() (pooled bool) {
-			b.On(func() { pooled = b.http.idle == 1 })
+			b.On(func() { pooled = b.http.idle == 1 && b.http.nodes[0].Flow.Idle[board.HTTP].Load() == 1 })
 			return pooled
 		})
 		return b, c, asked, func() { close(ending); <-ended }
