@@ -25,7 +25,9 @@ func advise(r *Report) []string {
 			return advice
 		}
 		for _, s := range spoils(r) {
-			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool { return c.Verdict != judge.OK && slices.Contains(s.checks, c.Name) }) {
+			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool {
+				return c.Why == s.excuse() || c.Verdict == judge.Fail && s.spoils(c.Name, "")
+			}) {
 				add("%s", s.try)
 			}
 		}

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
@@ -13,26 +14,42 @@ import (
 type spoil struct {
 	why    string
 	checks []string
-	try    string // instead
+	// Wants of times are spoilt, too, whose paths begin with one of these.
+	times []string
+	try   string // instead
 }
+
+// heldTimes are those of the hold, otherTimes those of other phases.
+var (
+	heldTimes  = []string{"latency.", "nodes.", "steps.", "parts."}
+	otherTimes = []string{"connections.", "failover.", "setup_latency_us."}
+)
+
+// spoils reports whether a line is spoilt: by its name, or by its path if it is a want of a time.
+func (s *spoil) spoils(name, path string) bool {
+	return slices.Contains(s.checks, name) || slices.ContainsFunc(s.times, func(t string) bool { return strings.HasPrefix(path, t) })
+}
+
+func (s *spoil) excuse() string { return "not judged: " + s.why }
 
 // spoils are those of a run.
 func spoils(r *Report) (list []spoil) {
 	g := &r.Generator
 	const idler = "use an idle machine, fewer connections or a lower --ping-rate, or put the load on other machines (--remote-agents)"
 	if late(g.HoldP99LagUs, g.HoldMaxLagUs) {
-		list = append(list, spoil{"the load test was late in sending", []string{"requests", "latency_variance", "generator_lag", "want"},
+		list = append(list, spoil{"the load test was late in sending", []string{"requests", "latency_variance", "generator_lag"}, heldTimes,
 			"the load test itself was late, not the system: " + idler})
 	}
 	if late(g.P99LagUs, g.MaxLagUs) {
-		list = append(list, spoil{"the load test was late", []string{"ramp", "failover_rerouted", "failover_detected"},
+		list = append(list, spoil{"the load test was late", []string{"ramp", "failover_rerouted", "failover_detected"}, otherTimes,
 			"the load test itself was late, not the system: " + idler})
 	}
 	if r.Resources != nil {
 		if why := r.Resources.Machine.spoilt(); why != "" {
-			list = append(list, spoil{why, []string{"latency_variance", "want"}, why + ": " + idler})
+			list = append(list, spoil{why, []string{"latency_variance"}, heldTimes, why + ": " + idler})
 		}
 	}
+	list = append(list, trialSpoils(r)...)
 	if c := r.Connections; c != nil {
 		list = append(list, localSpoils("connections", c.Failures), localSpoils("dropped", c.Losses))
 	}
@@ -45,7 +62,7 @@ func localSpoils(check string, causes map[string]int64) spoil {
 	if n == 0 {
 		return spoil{}
 	}
-	return spoil{fmt.Sprintf("%d times the load test's machine had no descriptor, port or address left", n), []string{check},
+	return spoil{fmt.Sprintf("%d times the load test's machine had no descriptor, port or address left", n), []string{check}, nil,
 		"the load test's machine had no descriptors, ports or addresses left: erlmcp doctor"}
 }
 
@@ -57,9 +74,9 @@ func (j *judgement) void(list []spoil) (voided bool) {
 			continue
 		}
 		for _, s := range list {
-			if slices.Contains(s.checks, c.Name) {
+			if s.spoils(c.Name, j.times[i]) {
 				if c.Name != "generator_lag" { // which is what it says
-					c.Excuse("not judged: " + s.why)
+					c.Excuse(s.excuse())
 				}
 				voided = true
 				break

@@ -36,12 +36,17 @@ func conclude(s *Spec, r *Report) (Checks, Verdict) {
 	j.sticky("sticky", r.Sticky)
 	j.failover(s, r)
 	j.sticky("sticky_after_failover", r.StickyAfter)
+	j.search(r)
 	j.generator(r)
 	j.agents(r)
+	j.wants(s, r)
 	return Checks(j.List), j.verdict(r)
 }
 
-type judgement struct{ judge.List }
+type judgement struct {
+	judge.List
+	times map[int]string // paths of the wants that are of a time, by their place in the list
+}
 
 // span is a time in milliseconds that may be so long.
 func span(ms float64, limit time.Duration) judge.Numbers {

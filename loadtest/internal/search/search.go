@@ -516,7 +516,7 @@ func (s *Search) recovering(batches []Batch) string {
 	for i, l := range s.o.Limits {
 		n, x := 0.0, 0.0
 		for _, b := range batches {
-			n, x = n+float64(b.Due), x+float64(b.breaking(s.o.Limits, i))
+			n, x = n+float64(b.Due), x+float64(b.Breaking(s.o.Limits, i))
 		}
 		if n > 0 && atLeast(x, n, l.Share) <= hot {
 			return fmt.Sprintf("%s: %.3g %% of the requests break it after an overload", l.Text, 100*x/n)
