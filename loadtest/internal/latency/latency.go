@@ -60,7 +60,7 @@ func (l *Recording) Encoded() (string, error) {
 // Message is the recording as it travels.
 func (l *Recording) Message() (Message, error) {
 	encoded, err := l.Encoded()
-	return Message{encoded, l.Windows}, err
+	return Message{encoded, l.Windows.Plus(nil)}, err
 }
 
 // Recording reads the message.

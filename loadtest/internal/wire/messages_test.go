@@ -39,13 +39,13 @@ func TestFormOfVersion4(t *testing.T) {
 			},
 		},
 		`{"kind":"ping","ping":{"for":1,"record":true,"limits":[5]}}`: Order{Kind: OrderPing, Ping: &PingOrder{For: 1, Record: true, Limits: []int64{5}}},
-		`{"kind":"sticky","sticky":{"sample":4}}`:        Order{Kind: OrderSticky, Sticky: &StickyOrder{Sample: 4}},
-		`{"kind":"arm","node":"b"}`:                      Order{Kind: OrderArm, Node: "b"},
-		`{"error":"no","on_node":2}`:                     Ack{Error: "no", OnNode: 2},
+		`{"kind":"sticky","sticky":{"sample":4}}`:                     Order{Kind: OrderSticky, Sticky: &StickyOrder{Sample: 4}},
+		`{"kind":"arm","node":"b"}`:                                   Order{Kind: OrderArm, Node: "b"},
+		`{"error":"no","on_node":2}`:                                  Ack{Error: "no", OnNode: 2},
 		`{"measured":{"nodes":{"a":{"histogram":"h","windows":[{"n":1,"us":2}]}},"steps":{"ping":{"histogram":"p"}},"windows":[{"n":3,"us":4,"due":5,"failed":1,"slow":[2]}],` +
 			`"setup":{"connect":{"histogram":"c"}},"lag":{"histogram":""},"hold_lag":{"histogram":""}}}`: Ack{
 			Measured: &Measured{Nodes: map[string]latency.Message{"a": {Histogram: "h", Windows: []latency.Cell{{Count: 1, Sum: 2}}}},
-				Steps: map[string]latency.Message{"ping": {Histogram: "p"}},
+				Steps:   map[string]latency.Message{"ping": {Histogram: "p"}},
 				Windows: []latency.Cell{{Count: 3, Sum: 4, Due: 5, Failed: 1, Slow: []int64{2}}}, Setup: map[Stage]latency.Message{StageConnect: {Histogram: "c"}}},
 		},
 		`{"at":1,"orders":2,"verified":3,"failed":4,"open":5,"nodes":{"a":3},"attempts":6,"failures":{"rate":1},"last_verified":7,` +

@@ -23,7 +23,7 @@ type client struct {
 	underWay int32 // requests
 	state    state
 	version  uint8 // the session's: 1 + its place in mcp.Versions; 0: none was agreed on
-	node     uint8 // 1 + its place in tally.nodes, of the last verified connection
+	node     uint8 // see tally.Tally.Node, of the last verified connection
 	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample
 	attempts uint8 // in a row without success
 	fate     fate
@@ -57,14 +57,14 @@ func (c *client) dial() {
 		c.state = stateIdle
 		return
 	}
-	a.n.Open++
+	a.tally.N.Open++
 	c.try(func() { c.attempt() })
 }
 
 // try begins with what should make the client a verified one.
 func (c *client) try(how func()) {
 	c.state = stateAsking
-	c.attack.n.Attempts++
+	c.attack.tally.N.Attempts++
 	c.attack.unverified++
 	c.attack.spawn(how)
 }
@@ -74,20 +74,19 @@ func (c *client) verified(node uint8) {
 	a := c.attack
 	c.state, c.node, c.attempts = stateVerified, node, 0
 	a.unverified--
-	a.n.Verified++
-	a.nodes[node-1].verified++
+	a.tally.Verify(node, 1)
 	now := mono.Now()
-	a.n.LastVerified = now
+	a.tally.N.LastVerified = now
 	if c.fate&fateHomeless != 0 {
-		a.n.Recovered++
-		a.n.LastRecovered = now
+		a.tally.N.Recovered++
+		a.tally.N.LastRecovered = now
 	}
 	c.fate = c.fate&^fateHomeless | fateVerified
 	if c.home != 0 {
 		if c.home == node {
-			a.n.Sticky.Consistent++
+			a.tally.N.Sticky.Consistent++
 		} else {
-			a.n.Sticky.Moved++
+			a.tally.N.Sticky.Moved++
 		}
 		c.home = 0
 	}
@@ -95,10 +94,7 @@ func (c *client) verified(node uint8) {
 }
 
 // unverify takes the client out of the sums of those that hold a verified connection.
-func (c *client) unverify() {
-	c.attack.n.Verified--
-	c.attack.nodes[c.node-1].verified--
-}
+func (c *client) unverify() { c.attack.tally.Verify(c.node, -1) }
 
 // over is called when a connection has ended, whoever wanted it; nobody holds mu.
 func (a *Attack) over(l *link) {
@@ -108,7 +104,7 @@ func (a *Attack) over(l *link) {
 		return
 	}
 	l.closed = true
-	a.n.Open--
+	a.tally.N.Open--
 	c := l.client
 	switch c.state {
 	case stateVerified:
@@ -119,8 +115,7 @@ func (a *Attack) over(l *link) {
 			break
 		}
 		if !c.displaced() {
-			a.n.Dropped++
-			a.losses[l.why()]++
+			a.tally.Drop(l.why())
 		}
 		c.await(time.Duration(rand.Float64() * float64(a.patience.Spread)))
 	case stateLeaving:
@@ -136,12 +131,12 @@ func (a *Attack) over(l *link) {
 // displaced notes that the client has lost its node to a fault, and reports whether that is so.
 func (c *client) displaced() bool {
 	a := c.attack
-	if a.armed != allArmed && (a.armed == noneArmed || a.armed != armed(c.node)) {
+	if !a.armed.Explains(c.node) {
 		return false
 	}
-	a.n.Displaced++
-	if a.n.FirstLost == 0 {
-		a.n.FirstLost = mono.Now()
+	a.tally.N.Displaced++
+	if a.tally.N.FirstLost == 0 {
+		a.tally.N.FirstLost = mono.Now()
 	}
 	c.fate |= fateDisplaced | fateHomeless
 	return true
@@ -157,11 +152,11 @@ func (c *client) refused(cause ask.Cause) {
 		c.state = stateIdle
 		return
 	}
-	a.failures[cause]++
+	a.tally.Fail(cause)
 	c.attempts++
 	if c.attempts >= wire.MaxAttempts && c.fate&fateVerified == 0 {
 		c.state = stateFailed
-		a.n.Failed++
+		a.tally.N.Failed++
 		return
 	}
 	c.attempts = min(c.attempts, wire.MaxAttempts)

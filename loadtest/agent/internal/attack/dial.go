@@ -98,7 +98,7 @@ func (a *Attack) dialContext(ctx context.Context, _, _ string) (net.Conn, error)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c.link = l
-	a.stage(wire.StageConnect, l.since-began)
+	a.tally.Stage(wire.StageConnect, l.since-began)
 	return l, nil
 }
 

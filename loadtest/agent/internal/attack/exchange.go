@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -146,15 +147,15 @@ func (n *answer) cause() ask.Cause {
 
 // causeOfStatus is what a status says; CauseNone of those that say yes.
 func causeOfStatus(status int) ask.Cause {
-	switch {
-	case status/100 == 2:
+	if status/100 == 2 {
 		return ask.CauseNone
-	case status == http.StatusTooManyRequests:
-		return ask.CauseRate
-	case status == http.StatusServiceUnavailable:
-		return ask.CauseUnavailable
 	}
-	return ask.CauseReply
+	return ask.CauseOfStatus(status)
+}
+
+// forgotten reports whether a server says that it does not know the session: servers differ in how they do.
+func (n *answer) forgotten() bool {
+	return n.status == http.StatusNotFound || n.status == http.StatusBadRequest && http1.IndexFold(n.line, "session") >= 0
 }
 
 // maxName is the longest name of a node.

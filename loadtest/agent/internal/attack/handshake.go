@@ -45,7 +45,7 @@ func (c *client) giveUp(cause ask.Cause) {
 	a.mu.Lock()
 	l := c.link
 	if l == nil {
-		a.n.Open-- // nothing came of it
+		a.tally.N.Open-- // nothing came of it
 	}
 	a.mu.Unlock()
 	if l != nil {
@@ -66,7 +66,7 @@ func (c *client) connect(ctx context.Context) (*link, ask.Cause) {
 			if err == nil {
 				a.mu.Lock()
 				defer a.mu.Unlock()
-				a.stage(wire.StageTLS, mono.Now()-began)
+				a.tally.Stage(wire.StageTLS, mono.Now()-began)
 			}
 		},
 	})
@@ -130,7 +130,7 @@ func (c *client) forget() bool {
 	if c.session == "" {
 		return false
 	}
-	a.n.Sessions.Lost++
+	a.tally.N.Sessions.Lost++
 	c.session = ""
 	return true
 }
@@ -142,7 +142,7 @@ const maxSession = 4 << 10
 func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 	a := c.attack
 	a.mu.Lock()
-	id := work.ID((mono.Now()-a.epoch)/1000, work.Verification)
+	id := a.tally.ID(work.Verification, mono.Now())
 	c.session, c.version = "", 0
 	head := c.header(mcp.MethodInitialize, "")
 	a.mu.Unlock()
@@ -161,8 +161,8 @@ func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 		return ask.CauseReply
 	}
 	a.mu.Lock()
-	a.n.Sessions.Begun++
-	a.stage(wire.StageSession, took)
+	a.tally.N.Sessions.Begun++
+	a.tally.Stage(wire.StageSession, took)
 	c.session, c.version = session, version
 	head = c.header(mcp.MethodInitialized, "")
 	a.mu.Unlock()
@@ -178,7 +178,7 @@ func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 func (c *client) verify(ctx context.Context, l *link) (status int, cause ask.Cause) {
 	a := c.attack
 	a.mu.Lock()
-	id := work.ID((mono.Now()-a.epoch)/1000, work.Verification)
+	id := a.tally.ID(work.Verification, mono.Now())
 	body, about := a.script.As(int(c.index)).AppendVerify(nil, id)
 	head := c.header(about.Method, about.Name)
 	a.mu.Unlock()
@@ -208,7 +208,7 @@ func (c *client) verify(ctx context.Context, l *link) (status int, cause ask.Cau
 	case a.closing:
 		return r.status, ask.CauseClosed
 	}
-	c.verified(a.nodeIndex(name))
+	c.verified(a.tally.Node([]byte(name)))
 	return r.status, ask.CauseNone
 }
 

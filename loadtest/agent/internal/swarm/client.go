@@ -23,7 +23,7 @@ type client struct {
 	begun    uint32 // exchanges: a connect with its first answer, a request, a leave
 	ended    uint32 // of these, over in whatever way. A difference of the two is what is under way
 	state    state
-	node     uint8     // 1 + its place in swarm.nodes, of the last verified connection
+	node     uint8     // see tally.Tally.Node, of the last verified connection
 	home     uint8     // the node it left and should meet again; 0: it is not in a sticky sample
 	cause    ask.Cause // why the connection is about to be closed
 	attempts uint8     // in a row without success
@@ -60,8 +60,8 @@ func (c *client) dial() {
 		return
 	}
 	c.state, c.cause = stateDialing, ask.CauseNone
-	s.n.Attempts++
-	s.n.Open++
+	s.tally.N.Attempts++
+	s.tally.N.Open++
 	s.unverified++
 	c.begin()
 	s.stages.begin(&c.conn)
@@ -95,9 +95,9 @@ func (c *client) drop(cause ask.Cause) {
 // ping is one request of the open schedule. When it was due travels with its step as its id.
 func (c *client) ping(scheduled int64) {
 	s := c.swarm
-	s.n.Requests.Sent++
+	s.tally.N.Requests.Sent++
 	step := s.script.Next()
-	s.protocol.ask(c, step, s.id(step, scheduled))
+	s.protocol.ask(c, step, s.tally.ID(step, scheduled))
 }
 
 // leave has the client go, and dial again when its connection is closed.
@@ -155,7 +155,7 @@ func (c *client) answer(text []byte, served uint8) {
 			c.drop(ask.CauseOfCode(r.Code))
 		}
 	case r.Kind != ask.ReplyOther && c.underWay() > 0: // verified or leaving; all else was not asked for
-		s.answered(c, r, text, served)
+		s.answered(c, r, served)
 		c.concluded()
 	}
 }
@@ -175,20 +175,19 @@ func (c *client) verified(node uint8) {
 	c.state, c.node, c.attempts = stateVerified, node, 0
 	s.unverified--
 	s.stages.forget(&c.conn)
-	s.n.Verified++
-	s.nodes[node-1].verified++
+	s.tally.Verify(node, 1)
 	now := mono.Now()
-	s.n.LastVerified = now
+	s.tally.N.LastVerified = now
 	if c.fate&fateHomeless != 0 {
-		s.n.Recovered++
-		s.n.LastRecovered = now
+		s.tally.N.Recovered++
+		s.tally.N.LastRecovered = now
 	}
 	c.fate = c.fate&^fateHomeless | fateVerified
 	if c.home != 0 {
 		if c.home == node {
-			s.n.Sticky.Consistent++
+			s.tally.N.Sticky.Consistent++
 		} else {
-			s.n.Sticky.Moved++
+			s.tally.N.Sticky.Moved++
 		}
 		c.home = 0
 	}
@@ -196,10 +195,7 @@ func (c *client) verified(node uint8) {
 }
 
 // unverify takes the client out of the sums of those that hold a verified connection.
-func (c *client) unverify() {
-	c.swarm.n.Verified--
-	c.swarm.nodes[c.node-1].verified--
-}
+func (c *client) unverify() { c.swarm.tally.Verify(c.node, -1) }
 
 // OnEOF implements [reactor.Handler].
 func (c *client) OnEOF(*reactor.Conn) {
@@ -219,7 +215,7 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 	if c.cause == ask.CauseNone && err != nil {
 		c.cause = ask.CauseOfError(err)
 	}
-	s.n.Open--
+	s.tally.N.Open--
 	s.protocol.closed(c)
 	s.stages.forget(&c.conn)
 	underWay := int64(c.underWay())
@@ -227,7 +223,7 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 	switch c.state {
 	case stateDialing, stateAsking:
 		s.unverified--
-		s.failures[c.cause]++
+		s.tally.Fail(c.cause)
 		c.retry()
 	case stateVerified:
 		c.unverify()
@@ -235,10 +231,10 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 			c.state = stateIdle
 			break
 		}
-		s.n.Requests.Lost += underWay
+		s.tally.N.Requests.Lost += underWay
 		c.lost()
 	case stateLeaving:
-		s.n.Requests.Lost += underWay - 1 // the leave itself is none
+		s.tally.N.Requests.Lost += underWay - 1 // the leave itself is none
 		c.dial()
 	default:
 		c.state = stateIdle
@@ -249,15 +245,14 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 // lost is called when a verified connection has ended and not by our will.
 func (c *client) lost() {
 	s := c.swarm
-	if s.armed != 0 && s.armed == c.node {
-		s.n.Displaced++
-		if s.n.FirstLost == 0 {
-			s.n.FirstLost = mono.Now()
+	if s.armed.Explains(c.node) {
+		s.tally.N.Displaced++
+		if s.tally.N.FirstLost == 0 {
+			s.tally.N.FirstLost = mono.Now()
 		}
 		c.fate |= fateDisplaced | fateHomeless
 	} else {
-		s.n.Dropped++
-		s.losses[c.cause]++
+		s.tally.Drop(c.cause)
 	}
 	c.await(time.Duration(rand.Float64() * float64(s.patience.Spread)))
 }
@@ -267,7 +262,7 @@ func (c *client) retry() {
 	c.attempts++
 	if c.attempts >= wire.MaxAttempts && c.fate&fateVerified == 0 {
 		c.state = stateFailed
-		c.swarm.n.Failed++
+		c.swarm.tally.N.Failed++
 		return
 	}
 	c.attempts = min(c.attempts, wire.MaxAttempts)

@@ -51,7 +51,7 @@ func (v *events) post(c *client, what errandKind, step int) {
 	t := &v.streams[c.index]
 	t.doing = what
 	v.swarm.posts.run(errand{
-		client: c, kind: what, exchange: c.begun, step: step, id: v.swarm.id(step, v.swarm.loop.Now()), session: t.path,
+		client: c, kind: what, exchange: c.begun, step: step, id: v.swarm.id(step), session: t.path,
 	})
 }
 
@@ -120,7 +120,7 @@ func (v *events) heard(c *client, t *stream, text []byte) {
 	}
 	switch ok, cause := v.swarm.welcomed(text, v.requests); {
 	case ok:
-		v.swarm.n.Sessions.Begun++
+		v.swarm.tally.N.Sessions.Begun++
 		v.swarm.stages.end(wire.StageSession, &c.conn)
 		v.post(c, errandInitialized, work.Verification)
 	case cause != ask.CauseNone:
@@ -142,7 +142,7 @@ func (v *events) done(e *errand, status int) {
 			c.drop(cause)
 			return
 		}
-		v.swarm.refuse(cause)
+		v.swarm.tally.Refuse(cause)
 		c.concluded()
 	case e.kind == errandInitialized:
 		v.post(c, errandVerify, work.Verification)
@@ -161,9 +161,9 @@ func (v *events) lost(e *errand, cause ask.Cause) {
 		c.drop(cause)
 	default:
 		if cause == ask.CauseLocal {
-			v.swarm.refuse(cause)
+			v.swarm.tally.Refuse(cause)
 		} else {
-			v.swarm.n.Requests.Lost++
+			v.swarm.tally.N.Requests.Lost++
 		}
 		c.concluded()
 	}

@@ -11,7 +11,7 @@ import (
 type lines struct{ swarm *Swarm }
 
 func (t *lines) introduce(c *client) {
-	t.send(c, work.Verification, t.swarm.id(work.Verification, t.swarm.loop.Now()))
+	t.send(c, work.Verification, t.swarm.id(work.Verification))
 }
 
 func (t *lines) ask(c *client, step int, id uint64) {

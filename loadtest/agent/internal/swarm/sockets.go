@@ -146,7 +146,7 @@ func (w *sockets) upgrade(c *client, k *socket, p []byte) (used int) {
 	k.served = s.served()
 	if w.sessions {
 		k.doing = errandInitialize
-		w.request(c, initialization, s.id(initialization, s.loop.Now()))
+		w.request(c, initialization, s.id(initialization))
 	} else {
 		w.verify(c, k)
 	}
@@ -155,7 +155,7 @@ func (w *sockets) upgrade(c *client, k *socket, p []byte) (used int) {
 
 func (w *sockets) verify(c *client, k *socket) {
 	k.doing = errandVerify
-	w.request(c, work.Verification, w.swarm.id(work.Verification, w.swarm.loop.Now()))
+	w.request(c, work.Verification, w.swarm.id(work.Verification))
 }
 
 func (w *sockets) frame(c *client, k *socket, f wsframe.Frame) {
@@ -204,7 +204,7 @@ func (w *sockets) heard(c *client, k *socket, text []byte) {
 	}
 	switch ok, cause := w.swarm.welcomed(text, w.requests); {
 	case ok:
-		w.swarm.n.Sessions.Begun++
+		w.swarm.tally.N.Sessions.Begun++
 		w.swarm.stages.end(wire.StageSession, &c.conn)
 		w.send(c, wsframe.Text, []byte(initialized[:len(initialized)-1]))
 		w.verify(c, k)

@@ -61,9 +61,9 @@ func (h *streamable) introduce(c *client) {
 // begin sends a request of the introduction.
 func (h *streamable) begin(c *client, v *visit, what errandKind) {
 	s := h.swarm
-	e := errand{client: c, kind: what, session: v.session, step: work.Verification, id: s.id(work.Verification, s.loop.Now())}
+	e := errand{client: c, kind: what, session: v.session, step: work.Verification, id: s.id(work.Verification)}
 	if what == errandInitialize {
-		e.id = s.id(initialization, s.loop.Now())
+		e.id = s.id(initialization)
 	}
 	if what == errandOpen {
 		s.stages.begin(&c.conn)
@@ -162,6 +162,10 @@ const maxSession = 1 << 10
 
 // heard takes a message.
 func (h *streamable) heard(c *client, v *visit, text []byte) {
+	if v.reply.status >= 300 {
+		h.explain(&v.outcome, text)
+		return
+	}
 	switch v.doing {
 	case errandInitialize:
 		v.answered, v.cause = h.swarm.welcomed(text, h.requests)
@@ -184,15 +188,18 @@ func (h *streamable) answer(c *client, o *outcome, status int, text []byte) {
 		h.explain(o, text)
 		return
 	}
-	if r := h.swarm.script.Parse(text); !o.answered && (r.Kind == ask.ReplyAnswer || r.Kind == ask.ReplyError) {
+	if r := h.swarm.script.Parse(text); !o.answered && (r.Kind == ask.ReplyAnswer || r.Kind == ask.ReplyError || r.Kind == ask.ReplyToolError) {
 		o.answered = true
-		h.swarm.answered(c, r, text, o.served)
+		h.swarm.answered(c, r, o.served)
 	}
 }
 
 // explain reads why there is no answer.
 func (h *streamable) explain(o *outcome, text []byte) {
 	o.ofNone = o.ofNone || http1.IndexFold(text, "session") >= 0
+	if r, _ := ask.Parse(text); r.Code != 0 && ask.CauseOfCode(r.Code) != ask.CauseReply {
+		o.cause = ask.CauseOfCode(r.Code)
+	}
 }
 
 // over takes the end of a response on the client's own connection.
@@ -208,7 +215,7 @@ func (h *streamable) over(c *client, v *visit) {
 			c.drop(v.why(status))
 			return
 		}
-		s.n.Sessions.Begun++
+		s.tally.N.Sessions.Begun++
 		s.stages.end(wire.StageSession, &c.conn)
 		h.begin(c, v, errandInitialized)
 	case errandInitialized:
@@ -255,9 +262,9 @@ func (h *streamable) over(c *client, v *visit) {
 	}
 }
 
-// why is the cause of an attempt that failed with a response.
+// why is what failed with a response.
 func (o *outcome) why(status int) ask.Cause {
-	if status < 300 && o.cause != ask.CauseNone {
+	if o.cause != ask.CauseNone {
 		return o.cause
 	}
 	return ask.CauseOfStatus(status)
@@ -268,12 +275,12 @@ func (h *streamable) concluded(c *client, o *outcome, status int, session string
 	switch {
 	case o.answered:
 	case session != "" && (status == http.StatusNotFound || status == http.StatusBadRequest && o.ofNone):
-		h.swarm.refuse(ask.CauseSession)
+		h.swarm.tally.Refuse(ask.CauseSession)
 		if v := &h.visits[c.index]; h.forget(v, session) && c.state == stateVerified {
 			c.drop(ask.CauseSession) // and begins anew
 		}
 	default:
-		h.swarm.refuse(ask.CauseOfStatus(status))
+		h.swarm.tally.Refuse(o.why(status))
 	}
 }
 
@@ -283,7 +290,7 @@ func (h *streamable) forget(v *visit, session string) bool {
 		return false
 	}
 	v.session = ""
-	h.swarm.n.Sessions.Lost++
+	h.swarm.tally.N.Sessions.Lost++
 	return true
 }
 
@@ -349,7 +356,7 @@ func (h *streamable) done(e *errand, status int) {
 	case e.kind == errandStep:
 		h.concluded(e.client, &e.outcome, status, e.session)
 	case status < 300:
-		h.swarm.n.Sessions.Ended++
+		h.swarm.tally.N.Sessions.Ended++
 	}
 }
 
@@ -358,9 +365,9 @@ func (h *streamable) lost(e *errand, cause ask.Cause) {
 	switch {
 	case e.kind != errandStep || e.answered:
 	case cause == ask.CauseLocal:
-		h.swarm.refuse(cause)
+		h.swarm.tally.Refuse(cause)
 	default:
-		h.swarm.n.Requests.Lost++
+		h.swarm.tally.N.Requests.Lost++
 	}
 }
 
