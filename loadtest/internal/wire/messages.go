@@ -129,7 +129,7 @@ type Ack struct {
 	Measured *Measured `json:"measured,omitempty"` // collect
 }
 
-// Measured is an agent's part of the latencies.
+// Measured is an agent's part of the latencies: those of answers are of the last order that was to be recorded.
 type Measured struct {
 	Nodes map[string]latency.Message `json:"nodes"`           // of answers, by node
 	Steps map[string]latency.Message `json:"steps,omitempty"` // of answers, by step of the script
@@ -137,7 +137,7 @@ type Measured struct {
 	Windows latency.Windows `json:"windows,omitempty"`
 	// Of connections, by what they had to wait for: see the stages of Setup.
 	Setup map[Stage]latency.Message `json:"setup,omitempty"`
-	// How much later than due the agent did things: all of them so far, and those of the hold.
+	// How much later than due the agent did things: all of them so far, and what was due in the last order that was to be recorded.
 	Lag     latency.Message `json:"lag"`
 	HoldLag latency.Message `json:"hold_lag"`
 }

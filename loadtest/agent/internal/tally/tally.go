@@ -113,7 +113,7 @@ func (t *Tally) Refuse(cause ask.Cause) {
 	t.refused[cause]++
 }
 
-// Begin takes the order to send requests from at on.
+// Begin takes the order to send requests from at on. What is measured is of the last order that was to be recorded.
 func (t *Tally) Begin(at int64, o *wire.PingOrder) {
 	if !o.Record {
 		t.record.next = min(t.record.next, wholeMicroseconds(max(at, mono.Now()))) // what the last one asked for was due before
@@ -123,6 +123,10 @@ func (t *Tally) Begin(at int64, o *wire.PingOrder) {
 	if o.For > 0 {
 		t.record.to = t.record.from + int64(o.For)
 	}
+	for i := range t.nodes {
+		t.nodes[i].latency = latency.New()
+	}
+	t.steps, t.holdLag = nil, latency.NewHistogram()
 }
 
 // cell is where a request counts that was due then, nil if it is not recorded.
