@@ -26,7 +26,7 @@ func advise(r *Report) []string {
 		}
 		for _, s := range spoils(r) {
 			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool {
-				return c.Why == s.excuse() || c.Verdict == judge.Fail && s.spoils(c.Name, "")
+				return c.Why == s.excuse() || c.Verdict == judge.Fail && s.spoils(c.Name, nil)
 			}) {
 				add("%s", s.try)
 			}

@@ -67,6 +67,9 @@ func (r *run) searchResult(found search.Result, tried []*trial, most float64, to
 			rateText(most), r.plan.sources, r.limits().MessagesPerSecond)
 	}
 	for i, t := range found.Trials {
+		if t.Held {
+			t.Why = "" // what is left to chance is no reason
+		}
 		s.Trials = append(s.Trials, Trial{
 			RatePerSecond: round1(t.Rate), GotPerSecond: round1(t.Got), Purpose: t.Purpose, LengthS: seconds(t.Length), Held: t.Held, Why: t.Why,
 			Latency: tried[i].latency, ErrorsPercent: percent3(t.Failed),
@@ -129,14 +132,14 @@ func (j *judgement) search(r *Report) {
 // trialSpoils are those of the rates that were tried.
 func trialSpoils(r *Report) (list []spoil) {
 	if s := r.Search; s != nil && s.Inconclusive {
-		list = append(list, spoil{s.Reason, []string{"search"}, nil,
-			"the search for a rate has found no limit of the system: use an idle machine or put the load on others (--remote-agents), and see in the " +
+		list = append(list, spoil{why: s.Reason, checks: []string{"search"}, figures: []string{"search."},
+			try: "the search for a rate has found no limit of the system: use an idle machine or put the load on others (--remote-agents), and see in the " +
 				"report what each trial says"})
 	}
 	for _, step := range r.Rates {
 		if step.Why != "" {
-			list = append(list, spoil{step.Why, nil, []string{"rates." + step.Name + "."}, "at " + rateText(step.RatePerSecond) + " " + step.Why +
-				": use an idle machine, or put the load on other machines (--remote-agents)"})
+			list = append(list, spoil{why: step.Why, figures: []string{"rates." + step.Name + "."},
+				try: "at " + rateText(step.RatePerSecond) + " " + step.Why + ": use an idle machine, or put the load on other machines (--remote-agents)"})
 		}
 	}
 	return list

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/internal/want"
 )
 
 // A generator later than this proves nothing of what it has timed. During the hold the latencies are its own. At other times
@@ -45,7 +46,7 @@ func conclude(s *Spec, r *Report) (Checks, Verdict) {
 
 type judgement struct {
 	judge.List
-	times map[int]string // paths of the wants that are of a time, by their place in the list
+	wanted map[int]*want.Outcome // by their place in the list
 }
 
 // span is a time in milliseconds that may be so long.

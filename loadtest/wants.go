@@ -41,11 +41,9 @@ func (j *judgement) wants(s *Spec, r *Report) {
 		j.Need("want", false, err.Error(), strings.Join(s.Want, ","), "")
 		return
 	}
-	j.times = make(map[int]string)
+	j.wanted = make(map[int]*want.Outcome)
 	for _, o := range outcomes {
-		if o.Time {
-			j.times[len(j.List)] = o.Path
-		}
+		j.wanted[len(j.List)] = &o
 		j.List = append(j.List, o.Result())
 	}
 }

@@ -29,6 +29,8 @@ func TestWantsDecide(t *testing.T) {
 		{"failover.rerouted<=1s", func(r *Report) { r.Generator.P99LagUs, r.Generator.MaxLagUs = 0, 0 }, Fail, "1.1s (failover.rerouted_ms)", ""},
 		{"latency.p99<=50ms", func(r *Report) { slow(r); r.Resources = &Resources{Machine: Saturation{Known: true, BusyPercent: 99}} }, Inconclusive, "80ms", "not judged: the processors"},
 		{"checks.sticky.got_value=1000", func(*Report) {}, Pass, "1000 clients", ""},
+		{"search.rate>=1000/s", func(r *Report) { r.Search = &Search{RatePerSecond: 500, Inconclusive: true, Reason: "it was late"} }, Inconclusive, "500/s (search.rate_per_second)", "not judged: it was late"},
+		{"search.rate>=1000/s", func(r *Report) { r.Search = &Search{RatePerSecond: 500, FailedPerSecond: 510} }, Fail, "500/s (search.rate_per_second)", ""},
 		{"rates.500.latency.p99<=1ms", func(r *Report) {
 			r.Rates = []RateStep{{Name: "500", RatePerSecond: 500, Why: "it was late", Latency: Quantiles{Count: 1, P99: 5000}}}
 		}, Inconclusive, "5ms (rates.500.latency_us.p99)", "not judged: it was late"},

@@ -60,7 +60,7 @@ func searchTable(out *term.Output, text *strings.Builder, s *loadtest.Search) {
 		t.Row(fmt.Sprintf("%d %s", i+1, trial.Purpose), perSecond(trial.RatePerSecond), fmt.Sprintf("%gs", trial.LengthS),
 			perSecond(trial.GotPerSecond), percent(trial.ErrorsPercent), micros(trial.Latency.P50), micros(trial.Latency.P99), held)
 	}
-	fmt.Fprintf(text, "%s%s\n\n", t, report.SearchText(s))
+	fmt.Fprintf(text, "%s\n%s\n\n", t, report.SearchText(s))
 }
 
 // notes say what the driver cannot tell, and what of the machine has spoilt which figures.
