@@ -57,6 +57,8 @@ func advise(r *Report) []string {
 			add("the nodes have connections that are not the load test's: see that nobody else uses them meanwhile")
 		case "requests", "latency_variance":
 			add("see which node is slow, and why: erlmcp health, erlmcp cluster tail")
+		case "search":
+			add("no rate holds %s, down to the lowest that was tried: allow more (--find-limit), or see which node is slow: erlmcp health", r.Search.Limit)
 		case "sticky", "sticky_after_failover":
 			add("clients do not meet their node again: see lb.sticky.tcp, and whether nodes were down meanwhile: erlmcp cluster events")
 		case "failover_detected", "failover_rerouted", "failover_recovered":

@@ -53,8 +53,8 @@ func (t *trials) text() string {
 // without are the connections lost in a run, and why, except for those that trials have cost.
 func (t *trials) without(n wire.Counts) (dropped int, losses map[string]int64) {
 	losses = maps.Clone(n.Losses)
-	for cause, lost := range t.losses {
-		if losses[cause] -= lost; losses[cause] <= 0 {
+	for cause := range losses {
+		if losses[cause] -= t.losses[cause]; losses[cause] <= 0 {
 			delete(losses, cause)
 		}
 	}
