@@ -32,6 +32,9 @@ func (r *run) search(ctx context.Context) error {
 		tried = append(tried, t)
 		s.Report(search.Trial{Batches: t.batches, Spoiled: t.spoiled})
 		last := s.Result().Trials[len(tried)-1]
+		if last.Held {
+			last.Why = "" // what is left to chance is no reason
+		}
 		r.log.Info("tried", "rate", rateText(t.rate), "held", last.Held, "why", last.Why)
 	})
 }
@@ -68,7 +71,7 @@ func (r *run) searchResult(found search.Result, tried []*trial, most float64, to
 	}
 	for i, t := range found.Trials {
 		if t.Held {
-			t.Why = "" // what is left to chance is no reason
+			t.Why = "" // as above
 		}
 		s.Trials = append(s.Trials, Trial{
 			RatePerSecond: round1(t.Rate), GotPerSecond: round1(t.Got), Purpose: t.Purpose, LengthS: seconds(t.Length), Held: t.Held, Why: t.Why,
