@@ -130,7 +130,8 @@ func (r *run) try(ctx context.Context, rate float64, length time.Duration, limit
 	if err != nil {
 		return nil, err
 	}
-	return t, t.take(acks)
+	err = t.take(acks)
+	return t, err
 }
 
 // left are the shares of the agents that were not lost.
