@@ -145,8 +145,13 @@ func TestRunTriesRates(t *testing.T) {
 	if high.ErrorsPercent < 50 || high.GotPerSecond > 200 || high.Latency.Count == 0 || high.Latency.Count > 400 {
 		t.Errorf("%+v", high)
 	}
-	if got := failed(r); got != "want" || r.Connections.Dropped != 0 {
-		t.Errorf("%s: %+v", got, r.Checks)
+	// Where this machine was too busy meanwhile, the want is not judged.
+	wanted := Fail
+	if high.Why != "" || r.Checks[len(r.Checks)-1].Why != "" {
+		wanted = Inconclusive
+	}
+	if (failed(r) == "want") != (wanted == Fail) || r.Verdict != wanted && wanted == Inconclusive || r.Connections.Dropped != 0 {
+		t.Errorf("%s: %+v", failed(r), r.Checks)
 	}
 }
 
