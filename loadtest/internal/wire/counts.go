@@ -23,6 +23,7 @@ type Counts struct {
 
 	Dropped       int              `json:"dropped"`           // lost although no fault explains it
 	Losses        map[string]int64 `json:"losses,omitempty"`  // the dropped, by cause
+	IdleCloses    int64            `json:"idle_closes,omitempty"` // connections without a stream that the server ended because nothing was asked; none is lost
 	Displaced     int              `json:"displaced"`         // lost with the armed node
 	Recovered     int              `json:"recovered"`         // displaced, and verified again
 	FirstLost     int64            `json:"first_lost"`        // of the displaced
@@ -72,6 +73,7 @@ func (c *Counts) Add(o Counts) {
 	c.LastVerified = max(c.LastVerified, o.LastVerified)
 	c.Dropped += o.Dropped
 	c.Losses = addTo(c.Losses, o.Losses)
+	c.IdleCloses += o.IdleCloses
 	c.Displaced += o.Displaced
 	c.Recovered += o.Recovered
 	if o.FirstLost != 0 && (c.FirstLost == 0 || o.FirstLost < c.FirstLost) {
