@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -50,11 +51,12 @@ func start(t *testing.T, d wire.Driver) generator {
 type driven struct {
 	t *testing.T
 	generator
+	connections int
 }
 
 func drive(t *testing.T, d wire.Driver, e target.Endpoint, w work.Work, connections int) *driven {
 	t.Helper()
-	v := &driven{t, start(t, d)}
+	v := &driven{t, start(t, d), connections}
 	t.Cleanup(v.Stop)
 	v.order(&wire.Order{Kind: wire.OrderOpen, At: mono.Now(), Rate: 1e5, Open: &wire.OpenOrder{
 		Driver: d, Endpoint: e, Work: w, Connections: connections, Sources: sources.KernelsChoice, Timeout: time.Minute,
@@ -88,12 +90,12 @@ func (v *driven) await(what string, wanted func(wire.Counts) bool) wire.Counts {
 // ask has n requests asked, that are recorded, and waits until they and what follows from them is over.
 func (v *driven) ask(n int, rate float64, limits ...int64) {
 	v.t.Helper()
-	before := v.Counts()
+	before := v.await("all clients", func(n wire.Counts) bool { return n.Verified == v.connections })
 	v.order(&wire.Order{Kind: wire.OrderPing, At: mono.Now(), Rate: rate, Ping: &wire.PingOrder{
 		For: time.Duration(float64(n) / rate * float64(time.Second)), Record: true, Limits: limits,
 	}})
 	v.await("answers", func(c wire.Counts) bool {
-		return c.Requests.Sent-before.Requests.Sent == int64(n) && c.Requests.UnderWay() == 0 && c.Verified == before.Verified
+		return c.Requests.Sent-before.Requests.Sent == int64(n) && c.Requests.UnderWay() == 0 && c.Verified == v.connections
 	})
 }
 
@@ -316,6 +318,189 @@ func TestWindowsOfDrivers(t *testing.T) {
 			waittest.Until(t, time.Minute, "requests to be due", func() bool {
 				w := v.collect().Windows
 				return len(w) == 1 && w[0].Due == 20 && w[0].Failed == 20
+			})
+		})
+	}
+}
+
+// agree has both drivers do the same, and compares what they count.
+func agree(t *testing.T, do func(t *testing.T, d wire.Driver) wire.Counts) wire.Counts {
+	t.Helper()
+	socket, vegeta := timeless(do(t, wire.Socket)), timeless(do(t, wire.Vegeta))
+	if !reflect.DeepEqual(socket, vegeta) {
+		t.Errorf("socket: %+v\nvegeta: %+v", socket, vegeta)
+	}
+	return socket
+}
+
+// Clients begin a session anew after so many requests, and lose nothing by it; also where the server does not let them end one.
+func TestDriversEndSessions(t *testing.T) {
+	for name, c := range map[string]struct {
+		keeps bool
+		want  wire.SessionCounts
+	}{
+		"ended": {false, wire.SessionCounts{Begun: 12, Ended: 12}},
+		"kept":  {true, wire.SessionCounts{Begun: 12}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
+				var most sync.Map
+				s := &server{reply: func(w http.ResponseWriter, r *http.Request, id string, _ int64) {
+					n, _ := most.LoadOrStore(r.Header.Get(mcp.HeaderSessionID), new(atomic.Int64))
+					if n.(*atomic.Int64).Add(1) > 3 {
+						t.Error("a session of more than three requests")
+					}
+					fmt.Fprint(w, resultOf(id))
+				}}
+				h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method == http.MethodDelete && c.keeps {
+						w.WriteHeader(http.StatusMethodNotAllowed)
+						return
+					}
+					s.ServeHTTP(w, r)
+				}))
+				defer h.Close()
+				w := listing()
+				w.Session.Calls = 3
+				v := drive(t, d, endpoint(h.URL), w, 4)
+				for range 10 { // one after the other, so that somebody is there
+					v.ask(3, 1000)
+				}
+				n := v.Counts()
+				if n.Sessions.Begun != 12 || n.Requests.Answered != 30 {
+					t.Errorf("%s: %+v", d, n)
+				}
+				return v.close()
+			})
+			if n.Sessions != c.want || n.Dropped != 0 || n.Requests.Lost != 0 || n.Requests.Failed != 0 || n.Attempts != 12 || len(n.Failures) != 0 {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+}
+
+// A server that asks before it answers hears something.
+func TestDriversReact(t *testing.T) {
+	n := agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
+		heard := make(chan string, 100)
+		s := &server{answered: func(message string) { heard <- message }}
+		s.reply = func(w http.ResponseWriter, _ *http.Request, id string, _ int64) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprint(w, "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n")
+			for _, method := range []string{"ping", "sampling/createMessage"} {
+				fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":\"q\",\"method\":%q}\n\n", method)
+				_ = http.NewResponseController(w).Flush()
+				select {
+				case said := <-heard:
+					if good := strings.Contains(said, `"id":"q"`) && strings.Contains(said, `"result":{}`) == (method == "ping"); !good {
+						t.Errorf("%s: %s to %s", d, said, method)
+					}
+				case <-time.After(time.Minute):
+					t.Errorf("%s: nothing to %s", d, method)
+				}
+			}
+			fmt.Fprintf(w, "data: %s\n\n", resultOf(id))
+		}
+		h := httptest.NewServer(s)
+		defer h.Close()
+		v := drive(t, d, endpoint(h.URL), listing(), 3)
+		v.ask(1, 1000)
+		v.ask(1, 1000)
+		return v.close()
+	})
+	if n.Requests.Answered != 2 || n.Dropped != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// All that is lost while every node is armed is displaced.
+func TestDriversArmEveryNode(t *testing.T) {
+	n := agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
+		h := httptest.NewServer(&server{})
+		defer h.Close()
+		v := drive(t, d, endpoint(h.URL), listing(), 6)
+		if ack := v.order(&wire.Order{Kind: wire.OrderArm, Node: wire.EveryNode}); ack.OnNode != 6 {
+			t.Errorf("%s: %d clients on all nodes", d, ack.OnNode)
+		}
+		h.CloseClientConnections()
+		v.await("the displaced", func(n wire.Counts) bool { return n.Recovered == 6 && n.Verified == 6 })
+		return v.close()
+	})
+	if n.Displaced != 6 || n.Dropped != 0 || n.IdleCloses != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// A connection that the server ends because nothing is asked is not lost, and neither is a request that meets that.
+func TestDriversOutliveIdleTimeouts(t *testing.T) {
+	n := agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
+		h := httptest.NewUnstartedServer(&server{reply: func(w http.ResponseWriter, _ *http.Request, id string, _ int64) { fmt.Fprint(w, resultOf(id)) }})
+		h.Config.IdleTimeout = 1500 * time.Millisecond
+		h.Start()
+		defer h.Close()
+		v := drive(t, d, endpoint(h.URL), listing(), 3)
+		v.await("time-outs", func(n wire.Counts) bool { return n.IdleCloses == 3 && n.Verified == 3 })
+		v.ask(9, 1000)
+		return v.close()
+	})
+	if n.IdleCloses != 3 || n.Dropped != 0 || n.Requests.Answered != 9 || n.Sessions != (wire.SessionCounts{Begun: 3, Ended: 3}) {
+		t.Errorf("%+v", n)
+	}
+}
+
+// A server that says that it ends the connection has not lost it.
+func TestDriversOutliveAnnouncedCloses(t *testing.T) {
+	n := agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
+		h := httptest.NewServer(&server{reply: func(w http.ResponseWriter, _ *http.Request, id string, n int64) {
+			w.Header().Set("Connection", "close")
+			fmt.Fprint(w, resultOf(id))
+		}})
+		defer h.Close()
+		v := drive(t, d, endpoint(h.URL), listing(), 3)
+		for range 4 {
+			v.ask(1, 1000)
+		}
+		v.await("all to be back", func(n wire.Counts) bool { return n.IdleCloses == 4 && n.Verified == 3 })
+		return v.close()
+	})
+	if n.Dropped != 0 || n.Requests.Answered != 4 || n.Sessions.Begun != 3 || n.Attempts != 7 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// A request is sent again where the server cannot have served it, and only there.
+func TestDriversSendAgainWhatWasNotServed(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(c *net.TCPConn)
+		want wire.RequestCounts
+	}{
+		"reset without a word": {func(c *net.TCPConn) { _ = c.SetLinger(0) }, wire.RequestCounts{Sent: 1, Answered: 1}},
+		"ended after reading":  {func(*net.TCPConn) {}, wire.RequestCounts{Sent: 1, Lost: 1}},
+		"ended within a head":  {func(c *net.TCPConn) { fmt.Fprint(c, "HTTP/1.1 200") }, wire.RequestCounts{Sent: 1, Lost: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
+				h := httptest.NewServer(&server{reply: func(w http.ResponseWriter, _ *http.Request, id string, n int64) {
+					if n > 1 {
+						fmt.Fprint(w, resultOf(id))
+						return
+					}
+					conn, _, err := w.(http.Hijacker).Hijack()
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					c.end(conn.(*net.TCPConn))
+					conn.Close()
+				}})
+				defer h.Close()
+				v := drive(t, d, endpoint(h.URL), listing(), 1)
+				v.ask(1, 1000)
+				n := v.close()
+				if n.Requests != c.want || n.Dropped != 1 || n.Sessions != (wire.SessionCounts{Begun: 1, Ended: 1}) {
+					t.Errorf("%s: %+v", d, n)
+				}
+				return n
 			})
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/rawjson"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/agent/internal/delivered"
+	"github.com/erlmcp/erlmcp/loadtest/agent/internal/tally"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
@@ -38,9 +39,11 @@ type visit struct {
 	fresh   bool       // the session began on this connection
 	heard   bool       // something of the response to the request under way
 	whole   bool       // see poster
+	last    bool       // the server has said that it ends the connection after this answer
 	step    uint8      // of the request under way
 	errands int32      // requests of the schedule that are under way elsewhere
 	id      uint64     // of the request under way
+	since   int64      // it was introduced
 	outcome
 }
 
@@ -57,7 +60,7 @@ func newStreamable(s *Swarm) *streamable {
 
 func (h *streamable) introduce(c *client) {
 	v := &h.visits[c.index]
-	v.fresh = false
+	v.fresh, v.last, v.since = false, false, h.swarm.loop.Now()
 	if h.sessions && v.session == "" {
 		h.begin(c, v, errandInitialize)
 	} else {
@@ -288,6 +291,7 @@ func (h *streamable) over(c *client, v *visit) {
 		c.drop(ask.CauseClosed)
 	}
 	if !kept && c.conn.Open() {
+		v.last = did == errandStep
 		c.drop(ask.CauseClosed)
 	}
 }
@@ -412,9 +416,10 @@ func (h *streamable) close(c *client) {
 func (h *streamable) closed(c *client) (rested bool) {
 	v := &h.visits[c.index]
 	if c.state == stateVerified {
-		rested = v.doing == errandNone && c.cause == ask.CauseClosed
-		if v.doing == errandStep && unserved(c.cause, v.heard, v.whole) {
-			rested = true
+		again := v.doing == errandStep && unserved(c.cause, v.heard, v.whole)
+		late := h.swarm.loop.Now()-v.since >= tally.LeastIdle
+		rested = v.last || late && (again || v.doing == errandNone && c.cause == ask.CauseClosed)
+		if again {
 			c.ended++ // it goes on elsewhere
 			defer h.elsewhere(v, errand{client: c, kind: errandStep, step: int(v.step), id: v.id, session: v.session, again: true})
 		}
