@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -113,8 +114,7 @@ func (v *driven) close() wire.Counts {
 type server struct {
 	sessions sync.Map // its own
 	begun    atomic.Int64
-	asked    atomic.Int64 // since verification
-	verifies func(r *http.Request) bool
+	asked    atomic.Int64                                                     // since verification
 	reply    func(w http.ResponseWriter, r *http.Request, id string, n int64) // to the n-th request of a step
 	answered func(message string)                                             // to what the server asked
 }
@@ -260,9 +260,8 @@ func TestDriversAgree(t *testing.T) {
 func recordsWhatItCounts(t *testing.T, v *driven, due int64) {
 	t.Helper()
 	n, m := v.Counts(), v.collect()
-	recorded := int64(0)
 	for _, of := range []map[string]latency.Message{m.Nodes, m.Steps} {
-		recorded = 0
+		recorded := int64(0)
 		for _, message := range of {
 			r, err := message.Recording()
 			if err != nil {
@@ -281,6 +280,18 @@ func recordsWhatItCounts(t *testing.T, v *driven, due int64) {
 	if sum.Due != due || sum.Count != n.Requests.Answered || sum.Failed != due-n.Requests.Answered {
 		t.Errorf("windows: %+v, counts: %+v", m.Windows, n.Requests)
 	}
+}
+
+// However many requests are due in a tick, all of an order's are sent, and recorded.
+func TestDriversRecordTheLastTick(t *testing.T) {
+	agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
+		h := httptest.NewServer(&server{reply: func(w http.ResponseWriter, _ *http.Request, id string, _ int64) { fmt.Fprint(w, resultOf(id)) }})
+		defer h.Close()
+		v := drive(t, d, endpoint(h.URL), listing(), 50)
+		v.ask(500, 10_000)
+		recordsWhatItCounts(t, v, 500)
+		return v.close()
+	})
 }
 
 // Second by second, both drivers tell what was due, what failed and what was slow; a request that is due when nobody is there
@@ -470,17 +481,21 @@ func TestDriversOutliveAnnouncedCloses(t *testing.T) {
 
 // A request is sent again where the server cannot have served it, and only there.
 func TestDriversSendAgainWhatWasNotServed(t *testing.T) {
+	reset := func(c *net.TCPConn) { _ = c.SetLinger(0) }
 	for name, c := range map[string]struct {
-		end  func(c *net.TCPConn)
-		want wire.RequestCounts
+		secure bool
+		end    func(c net.Conn, raw *net.TCPConn)
+		want   wire.RequestCounts
 	}{
-		"reset without a word": {func(c *net.TCPConn) { _ = c.SetLinger(0) }, wire.RequestCounts{Sent: 1, Answered: 1}},
-		"ended after reading":  {func(*net.TCPConn) {}, wire.RequestCounts{Sent: 1, Lost: 1}},
-		"ended within a head":  {func(c *net.TCPConn) { fmt.Fprint(c, "HTTP/1.1 200") }, wire.RequestCounts{Sent: 1, Lost: 1}},
+		"reset without a word": {false, func(_ net.Conn, raw *net.TCPConn) { reset(raw) }, wire.RequestCounts{Sent: 1, Answered: 1}},
+		"ended after reading":  {false, func(net.Conn, *net.TCPConn) {}, wire.RequestCounts{Sent: 1, Lost: 1}},
+		"ended within a head":  {false, func(c net.Conn, _ *net.TCPConn) { fmt.Fprint(c, "HTTP/1.1 200") }, wire.RequestCounts{Sent: 1, Lost: 1}},
+		"reset within TLS":     {true, func(_ net.Conn, raw *net.TCPConn) { reset(raw) }, wire.RequestCounts{Sent: 1, Answered: 1}},
+		"ended within TLS":     {true, func(net.Conn, *net.TCPConn) {}, wire.RequestCounts{Sent: 1, Lost: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			agree(t, func(t *testing.T, d wire.Driver) wire.Counts {
-				h := httptest.NewServer(&server{reply: func(w http.ResponseWriter, _ *http.Request, id string, n int64) {
+				h := httptest.NewUnstartedServer(&server{reply: func(w http.ResponseWriter, _ *http.Request, id string, n int64) {
 					if n > 1 {
 						fmt.Fprint(w, resultOf(id))
 						return
@@ -490,11 +505,22 @@ func TestDriversSendAgainWhatWasNotServed(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					c.end(conn.(*net.TCPConn))
-					conn.Close()
+					raw, ok := conn.(*net.TCPConn)
+					if !ok {
+						raw = conn.(*tls.Conn).NetConn().(*net.TCPConn)
+					}
+					c.end(conn, raw)
+					raw.Close()
 				}})
+				if c.secure {
+					h.StartTLS()
+				} else {
+					h.Start()
+				}
 				defer h.Close()
-				v := drive(t, d, endpoint(h.URL), listing(), 1)
+				e := endpoint(h.URL)
+				e.TLS.Insecure = true
+				v := drive(t, d, e, listing(), 1)
 				v.ask(1, 1000)
 				n := v.close()
 				if n.Requests != c.want || n.Dropped != 1 || n.Sessions != (wire.SessionCounts{Begun: 1, Ended: 1}) {

@@ -9,15 +9,15 @@ import (
 
 func TestReactions(t *testing.T) {
 	for message, want := range map[string]string{
-		`{"jsonrpc":"2.0","id":7,"method":"ping"}`:       `{"jsonrpc":"2.0","id":7,"result":{}}`,
-		`{"method":"ping","id":"a\"b","jsonrpc":"2.0"}`:  `{"jsonrpc":"2.0","id":"a\"b","result":{}}`,
-		`{"jsonrpc":"2.0","method":"ping"}`:              ``,
-		`{"jsonrpc":"2.0","id":null,"method":"ping"}`:    ``,
-		`{"jsonrpc":"2.0","id":{},"method":"ping"}`:      ``,
-		`{"jsonrpc":"2.0","id":7,"result":{}}`:           ``,
-		`{"jsonrpc":"2.0","id":7,"method":["ping"]}`:     ``,
-		`{"jsonrpc":"2.0","id":7,"method":"ping"`:        ``,
-		`[]`:                                             ``,
+		`{"jsonrpc":"2.0","id":7,"method":"ping"}`:      `{"jsonrpc":"2.0","id":7,"result":{}}`,
+		`{"method":"ping","id":"a\"b","jsonrpc":"2.0"}`: `{"jsonrpc":"2.0","id":"a\"b","result":{}}`,
+		`{"jsonrpc":"2.0","method":"ping"}`:             ``,
+		`{"jsonrpc":"2.0","id":null,"method":"ping"}`:   ``,
+		`{"jsonrpc":"2.0","id":{},"method":"ping"}`:     ``,
+		`{"jsonrpc":"2.0","id":7,"result":{}}`:          ``,
+		`{"jsonrpc":"2.0","id":7,"method":["ping"]}`:    ``,
+		`{"jsonrpc":"2.0","id":7,"method":"ping"`:       ``,
+		`[]`: ``,
 		`{"jsonrpc":"2.0","method":"notifications/log"}`: ``,
 	} {
 		got := string(AppendReaction(nil, []byte(message)))

@@ -86,7 +86,7 @@ type link struct {
 	heard  atomic.Uint32    // the ask.Cause that reading or writing has met
 	writes sync.Mutex       // held while a write is under way
 	sent   atomic.Int64     // writes so far
-	quiet  atomic.Bool      // nothing was read since the last of them
+	quiet  atomic.Bool      // no answer has begun since the last of them
 	unread atomic.Bool      // the other side ended the connection before it can have read that, see unserved
 	busy   atomic.Bool      // with a request, from its first write to the end of the answer
 	last   atomic.Bool      // the other side has said that it ends the connection after this answer
@@ -153,7 +153,7 @@ func (l *link) Read(p []byte) (int, error) {
 		l.writes.Lock()
 		l.writes.Unlock() //nolint:gocritic,staticcheck // there is nothing to do but to wait
 	}
-	if n > 0 {
+	if n > 0 && !l.client.attack.endpoint.Secure { // or it may be about the connection: see post
 		l.quiet.Store(false)
 	}
 	l.hear(err)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 
 	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/mcp"
@@ -80,6 +81,9 @@ var (
 // post sends a message of a client over its connection and reads the reply to it; the caller has to finish the answer. Nobody
 // holds mu.
 func (a *Attack) post(ctx context.Context, l *link, head http.Header, message []byte) (*answer, error) {
+	if a.endpoint.Secure {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { l.quiet.Store(false) }})
+	}
 	resp, err := l.conn.RoundTrip(a.request(ctx, head, message)) //nolint:bodyclose // finish does
 	if err != nil {
 		return nil, err

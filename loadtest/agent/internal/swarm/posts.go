@@ -5,9 +5,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/agent/internal/delivered"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // errand is a request over a connection that is not the client's own.
@@ -59,10 +61,6 @@ type runner interface {
 	lost(e *errand, cause ask.Cause)
 }
 
-// maxPosters is how many connections for errands an agent has at a time. More errands wait, which is a part of what they take:
-// who serves them is slow.
-const maxPosters = 2048
-
 // posts are the connections for errands, by source address.
 type posts struct {
 	swarm   *Swarm
@@ -70,13 +68,22 @@ type posts struct {
 	idle    [][]*poster // by source; who was busy last is the last one
 	spare   []*poster   // without a connection
 	open    int
-	most    int
+	most    int // at a time. More errands wait, which is a part of what they take: who serves them is slow
 	waiting []errand
 	timer   reactor.Timer
 }
 
+// leastPosters is how many there may be where no room was left for any.
+const leastPosters = 64
+
 func newPosts(s *Swarm, r runner) *posts {
-	return &posts{swarm: s, runner: r, idle: make([][]*poster, len(s.sources)), most: maxPosters}
+	o := &posts{swarm: s, runner: r, idle: make([][]*poster, len(s.sources)), most: wire.MaxBeside}
+	if limit, err := prefork.Ceiling(); err == nil {
+		room := prefork.Room(1, limit)
+		least := max(wire.Beside(wire.Socket, s.endpoint.Transport, room), leastPosters)
+		o.most = min(o.most, max(room-s.expected, least))
+	}
+	return o
 }
 
 // poster is a connection for one errand at a time.
