@@ -21,18 +21,19 @@ type Counts struct {
 	Failures     map[string]int64 `json:"failures,omitempty"` // of attempts, by cause
 	LastVerified int64            `json:"last_verified"`
 
-	Dropped       int              `json:"dropped"`           // lost although no fault explains it
-	Losses        map[string]int64 `json:"losses,omitempty"`  // the dropped, by cause
-	Displaced     int              `json:"displaced"`         // lost with the armed node
-	Recovered     int              `json:"recovered"`         // displaced, and verified again
-	FirstLost     int64            `json:"first_lost"`        // of the displaced
-	LastRecovered int64            `json:"last_recovered"`    // of the displaced
-	Moved         int64            `json:"moved"`             // answers by another node than the connection's
-	Requests      RequestCounts    `json:"requests"`          // of verified connections
-	Refused       map[string]int64 `json:"refused,omitempty"` // requests that failed, by cause
-	Answers       latency.Buckets  `json:"answers,omitempty"` // how long those on verified connections took
-	Sessions      SessionCounts    `json:"sessions,omitzero"` // of transports that have them
-	Sticky        StickyCounts     `json:"sticky"`            // of the last sticky order
+	Dropped       int              `json:"dropped"`               // lost although no fault explains it
+	Losses        map[string]int64 `json:"losses,omitempty"`      // the dropped, by cause
+	IdleCloses    int64            `json:"idle_closes,omitempty"` // by the server, between two requests: lost by nobody
+	Displaced     int              `json:"displaced"`             // lost with the armed node
+	Recovered     int              `json:"recovered"`             // displaced, and verified again
+	FirstLost     int64            `json:"first_lost"`            // of the displaced
+	LastRecovered int64            `json:"last_recovered"`        // of the displaced
+	Moved         int64            `json:"moved"`                 // answers by another node than the connection's
+	Requests      RequestCounts    `json:"requests"`              // of verified connections
+	Refused       map[string]int64 `json:"refused,omitempty"`     // requests that failed, by cause
+	Answers       latency.Buckets  `json:"answers,omitempty"`     // how long those on verified connections took
+	Sessions      SessionCounts    `json:"sessions,omitzero"`     // of transports that have them
+	Sticky        StickyCounts     `json:"sticky"`                // of the last sticky order
 }
 
 // RequestCounts are about the requests on verified connections. A request ends answered, failed
@@ -72,6 +73,7 @@ func (c *Counts) Add(o Counts) {
 	c.LastVerified = max(c.LastVerified, o.LastVerified)
 	c.Dropped += o.Dropped
 	c.Losses = addTo(c.Losses, o.Losses)
+	c.IdleCloses += o.IdleCloses
 	c.Displaced += o.Displaced
 	c.Recovered += o.Recovered
 	if o.FirstLost != 0 && (c.FirstLost == 0 || o.FirstLost < c.FirstLost) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/agent/internal/tally"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
@@ -35,6 +36,7 @@ type Attack struct {
 	host      string // what requests say
 	fixed     http.Header
 	transport *http.Transport
+	aside     *http.Transport // of connections that are no client's
 	sources   []netip.Addr
 	timeout   time.Duration
 	opening   context.Context // until the order to close
@@ -45,7 +47,8 @@ type Attack struct {
 	mu       sync.Mutex
 	stopped  bool
 	closing  bool
-	keeps    bool // the server does not let clients end sessions
+	keeps    bool  // the server does not let clients end sessions
+	calls    int32 // requests of a session; 0: it has no end
 	script   *work.Script
 	patience wire.Patience
 	clients  []client
@@ -60,6 +63,7 @@ type Attack struct {
 
 	tally      *tally.Tally
 	unverified int // clients between dial and first answer
+	reactions  int // under way
 }
 
 // Start begins an attack without clients. settled is called when what an order asked for may be complete, from anywhere,
@@ -89,6 +93,9 @@ func (a *Attack) Stop() {
 		a.hangUp(l)
 	}
 	a.running.Wait()
+	if a.aside != nil {
+		a.aside.CloseIdleConnections()
+	}
 }
 
 // Counts are those of a moment.
@@ -154,6 +161,9 @@ func (a *Attack) open(at int64, rate float64, o *wire.OpenOrder) error {
 		return err
 	}
 	a.script, a.patience, a.timeout = script, o.Patience, o.Timeout
+	if o.Work.Era == mcp.SessionEra {
+		a.calls = int32(o.Work.Session.Calls)
+	}
 	a.sources = make([]netip.Addr, max(o.Sources.Count, 1))
 	for i := range a.sources {
 		a.sources[i] = o.Sources.At(i)

@@ -21,10 +21,11 @@ type client struct {
 	session  string // empty: none
 	index    int32
 	underWay int32 // requests
+	calls    int32 // of the schedule in its session
 	state    state
 	version  uint8 // the session's: 1 + its place in mcp.Versions; 0: none was agreed on
 	node     uint8 // see tally.Tally.Node, of the last verified connection
-	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample
+	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample, and leaves to begin a session anew
 	attempts uint8 // in a row without success
 	fate     fate
 }
@@ -36,7 +37,7 @@ const (
 	stateWaiting        // for its retry
 	stateAsking         // connect under way, or what comes between that and the first answer
 	stateVerified       // an answer came, and named its node if nodes do that
-	stateLeaving        // about to close its connection, to come back
+	stateLeaving        // about to close its connection or to end its session, to come back
 	stateClosing        // about to close its connection for good
 	stateFailed         // gave up
 )
@@ -114,7 +115,13 @@ func (a *Attack) over(l *link) {
 			c.state = stateIdle
 			break
 		}
-		if !c.displaced() {
+		displaced := c.displaced()
+		if !displaced && l.rested() {
+			a.tally.N.IdleCloses++
+			c.dial()
+			break
+		}
+		if !displaced {
 			a.tally.Drop(l.why())
 		}
 		c.await(time.Duration(rand.Float64() * float64(a.patience.Spread)))

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"slices"
-	"strconv"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
@@ -37,6 +36,25 @@ func (c *client) renew(l *link) {
 	if cause := c.introduce(ctx, l); cause != ask.CauseNone {
 		c.giveUp(cause)
 	}
+}
+
+// anew has a client that leaves end its session and begin another one on its connection; nobody holds mu.
+func (c *client) anew(l *link) {
+	a := c.attack
+	a.mu.Lock()
+	ends := c.session != "" && !a.keeps
+	head := c.header("", "")
+	a.mu.Unlock()
+	if ends {
+		a.endSession(l, head)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.state != stateLeaving || c.link != l { // the connection has ended, or is to
+		return
+	}
+	c.session = ""
+	c.try(func() { c.renew(l) })
 }
 
 // giveUp ends an attempt that has failed.
@@ -146,7 +164,7 @@ func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 	c.session, c.version = "", 0
 	head := c.header(mcp.MethodInitialize, "")
 	a.mu.Unlock()
-	r, err := a.post(ctx, l, head, appendInitialize(nil, id))
+	r, err := a.post(ctx, l, head, work.AppendInitialize(nil, id))
 	if err != nil {
 		return c.failed(l, err)
 	}
@@ -162,11 +180,12 @@ func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 	}
 	a.mu.Lock()
 	a.tally.N.Sessions.Begun++
+	c.calls = 0
 	a.tally.Stage(wire.StageSession, took)
 	c.session, c.version = session, version
 	head = c.header(mcp.MethodInitialized, "")
 	a.mu.Unlock()
-	n, err := a.post(ctx, l, head, []byte(initialized))
+	n, err := a.post(ctx, l, head, work.AppendInitialized(nil))
 	if err != nil {
 		return c.failed(l, err)
 	}
@@ -221,15 +240,6 @@ func (c *client) failed(l *link, err error) ask.Cause {
 	}
 	return c.why(err)
 }
-
-// appendInitialize appends the request that begins a session.
-func appendInitialize(dst []byte, id uint64) []byte {
-	dst = strconv.AppendUint(append(dst, `{"jsonrpc":"2.0","id":`...), id, 10)
-	return append(dst, `,"method":"initialize","params":{"protocolVersion":"`+mcp.LatestSessionVersion+
-		`","capabilities":{},"clientInfo":{"name":"erlmcp","version":"1"}}}`...)
-}
-
-const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}`
 
 // agreed is 1 + the place in mcp.Versions of the version that an answer to initialize says; 0: none that we know.
 func agreed(line []byte) uint8 {

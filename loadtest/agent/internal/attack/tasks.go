@@ -175,7 +175,7 @@ func (a *Attack) endSession(l *link, head http.Header) {
 	if err != nil {
 		return
 	}
-	(&answer{body: resp.Body}).finish()
+	(&answer{link: l, body: resp.Body}).finish()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {

@@ -91,7 +91,12 @@ func (a *Attack) ping(due int64) (status int, err error) {
 	overdue := time.AfterFunc(a.timeout, func() { a.cut(p.link, ask.CauseTimeout) })
 	defer p.depart()
 	defer overdue.Stop()
+	before := p.link.sent.Load()
 	r, err := a.post(context.Background(), p.link, p.head, p.body)
+	if err != nil && p.link.unserved(before) {
+		overdue.Stop()
+		r, err = p.again()
+	}
 	if err != nil {
 		if errors.Is(err, errTooLong) || errors.Is(err, errNoReply) {
 			a.cut(p.link, ask.CauseReply)
@@ -102,6 +107,14 @@ func (a *Attack) ping(due int64) (status int, err error) {
 	p.end(r)
 	r.finish()
 	return r.status, nil
+}
+
+// again sends a request once more, on a connection of its own.
+func (p *ping) again() (*answer, error) {
+	a := p.client.attack
+	ctx, cancel := context.WithTimeout(a.life, a.timeout)
+	defer cancel()
+	return p.client.postAside(ctx, p.head, p.body)
 }
 
 // ping is a request under way.
@@ -134,6 +147,10 @@ func (a *Attack) begin(due int64) *ping {
 	p.body, about = a.script.As(int(p.client.index)).AppendStep(nil, p.step, p.id)
 	p.head = c.header(about.Method, about.Name)
 	c.underWay++
+	if c.calls++; a.calls > 0 && c.calls >= a.calls {
+		c.unverify()
+		c.state, c.home = stateLeaving, 0
+	}
 	a.tally.N.Requests.Sent++
 	return p
 }
@@ -221,9 +238,12 @@ func (p *ping) depart() {
 	a, c := p.client.attack, p.client
 	a.mu.Lock()
 	c.underWay--
-	leaves := c.state == stateLeaving && c.underWay == 0 && c.link == p.link
+	leaves, home := c.state == stateLeaving && c.underWay == 0 && c.link == p.link, c.home
+	if leaves && home == 0 {
+		a.spawn(func() { c.anew(p.link) })
+	}
 	a.mu.Unlock()
-	if leaves {
+	if leaves && home != 0 {
 		a.hangUp(p.link)
 	}
 }

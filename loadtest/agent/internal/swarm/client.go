@@ -22,9 +22,10 @@ type client struct {
 	index    int32
 	begun    uint32 // exchanges: a connect with its first answer, a request, a leave
 	ended    uint32 // of these, over in whatever way. A difference of the two is what is under way
+	calls    uint32 // requests of the schedule in its session
 	state    state
 	node     uint8     // see tally.Tally.Node, of the last verified connection
-	home     uint8     // the node it left and should meet again; 0: it is not in a sticky sample
+	home     uint8     // the node it left and should meet again; 0: it is not in a sticky sample, and leaves to begin a session anew
 	cause    ask.Cause // why the connection is about to be closed
 	attempts uint8     // in a row without success
 	fate     fate
@@ -98,26 +99,59 @@ func (c *client) ping(scheduled int64) {
 	s.tally.N.Requests.Sent++
 	step := s.script.Next()
 	s.protocol.ask(c, step, s.tally.ID(step, scheduled))
+	c.calls++
+	if s.calls > 0 && c.calls >= s.calls && c.state == stateVerified {
+		c.leave(0)
+	}
 }
 
-// leave has the client go, and dial again when its connection is closed.
-func (c *client) leave() {
+// leave has the client go and come back: with home to meet that node again, without it to begin another session. What is under
+// way is answered before.
+func (c *client) leave(home uint8) {
+	s := c.swarm
 	c.unverify()
-	c.state, c.home = stateLeaving, c.node
+	c.state, c.home = stateLeaving, home
+	if s.bound {
+		s.tally.N.Sessions.Ended++
+	}
 	c.begin()
-	c.swarm.protocol.leave(c)
+	s.protocol.leave(c)
+}
+
+// again has a client that is leaving introduce itself once more on the connection that it has.
+func (c *client) again() {
+	s := c.swarm
+	c.state, c.cause = stateAsking, ask.CauseNone
+	s.tally.N.Attempts++
+	s.unverified++
+	c.ended = c.begun
+	c.begin()
+	s.stages.begin(&c.conn)
+	s.protocol.introduce(c)
+}
+
+// welcomed is called when a session has begun.
+func (c *client) welcomed() {
+	s := c.swarm
+	s.tally.N.Sessions.Begun++
+	s.stages.end(wire.StageSession, &c.conn)
+	c.calls = 0
 }
 
 // close ends an open connection for good.
 func (c *client) close() {
+	s := c.swarm
 	switch c.state {
 	case stateVerified:
 		c.unverify()
+		if s.bound {
+			s.tally.N.Sessions.Ended++
+		}
 	case stateDialing, stateAsking:
-		c.swarm.unverified--
+		s.unverified--
 	}
 	c.state = stateClosing
-	c.swarm.protocol.close(c)
+	s.protocol.close(c)
 }
 
 // OnOpen implements [reactor.Handler].
@@ -142,6 +176,7 @@ func (c *client) answer(text []byte, served uint8) {
 	r := s.script.Parse(text)
 	switch {
 	case r.Kind == ask.ReplyNone:
+		s.react(c, text)
 	case r.Kind == ask.ReplyRefusal:
 		// Not an answer to anything: why the connection is about to end.
 		c.cause = ask.CauseOfCode(r.Code)
@@ -216,7 +251,7 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 		c.cause = ask.CauseOfError(err)
 	}
 	s.tally.N.Open--
-	s.protocol.closed(c)
+	rested := s.protocol.closed(c)
 	s.stages.forget(&c.conn)
 	underWay := int64(c.underWay())
 	c.ended = c.begun
@@ -232,6 +267,11 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 			break
 		}
 		s.tally.N.Requests.Lost += underWay
+		if rested && !s.armed.Explains(c.node) {
+			s.tally.N.IdleCloses++
+			c.dial()
+			break
+		}
 		c.lost()
 	case stateLeaving:
 		s.tally.N.Requests.Lost += underWay - 1 // the leave itself is none

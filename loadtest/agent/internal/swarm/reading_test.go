@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
@@ -193,7 +194,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	s.endpoint = target.Endpoint{Target: target.Target{Transport: target.TCP}}
 	s.timeout = time.Minute
 	var err error
-	s.script, err = (work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}).Compile()
+	s.script, err = (work.Work{Era: mcp.StatelessEra, Verify: ask.Whoami, Naming: work.ByAnswer}).Compile()
 	must(t, err)
 	must(t, s.speak())
 	s.clients = make([]client, 1)

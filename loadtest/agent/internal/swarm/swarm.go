@@ -23,7 +23,9 @@ type Swarm struct {
 
 	endpoint target.Endpoint
 	protocol protocol
-	carried  bool // by HTTP
+	carried  bool   // by HTTP
+	bound    bool   // sessions end with the connection that they began on
+	calls    uint32 // requests of a session; 0: it has no end
 	script   *work.Script
 	sources  []netip.Addr
 	timeout  time.Duration
@@ -134,6 +136,22 @@ func (s *Swarm) served() uint8 {
 
 // maxName is the longest name of a node.
 const maxName = 64
+
+// appendStep makes s.line the request of a step, as a client asks it.
+func (s *Swarm) appendStep(c *client, step int, id uint64) (about work.Request) {
+	s.line, about = s.script.As(int(c.index)).AppendStep(s.line[:0], step, id)
+	return about
+}
+
+// react says to a request of a server what there is to be said.
+func (s *Swarm) react(c *client, message []byte) {
+	if s.line = ask.AppendReaction(s.line[:0], message); len(s.line) > 0 {
+		s.protocol.tell(c, s.line)
+	}
+}
+
+// maxTold bounds what waits on a connection for a server that asks, and does not read what it is told.
+const maxTold = 64 << 10
 
 // id is the id of a request that is due now, and is none of the schedule.
 func (s *Swarm) id(step int) uint64 { return s.tally.ID(step, s.loop.Now()) }

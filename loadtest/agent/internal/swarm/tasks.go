@@ -157,7 +157,7 @@ func (p *sample) OnTimer(*reactor.Timer) {
 		c := p.leaving[0]
 		p.leaving = p.leaving[1:]
 		if c.state == stateVerified {
-			c.leave()
+			c.leave(c.node)
 			continue
 		}
 		s.tally.N.Sticky.Sampled-- // lost in the meantime, which is counted elsewhere

@@ -50,6 +50,10 @@ type record struct {
 	windows  latency.Windows
 }
 
+// LeastIdle is how long, in nanoseconds, a connection lives before it can be a server's time-out that ends it: none is shorter
+// than a second. What ends sooner is lost.
+const LeastIdle = int64(time.Second)
+
 // maxNodes is how many nodes the one byte of a client can tell apart.
 const maxNodes = math.MaxUint8
 
