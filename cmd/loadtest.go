@@ -40,6 +40,10 @@ A connection counts once a node has answered an MCP request over it with its nam
 for every 100 connections, so that the balancer's limits apply as in real life. Agents, copies of this program,
 hold the sockets; loadtest computes how many it needs.
 
+--want adds lines of your own to the verdict: any figure of the report, an operator and a value. --find-limit looks
+for the highest rate at which limits hold, which takes three minutes or more; --rates tries given rates, each for
+SECONDS. Both come after the hold, and no node is broken then unless --failover names a fault.
+
 Exit codes:
 
   0  pass
@@ -57,6 +61,9 @@ everything is judged except how clients spread over nodes and what happens to th
   erlmcp loadtest --connections 5000 --duration 2m
   erlmcp loadtest 25000 30 --up --failover freeze
   erlmcp loadtest 1000 10 --json
+  erlmcp loadtest 10000 30 --want 'latency.p99<=50ms' --want 'errors<=0.1%'
+  erlmcp loadtest 1000 10 --find-limit 'p99<=50ms,errors<=0.1%'
+  erlmcp loadtest 1000 10 --rates 1000,2000,4000
   erlmcp loadtest 500000 60 --remote-agents 5 --listen 192.0.2.1:4222 --agents-token-file loadtest.token`,
 		Args: cobra.MaximumNArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,6 +75,9 @@ everything is judged except how clients spread over nodes and what happens to th
 			}
 			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
 				return exit.WithCode(exit.Usage, err)
+			}
+			if slices.Contains(size.wants, "help") {
+				return a.printFigures()
 			}
 			spec, err := a.loadtestSpec(size, args)
 			if err != nil {
@@ -111,7 +121,10 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.String("args", "", "arguments of the tool: a `JSON` object, or @FILE")
 	flags.String("scenario", "", "`FILE` of steps that clients ask")
 	flags.StringVar(&dir, "report", "", "write the report as a page, Markdown, CSV, JSON and metrics into the directory `DIR`")
-	flags.String("failover", "", "`FAULT`: kill, freeze, cut or drain a node, rolling restarts all, or none (default kill, if the cluster runs here)")
+	flags.StringArrayVar(&size.wants, "want", nil, "fail unless `EXPR` holds, such as latency.p99<=50ms; \"help\" lists all figures")
+	flags.String("find-limit", "", "find the highest rate at which `LIMITS` hold, such as p99<=50ms,errors<=0.1%")
+	flags.String("rates", "", "try these `RATES` of requests a second one after the other, such as 1000,2000,4000")
+	flags.String("failover", "", "`FAULT`: kill, freeze, cut or drain a node, rolling restarts all, or none (default kill, if the cluster runs here and no rates are tried)")
 	flags.String("failover-node", "", "`NODE` to break (default the second)")
 	flags.Int("ramp-rate", d.RampRate, "new connections a second, `N` at most")
 	flags.Int("ping-rate", d.PingRate, "requests a second over all connections, `N` at most")
@@ -126,12 +139,14 @@ everything is judged except how clients spread over nodes and what happens to th
 		"target": "target", "mix": "mix", "driver": "driver", "token-file": "token_file",
 		"server-name": "server_name", "ca": "ca", "insecure": "insecure", "http-version": "http_version", "era": "era",
 		"allow-remote-target": "allow_remote_target", "tool": "tool", "args": "args", "scenario": "scenario",
-		"failover": "failover", "failover-node": "failover_node", "ramp-rate": "ramp_rate",
+		"find-limit": "find_limit", "rates": "rates", "failover": "failover", "failover-node": "failover_node", "ramp-rate": "ramp_rate",
 		"ping-rate": "ping_rate", "sticky-sample": "sticky_sample", "source-ips": "source_ips",
 		"connections-per-source": "connections_per_source", "agents": "agents", "remote-agents": "remote_agents", "listen": "listen",
 	} {
 		a.bind(flags, flag, "loadtest."+key)
 	}
+	_ = c.RegisterFlagCompletionFunc("want", completeWants)
+	_ = c.RegisterFlagCompletionFunc("find-limit", cobra.FixedCompletions([]string{"p50<=", "p90<=", "p95<=", "p99<=", "p999<=", "errors<="}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 	_ = c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"socket", "vegeta", "burst", "hey", "wrk", "ab"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("era", cobra.FixedCompletions([]string{"session", "stateless"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("http-version", cobra.FixedCompletions([]string{"1.1", "2"}, cobra.ShellCompDirectiveNoFileComp))
@@ -162,7 +177,8 @@ func firstNear(args, names []string) string {
 // configuration.
 type loadtestSize struct {
 	given       *pflag.FlagSet
-	headers     []string // beside those of the configuration
+	headers     []string // beside those of the configuration, as are the wants
+	wants       []string
 	connections int
 	duration    secondsFlag
 }
@@ -203,7 +219,7 @@ func (a *app) loadtestSpec(size loadtestSize, args []string) (loadtest.Spec, err
 		return loadtest.Spec{}, err
 	}
 	s := c.Loadtest
-	s.Headers = slices.Concat(s.Headers, size.headers)
+	s.Headers, s.Want = slices.Concat(s.Headers, size.headers), slices.Concat(s.Want, size.wants)
 	switch {
 	case size.given.Changed("connections") && len(args) > 0:
 		return s, exit.Usagef("CONNECTIONS is given twice: as %s and by --connections", args[0])

@@ -25,7 +25,9 @@ func advise(r *Report) []string {
 			return advice
 		}
 		for _, s := range spoils(r) {
-			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool { return c.Verdict != judge.OK && slices.Contains(s.checks, bare(c.Name)) }) {
+			if slices.ContainsFunc(r.Checks, func(c judge.Result) bool {
+				return c.Why == s.excuse() || c.Verdict == judge.Fail && s.spoils(c.Name, nil)
+			}) {
 				add("%s", s.try)
 			}
 		}
@@ -60,6 +62,8 @@ func advise(r *Report) []string {
 			add("see which node is slow, and why: erlmcp health, erlmcp cluster tail")
 		case "latency_variance":
 			add("see which node is slow, and why: erlmcp health, erlmcp cluster tail")
+		case "search":
+			add("no rate holds %s, down to the lowest that was tried: allow more (--find-limit), or see which node is slow: erlmcp health", r.Search.Limit)
 		case "sticky", "sticky_after_failover":
 			add("clients do not meet their node again: see lb.sticky.tcp, and whether nodes were down meanwhile: erlmcp cluster events")
 		case "failover_detected", "failover_rerouted", "failover_recovered":

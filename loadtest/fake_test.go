@@ -20,7 +20,8 @@ import (
 // the fewest connections are. It is its own System.
 type fake struct {
 	listener net.Listener
-	refuse   atomic.Int64 // JSON-RPC code that every connection gets instead of a node; 0: none
+	limit    atomic.Pointer[bucket] // of requests; nil: none
+	refuse   atomic.Int64           // JSON-RPC code that every connection gets instead of a node; 0: none
 
 	mu     sync.Mutex
 	nodes  []*fakeNode
@@ -101,6 +102,10 @@ func (f *fake) serve(conn net.Conn) {
 		var m mcp.Envelope
 		if json.Unmarshal(lines.Bytes(), &m) != nil {
 			return
+		}
+		if b := f.limit.Load(); b != nil && !b.take() {
+			_, _ = conn.Write(mcp.AppendError(nil, m.ID, mcp.CodeRateLimited, "too many requests"))
+			continue
 		}
 		if f.foreign != nil {
 			fmt.Fprintf(conn, `{"jsonrpc":"2.0","method":"notifications/message"}`+"\n"+`{"jsonrpc":"2.0","id":%s,%s}`+"\n", m.ID, f.foreign(m))

@@ -73,6 +73,7 @@ type Report struct {
 	Setup    map[string]Quantiles `json:"setup_latency_us,omitempty"`
 	Sessions *Sessions            `json:"sessions,omitempty"`
 	Search   *Search              `json:"search,omitempty"`
+	Rates    []RateStep           `json:"rates,omitempty"`
 	Series   *Series              `json:"series,omitempty"`
 	// Parts are the transports of a mix. All above is then of all of them together.
 	Parts []Part `json:"parts,omitempty"`
@@ -210,21 +211,38 @@ type Host struct {
 
 // Search is the outcome of a search for the highest rate that holds.
 type Search struct {
-	Limit             string  `json:"limit"`              // what had to hold, as it was given
-	RatePerSecond     float64 `json:"rate_per_second"`    // the highest that held; 0: none
-	FailedPerSecond   float64 `json:"failed_per_second"`  // the lowest that did not; 0: none
-	ConfidencePercent float64 `json:"confidence_percent"` // that the limit is between these two
+	Limit             string  `json:"limit"`                            // what had to hold, as it was given
+	RatePerSecond     float64 `json:"rate_per_second"`                  // the highest that held; 0: none
+	FailedPerSecond   float64 `json:"failed_per_second"`                // the lowest that did not; 0: none
+	ConfidencePercent float64 `json:"confidence_percent"`               // that the limit is between these two
+	EstimatePerSecond float64 `json:"estimate_per_second" zero:"never"` // where between them it is likeliest, without a confidence
+	Reason            string  `json:"reason,omitempty"`                 // the search ended for, if not because both are near each other
+	Inconclusive      bool    `json:"inconclusive,omitempty"`           // what ended it is not a limit of the system
+	TookS             float64 `json:"took_s"`
 	Trials            []Trial `json:"trials"`
 }
 
 // Trial is one rate that was tried.
 type Trial struct {
-	RatePerSecond float64   `json:"rate_per_second"` // asked for
-	GotPerSecond  float64   `json:"got_per_second"`  // answers
+	RatePerSecond float64   `json:"rate_per_second"`   // asked for
+	GotPerSecond  float64   `json:"got_per_second"`    // answers
+	Purpose       string    `json:"purpose,omitempty"` // grow, narrow, confirm or rest
+	LengthS       float64   `json:"length_s"`
 	Held          bool      `json:"held"`
 	Why           string    `json:"why,omitempty"` // it did not, or says nothing
 	Latency       Quantiles `json:"latency_us"`
 	ErrorsPercent float64   `json:"errors_percent"`
+}
+
+// RateStep is what came of one of the rates that were to be tried.
+type RateStep struct {
+	Name          string    `json:"name"`            // the rate, as in rates.1000.latency_us.p99
+	RatePerSecond float64   `json:"rate_per_second"` // asked for
+	GotPerSecond  float64   `json:"got_per_second"`  // answers
+	LengthS       float64   `json:"length_s"`
+	Latency       Quantiles `json:"latency_us"`
+	ErrorsPercent float64   `json:"errors_percent"`
+	Why           string    `json:"why,omitempty"` // it says little about the system
 }
 
 // Series is how the run went, second by second.

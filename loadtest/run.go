@@ -17,6 +17,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
@@ -32,6 +33,8 @@ const (
 	PhaseRamp        Phase = "ramp"
 	PhaseHold        Phase = "hold"
 	PhaseSticky      Phase = "sticky"
+	PhaseRates       Phase = "rates"
+	PhaseSearch      Phase = "search"
 	PhaseFailover    Phase = "failover"
 	PhaseRecovery    Phase = "recovery"
 	PhaseStickyAfter Phase = "sticky_after_failover"
@@ -56,6 +59,7 @@ type Now struct {
 	Wanted      int
 	Nodes       []NodeNow // empty if answers name none
 	Fault       string    // what the run does to a node, such as "kill erlmcp2"; empty: nothing
+	Trial       string    // of a rate, and between which rates the limit is; empty: none
 	Last        Point     // the last second that is over
 	Marks       []Mark
 }
@@ -82,6 +86,8 @@ type Options struct {
 	Log       *log.Logger
 	// Progress is called from one goroutine, several times a second and at the end of each phase.
 	Progress func(Progress)
+
+	search search.Options // in place of what the plan makes of it, for tests
 }
 
 // Run carries out a load test and returns what it measured, also when the run ended early:
@@ -98,7 +104,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 		o.Progress = func(Progress) {}
 	}
 	r := &run{
-		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL,
+		spec: s, system: o.System, log: o.Log, progress: o.Progress, used: sources.UsedIn(o.StateDir), stickyTTL: o.StickyTTL, searched: o.search,
 		report: Report{
 			Schema: Schema, Target: shownTarget(s.Target), Version: o.Version, Command: o.Command, Started: time.Now(), Seed: rand.Uint64(),
 			Nodes: []NodeResult{}, // rather [] than null in JSON
@@ -157,7 +163,9 @@ type run struct {
 	fallen   atomic.Pointer[string] // the node that a fault holds down; nil: none
 	memory   int64                  // bytes available before the ramp
 	kernel   map[string]int         // connections of the nodes before the ramp
-	ramped   parts                  // what the agents counted at the end of the ramp
+	searched search.Options         // as Options have it
+	trials   trials
+	ramped   parts // what the agents counted at the end of the ramp
 }
 
 // prepare is the preflight.
@@ -173,7 +181,7 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 		if r.fault = r.spec.Failover; r.fault == FaultAuto {
 			r.fault = FaultNone
-			if f.seen.CanBreak && len(f.seen.serving()) > 1 && f.names() {
+			if !r.spec.triesRates() && f.seen.CanBreak && len(f.seen.serving()) > 1 && f.names() {
 				r.fault = FaultKill
 			}
 		}
@@ -243,6 +251,8 @@ func (r *run) execute(ctx context.Context, fail func(error), o Options) (err err
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, r.hold},
 		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.names() || !r.sticks(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
+		{PhaseRates, r.spec.Rates == "", r.trials.gauge, r.tryRates},
+		{PhaseSearch, r.spec.FindLimit == "", r.trials.gauge, r.search},
 		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
 		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
 		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0 || !r.sticks(), stickyGauge,
@@ -352,6 +362,7 @@ func (r *run) now() *Now {
 	n, wanted := r.fleet.counts(), r.fleet.connections()
 	now := &Now{Since: time.Since(r.report.Started), Connections: n.Verified, Wanted: wanted}
 	now.Last, now.Marks = r.recorder.lately()
+	now.Trial = r.trials.text()
 	broken := r.fallen.Load()
 	if broken != nil {
 		now.Fault = fmt.Sprintf("%s %s", r.fault, *broken)
@@ -434,7 +445,7 @@ func mergeLag(acks []wire.Ack, of func(*wire.Measured) latency.Message) (p99, wo
 func (r *run) sums() {
 	if c := r.report.Connections; c != nil {
 		n := r.fleet.counts()
-		c.Dropped, c.Losses = n.Dropped, n.Losses
+		c.Dropped, c.Losses = r.trials.without(n)
 		if n.Sessions != (wire.SessionCounts{}) {
 			r.report.Sessions = &Sessions{Begun: n.Sessions.Begun, Ended: n.Sessions.Ended, Lost: n.Sessions.Lost}
 		}

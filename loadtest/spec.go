@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 )
@@ -93,6 +94,13 @@ type Spec struct {
 	MaxLatencyCVPercent float64       `yaml:"max_latency_cv_percent"` // between the nodes' mean latencies
 	MaxFailover         time.Duration `yaml:"max_failover"`           // from a kill to the last client served again
 	MaxFreezeFailover   time.Duration `yaml:"max_freeze_failover"`    // the same for a freeze and a cut
+
+	// Want is what figures of the report have to be, such as "latency.p99<=50ms"; each may be several with commas between them.
+	Want []string `yaml:"want"`
+	// FindLimit has the highest rate looked for at which limits hold, such as "p99<=50ms,errors<=0.1%", and Rates has rates tried
+	// one after the other, such as "1000,2000,4000", each for Duration. Both come in place of the fault, unless Failover names one.
+	FindLimit string `yaml:"find_limit"`
+	Rates     string `yaml:"rates"`
 
 	// Agents is how many generator processes run on this machine; 0 computes it.
 	Agents int `yaml:"agents"`
@@ -225,6 +233,18 @@ func (s *Spec) Validate() error {
 	if !slices.Contains(faults, s.Failover) {
 		bad("failover", "%q is not one of kill, freeze, cut, drain, rolling, none", s.Failover)
 	}
+	if _, err := parseWants(s.Want); err != nil {
+		bad("want", "%v", err)
+	}
+	if _, err := search.ParseLimits(s.FindLimit); s.FindLimit != "" && err != nil {
+		bad("find_limit", "%v", err)
+	}
+	if _, err := search.ParseRates(s.Rates); s.Rates != "" && err != nil {
+		bad("rates", "%v", err)
+	}
+	if s.Driver.closed() && s.triesRates() {
+		bad("driver", "%s is a closed loop, whose rate nobody sets: rates take socket or vegeta", s.Driver)
+	}
 	return errors.Join(errs...)
 }
 
@@ -250,6 +270,9 @@ func (s *Spec) eras() []mcp.Era {
 }
 
 var drivers = []Driver{DriverAuto, DriverSocket, DriverVegeta, DriverBurst, DriverHey, DriverWrk, DriverAB}
+
+// triesRates reports whether the run tries rates beside the one of the hold.
+func (s *Spec) triesRates() bool { return s.FindLimit != "" || s.Rates != "" }
 
 // share100 is how many per cent of the connections are of a transport.
 type share100 struct {

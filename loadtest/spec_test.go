@@ -52,6 +52,10 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{func(s *Spec) { s.MaxFreezeFailover = 0 }, `loadtest.max_freeze_failover: 0s is not a time span above zero`},
 		{func(s *Spec) { s.TolerancePercent = 0 }, `loadtest.tolerance_percent: 0 is not a percentage above 0 and up to 100`},
 		{func(s *Spec) { s.MaxLatencyCVPercent = 101 }, `loadtest.max_latency_cv_percent: 101 is not a percentage above 0 and up to 100`},
+		{func(s *Spec) { s.Want = []string{"errors<=1%", "latency.p99"} }, `loadtest.want: "latency.p99" is not a figure, an operator and a value, as in latency.p99<=50ms`},
+		{func(s *Spec) { s.FindLimit = "max<=1s" }, `loadtest.find_limit: a report has no figure "max"; the nearest of its 8: p50, p75, p90, p95, p99, p999, p9999, errors`},
+		{func(s *Spec) { s.Rates = "1000,0" }, `loadtest.rates: "1000,0" is not rates, as in 1000,2000,4000`},
+		{func(s *Spec) { s.Target, s.Driver, s.Rates = "http://127.0.0.1/mcp", DriverWrk, "10" }, `loadtest.driver: wrk is a closed loop, whose rate nobody sets: rates take socket or vegeta`},
 		{func(s *Spec) { s.Failover = "pull" }, `loadtest.failover: "pull" is not one of kill, freeze, cut, drain, rolling, none`},
 	} {
 		s := Default()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/internal/want"
 )
 
 // A generator later than this proves nothing of what it has timed. During the hold the latencies are its own. At other times
@@ -41,12 +42,17 @@ func conclude(s *Spec, r *Report) (Checks, Verdict) {
 	j.sticky("sticky", r.Sticky)
 	j.failover(s, r)
 	j.sticky("sticky_after_failover", r.StickyAfter)
+	j.search(r)
 	j.generator(r)
 	j.agents(r)
+	j.wants(s, r)
 	return Checks(j.List), j.verdict(r)
 }
 
-type judgement struct{ judge.List }
+type judgement struct {
+	judge.List
+	wanted map[int]*want.Outcome // by their place in the list
+}
 
 // span is a time in milliseconds that may be so long.
 func span(ms float64, limit time.Duration) judge.Numbers {

@@ -32,7 +32,7 @@ const (
 
 // Figure is one number of a report.
 type Figure struct {
-	Group  string  `json:"group,omitempty"` // node, transport, step, stage, straight, cause; empty: of the whole run
+	Group  string  `json:"group,omitempty"` // node, transport, step, stage, rate, straight, cause; empty: of the whole run
 	Of     string  `json:"of,omitempty"`    // which one of the group
 	Name   string  `json:"name"`            // such as latency.p99
 	Value  float64 `json:"value"`
@@ -93,6 +93,14 @@ func Figures(r *loadtest.Report) []Figure {
 	}
 	if s := r.Search; s != nil {
 		l.add("search.rate", s.RatePerSecond, PerSecond, Higher)
+		l.add("search.estimate", s.EstimatePerSecond, PerSecond, Neither)
+	}
+	for _, s := range r.Rates {
+		l.within("rate", s.Name, func() {
+			l.add("answers", s.GotPerSecond, PerSecond, Higher)
+			l.add("errors", s.ErrorsPercent, Percent, Lower)
+			l.quantiles("latency", s.Latency)
+		})
 	}
 	for _, stage := range slices.Sorted(maps.Keys(r.Setup)) {
 		l.within("stage", stage, func() { l.quantiles("setup", r.Setup[stage]) })

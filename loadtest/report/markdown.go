@@ -42,6 +42,17 @@ func Markdown(out io.Writer, r *loadtest.Report) error {
 		})
 	}
 	latencies(&b, r)
+	if len(r.Rates) > 0 {
+		MarkdownTable(&b, ">Rate|>Answers|>Errors|>p50|>p99|>Max", func(row func(...string)) {
+			for _, s := range r.Rates {
+				row(Print(s.RatePerSecond, PerSecond), Print(s.GotPerSecond, PerSecond), Print(s.ErrorsPercent, Percent),
+					duration(float64(s.Latency.P50)), duration(float64(s.Latency.P99)), duration(float64(s.Latency.Max)))
+			}
+		})
+	}
+	if s := r.Search; s != nil {
+		fmt.Fprintf(&b, "\n%s\n", Plain(SearchText(s)))
+	}
 	if q := r.Requests; q != nil {
 		fmt.Fprintf(&b, "\n%s requests: %s answered, %s failed, %s lost, %s answered by another node\n",
 			digits(float64(q.Sent)), digits(float64(q.Answered)), digits(float64(q.Failed)), digits(float64(q.Lost)), digits(float64(q.Moved)))

@@ -31,6 +31,7 @@ type page struct {
 
 	Failover  *failover
 	Search    *search
+	Rates     *rates
 	Errors    *Table
 	Resources []*Table
 
@@ -114,7 +115,7 @@ func newPage(r *loadtest.Report) *page {
 		Facts:   strings.Trim(r.Started.UTC().Format("2006-01-02 15:04:05 UTC")+" · erlmcp "+r.Version, " ·"),
 		Verdict: r.Verdict, Sign: map[loadtest.Verdict]string{loadtest.Pass: "✓", loadtest.Fail: "✗", loadtest.Inconclusive: "?", loadtest.Interrupted: "■"}[r.Verdict],
 		Sentence: sentence(r), Reason: r.Reason, Totals: totals(r), Checks: checks(r), Advice: r.Advice,
-		Curves: curves(r), Latencies: latencyTables(r), Failover: newFailover(r), Search: newSearch(r.Search),
+		Curves: curves(r), Latencies: latencyTables(r), Failover: newFailover(r), Search: newSearch(r.Search), Rates: newRates(r.Rates),
 		Errors: errorsTable(r), Resources: resourceTables(r),
 		Command: quote(r.Command), Run: runKeys(r), Phases: phaseTable(r), Preflight: preflightTable(r),
 		Footer: "Written by erlmcp loadtest. The same figures are in report.json (" + r.Schema + "), report.csv, series.csv, report.md and report.prom.",

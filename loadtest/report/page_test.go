@@ -26,7 +26,7 @@ func page(t *testing.T, r *loadtest.Report) []byte {
 // full is a report that has everything.
 func full(nodes, seconds int) *loadtest.Report {
 	r := reporttest.Run{Seed: 7, Nodes: nodes, Hold: seconds, Connections: 10_000}.Simulate()
-	r.Search = reporttest.Search()
+	r.Search, r.Rates = reporttest.Search(), reporttest.Rates()
 	r.Advice = []string{"give the clients more addresses (--source-ips)"}
 	return r
 }

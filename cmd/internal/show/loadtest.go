@@ -51,8 +51,12 @@ func Loadtest(out *term.Output, r *loadtest.Report) error {
 	var text strings.Builder
 	loadtestAdvice(out, &text, r)
 	nodeTable(out, &text, r)
+	latencyTable(out, &text, r)
+	rateTable(out, &text, r)
+	searchTable(out, &text, r.Search)
 	useTable(out, &text, r)
 	checkTable(out, &text, r)
+	notes(out, &text, r)
 	style := map[loadtest.Verdict]term.Style{loadtest.Pass: term.Green, loadtest.Inconclusive: term.Yellow}[r.Verdict]
 	if style == "" {
 		style = term.Red
@@ -123,8 +127,7 @@ func checkTable(out *term.Output, text *strings.Builder, r *loadtest.Report) {
 	}
 	t := out.Table("CHECK", "WANT", "GOT", "")
 	for _, c := range r.Checks {
-		result := map[judge.Verdict]string{judge.OK: "ok", judge.Unjudged: c.Why, judge.Fail: "FAIL"}[c.Verdict]
-		t.Row(c.Name, c.Want, c.Got, out.Paint(verdictStyles[c.Verdict], result))
+		t.Row(c.Name, c.Want, c.Got, out.Paint(verdictStyles[c.Verdict], checkWord(&c)))
 	}
 	fmt.Fprintf(text, "%s\n", t)
 }

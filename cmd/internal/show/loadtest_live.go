@@ -35,6 +35,9 @@ func liveRun(paint func(term.Style, string) string, now *loadtest.Now, columns i
 	if last.Errors > 0 {
 		parts = append(parts, paint(term.Red, fmt.Sprintf("%.0f errors/s%s", last.Errors, causes(last.ByCause))))
 	}
+	if now.Trial != "" {
+		parts = append(parts, now.Trial)
+	}
 	if now.Fault != "" {
 		parts = append(parts, paint(term.Yellow, now.Fault))
 	}

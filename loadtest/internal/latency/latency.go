@@ -23,19 +23,10 @@ func Record(h *hdrhistogram.Histogram, d int64) {
 	_ = h.RecordValue(min(max(d/int64(time.Microsecond), 1), longest))
 }
 
-// Cell is the latency of one node in one window. Cells of several agents add up exactly.
-type Cell struct {
-	Count int64 `json:"n"`
-	Sum   int64 `json:"us"` // microseconds
-}
-
-// windowLength is how long a node's latency is averaged before it is compared with the others'.
-const windowLength = time.Second
-
 // Recording is what was measured of one node.
 type Recording struct {
 	Histogram *hdrhistogram.Histogram
-	Windows   []Cell // by (scheduled instant − start of recording) ÷ windowLength
+	Windows   Windows // by when requests were due
 }
 
 // New is a recording of nothing yet.
@@ -45,30 +36,19 @@ func New() *Recording { return &Recording{Histogram: NewHistogram()} }
 // are in nanoseconds.
 func (l *Recording) Record(scheduled, took int64) {
 	Record(l.Histogram, took)
-	w := int(scheduled / int64(windowLength))
-	if w >= len(l.Windows) {
-		l.Windows = append(l.Windows, make([]Cell, w+1-len(l.Windows))...)
-	}
-	l.Windows[w].Count++
-	l.Windows[w].Sum += took / int64(time.Microsecond)
+	l.Windows.At(scheduled).Record(took, nil)
 }
 
 // Merge adds what another agent has recorded of the node.
 func (l *Recording) Merge(o *Recording) {
 	l.Histogram.Merge(o.Histogram)
-	if len(o.Windows) > len(l.Windows) {
-		l.Windows = append(l.Windows, make([]Cell, len(o.Windows)-len(l.Windows))...)
-	}
-	for i, c := range o.Windows {
-		l.Windows[i].Count += c.Count
-		l.Windows[i].Sum += c.Sum
-	}
+	l.Windows = l.Windows.Plus(o.Windows)
 }
 
 // Message is a recording on its way to the coordinator.
 type Message struct {
-	Histogram string `json:"histogram"` // HdrHistogram V2, compressed, base64
-	Windows   []Cell `json:"windows,omitempty"`
+	Histogram string  `json:"histogram"` // HdrHistogram V2, compressed, base64
+	Windows   Windows `json:"windows,omitempty"`
 }
 
 // Encoded is the histogram as text.
@@ -80,7 +60,7 @@ func (l *Recording) Encoded() (string, error) {
 // Message is the recording as it travels.
 func (l *Recording) Message() (Message, error) {
 	encoded, err := l.Encoded()
-	return Message{encoded, l.Windows}, err
+	return Message{encoded, l.Windows.Plus(nil)}, err
 }
 
 // Recording reads the message.

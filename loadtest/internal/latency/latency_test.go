@@ -2,6 +2,7 @@ package latency
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestLatencyMergesExactly(t *testing.T) {
 			t.Fatal("means differ")
 		}
 		for i, c := range one.Windows {
-			if merged.Windows[i] != c {
+			if !reflect.DeepEqual(merged.Windows[i], c) {
 				t.Fatalf("window %d: %v, want %v", i, merged.Windows[i], c)
 			}
 		}

@@ -9,8 +9,8 @@ type Batch struct {
 	Slow   []int64 // had one, but later than Limits[i].Above allows, by the index of the limit; see Limits.Slow
 }
 
-// breaking is how many requests break the limit with an index.
-func (b Batch) breaking(limits Limits, i int) int64 {
+// Breaking is how many requests break the limit with an index.
+func (b Batch) Breaking(limits Limits, i int) int64 {
 	if limits[i].Above == 0 || i >= len(b.Slow) {
 		return b.Failed
 	}
@@ -45,7 +45,7 @@ func examine(batches []Batch, limits Limits, i int, alpha float64) evidence {
 			groups = append(groups, [2]float64{})
 		}
 		g := &groups[len(groups)-1]
-		due, bad := float64(b.Due), float64(b.breaking(limits, i))
+		due, bad := float64(b.Due), float64(b.Breaking(limits, i))
 		g[0], g[1] = g[0]+due, g[1]+bad
 		n, x = n+due, x+bad
 	}

@@ -302,14 +302,19 @@ func (s *Search) strain() (strain float64) {
 	return strain
 }
 
-// examine is what all looks at the rate say of all limits: held or failed, likely if none looks broken, or undecided.
+// examine is what all looks at the rate say of all limits: held or failed, likely if none looks broken, or undecided. Of the limits
+// that are broken it names the one that is so by most: a request that fails breaks those of time, too.
 func (s *Search) examine() (v verdict, why string) {
 	v = held
+	most := 0.0
 	for i, l := range s.o.Limits {
 		switch e := examine(s.batches, s.o.Limits, i, s.alpha); {
 		case e.many <= s.alpha/float64(len(s.o.Limits)): // each of them may be wrong here
-			return failed, fmt.Sprintf("%s: %.3g %% of the requests break it", l.Text, 100*e.share)
-		case e.few <= s.alpha:
+			v = failed
+			if strain := e.share / l.Share; strain > most {
+				most, why = strain, fmt.Sprintf("%s: %.3g %% of the requests break it", l.Text, 100*e.share)
+			}
+		case e.few <= s.alpha || v == failed:
 		default:
 			v = likely
 			if e.share > l.Share {
@@ -516,7 +521,7 @@ func (s *Search) recovering(batches []Batch) string {
 	for i, l := range s.o.Limits {
 		n, x := 0.0, 0.0
 		for _, b := range batches {
-			n, x = n+float64(b.Due), x+float64(b.breaking(s.o.Limits, i))
+			n, x = n+float64(b.Due), x+float64(b.Breaking(s.o.Limits, i))
 		}
 		if n > 0 && atLeast(x, n, l.Share) <= hot {
 			return fmt.Sprintf("%s: %.3g %% of the requests break it after an overload", l.Text, 100*x/n)

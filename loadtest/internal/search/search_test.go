@@ -426,3 +426,17 @@ func FuzzParseRates(f *testing.F) {
 		}
 	})
 }
+
+// Of the limits that requests break by failing, the reason names the one that is of failing.
+func TestReasonOfFailures(t *testing.T) {
+	s := New(Options{Limits: limitsOf(t, "p99<=50ms,errors<=0.1%")})
+	_, length, _ := s.Next()
+	var batches []Batch
+	for range int(length.Seconds()) {
+		batches = append(batches, Batch{Due: 1000, Failed: 300, Slow: []int64{0, 0}})
+	}
+	s.Report(Trial{Batches: batches})
+	if why := s.Result().Trials[0].Why; why != "errors<=0.1%: 30 % of the requests break it" {
+		t.Error(why)
+	}
+}

@@ -18,6 +18,8 @@ type Outcome struct {
 	// OK is false also for a figure that the run did not measure: who asks for one is not served by a run that has none.
 	OK  bool
 	Why string // it was not judged: "not judged: …"
+	// Time says that the figure is a span of time.
+	Time bool
 
 	numbers judge.Numbers
 }
@@ -66,7 +68,7 @@ func (w Want) judge(f found) Outcome {
 		o.Why = notJudged + err.Error()
 		return o
 	}
-	o.Got, o.OK = f.text(), w.Op.holds(f.number, limit)
+	o.Got, o.OK, o.Time = f.text(), w.Op.holds(f.number, limit), f.unit.dimension == span
 	o.numbers = numbers(f, w.Op, limit)
 	return o
 }

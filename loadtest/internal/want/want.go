@@ -1,5 +1,4 @@
-// Package want decides by the figures of a report: what they have to be, such as "latency.p99<=50ms", and how they may differ
-// from those of another report, such as "latency.p99>+10%".
+// Package want decides by the figures of a report: what they have to be, such as "latency.p99<=50ms".
 //
 //	PATH OPERATOR VALUE
 //

@@ -23,6 +23,7 @@ type Counts struct {
 
 	Dropped       int              `json:"dropped"`               // lost although no fault explains it
 	Losses        map[string]int64 `json:"losses,omitempty"`      // the dropped, by cause
+	IdleCloses    int64            `json:"idle_closes,omitempty"` // by the server, between two requests: lost by nobody
 	Displaced     int              `json:"displaced"`             // lost with the armed node
 	Recovered     int              `json:"recovered"`             // displaced, and verified again
 	FirstLost     int64            `json:"first_lost"`            // of the displaced
@@ -73,6 +74,7 @@ func (c *Counts) Add(o Counts) {
 	c.LastVerified = max(c.LastVerified, o.LastVerified)
 	c.Dropped += o.Dropped
 	c.Losses = addTo(c.Losses, o.Losses)
+	c.IdleCloses += o.IdleCloses
 	c.Displaced += o.Displaced
 	c.Recovered += o.Recovered
 	if o.FirstLost != 0 && (c.FirstLost == 0 || o.FirstLost < c.FirstLost) {

@@ -113,7 +113,8 @@ type OpenOrder struct {
 // PingOrder is about the requests to send.
 type PingOrder struct {
 	For    time.Duration `json:"for,omitempty"`
-	Record bool          `json:"record,omitempty"` // the latencies count
+	Record bool          `json:"record,omitempty"` // the latencies count, up to the next order of requests
+	Limits []int64       `json:"limits,omitempty"` // microseconds: how many answers take longer than each is counted, see Measured.Windows
 }
 
 // StickyOrder is how many clients to have leave.
@@ -128,13 +129,15 @@ type Ack struct {
 	Measured *Measured `json:"measured,omitempty"` // collect
 }
 
-// Measured is an agent's part of the latencies.
+// Measured is an agent's part of the latencies: those of answers are of the last order that was to be recorded.
 type Measured struct {
 	Nodes map[string]latency.Message `json:"nodes"`           // of answers, by node
 	Steps map[string]latency.Message `json:"steps,omitempty"` // of answers, by step of the script
+	// Of all nodes together, second by second, the requests of the last order that was to be recorded.
+	Windows latency.Windows `json:"windows,omitempty"`
 	// Of connections, by what they had to wait for: see the stages of Setup.
 	Setup map[Stage]latency.Message `json:"setup,omitempty"`
-	// How much later than due the agent did things: all of them so far, and those of the hold.
+	// How much later than due the agent did things: all of them so far, and what was due in the last order that was to be recorded.
 	Lag     latency.Message `json:"lag"`
 	HoldLag latency.Message `json:"hold_lag"`
 }

@@ -220,7 +220,7 @@ func (s *simulation) rest(r *loadtest.Report) {
 
 // Search is what a search for a rate found.
 func Search() *loadtest.Search {
-	s := &loadtest.Search{Limit: "latency.p99<=50ms", RatePerSecond: 1003, FailedPerSecond: 1031, ConfidencePercent: 95}
+	s := &loadtest.Search{Limit: "latency.p99<=50ms", RatePerSecond: 1003, FailedPerSecond: 1031, ConfidencePercent: 95, EstimatePerSecond: 1012, TookS: 190}
 	for i, rate := range []float64{250, 500, 1000, 2000, 1500, 1250, 1125, 1062, 1031, 1003} {
 		held := rate <= 1003
 		p99 := int64(2000 + 20*rate)
@@ -228,8 +228,19 @@ func Search() *loadtest.Search {
 		if !held {
 			p99, why = int64(60_000+300*(rate-1000)), "latency.p99 above 50 ms"
 		}
-		s.Trials = append(s.Trials, loadtest.Trial{RatePerSecond: rate, GotPerSecond: min(rate, 1010+float64(i)), Held: held, Why: why,
+		s.Trials = append(s.Trials, loadtest.Trial{RatePerSecond: rate, GotPerSecond: min(rate, 1010+float64(i)), Purpose: "narrow", LengthS: 11, Held: held, Why: why,
 			Latency: loadtest.Quantiles{Count: int64(rate) * 5, Min: 100, Mean: 900, P50: 700, P90: 1500, P99: p99, P999: 2 * p99, Max: 3 * p99}})
 	}
 	return s
+}
+
+// Rates is what came of rates that were tried.
+func Rates() (steps []loadtest.RateStep) {
+	for _, rate := range []float64{500, 1000, 2000} {
+		got := min(rate, 1010)
+		p99 := int64(1000 + rate)
+		steps = append(steps, loadtest.RateStep{Name: fmt.Sprint(rate), RatePerSecond: rate, GotPerSecond: got, LengthS: 10,
+			ErrorsPercent: 100 * (rate - got) / rate, Latency: loadtest.Quantiles{Count: int64(10 * got), Min: 100, Mean: 900, P50: 700, P90: 1500, P99: p99, P999: 2 * p99, Max: 3 * p99}})
+	}
+	return steps
 }

@@ -13,11 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
-	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/agent/internal/tally"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
-	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
@@ -26,7 +24,6 @@ import (
 // Attack is all clients of one agent.
 type Attack struct {
 	settled func() // called when what an order asked for may be complete; does not block
-	epoch   int64  // request ids count from then
 	dial    func(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error)
 
 	life    context.Context // until Stop
@@ -39,6 +36,7 @@ type Attack struct {
 	host      string // what requests say
 	fixed     http.Header
 	transport *http.Transport
+	aside     *http.Transport // of connections that are no client's
 	sources   []netip.Addr
 	timeout   time.Duration
 	opening   context.Context // until the order to close
@@ -49,7 +47,8 @@ type Attack struct {
 	mu       sync.Mutex
 	stopped  bool
 	closing  bool
-	keeps    bool // the server does not let clients end sessions
+	keeps    bool  // the server does not let clients end sessions
+	calls    int32 // requests of a session; 0: it has no end
 	script   *work.Script
 	patience wire.Patience
 	clients  []client
@@ -58,24 +57,19 @@ type Attack struct {
 	limit    int     // the first one not to dial yet
 	cursor   int     // client to ask next
 	sampled  int     // where the next sample begins
-	armed    armed   // about to fail
+	armed    tally.Armed
 	volley   *volley // the last one
 	endRamp  context.CancelFunc
 
-	tally
+	tally      *tally.Tally
 	unverified int // clients between dial and first answer
-	lag        *hdrhistogram.Histogram
-	holdLag    *hdrhistogram.Histogram
-
-	recordFrom, recordTo int64 // scheduled instants whose latency counts; equal: none
+	reactions  int // under way
 }
 
 // Start begins an attack without clients. settled is called when what an order asked for may be complete, from anywhere,
 // and must not call back.
 func Start(settled func()) *Attack {
-	a := &Attack{
-		settled: settled, epoch: mono.Now(), dial: dial, lag: latency.NewHistogram(), holdLag: latency.NewHistogram(), tally: newTally(),
-	}
+	a := &Attack{settled: settled, dial: dial, tally: tally.New()}
 	a.life, a.end = context.WithCancel(context.Background())
 	a.opening, a.endOpen = context.WithCancel(a.life)
 	a.running.Go(a.pulse)
@@ -99,13 +93,16 @@ func (a *Attack) Stop() {
 		a.hangUp(l)
 	}
 	a.running.Wait()
+	if a.aside != nil {
+		a.aside.CloseIdleConnections()
+	}
 }
 
 // Counts are those of a moment.
 func (a *Attack) Counts() wire.Counts {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.counts()
+	return a.tally.Counts()
 }
 
 // Obey begins with what an order asks for, whose instants are on this machine's clock, and then calls back.
@@ -118,7 +115,7 @@ func (a *Attack) Obey(o *wire.Order, begun func(wire.Ack, error)) {
 func (a *Attack) obey(o *wire.Order) (answer wire.Ack, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.n.Orders++
+	a.tally.N.Orders++
 	switch {
 	case a.stopped:
 		err = errors.New("the agent is about to end")
@@ -127,9 +124,9 @@ func (a *Attack) obey(o *wire.Order) (answer wire.Ack, err error) {
 	case o.Kind == wire.OrderQuiet:
 		a.quiet()
 	case o.Kind == wire.OrderDisarm:
-		a.armed = noneArmed
+		a.armed = tally.None
 	case o.Kind == wire.OrderCollect:
-		answer.Measured, err = a.measured()
+		answer.Measured, err = a.tally.Measured(a.script)
 	case a.script == nil:
 		err = errors.New("nothing was opened")
 	case o.Kind == wire.OrderRest:
@@ -164,6 +161,9 @@ func (a *Attack) open(at int64, rate float64, o *wire.OpenOrder) error {
 		return err
 	}
 	a.script, a.patience, a.timeout = script, o.Patience, o.Timeout
+	if o.Work.Era == mcp.SessionEra {
+		a.calls = int32(o.Work.Session.Calls)
+	}
 	a.sources = make([]netip.Addr, max(o.Sources.Count, 1))
 	for i := range a.sources {
 		a.sources[i] = o.Sources.At(i)
@@ -183,28 +183,11 @@ func (a *Attack) openRest(at int64) {
 	a.beginRamp(at)
 }
 
-// armed is the node that is about to fail, 1 + its place in nodes, or one of these.
-type armed int
-
-const (
-	noneArmed armed = 0
-	allArmed  armed = -1
-)
-
 // arm makes the clients of a node displaced rather than dropped when they lose it, and returns how many it has.
 func (a *Attack) arm(node string) int {
-	a.n.Displaced, a.n.Recovered, a.n.FirstLost, a.n.LastRecovered, a.n.LongestOut = 0, 0, 0, 0, 0
-	n := 0
-	switch a.armed = armed(a.byName[node]); {
-	case node == wire.EveryNode:
-		a.armed, n = allArmed, a.n.Verified
-	case a.armed == noneArmed:
-		return 0
-	default:
-		n = a.nodes[a.armed-1].verified
-	}
-	// They come back at most twice as fast as they came in the first place.
-	a.patience.Spread = max(a.patience.Spread, time.Duration(float64(n)/(2*a.rate)*float64(time.Second)))
+	a.armed = a.tally.Armed(node)
+	n := a.tally.Arm(a.armed)
+	a.patience.Spread = max(a.patience.Spread, tally.Spread(n, a.rate))
 	return n
 }
 
@@ -218,25 +201,14 @@ func (a *Attack) spawn(f func()) {
 // settle calls for a report when an order may have been fulfilled; other changes wait for the next regular one. The caller
 // holds mu.
 func (a *Attack) settle() {
-	done := a.n.Verified+a.n.Failed == a.limit
+	done := a.tally.N.Verified+a.tally.N.Failed == a.limit
 	if a.closing {
-		done = a.n.Open == 0
+		done = a.tally.N.Open == 0
 	}
 	if done {
 		a.settled()
 	}
 }
-
-// late notes how late something is done now that was due then; the caller holds mu.
-func (a *Attack) late(due, now int64) {
-	latency.Record(a.lag, now-due)
-	if a.recording(due) {
-		latency.Record(a.holdLag, now-due)
-	}
-}
-
-// recording reports whether what was due then counts as a part of the hold.
-func (a *Attack) recording(due int64) bool { return due >= a.recordFrom && due < a.recordTo }
 
 // causeOf classifies what ended a connection or kept it from being.
 func causeOf(err error) ask.Cause {

@@ -143,7 +143,7 @@ func TestAttackCountsRefusals(t *testing.T) {
 	}}), 1))
 	a.awaitVerified(1)
 	n := a.ask(6)
-	if n.Requests.Failed != 4 || n.Refused["429"] != 1 || n.Refused["500"] != 1 || n.Refused["rate"] != 1 || n.Refused["reply"] != 1 {
+	if n.Requests.Failed != 4 || n.Refused["rate"] != 2 || n.Refused["5xx"] != 1 || n.Refused["reply"] != 1 {
 		t.Errorf("%+v", n)
 	}
 }
@@ -162,7 +162,7 @@ func TestAttackBeginsSessionsAnew(t *testing.T) {
 	a := startAttack(t, orderFor(t, started(t, server), 1))
 	a.awaitVerified(1)
 	dead.Store("s1")
-	if n := a.ask(1); n.Refused["404"] != 1 {
+	if n := a.ask(1); n.Refused["session"] != 1 {
 		t.Errorf("%+v", n)
 	}
 	n := a.await("another session", func(n wire.Counts) bool { return n.Verified == 1 && n.Sessions.Begun == 2 })

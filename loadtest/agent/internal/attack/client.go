@@ -21,10 +21,11 @@ type client struct {
 	session  string // empty: none
 	index    int32
 	underWay int32 // requests
+	calls    int32 // of the schedule in its session
 	state    state
 	version  uint8 // the session's: 1 + its place in mcp.Versions; 0: none was agreed on
-	node     uint8 // 1 + its place in tally.nodes, of the last verified connection
-	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample
+	node     uint8 // see tally.Tally.Node, of the last verified connection
+	home     uint8 // the node it left and should meet again; 0: it is not in a sticky sample, and leaves to begin a session anew
 	attempts uint8 // in a row without success
 	fate     fate
 	lostAt   int64 // when it lost its node to a fault
@@ -37,7 +38,7 @@ const (
 	stateWaiting        // for its retry
 	stateAsking         // connect under way, or what comes between that and the first answer
 	stateVerified       // an answer came, and named its node if nodes do that
-	stateLeaving        // about to close its connection, to come back
+	stateLeaving        // about to close its connection or to end its session, to come back
 	stateClosing        // about to close its connection for good
 	stateFailed         // gave up
 )
@@ -58,14 +59,14 @@ func (c *client) dial() {
 		c.state = stateIdle
 		return
 	}
-	a.n.Open++
+	a.tally.N.Open++
 	c.try(func() { c.attempt() })
 }
 
 // try begins with what should make the client a verified one.
 func (c *client) try(how func()) {
 	c.state = stateAsking
-	c.attack.n.Attempts++
+	c.attack.tally.N.Attempts++
 	c.attack.unverified++
 	c.attack.spawn(how)
 }
@@ -75,21 +76,20 @@ func (c *client) verified(node uint8) {
 	a := c.attack
 	c.state, c.node, c.attempts = stateVerified, node, 0
 	a.unverified--
-	a.n.Verified++
-	a.nodes[node-1].verified++
+	a.tally.Verify(node, 1)
 	now := mono.Now()
-	a.n.LastVerified = now
+	a.tally.N.LastVerified = now
 	if c.fate&fateHomeless != 0 {
-		a.n.Recovered++
-		a.n.LastRecovered = now
-		a.n.LongestOut = max(a.n.LongestOut, now-c.lostAt)
+		a.tally.N.Recovered++
+		a.tally.N.LastRecovered = now
+		a.tally.N.LongestOut = max(a.tally.N.LongestOut, now-c.lostAt)
 	}
 	c.fate = c.fate&^fateHomeless | fateVerified
 	if c.home != 0 {
 		if c.home == node {
-			a.n.Sticky.Consistent++
+			a.tally.N.Sticky.Consistent++
 		} else {
-			a.n.Sticky.Moved++
+			a.tally.N.Sticky.Moved++
 		}
 		c.home = 0
 	}
@@ -97,10 +97,7 @@ func (c *client) verified(node uint8) {
 }
 
 // unverify takes the client out of the sums of those that hold a verified connection.
-func (c *client) unverify() {
-	c.attack.n.Verified--
-	c.attack.nodes[c.node-1].verified--
-}
+func (c *client) unverify() { c.attack.tally.Verify(c.node, -1) }
 
 // over is called when a connection has ended, whoever wanted it; nobody holds mu.
 func (a *Attack) over(l *link) {
@@ -110,7 +107,7 @@ func (a *Attack) over(l *link) {
 		return
 	}
 	l.closed = true
-	a.n.Open--
+	a.tally.N.Open--
 	c := l.client
 	switch c.state {
 	case stateVerified:
@@ -120,9 +117,14 @@ func (a *Attack) over(l *link) {
 			c.state = stateIdle
 			break
 		}
-		if !c.displaced() {
-			a.n.Dropped++
-			a.losses[l.why()]++
+		displaced := c.displaced()
+		if !displaced && l.rested() {
+			a.tally.N.IdleCloses++
+			c.dial()
+			break
+		}
+		if !displaced {
+			a.tally.Drop(l.why())
 		}
 		c.await(time.Duration(rand.Float64() * float64(a.patience.Spread)))
 	case stateLeaving:
@@ -138,13 +140,13 @@ func (a *Attack) over(l *link) {
 // displaced notes that the client has lost its node to a fault, and reports whether that is so.
 func (c *client) displaced() bool {
 	a := c.attack
-	if a.armed != allArmed && (a.armed == noneArmed || a.armed != armed(c.node)) {
+	if !a.armed.Explains(c.node) {
 		return false
 	}
-	a.n.Displaced++
+	a.tally.N.Displaced++
 	c.lostAt = mono.Now()
-	if a.n.FirstLost == 0 {
-		a.n.FirstLost = c.lostAt
+	if a.tally.N.FirstLost == 0 {
+		a.tally.N.FirstLost = c.lostAt
 	}
 	c.fate |= fateDisplaced | fateHomeless
 	return true
@@ -160,11 +162,11 @@ func (c *client) refused(cause ask.Cause) {
 		c.state = stateIdle
 		return
 	}
-	a.failures[cause]++
+	a.tally.Fail(cause)
 	c.attempts++
 	if c.attempts >= wire.MaxAttempts && c.fate&fateVerified == 0 {
 		c.state = stateFailed
-		a.n.Failed++
+		a.tally.N.Failed++
 		return
 	}
 	c.attempts = min(c.attempts, wire.MaxAttempts)

@@ -13,9 +13,12 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
+	"github.com/erlmcp/erlmcp/loadtest/agent/internal/delivered"
+	"github.com/erlmcp/erlmcp/loadtest/agent/internal/tally"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
@@ -62,6 +65,9 @@ func (a *Attack) aim(o *wire.OpenOrder) error {
 		}
 		a.transport.TLSClientConfig = c
 	}
+	a.aside = a.transport.Clone()
+	a.aside.DialContext = a.dialAside
+	a.aside.MaxConnsPerHost, a.aside.MaxIdleConnsPerHost, a.aside.IdleConnTimeout = maxAside, maxAside, asideIdle
 	a.endpoint, a.url, a.host = e, u, u.Host
 	a.fixed = fixedHeader(o)
 	if h := a.fixed.Get("Host"); h != "" {
@@ -79,6 +85,11 @@ type link struct {
 	since  int64            // it was connected
 	heard  atomic.Uint32    // the ask.Cause that reading or writing has met
 	writes sync.Mutex       // held while a write is under way
+	sent   atomic.Int64     // writes so far
+	quiet  atomic.Bool      // no answer has begun since the last of them
+	unread atomic.Bool      // the other side ended the connection before it can have read that, see unserved
+	busy   atomic.Bool      // with a request, from its first write to the end of the answer
+	last   atomic.Bool      // the other side has said that it ends the connection after this answer
 	cause  ask.Cause        // why this side is about to close it
 	closed bool             // both with Attack.mu held
 }
@@ -98,8 +109,20 @@ func (a *Attack) dialContext(ctx context.Context, _, _ string) (net.Conn, error)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c.link = l
-	a.stage(wire.StageConnect, l.since-began)
+	a.tally.Stage(wire.StageConnect, l.since-began)
 	return l, nil
+}
+
+// Connections that are no client's: for what cannot go over a client's own.
+const (
+	maxAside  = 64
+	asideIdle = 3 * time.Second
+)
+
+// dialAside connects from the source of the client in the context.
+func (a *Attack) dialAside(ctx context.Context, _, _ string) (net.Conn, error) {
+	c := ctx.Value(clientKey{}).(*client)
+	return a.dial(ctx, a.sources[int(c.index)%len(a.sources)], a.endpoint.Address)
 }
 
 // dial opens a socket from an address; from none it is the kernel's choice.
@@ -130,6 +153,9 @@ func (l *link) Read(p []byte) (int, error) {
 		l.writes.Lock()
 		l.writes.Unlock() //nolint:gocritic,staticcheck // there is nothing to do but to wait
 	}
+	if n > 0 && !l.client.attack.endpoint.Secure { // or it may be about the connection: see post
+		l.quiet.Store(false)
+	}
 	l.hear(err)
 	return n, err
 }
@@ -137,6 +163,9 @@ func (l *link) Read(p []byte) (int, error) {
 // Write implements [net.Conn].
 func (l *link) Write(p []byte) (int, error) {
 	l.writes.Lock()
+	l.sent.Add(1)
+	l.quiet.Store(true)
+	l.busy.Store(true)
 	n, err := l.Conn.Write(p)
 	l.writes.Unlock()
 	l.hear(err)
@@ -145,9 +174,59 @@ func (l *link) Write(p []byte) (int, error) {
 
 // hear remembers the first thing that went wrong, unless it is our own close.
 func (l *link) hear(err error) {
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		l.heard.CompareAndSwap(uint32(ask.CauseNone), uint32(causeOf(err)))
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return
 	}
+	if cause := causeOf(err); l.heard.CompareAndSwap(uint32(ask.CauseNone), uint32(cause)) && l.quiet.Load() {
+		l.unread.Store(cause == ask.CauseReset || cause == ask.CauseClosed && !l.delivered())
+	}
+}
+
+// delivered reports whether the other side's kernel has all that was written, as far as known.
+func (l *link) delivered() bool {
+	c, ok := l.Conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	all := true
+	if err := raw.Control(func(fd uintptr) { all = delivered.All(int(fd)) }); err != nil {
+		return true
+	}
+	return all
+}
+
+// rested reports whether the other side has ended the connection between two requests, as servers do after a while or after so
+// many of them. Nothing is lost by that. The caller holds mu.
+func (l *link) rested() bool {
+	c := l.client
+	switch heard := ask.Cause(l.heard.Load()); {
+	case l.cause != ask.CauseNone, c.attack.endpoint.HTTP2 && c.underWay > 0:
+		return false
+	case l.last.Load():
+		return true
+	case mono.Now()-l.since < tally.LeastIdle:
+		return false
+	default:
+		return l.unread.Load() || heard == ask.CauseClosed && !l.busy.Load()
+	}
+}
+
+// unserved reports whether a server cannot have served a request that brought no answer and before which there had been so many
+// writes. It has kept the connection for others before, and ends it when none come for a while, perhaps in the moment when this
+// one is sent. Then either nothing of it was written, or nothing of an answer was read, and the other side's kernel had not got
+// all of it when the stream ended, or it has reset the connection: that is what a kernel does with what arrives after a close,
+// and at a close with what nobody has read. Such a request is sent again once on a connection of its own, as browsers do; any
+// other is lost, as it may have been served (RFC 9110 section 9.2.2). Nobody holds mu.
+func (l *link) unserved(before int64) bool {
+	a := l.client.attack
+	a.mu.Lock()
+	ours := l.cause != ask.CauseNone || a.closing
+	a.mu.Unlock()
+	return !ours && (l.unread.Load() || l.sent.Load() == before)
 }
 
 // Close implements [net.Conn]. It is how an attack learns that a connection is over.

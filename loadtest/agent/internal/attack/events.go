@@ -14,8 +14,8 @@ import (
 // readers are for event streams while they are read.
 var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 
-// replyOf reads an event stream up to the first message that is no request or notification of the server.
-func replyOf(stream io.Reader) ([]byte, error) {
+// replyOf reads an event stream up to the first message that is no request or notification of the server. Of these it tells.
+func replyOf(stream io.Reader, tell func(message []byte)) ([]byte, error) {
 	r := readers.Get().(*bufio.Reader)
 	r.Reset(stream)
 	defer func() {
@@ -30,6 +30,7 @@ func replyOf(stream io.Reader) ([]byte, error) {
 		if mcp.TopMethod(message) == nil {
 			return message, nil
 		}
+		tell(message)
 	}
 }
 

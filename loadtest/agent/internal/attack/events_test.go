@@ -28,7 +28,7 @@ func TestReplyOf(t *testing.T) {
 		"data: " + long + long + "\n\n":               {"", errTooLong},
 		"":                                            {"", errNoReply},
 	} {
-		if got, err := replyOf(strings.NewReader(stream)); string(got) != want.reply || !errors.Is(err, want.err) {
+		if got, err := replyOf(strings.NewReader(stream), func([]byte) {}); string(got) != want.reply || !errors.Is(err, want.err) {
 			t.Errorf("%.40q: %.40q, %v", stream, got, err)
 		}
 	}

@@ -9,7 +9,9 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 
+	"github.com/erlmcp/erlmcp/internal/http1"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
@@ -64,6 +66,7 @@ func safe(value string) string {
 
 // answer is a response as far as it has been read.
 type answer struct {
+	link   *link // nil: not of a client
 	status int
 	head   http.Header
 	line   []byte // the message; nil: none
@@ -75,23 +78,49 @@ var (
 	errNoReply = errors.New("the event stream has ended without the reply")
 )
 
-// post sends a message and reads the reply to it; the caller has to finish the answer. Nobody holds mu.
+// post sends a message of a client over its connection and reads the reply to it; the caller has to finish the answer. Nobody
+// holds mu.
 func (a *Attack) post(ctx context.Context, l *link, head http.Header, message []byte) (*answer, error) {
-	r := &http.Request{
-		Method: http.MethodPost, URL: a.url, Host: a.host, Header: head,
-		Body: io.NopCloser(bytes.NewReader(message)), ContentLength: int64(len(message)),
+	if a.endpoint.Secure {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { l.quiet.Store(false) }})
 	}
-	resp, err := l.conn.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // finish does
+	resp, err := l.conn.RoundTrip(a.request(ctx, head, message)) //nolint:bodyclose // finish does
 	if err != nil {
 		return nil, err
 	}
 	if resp.Close { // net/http will not read on to see the end
+		l.last.Store(true)
 		l.hear(io.EOF)
 	}
-	n := &answer{status: resp.StatusCode, head: resp.Header, body: resp.Body}
+	return l.client.read(l, resp, head)
+}
+
+// postAside sends a message of a client over another connection than its own.
+func (c *client) postAside(ctx context.Context, head http.Header, message []byte) (*answer, error) {
+	r := c.attack.request(context.WithValue(ctx, clientKey{}, c), head, message)
+	resp, err := c.attack.aside.RoundTrip(r) //nolint:bodyclose // finish does
+	if err != nil {
+		return nil, err
+	}
+	return c.read(nil, resp, head)
+}
+
+// request is one with a message.
+func (a *Attack) request(ctx context.Context, head http.Header, message []byte) *http.Request {
+	r := &http.Request{
+		Method: http.MethodPost, URL: a.url, Host: a.host, Header: head,
+		Body: io.NopCloser(bytes.NewReader(message)), ContentLength: int64(len(message)),
+	}
+	return r.WithContext(ctx)
+}
+
+// read reads the reply in a response to a request with a head. The link is nil if that went aside.
+func (c *client) read(l *link, resp *http.Response, head http.Header) (*answer, error) {
+	var err error
+	n := &answer{link: l, status: resp.StatusCode, head: resp.Header, body: resp.Body}
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if media == "text/event-stream" && n.cause() == ask.CauseNone {
-		n.line, err = replyOf(resp.Body)
+		n.line, err = replyOf(resp.Body, func(message []byte) { c.react(message, head) })
 	} else {
 		n.line, err = whole(resp)
 		if errors.Is(err, errTooLong) && n.cause() != ask.CauseNone {
@@ -103,6 +132,32 @@ func (a *Attack) post(ctx context.Context, l *link, head http.Header, message []
 		return nil, err
 	}
 	return n, nil
+}
+
+// maxReactions bounds what is told a server that asks, and does not listen.
+const maxReactions = maxAside
+
+// react says to a request of the server what there is to be said, with the head of the request in whose answer it came: over
+// another connection, for this one is busy with that.
+func (c *client) react(message []byte, head http.Header) {
+	said := ask.AppendReaction(nil, message)
+	a := c.attack
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(said) == 0 || a.reactions == maxReactions {
+		return
+	}
+	a.reactions++
+	a.spawn(func() {
+		ctx, cancel := context.WithTimeout(a.opening, a.timeout)
+		defer cancel()
+		if n, err := c.postAside(ctx, head, said); err == nil {
+			n.finish()
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.reactions--
+	})
 }
 
 // whole is the body of a response.
@@ -128,6 +183,9 @@ func whole(r *http.Response) ([]byte, error) {
 func (n *answer) finish() {
 	_, _ = io.Copy(io.Discard, io.LimitReader(n.body, ask.MaxReply))
 	_ = n.body.Close()
+	if n.link != nil {
+		n.link.busy.Store(false)
+	}
 }
 
 // cause is why the answer is none that a client wants, as far as its status says.
@@ -146,15 +204,15 @@ func (n *answer) cause() ask.Cause {
 
 // causeOfStatus is what a status says; CauseNone of those that say yes.
 func causeOfStatus(status int) ask.Cause {
-	switch {
-	case status/100 == 2:
+	if status/100 == 2 {
 		return ask.CauseNone
-	case status == http.StatusTooManyRequests:
-		return ask.CauseRate
-	case status == http.StatusServiceUnavailable:
-		return ask.CauseUnavailable
 	}
-	return ask.CauseReply
+	return ask.CauseOfStatus(status)
+}
+
+// forgotten reports whether a server says that it does not know the session: servers differ in how they do.
+func (n *answer) forgotten() bool {
+	return n.status == http.StatusNotFound || n.status == http.StatusBadRequest && http1.IndexFold(n.line, "session") >= 0
 }
 
 // maxName is the longest name of a node.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"slices"
-	"strconv"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
@@ -39,13 +38,32 @@ func (c *client) renew(l *link) {
 	}
 }
 
+// anew has a client that leaves end its session and begin another one on its connection; nobody holds mu.
+func (c *client) anew(l *link) {
+	a := c.attack
+	a.mu.Lock()
+	ends := c.session != "" && !a.keeps
+	head := c.header("", "")
+	a.mu.Unlock()
+	if ends {
+		a.endSession(l, head)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c.state != stateLeaving || c.link != l { // the connection has ended, or is to
+		return
+	}
+	c.session = ""
+	c.try(func() { c.renew(l) })
+}
+
 // giveUp ends an attempt that has failed.
 func (c *client) giveUp(cause ask.Cause) {
 	a := c.attack
 	a.mu.Lock()
 	l := c.link
 	if l == nil {
-		a.n.Open-- // nothing came of it
+		a.tally.N.Open-- // nothing came of it
 	}
 	a.mu.Unlock()
 	if l != nil {
@@ -66,7 +84,7 @@ func (c *client) connect(ctx context.Context) (*link, ask.Cause) {
 			if err == nil {
 				a.mu.Lock()
 				defer a.mu.Unlock()
-				a.stage(wire.StageTLS, mono.Now()-began)
+				a.tally.Stage(wire.StageTLS, mono.Now()-began)
 			}
 		},
 	})
@@ -130,7 +148,7 @@ func (c *client) forget() bool {
 	if c.session == "" {
 		return false
 	}
-	a.n.Sessions.Lost++
+	a.tally.N.Sessions.Lost++
 	c.session = ""
 	return true
 }
@@ -142,11 +160,11 @@ const maxSession = 4 << 10
 func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 	a := c.attack
 	a.mu.Lock()
-	id := work.ID((mono.Now()-a.epoch)/1000, work.Verification)
+	id := a.tally.ID(work.Verification, mono.Now())
 	c.session, c.version = "", 0
 	head := c.header(mcp.MethodInitialize, "")
 	a.mu.Unlock()
-	r, err := a.post(ctx, l, head, appendInitialize(nil, id))
+	r, err := a.post(ctx, l, head, work.AppendInitialize(nil, id))
 	if err != nil {
 		return c.failed(l, err)
 	}
@@ -161,12 +179,13 @@ func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 		return ask.CauseReply
 	}
 	a.mu.Lock()
-	a.n.Sessions.Begun++
-	a.stage(wire.StageSession, took)
+	a.tally.N.Sessions.Begun++
+	c.calls = 0
+	a.tally.Stage(wire.StageSession, took)
 	c.session, c.version = session, version
 	head = c.header(mcp.MethodInitialized, "")
 	a.mu.Unlock()
-	n, err := a.post(ctx, l, head, []byte(initialized))
+	n, err := a.post(ctx, l, head, work.AppendInitialized(nil))
 	if err != nil {
 		return c.failed(l, err)
 	}
@@ -178,7 +197,7 @@ func (c *client) initialize(ctx context.Context, l *link) ask.Cause {
 func (c *client) verify(ctx context.Context, l *link) (status int, cause ask.Cause) {
 	a := c.attack
 	a.mu.Lock()
-	id := work.ID((mono.Now()-a.epoch)/1000, work.Verification)
+	id := a.tally.ID(work.Verification, mono.Now())
 	body, about := a.script.As(int(c.index)).AppendVerify(nil, id)
 	head := c.header(about.Method, about.Name)
 	a.mu.Unlock()
@@ -208,7 +227,7 @@ func (c *client) verify(ctx context.Context, l *link) (status int, cause ask.Cau
 	case a.closing:
 		return r.status, ask.CauseClosed
 	}
-	c.verified(a.nodeIndex(name))
+	c.verified(a.tally.Node([]byte(name)))
 	return r.status, ask.CauseNone
 }
 
@@ -221,15 +240,6 @@ func (c *client) failed(l *link, err error) ask.Cause {
 	}
 	return c.why(err)
 }
-
-// appendInitialize appends the request that begins a session.
-func appendInitialize(dst []byte, id uint64) []byte {
-	dst = strconv.AppendUint(append(dst, `{"jsonrpc":"2.0","id":`...), id, 10)
-	return append(dst, `,"method":"initialize","params":{"protocolVersion":"`+mcp.LatestSessionVersion+
-		`","capabilities":{},"clientInfo":{"name":"erlmcp","version":"1"}}}`...)
-}
-
-const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}`
 
 // agreed is 1 + the place in mcp.Versions of the version that an answer to initialize says; 0: none that we know.
 func agreed(line []byte) uint8 {

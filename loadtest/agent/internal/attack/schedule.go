@@ -49,7 +49,7 @@ func (a *Attack) pulse() {
 			return
 		}
 		a.mu.Lock()
-		a.late(due, mono.Now())
+		a.tally.Late(due, mono.Now())
 		a.mu.Unlock()
 	}
 }

@@ -70,7 +70,7 @@ func (a *Attack) sticky(rate float64, o *wire.StickyOrder) {
 			leaving = append(leaving, c)
 		}
 	}
-	a.n.Sticky = wire.StickyCounts{Sampled: len(leaving)}
+	a.tally.N.Sticky = wire.StickyCounts{Sampled: len(leaving)}
 	s := schedule{mono.Now(), rate}
 	a.spawn(func() {
 		for i, c := range leaving {
@@ -86,7 +86,7 @@ func (a *Attack) sticky(rate float64, o *wire.StickyOrder) {
 func (a *Attack) leave(c *client) {
 	a.mu.Lock()
 	if c.state != stateVerified {
-		a.n.Sticky.Sampled-- // lost in the meantime, which is counted elsewhere
+		a.tally.N.Sticky.Sampled-- // lost in the meantime, which is counted elsewhere
 		a.settle()
 		a.mu.Unlock()
 		return
@@ -175,12 +175,12 @@ func (a *Attack) endSession(l *link, head http.Header) {
 	if err != nil {
 		return
 	}
-	(&answer{body: resp.Body}).finish()
+	(&answer{link: l, body: resp.Body}).finish()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
 	case resp.StatusCode/100 == 2:
-		a.n.Sessions.Ended++
+		a.tally.N.Sessions.Ended++
 	case resp.StatusCode == http.StatusMethodNotAllowed:
 		a.keeps = true
 	}

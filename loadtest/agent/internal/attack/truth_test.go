@@ -18,7 +18,6 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
-	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // pipes is a listener of connections within the process, in which time is what a test makes it.
@@ -84,8 +83,8 @@ func attackInNoTime(t *testing.T, connections int, rate float64, span time.Durat
 		time.Sleep(hold(time.Duration(mono.Now()-from), n-int64(connections)-1))
 		mu.Lock()
 		defer mu.Unlock()
-		us, _ := work.OfID(number)
-		seen = append(seen, exchange{a.epoch + us*1000, mono.Now()})
+
+		seen = append(seen, exchange{a.tally.Due(number), mono.Now()})
 		answerWith(w, nodeReply(id, "a"))
 	}}}
 	var served sync.WaitGroup

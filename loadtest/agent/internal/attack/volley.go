@@ -32,9 +32,7 @@ func (a *Attack) pings(at int64, rate float64, o *wire.PingOrder) {
 	if o.For > 0 {
 		v.end = at + int64(o.For)
 	}
-	if o.Record {
-		a.recordFrom, a.recordTo = at, v.end
-	}
+	a.tally.Begin(at, o)
 	v.going, v.stop = context.WithCancel(a.opening)
 	a.volley = v
 	a.spawn(v.run)
@@ -93,7 +91,12 @@ func (a *Attack) ping(due int64) (status int, err error) {
 	overdue := time.AfterFunc(a.timeout, func() { a.cut(p.link, ask.CauseTimeout) })
 	defer p.depart()
 	defer overdue.Stop()
+	before := p.link.sent.Load()
 	r, err := a.post(context.Background(), p.link, p.head, p.body)
+	if err != nil && p.link.unserved(before) {
+		overdue.Stop()
+		r, err = p.again()
+	}
 	if err != nil {
 		if errors.Is(err, errTooLong) || errors.Is(err, errNoReply) {
 			a.cut(p.link, ask.CauseReply)
@@ -106,12 +109,19 @@ func (a *Attack) ping(due int64) (status int, err error) {
 	return r.status, nil
 }
 
+// again sends a request once more, on a connection of its own.
+func (p *ping) again() (*answer, error) {
+	a := p.client.attack
+	ctx, cancel := context.WithTimeout(a.life, a.timeout)
+	defer cancel()
+	return p.client.postAside(ctx, p.head, p.body)
+}
+
 // ping is a request under way.
 type ping struct {
 	client  *client
 	link    *link
 	session string
-	due     int64
 	step    int
 	id      uint64
 	head    http.Header
@@ -122,27 +132,32 @@ type ping struct {
 func (a *Attack) begin(due int64) *ping {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	now := mono.Now()
+	a.tally.Late(due, now)
+	// A timer goes off up to a tick after the instant, whatever the system does. Only what goes beyond counts as latency.
+	due += min(max(now-due, 0), tick)
+	a.tally.Expect(due)
 	c := a.pick()
 	if c == nil {
 		return nil
 	}
-	now := mono.Now()
-	a.late(due, now)
-	// A timer goes off up to a tick after the instant, whatever the system does. Only what goes beyond counts as latency.
-	due += min(max(now-due, 0), tick)
-	p := &ping{client: c, link: c.link, session: c.session, due: due, step: a.script.Next()}
-	p.id = work.ID((due-a.epoch)/int64(time.Microsecond), p.step)
+	p := &ping{client: c, link: c.link, session: c.session, step: a.script.Next()}
+	p.id = a.tally.ID(p.step, due)
 	var about work.Request
 	p.body, about = a.script.As(int(p.client.index)).AppendStep(nil, p.step, p.id)
 	p.head = c.header(about.Method, about.Name)
 	c.underWay++
-	a.n.Requests.Sent++
+	if c.calls++; a.calls > 0 && c.calls >= a.calls {
+		c.unverify()
+		c.state, c.home = stateLeaving, 0
+	}
+	a.tally.N.Requests.Sent++
 	return p
 }
 
 // pick returns the next verified client, nil if there is none at all.
 func (a *Attack) pick() *client {
-	if a.n.Verified == 0 || a.closing {
+	if a.tally.N.Verified == 0 || a.closing {
 		return nil
 	}
 	for {
@@ -159,59 +174,49 @@ func (p *ping) lost() {
 	a := p.client.attack
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.n.Requests.Lost++
+	a.tally.N.Requests.Lost++
 }
 
 // end notes what became of the request.
 func (p *ping) end(r *answer) {
 	a := p.client.attack
-	now := mono.Now()
+	cause := r.cause()
 	var reply ask.Reply
-	if r.cause() == ask.CauseNone {
-		reply = a.script.Parse(r.line)
+	if cause == ask.CauseNone {
+		if reply = a.script.Parse(r.line); reply.ID == p.id {
+			cause = reply.Cause()
+		} else {
+			cause = ask.CauseReply
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case r.cause() != ask.CauseNone:
-		a.refuse(strconv.Itoa(r.status))
-		if r.status == http.StatusNotFound && p.session != "" {
-			p.lostSession()
-		}
-	case reply.Kind == ask.ReplyError && reply.ID == p.id && reply.Code != 0:
-		a.refuse(ask.CauseOfCode(reply.Code).String())
-	case reply.Kind != ask.ReplyAnswer || reply.ID != p.id:
-		a.refuse(ask.CauseReply.String())
-	default:
-		p.answered(r, reply, now)
+	if cause == ask.CauseNone {
+		p.answered(r, reply)
+		return
+	}
+	lost := p.session != "" && r.forgotten()
+	if lost {
+		cause = ask.CauseSession
+	}
+	a.tally.Refuse(cause)
+	if lost {
+		p.lostSession()
 	}
 }
 
-func (a *Attack) refuse(cause string) {
-	a.n.Requests.Failed++
-	a.refused[cause]++
-}
-
 // answered notes an answer that is as it should be, but for the name of its node.
-func (p *ping) answered(r *answer, reply ask.Reply, now int64) {
+func (p *ping) answered(r *answer, reply ask.Reply) {
 	a, node := p.client.attack, p.client.node
 	name, ok := a.named(r, reply)
 	switch {
 	case ok:
-		node = a.nodeIndex(name)
+		node = a.tally.Node([]byte(name))
 	case a.script.Work().Naming == work.ByHeader || p.step == work.Verification:
-		a.refuse(ask.CauseReply.String())
+		a.tally.Refuse(ask.CauseReply)
 		return
 	}
-	a.n.Requests.Answered++
-	a.n.Answers.Record(now - p.due)
-	if node != p.client.node {
-		a.n.Moved++
-	}
-	if a.recording(p.due) {
-		a.nodes[node-1].latency.Record(p.due-a.recordFrom, now-p.due)
-		a.step(p.step).Record(p.due-a.recordFrom, now-p.due)
-	}
+	a.tally.Answer(p.id, node, p.client.node)
 }
 
 // lostSession has the client begin another session on its connection, unless it does so already.
@@ -220,7 +225,7 @@ func (p *ping) lostSession() {
 	if c.state != stateVerified || c.link != p.link || c.session != p.session {
 		return
 	}
-	a.n.Sessions.Lost++
+	a.tally.N.Sessions.Lost++
 	c.session = ""
 	c.unverify()
 	c.displaced()
@@ -233,9 +238,12 @@ func (p *ping) depart() {
 	a, c := p.client.attack, p.client
 	a.mu.Lock()
 	c.underWay--
-	leaves := c.state == stateLeaving && c.underWay == 0 && c.link == p.link
+	leaves, home := c.state == stateLeaving && c.underWay == 0 && c.link == p.link, c.home
+	if leaves && home == 0 {
+		a.spawn(func() { c.anew(p.link) })
+	}
 	a.mu.Unlock()
-	if leaves {
+	if leaves && home != 0 {
 		a.hangUp(p.link)
 	}
 }

@@ -22,9 +22,10 @@ type client struct {
 	index    int32
 	begun    uint32 // exchanges: a connect with its first answer, a request, a leave
 	ended    uint32 // of these, over in whatever way. A difference of the two is what is under way
+	calls    uint32 // requests of the schedule in its session
 	state    state
-	node     uint8     // 1 + its place in swarm.nodes, of the last verified connection
-	home     uint8     // the node it left and should meet again; 0: it is not in a sticky sample
+	node     uint8     // see tally.Tally.Node, of the last verified connection
+	home     uint8     // the node it left and should meet again; 0: it is not in a sticky sample, and leaves to begin a session anew
 	cause    ask.Cause // why the connection is about to be closed
 	attempts uint8     // in a row without success
 	fate     fate
@@ -60,8 +61,8 @@ func (c *client) dial() {
 		return
 	}
 	c.state, c.cause = stateDialing, ask.CauseNone
-	s.n.Attempts++
-	s.n.Open++
+	s.tally.N.Attempts++
+	s.tally.N.Open++
 	s.unverified++
 	c.begin()
 	s.stages.begin(&c.conn)
@@ -95,29 +96,62 @@ func (c *client) drop(cause ask.Cause) {
 // ping is one request of the open schedule. When it was due travels with its step as its id.
 func (c *client) ping(scheduled int64) {
 	s := c.swarm
-	s.n.Requests.Sent++
+	s.tally.N.Requests.Sent++
 	step := s.script.Next()
-	s.protocol.ask(c, step, s.id(step, scheduled))
+	s.protocol.ask(c, step, s.tally.ID(step, scheduled))
+	c.calls++
+	if s.calls > 0 && c.calls >= s.calls && c.state == stateVerified {
+		c.leave(0)
+	}
 }
 
-// leave has the client go, and dial again when its connection is closed.
-func (c *client) leave() {
+// leave has the client go and come back: with home to meet that node again, without it to begin another session. What is under
+// way is answered before.
+func (c *client) leave(home uint8) {
+	s := c.swarm
 	c.unverify()
-	c.state, c.home = stateLeaving, c.node
+	c.state, c.home = stateLeaving, home
+	if s.bound {
+		s.tally.N.Sessions.Ended++
+	}
 	c.begin()
-	c.swarm.protocol.leave(c)
+	s.protocol.leave(c)
+}
+
+// again has a client that is leaving introduce itself once more on the connection that it has.
+func (c *client) again() {
+	s := c.swarm
+	c.state, c.cause = stateAsking, ask.CauseNone
+	s.tally.N.Attempts++
+	s.unverified++
+	c.ended = c.begun
+	c.begin()
+	s.stages.begin(&c.conn)
+	s.protocol.introduce(c)
+}
+
+// welcomed is called when a session has begun.
+func (c *client) welcomed() {
+	s := c.swarm
+	s.tally.N.Sessions.Begun++
+	s.stages.end(wire.StageSession, &c.conn)
+	c.calls = 0
 }
 
 // close ends an open connection for good.
 func (c *client) close() {
+	s := c.swarm
 	switch c.state {
 	case stateVerified:
 		c.unverify()
+		if s.bound {
+			s.tally.N.Sessions.Ended++
+		}
 	case stateDialing, stateAsking:
-		c.swarm.unverified--
+		s.unverified--
 	}
 	c.state = stateClosing
-	c.swarm.protocol.close(c)
+	s.protocol.close(c)
 }
 
 // OnOpen implements [reactor.Handler].
@@ -142,6 +176,7 @@ func (c *client) answer(text []byte, served uint8) {
 	r := s.script.Parse(text)
 	switch {
 	case r.Kind == ask.ReplyNone:
+		s.react(c, text)
 	case r.Kind == ask.ReplyRefusal:
 		// Not an answer to anything: why the connection is about to end.
 		c.cause = ask.CauseOfCode(r.Code)
@@ -155,7 +190,7 @@ func (c *client) answer(text []byte, served uint8) {
 			c.drop(ask.CauseOfCode(r.Code))
 		}
 	case r.Kind != ask.ReplyOther && c.underWay() > 0: // verified or leaving; all else was not asked for
-		s.answered(c, r, text, served)
+		s.answered(c, r, served)
 		c.concluded()
 	}
 }
@@ -175,20 +210,19 @@ func (c *client) verified(node uint8) {
 	c.state, c.node, c.attempts = stateVerified, node, 0
 	s.unverified--
 	s.stages.forget(&c.conn)
-	s.n.Verified++
-	s.nodes[node-1].verified++
+	s.tally.Verify(node, 1)
 	now := mono.Now()
-	s.n.LastVerified = now
+	s.tally.N.LastVerified = now
 	if c.fate&fateHomeless != 0 {
-		s.n.Recovered++
-		s.n.LastRecovered = now
+		s.tally.N.Recovered++
+		s.tally.N.LastRecovered = now
 	}
 	c.fate = c.fate&^fateHomeless | fateVerified
 	if c.home != 0 {
 		if c.home == node {
-			s.n.Sticky.Consistent++
+			s.tally.N.Sticky.Consistent++
 		} else {
-			s.n.Sticky.Moved++
+			s.tally.N.Sticky.Moved++
 		}
 		c.home = 0
 	}
@@ -196,10 +230,7 @@ func (c *client) verified(node uint8) {
 }
 
 // unverify takes the client out of the sums of those that hold a verified connection.
-func (c *client) unverify() {
-	c.swarm.n.Verified--
-	c.swarm.nodes[c.node-1].verified--
-}
+func (c *client) unverify() { c.swarm.tally.Verify(c.node, -1) }
 
 // OnEOF implements [reactor.Handler].
 func (c *client) OnEOF(*reactor.Conn) {
@@ -219,15 +250,15 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 	if c.cause == ask.CauseNone && err != nil {
 		c.cause = ask.CauseOfError(err)
 	}
-	s.n.Open--
-	s.protocol.closed(c)
+	s.tally.N.Open--
+	rested := s.protocol.closed(c)
 	s.stages.forget(&c.conn)
 	underWay := int64(c.underWay())
 	c.ended = c.begun
 	switch c.state {
 	case stateDialing, stateAsking:
 		s.unverified--
-		s.failures[c.cause]++
+		s.tally.Fail(c.cause)
 		c.retry()
 	case stateVerified:
 		c.unverify()
@@ -235,10 +266,15 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 			c.state = stateIdle
 			break
 		}
-		s.n.Requests.Lost += underWay
+		s.tally.N.Requests.Lost += underWay
+		if rested && !s.armed.Explains(c.node) {
+			s.tally.N.IdleCloses++
+			c.dial()
+			break
+		}
 		c.lost()
 	case stateLeaving:
-		s.n.Requests.Lost += underWay - 1 // the leave itself is none
+		s.tally.N.Requests.Lost += underWay - 1 // the leave itself is none
 		c.dial()
 	default:
 		c.state = stateIdle
@@ -249,15 +285,14 @@ func (c *client) OnClose(_ *reactor.Conn, err error) {
 // lost is called when a verified connection has ended and not by our will.
 func (c *client) lost() {
 	s := c.swarm
-	if s.armed == allArmed || s.armed != noneArmed && s.armed == armed(c.node) {
-		s.n.Displaced++
-		if s.n.FirstLost == 0 {
-			s.n.FirstLost = mono.Now()
+	if s.armed.Explains(c.node) {
+		s.tally.N.Displaced++
+		if s.tally.N.FirstLost == 0 {
+			s.tally.N.FirstLost = mono.Now()
 		}
 		c.fate |= fateDisplaced | fateHomeless
 	} else {
-		s.n.Dropped++
-		s.losses[c.cause]++
+		s.tally.Drop(c.cause)
 	}
 	c.await(time.Duration(rand.Float64() * float64(s.patience.Spread)))
 }
@@ -267,7 +302,7 @@ func (c *client) retry() {
 	c.attempts++
 	if c.attempts >= wire.MaxAttempts && c.fate&fateVerified == 0 {
 		c.state = stateFailed
-		c.swarm.n.Failed++
+		c.swarm.tally.N.Failed++
 		return
 	}
 	c.attempts = min(c.attempts, wire.MaxAttempts)

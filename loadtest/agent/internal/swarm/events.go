@@ -3,7 +3,6 @@ package swarm
 import (
 	"net/http"
 
-	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
@@ -22,6 +21,7 @@ type stream struct {
 	reply  reply
 	path   string     // where to post; empty: not known yet
 	doing  errandKind // of the introduction
+	first  uint32     // exchange of the connection
 	served uint8
 }
 
@@ -33,7 +33,7 @@ func newEvents(s *Swarm) *events {
 
 func (v *events) introduce(c *client) {
 	s := v.swarm
-	v.streams[c.index].doing = errandOpen
+	v.streams[c.index].doing, v.streams[c.index].first = errandOpen, c.begun
 	s.stages.begin(&c.conn)
 	s.message = v.requests.appendBare(s.message[:0], http.MethodGet, "")
 	c.conn.Send(s.message)
@@ -46,12 +46,14 @@ func (v *events) ask(c *client, step int, id uint64) {
 	})
 }
 
+func (v *events) tell(c *client, line []byte) { v.swarm.posts.tell(c, v.streams[c.index].path, line) }
+
 // post goes on with the introduction.
 func (v *events) post(c *client, what errandKind, step int) {
 	t := &v.streams[c.index]
 	t.doing = what
 	v.swarm.posts.run(errand{
-		client: c, kind: what, exchange: c.begun, step: step, id: v.swarm.id(step, v.swarm.loop.Now()), session: t.path,
+		client: c, kind: what, exchange: c.begun, step: step, id: v.swarm.id(step), session: t.path,
 	})
 }
 
@@ -60,11 +62,13 @@ func (v *events) append(dst []byte, e *errand) []byte {
 	s := v.swarm
 	switch e.kind {
 	case errandInitialize:
-		s.line = appendInitialize(s.line[:0], e.id, mcp.Version20241105)
+		s.line = work.AppendInitialize(s.line[:0], e.id)
 	case errandInitialized:
-		s.line = append(s.line[:0], initialized...)
+		s.line = work.AppendInitialized(s.line[:0])
+	case errandTell:
+		s.line = append(s.line[:0], e.message...)
 	default:
-		s.line, _ = s.appendStep(s.line[:0], e.step, e.id)
+		s.appendStep(e.client, e.step, e.id)
 	}
 	return v.requests.appendPost(dst, e.session, "", work.Request{}, s.line)
 }
@@ -120,19 +124,26 @@ func (v *events) heard(c *client, t *stream, text []byte) {
 	}
 	switch ok, cause := v.swarm.welcomed(text, v.requests); {
 	case ok:
-		v.swarm.n.Sessions.Begun++
-		v.swarm.stages.end(wire.StageSession, &c.conn)
+		c.welcomed()
 		v.post(c, errandInitialized, work.Verification)
 	case cause != ask.CauseNone:
 		c.drop(cause)
+	default:
+		v.swarm.react(c, text)
 	}
+}
+
+// over reports whether nobody waits for what becomes of an errand any more.
+func (v *events) over(e *errand) bool {
+	c := e.client
+	return e.kind == errandTell || !c.conn.Open() || int32(e.exchange-v.streams[c.index].first) < 0 || c.underWay() == 0
 }
 
 // done implements [runner].
 func (v *events) done(e *errand, status int) {
 	c := e.client
 	switch {
-	case int32(c.ended-e.exchange) >= 0 || !c.conn.Open(): // over for other reasons
+	case v.over(e):
 	case status >= 300:
 		cause := ask.CauseOfStatus(status)
 		if status == http.StatusNotFound {
@@ -142,7 +153,7 @@ func (v *events) done(e *errand, status int) {
 			c.drop(cause)
 			return
 		}
-		v.swarm.refuse(cause)
+		v.swarm.tally.Refuse(cause)
 		c.concluded()
 	case e.kind == errandInitialized:
 		v.post(c, errandVerify, work.Verification)
@@ -156,14 +167,14 @@ func (v *events) said(*errand, int, []byte) {}
 func (v *events) lost(e *errand, cause ask.Cause) {
 	c := e.client
 	switch {
-	case int32(c.ended-e.exchange) >= 0:
+	case v.over(e):
 	case e.kind != errandStep:
 		c.drop(cause)
 	default:
 		if cause == ask.CauseLocal {
-			v.swarm.refuse(cause)
+			v.swarm.tally.Refuse(cause)
 		} else {
-			v.swarm.n.Requests.Lost++
+			v.swarm.tally.N.Requests.Lost++
 		}
 		c.concluded()
 	}
@@ -179,8 +190,9 @@ func (v *events) leave(c *client) {
 
 func (v *events) close(c *client) { c.conn.CloseAfterFlush() }
 
-func (v *events) closed(c *client) {
+func (v *events) closed(c *client) bool {
 	t := &v.streams[c.index]
 	t.reply.reset(v.swarm)
 	*t = stream{}
+	return false
 }

@@ -48,7 +48,7 @@ func (s *Swarm) Counts() wire.Counts {
 func (s *Swarm) Obey(o *wire.Order, begun func(wire.Ack, error)) {
 	s.loop.Post(func() {
 		answer, err := s.obey(o)
-		s.n.Orders++
+		s.tally.N.Orders++
 		begun(answer, err)
 		s.settled() // the next report shows the state after the order
 	})
@@ -71,7 +71,7 @@ func (s *Swarm) obey(o *wire.Order) (answer wire.Ack, err error) {
 	case o.Kind == wire.OrderDisarm:
 		s.disarm()
 	case o.Kind == wire.OrderCollect:
-		answer.Measured, err = s.measured()
+		answer.Measured, err = s.tally.Measured(s.script)
 	case o.Kind == wire.OrderClose && o.Rate > 0:
 		s.close(o.Rate)
 	default:

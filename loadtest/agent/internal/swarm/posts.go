@@ -1,11 +1,15 @@
 package swarm
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/internal/reactor"
+	"github.com/erlmcp/erlmcp/loadtest/agent/internal/delivered"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // errand is a request over a connection that is not the client's own.
@@ -16,7 +20,9 @@ type errand struct {
 	step     int
 	id       uint64
 	session  string // of the client when it began: its id, or over SSE where to post
+	message  []byte // of errandTell
 	since    int64  // when it began to wait for a connection
+	again    bool   // it has been sent before, to a server that was about to close: not over another connection that may be so
 	outcome
 }
 
@@ -31,6 +37,7 @@ const (
 	errandOpen    // open an event stream
 	errandStream  // hold it
 	errandStep    // of the schedule
+	errandTell    // what the server asked
 	errandDiscard // end the session
 )
 
@@ -54,10 +61,6 @@ type runner interface {
 	lost(e *errand, cause ask.Cause)
 }
 
-// maxPosters is how many connections for errands an agent has at a time. More errands wait, which is a part of what they take:
-// who serves them is slow.
-const maxPosters = 2048
-
 // posts are the connections for errands, by source address.
 type posts struct {
 	swarm   *Swarm
@@ -65,13 +68,22 @@ type posts struct {
 	idle    [][]*poster // by source; who was busy last is the last one
 	spare   []*poster   // without a connection
 	open    int
-	most    int
+	most    int // at a time. More errands wait, which is a part of what they take: who serves them is slow
 	waiting []errand
 	timer   reactor.Timer
 }
 
+// leastPosters is how many there may be where no room was left for any.
+const leastPosters = 64
+
 func newPosts(s *Swarm, r runner) *posts {
-	return &posts{swarm: s, runner: r, idle: make([][]*poster, len(s.sources)), most: maxPosters}
+	o := &posts{swarm: s, runner: r, idle: make([][]*poster, len(s.sources)), most: wire.MaxBeside}
+	if limit, err := prefork.Ceiling(); err == nil {
+		room := prefork.Room(1, limit)
+		least := max(wire.Beside(wire.Socket, s.endpoint.Transport, room), leastPosters)
+		o.most = min(o.most, max(room-s.expected, least))
+	}
+	return o
 }
 
 // poster is a connection for one errand at a time.
@@ -79,6 +91,9 @@ type poster struct {
 	conn    reactor.Conn
 	posts   *posts
 	source  int
+	reused  bool // it had errands before
+	heard   bool // something of the response
+	whole   bool // the other side had the whole request when it ended the connection, as far as known
 	reply   reply
 	errand  errand // of kind errandNone: idle
 	ready   bool   // connected
@@ -91,10 +106,13 @@ type poster struct {
 func (o *posts) run(e errand) {
 	s := o.swarm
 	source := int(e.client.index) % len(s.sources)
-	if p := o.take(source); p != nil {
-		p.begin(e)
-		p.send()
-		return
+	if !e.again {
+		if p := o.take(source); p != nil {
+			p.reused = true
+			p.begin(e)
+			p.send()
+			return
+		}
 	}
 	if o.open >= o.most {
 		e.since = s.loop.Now()
@@ -108,7 +126,7 @@ func (o *posts) run(e errand) {
 	} else {
 		p = &poster{posts: o}
 	}
-	p.source = source
+	p.source, p.reused = source, false
 	if err := s.connect(&p.conn, source, p); err != nil {
 		o.spare = append(o.spare, p)
 		o.runner.lost(&e, ask.CauseOfError(err))
@@ -116,6 +134,19 @@ func (o *posts) run(e errand) {
 	}
 	o.open++
 	p.begin(e)
+}
+
+// tell begins an errand with a message that nobody answers, unless all connections are busy: a server that asks more than it
+// serves would have the agent keep all of it.
+func (o *posts) tell(c *client, session string, message []byte) {
+	if o.open < o.most || len(o.waiting) == 0 && o.idles() {
+		o.run(errand{client: c, kind: errandTell, session: session, message: bytes.Clone(message)})
+	}
+}
+
+// idles reports whether there is a connection without an errand.
+func (o *posts) idles() bool {
+	return slices.ContainsFunc(o.idle, func(idle []*poster) bool { return len(idle) > 0 })
 }
 
 // take is an idle connection of a source, or of another one if there may be no more. It is nil if there is none.
@@ -149,7 +180,7 @@ func (o *posts) next() (e errand, ok bool) {
 }
 
 func (p *poster) begin(e errand) {
-	p.errand, p.cause = e, ask.CauseNone
+	p.errand, p.cause, p.heard, p.whole = e, ask.CauseNone, false, true
 	p.errands++
 	p.posts.swarm.expect(p, p.errands)
 }
@@ -182,6 +213,7 @@ func (p *poster) OnOpen(*reactor.Conn) {
 // OnData implements [reactor.Handler].
 func (p *poster) OnData(_ *reactor.Conn, in []byte) int {
 	o, used := p.posts, 0
+	p.heard = p.heard || len(in) > 0
 	for p.conn.Open() {
 		if p.errand.kind == errandNone {
 			if used < len(in) { // not asked for
@@ -215,6 +247,7 @@ func (p *poster) finish() {
 	if !keep {
 		p.conn.CloseAfterFlush()
 	} else if next, ok := p.posts.next(); ok {
+		p.reused = true
 		p.begin(next)
 		p.send()
 	} else if p.posts.swarm.closer.done() {
@@ -228,6 +261,7 @@ func (p *poster) finish() {
 // OnEOF implements [reactor.Handler].
 func (p *poster) OnEOF(*reactor.Conn) {
 	if p.errand.kind != errandNone {
+		p.whole = delivered.All(p.conn.FD())
 		p.reply.close()
 		p.OnData(&p.conn, nil)
 	}
@@ -251,7 +285,10 @@ func (p *poster) OnClose(_ *reactor.Conn, err error) {
 	o.forget(p)
 	o.open--
 	o.spare = append(o.spare, p)
-	if e.kind != errandNone {
+	if e.kind == errandStep && !e.again && p.reused && unserved(cause, p.heard, p.whole) {
+		e.again = true
+		o.run(e)
+	} else if e.kind != errandNone {
 		o.runner.lost(&e, cause)
 	}
 	for o.open < o.most {
@@ -262,6 +299,15 @@ func (p *poster) OnClose(_ *reactor.Conn, err error) {
 		o.run(next)
 	}
 	o.swarm.settle()
+}
+
+// unserved reports whether a server cannot have served the request on a connection that it has ended. It has kept the connection
+// for others before, and ends it when none come for a while, perhaps in the moment when this one is sent. Then nothing of an
+// answer was heard, and either its kernel had not got all of the request when the stream ended, or it has reset the connection:
+// that is what a kernel does with what arrives after a close, and at a close with what nobody has read. Such a request is sent
+// again once on a connection of its own, as browsers do; any other is lost, as it may have been served (RFC 9110 section 9.2.2).
+func unserved(cause ask.Cause, heard, whole bool) bool {
+	return !heard && (cause == ask.CauseReset || cause == ask.CauseClosed && !whole)
 }
 
 // idleFor is how long a connection waits for an errand. It is shorter than what servers wait for a request, which is five

@@ -3,6 +3,7 @@ package swarm
 import (
 	"fmt"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 )
 
@@ -13,17 +14,20 @@ type protocol interface {
 	introduce(c *client)
 	// ask sends a request of the schedule.
 	ask(c *client, step int, id uint64)
+	// tell sends a message that nobody answers, a line in Swarm.line, unless there is too much of that already.
+	tell(c *client, line []byte)
 	// read takes input of the client's connection, see [reactor.Handler].
 	read(c *client, p []byte) (consumed int)
 	// ended is told of the end of the other side's stream. The connection is closed after that.
 	ended(c *client)
-	// leave closes the connection of a client that will come back as if nothing had been. It may be called again: each
-	// time that a request on the connection is over.
+	// leave closes the connection of a client that will come back as if nothing had been, or ends its session, see
+	// client.home. It may be called again: each time that a request on the connection is over.
 	leave(c *client)
 	// close closes it for good.
 	close(c *client)
-	// closed forgets what belongs to a connection that is closed.
-	closed(c *client)
+	// closed forgets what belongs to a connection that is closed. It reports whether it rested: it was not a stream, and
+	// the server ended it while nothing was asked.
+	closed(c *client) (rested bool)
 }
 
 // maxMessage is how long a message, or the body of a response, may be over the transports that are carried by HTTP.
@@ -32,9 +36,14 @@ const maxMessage = 1 << 20
 // speak chooses the protocol.
 func (s *Swarm) speak() error {
 	s.carried = s.endpoint.Carried()
+	of := s.script.Work()
+	if of.Era == mcp.SessionEra {
+		s.calls = uint32(of.Session.Calls)
+	}
+	s.bound = s.endpoint.Transport == target.SSE || s.endpoint.Transport != target.HTTP && of.Era == mcp.SessionEra
 	switch s.endpoint.Transport {
 	case target.TCP:
-		s.protocol = &lines{s}
+		s.protocol = &lines{s, s.bound}
 		return nil
 	case target.HTTP:
 		s.protocol = newStreamable(s)

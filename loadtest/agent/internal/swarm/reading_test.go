@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/reactor"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
@@ -193,7 +194,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	s.endpoint = target.Endpoint{Target: target.Target{Transport: target.TCP}}
 	s.timeout = time.Minute
 	var err error
-	s.script, err = (work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}).Compile()
+	s.script, err = (work.Work{Era: mcp.StatelessEra, Verify: ask.Whoami, Naming: work.ByAnswer}).Compile()
 	must(t, err)
 	must(t, s.speak())
 	s.clients = make([]client, 1)
@@ -201,10 +202,10 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	c.swarm, c.state = s, stateAsking
 	s.unverified = 1
 	must(t, s.connectTo(t, c))
-	c.verified(s.nodeIndex([]byte("a")))
-	s.recordFrom, s.recordTo = 0, mono.Now()+int64(time.Hour)
+	c.verified(s.tally.Node([]byte("a")))
+	s.tally.Begin(mono.Now(), &wire.PingOrder{Record: true, Limits: []int64{1000}})
 	answers := make([][]byte, 1)
-	answers[0] = []byte(nodeReply(fmt.Sprint(s.id(work.Verification, mono.Now())), "a"))
+	answers[0] = []byte(nodeReply(fmt.Sprint(s.tally.ID(work.Verification, mono.Now())), "a"))
 	once := func() {
 		c.ping(mono.Now())
 		if used := c.OnData(&c.conn, answers[0]); used != len(answers[0]) {
@@ -218,7 +219,7 @@ func TestRequestsAllocateNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(2000, once); n != 0 && !raceEnabled {
 		t.Errorf("%v allocations a request", n)
 	}
-	if n := s.n.Requests; n.Answered != n.Sent || n.Sent < 2000 {
+	if n := s.tally.N.Requests; n.Answered != n.Sent || n.Sent < 2000 {
 		t.Errorf("%+v", n)
 	}
 }

@@ -114,29 +114,8 @@ func headerValue(name string) string {
 	return mcp.HeaderBase64Prefix + base64.StdEncoding.EncodeToString([]byte(name)) + mcp.HeaderBase64Suffix
 }
 
-// Introductions of the session era.
-
 // initialization is the step of an initialize, beside those of the script.
 const initialization = work.Verification + 1
-
-func appendInitialize(dst []byte, id uint64, version string) []byte {
-	dst = append(dst, `{"jsonrpc":"2.0","id":`...)
-	dst = strconv.AppendUint(dst, id, 10)
-	dst = append(dst, `,"method":"initialize","params":{"protocolVersion":"`...)
-	dst = append(dst, version...)
-	return append(dst, `","capabilities":{},"clientInfo":{"name":"erlmcp","version":"1"}}}`+"\n"...)
-}
-
-const initialized = `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n"
-
-// appendStep appends the request of a step as it is within a session.
-func (s *Swarm) appendStep(dst []byte, step int, id uint64) ([]byte, work.Request) {
-	if verify := s.script.Work().Verify; step == work.Verification && verify.Names() {
-		return mcp.AppendToolCall(dst, id, string(verify), mcp.SessionEra), work.Request{Step: step}
-	}
-	line, about := s.script.AppendStep(dst, step, id)
-	return line, work.Request{Step: about.Step}
-}
 
 // resolve is where a server wants messages: a reference (RFC 3986 section 4.2) to the same server, relative to path.
 func resolve(e *target.Target, path string, reference []byte) (string, bool) {

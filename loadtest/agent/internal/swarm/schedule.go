@@ -21,11 +21,10 @@ func newSchedule(start int64, rate float64) schedule {
 	return schedule{start: start, interval: float64(time.Second) / rate}
 }
 
-// next is the next instant.
-func (s *schedule) next() int64 {
-	at := s.start + int64(math.Ceil(float64(s.index)*s.interval))
-	return (at + tick - 1) / tick * tick
-}
+// exact is the next instant, next when a loop can get to it.
+func (s *schedule) exact() int64 { return s.start + int64(math.Ceil(float64(s.index)*s.interval)) }
+
+func (s *schedule) next() int64 { return (s.exact() + tick - 1) / tick * tick }
 
 // due takes the next instant off the schedule if it has come.
 func (s *schedule) due(now int64) (at int64, ok bool) {

@@ -11,7 +11,6 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/internal/wsframe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
-	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
@@ -81,15 +80,21 @@ func (w *sockets) ask(c *client, step int, id uint64) {
 
 func (w *sockets) request(c *client, step int, id uint64) {
 	s := w.swarm
-	switch {
-	case step == initialization:
-		s.line = appendInitialize(s.line[:0], id, mcp.LatestSessionVersion)
-	case w.sessions:
-		s.line, _ = s.appendStep(s.line[:0], step, id)
-	default:
-		s.line, _ = s.script.AppendStep(s.line[:0], step, id)
+	if step == initialization {
+		s.line = work.AppendInitialize(s.line[:0], id)
+	} else {
+		s.appendStep(c, step, id)
 	}
-	w.send(c, wsframe.Text, s.line[:len(s.line)-1])
+	w.say(c, s.line)
+}
+
+// say sends a message, which is a line.
+func (w *sockets) say(c *client, line []byte) { w.send(c, wsframe.Text, line[:len(line)-1]) }
+
+func (w *sockets) tell(c *client, line []byte) {
+	if c.conn.Pending() < maxTold {
+		w.say(c, line)
+	}
 }
 
 func (w *sockets) send(c *client, op wsframe.Opcode, payload []byte) {
@@ -146,7 +151,7 @@ func (w *sockets) upgrade(c *client, k *socket, p []byte) (used int) {
 	k.served = s.served()
 	if w.sessions {
 		k.doing = errandInitialize
-		w.request(c, initialization, s.id(initialization, s.loop.Now()))
+		w.request(c, initialization, s.id(initialization))
 	} else {
 		w.verify(c, k)
 	}
@@ -155,13 +160,15 @@ func (w *sockets) upgrade(c *client, k *socket, p []byte) (used int) {
 
 func (w *sockets) verify(c *client, k *socket) {
 	k.doing = errandVerify
-	w.request(c, work.Verification, w.swarm.id(work.Verification, w.swarm.loop.Now()))
+	w.request(c, work.Verification, w.swarm.id(work.Verification))
 }
 
 func (w *sockets) frame(c *client, k *socket, f wsframe.Frame) {
 	switch f.Opcode {
 	case wsframe.Ping:
-		w.send(c, wsframe.Pong, f.Payload)
+		if c.conn.Pending() < maxTold {
+			w.send(c, wsframe.Pong, f.Payload)
+		}
 	case wsframe.Pong:
 	case wsframe.Close:
 		if !k.said {
@@ -204,12 +211,14 @@ func (w *sockets) heard(c *client, k *socket, text []byte) {
 	}
 	switch ok, cause := w.swarm.welcomed(text, w.requests); {
 	case ok:
-		w.swarm.n.Sessions.Begun++
-		w.swarm.stages.end(wire.StageSession, &c.conn)
-		w.send(c, wsframe.Text, []byte(initialized[:len(initialized)-1]))
+		c.welcomed()
+		w.swarm.line = work.AppendInitialized(w.swarm.line[:0])
+		w.say(c, w.swarm.line)
 		w.verify(c, k)
 	case cause != ask.CauseNone:
 		c.drop(cause)
+	default:
+		w.swarm.react(c, text)
 	}
 }
 
@@ -240,8 +249,9 @@ func (w *sockets) close(c *client) {
 	w.goodbye(c)
 }
 
-func (w *sockets) closed(c *client) {
+func (w *sockets) closed(c *client) bool {
 	k := &w.sockets[c.index]
 	w.swarm.giveBack(k.message)
 	*k = socket{}
+	return false
 }

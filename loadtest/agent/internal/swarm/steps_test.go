@@ -38,8 +38,10 @@ func TestStepsAreAnsweredByTheNodeOfTheirConnection(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	s.on(func() {
-		if len(s.nodes) != 1 || s.nodes[0].latency.Histogram.TotalCount() != 8 {
-			t.Errorf("%+v", s.nodes)
+		m, err := s.tally.Measured(s.script)
+		must(t, err)
+		if l, err := m.Nodes["a"].Recording(); len(m.Nodes) != 1 || err != nil || l.Histogram.TotalCount() != 8 {
+			t.Errorf("%+v", m)
 		}
 	})
 }

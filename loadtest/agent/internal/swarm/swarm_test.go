@@ -75,7 +75,7 @@ func startSwarm(t *testing.T, connections int, timeout time.Duration, a answer) 
 			Driver: wire.Socket, Endpoint: target.Endpoint{
 				Target: target.Target{Transport: target.TCP}, Address: netip.MustParseAddrPort(l.Addr().String()),
 			},
-			Work: work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}, Connections: connections,
+			Work: work.Work{Era: mcp.StatelessEra, Verify: ask.Whoami, Naming: work.ByAnswer}, Connections: connections,
 			Sources: sources.KernelsChoice, Timeout: timeout, Patience: wire.LeastPatience,
 		}
 		if err := s.open(mono.Now(), 1e6, o); err != nil {

@@ -77,9 +77,7 @@ func (s *Swarm) ping(at int64, rate float64, o *wire.PingOrder) {
 	if p.until = 0; o.For > 0 {
 		p.until = at + int64(o.For)
 	}
-	if o.Record {
-		s.recordFrom, s.recordTo = at, p.until
-	}
+	s.tally.Begin(at, o)
 	p.begin(at, rate, p)
 }
 
@@ -90,18 +88,20 @@ func (s *Swarm) quiet() { s.loop.Cancel(&s.pings.timer) }
 func (p *pings) OnTimer(*reactor.Timer) {
 	s := p.swarm
 	for !s.closing {
-		if p.until != 0 && p.schedule.next() >= p.until {
+		if p.until != 0 && p.schedule.exact() >= p.until {
 			return
 		}
 		at, ok := p.due(p)
 		if !ok {
 			return
 		}
+		s.late(at)
+		// A loop wakes up to a tick after the instant, whatever the system does. Only what
+		// goes beyond counts as latency.
+		at += min(s.loop.Now()-at, tick)
+		s.tally.Expect(at)
 		if c := p.pick(); c != nil {
-			s.late(at)
-			// A loop wakes up to a tick after the instant, whatever the system does. Only what
-			// goes beyond counts as latency.
-			c.ping(at + min(s.loop.Now()-at, tick))
+			c.ping(at)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func (p *pings) OnTimer(*reactor.Timer) {
 // pick returns the next verified client, nil if there is none at all.
 func (p *pings) pick() *client {
 	s := p.swarm
-	if s.n.Verified == 0 {
+	if s.tally.N.Verified == 0 {
 		return nil
 	}
 	for {
@@ -143,7 +143,7 @@ func (s *Swarm) sticky(rate float64, o *wire.StickyOrder) {
 			p.leaving = append(p.leaving, c)
 		}
 	}
-	s.n.Sticky = wire.StickyCounts{Sampled: len(p.leaving)}
+	s.tally.N.Sticky = wire.StickyCounts{Sampled: len(p.leaving)}
 	p.begin(s.loop.Now(), rate, p)
 }
 
@@ -157,10 +157,10 @@ func (p *sample) OnTimer(*reactor.Timer) {
 		c := p.leaving[0]
 		p.leaving = p.leaving[1:]
 		if c.state == stateVerified {
-			c.leave()
+			c.leave(c.node)
 			continue
 		}
-		s.n.Sticky.Sampled-- // lost in the meantime, which is counted elsewhere
+		s.tally.N.Sticky.Sampled-- // lost in the meantime, which is counted elsewhere
 		s.settle()
 	}
 }

@@ -93,7 +93,7 @@ func (s *testSwarm) lead(connections int, node string) {
 		s.t.Errorf("after the sample: %+v", n)
 	}
 	s.on(func() {
-		m, err := s.measured()
+		m, err := s.tally.Measured(s.script)
 		if err != nil || len(m.Setup) < 1 || len(m.Nodes) != 1 {
 			s.t.Errorf("%+v, %v", m, err)
 		}
