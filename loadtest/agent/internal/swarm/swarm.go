@@ -139,7 +139,7 @@ const (
 // many it has.
 func (s *Swarm) arm(node string) int {
 	s.n.Displaced, s.n.Recovered, s.n.FirstLost, s.n.LastRecovered = 0, 0, 0, 0
-	n := 0
+	var n int
 	switch s.armed = armed(s.byName[node]); {
 	case node == wire.EveryNode:
 		s.armed, n = allArmed, s.n.Verified
