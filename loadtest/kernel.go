@@ -51,21 +51,34 @@ func (r *run) passing(ctx context.Context) map[string]int {
 		return passing
 	}
 	for _, n := range o.Nodes {
-		if n.Passing > 0 {
-			passing[n.Name] = n.Passing
+		if _, passes := r.doors(&n); passes > 0 {
+			passing[n.Name] = passes
 		}
 	}
 	return passing
+}
+
+// doors are the addresses of a node where clients of the run end, those of a mix at several, and the connections over which the
+// balancer passes requests there.
+func (r *run) doors(n *NodeView) (addresses []string, passing int) {
+	if len(r.facts.aims) > 1 {
+		return n.Ways, n.PassingAll
+	}
+	return []string{n.Address}, n.Passing
 }
 
 // socketCounts are the connections of nodes whose sockets are on this machine, nil if the kernel does not tell.
 func (r *run) socketCounts(ctx context.Context) (map[string]int, error) {
 	var names []string
 	var servers []netip.AddrPort
-	for _, n := range r.facts.seen.Nodes {
-		a, err := resolve(ctx, n.Address)
-		if err == nil && bindable(a.Addr()) == nil {
-			names, servers = append(names, n.Name), append(servers, a)
+	for i := range r.facts.seen.Nodes {
+		n := &r.facts.seen.Nodes[i]
+		addresses, _ := r.doors(n)
+		for _, address := range addresses {
+			a, err := resolve(ctx, address)
+			if err == nil && bindable(a.Addr()) == nil {
+				names, servers = append(names, n.Name), append(servers, a)
+			}
 		}
 	}
 	if len(servers) == 0 {
@@ -80,7 +93,7 @@ func (r *run) socketCounts(ctx context.Context) (map[string]int, error) {
 	}
 	counts := make(map[string]int, len(names))
 	for i, name := range names {
-		counts[name] = found[i]
+		counts[name] += found[i]
 	}
 	return counts, nil
 }

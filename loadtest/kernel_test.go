@@ -68,3 +68,36 @@ func TestKernelCountsWhatClientsHold(t *testing.T) {
 		})
 	}
 }
+
+// The clients of a mix end at several addresses of a node.
+func TestKernelCountsOfAMix(t *testing.T) {
+	var ways []string
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ways = append(ways, l.Addr().String())
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		taken, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer taken.Close()
+	}
+	seen := Observation{Nodes: []NodeView{{Name: "a", Address: ways[0], Ways: ways}}}
+	for aims, want := range map[int]int{1: 1, 2: 2} {
+		counts, err := (&run{facts: facts{seen: seen, aims: make([]aim, aims)}}).kernelCounts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if counts != nil && counts["a"] != want {
+			t.Errorf("%d transports: %v, want %d", aims, counts, want)
+		}
+	}
+}

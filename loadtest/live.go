@@ -138,6 +138,11 @@ func (o *Observation) balancer(s *proxy.Stats, t target.Target, limits Limits) {
 				v.Passing = int(way.Idle + n.Pending)
 			}
 		}
+		v.PassingAll = int(n.Pending)
+		for _, way := range n.Transports {
+			v.Ways = append(v.Ways, way.Address)
+			v.PassingAll += int(way.Idle)
+		}
 		o.Nodes = append(o.Nodes, v)
 	}
 }

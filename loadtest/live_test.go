@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func TestObservationOfBalancerAndCluster(t *testing.T) {
 	if b := o.Balancer; len(b.PIDs) != 2 || len(b.Workers) != 2 || b.Connections != 5 || b.Max != 100 || b.Limits != houseLimits {
 		t.Errorf("%+v", b)
 	}
-	if len(o.Nodes) != 2 || o.Nodes[0] != (NodeView{Name: "a", Address: "127.0.0.1:9001", PID: 20, Up: true, Since: since, Max: 35, Slow: true}) {
+	if len(o.Nodes) != 2 || !reflect.DeepEqual(o.Nodes[0], NodeView{Name: "a", Address: "127.0.0.1:9001", PID: 20, Up: true, Since: since, Max: 35, Slow: true}) {
 		t.Errorf("%+v", o.Nodes)
 	}
 	if names := o.serving(); len(names) != 1 || names[0] != "a" || !o.CanBreak {

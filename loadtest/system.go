@@ -53,6 +53,9 @@ type NodeView struct {
 	Slow   bool      // it came up lately and gets less than its share yet
 	// Passing are the connections of the balancer to Address on which a request is under way, or awaited: no client holds them.
 	Passing int
+	// Ways are all addresses where clients of one transport or another end, and PassingAll is Passing over all of them.
+	Ways       []string
+	PassingAll int
 }
 
 // node finds a node by name.
