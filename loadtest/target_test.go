@@ -31,13 +31,13 @@ func TestRunOfServersWithoutWhoami(t *testing.T) {
 		}, `tools/call whoami is answered "Unknown tool: whoami (JSON-RPC error -32602)"`},
 		"session era": {map[string]string{
 			mcp.MethodCallTool: `"result":{"isError":true,"content":[{"type":"text","text":"Unknown tool: whoami"}]}`,
-			mcp.MethodDiscover: unknownMethod, mcp.MethodPing: `"result":{}`,
+			mcp.MethodDiscover: unknownMethod, mcp.MethodPing: `"result":{}`, mcp.MethodInitialize: unknownMethod,
 		}, `tools/call whoami is answered "Unknown tool: whoami"`},
 		"nothing without a session": {map[string]string{
 			mcp.MethodCallTool: `"error":{"code":-32600,"message":"initialize first"}`, mcp.MethodDiscover: `"error":{"code":-32600,"message":"initialize first"}`,
 		}, `tools/call whoami is answered "initialize first (JSON-RPC error -32600)"`},
 		"nothing but errors": {map[string]string{
-			mcp.MethodCallTool: unknownMethod, mcp.MethodDiscover: unknownMethod, mcp.MethodPing: unknownMethod,
+			mcp.MethodCallTool: unknownMethod, mcp.MethodDiscover: unknownMethod, mcp.MethodPing: unknownMethod, mcp.MethodInitialize: unknownMethod,
 		}, `tools/call whoami is answered "Method not found (JSON-RPC error -32601)"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -51,6 +51,7 @@ const (
 	fateVerified  fate = 1 << iota // had a verified connection; never gives up from then on
 	fateDisplaced                  // lost a node to a fault, in this run
 	fateHomeless                   // displaced, and not verified again yet
+	fateWelcome                    // a session has begun on the connection, or since
 )
 
 // dial begins an attempt.
@@ -61,6 +62,7 @@ func (c *client) dial() {
 		return
 	}
 	c.state, c.cause = stateDialing, ask.CauseNone
+	c.fate &^= fateWelcome
 	s.tally.N.Attempts++
 	s.tally.N.Open++
 	s.unverified++
@@ -100,7 +102,7 @@ func (c *client) ping(scheduled int64) {
 	step := s.script.Next()
 	s.protocol.ask(c, step, s.tally.ID(step, scheduled))
 	c.calls++
-	if s.calls > 0 && c.calls >= s.calls && c.state == stateVerified {
+	if s.calls > 0 && c.calls >= s.calls && c.state == stateVerified && (!s.bound || c.fate&fateWelcome != 0) {
 		c.leave(0)
 	}
 }
@@ -111,9 +113,7 @@ func (c *client) leave(home uint8) {
 	s := c.swarm
 	c.unverify()
 	c.state, c.home = stateLeaving, home
-	if s.bound {
-		s.tally.N.Sessions.Ended++
-	}
+	c.farewell()
 	c.begin()
 	s.protocol.leave(c)
 }
@@ -136,6 +136,14 @@ func (c *client) welcomed() {
 	s.tally.N.Sessions.Begun++
 	s.stages.end(wire.StageSession, &c.conn)
 	c.calls = 0
+	c.fate |= fateWelcome
+}
+
+// farewell is called when a verified client is about to end its connection, and with it a session that is bound to that.
+func (c *client) farewell() {
+	if c.swarm.bound && c.fate&fateWelcome != 0 {
+		c.swarm.tally.N.Sessions.Ended++
+	}
 }
 
 // close ends an open connection for good.
@@ -144,9 +152,7 @@ func (c *client) close() {
 	switch c.state {
 	case stateVerified:
 		c.unverify()
-		if s.bound {
-			s.tally.N.Sessions.Ended++
-		}
+		c.farewell()
 	case stateDialing, stateAsking:
 		s.unverified--
 	}

@@ -67,8 +67,12 @@ func (t *lines) welcomed(c *client, line []byte) bool {
 	if _, step := work.OfID(r.ID); r.Kind != ask.ReplyAnswer && r.Kind != ask.ReplyError || step != initialization {
 		return false
 	}
-	if ok, cause := t.swarm.welcomed(line, nil); !ok {
+	switch ok, cause := t.swarm.welcomed(line, nil); {
+	case !ok && cause != ask.CauseReply: // of the balancer
 		c.drop(cause)
+		return true
+	case !ok: // it has no sessions, and may serve all the same
+		t.verify(c)
 		return true
 	}
 	c.welcomed()

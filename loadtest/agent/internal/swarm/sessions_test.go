@@ -71,6 +71,27 @@ func TestSessionsOverLines(t *testing.T) {
 	}
 }
 
+// A server without sessions over TCP is asked without them.
+func TestLinesWithoutSessions(t *testing.T) {
+	w := work.Work{Era: mcp.SessionEra, Verify: ask.Ping, Session: work.Session{Calls: 2}}
+	e := rawServer(t, target.TCP, func(c net.Conn, in *bufio.Reader, _ int) {
+		for lines := bufio.NewScanner(in); lines.Scan(); {
+			var m mcp.Envelope
+			if json.Unmarshal(lines.Bytes(), &m) != nil {
+				return
+			}
+			_, _ = c.Write(mcp.AppendError(nil, m.ID, mcp.CodeMethodNotFound, "no"))
+		}
+	})
+	s := startOver(t, e, w, 3, time.Minute)
+	s.awaitVerified(3)
+	s.on(func() { s.ping(mono.Now(), 1000, &wire.PingOrder{For: 30 * time.Millisecond}) })
+	n := s.await("answers", func(n wire.Counts) bool { return n.Requests.Answered == 30 })
+	if n.Sessions != (wire.SessionCounts{}) || n.Attempts != 3 {
+		t.Errorf("%+v", n)
+	}
+}
+
 // A server that asks clients whether they are there, and ends the sessions of those that do not say so, keeps all of them.
 func TestServersThatPing(t *testing.T) {
 	var mu sync.Mutex
