@@ -177,7 +177,7 @@ func endpoint(url string) target.Endpoint {
 
 // timeless is what two runs of the same thing have in common.
 func timeless(n wire.Counts) wire.Counts {
-	n.At, n.LastVerified, n.FirstLost, n.LastRecovered = 0, 0, 0, 0
+	n.At, n.LastVerified, n.FirstLost, n.LastRecovered, n.LongestOut = 0, 0, 0, 0, 0
 	n.Answers = latency.Buckets{n.Answers.Count()}
 	return n
 }
