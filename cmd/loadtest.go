@@ -73,8 +73,8 @@ everything is judged except how clients spread over nodes and what happens to th
 				}
 				args = args[1:]
 			}
-			if err := cobra.MaximumNArgs(2)(cmd, args); err != nil {
-				return exit.WithCode(exit.Usage, err)
+			if len(args) > 2 {
+				return exit.Usagef("%s: accepts at most 2 arguments, received %d", cmd.CommandPath(), len(args))
 			}
 			if slices.Contains(size.wants, "help") {
 				return a.printFigures()
