@@ -48,10 +48,16 @@ func (a *Attack) quiet() {
 // seqHeader is where vegeta says the number of a hit.
 const seqHeader = "X-Vegeta-Seq"
 
-// run returns when every request has come to its end. A hit that finds no worker idle gets another one, so none waits.
+// maxWaiting is how many requests an agent has under way. More are due only where servers have stood still for seconds: then
+// they are sent late, which the run is told, and memory stays bounded.
+const maxWaiting = 4096
+
+// run returns when every request has come to its end. A hit that finds no worker idle gets another one, so that none waits
+// before there are maxWaiting.
 func (v *volley) run() {
 	defer v.stop()
-	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: v}), vegeta.MaxBody(0), vegeta.Redirects(vegeta.NoFollow))
+	attacker := vegeta.NewAttacker(vegeta.Client(&http.Client{Transport: v}), vegeta.MaxBody(0),
+		vegeta.Redirects(vegeta.NoFollow), vegeta.MaxWorkers(maxWaiting))
 	each := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodPost, URL: v.attack.url.String()})
 	for range attacker.Attack(each, v, 0, "") { // what they say was noted when it was so
 	}
