@@ -21,6 +21,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/nearest"
 	"github.com/erlmcp/erlmcp/loadtest"
 	"github.com/erlmcp/erlmcp/loadtest/report"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 func newLoadtestCommand(a *app) *cobra.Command {
@@ -266,7 +267,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus l
 	if err != nil {
 		return err
 	}
-	limits := loadtest.Limits{
+	limits := system.Limits{
 		ConnectionsPerSecond: c.LB.Limits.ConnectionsPerSecond,
 		MessagesPerSecond:    c.LB.Limits.MessagesPerSecond,
 		MaxPerSource:         c.LB.Limits.MaxPerSource,
@@ -281,7 +282,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus l
 	}
 	log := a.log("loadtest")
 	result, err := loadtest.Run(ctx, s, loadtest.Options{
-		System:   loadtest.Live(a.stateDir(), s.Target, limits, a.operator()),
+		System:   system.Live(a.stateDir(), s.Target, limits, a.operator()),
 		StateDir: a.stateDir(), StickyTTL: c.LB.Sticky.TTL,
 		Token:    token,
 		Bus:      bus,

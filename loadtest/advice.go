@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 )
 
 // advise says what can be done about a verdict that is not a pass, the most likely first. It is a function of
@@ -19,7 +20,7 @@ func advise(r *Report) []string {
 	}
 	switch r.Verdict {
 	case Inconclusive:
-		if tooFew(r.Plan.Connections, r.void()) {
+		if fleet.TooFew(r.Plan.Connections, r.void()) {
 			add("load agents ended, not the system: see what they printed and whether their machines ran out of memory or of network, " +
 				"and have more of them (--agents, --remote-agents) hold less each")
 			return advice

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/loadtest/system"
+
 	charm "github.com/charmbracelet/log"
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -206,7 +208,7 @@ func TestSilentAgent(t *testing.T) {
 	t.Parallel()
 	f := startFake(t, 2)
 	s := testSpec(f, 60, 20*time.Second)
-	s.Agents, s.Failover, s.StickySample = 2, FaultNone, 0
+	s.Agents, s.Failover, s.StickySample = 2, system.FaultNone, 0
 	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	defer cancel()
 	frozen := 0

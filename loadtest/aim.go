@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // aim is where a part of the clients connects, what it asks there, and what that part is made of. A run has one, a mix one for
@@ -47,7 +49,7 @@ func (a *aim) holds() bool {
 func (a *aim) counted() bool { return a.to.Transport == target.TCP || a.to.Transport == target.WS }
 
 // aims are those of a spec, without their addresses, or the reason why there are none.
-func aims(s *Spec, o *Observation) ([]aim, *probe.Trouble) {
+func aims(s *Spec, o *system.Observation) ([]aim, *probe.Trouble) {
 	mix, err := parseMix(s.Mix)
 	if err != nil {
 		return nil, unusable(err, "--mix tcp=70,http=30")
@@ -89,7 +91,7 @@ const (
 )
 
 // mixTarget is where clients of a transport find the balancer that runs.
-func mixTarget(s *Spec, o *Observation, over target.Transport) (string, *probe.Trouble) {
+func mixTarget(s *Spec, o *system.Observation, over target.Transport) (string, *probe.Trouble) {
 	if len(o.Listeners) == 0 {
 		return "", &probe.Trouble{Blame: probe.Silent, Text: "no balancer runs on this machine to share clients out over", Need: "its listeners"}
 	}
@@ -166,10 +168,10 @@ func workOf(s *Spec, who *probe.Introduction) (w work.Work, trouble *probe.Troub
 }
 
 // open is the order to open a share of the plan that is this aim's.
-func (a *aim) open(s share) *wire.OpenOrder {
+func (a *aim) open(s fleet.Share) *wire.OpenOrder {
 	driver := wire.Socket
 	if a.driver == DriverVegeta {
 		driver = wire.Vegeta
 	}
-	return &wire.OpenOrder{Driver: driver, Endpoint: a.to, Work: a.work, Connections: s.connections, Sources: s.sources}
+	return &wire.OpenOrder{Driver: driver, Endpoint: a.to, Work: a.work, Connections: s.Connections, Sources: s.Sources}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/burst"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // Drivers that run a closed loop are one process beside this one: there are no agents, no clients that could be counted, and
@@ -111,7 +112,7 @@ func (r *run) prepareClosed(ctx context.Context) (err error) {
 			r.report.Driver = r.closed.driver.Name()
 		}
 	}
-	x := subject{spec: &r.spec, facts: f, fault: FaultNone}
+	x := subject{spec: &r.spec, facts: f, fault: system.FaultNone}
 	r.report.Preflight = Requirements(x.closed(&r.closed, err))
 	if len(x.Failed()) > 0 {
 		return &PreflightError{x.List, f.trouble != nil && f.trouble.Unreachable()}

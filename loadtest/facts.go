@@ -14,6 +14,8 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // facts are what preflight finds out before it judges. Zero means not known, or no limit.
@@ -23,12 +25,12 @@ type facts struct {
 	sources     sources.Range     // the common ones, those to take first at the beginning
 	usedBefore  int               // of those the plan takes, by load tests that a balancer may still remember
 	unreachable *unreachableError // why the addresses of the spec are not used; nil if they are
-	host        Machine
-	seen        Observation
+	host        machine.Facts
+	seen        system.Observation
 }
 
 // gather finds out all there is to know.
-func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
+func gather(ctx context.Context, s *Spec, sys system.System) (facts, error) {
 	var f facts
 	descriptors, err := prefork.Limit()
 	if err != nil {
@@ -45,7 +47,7 @@ func gather(ctx context.Context, s *Spec, sys System) (facts, error) {
 	}
 	f.sources, f.unreachable = commonSources(s, f.target())
 	f.introduce(ctx, s)
-	f.host = ThisHost() // after the probe, which conntrack may have seen
+	f.host = machine.This() // after the probe, which conntrack may have seen
 	f.host.Descriptors = descriptors
 	if f.trouble == nil {
 		f.host.SourceError = cannotBind(f.sources)
@@ -123,23 +125,6 @@ func (f *facts) nameless() string {
 		}
 	}
 	return ""
-}
-
-// resolve returns the first address of host:port.
-func resolve(ctx context.Context, address string) (netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(number)), nil
 }
 
 // commonSources are the addresses of the spec. Where connections from there cannot reach the target, the error tells

@@ -9,7 +9,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/tempo"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 const (
@@ -34,16 +36,16 @@ func (r *run) failover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.fault.ordered() {
+	if r.fault.Ordered() {
 		var done context.CancelFunc
 		ctx, done = context.WithTimeoutCause(ctx, orderPatience, fmt.Errorf("the order is not carried out after %s", orderPatience))
 		defer done()
 	}
-	if _, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderArm, Node: victim} }); err != nil {
+	if _, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderArm, Node: victim} }); err != nil {
 		return err
 	}
 	f := &Failover{Node: victim, Fault: r.fault, DetectedBy: "clients"}
-	armed := r.fleet.parts()
+	armed := r.fleet.Parts()
 	rate, round := r.faultRate()
 	if err := r.ping(ctx, lead(), rate, 0, false); err != nil {
 		return err
@@ -58,21 +60,21 @@ func (r *run) failover(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, r.spec.failoverLimit(r.fault)+faultPatience+round)
 	defer cancel()
 	detected := make(chan float64, 1)
-	if r.fault.ordered() { // who gives the order knows
+	if r.fault.Ordered() { // who gives the order knows
 		f.DetectedBy = "order"
 		detected <- 0
 	} else {
 		go func() { detected <- r.awaitDown(limited, victim, wall) }()
 	}
 
-	n, waitErr := r.fleet.until(limited, mono.Now()+int64(r.settling()), func(n wire.Counts) bool {
-		return (n.Displaced >= r.fleet.onNodeLocked() || r.fault == FaultRolling || r.report.PerRequest) && n.Recovered == n.Displaced
+	n, waitErr := r.fleet.Until(limited, mono.Now()+int64(r.settling()), func(n wire.Counts) bool {
+		return (n.Displaced >= r.fleet.OnNodeLocked() || r.fault == system.FaultRolling || r.report.PerRequest) && n.Recovered == n.Displaced
 	})
 	if waitErr != nil {
 		f.Silent = r.silent(ctx, victim)
 		cancel() // nothing more will come
 	}
-	f.OnNode, f.Displaced, f.Recovered = r.fleet.onNode(), n.Displaced, n.Recovered
+	f.OnNode, f.Displaced, f.Recovered = r.fleet.OnNode(), n.Displaced, n.Recovered
 	if n.LastRecovered > 0 && n.Recovered == n.Displaced {
 		f.ReroutedMs = ms(n.LastRecovered - begun)
 		if r.report.Shared { // clients learn of it when they next ask, which is up to them
@@ -112,15 +114,15 @@ func (r *run) faultRate() (rate float64, round time.Duration) {
 // victim chooses the node to break: the one asked for, or the second that has clients, else the
 // first.
 func (r *run) victim() (string, error) {
-	if r.fault == FaultRolling {
+	if r.fault == system.FaultRolling {
 		return wire.EveryNode, nil
 	}
 	if r.spec.FailoverNode != "" {
 		return r.spec.FailoverNode, nil
 	}
-	n := r.fleet.counts()
+	n := r.fleet.Counts()
 	var candidates []string
-	for _, name := range r.facts.seen.serving() {
+	for _, name := range r.facts.seen.Serving() {
 		if n.Nodes[name] > 0 {
 			candidates = append(candidates, name)
 		}
@@ -139,8 +141,8 @@ func (r *run) awaitDown(ctx context.Context, node string, after time.Time) float
 	}
 	var at float64
 	// An end without the sight leaves 0, which says so.
-	_ = r.observe(ctx, func(o *Observation) bool {
-		v := o.node(node)
+	_ = r.observe(ctx, func(o *system.Observation) bool {
+		v := o.Node(node)
 		if v == nil || v.Up || v.Since.Before(after) {
 			return false
 		}
@@ -156,12 +158,12 @@ func (r *run) silent(ctx context.Context, node string) bool {
 	if err != nil {
 		return false
 	}
-	v := o.node(node)
+	v := o.Node(node)
 	return v != nil && v.Silent
 }
 
 // observe looks at the system again and again until it is as wanted, or ctx ends.
-func (r *run) observe(ctx context.Context, wanted func(*Observation) bool) error {
+func (r *run) observe(ctx context.Context, wanted func(*system.Observation) bool) error {
 	for range tempo.AtOnce(ctx, observeInterval) {
 		if o, err := r.system.Observe(ctx); err == nil && wanted(&o) {
 			return nil
@@ -171,18 +173,18 @@ func (r *run) observe(ctx context.Context, wanted func(*Observation) bool) error
 }
 
 // afterFault lets the requests end and notes what the fault has left behind.
-func (r *run) afterFault(ctx context.Context, f *Failover, armed parts) error {
-	if _, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderQuiet} }); err != nil {
+func (r *run) afterFault(ctx context.Context, f *Failover, armed fleet.Parts) error {
+	if _, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderQuiet} }); err != nil {
 		return err
 	}
 	// Every request is answered or given up within its time-out.
 	limited, cancel := context.WithTimeout(ctx, r.spec.RequestTimeout+faultPatience)
 	defer cancel()
-	n, err := r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 })
+	n, err := r.fleet.Until(limited, 0, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 })
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	before, now := r.fleet.since(armed)
+	before, now := r.fleet.Since(armed)
 	lost := now.Requests.Minus(before.Requests)
 	f.RequestsLost = lost.Lost + lost.Failed
 	var survivors []string
@@ -191,7 +193,7 @@ func (r *run) afterFault(ctx context.Context, f *Failover, armed parts) error {
 			survivors = append(survivors, name)
 		}
 	}
-	if f.Fault != FaultRolling { // after which the last node waits for newcomers
+	if f.Fault != system.FaultRolling { // after which the last node waits for newcomers
 		f.Survivors = spreadOf(&r.spec, n.Verified, survivors, n.Nodes, r.report.Shared)
 	}
 	return nil
@@ -208,13 +210,13 @@ func (r *run) recovery(ctx context.Context) error {
 	r.recorder.mark("bring " + f.Node + " back")
 	limited, cancel := context.WithTimeout(ctx, restorePatience)
 	defer cancel()
-	f.Restored = r.facts.seen.Balancer == nil || r.observe(limited, func(o *Observation) bool {
+	f.Restored = r.facts.seen.Balancer == nil || r.observe(limited, func(o *system.Observation) bool {
 		for _, v := range o.Nodes {
 			if (v.Name == f.Node || f.Node == wire.EveryNode) && !v.Up {
 				return false
 			}
 		}
-		return f.Node == wire.EveryNode || o.node(f.Node) != nil
+		return f.Node == wire.EveryNode || o.Node(f.Node) != nil
 	}) == nil
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -223,7 +225,7 @@ func (r *run) recovery(ctx context.Context) error {
 	if f.Restored {
 		r.recorder.mark("the balancer has " + f.Node + " up")
 	}
-	_, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderDisarm} })
+	_, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderDisarm} })
 	return err
 }
 
@@ -233,7 +235,7 @@ func (j *judgement) failover(s *Spec, r *Report) {
 	if f == nil {
 		return
 	}
-	if f.Fault.ordered() {
+	if f.Fault.Ordered() {
 		j.order(r, f)
 		return
 	}

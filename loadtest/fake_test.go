@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // fake is a balancer with its nodes in one: it keeps a source on a node and puts new sources where
@@ -159,18 +160,18 @@ func (f *fake) node(name string) *fakeNode {
 }
 
 // Observe implements System.
-func (f *fake) Observe(context.Context) (Observation, error) {
+func (f *fake) Observe(context.Context) (system.Observation, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	o := Observation{Balancer: &BalancerView{PIDs: []int{os.Getpid()}, Max: 1 << 20}, CanBreak: true}
+	o := system.Observation{Balancer: &system.BalancerView{PIDs: []int{os.Getpid()}, Max: 1 << 20}, CanBreak: true}
 	for _, n := range f.nodes {
-		o.Nodes = append(o.Nodes, NodeView{Name: n.name, Up: n.up, Since: n.since, Slow: n.slow.Add(-1) >= 0})
+		o.Nodes = append(o.Nodes, system.NodeView{Name: n.name, Up: n.up, Since: n.since, Slow: n.slow.Add(-1) >= 0})
 	}
 	return o, nil
 }
 
 // Break implements System.
-func (f *fake) Break(_ context.Context, name string, fault Fault) error {
+func (f *fake) Break(_ context.Context, name string, fault system.Fault) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.node(name)
@@ -178,7 +179,7 @@ func (f *fake) Break(_ context.Context, name string, fault Fault) error {
 		n.up, n.since = false, time.Now()
 		n.drop()
 	}
-	if fault == FaultKill {
+	if fault == system.FaultKill {
 		down()
 		return nil
 	}
@@ -192,7 +193,7 @@ func (f *fake) Break(_ context.Context, name string, fault Fault) error {
 }
 
 // Mend implements System.
-func (f *fake) Mend(_ context.Context, name string, _ Fault) error {
+func (f *fake) Mend(_ context.Context, name string, _ system.Fault) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.node(name)

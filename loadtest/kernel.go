@@ -9,6 +9,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/sockdiag"
 	"github.com/erlmcp/erlmcp/internal/tempo"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // passingPatience is how long two looks at the connections over which a balancer passes requests are tried to be alike, and
@@ -60,7 +61,7 @@ func (r *run) passing(ctx context.Context) map[string]int {
 
 // doors are the addresses of a node where clients of the run end, those of a mix at several, and the connections over which the
 // balancer passes requests there.
-func (r *run) doors(n *NodeView) (addresses []string, passing int) {
+func (r *run) doors(n *system.NodeView) (addresses []string, passing int) {
 	if len(r.facts.aims) > 1 {
 		return n.Ways, n.PassingAll
 	}
@@ -75,7 +76,7 @@ func (r *run) socketCounts(ctx context.Context) (map[string]int, error) {
 		n := &r.facts.seen.Nodes[i]
 		addresses, _ := r.doors(n)
 		for _, address := range addresses {
-			a, err := resolve(ctx, address)
+			a, err := system.Resolve(ctx, address)
 			if err == nil && bindable(a.Addr()) == nil {
 				names, servers = append(names, n.Name), append(servers, a)
 			}

@@ -5,22 +5,24 @@ import (
 	"errors"
 	"net"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // passing is a system whose balancer passes requests over so many connections to the node "a", look by look, the last number
 // for ever.
 type passing struct {
-	unknownSystem
+	system.Unknown
 	counts []int
 	looks  int
 }
 
-func (p *passing) Observe(context.Context) (Observation, error) {
+func (p *passing) Observe(context.Context) (system.Observation, error) {
 	n := p.counts[min(p.looks, len(p.counts)-1)]
 	if p.looks++; n < 0 {
-		return Observation{}, errors.New("it does not say")
+		return system.Observation{}, errors.New("it does not say")
 	}
-	return Observation{Nodes: []NodeView{{Name: "a", Passing: n}, {Name: "b"}}}, nil
+	return system.Observation{Nodes: []system.NodeView{{Name: "a", Passing: n}, {Name: "b"}}}, nil
 }
 
 // Connections over which a balancer passes requests are no client's.
@@ -42,7 +44,7 @@ func TestKernelCountsWhatClientsHold(t *testing.T) {
 		}
 		defer taken.Close()
 	}
-	seen := Observation{Balancer: &BalancerView{}, Nodes: []NodeView{{Name: "a", Address: l.Addr().String()}}}
+	seen := system.Observation{Balancer: &system.BalancerView{}, Nodes: []system.NodeView{{Name: "a", Address: l.Addr().String()}}}
 	for name, c := range map[string]struct {
 		passing     []int
 		want, looks int
@@ -90,7 +92,7 @@ func TestKernelCountsOfAMix(t *testing.T) {
 		}
 		defer taken.Close()
 	}
-	seen := Observation{Nodes: []NodeView{{Name: "a", Address: ways[0], Ways: ways}}}
+	seen := system.Observation{Nodes: []system.NodeView{{Name: "a", Address: ways[0], Ways: ways}}}
 	for aims, want := range map[int]int{1: 1, 2: 2} {
 		counts, err := (&run{facts: facts{seen: seen, aims: make([]aim, aims)}}).kernelCounts(t.Context())
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/tempo"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
@@ -23,7 +24,7 @@ const (
 // kernelAtRest is kernelCounts, once what is over is gone: the connections of lost agents, and those of answers.
 func (r *run) kernelAtRest(ctx context.Context, n wire.Counts) (kernel map[string]int, err error) {
 	patience := ending
-	if len(r.fleet.losses()) > 0 {
+	if len(r.fleet.Losses()) > 0 {
 		patience = lingering
 	}
 	limited, cancel := context.WithTimeout(ctx, patience)
@@ -51,11 +52,11 @@ func (r *run) kernelOff(kernel map[string]int, n wire.Counts) (worst int) {
 // withoutLost takes what agents had counted of the ramp out of the report that were lost since.
 func (r *run) withoutLost() {
 	c := r.report.Connections
-	if c == nil || len(r.fleet.losses()) == 0 {
+	if c == nil || len(r.fleet.Losses()) == 0 {
 		return
 	}
-	n, _ := r.fleet.since(r.ramped)
-	c.Target, c.Established, c.Verified, c.Failed = r.fleet.connections(), n.Open, n.Verified, n.Failed
+	n, _ := r.fleet.Since(r.ramped)
+	c.Target, c.Established, c.Verified, c.Failed = r.fleet.Connections(), n.Open, n.Verified, n.Failed
 	c.Attempts, c.Failures = n.Attempts, n.Failures
 }
 
@@ -70,7 +71,7 @@ func (j *judgement) agents(r *Report) {
 	}
 	n, left := r.Generator.Agents, r.Generator.Agents-len(r.LostAgents)
 	c := j.Measure("agents", judge.All(left, n, "agents"), fmt.Sprint(n), fmt.Sprint(left))
-	if !tooFew(r.Plan.Connections, r.void()) {
+	if !fleet.TooFew(r.Plan.Connections, r.void()) {
 		c.Excuse("not judged: " + strings.Join(why, "; "))
 	}
 	const gone = "not judged: connections were lost with load agents"
@@ -91,10 +92,4 @@ func (r *Report) void() (n int) {
 		n += l.Connections
 	}
 	return n
-}
-
-// String says it to people.
-func (l AgentLoss) String() string {
-	return fmt.Sprintf("%s (process %d on %s) was lost after %.1f s: %s; its %d connections and what they asked are void",
-		l.Agent, l.PID, l.Host, l.AtS, l.Why, l.Connections)
 }

@@ -3,28 +3,30 @@ package loadtest
 import (
 	"errors"
 	"testing"
+
+	"github.com/erlmcp/erlmcp/loadtest/machine"
 )
 
-func goodMachine() Machine {
-	return Machine{
+func goodMachine() machine.Facts {
+	return machine.Facts{
 		Cores: 2, Descriptors: 20_000, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30,
 		FilesMax: 2_000_000, FilesUsed: 1000, ConntrackMax: 262_144,
 	}
 }
 
 func TestMachine(t *testing.T) {
-	for failed, change := range map[string]func(*Machine, *Spec){
-		"":            func(*Machine, *Spec) {},
-		"descriptors": func(m *Machine, s *Spec) { m.Descriptors, s.Agents = 1024, 2 },
-		"sources":     func(m *Machine, _ *Spec) { m.SourceError = errors.New("no such address") },
-		"ports":       func(m *Machine, _ *Spec) { m.EphemeralPorts = 100 },
-		"memory":      func(m *Machine, _ *Spec) { m.MemoryAvailable = 1 << 20 },
-		"open_files":  func(m *Machine, _ *Spec) { m.FilesMax = 10_000 },
-		"conntrack":   func(m *Machine, _ *Spec) { m.ConntrackMax = 1000 },
+	for failed, change := range map[string]func(*machine.Facts, *Spec){
+		"":            func(*machine.Facts, *Spec) {},
+		"descriptors": func(m *machine.Facts, s *Spec) { m.Descriptors, s.Agents = 1024, 2 },
+		"sources":     func(m *machine.Facts, _ *Spec) { m.SourceError = errors.New("no such address") },
+		"ports":       func(m *machine.Facts, _ *Spec) { m.EphemeralPorts = 100 },
+		"memory":      func(m *machine.Facts, _ *Spec) { m.MemoryAvailable = 1 << 20 },
+		"open_files":  func(m *machine.Facts, _ *Spec) { m.FilesMax = 10_000 },
+		"conntrack":   func(m *machine.Facts, _ *Spec) { m.ConntrackMax = 1000 },
 	} {
 		m, s := goodMachine(), Default()
 		change(&m, &s)
-		if got := failedNames(m.Check(&s, 4)); got != failed {
+		if got := failedNames(CheckMachine(m, &s, 4)); got != failed {
 			t.Errorf("%q failed, want %q", got, failed)
 		}
 	}

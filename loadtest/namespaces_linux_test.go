@@ -15,9 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/loadtest/system"
+
 	charm "github.com/charmbracelet/log"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
+	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 )
 
@@ -146,7 +149,7 @@ func runOnMachines(t *testing.T, s Spec, o Options, machines []otherMachine, pro
 	said, log := io.Pipe()
 	t.Cleanup(func() { log.Close() })
 	o.Token, o.Log = "secret", charm.New(log)
-	s.Listen, s.SourceIPs, s.Agents, s.RemoteAgents, s.Failover, s.StickySample = machines[0].host+":0", "", 0, len(machines), FaultNone, 0
+	s.Listen, s.SourceIPs, s.Agents, s.RemoteAgents, s.Failover, s.StickySample = machines[0].host+":0", "", 0, len(machines), system.FaultNone, 0
 	ended := make(chan error, len(machines))
 	go func() {
 		join, pin, _, err := told(said)
@@ -195,7 +198,7 @@ func partNetwork(t *testing.T, program string) {
 		machines = append(machines, startMachine(t, i))
 	}
 	f := startFake(t, 1)
-	s := testSpec(f, 60, silence+5*time.Second)
+	s := testSpec(f, 60, bus.Silence+5*time.Second)
 	s.Target = serveOutside(t, f, machines[0]).Addr().String()
 	cut := false
 	r, errs := runOnMachines(t, s, Options{System: f, Progress: func(p Progress) {

@@ -1,6 +1,7 @@
 package loadtest
 
 import (
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
@@ -9,14 +10,14 @@ import (
 // of one target has no parts.
 
 // countParts notes what the clients of each part had and were answered since the counts of an earlier moment.
-func (r *run) countParts(earlier parts) {
+func (r *run) countParts(earlier fleet.Parts) {
 	if len(r.facts.aims) < 2 {
 		return
 	}
 	r.report.Parts = nil
 	for i := range r.facts.aims {
 		a := &r.facts.aims[i]
-		before, now := r.fleet.sinceOf(earlier, r.crew(i))
+		before, now := r.fleet.SinceOf(earlier, r.crew(i))
 		p := Part{
 			Name: string(a.to.Transport), Target: shownTarget(a.to.String()), Driver: string(a.driver), PerRequest: a.perRequest(), Shared: r.facts.seen.Balancer != nil && !a.holds(),
 			Connections: &Connections{Target: r.connectionsOf(i), Verified: now.Verified, Established: now.Open, Failed: now.Failed, Dropped: now.Dropped, Attempts: now.Attempts, Failures: now.Failures, Losses: now.Losses},
@@ -39,8 +40,8 @@ func (r *run) countParts(earlier parts) {
 // crew are the agents of a part.
 func (r *run) crew(part int) (agents []string) {
 	for _, s := range r.plan.shares {
-		if s.part == part {
-			agents = append(agents, s.agent)
+		if s.Part == part {
+			agents = append(agents, s.Agent)
 		}
 	}
 	return agents
@@ -49,8 +50,8 @@ func (r *run) crew(part int) (agents []string) {
 // connectionsOf is how many a part has by plan.
 func (r *run) connectionsOf(part int) (n int) {
 	for _, s := range r.plan.shares {
-		if s.part == part {
-			n += s.connections
+		if s.Part == part {
+			n += s.Connections
 		}
 	}
 	return n
@@ -62,7 +63,7 @@ func (r *run) measureParts(acks []wire.Ack) error {
 		p := &r.report.Parts[i]
 		var own []wire.Ack
 		for k, s := range r.plan.shares {
-			if s.part == i {
+			if s.Part == i {
 				own = append(own, acks[k])
 			}
 		}
@@ -93,7 +94,7 @@ func (p *Part) report(of *Report) *Report {
 	}
 }
 
-// parts judges the parts of a mix, each under its name.
+// Parts judges the parts of a mix, each under its name.
 func (j *judgement) parts(s *Spec, r *Report) {
 	for i := range r.Parts {
 		p := &r.Parts[i]

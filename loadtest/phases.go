@@ -12,21 +12,24 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/tempo"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/natural"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // settle waits until every node gets its share: the spread over nodes of which one is in slow start
 // says nothing.
 func (r *run) settle(ctx context.Context) error {
-	slow := r.facts.seen.slow()
+	slow := r.facts.seen.Slow()
 	r.log.Info("waiting for nodes in slow start", "nodes", slow, "at_most", settlePatience)
 	limited, cancel := context.WithTimeoutCause(ctx, settlePatience,
 		fmt.Errorf("in slow start for longer than %s: %s", settlePatience, strings.Join(slow, ", ")))
 	defer cancel()
-	return r.observe(limited, func(o *Observation) bool {
-		slow = o.slow()
+	return r.observe(limited, func(o *system.Observation) bool {
+		slow = o.Slow()
 		return len(slow) == 0
 	})
 }
@@ -50,13 +53,13 @@ func (r *run) ramp(ctx context.Context) error {
 	begin := lead()
 	n, err := r.openAll(limited, begin)
 	c := &Connections{
-		Target: r.fleet.connections(), Established: n.Open, Verified: n.Verified, Failed: n.Failed,
+		Target: r.fleet.Connections(), Established: n.Open, Verified: n.Verified, Failed: n.Failed,
 		Attempts: n.Attempts, Failures: n.Failures,
 	}
 	if n.LastVerified > 0 {
 		c.RampMs = ms(n.LastVerified - begin)
 	}
-	r.report.Connections, r.ramped = c, r.fleet.parts()
+	r.report.Connections, r.ramped = c, r.fleet.Parts()
 	if err == nil && n.Verified == 0 {
 		err = fmt.Errorf("no connection was verified: %v", n.Failures)
 	}
@@ -72,7 +75,7 @@ func (r *run) watchForStall(ctx context.Context, stall context.CancelCauseFunc) 
 	patience := 2 * r.spec.RequestTimeout
 	last, since := int64(0), time.Now()
 	for range tempo.Every(ctx, time.Second) {
-		n := r.fleet.counts()
+		n := r.fleet.Counts()
 		if n.LastVerified != last {
 			last, since = n.LastVerified, time.Now()
 		}
@@ -87,34 +90,34 @@ func (r *run) watchForStall(ctx context.Context, stall context.CancelCauseFunc) 
 // with an error.
 func (r *run) openAll(ctx context.Context, begin int64) (wire.Counts, error) {
 	p := r.plan
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
-		open := r.facts.aims[s.part].open(s)
+	_, err := r.fleet.Tell(ctx, p.shares, func(i int, s fleet.Share) wire.Order {
+		open := r.facts.aims[s.Part].open(s)
 		open.Timeout, open.Patience = r.spec.RequestTimeout, p.patience
-		open.Work.Share = work.Share{Index: i, Of: len(p.shares), FirstClient: s.first, Seed: r.report.Seed}
+		open.Work.Share = work.Share{Index: i, Of: len(p.shares), FirstClient: s.First, Seed: r.report.Seed}
 		return wire.Order{Kind: wire.OrderOpen, At: begin + stagger(i, p.rampRate), Rate: p.rampRate * p.fraction(s), Open: open}
 	})
 	if err != nil {
-		return r.fleet.counts(), err
+		return r.fleet.Counts(), err
 	}
 	first := 0
-	n, err := r.fleet.until(ctx, 0, func(n wire.Counts) bool {
+	n, err := r.fleet.Until(ctx, 0, func(n wire.Counts) bool {
 		first = 0
-		for _, s := range r.fleet.thereLocked(p.shares) {
-			first += min(s.connections, s.sources.Count)
+		for _, s := range r.fleet.ThereLocked(p.shares) {
+			first += min(s.Connections, s.Sources.Count)
 		}
 		return n.Verified+n.Failed == first
 	})
-	if err != nil || first == r.fleet.connections() || n.Verified == 0 {
+	if err != nil || first == r.fleet.Connections() || n.Verified == 0 {
 		return n, err
 	}
 	at := lead()
-	_, err = r.fleet.tell(ctx, p.shares, func(i int, _ share) wire.Order {
+	_, err = r.fleet.Tell(ctx, p.shares, func(i int, _ fleet.Share) wire.Order {
 		return wire.Order{Kind: wire.OrderRest, At: at + stagger(i, p.rampRate)}
 	})
 	if err != nil {
 		return n, err
 	}
-	return r.fleet.until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == r.fleet.connectionsLocked() })
+	return r.fleet.Until(ctx, 0, func(n wire.Counts) bool { return n.Verified+n.Failed == r.fleet.ConnectionsLocked() })
 }
 
 // stagger spreads the agents' first steps so that together they keep the pace of rate.
@@ -145,7 +148,7 @@ func (r *run) countNodes(ctx context.Context, n wire.Counts) error {
 	if r.report.PerRequest { // the answers are what is spread
 		return nil
 	}
-	d := spreadOf(&r.spec, r.fleet.connections(), names, n.Nodes, r.report.Shared)
+	d := spreadOf(&r.spec, r.fleet.Connections(), names, n.Nodes, r.report.Shared)
 	if d != nil && r.report.Connections != nil && !r.facts.all((*aim).counted) {
 		d.Tolerance = max(d.Tolerance, chosenBlindly(&r.report.Plan, r.report.Connections, len(names)))
 	}
@@ -164,14 +167,14 @@ func chosenBlindly(p *PlanSummary, c *Connections, nodes int) int {
 
 // nodeNames are the nodes that serve, in their configured order, and others that answered.
 func (r *run) nodeNames(n wire.Counts) []string {
-	names := r.facts.seen.serving()
+	names := r.facts.seen.Serving()
 	known := len(names)
 	for name := range n.Nodes {
-		if r.facts.seen.node(name) == nil {
+		if r.facts.seen.Node(name) == nil {
 			names = append(names, name)
 		}
 	}
-	sortNatural(names[known:])
+	natural.Sort(names[known:])
 	return names
 }
 
@@ -183,7 +186,7 @@ func (r *run) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.countNodes(ctx, r.fleet.counts()); err != nil {
+	if err := r.countNodes(ctx, r.fleet.Counts()); err != nil {
 		return err
 	}
 	return r.collect(ctx)
@@ -191,16 +194,16 @@ func (r *run) hold(ctx context.Context) error {
 
 // load returns when every request of the hold has ended.
 func (r *run) load(ctx context.Context) error {
-	begun := r.fleet.parts()
+	begun := r.fleet.Parts()
 	at := lead()
 	if err := r.ping(ctx, at, r.plan.pingRate, r.spec.Duration, true); err != nil {
 		return err
 	}
 	end := at + int64(r.spec.Duration) + int64(leadTime)
-	if _, err := r.fleet.until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 }); err != nil {
+	if _, err := r.fleet.Until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 }); err != nil {
 		return err
 	}
-	r.report.Requests = requestsBetween(r.fleet.since(begun))
+	r.report.Requests = requestsBetween(r.fleet.Since(begun))
 	r.countParts(begun)
 	return nil
 }
@@ -208,7 +211,7 @@ func (r *run) load(ctx context.Context) error {
 // ping has every agent send its part of rate requests per second.
 func (r *run) ping(ctx context.Context, at int64, rate float64, length time.Duration, count bool) error {
 	p := r.plan
-	_, err := r.fleet.tell(ctx, p.shares, func(i int, s share) wire.Order {
+	_, err := r.fleet.Tell(ctx, p.shares, func(i int, s fleet.Share) wire.Order {
 		return wire.Order{
 			Kind: wire.OrderPing, At: at + stagger(i, rate), Rate: rate * p.fraction(s),
 			Ping: &wire.PingOrder{For: length, Record: count},
@@ -230,7 +233,7 @@ func requestsBetween(before, after wire.Counts) *Requests {
 
 // collect merges what the agents measured during the hold.
 func (r *run) collect(ctx context.Context) error {
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
+	acks, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
 	if err != nil {
 		return err
 	}
@@ -273,7 +276,7 @@ func latencyOf(results []NodeResult, recorded map[string]*latency.Recording, nam
 	}
 	result := &LatencyResult{Quantiles: quantiles(all), Stddev: round1(all.StdDev())}
 	if named {
-		cv, windows := betweenNodesCV(compared)
+		cv, windows := latency.BetweenNodesCV(compared)
 		result.BetweenNodesCVPercent, result.Windows = round1(cv), windows
 	}
 	return result, nil
@@ -339,7 +342,7 @@ func merge[K ~string](acks []wire.Ack, of func(*wire.Measured) map[K]latency.Mes
 func (r *run) processes() [groups]func() []int {
 	var master, nodes, agents []int
 	if r.fleet != nil {
-		agents = r.fleet.pids()
+		agents = r.fleet.PIDs()
 	}
 	if b := r.facts.seen.Balancer; b != nil {
 		master = b.PIDs[:1]
@@ -368,11 +371,11 @@ func (r *run) sticks() bool {
 }
 
 // sticking are the shares whose clients should meet their node when they come back, and how many these are.
-func (r *run) sticking() (shares []share, connections int) {
+func (r *run) sticking() (shares []fleet.Share, connections int) {
 	for _, s := range r.plan.shares {
-		if r.facts.aims[s.part].sticks() {
+		if r.facts.aims[s.Part].sticks() {
 			shares = append(shares, s)
-			connections += s.connections
+			connections += s.Connections
 		}
 	}
 	return shares, connections
@@ -385,19 +388,19 @@ func (r *run) sticky(ctx context.Context, result **Sticky) error {
 	given, taken := 0, 0
 	samples := make([]int, len(shares))
 	for i, s := range shares {
-		given += s.connections
+		given += s.Connections
 		upTo := wanted * given / total
 		samples[i], taken = upTo-taken, upTo
 	}
-	_, err := r.fleet.tell(ctx, shares, func(i int, s share) wire.Order {
-		return wire.Order{Kind: wire.OrderSticky, Rate: stickyRate * float64(s.connections) / float64(total), Sticky: &wire.StickyOrder{Sample: samples[i]}}
+	_, err := r.fleet.Tell(ctx, shares, func(i int, s fleet.Share) wire.Order {
+		return wire.Order{Kind: wire.OrderSticky, Rate: stickyRate * float64(s.Connections) / float64(total), Sticky: &wire.StickyOrder{Sample: samples[i]}}
 	})
 	if err != nil {
 		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, stickyPatience)
 	defer cancel()
-	n, err := r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Sticky.Settled() })
+	n, err := r.fleet.Until(limited, 0, func(n wire.Counts) bool { return n.Sticky.Settled() })
 	if err != nil && limited.Err() != context.DeadlineExceeded {
 		return err
 	}

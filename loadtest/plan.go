@@ -5,18 +5,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
-
-// Limits are what the balancer allows one source. 0 is no limit.
-type Limits struct {
-	ConnectionsPerSecond int
-	MessagesPerSecond    int
-	MaxPerSource         int // connections at a time
-}
 
 // plan is who opens how many connections, from where and how fast.
 type plan struct {
@@ -27,24 +22,7 @@ type plan struct {
 	rampRate    float64 // connections per second, over all agents
 	pingRate    float64 // requests per second, over all agents
 	patience    wire.Patience
-	shares      []share
-}
-
-// share is one agent's part of a plan. Its i-th connection comes from its source i modulo the
-// number of its sources, so that a ramp takes one connection of every source, then a second one.
-type share struct {
-	agent       string
-	part        int // of a mix: which of its aims
-	first       int // connections of the shares before
-	connections int
-	sources     sources.Range
-}
-
-// offer is what an agent can take on.
-type offer struct {
-	agent       string
-	connections int           // by its descriptors
-	sources     sources.Range // its own; without any it gets a part of the common ones
+	shares      []fleet.Share
 }
 
 const (
@@ -65,7 +43,7 @@ const (
 const sessionRamp = 2000
 
 // suit fits the plan to what clients do there.
-func (p *plan) suit(f *facts, l Limits) {
+func (p *plan) suit(f *facts, l system.Limits) {
 	if !f.all(func(a *aim) bool { return !a.sessions() && a.to.Transport != target.SSE }) {
 		p.rampRate = min(p.rampRate, sessionRamp)
 	}
@@ -73,7 +51,7 @@ func (p *plan) suit(f *facts, l Limits) {
 }
 
 // ask sets the rate of requests by the think time of clients, if they have one, as far as the balancer lets them.
-func (p *plan) ask(t work.Think, l Limits) {
+func (p *plan) ask(t work.Think, l system.Limits) {
 	rate := t.Rate(p.connections)
 	if rate == 0 {
 		return
@@ -85,7 +63,7 @@ func (p *plan) ask(t work.Think, l Limits) {
 
 // makePlan divides the connections of each part among the agents that it gets, by what each can take, and the common sources
 // among those that brought none.
-func makePlan(s *Spec, common sources.Range, l Limits, offers []offer) (*plan, error) {
+func makePlan(s *Spec, common sources.Range, l system.Limits, offers []fleet.Offer) (*plan, error) {
 	p, parts := &plan{connections: s.Connections}, s.parts()
 	crews, err := assign(parts, offers)
 	if err != nil {
@@ -98,27 +76,27 @@ func makePlan(s *Spec, common sources.Range, l Limits, offers []offer) (*plan, e
 	unbound, planned := 0, 0
 	for part, crew := range crews {
 		for _, sh := range divide(parts[part], crew) {
-			sh.part, sh.first = part, planned
-			planned += sh.connections
-			n := sh.connections
+			sh.Part, sh.First = part, planned
+			planned += sh.Connections
+			n := sh.Connections
 			// Rounded up, so that no source gets more than its connections_per_source.
 			k := min(n, ceilDiv(wanted*n, s.Connections))
-			switch own := sh.sources; {
+			switch own := sh.Sources; {
 			case own.Count > 0:
-				sh.sources = own.Slice(0, min(k, own.Count))
+				sh.Sources = own.Slice(0, min(k, own.Count))
 			case !common.First.IsValid():
-				sh.sources = sources.KernelsChoice
+				sh.Sources = sources.KernelsChoice
 				unbound += n
 			case p.common+k > common.Count:
 				return nil, fmt.Errorf("%d source addresses are not enough for %d connections at %d each",
 					common.Count, s.Connections, s.ConnectionsPerSource)
 			default:
-				sh.sources = common.Slice(p.common, p.common+k)
+				sh.Sources = common.Slice(p.common, p.common+k)
 				p.common += k
 			}
-			if sh.sources != sources.KernelsChoice {
-				p.sources += sh.sources.Count
-				p.perSource = max(p.perSource, ceilDiv(n, sh.sources.Count))
+			if sh.Sources != sources.KernelsChoice {
+				p.sources += sh.Sources.Count
+				p.perSource = max(p.perSource, ceilDiv(n, sh.Sources.Count))
 			}
 			p.shares = append(p.shares, sh)
 		}
@@ -134,8 +112,8 @@ func makePlan(s *Spec, common sources.Range, l Limits, offers []offer) (*plan, e
 
 // assign gives every part agents of its own: each one goes to the part that lacks most, and those that nobody lacks to the
 // part with most connections an agent.
-func assign(parts []int, offers []offer) (crews [][]offer, err error) {
-	crews = make([][]offer, len(parts))
+func assign(parts []int, offers []fleet.Offer) (crews [][]fleet.Offer, err error) {
+	crews = make([][]fleet.Offer, len(parts))
 	lacking := slices.Clone(parts)
 	for _, o := range offers {
 		next := 0
@@ -146,7 +124,7 @@ func assign(parts []int, offers []offer) (crews [][]offer, err error) {
 			}
 		}
 		crews[next] = append(crews[next], o)
-		lacking[next] -= o.connections
+		lacking[next] -= o.Connections
 	}
 	for i, n := range parts {
 		if lacking[i] > 0 {
@@ -157,17 +135,17 @@ func assign(parts []int, offers []offer) (crews [][]offer, err error) {
 }
 
 // divide shares connections out by what each agent can take. The sources of a share are all that the agent has.
-func divide(connections int, crew []offer) (shares []share) {
+func divide(connections int, crew []fleet.Offer) (shares []fleet.Share) {
 	room := 0
 	for _, o := range crew {
-		room += o.connections
+		room += o.Connections
 	}
 	given, taken := 0, 0
 	for _, o := range crew {
-		given += o.connections
+		given += o.Connections
 		upTo := int(int64(connections) * int64(given) / int64(room))
 		if n := upTo - taken; n > 0 {
-			shares = append(shares, share{agent: o.agent, connections: n, sources: o.sources})
+			shares = append(shares, fleet.Share{Agent: o.Agent, Connections: n, Sources: o.Sources})
 		}
 		taken = upTo
 	}
@@ -183,7 +161,7 @@ func fewestSources(s *Spec) int { return ceilDiv(s.Connections, s.ConnectionsPer
 // see each other, nor sessions that have no stream yet.
 const shortestRamp = time.Second
 
-func rates(s *Spec, sources int, l Limits) (ramp, ping float64) {
+func rates(s *Spec, sources int, l system.Limits) (ramp, ping float64) {
 	ramp = min(float64(s.RampRate), float64(s.Connections)/shortestRamp.Seconds())
 	if l.ConnectionsPerSecond > 0 {
 		ramp = min(ramp, rampLoad*float64(sources*l.ConnectionsPerSecond))
@@ -197,7 +175,7 @@ func rates(s *Spec, sources int, l Limits) (ramp, ping float64) {
 
 // patienceFor is that of clients who share a source: when all of them come back at once, they stay
 // within the rate the balancer allows the source.
-func patienceFor(perSource int, l Limits) wire.Patience {
+func patienceFor(perSource int, l system.Limits) wire.Patience {
 	p := wire.LeastPatience
 	if l.ConnectionsPerSecond > 0 {
 		span := time.Duration(float64(perSource) / float64(l.ConnectionsPerSecond) * float64(time.Second))
@@ -209,7 +187,9 @@ func patienceFor(perSource int, l Limits) wire.Patience {
 }
 
 // fraction is the share's part of all connections.
-func (p *plan) fraction(sh share) float64 { return float64(sh.connections) / float64(p.connections) }
+func (p *plan) fraction(sh fleet.Share) float64 {
+	return float64(sh.Connections) / float64(p.connections)
+}
 
 // minTolerance is how far a node may be from its fair share in the smallest run: choices made at
 // the same moment by several workers of a balancer cannot see each other.

@@ -9,20 +9,23 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/prefork"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 var (
 	testTarget  = netip.MustParseAddrPort("127.0.0.1:8000")
 	testSources = sources.In(netip.MustParsePrefix("127.1.0.0/16"), maxConnections)
-	houseLimits = Limits{ConnectionsPerSecond: 100, MessagesPerSecond: 100}
+	houseLimits = system.Limits{ConnectionsPerSecond: 100, MessagesPerSecond: 100}
 )
 
-func localOffers(n, connections int) []offer {
-	offers := make([]offer, n)
+func localOffers(n, connections int) []fleet.Offer {
+	offers := make([]fleet.Offer, n)
 	for i := range offers {
-		offers[i] = offer{agent: localName(i), connections: connections}
+		offers[i] = fleet.Offer{Agent: fleet.LocalName(i), Connections: connections}
 	}
 	return offers
 }
@@ -30,7 +33,7 @@ func localOffers(n, connections int) []offer {
 // The machine that the plan was made for: 2 cores, 20,000 descriptors a process.
 func TestPlanOfTheReferenceMachine(t *testing.T) {
 	s := Default()
-	f := facts{host: Machine{Cores: 2, Descriptors: 20_000}}
+	f := facts{host: machine.Facts{Cores: 2, Descriptors: 20_000}}
 	agents := localAgents(&s, &f)
 	if agents != 6 {
 		t.Errorf("%d agents, want 6", agents)
@@ -65,11 +68,11 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 		s := Default()
 		s.Connections = rapid.IntRange(1, 300_000).Draw(t, "connections")
 		s.ConnectionsPerSource = rapid.IntRange(5, 200).Draw(t, "per source")
-		offers := make([]offer, rapid.IntRange(1, 40).Draw(t, "agents"))
+		offers := make([]fleet.Offer, rapid.IntRange(1, 40).Draw(t, "agents"))
 		room := 0
 		for i := range offers {
-			offers[i] = offer{agent: localName(i), connections: rapid.IntRange(1, 60_000).Draw(t, "room")}
-			room += offers[i].connections
+			offers[i] = fleet.Offer{Agent: fleet.LocalName(i), Connections: rapid.IntRange(1, 60_000).Draw(t, "room")}
+			room += offers[i].Connections
 		}
 		p, err := makePlan(&s, testSources, houseLimits, offers)
 		if room < s.Connections {
@@ -83,20 +86,20 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 		}
 		held := make(map[string]int)
 		for _, o := range offers {
-			held[o.agent] = o.connections
+			held[o.Agent] = o.Connections
 		}
 		total, next := 0, testSources.At(0)
 		for _, sh := range p.shares {
-			total += sh.connections
-			if sh.connections == 0 || sh.connections > held[sh.agent] {
-				t.Fatalf("%s has %d of %d connections", sh.agent, sh.connections, held[sh.agent])
+			total += sh.Connections
+			if sh.Connections == 0 || sh.Connections > held[sh.Agent] {
+				t.Fatalf("%s has %d of %d connections", sh.Agent, sh.Connections, held[sh.Agent])
 			}
-			if sh.sources.At(0) != next {
-				t.Fatalf("sources of %s begin at %s, want %s: used twice, or a gap", sh.agent, sh.sources.At(0), next)
+			if sh.Sources.At(0) != next {
+				t.Fatalf("sources of %s begin at %s, want %s: used twice, or a gap", sh.Agent, sh.Sources.At(0), next)
 			}
-			next = sh.sources.At(sh.sources.Count)
-			if most := ceilDiv(sh.connections, sh.sources.Count); most > max(s.ConnectionsPerSource, 1) {
-				t.Fatalf("a source of %s has %d connections", sh.agent, most)
+			next = sh.Sources.At(sh.Sources.Count)
+			if most := ceilDiv(sh.Connections, sh.Sources.Count); most > max(s.ConnectionsPerSource, 1) {
+				t.Fatalf("a source of %s has %d connections", sh.Agent, most)
 			}
 		}
 		if total != s.Connections {
@@ -113,7 +116,7 @@ func TestPatienceOfManyClients(t *testing.T) {
 	if p := patienceFor(1, houseLimits); p != wire.LeastPatience {
 		t.Errorf("%+v", p)
 	}
-	if p := patienceFor(100, Limits{}); p != wire.LeastPatience {
+	if p := patienceFor(100, system.Limits{}); p != wire.LeastPatience {
 		t.Errorf("%+v", p)
 	}
 	for _, clients := range []int{100, 1000} {
@@ -145,12 +148,12 @@ func TestPlanWithTheAgentsOwnSources(t *testing.T) {
 	s := Default()
 	s.Connections = 1000
 	own := sources.In(netip.MustParsePrefix("10.0.0.0/24"), maxConnections)
-	offers := []offer{{"agent1", 500, sources.Range{}}, {"remote1", 500, own}}
-	p, err := makePlan(&s, testSources, Limits{}, offers)
+	offers := []fleet.Offer{{Agent: "agent1", Connections: 500, Sources: sources.Range{}}, {Agent: "remote1", Connections: 500, Sources: own}}
+	p, err := makePlan(&s, testSources, system.Limits{}, offers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := p.shares[0].sources, p.shares[1].sources; a.At(0) != testSources.At(0) || a.Count != 500 || b != own {
+	if a, b := p.shares[0].Sources, p.shares[1].Sources; a.At(0) != testSources.At(0) || a.Count != 500 || b != own {
 		t.Errorf("%v and %v", a, b)
 	}
 	if p.perSource != 2 {
@@ -161,7 +164,7 @@ func TestPlanWithTheAgentsOwnSources(t *testing.T) {
 func TestPlanWithFewSources(t *testing.T) {
 	s := Default()
 	s.Connections = 1000
-	p, err := makePlan(&s, testSources.Slice(0, 30), Limits{}, localOffers(2, 20_000))
+	p, err := makePlan(&s, testSources.Slice(0, 30), system.Limits{}, localOffers(2, 20_000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +175,7 @@ func TestPlanWithFewSources(t *testing.T) {
 
 func TestPlanNeedsSources(t *testing.T) {
 	s := Default()
-	_, err := makePlan(&s, testSources.Slice(0, 10), Limits{}, localOffers(6, 20_000))
+	_, err := makePlan(&s, testSources.Slice(0, 10), system.Limits{}, localOffers(6, 20_000))
 	if err == nil {
 		t.Error("planned 100,000 connections from 10 addresses at 100 each")
 	}
@@ -243,7 +246,7 @@ func TestPlanOfAMix(t *testing.T) {
 		http := rapid.IntRange(1, 98).Draw(t, "http")
 		ws := rapid.IntRange(1, 99-http).Draw(t, "ws")
 		s.Mix = fmt.Sprintf("http=%d,ws=%d,tcp=%d", http, ws, 100-http-ws)
-		f := facts{host: Machine{Cores: rapid.IntRange(1, 8).Draw(t, "cores"), Descriptors: 20_000}}
+		f := facts{host: machine.Facts{Cores: rapid.IntRange(1, 8).Draw(t, "cores"), Descriptors: 20_000}}
 		p, err := makePlan(&s, testSources, houseLimits, localOffers(localAgents(&s, &f), prefork.Room(1, f.host.Descriptors)))
 		if err != nil {
 			t.Fatal(err)
@@ -251,13 +254,13 @@ func TestPlanOfAMix(t *testing.T) {
 		got := make([]int, 3)
 		of := make(map[string]int)
 		for _, sh := range p.shares {
-			got[sh.part] += sh.connections
-			if part, seen := of[sh.agent]; seen && part != sh.part {
-				t.Fatalf("%s is of two parts", sh.agent)
+			got[sh.Part] += sh.Connections
+			if part, seen := of[sh.Agent]; seen && part != sh.Part {
+				t.Fatalf("%s is of two parts", sh.Agent)
 			}
-			of[sh.agent] = sh.part
-			if sh.connections > prefork.Room(1, f.host.Descriptors) {
-				t.Fatalf("%s has %d connections", sh.agent, sh.connections)
+			of[sh.Agent] = sh.Part
+			if sh.Connections > prefork.Room(1, f.host.Descriptors) {
+				t.Fatalf("%s has %d connections", sh.Agent, sh.Connections)
 			}
 		}
 		total := 0

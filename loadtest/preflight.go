@@ -15,6 +15,8 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // Requirements are what a plan needs, in the shape of Report.Preflight.
@@ -102,7 +104,7 @@ type subject struct {
 
 	spec      *Spec
 	facts     *facts
-	fault     Fault
+	fault     system.Fault
 	plan      *plan // as it is before the agents have joined; nil with the reason planError
 	planError error
 	cutError  error // why packets cannot be dropped here, if that is asked for
@@ -195,7 +197,7 @@ func (x *subject) agents() {
 	}
 	x.Need("descriptors", n*room >= s.Connections,
 		fmt.Sprintf("%d for each of %d agents", room, n), fmt.Sprintf("%d in all", s.Connections),
-		"raise the hard limit (ulimit -Hn), or use more --agents").Suggest(f.host.raiseDescriptors(s.Connections))
+		"raise the hard limit (ulimit -Hn), or use more --agents").Suggest(f.host.RaiseDescriptors(s.Connections))
 }
 
 func (x *subject) sources() {
@@ -213,7 +215,7 @@ func (x *subject) sources() {
 		x.Need("sources", false, f.host.SourceError.Error(), f.sources.String(), sourceFix(f.sources))
 		return
 	}
-	x.Need("sources", true, fmt.Sprintf("%d (%s)", p.sources, p.shares[0].sources), fmt.Sprintf("%d connections each", p.perSource), "")
+	x.Need("sources", true, fmt.Sprintf("%d (%s)", p.sources, p.shares[0].Sources), fmt.Sprintf("%d connections each", p.perSource), "")
 	if f.usedBefore > 0 {
 		x.Advise("source_reuse", false, fmt.Sprintf("%d of the addresses were used by an earlier load test", f.usedBefore),
 			"other ones: a sticky balancer keeps them where they were", "use a larger --source-ips, or wait for lb.sticky.ttl")
@@ -221,7 +223,7 @@ func (x *subject) sources() {
 	if e := f.unreachable; e != nil {
 		x.Advise("source_ips", false, e.Error()+": all clients have one", "several, for a balancer that keeps an address on one node", e.fix())
 	}
-	nodes := max(len(f.seen.serving()), 1)
+	nodes := max(len(f.seen.Serving()), 1)
 	grain := tolerance(s.TolerancePercent, float64(s.Connections)/float64(nodes))
 	x.Advise("source_grain", p.perSource <= grain || nodes == 1, fmt.Sprintf("%d connections a source", p.perSource),
 		fmt.Sprintf("at most %d, for an even distribution over %d nodes", grain, nodes),
@@ -285,7 +287,7 @@ func (x *subject) openFiles() {
 		left = "no limit of the machine"
 	}
 	x.Need("open_files", h.FilesMax-h.FilesUsed >= need, left, fmt.Sprint(need), "raise fs.file-max (sysctl)").
-		Suggest(fmt.Sprintf("sudo sysctl -w fs.file-max=%d", RoundUp(h.FilesUsed+5*n)))
+		Suggest(fmt.Sprintf("sudo sysctl -w fs.file-max=%d", machine.RoundUp(h.FilesUsed+5*n)))
 }
 
 func (x *subject) conntrack() {
@@ -300,7 +302,7 @@ func (x *subject) conntrack() {
 	left := h.ConntrackMax - h.ConntrackUsed
 	x.Need("conntrack", left >= need, fmt.Sprintf("%d left", left), fmt.Sprint(need),
 		"raise net.netfilter.nf_conntrack_max (sysctl), or exempt this traffic from tracking").
-		Suggest(fmt.Sprintf("sudo sysctl -w net.netfilter.nf_conntrack_max=%d", RoundUp(h.ConntrackUsed+3*n)))
+		Suggest(fmt.Sprintf("sudo sysctl -w net.netfilter.nf_conntrack_max=%d", machine.RoundUp(h.ConntrackUsed+3*n)))
 }
 
 func (x *subject) threads() {
@@ -363,15 +365,15 @@ func (x *subject) workers(n, room int, growing bool) {
 
 func (x *subject) nodes() {
 	s, f, fault := x.spec, x.facts, x.fault
-	if fault != FaultNone {
+	if fault != system.FaultNone {
 		x.breaking()
 	}
 	if len(f.seen.Nodes) == 0 {
 		return
 	}
-	serving := f.seen.serving()
+	serving := f.seen.Serving()
 	need := 1
-	if fault != FaultNone {
+	if fault != system.FaultNone {
 		need = 2
 	}
 	x.Need("nodes", len(serving) >= need, fmt.Sprintf("%d of %d serving", len(serving), len(f.seen.Nodes)), fmt.Sprintf("at least %d", need),
@@ -387,7 +389,7 @@ func (x *subject) nodes() {
 	}
 	x.Need("node_capacity", room >= s.Connections, fmt.Sprintf("%d connections", room), fmt.Sprint(s.Connections),
 		"raise lb.node_max_connections, or run more nodes")
-	if fault != FaultNone {
+	if fault != system.FaultNone {
 		x.Need("failover_capacity", room-largest >= s.Connections, fmt.Sprintf("%d connections without one node", room-largest),
 			fmt.Sprint(s.Connections), "raise lb.node_max_connections, run more nodes, or leave failover out (--failover none)")
 	}
@@ -398,11 +400,11 @@ func (x *subject) breaking() {
 	s, f, fault := x.spec, x.facts, x.fault
 	value := "the cluster is under control"
 	if !f.seen.CanBreak {
-		value = errCannotBreak.Error()
+		value = system.ErrCannotBreak.Error()
 	}
 	x.Need("fault_control", f.seen.CanBreak, value, "control of the nodes, for --failover "+string(fault),
 		"run the load test where the cluster runs, or leave it out (--failover none)")
-	if fault == FaultCut {
+	if fault == system.FaultCut {
 		value := "nft drops packets"
 		if x.cutError != nil {
 			value = x.cutError.Error()
@@ -410,12 +412,12 @@ func (x *subject) breaking() {
 		x.Need("fault_cut", x.cutError == nil, value, "rules of nftables, for --failover cut",
 			"install nftables and run as root (CAP_NET_ADMIN), or freeze the node instead (--failover freeze)")
 	}
-	if !f.names() && fault != FaultRolling {
+	if !f.names() && fault != system.FaultRolling {
 		x.Need("failover_names", false, "the answers name no node", "nodes with the tool "+string(ask.Whoami)+", for --failover "+string(fault),
 			"leave it out (--failover none)")
 	}
 	if name := s.FailoverNode; name != "" && f.seen.CanBreak {
-		x.Need("failover_node", slices.Contains(f.seen.serving(), name), "serving: "+strings.Join(f.seen.serving(), ", "), name,
+		x.Need("failover_node", slices.Contains(f.seen.Serving(), name), "serving: "+strings.Join(f.seen.Serving(), ", "), name,
 			"name a node that serves, or none (--failover-node)").Misuse()
 	}
 }

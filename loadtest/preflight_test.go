@@ -12,6 +12,8 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // goodFacts are those of the reference machine with everything running.
@@ -23,12 +25,12 @@ func goodFacts() *facts {
 			work: work.Work{Verify: ask.Whoami, Naming: work.ByAnswer}, driver: DriverSocket,
 		}},
 		sources: testSources,
-		host: Machine{
+		host: machine.Facts{
 			Cores: 2, Descriptors: 20_000, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30, FilesMax: 2_000_000, FilesUsed: 1_000,
 			ConntrackMax: 262_144, ConntrackUsed: 10,
 		},
-		seen: Observation{
-			Balancer: &BalancerView{Max: 100_000, Limits: houseLimits},
+		seen: system.Observation{
+			Balancer: &system.BalancerView{Max: 100_000, Limits: houseLimits},
 			CanBreak: true,
 		},
 	}
@@ -36,7 +38,7 @@ func goodFacts() *facts {
 		f.seen.Balancer.Workers = append(f.seen.Balancer.Workers, 9_872)
 	}
 	for _, name := range []string{"erlmcp1", "erlmcp2", "erlmcp3", "erlmcp4"} {
-		f.seen.Nodes = append(f.seen.Nodes, NodeView{Name: name, Up: true, Max: 35_000})
+		f.seen.Nodes = append(f.seen.Nodes, system.NodeView{Name: name, Up: true, Max: 35_000})
 	}
 	return f
 }
@@ -49,7 +51,7 @@ func requirementsOf(s *Spec, f *facts) judge.List {
 
 func TestPreflightOfTheReferenceMachine(t *testing.T) {
 	s := Default()
-	s.Failover = FaultKill
+	s.Failover = system.FaultKill
 	all := requirementsOf(&s, goodFacts())
 	if len(all) != 15 {
 		t.Errorf("%d requirements", len(all))
@@ -91,7 +93,7 @@ func TestEachRequirementCanFail(t *testing.T) {
 		{"fault_control", func(_ *Spec, f *facts) { f.seen.CanBreak = false }, "not under control"},
 		{"failover_node", func(s *Spec, _ *facts) { s.FailoverNode = "erlmcp9" }, "serving: erlmcp1, erlmcp2, erlmcp3, erlmcp4"},
 		{"node_capacity", func(s *Spec, f *facts) {
-			s.Failover = FaultNone
+			s.Failover = system.FaultNone
 			for i := range f.seen.Nodes {
 				f.seen.Nodes[i].Max = 24_000
 			}
@@ -103,7 +105,7 @@ func TestEachRequirementCanFail(t *testing.T) {
 		}, "75000 connections without one node"},
 	} {
 		s, f := Default(), goodFacts()
-		s.Failover = FaultKill
+		s.Failover = system.FaultKill
 		c.change(&s, f)
 		found := false
 		for _, q := range requirementsOf(&s, f) {
@@ -125,7 +127,7 @@ func TestEachRequirementCanFail(t *testing.T) {
 
 func TestPreflightNeedsNodesForAFault(t *testing.T) {
 	s, f := Default(), goodFacts()
-	s.Failover = FaultFreeze
+	s.Failover = system.FaultFreeze
 	for i := range f.seen.Nodes[1:] {
 		f.seen.Nodes[1+i].Up = false
 	}
@@ -204,7 +206,7 @@ func failedNames(all judge.List) string {
 func TestPreflightLooksAtThreads(t *testing.T) {
 	for from, verdict := range map[string]judge.Verdict{"kernel.pid_max": judge.Warn, "ulimit -u": judge.Fail, "/sys/fs/cgroup/pids.max": judge.Fail} {
 		s, f := Default(), goodFacts()
-		f.host.Threads = Threads{Max: 20, Used: 10, From: from}
+		f.host.Threads = machine.Threads{Max: 20, Used: 10, From: from}
 		found := false
 		for _, q := range requirementsOf(&s, f) {
 			if q.Name == "threads" {

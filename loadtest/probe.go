@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 const baselineSources = 8
@@ -40,7 +41,7 @@ func (f *facts) behind(ctx context.Context) (nodes []probe.Node) {
 		return nil
 	}
 	for _, n := range f.seen.Nodes {
-		at, err := resolve(ctx, n.Address)
+		at, err := system.Resolve(ctx, n.Address)
 		if err != nil || !n.Up || !probe.Here(at.Addr()) {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
 )
 
 // The groups of processes that are watched.
@@ -43,9 +44,9 @@ type recorder struct {
 	use     *Resources // of the stretch that is being measured; nil: none is
 	since   time.Time  // it began
 	spent   [groups]time.Duration
-	machine machineLoad // as last seen
-	loads   machineLoad // of the stretch
-	memory  int64       // available before the ramp, bytes
+	machine machine.Load // as last seen
+	loads   machine.Load // of the stretch
+	memory  int64        // available before the ramp, bytes
 
 	cancel  context.CancelFunc
 	stopped chan struct{}
@@ -56,7 +57,7 @@ func startRecorder(ctx context.Context, begun time.Time, counts func() wire.Coun
 	ctx, cancel := context.WithCancel(ctx)
 	c := &recorder{
 		begun: begun, counts: counts, groups: g, lastAt: time.Now(), series: Series{IntervalS: recordInterval.Seconds()},
-		machine: readMachineLoad(), cancel: cancel, stopped: make(chan struct{}),
+		machine: machine.ReadLoad(), cancel: cancel, stopped: make(chan struct{}),
 	}
 	c.look()
 	go func() {
@@ -103,12 +104,12 @@ func (c *recorder) lately() (last Point, marks []Mark) {
 	return last, c.series.Marks
 }
 
-// measure begins a stretch of which the use is wanted. memoryBefore is what memoryAvailable said when nothing was loaded.
+// measure begins a stretch of which the use is wanted. memoryBefore is what MemoryAvailable said when nothing was loaded.
 func (c *recorder) measure(memoryBefore int64) {
 	c.look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.use, c.since, c.spent, c.loads, c.memory = new(Resources), time.Now(), [groups]time.Duration{}, machineLoad{}, memoryBefore
+	c.use, c.since, c.spent, c.loads, c.memory = new(Resources), time.Now(), [groups]time.Duration{}, machine.Load{}, memoryBefore
 }
 
 // measured ends the stretch.
@@ -123,7 +124,7 @@ func (c *recorder) measured() *Resources {
 			use.group(i).CPUPercent = percentOf(cpu, span)
 		}
 	}
-	use.Machine = c.loads.saturation()
+	use.Machine = c.loads.Saturation()
 	return use
 }
 
@@ -147,7 +148,7 @@ func (c *recorder) look() {
 			now[i].Descriptors += p.Descriptors
 		}
 	}
-	machine := readMachineLoad()
+	load := machine.ReadLoad()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := time.Now()
@@ -169,7 +170,7 @@ func (c *recorder) look() {
 		c.last, c.lastAt, c.owed = n, at, [groups]time.Duration{}
 	}
 	if c.use == nil {
-		c.machine = machine
+		c.machine = load
 		return
 	}
 	for i := range now {
@@ -179,9 +180,9 @@ func (c *recorder) look() {
 		most.Descriptors = max(most.Descriptors, now[i].Descriptors)
 		c.spent[i] += spent[i]
 	}
-	c.loads.add(machine, c.machine)
-	c.machine = machine
-	if free := memoryAvailable(); free > 0 && c.memory > 0 {
+	c.loads.Add(load, c.machine)
+	c.machine = load
+	if free := machine.MemoryAvailable(); free > 0 && c.memory > 0 {
 		c.use.MemoryBytes = max(c.use.MemoryBytes, c.memory-free)
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // Schema is the value of Report.Schema. It has all of SchemaV1, of which reports are read too.
@@ -39,12 +42,12 @@ type Report struct {
 	PerRequest bool `json:"per_request,omitempty"`
 	Shared     bool `json:"shared_connections,omitempty"`
 
-	Version   string    `json:"version"`
-	Command   []string  `json:"command,omitempty"` // that began the run, without secrets
-	Host      Host      `json:"host"`              // where the coordinator ran
-	Seed      uint64    `json:"seed"`              // of random values in what clients ask
-	Started   time.Time `json:"started"`
-	DurationS float64   `json:"duration_s"`
+	Version   string       `json:"version"`
+	Command   []string     `json:"command,omitempty"` // that began the run, without secrets
+	Host      machine.Host `json:"host"`              // where the coordinator ran
+	Seed      uint64       `json:"seed"`              // of random values in what clients ask
+	Started   time.Time    `json:"started"`
+	DurationS float64      `json:"duration_s"`
 
 	Checks    Checks       `json:"checks"`
 	Advice    []string     `json:"advice,omitempty"` // what can be done about a verdict that is not a pass
@@ -78,7 +81,7 @@ type Report struct {
 	// Parts are the transports of a mix. All above is then of all of them together.
 	Parts []Part `json:"parts,omitempty"`
 	// LostAgents ended before their run. What they held is not judged, nor in any sum that was made later.
-	LostAgents []AgentLoss `json:"lost_agents,omitempty"`
+	LostAgents []fleet.Loss `json:"lost_agents,omitempty"`
 
 	interrupted bool // by the user
 }
@@ -196,17 +199,6 @@ type Sessions struct {
 	Begun int64 `json:"begun"`
 	Ended int64 `json:"ended"` // by clients, as the script says
 	Lost  int64 `json:"lost"`  // the server did not know them any more
-}
-
-// Host is the machine of the coordinator.
-type Host struct {
-	OS          string `json:"os"`
-	Kernel      string `json:"kernel"`
-	Arch        string `json:"arch"`
-	CPU         string `json:"cpu"`
-	CPUs        int    `json:"cpus"`
-	MemoryBytes int64  `json:"memory_bytes"`
-	Descriptors uint64 `json:"descriptors"` // hard limit of a process
 }
 
 // Search is the outcome of a search for the highest rate that holds.
@@ -331,8 +323,8 @@ type Sticky struct {
 // Failover is what the loss of a node did to its clients. Times count from the moment before the
 // fault.
 type Failover struct {
-	Node  string `json:"node"`
-	Fault Fault  `json:"fault"`
+	Node  string       `json:"node"`
+	Fault system.Fault `json:"fault"`
 	// DetectedMs is when the balancer marked the node down; where it cannot be asked, when the
 	// first client lost its connection.
 	DetectedMs   float64       `json:"detected_ms" zero:"never"`
@@ -366,17 +358,8 @@ type Resources struct {
 	Coordinator ProcessUse `json:"coordinator"`
 	// MemoryBytes is how much less memory the machine had available than before the ramp.
 	MemoryBytes int64 `json:"machine_memory_bytes"`
-	// Machine is how busy the whole machine was.
-	Machine Saturation `json:"machine,omitzero"`
-}
-
-// Saturation is how busy a machine was, all its processors together.
-type Saturation struct {
-	Known          bool    `json:"known"`
-	BusyPercent    float64 `json:"busy_percent"`
-	StealPercent   float64 `json:"steal_percent"`   // taken by other guests of the same hardware
-	SoftirqPercent float64 `json:"softirq_percent"` // a part of busy
-	ListenDrops    int64   `json:"listen_drops"`    // connections that found the queue of a listener full
+	// Facts is how busy the whole machine was.
+	Machine machine.Saturation `json:"machine,omitzero"`
 }
 
 // ProcessUse is a sum over processes.

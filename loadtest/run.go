@@ -16,10 +16,13 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/tempo"
 	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // Phase is a part of a run.
@@ -74,7 +77,7 @@ type NodeNow struct {
 
 // Options are what a run needs besides its Spec. Zero fields are fine.
 type Options struct {
-	System System // nil: only the target is known
+	System system.System // nil: only the target is known
 	// StateDir is where runs remember which source addresses they have used; empty: nowhere. StickyTTL is how
 	// long the balancer remembers them.
 	StateDir  string
@@ -95,7 +98,7 @@ type Options struct {
 // of the machine. Whatever happens, the agents are gone and a broken node is mended on return.
 func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	if o.System == nil {
-		o.System = unknownSystem{}
+		o.System = system.Unknown{}
 	}
 	if o.Log == nil {
 		o.Log = log.New(io.Discard)
@@ -146,7 +149,7 @@ func shownTarget(text string) string {
 // run is the coordinator at work. One goroutine has it, except that the phase's ticker reads fleet.
 type run struct {
 	spec     Spec
-	system   System
+	system   system.System
 	log      *log.Logger
 	progress func(Progress)
 	report   Report
@@ -156,16 +159,16 @@ type run struct {
 
 	facts    facts
 	closed   closedLoop // of drivers that run one
-	fault    Fault
+	fault    system.Fault
 	plan     *plan
-	fleet    *fleet
+	fleet    *fleet.Fleet
 	recorder *recorder
 	fallen   atomic.Pointer[string] // the node that a fault holds down; nil: none
 	memory   int64                  // bytes available before the ramp
 	kernel   map[string]int         // connections of the nodes before the ramp
 	searched search.Options         // as Options have it
 	trials   trials
-	ramped   parts // what the agents counted at the end of the ramp
+	ramped   fleet.Parts // what the agents counted at the end of the ramp
 }
 
 // prepare is the preflight.
@@ -175,14 +178,14 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 		f := &r.facts
-		r.report.Host = describeHost(f.host.Descriptors)
+		r.report.Host = machine.Describe(f.host.Descriptors)
 		if r.spec.Driver.closed() {
 			return r.prepareClosed(ctx)
 		}
-		if r.fault = r.spec.Failover; r.fault == FaultAuto {
-			r.fault = FaultNone
-			if !r.spec.triesRates() && f.seen.CanBreak && len(f.seen.serving()) > 1 && f.names() {
-				r.fault = FaultKill
+		if r.fault = r.spec.Failover; r.fault == system.FaultAuto {
+			r.fault = system.FaultNone
+			if !r.spec.triesRates() && f.seen.CanBreak && len(f.seen.Serving()) > 1 && f.names() {
+				r.fault = system.FaultKill
 			}
 		}
 		// The plan as it will be if every agent is like one here; it is made again when they joined.
@@ -197,8 +200,8 @@ func (r *run) prepare(ctx context.Context) error {
 			f.usedBefore = r.used.Recent(f.sources.Slice(0, p.common), r.stickyTTL)
 		}
 		x := subject{spec: &r.spec, facts: f, fault: r.fault, plan: p, planError: planError}
-		if r.fault == FaultCut {
-			x.cutError = cannotCut(ctx)
+		if r.fault == system.FaultCut {
+			x.cutError = system.CannotCut(ctx)
 		}
 		r.report.Preflight = Requirements(x.preflight())
 		if len(x.Failed()) > 0 {
@@ -208,32 +211,32 @@ func (r *run) prepare(ctx context.Context) error {
 	})
 }
 
-func (r *run) limits() Limits {
+func (r *run) limits() system.Limits {
 	if b := r.facts.seen.Balancer; b != nil {
 		return b.Limits
 	}
-	return Limits{}
+	return system.Limits{}
 }
 
 // execute does everything after the preflight.
 func (r *run) execute(ctx context.Context, fail func(error), o Options) (err error) {
 	remote := r.spec.RemoteAgents
 	defer r.mend()
-	r.fleet, err = startFleet(ctx, localAgents(&r.spec, &r.facts), remote, func(e bus.Events) (bus.Door, error) {
+	r.fleet, err = fleet.Start(ctx, localAgents(&r.spec, &r.facts), remote, func(e bus.Events) (bus.Door, error) {
 		return o.Bus.open(r.spec.Listen, o.Token, remote, e)
 	}, r.log, fail)
 	if err != nil {
 		return err
 	}
 	if remote > 0 {
-		r.log.Info("agents of other machines can join", "awaited", remote, "command", "erlmcp loadtest agent "+r.fleet.door.Flags())
+		r.log.Info("agents of other machines can join", "awaited", remote, "command", "erlmcp loadtest agent "+r.fleet.Door.Flags())
 	}
-	defer r.fleet.dismiss()
+	defer r.fleet.Dismiss()
 	if err := r.assemble(ctx); err != nil {
 		return err
 	}
 	go r.listen(ctx)
-	r.recorder = startRecorder(ctx, r.report.Started, r.fleet.counts, r.processes())
+	r.recorder = startRecorder(ctx, r.report.Started, r.fleet.Counts, r.processes())
 	defer func() { r.report.Series = r.recorder.stop() }()
 	defer r.sums()
 	r.noteSources()
@@ -246,16 +249,16 @@ func (r *run) execute(ctx context.Context, fail func(error), o Options) (err err
 		gauge gauge
 		do    func(context.Context) error
 	}{
-		{PhaseSettle, len(r.facts.seen.slow()) == 0, nil, r.settle},
+		{PhaseSettle, len(r.facts.seen.Slow()) == 0, nil, r.settle},
 		{PhaseBaseline, false, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baseline) }},
 		{PhaseRamp, false, r.verifiedGauge, r.ramp},
 		{PhaseHold, false, r.answeredGauge, r.hold},
 		{PhaseSticky, r.spec.StickySample == 0 || !r.facts.names() || !r.sticks(), stickyGauge, func(ctx context.Context) error { return r.sticky(ctx, &r.report.Sticky) }},
 		{PhaseRates, r.spec.Rates == "", r.trials.gauge, r.tryRates},
 		{PhaseSearch, r.spec.FindLimit == "", r.trials.gauge, r.search},
-		{PhaseFailover, r.fault == FaultNone, failoverGauge, r.failover},
-		{PhaseRecovery, r.fault == FaultNone, nil, r.recovery},
-		{PhaseStickyAfter, r.fault == FaultNone || r.spec.StickySample == 0 || !r.sticks(), stickyGauge,
+		{PhaseFailover, r.fault == system.FaultNone, failoverGauge, r.failover},
+		{PhaseRecovery, r.fault == system.FaultNone, nil, r.recovery},
+		{PhaseStickyAfter, r.fault == system.FaultNone || r.spec.StickySample == 0 || !r.sticks(), stickyGauge,
 			func(ctx context.Context) error { return r.sticky(ctx, &r.report.StickyAfter) }},
 		{PhaseClose, false, r.openGauge, r.close},
 	}
@@ -272,7 +275,7 @@ func (r *run) execute(ctx context.Context, fail func(error), o Options) (err err
 
 // assemble waits for the agents and divides the work.
 func (r *run) assemble(ctx context.Context) error {
-	offers, err := r.fleet.assemble(ctx)
+	offers, err := r.fleet.Assemble(ctx)
 	if err != nil {
 		return err
 	}
@@ -283,7 +286,7 @@ func (r *run) assemble(ctx context.Context) error {
 	}
 	p := r.plan
 	p.suit(f, r.limits())
-	r.fleet.begin(p.shares, r.report.Started)
+	r.fleet.Begin(p.shares, r.report.Started)
 	r.report.Plan = PlanSummary{
 		Connections: p.connections, HoldS: seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
 		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
@@ -311,7 +314,7 @@ func (r *run) noteSources() {
 // listen gives agents up that fall silent.
 func (r *run) listen(ctx context.Context) {
 	for range tempo.Every(ctx, time.Second) {
-		r.fleet.giveUpSilent()
+		r.fleet.GiveUpSilent()
 	}
 }
 
@@ -325,7 +328,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 	begun := time.Now()
 	show := func(p Progress) {
 		if p.Phase = name; g != nil {
-			p.Done, p.Total, p.Unit = g(r.fleet.counts())
+			p.Done, p.Total, p.Unit = g(r.fleet.Counts())
 		}
 		p.Now = r.now()
 		r.progress(p)
@@ -359,7 +362,7 @@ func (r *run) now() *Now {
 	if r.recorder == nil || r.fleet == nil {
 		return nil
 	}
-	n, wanted := r.fleet.counts(), r.fleet.connections()
+	n, wanted := r.fleet.Counts(), r.fleet.Connections()
 	now := &Now{Since: time.Since(r.report.Started), Connections: n.Verified, Wanted: wanted}
 	now.Last, now.Marks = r.recorder.lately()
 	now.Trial = r.trials.text()
@@ -390,7 +393,7 @@ func (r *run) measureBefore(ctx context.Context, from sources.Range) (err error)
 	if r.report.Baseline, r.report.Straight, err = measureBaseline(ctx, &r.facts, from); err != nil {
 		return err
 	}
-	r.memory = memoryAvailable()
+	r.memory = machine.MemoryAvailable()
 	r.kernel, err = r.kernelCounts(ctx)
 	return err
 }
@@ -405,7 +408,7 @@ func baselineSourcesOf(f *facts, p *plan) sources.Range {
 
 // close ends all connections in an orderly way and asks how late the agents were.
 func (r *run) close(ctx context.Context) error {
-	acks, err := r.fleet.tell(ctx, r.plan.shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
+	acks, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
 	if err != nil {
 		return err
 	}
@@ -414,7 +417,7 @@ func (r *run) close(ctx context.Context) error {
 		return err
 	}
 	r.sums()
-	_, err = r.fleet.tell(ctx, r.plan.shares, func(_ int, s share) wire.Order {
+	_, err = r.fleet.Tell(ctx, r.plan.shares, func(_ int, s fleet.Share) wire.Order {
 		return wire.Order{Kind: wire.OrderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
 	})
 	if err != nil {
@@ -422,7 +425,7 @@ func (r *run) close(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, closePatience+milliseconds(1000*float64(r.plan.connections)/r.plan.rampRate), errors.New("connections are still open"))
 	defer cancel()
-	_, err = r.fleet.until(limited, 0, func(n wire.Counts) bool { return n.Open == 0 })
+	_, err = r.fleet.Until(limited, 0, func(n wire.Counts) bool { return n.Open == 0 })
 	return err
 }
 
@@ -444,13 +447,13 @@ func mergeLag(acks []wire.Ack, of func(*wire.Measured) latency.Message) (p99, wo
 // sums brings the totals of the report up to date.
 func (r *run) sums() {
 	if c := r.report.Connections; c != nil {
-		n := r.fleet.counts()
+		n := r.fleet.Counts()
 		c.Dropped, c.Losses = r.trials.without(n)
 		if n.Sessions != (wire.SessionCounts{}) {
 			r.report.Sessions = &Sessions{Begun: n.Sessions.Begun, Ended: n.Sessions.Ended, Lost: n.Sessions.Lost}
 		}
 	}
-	r.report.LostAgents = r.fleet.losses()
+	r.report.LostAgents = r.fleet.Losses()
 }
 
 // mend undoes a fault that the run could not undo in its course.
@@ -469,11 +472,11 @@ func (r *run) mend() {
 const mendPatience = 30 * time.Second
 
 func (r *run) verifiedGauge(n wire.Counts) (int, int, string) {
-	return n.Verified, r.fleet.connections(), "connections"
+	return n.Verified, r.fleet.Connections(), "connections"
 }
 
 func (r *run) openGauge(n wire.Counts) (int, int, string) {
-	all := r.fleet.connections()
+	all := r.fleet.Connections()
 	return all - n.Open, all, "closed"
 }
 

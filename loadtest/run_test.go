@@ -20,6 +20,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/mcp"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 func mustRun(t *testing.T, s Spec, o Options) *Report {
@@ -71,7 +72,7 @@ func TestRun(t *testing.T) {
 	if c := r.Connections; c.Established != 1000 || c.Verified != 1000 || c.Dropped != 0 || c.RampMs <= 0 {
 		t.Errorf("%+v", c)
 	}
-	if f := r.Failover; f.Node != "node2" || f.Fault != FaultKill || f.OnNode != 250 || f.Recovered != 250 || f.DetectedBy != "balancer" {
+	if f := r.Failover; f.Node != "node2" || f.Fault != system.FaultKill || f.OnNode != 250 || f.Recovered != 250 || f.DetectedBy != "balancer" {
 		t.Errorf("%+v", f)
 	}
 	if len(r.Nodes) != 4 || r.Nodes[3].Name != "node4" || r.Nodes[3].Latency.Count == 0 {
@@ -122,7 +123,7 @@ func TestRunAfterRun(t *testing.T) {
 func TestRunOfFewSources(t *testing.T) {
 	f := startFake(t, 4)
 	s := testSpec(f, 640, 100*time.Millisecond)
-	s.SourceIPs, s.Failover = "127.1.0.0/26", FaultNone
+	s.SourceIPs, s.Failover = "127.1.0.0/26", system.FaultNone
 	r := mustRun(t, s, Options{System: f})
 	if failed(r) != "" || r.Plan.Sources != 60 || r.Plan.ConnectionsPerSource != 11 || r.Connections.Verified != 640 {
 		t.Errorf("%s %+v %+v", failed(r), r.Plan, r.Connections)
@@ -133,7 +134,7 @@ func TestRunAwaitsSlowStart(t *testing.T) {
 	f := startFake(t, 2)
 	f.nodes[1].slow.Store(3)
 	s := testSpec(f, 50, 100*time.Millisecond)
-	s.Failover = FaultNone
+	s.Failover = system.FaultNone
 	r := mustRun(t, s, Options{System: f})
 	if failed(r) != "" || !strings.HasPrefix(phases(r), "preflight, settle, baseline, ") {
 		t.Error(failed(r), phases(r))
@@ -146,7 +147,7 @@ func TestRunAwaitsSlowStart(t *testing.T) {
 func TestRunFreezes(t *testing.T) {
 	f := startFake(t, 3)
 	s := testSpec(f, 90, 100*time.Millisecond)
-	s.Failover, s.FailoverNode = FaultFreeze, "node3"
+	s.Failover, s.FailoverNode = system.FaultFreeze, "node3"
 	r := mustRun(t, s, Options{System: f})
 	if failed(r) != "" {
 		t.Error(failed(r))
@@ -172,7 +173,7 @@ func TestRunSeesForgetfulBalancer(t *testing.T) {
 	f := startFake(t, 4)
 	f.forgetful = true
 	s := testSpec(f, 200, 100*time.Millisecond)
-	s.Failover = FaultNone
+	s.Failover = system.FaultNone
 	r := mustRun(t, s, Options{System: f})
 	if failed(r) != "sticky" {
 		t.Error(failed(r))
@@ -182,7 +183,7 @@ func TestRunSeesForgetfulBalancer(t *testing.T) {
 func TestRunSeesDroppedConnections(t *testing.T) {
 	f := startFake(t, 4)
 	s := testSpec(f, 200, time.Second)
-	s.Failover = FaultNone
+	s.Failover = system.FaultNone
 	var once sync.Once
 	r := mustRun(t, s, Options{System: f, Progress: func(p Progress) {
 		if p.Phase != PhaseHold || p.Done == 0 {
@@ -255,7 +256,7 @@ func TestPreflightErrors(t *testing.T) {
 	}
 	f := startFake(t, 2)
 	s = testSpec(f, 10, time.Second)
-	s.Failover = FaultKill
+	s.Failover = system.FaultKill
 	if _, err := Run(t.Context(), s, Options{}); !errors.As(err, &e) || e.Unreachable || !strings.Contains(err.Error(), "fault_control") {
 		t.Error(err)
 	}
@@ -290,7 +291,7 @@ func TestInterruptedFailoverIsMended(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s := testSpec(f, 100, 100*time.Millisecond)
-	s.Failover = FaultFreeze
+	s.Failover = system.FaultFreeze
 	r, err := Run(ctx, s, Options{System: f, Progress: func(p Progress) {
 		if p.Phase == PhaseFailover && p.Took > progressInterval {
 			cancel()

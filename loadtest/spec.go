@@ -29,6 +29,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // Spec says what is proved, and with what. It is the section "loadtest" of erlmcp.yaml: decode it
@@ -86,8 +87,8 @@ type Spec struct {
 
 	// Failover is what happens to a node while connections are held. FailoverNode names it; empty
 	// takes the second one that is up.
-	Failover     Fault  `yaml:"failover"`
-	FailoverNode string `yaml:"failover_node"`
+	Failover     system.Fault `yaml:"failover"`
+	FailoverNode string       `yaml:"failover_node"`
 
 	// What the verdict allows.
 	TolerancePercent    float64       `yaml:"tolerance_percent"`      // of a node's fair share of connections
@@ -230,7 +231,7 @@ func (s *Spec) Validate() error {
 	positive("max_freeze_failover", s.MaxFreezeFailover)
 	percent("tolerance_percent", s.TolerancePercent)
 	percent("max_latency_cv_percent", s.MaxLatencyCVPercent)
-	if !slices.Contains(faults, s.Failover) {
+	if !slices.Contains(system.Faults, s.Failover) {
 		bad("failover", "%q is not one of kill, freeze, cut, drain, rolling, none", s.Failover)
 	}
 	if _, err := parseWants(s.Want); err != nil {
@@ -307,7 +308,7 @@ func parseMix(text string) (mix []share100, err error) {
 	return mix, nil
 }
 
-// parts are the connections of each transport of a mix, or of the one target.
+// Parts are the connections of each transport of a mix, or of the one target.
 func (s *Spec) parts() []int {
 	mix, _ := parseMix(s.Mix)
 	if len(mix) == 0 {
@@ -352,8 +353,8 @@ func checkHostPort(address string, lowest int) error {
 }
 
 // failoverLimit is how long the last displaced client may wait for a node.
-func (s *Spec) failoverLimit(f Fault) time.Duration {
-	if f.silent() {
+func (s *Spec) failoverLimit(f system.Fault) time.Duration {
+	if f.Silent() {
 		return s.MaxFreezeFailover
 	}
 	return s.MaxFailover

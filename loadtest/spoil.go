@@ -50,7 +50,7 @@ func spoils(r *Report) (list []spoil) {
 			try: "the load test itself was late, not the system: " + idler})
 	}
 	if r.Resources != nil {
-		if why := r.Resources.Machine.spoilt(); why != "" {
+		if why := r.Resources.Machine.Spoilt(); why != "" {
 			list = append(list, spoil{why: why, checks: []string{"latency_variance"}, times: heldTimes, try: why + ": " + idler})
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/probe"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // maxFile bounds what a file that a spec names may hold.
@@ -105,7 +106,7 @@ func readToken(name string) (string, error) {
 }
 
 // fixOf is what can be done about trouble with the target, as far as the state of the system tells.
-func fixOf(t *probe.Trouble, o *Observation) string {
+func fixOf(t *probe.Trouble, o *system.Observation) string {
 	switch {
 	case t.Fix != "":
 		return t.Fix

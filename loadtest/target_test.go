@@ -17,6 +17,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // Servers that do not tell which of them answers are tested all the same, and what cannot be judged is said.
@@ -96,7 +97,7 @@ func TestRunSeesServersWithoutWhoamiFail(t *testing.T) {
 	}
 	f.refuse.Store(0)
 	s := testSpec(f, 20, 100*time.Millisecond)
-	s.Failover = FaultKill
+	s.Failover = system.FaultKill
 	var e *PreflightError
 	if _, err := Run(t.Context(), s, Options{System: f}); !errors.As(err, &e) || e.Unreachable || !strings.Contains(err.Error(), "failover_names") {
 		t.Error(err)
@@ -108,7 +109,7 @@ func TestGatherEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := Default()
-	if _, err := gather(ctx, &s, unknownSystem{}); !errors.Is(err, context.Canceled) {
+	if _, err := gather(ctx, &s, system.Unknown{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -117,7 +118,7 @@ func TestGatherEnds(t *testing.T) {
 func TestRemoteTargetIsRefused(t *testing.T) {
 	s := Default()
 	s.Target = "https://203.0.113.7/mcp"
-	f, err := gather(t.Context(), &s, unknownSystem{})
+	f, err := gather(t.Context(), &s, system.Unknown{})
 	if err != nil || f.trouble == nil || f.trouble.Unreachable() ||
 		f.trouble.Text != "203.0.113.7 is not on this machine" || !strings.Contains(f.trouble.Fix, "--allow-remote-target") {
 		t.Errorf("%+v, %v", f.trouble, err)
@@ -127,16 +128,16 @@ func TestRemoteTargetIsRefused(t *testing.T) {
 func TestTargetFixes(t *testing.T) {
 	for _, c := range []struct {
 		trouble probe.Trouble
-		seen    Observation
+		seen    system.Observation
 		want    string
 	}{
-		{probe.Trouble{}, Observation{}, "start the system (erlmcp up)"},
-		{probe.Trouble{Fix: "so"}, Observation{Balancer: &BalancerView{}}, "so"},
-		{probe.Trouble{}, Observation{Elsewhere: []string{"tcp 127.0.0.1:8000", "https 127.0.0.1:8443"}},
+		{probe.Trouble{}, system.Observation{}, "start the system (erlmcp up)"},
+		{probe.Trouble{Fix: "so"}, system.Observation{Balancer: &system.BalancerView{}}, "so"},
+		{probe.Trouble{}, system.Observation{Elsewhere: []string{"tcp 127.0.0.1:8000", "https 127.0.0.1:8443"}},
 			"elsewhere: --target 127.0.0.1:8000, or --target https://127.0.0.1:8443/mcp"},
-		{probe.Trouble{Blame: probe.Refuses}, Observation{}, "see to what it says"},
-		{probe.Trouble{Blame: probe.Refuses}, Observation{Balancer: &BalancerView{}}, "erlmcp lb status"},
-		{probe.Trouble{}, Observation{Balancer: &BalancerView{}}, "erlmcp health"},
+		{probe.Trouble{Blame: probe.Refuses}, system.Observation{}, "see to what it says"},
+		{probe.Trouble{Blame: probe.Refuses}, system.Observation{Balancer: &system.BalancerView{}}, "erlmcp lb status"},
+		{probe.Trouble{}, system.Observation{Balancer: &system.BalancerView{}}, "erlmcp health"},
 	} {
 		if got := fixOf(&c.trouble, &c.seen); !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %s", c.trouble, got)

@@ -10,9 +10,11 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
 )
 
 // trial is what came of requests at one rate.
@@ -24,7 +26,7 @@ type trial struct {
 
 	// What may have spoilt it, of its own time.
 	lag     *hdrhistogram.Histogram // how late the agents were, microseconds
-	machine Saturation
+	machine machine.Saturation
 	local   int64 // connections that this machine could not open
 	lost    int   // agents
 
@@ -65,9 +67,9 @@ func (t *trials) without(n wire.Counts) (dropped int, losses map[string]int64) {
 func (r *run) carryOut(ctx context.Context, p search.Plan, limits search.Limits, bounds func() string, report func(*trial)) error {
 	r.trials.begun.Store(0)
 	defer r.trials.now.Store(nil)
-	before := r.fleet.parts()
+	before := r.fleet.Parts()
 	defer func() {
-		old, n := r.fleet.since(before)
+		old, n := r.fleet.Since(before)
 		r.trials.dropped += n.Dropped - old.Dropped
 		if r.trials.losses == nil {
 			r.trials.losses = make(map[string]int64)
@@ -97,19 +99,19 @@ func (r *run) carryOut(ctx context.Context, p search.Plan, limits search.Limits,
 // try sends requests at a rate, and returns when all have ended.
 func (r *run) try(ctx context.Context, rate float64, length time.Duration, limits search.Limits) (*trial, error) {
 	t := &trial{rate: rate, length: length}
-	before, lost, machine := r.fleet.parts(), len(r.fleet.losses()), readMachineLoad()
-	shares, at := r.fleet.left(r.plan.shares), lead()
+	before, lost, busy := r.fleet.Parts(), len(r.fleet.Losses()), machine.ReadLoad()
+	shares, at := r.fleet.Left(r.plan.shares), lead()
 	connections := 0
 	for _, s := range shares {
-		connections += s.connections
+		connections += s.Connections
 	}
 	above := make([]int64, len(limits))
 	for i, l := range limits {
 		above[i] = l.Above.Microseconds()
 	}
-	_, err := r.fleet.tell(ctx, shares, func(i int, s share) wire.Order {
+	_, err := r.fleet.Tell(ctx, shares, func(i int, s fleet.Share) wire.Order {
 		return wire.Order{
-			Kind: wire.OrderPing, At: at + stagger(i, rate), Rate: rate * float64(s.connections) / float64(connections),
+			Kind: wire.OrderPing, At: at + stagger(i, rate), Rate: rate * float64(s.Connections) / float64(connections),
 			Ping: &wire.PingOrder{For: length, Record: true, Limits: above},
 		}
 	})
@@ -117,28 +119,21 @@ func (r *run) try(ctx context.Context, rate float64, length time.Duration, limit
 		return nil, err
 	}
 	end := at + int64(length) + stagger(len(shares), rate) + int64(leadTime)
-	if _, err := r.fleet.until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 }); err != nil {
+	if _, err := r.fleet.Until(ctx, end, func(n wire.Counts) bool { return n.Requests.UnderWay() == 0 }); err != nil {
 		return nil, err
 	}
-	var load machineLoad
-	load.add(readMachineLoad(), machine)
-	t.machine, t.lost = load.saturation(), len(r.fleet.losses())-lost
-	old, n := r.fleet.since(before)
+	var load machine.Load
+	load.Add(machine.ReadLoad(), busy)
+	t.machine, t.lost = load.Saturation(), len(r.fleet.Losses())-lost
+	old, n := r.fleet.Since(before)
 	cause := ask.CauseLocal.String()
 	t.local = n.Failures[cause] - old.Failures[cause] + n.Losses[cause] - old.Losses[cause]
-	acks, err := r.fleet.tell(ctx, shares, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
+	acks, err := r.fleet.Tell(ctx, shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
 	if err != nil {
 		return nil, err
 	}
 	err = t.take(acks)
 	return t, err
-}
-
-// left are the shares of the agents that were not lost.
-func (f *fleet) left(shares []share) []share {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.thereLocked(shares)
 }
 
 // take adds up what the agents have measured.
@@ -192,7 +187,7 @@ func (t *trial) obstacle() string {
 	case late(p99, most):
 		return fmt.Sprintf("the load test was late in sending: p99 %s, max %s", brief(microseconds(p99)), brief(microseconds(most)))
 	}
-	return t.machine.spoilt()
+	return t.machine.Spoilt()
 }
 
 const (

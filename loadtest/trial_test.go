@@ -11,6 +11,8 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // What keeps a trial from saying anything does so only where a limit is broken that it may have broken.
@@ -33,7 +35,7 @@ func TestTrialExcuses(t *testing.T) {
 		return tr
 	}
 	busy := func(t *trial) *trial {
-		t.machine = Saturation{Known: true, BusyPercent: 99.5}
+		t.machine = machine.Saturation{Known: true, BusyPercent: 99.5}
 		return t
 	}
 	stall := slices.Repeat([]time.Duration{60 * time.Millisecond}, 60)
@@ -106,7 +108,7 @@ func TestSearchIsJudged(t *testing.T) {
 // The most that is tried is what the balancer leaves the sources, and then the result says so.
 func TestBalancersLimitsBoundTheSearch(t *testing.T) {
 	r := &run{plan: &plan{connections: 2000, sources: 20, pingRate: 500}, spec: Spec{FindLimit: "p99<=50ms"}}
-	r.facts.seen.Balancer = &BalancerView{Limits: Limits{MessagesPerSecond: 100}}
+	r.facts.seen.Balancer = &system.BalancerView{Limits: system.Limits{MessagesPerSecond: 100}}
 	o := r.searchOptions(nil)
 	if o.Max != 1600 || o.Start != 200 {
 		t.Errorf("%+v", o)

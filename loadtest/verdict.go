@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/want"
 )
 
@@ -155,8 +157,8 @@ func (j *judgement) latency(s *Spec, r *Report) {
 	}
 	c := j.Measure("latency_variance", judge.UpTo(l.BetweenNodesCVPercent, s.MaxLatencyCVPercent, "percent"), want, fmt.Sprintf("%.1f %%", l.BetweenNodesCVPercent))
 	switch noise := meanNoise(r.Nodes); {
-	case l.Windows < minWindows:
-		c.Excuse(fmt.Sprintf("not judged: %d of at least %d seconds with %d answers a node", l.Windows, minWindows, minPerWindow))
+	case l.Windows < latency.MinWindows:
+		c.Excuse(fmt.Sprintf("not judged: %d of at least %d seconds with %d answers a node", l.Windows, latency.MinWindows, latency.MinPerWindow))
 	case c.Verdict == judge.Fail && 2*noise > s.MaxLatencyCVPercent:
 		c.Excuse(fmt.Sprintf("not judged: with so few answers a node, whose latencies differ so much, means differ by %.1f %% by chance", noise))
 	}
@@ -207,7 +209,7 @@ func (j *judgement) verdict(r *Report) Verdict {
 	switch {
 	case r.interrupted:
 		return Interrupted
-	case tooFew(r.Plan.Connections, r.void()):
+	case fleet.TooFew(r.Plan.Connections, r.void()):
 		return Inconclusive
 	case r.Reason != "" || len(failed) > 0:
 		return Fail

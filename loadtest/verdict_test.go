@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // goodReport is what a run of the default plan measures when all is well.
@@ -22,7 +25,7 @@ func goodReport() *Report {
 		Sticky:      &Sticky{Sampled: 1000, Consistent: 1000},
 		StickyAfter: &Sticky{Sampled: 1000, Consistent: 1000},
 		Failover: &Failover{
-			Node: "erlmcp2", Fault: FaultKill, DetectedMs: 40, ReroutedMs: 1100, Restored: true,
+			Node: "erlmcp2", Fault: system.FaultKill, DetectedMs: 40, ReroutedMs: 1100, Restored: true,
 			OnNode: 25_000, Displaced: 25_000, Recovered: 25_000,
 			Survivors: &Distribution{TargetPerNode: 33_333, Tolerance: 667, MaxDeviation: 200},
 		},
@@ -72,7 +75,7 @@ func TestEachCheckFails(t *testing.T) {
 		{"failover_detected", func(r *Report) { r.Failover.DetectedMs = 0 }, "≤ 5s", "never"},
 		{"failover_rerouted", func(r *Report) { r.Failover.ReroutedMs = 6000 }, "≤ 5s", "6s"},
 		{"failover_rerouted", func(r *Report) { r.Failover.ReroutedMs = 0 }, "≤ 5s", "never"},
-		{"failover_rerouted", func(r *Report) { r.Failover.Fault = FaultFreeze; r.Failover.ReroutedMs = 8500 }, "≤ 8s", "8.5s"},
+		{"failover_rerouted", func(r *Report) { r.Failover.Fault = system.FaultFreeze; r.Failover.ReroutedMs = 8500 }, "≤ 8s", "8.5s"},
 		{"failover_recovered", func(r *Report) { r.Failover.Recovered-- }, "25000 of 25000 displaced", "24999 of 25000"},
 		{"failover_recovered", func(r *Report) { r.Failover.Displaced--; r.Failover.Recovered-- }, "25000 of 25000 displaced", "24999 of 24999"},
 		{"failover_spread", func(r *Report) { r.Failover.Survivors.MaxDeviation = 668 }, "33333 ± 667", "± 668"},
@@ -132,11 +135,11 @@ func TestChecksCarryNumbers(t *testing.T) {
 		{"requests", func(r *Report) { r.Requests.Moved++ }, `{"got_value":299999,"want_min":300000,"unit":"requests"}`},
 		{"requests", func(r *Report) { *r.Requests = Requests{} }, `{}`},
 		{"latency_variance", func(*Report) {}, `{"got_value":1.2,"want_max":5,"unit":"percent"}`},
-		{"latency_variance", func(r *Report) { r.Latency.Windows = minWindows - 1 }, `{"got_value":1.2,"want_max":5,"unit":"percent"}`},
+		{"latency_variance", func(r *Report) { r.Latency.Windows = latency.MinWindows - 1 }, `{"got_value":1.2,"want_max":5,"unit":"percent"}`},
 		{"sticky", func(r *Report) { r.Sticky.Consistent = 0 }, `{"got_value":0,"want_min":1000,"unit":"clients"}`},
 		{"failover_detected", func(*Report) {}, `{"got_value":40,"want_max":5000,"unit":"ms"}`},
 		{"failover_detected", func(r *Report) { r.Failover.DetectedMs = 0 }, `{"want_max":5000,"unit":"ms"}`},
-		{"failover_rerouted", func(r *Report) { r.Failover.Fault = FaultFreeze }, `{"got_value":1100,"want_max":8000,"unit":"ms"}`},
+		{"failover_rerouted", func(r *Report) { r.Failover.Fault = system.FaultFreeze }, `{"got_value":1100,"want_max":8000,"unit":"ms"}`},
 		{"failover_recovered", func(r *Report) { r.Failover.Recovered-- }, `{"got_value":24999,"want_min":25000,"unit":"clients"}`},
 		{"failover_spread", func(*Report) {}, `{"got_value":200,"want_max":667,"unit":"connections"}`},
 		{"node_restored", func(*Report) {}, `{}`},
@@ -188,13 +191,13 @@ func TestVerdicts(t *testing.T) {
 		}, Fail},
 		{"a late generator spreads no connections", func(r *Report) { r.Distribution.MaxDeviation = 900 }, Fail},
 		{"a busy machine spoils latencies", func(r *Report) {
-			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: Saturation{Known: true, BusyPercent: 99.5}}
+			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99.5}}
 		}, Inconclusive},
 		{"and nothing else", func(r *Report) {
-			r.Connections.Dropped, r.Resources = 9, &Resources{Machine: Saturation{Known: true, BusyPercent: 99.5}}
+			r.Connections.Dropped, r.Resources = 9, &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99.5}}
 		}, Fail},
 		{"a machine that is used is not busy", func(r *Report) {
-			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: Saturation{Known: true, BusyPercent: 80}}
+			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 80}}
 		}, Fail},
 		{"ports that the generator lacks are not the system's", func(r *Report) {
 			r.Connections.Verified, r.Connections.Failed, r.Connections.Failures = 90_000, 10_000, map[string]int64{"local": 80_000}
@@ -213,7 +216,7 @@ func TestVerdicts(t *testing.T) {
 		{"a run that ended early fails", func(r *Report) { r.Reason = "lost an agent" }, Fail},
 		{"late or not", func(r *Report) { r.Reason = "lost an agent"; r.Generator.HoldMaxLagUs = 1_000_001 }, Fail},
 		{"unless the user ended it", func(r *Report) { r.Reason, r.interrupted = "interrupted", true }, Interrupted},
-		{"freeze has its own limit", func(r *Report) { r.Failover.Fault = FaultFreeze; r.Failover.ReroutedMs = 7500 }, Pass},
+		{"freeze has its own limit", func(r *Report) { r.Failover.Fault = system.FaultFreeze; r.Failover.ReroutedMs = 7500 }, Pass},
 		{"parts that were not planned are not judged", func(r *Report) { r.Failover, r.Sticky, r.StickyAfter = nil, nil, nil }, Pass},
 	} {
 		s, r := Default(), goodReport()
@@ -229,14 +232,14 @@ func TestChecksThatCannotBeJudgedSaySo(t *testing.T) {
 		check  string
 		change func(*Report)
 	}{
-		{"latency_variance", func(r *Report) { r.Latency.Windows = minWindows - 1; r.Latency.BetweenNodesCVPercent = 50 }},
+		{"latency_variance", func(r *Report) { r.Latency.Windows = latency.MinWindows - 1; r.Latency.BetweenNodesCVPercent = 50 }},
 		{"latency_variance", func(r *Report) { r.Nodes = r.Nodes[:1] }},
 		{"failover_rerouted", func(r *Report) { *r.Failover = Failover{DetectedMs: 1, Restored: true} }},
 		{"failover_recovered", func(r *Report) {
-			*r.Failover = Failover{Fault: FaultFreeze, DetectedMs: 1, Restored: true, OnNode: 9, Silent: true}
+			*r.Failover = Failover{Fault: system.FaultFreeze, DetectedMs: 1, Restored: true, OnNode: 9, Silent: true}
 		}},
 		{"failover_requests", func(r *Report) {
-			*r.Failover = Failover{Fault: FaultDrain, Restored: true, OnNode: 9, Displaced: 9, Recovered: 9, RequestsLost: 9}
+			*r.Failover = Failover{Fault: system.FaultDrain, Restored: true, OnNode: 9, Displaced: 9, Recovered: 9, RequestsLost: 9}
 		}},
 		{"requests", func(r *Report) { *r.Requests = Requests{} }},
 		{"sticky", func(r *Report) { *r.Sticky = Sticky{} }},

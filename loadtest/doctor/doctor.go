@@ -11,6 +11,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
 )
 
 // Schema names the form of a Report in JSON.
@@ -45,7 +46,7 @@ type Listener struct {
 
 // Facts are what is so. Zero means not known, unless said otherwise.
 type Facts struct {
-	Machine loadtest.Machine
+	Machine machine.Facts
 	Kernel
 	StateDirFree  int64             // bytes
 	StateDirError error             // why it cannot be written to
@@ -161,7 +162,7 @@ func (e *examination) machine() {
 		more = "raise the quota of the container or service (docker run --cpus, CPUQuota=)"
 	}
 	e.Judge("cores", m.Cores >= 2, judge.Warn, cores, "2", more)
-	for _, r := range m.Check(s, e.plan.Nodes) {
+	for _, r := range loadtest.CheckMachine(*m, s, e.plan.Nodes) {
 		r.Fix = cmp.Or(r.Command, r.Fix)
 		e.List = append(e.List, r)
 	}
@@ -180,7 +181,7 @@ func (e *examination) kernel() {
 	if k.TCPMemoryPages > 0 {
 		// Idle sockets have no buffers. Those of one connection in two hold a page at a time at most.
 		need := int64(n)/2 + k.TCPMemoryUsed
-		up := loadtest.RoundUp(2 * need)
+		up := machine.RoundUp(2 * need)
 		e.Judge("tcp_memory", k.TCPMemoryPages >= need, judge.Fail, units.InMiB(k.TCPMemoryPages*k.PageSize), units.InMiB(need*k.PageSize),
 			fmt.Sprintf(`sudo sysctl -w net.ipv4.tcp_mem="%d %d %d"`, up/2, up*3/4, up))
 	}

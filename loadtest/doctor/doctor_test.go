@@ -12,6 +12,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
 )
 
 // good is the plan of 100,000 connections on a machine that can hold them.
@@ -25,10 +26,10 @@ func good() (*Plan, *Facts) {
 		},
 	}
 	f := &Facts{
-		Machine: loadtest.Machine{
+		Machine: machine.Facts{
 			Cores: 2, Descriptors: 20_000, DescriptorsMax: 1 << 20, EphemeralPorts: 28_232, MemoryAvailable: 20 << 30,
 			FilesMax: 2_000_000, FilesUsed: 1000, ConntrackMax: 262_144,
-			Threads: loadtest.Threads{Max: 32_768, Used: 200, From: "kernel.pid_max"},
+			Threads: machine.Threads{Max: 32_768, Used: 200, From: "kernel.pid_max"},
 		},
 		Kernel: Kernel{
 			SoMaxConn: 4096, SynBacklog: 2048, TCPMemoryPages: 575_802, TCPMemoryUsed: 79, PageSize: 4096,
@@ -77,9 +78,9 @@ func TestEachFinding(t *testing.T) {
 		{"tcp_memory", func(_ *Plan, f *Facts) { f.TCPMemoryPages = 10_000 }, judge.Fail, `sudo sysctl -w net.ipv4.tcp_mem="65536 98304 131072"`},
 		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads.Max = 512 }, judge.Fail, "sudo sysctl -w kernel.pid_max="},
 		{"threads", func(_ *Plan, f *Facts) {
-			f.Machine.Threads = loadtest.Threads{Max: 100, Used: 20, From: "/sys/fs/cgroup/pids.max"}
+			f.Machine.Threads = machine.Threads{Max: 100, Used: 20, From: "/sys/fs/cgroup/pids.max"}
 		}, judge.Fail, "--pids-limit"},
-		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads = loadtest.Threads{Max: 100, Used: 20, From: "ulimit -u"} }, judge.Fail, "ulimit -u 2048"},
+		{"threads", func(_ *Plan, f *Facts) { f.Machine.Threads = machine.Threads{Max: 100, Used: 20, From: "ulimit -u"} }, judge.Fail, "ulimit -u 2048"},
 		{"memory", func(_ *Plan, f *Facts) {
 			f.Machine.MemoryAvailable, f.Machine.MemoryFrom = 1<<30, "/sys/fs/cgroup/memory.max"
 		}, judge.Fail, "MemoryMax="},
@@ -129,7 +130,7 @@ func TestEachFinding(t *testing.T) {
 // What is not known is not judged.
 func TestUnknownFacts(t *testing.T) {
 	p, f := good()
-	f.Kernel, f.Machine.Threads, f.ClockSource, f.StateDirFree = Kernel{}, loadtest.Threads{}, "", 0
+	f.Kernel, f.Machine.Threads, f.ClockSource, f.StateDirFree = Kernel{}, machine.Threads{}, "", 0
 	for _, x := range Examine(p, f).Findings {
 		switch x.Name {
 		case "somaxconn", "syn_backlog", "tcp_memory", "threads", "disk", "clock", "icmp":

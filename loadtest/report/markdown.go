@@ -21,7 +21,7 @@ func Markdown(out io.Writer, r *loadtest.Report) error {
 	}
 	fmt.Fprintf(&b, "%s connections to %s for %s, driver %s, erlmcp %s, %s\n", count(r.Plan.Connections), codeSpan(r.Target),
 		Print(r.Plan.HoldS, Seconds), Plain(r.Driver), Plain(r.Version), r.Started.UTC().Format("2006-01-02 15:04 UTC"))
-	if m := machine(r.Host); m != "" {
+	if m := hostLine(r.Host); m != "" {
 		fmt.Fprintf(&b, "on %s\n", Plain(m))
 	}
 	if len(r.Checks) > 0 {

@@ -273,7 +273,7 @@ func runKeys(r *loadtest.Report) (keys []key) {
 	if r.Version != "" {
 		add("Version", "erlmcp %s", r.Version)
 	}
-	if m := machine(r.Host); m != "" {
+	if m := hostLine(r.Host); m != "" {
 		add("Machine", "%s", m)
 	}
 	if r.Host.Descriptors > 0 {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
 )
 
 // Print is a value of a unit for people, to about three digits.
@@ -112,8 +112,8 @@ func quote(words []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// machine is the computer of a run in a line.
-func machine(h loadtest.Host) string {
+// hostLine is the computer of a run in a line.
+func hostLine(h machine.Host) string {
 	var parts []string
 	if h.CPU != "" || h.CPUs > 0 {
 		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%d × %s", h.CPUs, h.CPU)))

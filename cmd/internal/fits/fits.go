@@ -11,8 +11,8 @@ import (
 	"github.com/erlmcp/erlmcp/internal/config"
 	"github.com/erlmcp/erlmcp/internal/control"
 	"github.com/erlmcp/erlmcp/internal/operate"
-	"github.com/erlmcp/erlmcp/loadtest"
 	"github.com/erlmcp/erlmcp/loadtest/doctor"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
 	"github.com/erlmcp/erlmcp/proxy"
 	"github.com/erlmcp/erlmcp/proxy/master"
 )
@@ -58,7 +58,7 @@ func fit(c *config.Config, parts ...needs) error {
 		}
 		sum += processes
 	}
-	host := loadtest.ThisHost()
+	host := machine.This()
 	return exit.WithCode(exit.Machine, operate.ProcessesFit(&host, sum))
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
 // Run is what is simulated.
@@ -44,7 +46,7 @@ func (o Run) Simulate() *loadtest.Report {
 	r := &loadtest.Report{
 		Schema: loadtest.Schema, Verdict: loadtest.Pass, Target: "http://127.0.0.1:8080/mcp", Driver: "socket", Version: "v0.1.0",
 		Command: []string{"erlmcp", "loadtest", "--mix", "tcp=70,http=30", fmt.Sprint(o.Connections), fmt.Sprint(o.Hold), "--up", "--report", "reports/monday"},
-		Host:    loadtest.Host{OS: "linux", Kernel: "6.8.0", Arch: "amd64", CPU: "AMD EPYC 7763", CPUs: 2, MemoryBytes: 24 << 30, Descriptors: 20000},
+		Host:    machine.Host{OS: "linux", Kernel: "6.8.0", Arch: "amd64", CPU: "AMD EPYC 7763", CPUs: 2, MemoryBytes: 24 << 30, Descriptors: 20000},
 		Started: time.Date(2026, 11, 2, 9, 30, 0, 0, time.UTC), DurationS: float64(o.Hold) + 21.4,
 		Plan: loadtest.PlanSummary{Connections: o.Connections, HoldS: float64(o.Hold), Agents: 2, Sources: o.Connections/100 + 1, ConnectionsPerSource: 100,
 			SourceAddresses: "127.1.0.1 to 127.1.3.232", RampPerSecond: float64(o.Connections) / 8, PingsPerSecond: 2000},
@@ -202,7 +204,7 @@ func (s *simulation) rest(r *loadtest.Report) {
 	if s.Nodes > 1 {
 		k := n / s.Nodes
 		r.Failover = &loadtest.Failover{
-			Node: "erlmcp2", Fault: loadtest.FaultKill, DetectedMs: noisy(41, 0.1), DetectedBy: "balancer", ReroutedMs: noisy(2140, 0.05), RestoredMs: noisy(3350, 0.05), Restored: true,
+			Node: "erlmcp2", Fault: system.FaultKill, DetectedMs: noisy(41, 0.1), DetectedBy: "balancer", ReroutedMs: noisy(2140, 0.05), RestoredMs: noisy(3350, 0.05), Restored: true,
 			OnNode: k, Displaced: k, Recovered: k, RequestsLost: 55, Survivors: &loadtest.Distribution{TargetPerNode: n / (s.Nodes - 1), Tolerance: 7, MaxDeviation: 2},
 		}
 		r.Checks = append(r.Checks, judge.Result{Name: "failover_detected", Worst: judge.Fail, Want: "≤ 1s", Got: "41ms"}, judge.Result{Name: "failover_rerouted", Worst: judge.Fail, Want: "≤ 5s", Got: "2.1s"})

@@ -1,4 +1,4 @@
-package loadtest
+package system
 
 import (
 	"reflect"
@@ -9,6 +9,9 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/proxy"
 )
+
+// allowed is what the balancer of these tests allows a source.
+var allowed = Limits{ConnectionsPerSecond: 100, MessagesPerSecond: 100}
 
 func TestObservationOfBalancerAndCluster(t *testing.T) {
 	since := time.Now()
@@ -24,15 +27,15 @@ func TestObservationOfBalancerAndCluster(t *testing.T) {
 		{Name: "a", PID: 20, TCP: "127.0.0.1:9001"}, {Name: "b", PID: 21, TCP: "127.0.0.1:9002"}, {Name: "d"},
 	}}
 	var o Observation
-	o.balancer(&stats, target.Target{Transport: target.TCP}, houseLimits)
+	o.balancer(&stats, target.Target{Transport: target.TCP}, allowed)
 	o.cluster(&status, target.TCP)
-	if b := o.Balancer; len(b.PIDs) != 2 || len(b.Workers) != 2 || b.Connections != 5 || b.Max != 100 || b.Limits != houseLimits {
+	if b := o.Balancer; len(b.PIDs) != 2 || len(b.Workers) != 2 || b.Connections != 5 || b.Max != 100 || b.Limits != allowed {
 		t.Errorf("%+v", b)
 	}
 	if len(o.Nodes) != 2 || !reflect.DeepEqual(o.Nodes[0], NodeView{Name: "a", Address: "127.0.0.1:9001", PID: 20, Up: true, Since: since, Max: 35, Slow: true}) {
 		t.Errorf("%+v", o.Nodes)
 	}
-	if names := o.serving(); len(names) != 1 || names[0] != "a" || !o.CanBreak {
+	if names := o.Serving(); len(names) != 1 || names[0] != "a" || !o.CanBreak {
 		t.Errorf("serving %v, can break %v", names, o.CanBreak)
 	}
 	status.Nodes[1].TCP = "127.0.0.1:9999"
@@ -46,7 +49,7 @@ func TestObservationOfClusterAlone(t *testing.T) {
 	o.cluster(&cluster.Status{Nodes: []cluster.NodeStatus{
 		{Name: "a", PID: 20, TCP: "127.0.0.1:9001"}, {Name: "b", PID: 21, TCP: "127.0.0.1:9002"},
 	}}, target.TCP)
-	if !o.CanBreak || len(o.serving()) != 2 || o.Nodes[0].PID != 20 {
+	if !o.CanBreak || len(o.Serving()) != 2 || o.Nodes[0].PID != 20 {
 		t.Errorf("%+v", o)
 	}
 	o.keepTarget("127.0.0.1:8000")
@@ -60,7 +63,7 @@ func TestObservationOfClusterAlone(t *testing.T) {
 }
 
 func TestNothingRuns(t *testing.T) {
-	o, err := Live(t.TempDir(), "127.0.0.1:8000", houseLimits, nil).Observe(t.Context())
+	o, err := Live(t.TempDir(), "127.0.0.1:8000", allowed, nil).Observe(t.Context())
 	if err != nil || o.Balancer != nil || o.Nodes != nil || o.CanBreak {
 		t.Errorf("%+v, %v", o, err)
 	}
@@ -93,12 +96,12 @@ func TestObservationByTransport(t *testing.T) {
 		"https://127.0.0.1:8443/mcp": {true, "127.0.0.1:9101", false},
 		"https://127.0.0.1:8080/mcp": {false, "127.0.0.1:9101", false},
 	} {
-		l := Live(t.TempDir(), text, houseLimits, nil).(*live)
+		l := Live(t.TempDir(), text, allowed, nil).(*live)
 		if got := l.serves(t.Context(), stats()); got != want.serves {
 			t.Errorf("%s: serves %v", text, got)
 		}
 		var o Observation
-		o.balancer(stats(), l.target, houseLimits)
+		o.balancer(stats(), l.target, allowed)
 		o.cluster(&status, l.target.Transport)
 		if n := o.Nodes[0]; n.Address != want.address || n.Up != want.up || n.PID != 20 || !o.CanBreak {
 			t.Errorf("%s: %+v", text, n)

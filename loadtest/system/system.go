@@ -1,4 +1,6 @@
-package loadtest
+// Package system is what a load test sees and does beside the data path: the balancer and the cluster that it asks, and the
+// faults that it makes.
+package system
 
 import (
 	"context"
@@ -40,6 +42,13 @@ type BalancerView struct {
 	Limits      Limits
 }
 
+// Limits are what the balancer allows one source. 0 is no limit.
+type Limits struct {
+	ConnectionsPerSecond int
+	MessagesPerSecond    int
+	MaxPerSource         int // connections at a time
+}
+
 // NodeView is what is known of one node.
 type NodeView struct {
 	Name    string
@@ -58,8 +67,8 @@ type NodeView struct {
 	PassingAll int
 }
 
-// node finds a node by name.
-func (o *Observation) node(name string) *NodeView {
+// Node finds a node by name.
+func (o *Observation) Node(name string) *NodeView {
 	for i := range o.Nodes {
 		if o.Nodes[i].Name == name {
 			return &o.Nodes[i]
@@ -68,8 +77,8 @@ func (o *Observation) node(name string) *NodeView {
 	return nil
 }
 
-// serving lists the nodes that get connections.
-func (o *Observation) serving() []string {
+// Serving lists the nodes that get connections.
+func (o *Observation) Serving() []string {
 	var names []string
 	for _, n := range o.Nodes {
 		if n.Up || o.Balancer == nil {
@@ -79,8 +88,8 @@ func (o *Observation) serving() []string {
 	return names
 }
 
-// slow lists the nodes that get less than their share yet.
-func (o *Observation) slow() []string {
+// Slow lists the nodes that get less than their share yet.
+func (o *Observation) Slow() []string {
 	var names []string
 	for _, n := range o.Nodes {
 		if n.Up && n.Slow {
@@ -90,12 +99,12 @@ func (o *Observation) slow() []string {
 	return names
 }
 
-// errCannotBreak is what the zero system says.
-var errCannotBreak = errors.New("the cluster is not under control of this machine")
+// ErrCannotBreak is what Unknown says.
+var ErrCannotBreak = errors.New("the cluster is not under control of this machine")
 
-// unknownSystem is a system of which only the target is known.
-type unknownSystem struct{}
+// Unknown is a system of which only the target is known.
+type Unknown struct{}
 
-func (unknownSystem) Observe(context.Context) (Observation, error) { return Observation{}, nil }
-func (unknownSystem) Break(context.Context, string, Fault) error   { return errCannotBreak }
-func (unknownSystem) Mend(context.Context, string, Fault) error    { return errCannotBreak }
+func (Unknown) Observe(context.Context) (Observation, error) { return Observation{}, nil }
+func (Unknown) Break(context.Context, string, Fault) error   { return ErrCannotBreak }
+func (Unknown) Mend(context.Context, string, Fault) error    { return ErrCannotBreak }

@@ -1,4 +1,4 @@
-package loadtest
+package fleet
 
 import (
 	"encoding/json"
@@ -46,7 +46,7 @@ func (d *deaf) welcome(t *testing.T) (w wire.Welcome) {
 	return w
 }
 
-func say(t *testing.T, f *fleet, p bus.Peer, kind string, data any) {
+func say(t *testing.T, f *Fleet, p bus.Peer, kind string, data any) {
 	t.Helper()
 	text, err := json.Marshal(data)
 	if err != nil {
@@ -56,10 +56,10 @@ func say(t *testing.T, f *fleet, p bus.Peer, kind string, data any) {
 }
 
 // testFleet awaits remote agents that a test plays.
-func testFleet(t *testing.T, agents int) (f *fleet, ended *error) {
+func testFleet(t *testing.T, agents int) (f *Fleet, ended *error) {
 	t.Helper()
 	ended = new(error)
-	f = &fleet{
+	f = &Fleet{
 		run: "r", remote: agents, log: log.New(io.Discard), fail: func(err error) { *ended = err },
 		agents: make(map[string]*agentState), peers: make(map[bus.Peer]*agentState), changed: make(chan struct{}),
 	}
@@ -95,7 +95,7 @@ func TestWhoTakesPart(t *testing.T) {
 	if w := agents[3].welcome(t); w.Error != "it has all agents that it waits for" {
 		t.Errorf("%+v", w)
 	}
-	f.begin([]share{{agent: "remote1", connections: 50}, {agent: "remote2", connections: 50}}, time.Now())
+	f.Begin([]Share{{Agent: "remote1", Connections: 50}, {Agent: "remote2", Connections: 50}}, time.Now())
 	f.gone(agents[2], errors.New("why"))
 	say(t, f, agents[3], wire.KindHello, hello)
 	if w := agents[3].welcome(t); w.Error != "it has begun without this agent" {
@@ -111,61 +111,30 @@ func TestLosses(t *testing.T) {
 		say(t, f, p, wire.KindHello, wire.Hello{Version: wire.ProtocolVersion, Connections: 10, PID: i, Host: "h"})
 		say(t, f, p, wire.KindReport, wire.Counts{Verified: 10, Requests: wire.RequestCounts{Sent: 100, Answered: 90}})
 	}
-	shares := []share{{agent: "remote1", connections: 10}, {agent: "remote2", connections: 10}, {agent: "remote3", connections: 10}}
-	f.begin(shares, time.Now())
-	earlier := f.parts()
+	shares := []Share{{Agent: "remote1", Connections: 10}, {Agent: "remote2", Connections: 10}, {Agent: "remote3", Connections: 10}}
+	f.Begin(shares, time.Now())
+	earlier := f.Parts()
 	say(t, f, agents[0], wire.KindReport, wire.Counts{Verified: 10, Requests: wire.RequestCounts{Sent: 200, Answered: 200}})
 	f.lose("remote2", errors.New("why"))
 	f.lose("remote2", errors.New("again"))
-	before, now := f.since(earlier)
-	if n := now.Requests.Minus(before.Requests); n.Sent != 100 || n.Answered != 110 || f.counts().Verified != 20 || f.connections() != 20 {
-		t.Errorf("%+v %+v, %d", n, f.counts(), f.connections())
+	before, now := f.Since(earlier)
+	if n := now.Requests.Minus(before.Requests); n.Sent != 100 || n.Answered != 110 || f.Counts().Verified != 20 || f.Connections() != 20 {
+		t.Errorf("%+v %+v, %d", n, f.Counts(), f.Connections())
 	}
-	if l := f.losses(); len(l) != 1 || l[0].Agent != "remote2" || l[0].PID != 1 || l[0].Why != "why" || l[0].Connections != 10 || l[0].Requests != 100 || *ended != nil {
+	if l := f.Losses(); len(l) != 1 || l[0].Agent != "remote2" || l[0].PID != 1 || l[0].Why != "why" || l[0].Connections != 10 || l[0].Requests != 100 || *ended != nil {
 		t.Errorf("%+v %v", l, *ended)
 	}
 	closed := len(agents[1].closed)
 	say(t, f, agents[1], wire.KindReport, wire.Counts{Verified: 10})
-	if len(agents[1].closed) != closed+1 || f.counts().Verified != 20 {
+	if len(agents[1].closed) != closed+1 || f.Counts().Verified != 20 {
 		t.Errorf("%+v", agents[1].closed)
 	}
-	acks, err := f.tell(t.Context(), shares[1:2], func(int, share) wire.Order { return wire.Order{Kind: wire.OrderQuiet} })
+	acks, err := f.Tell(t.Context(), shares[1:2], func(int, Share) wire.Order { return wire.Order{Kind: wire.OrderQuiet} })
 	if err != nil || len(acks) != 0 {
 		t.Errorf("%+v, %v", acks, err)
 	}
 	f.lose("remote1", errors.New("why too"))
 	if *ended == nil || (*ended).Error() != "20 of 30 connections were lost with load agents, the last with remote1: why too" {
 		t.Error(*ended)
-	}
-}
-
-// A verdict without an agent is about what is left.
-func TestVerdictOfLosses(t *testing.T) {
-	s := Default()
-	report := func() *Report {
-		return &Report{
-			Plan: PlanSummary{Connections: 100, RampPerSecond: 1000}, Generator: Generator{Agents: 4},
-			Connections: &Connections{Target: 75, Verified: 75}, Nodes: []NodeResult{{Name: "a", Connections: 40, KernelConnections: new(65)}, {Name: "b", Connections: 35}},
-			Distribution: &Distribution{TargetPerNode: 38, Tolerance: 1, MaxDeviation: 3},
-			LostAgents:   []AgentLoss{{Agent: "remote1", Host: "h", PID: 7, AtS: 3, Why: "why", Connections: 25}},
-		}
-	}
-	r := report()
-	if checks, v := conclude(&s, r); v != Pass {
-		t.Errorf("%s %+v", v, checks)
-	}
-	r.LostAgents = nil
-	if checks, v := conclude(&s, r); v != Fail {
-		t.Errorf("%s %+v", v, checks)
-	}
-	r = report()
-	r.Connections.Dropped = 1
-	if checks, v := conclude(&s, r); v != Fail {
-		t.Errorf("%s %+v", v, checks)
-	}
-	r = report()
-	r.Reason, r.LostAgents[0].Connections = "60 of 100 connections were lost", 60
-	if checks, v := conclude(&s, r); v != Inconclusive {
-		t.Errorf("%s %+v", v, checks)
 	}
 }

@@ -1,4 +1,4 @@
-package loadtest
+package system
 
 import (
 	"bytes"
@@ -56,8 +56,8 @@ func (c *cut) rules(at []netip.AddrPort) string {
 // mend lets packets pass again.
 func (c *cut) mend(ctx context.Context) error { return nft(ctx, "delete table inet "+c.table+"\n") }
 
-// cannotCut is why packets cannot be dropped here; nil if they can.
-func cannotCut(ctx context.Context) error {
+// CannotCut is why packets cannot be dropped here; nil if they can.
+func CannotCut(ctx context.Context) error {
 	c := &cut{"erlmcp_loadtest_check"}
 	return nft(ctx, c.rules([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}), "--check")
 }

@@ -1,4 +1,4 @@
-package loadtest
+package system
 
 import (
 	"context"
@@ -180,10 +180,27 @@ func (o *Observation) cluster(s *cluster.Status, over target.Transport) {
 	}
 	known := 0
 	for _, n := range s.Nodes {
-		if v := o.node(n.Name); v != nil && (v.Address == addressOf(&n, over) || v.Address == n.HTTP && over == target.SSE) {
+		if v := o.Node(n.Name); v != nil && (v.Address == addressOf(&n, over) || v.Address == n.HTTP && over == target.SSE) {
 			v.PID = n.PID
 			known++
 		}
 	}
 	o.CanBreak = known > 0 && known == len(o.Nodes)
+}
+
+// Resolve returns the first address of host:port.
+func Resolve(ctx context.Context, address string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(number)), nil
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package loadtest
+package system
 
 import (
 	"context"
@@ -17,4 +17,4 @@ func cutOff(context.Context, []netip.AddrPort) (*cut, error) { return nil, errNo
 
 func (*cut) mend(context.Context) error { return errNoCut }
 
-func cannotCut(context.Context) error { return errNoCut }
+func CannotCut(context.Context) error { return errNoCut }

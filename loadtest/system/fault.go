@@ -1,4 +1,4 @@
-package loadtest
+package system
 
 import (
 	"context"
@@ -23,14 +23,14 @@ const (
 	FaultNone    Fault = "none"
 )
 
-// faults are those that can be asked for.
-var faults = []Fault{FaultAuto, FaultKill, FaultFreeze, FaultCut, FaultDrain, FaultRolling, FaultNone}
+// Faults are those that can be asked for.
+var Faults = []Fault{FaultAuto, FaultKill, FaultFreeze, FaultCut, FaultDrain, FaultRolling, FaultNone}
 
-// ordered reports whether the fault is an order of an operator, which must lose nothing.
-func (f Fault) ordered() bool { return f == FaultDrain || f == FaultRolling }
+// Ordered reports whether the fault is an order of an operator, which must lose nothing.
+func (f Fault) Ordered() bool { return f == FaultDrain || f == FaultRolling }
 
-// silent reports whether nothing tells the other side.
-func (f Fault) silent() bool { return f == FaultFreeze || f == FaultCut }
+// Silent reports whether nothing tells the other side.
+func (f Fault) Silent() bool { return f == FaultFreeze || f == FaultCut }
 
 // Orders are those of an operator that faults consist of.
 type Orders interface {
@@ -92,7 +92,7 @@ func (l *live) addresses(ctx context.Context, node string) (list []netip.AddrPor
 		if text == "" {
 			continue
 		}
-		at, err := resolve(ctx, text)
+		at, err := Resolve(ctx, text)
 		if err != nil {
 			return nil, fmt.Errorf("address of %s: %w", node, err)
 		}

@@ -1,4 +1,5 @@
-package loadtest
+// Package fleet is the coordinator's side of the agents of a load test.
+package fleet
 
 import (
 	"context"
@@ -15,16 +16,18 @@ import (
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
+	"github.com/erlmcp/erlmcp/loadtest/internal/natural"
+	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
-// fleet is the coordinator's side of the agents: who they are, what they count, what they are told, and who was lost.
-type fleet struct {
+// Fleet is the coordinator's side of the agents: who they are, what they count, what they are told, and who was lost.
+type Fleet struct {
 	run    string
 	local  int           // how many are of this machine
 	remote int           // how many others are awaited
 	pool   *prefork.Pool // the local ones; nil without any
-	door   bus.Door      // of the remote ones; nil without any
+	Door   bus.Door      // of the remote ones; nil without any
 	log    *log.Logger
 	fail   func(error) // ends the run
 
@@ -37,7 +40,7 @@ type fleet struct {
 	peers   map[bus.Peer]*agentState
 	order   []string // of joining
 	changed chan struct{}
-	lost    []AgentLoss
+	lost    []Loss
 }
 
 // stage is what the end of an agent means.
@@ -73,8 +76,8 @@ func (a *agentState) lost() bool {
 	}
 }
 
-// AgentLoss says which agent ended before its run, and what nobody can judge therefore.
-type AgentLoss struct {
+// Loss says which agent ended before its run, and what nobody can judge therefore.
+type Loss struct {
 	Agent       string  `json:"agent"`
 	Host        string  `json:"host"`
 	PID         int     `json:"pid"`
@@ -83,6 +86,29 @@ type AgentLoss struct {
 	Connections int     `json:"connections"` // of the plan, which nobody holds any more
 	// Requests that had been sent by then; what became of them is void, and not in the sums of phases that it took part in.
 	Requests int64 `json:"requests"`
+}
+
+// String says it to people.
+func (l Loss) String() string {
+	return fmt.Sprintf("%s (process %d on %s) was lost after %.1f s: %s; its %d connections and what they asked are void",
+		l.Agent, l.PID, l.Host, l.AtS, l.Why, l.Connections)
+}
+
+// Share is one agent's part of a plan. Its i-th connection comes from its source i modulo the
+// number of its sources, so that a ramp takes one connection of every source, then a second one.
+type Share struct {
+	Agent       string
+	Part        int // of a mix: which of its aims
+	First       int // connections of the shares before
+	Connections int
+	Sources     sources.Range
+}
+
+// Offer is what an agent can take on.
+type Offer struct {
+	Agent       string
+	Connections int           // by its descriptors
+	Sources     sources.Range // its own; without any it gets a part of the common ones
 }
 
 const (
@@ -96,16 +122,16 @@ const (
 	stopPatience = 5 * time.Second
 )
 
-// startFleet starts local agents and opens the door for remote ones, if any are awaited. fail is called when there is nobody
+// Start starts local agents and opens the door for remote ones, if any are awaited. fail is called when there is nobody
 // left to go on with.
-func startFleet(ctx context.Context, local, remote int, open func(bus.Events) (bus.Door, error), l *log.Logger, fail func(error)) (*fleet, error) {
-	f := &fleet{
+func Start(ctx context.Context, local, remote int, open func(bus.Events) (bus.Door, error), l *log.Logger, fail func(error)) (*Fleet, error) {
+	f := &Fleet{
 		run: randomName(), local: local, remote: remote, log: l, fail: fail, started: make(chan struct{}), begun: mono.Now(),
 		agents: make(map[string]*agentState), peers: make(map[bus.Peer]*agentState), changed: make(chan struct{}),
 	}
 	var err error
 	if remote > 0 {
-		if f.door, err = open(bus.Events{Message: f.heard, Gone: f.gone}); err != nil {
+		if f.Door, err = open(bus.Events{Message: f.heard, Gone: f.gone}); err != nil {
 			return nil, err
 		}
 	}
@@ -121,16 +147,16 @@ func startFleet(ctx context.Context, local, remote int, open func(bus.Events) (b
 		})
 	}
 	close(f.started)
-	if err != nil && f.door != nil {
-		f.door.Close()
+	if err != nil && f.Door != nil {
+		f.Door.Close()
 	}
 	return f, err
 }
 
-func localName(i int) string { return fmt.Sprintf("agent%d", i+1) }
+func LocalName(i int) string { return fmt.Sprintf("agent%d", i+1) }
 
 // exited is called when a local agent has ended.
-func (f *fleet) exited(i, pid int, err error) {
+func (f *Fleet) exited(i, pid int, err error) {
 	if err == nil {
 		err = errors.New("it has ended by itself")
 	}
@@ -138,19 +164,19 @@ func (f *fleet) exited(i, pid int, err error) {
 	early := f.stage == assembling
 	f.mu.Unlock()
 	if early {
-		f.fail(fmt.Errorf("load %s (process %d) has ended before it took part: %w", localName(i), pid, err))
+		f.fail(fmt.Errorf("load %s (process %d) has ended before it took part: %w", LocalName(i), pid, err))
 	}
-	f.lose(localName(i), err)
+	f.lose(LocalName(i), err)
 }
 
 // heard is what an agent has to say.
-func (f *fleet) heard(p bus.Peer, m bus.Message) {
+func (f *Fleet) heard(p bus.Peer, m bus.Message) {
 	if err := f.hear(p, m); err != nil {
 		f.log.Warn("an agent is not understood", "kind", m.Kind, "err", err)
 	}
 }
 
-func (f *fleet) hear(p bus.Peer, m bus.Message) error {
+func (f *Fleet) hear(p bus.Peer, m bus.Message) error {
 	switch m.Kind {
 	case wire.KindHello:
 		var h wire.Hello
@@ -189,7 +215,7 @@ func (f *fleet) hear(p bus.Peer, m bus.Message) error {
 }
 
 // known does something with the state of who takes part. Who was given up is told to leave.
-func (f *fleet) known(p bus.Peer, do func(*agentState)) error {
+func (f *Fleet) known(p bus.Peer, do func(*agentState)) error {
 	f.mu.Lock()
 	a := f.peers[p]
 	if a != nil && !a.lost() {
@@ -202,12 +228,12 @@ func (f *fleet) known(p bus.Peer, do func(*agentState)) error {
 	return nil
 }
 
-func (f *fleet) changedLocked() {
+func (f *Fleet) changedLocked() {
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
-func (f *fleet) admit(p bus.Peer, h wire.Hello) wire.Welcome {
+func (f *Fleet) admit(p bus.Peer, h wire.Hello) wire.Welcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	local, here := p.(localPeer)
@@ -225,7 +251,7 @@ func (f *fleet) admit(p bus.Peer, h wire.Hello) wire.Welcome {
 	}
 	a := &agentState{peer: p, hello: h, remote: !here, answers: make(map[int]chan<- wire.Ack), gone: make(chan struct{})}
 	if here {
-		a.name = localName(local.copy)
+		a.name = LocalName(local.copy)
 	} else {
 		for n := 1; a.name == "" || f.agents[a.name] != nil; n++ {
 			a.name = fmt.Sprintf("remote%d", n)
@@ -237,7 +263,7 @@ func (f *fleet) admit(p bus.Peer, h wire.Hello) wire.Welcome {
 }
 
 // gone is called when the link to a remote agent has ended.
-func (f *fleet) gone(p bus.Peer, why error) {
+func (f *Fleet) gone(p bus.Peer, why error) {
 	f.mu.Lock()
 	a := f.peers[p]
 	delete(f.peers, p)
@@ -248,7 +274,7 @@ func (f *fleet) gone(p bus.Peer, why error) {
 }
 
 // lose gives an agent up. What it held, and what it counted, is not judged; the others go on, if they are enough.
-func (f *fleet) lose(name string, why error) {
+func (f *Fleet) lose(name string, why error) {
 	f.mu.Lock()
 	a := f.agents[name]
 	if a == nil || a.lost() {
@@ -262,12 +288,12 @@ func (f *fleet) lose(name string, why error) {
 		f.order = slices.DeleteFunc(f.order, func(n string) bool { return n == name })
 		f.log.Warn("a load agent has gone before the load test began", "agent", name, "host", a.hello.Host, "err", why)
 	case working:
-		f.lost = append(f.lost, AgentLoss{
-			Agent: name, Host: a.hello.Host, PID: a.hello.PID, AtS: seconds(time.Duration(mono.Now() - f.begun)), Why: why.Error(),
+		f.lost = append(f.lost, Loss{
+			Agent: name, Host: a.hello.Host, PID: a.hello.PID, AtS: float64(time.Duration(mono.Now()-f.begun).Round(time.Millisecond)) / float64(time.Second), Why: why.Error(),
 			Connections: a.share, Requests: a.counts.Requests.Sent,
 		})
 		f.log.Warn("lost a load agent; the load test goes on without it", "agent", name, "host", a.hello.Host, "connections", a.share, "err", why)
-		if all, void := f.sharesLocked(); tooFew(all, void) {
+		if all, void := f.sharesLocked(); TooFew(all, void) {
 			f.fail(fmt.Errorf("%d of %d connections were lost with load agents, the last with %s: %w", void, all, name, why))
 		}
 	case leaving:
@@ -277,11 +303,11 @@ func (f *fleet) lose(name string, why error) {
 	a.peer.Close(why.Error())
 }
 
-// tooFew is when losing connections with agents leaves nothing that can be judged.
-func tooFew(all, void int) bool { return void > 0 && (2*void > all || void == all) }
+// TooFew is when losing connections with agents leaves nothing that can be judged.
+func TooFew(all, void int) bool { return void > 0 && (2*void > all || void == all) }
 
 // sharesLocked are the connections of all agents, and of those that were lost.
-func (f *fleet) sharesLocked() (all, void int) {
+func (f *Fleet) sharesLocked() (all, void int) {
 	for _, a := range f.agents {
 		all += a.share
 		if a.lost() {
@@ -291,49 +317,50 @@ func (f *fleet) sharesLocked() (all, void int) {
 	return all, void
 }
 
-// begin is called when it is known who holds how many connections: from now on an agent can be lost.
-func (f *fleet) begin(shares []share, begun time.Time) {
+// Begin is called when it is known who holds how many connections: from now on an agent can be lost.
+func (f *Fleet) Begin(shares []Share, begun time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stage, f.begun = working, mono.At(begun)
 	for _, s := range shares {
-		if a := f.agents[s.agent]; a != nil {
-			a.share = s.connections
+		if a := f.agents[s.Agent]; a != nil {
+			a.share = s.Connections
 		}
 	}
 }
 
-// thereLocked are the shares of the agents that were not lost.
-func (f *fleet) thereLocked(shares []share) (left []share) {
+// ThereLocked are the shares of the agents that were not lost.
+func (f *Fleet) ThereLocked(shares []Share) (left []Share) {
 	for _, s := range shares {
-		if a := f.agents[s.agent]; a != nil && !a.lost() {
+		if a := f.agents[s.Agent]; a != nil && !a.lost() {
 			left = append(left, s)
 		}
 	}
 	return left
 }
 
-// connections is how many the agents that are left are to hold.
-func (f *fleet) connections() int {
+// Connections is how many the agents that are left are to hold.
+func (f *Fleet) Connections() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.connectionsLocked()
+	return f.ConnectionsLocked()
 }
 
-func (f *fleet) connectionsLocked() int {
+// ConnectionsLocked is Connections within conditions of Until.
+func (f *Fleet) ConnectionsLocked() int {
 	all, void := f.sharesLocked()
 	return all - void
 }
 
-// losses are the agents that were lost so far.
-func (f *fleet) losses() []AgentLoss {
+// Losses are the agents that were lost so far.
+func (f *Fleet) Losses() []Loss {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.lost)
 }
 
-// assemble waits until all agents have joined and listen, and returns what they offer.
-func (f *fleet) assemble(ctx context.Context) ([]offer, error) {
+// Assemble waits until all agents have joined and listen, and returns what they offer.
+func (f *Fleet) Assemble(ctx context.Context) ([]Offer, error) {
 	patience := joinPatience
 	if f.remote > 0 {
 		patience = remotePatience
@@ -341,12 +368,12 @@ func (f *fleet) assemble(ctx context.Context) ([]offer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	agents := f.local + f.remote
-	var offers []offer
+	var offers []Offer
 	err := f.await(ctx, func() bool {
 		offers = offers[:0]
 		for _, name := range f.order {
 			if a := f.agents[name]; a.reported != 0 {
-				offers = append(offers, offer{name, a.hello.Connections, a.hello.Sources})
+				offers = append(offers, Offer{name, a.hello.Connections, a.hello.Sources})
 			}
 		}
 		return len(offers) >= agents
@@ -355,13 +382,13 @@ func (f *fleet) assemble(ctx context.Context) ([]offer, error) {
 		err = fmt.Errorf("%d of %d load agents have joined in time", len(offers), agents)
 	}
 	// The order of joining is chance, the plan need not be.
-	slices.SortFunc(offers, func(a, b offer) int { return compareNatural(a.agent, b.agent) })
+	slices.SortFunc(offers, func(a, b Offer) int { return natural.Compare(a.Agent, b.Agent) })
 	return offers, err
 }
 
 // await waits until a condition holds, looking again after every report; it is called with f.mu
 // held.
-func (f *fleet) await(ctx context.Context, holds func() bool) error {
+func (f *Fleet) await(ctx context.Context, holds func() bool) error {
 	for {
 		f.mu.Lock()
 		ok, changed := holds(), f.changed
@@ -377,14 +404,14 @@ func (f *fleet) await(ctx context.Context, holds func() bool) error {
 	}
 }
 
-// counts is the sum over all agents that are left, as of their last reports.
-func (f *fleet) counts() wire.Counts {
+// Counts is the sum over all agents that are left, as of their last reports.
+func (f *Fleet) Counts() wire.Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.countsLocked()
 }
 
-func (f *fleet) countsLocked() wire.Counts {
+func (f *Fleet) countsLocked() wire.Counts {
 	var sum wire.Counts
 	for _, name := range f.order {
 		if a := f.agents[name]; !a.lost() {
@@ -394,14 +421,14 @@ func (f *fleet) countsLocked() wire.Counts {
 	return sum
 }
 
-// parts are the counts of single agents at a moment.
-type parts map[string]wire.Counts
+// Parts are the counts of single agents at a moment.
+type Parts map[string]wire.Counts
 
-// parts are what counts sums up.
-func (f *fleet) parts() parts {
+// Parts are what counts sums up.
+func (f *Fleet) Parts() Parts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := make(parts)
+	p := make(Parts)
 	for name, a := range f.agents {
 		if !a.lost() {
 			p[name] = a.counts
@@ -410,16 +437,16 @@ func (f *fleet) parts() parts {
 	return p
 }
 
-// since returns the counts of an earlier moment, and those of now, of the same agents: those that are left.
-func (f *fleet) since(earlier parts) (before, now wire.Counts) {
+// Since returns the counts of an earlier moment, and those of now, of the same agents: those that are left.
+func (f *Fleet) Since(earlier Parts) (before, now wire.Counts) {
 	f.mu.Lock()
 	names := slices.Clone(f.order)
 	f.mu.Unlock()
-	return f.sinceOf(earlier, names)
+	return f.SinceOf(earlier, names)
 }
 
-// sinceOf is since, of some agents.
-func (f *fleet) sinceOf(earlier parts, agents []string) (before, now wire.Counts) {
+// SinceOf is since, of some agents.
+func (f *Fleet) SinceOf(earlier Parts, agents []string) (before, now wire.Counts) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, name := range agents {
@@ -431,14 +458,15 @@ func (f *fleet) sinceOf(earlier parts, agents []string) (before, now wire.Counts
 	return before, now
 }
 
-// onNode is how many clients were on the node that was armed last.
-func (f *fleet) onNode() (n int) {
+// OnNode is how many clients were on the node that was armed last.
+func (f *Fleet) OnNode() (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.onNodeLocked()
+	return f.OnNodeLocked()
 }
 
-func (f *fleet) onNodeLocked() (n int) {
+// OnNodeLocked is OnNode within conditions of Until.
+func (f *Fleet) OnNodeLocked() (n int) {
 	for _, a := range f.agents {
 		if !a.lost() {
 			n += a.onNode
@@ -447,10 +475,10 @@ func (f *fleet) onNodeLocked() (n int) {
 	return n
 }
 
-// until waits for the sum of all agents to satisfy a condition, not before an instant and not before
+// Until waits for the sum of all agents to satisfy a condition, not before an instant and not before
 // their last orders have taken effect. It returns that sum, or the last one with an error. The condition is called with f.mu
 // held.
-func (f *fleet) until(ctx context.Context, after int64, holds func(wire.Counts) bool) (sum wire.Counts, err error) {
+func (f *Fleet) Until(ctx context.Context, after int64, holds func(wire.Counts) bool) (sum wire.Counts, err error) {
 	err = f.await(ctx, func() bool {
 		sum = f.countsLocked()
 		for _, a := range f.agents {
@@ -463,8 +491,8 @@ func (f *fleet) until(ctx context.Context, after int64, holds func(wire.Counts) 
 	return sum, err
 }
 
-// giveUpSilent loses agents that have not been heard of for too long.
-func (f *fleet) giveUpSilent() {
+// GiveUpSilent loses agents that have not been heard of for too long.
+func (f *Fleet) GiveUpSilent() {
 	f.mu.Lock()
 	var names []string
 	for _, name := range f.order {
@@ -478,13 +506,13 @@ func (f *fleet) giveUpSilent() {
 	}
 }
 
-// tell gives every share's agent an order and returns the answers of those that are left.
-func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s share) wire.Order) ([]wire.Ack, error) {
+// Tell gives every share's agent an order and returns the answers of those that are left.
+func (f *Fleet) Tell(ctx context.Context, shares []Share, make func(i int, s Share) wire.Order) ([]wire.Ack, error) {
 	answers := slices.Repeat([]*wire.Ack{nil}, len(shares))
 	var g errgroup.Group
 	for i, s := range shares {
 		g.Go(func() (err error) {
-			answers[i], err = f.ask(ctx, s.agent, make(i, s))
+			answers[i], err = f.ask(ctx, s.Agent, make(i, s))
 			return err
 		})
 	}
@@ -499,7 +527,7 @@ func (f *fleet) tell(ctx context.Context, shares []share, make func(i int, s sha
 }
 
 // ask gives an agent an order and returns its answer; nil if it was lost, or is now.
-func (f *fleet) ask(ctx context.Context, name string, o wire.Order) (*wire.Ack, error) {
+func (f *Fleet) ask(ctx context.Context, name string, o wire.Order) (*wire.Ack, error) {
 	f.mu.Lock()
 	a := f.agents[name]
 	if a == nil || a.lost() {
@@ -538,8 +566,8 @@ func (f *fleet) ask(ctx context.Context, name string, o wire.Order) (*wire.Ack, 
 	}
 }
 
-// pids lists the processes of the local agents.
-func (f *fleet) pids() []int {
+// PIDs lists the processes of the local agents.
+func (f *Fleet) PIDs() []int {
 	var pids []int
 	for i := range f.local {
 		if pid := f.pool.PID(i); pid != 0 {
@@ -549,25 +577,25 @@ func (f *fleet) pids() []int {
 	return pids
 }
 
-// dismiss ends all agents and with them whatever connections they still hold. It returns when the
+// Dismiss ends all agents and with them whatever connections they still hold. It returns when the
 // local ones are gone.
-func (f *fleet) dismiss() {
+func (f *Fleet) Dismiss() {
 	f.mu.Lock()
 	f.stage = leaving
-	var remote []share
+	var remote []Share
 	for _, name := range f.order {
 		if f.agents[name].remote {
-			remote = append(remote, share{agent: name})
+			remote = append(remote, Share{Agent: name})
 		}
 	}
 	f.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
-	if _, err := f.tell(ctx, remote, func(int, share) wire.Order { return wire.Order{Kind: wire.OrderStop} }); err != nil {
+	if _, err := f.Tell(ctx, remote, func(int, Share) wire.Order { return wire.Order{Kind: wire.OrderStop} }); err != nil {
 		f.log.Warn("a remote agent was not told to leave; it will notice", "err", err)
 	}
-	if f.door != nil {
-		f.door.Close()
+	if f.Door != nil {
+		f.Door.Close()
 	}
 	if f.pool == nil {
 		return
@@ -575,4 +603,11 @@ func (f *fleet) dismiss() {
 	if err := f.pool.Stop(ctx); err != nil {
 		f.log.Warn("agents did not leave", "err", err)
 	}
+}
+
+// Left are the shares of the agents that were not lost.
+func (f *Fleet) Left(shares []Share) []Share {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ThereLocked(shares)
 }

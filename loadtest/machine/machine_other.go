@@ -1,15 +1,15 @@
 //go:build !linux
 
-package loadtest
+package machine
 
 import (
 	"github.com/shirou/gopsutil/v4/mem"
 	"golang.org/x/sys/unix"
 )
 
-// ThisHost asks sysctl. What it does not know stays unknown, and so does what depends on a plan.
-func ThisHost() Machine {
-	h := Machine{Cores: usableCores(0), MemoryAvailable: memoryAvailable()}
+// This asks sysctl. What it does not know stays unknown, and so does what depends on a plan.
+func This() Facts {
+	h := Facts{Cores: usableCores(0), MemoryAvailable: MemoryAvailable()}
 	first, err := unix.SysctlUint32("net.inet.ip.portrange.first")
 	if err == nil {
 		if last, err := unix.SysctlUint32("net.inet.ip.portrange.last"); err == nil && last >= first {
@@ -25,8 +25,8 @@ func ThisHost() Machine {
 	return h
 }
 
-// memoryAvailable is how many bytes can be had without swapping, 0 if that is not known.
-func memoryAvailable() int64 {
+// MemoryAvailable is how many bytes can be had without swapping, 0 if that is not known.
+func MemoryAvailable() int64 {
 	m, err := mem.VirtualMemory()
 	if err != nil {
 		return 0

@@ -1,4 +1,4 @@
-package loadtest
+package natural
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 func TestCompareNatural(t *testing.T) {
 	names := []string{"agent10", "remote1", "agent2", "b", "agent1"}
-	sortNatural(names)
+	Sort(names)
 	if got := fmt.Sprint(names); got != "[agent1 agent2 agent10 b remote1]" {
 		t.Error(got)
 	}

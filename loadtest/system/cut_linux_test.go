@@ -1,4 +1,4 @@
-package loadtest
+package system
 
 import (
 	"net"
@@ -33,7 +33,7 @@ func TestCut(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil || os.Getuid() != 0 {
 		t.Skip("needs nft, and root")
 	}
-	if err := cannotCut(t.Context()); err != nil {
+	if err := CannotCut(t.Context()); err != nil {
 		t.Skip(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,4 +1,4 @@
-package loadtest
+package machine
 
 import (
 	"bufio"
@@ -10,9 +10,9 @@ import (
 	"github.com/erlmcp/erlmcp/internal/proc"
 )
 
-// ThisHost reads /proc. What cannot be read stays unknown, and so does what depends on a plan.
-func ThisHost() Machine {
-	var h Machine
+// This reads /proc. What cannot be read stays unknown, and so does what depends on a plan.
+func This() Facts {
+	var h Facts
 	var low, high, unused int64
 	if proc.Scan("/proc/sys/net/ipv4/ip_local_port_range", &low, &high) {
 		h.EphemeralPorts = int(high - low + 1)
@@ -32,8 +32,8 @@ func ThisHost() Machine {
 	return h
 }
 
-// memoryAvailable is how many bytes can be had without swapping, 0 if that is not known.
-func memoryAvailable() int64 {
+// MemoryAvailable is how many bytes can be had without swapping, 0 if that is not known.
+func MemoryAvailable() int64 {
 	bytes, _ := available(cgroup.Read().Memory)
 	return bytes
 }

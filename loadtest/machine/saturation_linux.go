@@ -1,4 +1,4 @@
-package loadtest
+package machine
 
 import (
 	"os"
@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// readMachineLoad reads /proc/stat (proc_stat(5)) and /proc/net/netstat.
-func readMachineLoad() machineLoad {
+// ReadLoad reads /proc/stat (proc_stat(5)) and /proc/net/netstat.
+func ReadLoad() Load {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return machineLoad{}
+		return Load{}
 	}
 	m, ok := parseStat(string(stat))
 	if !ok {
-		return machineLoad{}
+		return Load{}
 	}
 	if netstat, err := os.ReadFile("/proc/net/netstat"); err == nil {
 		m.listenDrops = netstatValue(string(netstat), "TcpExt", "ListenDrops")
@@ -25,7 +25,7 @@ func readMachineLoad() machineLoad {
 
 // parseStat reads the first line: user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice. The last two are
 // in the first two.
-func parseStat(text string) (m machineLoad, ok bool) {
+func parseStat(text string) (m Load, ok bool) {
 	line, _, _ := strings.Cut(text, "\n")
 	fields := strings.Fields(line)
 	if len(fields) < 9 || fields[0] != "cpu" {

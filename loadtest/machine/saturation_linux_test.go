@@ -1,4 +1,4 @@
-package loadtest
+package machine
 
 import (
 	"testing"
@@ -22,15 +22,15 @@ func TestMachineLoad(t *testing.T) {
 	if n := netstatValue("TcpExt: ListenDrops\nTcpExt:\n", "TcpExt", "ListenDrops"); n != 0 {
 		t.Errorf("%d drops of a short line", n)
 	}
-	if now := readMachineLoad(); !now.known || now.total == 0 {
+	if now := ReadLoad(); !now.known || now.total == 0 {
 		t.Errorf("this machine: %+v", now)
 	}
 }
 
 func TestSaturation(t *testing.T) {
-	var m machineLoad
-	m.add(machineLoad{known: true, total: 20, idle: 9, steal: 2, softirq: 3, listenDrops: 7}, machineLoad{known: true, total: 10, idle: 8, steal: 1, softirq: 1, listenDrops: 3})
-	got := m.saturation()
+	var m Load
+	m.Add(Load{known: true, total: 20, idle: 9, steal: 2, softirq: 3, listenDrops: 7}, Load{known: true, total: 10, idle: 8, steal: 1, softirq: 1, listenDrops: 3})
+	got := m.Saturation()
 	if want := (Saturation{Known: true, BusyPercent: 90, StealPercent: 10, SoftirqPercent: 20, ListenDrops: 4}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -43,8 +43,8 @@ func TestSaturation(t *testing.T) {
 		{Saturation{Known: true, BusyPercent: 99}, true},
 		{Saturation{Known: true, BusyPercent: 30, StealPercent: 20}, true},
 	} {
-		if (c.s.spoilt() != "") != c.spoil {
-			t.Errorf("%+v: %q", c.s, c.s.spoilt())
+		if (c.s.Spoilt() != "") != c.spoil {
+			t.Errorf("%+v: %q", c.s, c.s.Spoilt())
 		}
 	}
 }

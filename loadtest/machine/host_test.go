@@ -1,4 +1,4 @@
-package loadtest
+package machine
 
 import (
 	"runtime"
@@ -6,7 +6,7 @@ import (
 )
 
 func TestDescribeHost(t *testing.T) {
-	h := describeHost(1024)
+	h := Describe(1024)
 	if h.OS != runtime.GOOS || h.Arch != runtime.GOARCH || h.CPUs < 1 || h.Descriptors != 1024 || h.MemoryBytes < 1<<20 || h.Kernel == "" {
 		t.Errorf("%+v", h)
 	}
