@@ -57,6 +57,9 @@ func choose(ctx context.Context, d Driver, j *burst.Job) (burst.Driver, burst.Pr
 		if known.Name() != string(d) {
 			continue
 		}
+		if !known.Tells().Knows(burst.Numbers) {
+			j.Number = "" // then all requests are the same
+		}
 		if err := known.Fits(j); err != nil {
 			return nil, burst.Program{}, err
 		}
