@@ -57,9 +57,6 @@ func choose(ctx context.Context, d Driver, j *burst.Job) (burst.Driver, burst.Pr
 		if known.Name() != string(d) {
 			continue
 		}
-		if !known.Tells().Knows(burst.Numbers) {
-			j.Number = "" // then all requests are the same
-		}
 		if err := known.Fits(j); err != nil {
 			return nil, burst.Program{}, err
 		}
@@ -80,6 +77,9 @@ type closedLoop struct {
 func (c *closedLoop) arrange(ctx context.Context, s *Spec, a *aim) (err error) {
 	if c.job, err = jobOf(s, a); err != nil {
 		return err
+	}
+	if a.driver == DriverAB && a.who.Era == mcp.StatelessEra {
+		c.job.Number = "" // ids must differ within a session only
 	}
 	c.driver, c.program, err = choose(ctx, a.driver, &c.job)
 	return err
