@@ -264,9 +264,9 @@ var otherwise = map[string]string{
 	"erlmcp doctor 10000":      "erlmcp doctor 10000 >/dev/null || [ $? -eq 1 ]",
 	"erlmcp loadtest 10000 10": "erlmcp loadtest 100 0.5 >/dev/null || [ $? -eq 1 -o $? -eq 4 ]",
 
-	"erlmcp loadtest 1000 10 --up":                                             "erlmcp loadtest 100 0.5 --up >/dev/null || [ $? -eq 1 -o $? -eq 4 ]",
-	"erlmcp loadtest http://127.0.0.1:8080/mcp 200 10":                         anyServer,
-	"erlmcp loadtest http://127.0.0.1:3000/mcp 200 30":                         anyServer,
+	"erlmcp loadtest 1000 10 --up":                                            "erlmcp loadtest 100 0.5 --up >/dev/null || [ $? -eq 1 -o $? -eq 4 ]",
+	"erlmcp loadtest http://127.0.0.1:8080/mcp 200 10":                        anyServer,
+	"erlmcp loadtest http://127.0.0.1:3000/mcp 200 30":                        anyServer,
 	"erlmcp loadtest http://127.0.0.1:3000/mcp 200 30 --report reports/today": strings.Replace(anyServer, "--", "--report reports/today --", 1),
 
 	`erlmcp loadtest http://127.0.0.1:3000/mcp 200 30 --tool echo --args '{"message":"{{$uuid}}"}'`: strings.Replace(anyServer, "--", `--tool echo --args '{"message":"{{$uuid}}"}' --`, 1),
