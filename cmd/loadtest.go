@@ -109,7 +109,7 @@ for Ctrl-C.`,
 	size.addFlags(c)
 	flags.BoolVar(&up, "up", false, "start cluster and balancer if they do not run, and stop them afterwards")
 	flags.String("mix", "", "`SHARES` of the connections by transport, over the balancer's listeners, such as tcp=70,http=20,sse=5,ws=5")
-	flags.String("driver", "", "`DRIVER`: socket, vegeta, or a closed loop of wrk, ab or hey, or burst for wrk or hey (default vegeta over Streamable HTTP, else socket)")
+	flags.String("driver", "", "`DRIVER`: socket, vegeta, or a closed loop of wrk, ab or hey, or burst for one of these (default vegeta over Streamable HTTP, else socket)")
 	flags.StringArrayVar(&size.headers, "header", nil, "`FIELD` of each request over HTTP, \"Name: value\"; a token goes into a file (--token-file)")
 	flags.String("token-file", "", "`FILE` with the bearer token of each request over HTTP")
 	flags.String("server-name", "", "`NAME` in the target's certificate (default its host)")

@@ -24,12 +24,16 @@ func (d Driver) closed() bool {
 	return slices.Contains([]Driver{DriverBurst, DriverHey, DriverWrk, DriverAB}, d)
 }
 
-// number stands in the request where each one has another id. It is one that JSON carries without loss.
+// number stands in the request where each one has another id: in a session, two under way must not have the same one. It is
+// one that JSON carries without loss.
 const number = 1_234_567_890_123_456
 
 // jobOf is what a driver is to do, but for the session.
 func jobOf(s *Spec, a *aim) (burst.Job, error) {
-	j := burst.Job{Endpoint: a.to, Number: fmt.Sprint(number), Connections: s.Connections, Duration: s.Duration, Timeout: s.RequestTimeout}
+	j := burst.Job{Endpoint: a.to, Connections: s.Connections, Duration: s.Duration, Timeout: s.RequestTimeout}
+	if a.sessions() {
+		j.Number = fmt.Sprint(number)
+	}
 	if n := len(a.work.Steps); n > 1 {
 		return j, advice.With(fmt.Errorf("the driver %s asks one request again and again, the scenario has %d steps", a.driver, n), "--driver vegeta or socket asks all of them")
 	}
@@ -77,9 +81,6 @@ type closedLoop struct {
 func (c *closedLoop) arrange(ctx context.Context, s *Spec, a *aim) (err error) {
 	if c.job, err = jobOf(s, a); err != nil {
 		return err
-	}
-	if a.driver == DriverAB && a.who.Era == mcp.StatelessEra {
-		c.job.Number = "" // ids must differ within a session only
 	}
 	c.driver, c.program, err = choose(ctx, a.driver, &c.job)
 	return err
