@@ -20,11 +20,11 @@ import (
 
 // Each example of the documents does what they say: see site.try.
 func TestExamples(t *testing.T) {
-	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/http.md", "docs/operations.md", "docs/load-from-many-machines.md"} {
+	for _, name := range []string{"README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/http.md", "docs/operations.md", "docs/load-test.md", "docs/load-from-many-machines.md"} {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
-			if name == "docs/operations.md" { // is about what runs
+			if name == "docs/operations.md" || name == "docs/load-test.md" { // are about what runs
 				s.run("erlmcp cluster start --nodes 4 && erlmcp lb start")
 			}
 			blocks := blocksOf(t, name)
@@ -240,6 +240,9 @@ func (s *site) try(b block, shown string) {
 var elsewhere = []struct{ begin, by string }{
 	{"go run ./cmd/erlmcp loadtest", ".ci/run end_to_end, with 10,000 connections"},
 	{"erlmcp loadtest 500000", "TestAgentsOfSeparateMachines, with fewer"},
+	{"erlmcp loadtest https://mcp.example.org", "cmd/testdata/loadtest_target.txtar, without loading anybody"},
+	{"erlmcp loadtest http://127.0.0.1:3000/mcp 200 30 --tool search", "TestFromTool"},
+	{"erlmcp loadtest http://127.0.0.1:3000/mcp 200 30 --scenario", "TestReadScenario"},
 	{"erlmcp loadtest agent ", "TestAgentsOfSeparateMachines"},
 	{"go build ./cmd/erlmcp", "whoever has built this test"},
 	{"go install ./cmd/erlmcp", "whoever has built this test"},
@@ -258,8 +261,19 @@ var otherwise = map[string]string{
 	"erlmcp health":            "erlmcp health --wait --timeout 2m >/dev/null",
 	"erlmcp lb status":         "erlmcp lb status >/dev/null || [ $? -eq 1 ]",
 	"erlmcp doctor":            "erlmcp doctor >/dev/null || [ $? -eq 1 ]", // this machine may lack something
+	"erlmcp doctor 10000":      "erlmcp doctor 10000 >/dev/null || [ $? -eq 1 ]",
 	"erlmcp loadtest 10000 10": "erlmcp loadtest 100 0.5 >/dev/null || [ $? -eq 1 -o $? -eq 4 ]",
+
+	"erlmcp loadtest 1000 10 --up":                                            "erlmcp loadtest 100 0.5 --up >/dev/null || [ $? -eq 1 -o $? -eq 4 ]",
+	"erlmcp loadtest http://127.0.0.1:8080/mcp 200 10":                        anyServer,
+	"erlmcp loadtest http://127.0.0.1:3000/mcp 200 30":                        anyServer,
+	"erlmcp loadtest http://127.0.0.1:3000/mcp 200 30 --report reports/today": strings.Replace(anyServer, "--", "--report reports/today --", 1),
+
+	`erlmcp loadtest http://127.0.0.1:3000/mcp 200 30 --tool echo --args '{"message":"{{$uuid}}"}'`: strings.Replace(anyServer, "--", `--tool echo --args '{"message":"{{$uuid}}"}' --`, 1),
 }
+
+// anyServer is a load test of a server that nothing is known of but its address, which here is the balancer's.
+const anyServer = "erlmcp loadtest http://127.0.0.1:8080/mcp 20 0.5 --failover none >/dev/null || [ $? -eq 1 -o $? -eq 4 ]"
 
 // wellKnownPorts are those of the documents: tcp, http, https, admin and health.
 var wellKnownPorts = []string{"8000", "8080", "8443", "8404", "8888"}
@@ -388,7 +402,7 @@ func (s *site) sameError(shown string) {
 	s.same(first, shown)
 }
 
-// checkYAML checks a configuration of erlmcp, or of Prometheus.
+// checkYAML checks a configuration of erlmcp, or of Prometheus, or commands of a workflow.
 func (s *site) checkYAML(text string) {
 	s.t.Helper()
 	var document map[string]any
@@ -398,6 +412,14 @@ func (s *site) checkYAML(text string) {
 	name := filepath.Join(s.dir, "reader", "block.yaml")
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
+	}
+	if document["jobs"] != nil {
+		for line := range strings.Lines(text) {
+			if command := strings.TrimSpace(line); strings.HasPrefix(command, "erlmcp ") {
+				s.look(command)
+			}
+		}
+		return
 	}
 	if document["scrape_configs"] == nil {
 		s.run("XDG_CONFIG_HOME=$PWD erlmcp config check block.yaml")

@@ -32,14 +32,28 @@ func newLoadtestCommand(a *app) *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use:   "loadtest [TARGET] [CONNECTIONS] [SECONDS]",
-		Short: "Prove what the balancer and its nodes hold",
-		Long: `loadtest opens many connections through the balancer, holds them, and judges by measurements: how evenly they
-are spread, how equally fast the nodes answer, whether clients get their node again, and how fast other nodes
-serve the clients of one that dies.
+		Short: "Prove what MCP servers and their balancer hold",
+		Long: `loadtest opens many connections to an MCP server, holds them, asks at an even rate, and judges by measurements:
+whether all are served, how evenly they are spread over nodes, how equally fast these answer, whether clients get their
+node again, and how fast other nodes serve the clients of one that dies.
 
-A connection counts once a node has answered an MCP request over it with its name. There is one client address
-for every 100 connections, so that the balancer's limits apply as in real life. Agents, copies of this program,
-hold the sockets; loadtest computes how many it needs.
+TARGET is the server:
+
+  http://HOST:PORT/PATH       Streamable HTTP; https within TLS
+  http://HOST:PORT/PATH/sse   HTTP with SSE, as of 2024-11-05; sse+http:// where the path ends otherwise
+  ws://HOST:PORT/PATH         WebSocket; wss within TLS
+  HOST:PORT                   a message a line over TCP
+
+Without TARGET it is the balancer of this machine. Servers of other machines need --allow-remote-target. CONNECTIONS are
+held for SECONDS, with a request of each 20 times a second at most, and 5,000 in all (--ping-rate).
+
+A connection counts once an MCP request over it was answered. On loopback there is one client address for every 100
+connections, so that limits of a balancer apply as in real life. Agents, copies of this program, hold the sockets;
+loadtest computes how many it needs.
+
+Any server will do. Which node answered is known by the tool "whoami", or by the field X-Served-By of responses, which the
+balancer of this program adds. Without them everything is judged except how clients spread over nodes and what happens to
+the clients of one node.
 
 --want adds lines of your own to the verdict: any figure of the report, an operator and a value. --find-limit looks
 for the highest rate at which limits hold, which takes three minutes or more; --rates tries given rates, each for
@@ -48,23 +62,22 @@ SECONDS. Both come after the hold, and no node is broken then unless --failover 
 Exit codes:
 
   0  pass
-  1  fail
-  2  wrong usage or configuration
-  4  inconclusive: the load test itself was late
+  1  fail, or nobody answers at TARGET
+  2  wrong usage or configuration, or TARGET speaks something else; nothing was begun
+  4  inconclusive: the load test, not the system, was the limit
   5  this machine, or the system as it is, cannot do what is asked; nothing was begun
 
 If a signal ends a load test early, it prints what it has, and ends with 128 plus the number of the signal: 130
-for Ctrl-C.
-
-Nodes of this program and of erlmcp give their name by the tool "whoami". Servers without it are tested too: then
-everything is judged except how clients spread over nodes and what happens to the clients of one node.`,
-		Example: `  erlmcp loadtest
-  erlmcp loadtest --connections 5000 --duration 2m
+for Ctrl-C.`,
+		Example: `  erlmcp loadtest http://127.0.0.1:3000/mcp 200 30
+  erlmcp loadtest http://127.0.0.1:3000/mcp 200 30 --tool echo --args '{"message":"{{$uuid}}"}' --report reports/today
+  erlmcp loadtest wss://mcp.example.org/mcp 500 60 --allow-remote-target --token-file mcp.token
   erlmcp loadtest 25000 30 --up --failover freeze
   erlmcp loadtest 1000 10 --json
   erlmcp loadtest 10000 30 --want 'latency.p99<=50ms' --want 'errors<=0.1%'
   erlmcp loadtest 1000 10 --find-limit 'p99<=50ms,errors<=0.1%'
   erlmcp loadtest 1000 10 --rates 1000,2000,4000
+  erlmcp loadtest 1000 10 --mix tcp=70,http=20,sse=5,ws=5 --json
   erlmcp loadtest 500000 60 --remote-agents 5 --listen 192.0.2.1:4222 --agents-token-file loadtest.token`,
 		Args: cobra.MaximumNArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -102,13 +115,12 @@ everything is judged except how clients spread over nodes and what happens to th
 			return cmp.Or(a.loadtest(cmd.Context(), spec, token, bus, dir, format), keeperSaid(k.TakeDown()))
 		},
 	}
-	format.addOutputFlags(c)
 	flags, d := c.Flags(), loadtest.Default()
 	flags.SortFlags = false
+	flags.String("target", d.Target, "where clients connect: `URL` or HOST:PORT; the same as the argument TARGET")
 	size.addFlags(c)
 	flags.BoolVar(&up, "up", false, "start cluster and balancer if they do not run, and stop them afterwards")
-	flags.String("target", d.Target, "where clients connect: `URL` or HOST:PORT; the same as the argument TARGET")
-	flags.String("mix", "", "`SHARES` of the connections by transport, such as tcp=70,http=20,sse=5,ws=5")
+	flags.String("mix", "", "`SHARES` of the connections by transport, over the balancer's listeners, such as tcp=70,http=20,sse=5,ws=5")
 	flags.String("driver", "", "`DRIVER`: socket, vegeta, or a closed loop of wrk, ab or hey, or burst for one of these (default vegeta over Streamable HTTP, else socket)")
 	flags.StringArrayVar(&size.headers, "header", nil, "`FIELD` of each request over HTTP, \"Name: value\"; a token goes into a file (--token-file)")
 	flags.String("token-file", "", "`FILE` with the bearer token of each request over HTTP")
@@ -136,6 +148,7 @@ everything is judged except how clients spread over nodes and what happens to th
 	flags.Int("remote-agents", d.RemoteAgents, "wait for `N` agents of other machines")
 	flags.String("listen", d.Listen, "`HOST:PORT` where agents join")
 	remote.addFlags(flags, "agents-token-file")
+	format.addOutputFlags(c)
 	for flag, key := range map[string]string{
 		"target": "target", "mix": "mix", "driver": "driver", "token-file": "token_file",
 		"server-name": "server_name", "ca": "ca", "insecure": "insecure", "http-version": "http_version", "era": "era",
@@ -287,7 +300,7 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus l
 		Token:    token,
 		Bus:      bus,
 		Version:  readVersion().Version,
-		Command:  withoutSecrets(os.Args),
+		Command:  show.Command(os.Args),
 		Log:      log,
 		Progress: show.Progress(a.stderr, log),
 	})
@@ -315,35 +328,6 @@ func (a *app) loadtest(ctx context.Context, s loadtest.Spec, token string, bus l
 		return errors.Join(ctx.Err(), exit.With(verdictCode(result.Verdict))) // with the signal's code
 	}
 	return exit.With(verdictCode(result.Verdict))
-}
-
-// withoutSecrets is a command line to show: of header fields only the names.
-func withoutSecrets(args []string) []string {
-	shown := slices.Clone(args)
-	if len(shown) > 0 {
-		shown[0] = filepath.Base(shown[0])
-	}
-	for i, arg := range shown {
-		flag, field, joined := strings.Cut(arg, "=")
-		switch {
-		case strings.Contains(arg, "://") && strings.Contains(arg, "?"):
-			shown[i] = arg[:strings.IndexByte(arg, '?')] + "?…"
-		case strings.TrimLeft(flag, "-") != "header" || !strings.HasPrefix(flag, "--"):
-		case joined:
-			shown[i] = flag + "=" + nameOnly(field)
-		case i+1 < len(shown):
-			shown[i+1] = nameOnly(shown[i+1])
-		}
-	}
-	return shown
-}
-
-func nameOnly(field string) string {
-	name, _, ok := strings.Cut(field, ":")
-	if !ok {
-		return "…"
-	}
-	return name + ": …"
 }
 
 // explainPreflight lists what keeps a run from starting.

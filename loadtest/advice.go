@@ -90,7 +90,7 @@ func adviseOfCauses(add func(string, ...any), n map[string]int64) {
 	}{
 		{[]ask.Cause{ask.CauseRate, ask.CauseBan}, "the balancer's limits kept clients out: more source addresses (--source-ips, --connections-per-source), or higher lb.limits"},
 		{[]ask.Cause{ask.CauseUnavailable}, "the balancer was full or had no node: erlmcp lb status, lb.max_connections, lb.node_max_connections"},
-		{[]ask.Cause{ask.CauseTimeout}, "answers took longer than loadtest.request_timeout: fewer connections, or more nodes"},
+		{[]ask.Cause{ask.CauseTimeout}, "answers took longer than loadtest.request_timeout: fewer connections or requests (--ping-rate), or more nodes"},
 	} {
 		if slices.ContainsFunc(c.causes, func(c ask.Cause) bool { return n[c.String()] > 0 }) {
 			add("%s", c.text)

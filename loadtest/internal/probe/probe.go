@@ -131,6 +131,11 @@ func (a *acquaintance) carried(ctx context.Context, wanted []mcp.Era) *Trouble {
 		if err != nil && i+1 < len(wanted) && perhapsOther(greeting, err) {
 			continue
 		}
+		if err != nil && len(wanted) == 1 {
+			if trouble := a.onlyOther(ctx, era, greeting, err); trouble != nil {
+				return trouble
+			}
+		}
 		if err == nil {
 			a.Era = era
 			a.noteServer(greeting.line)
@@ -144,6 +149,23 @@ func (a *acquaintance) carried(ctx context.Context, wanted []mcp.Era) *Trouble {
 		break
 	}
 	return nil
+}
+
+// onlyOther is about a server that speaks the other era, and not the only one that is wanted; nil if it is not such a one.
+func (a *acquaintance) onlyOther(ctx context.Context, wanted mcp.Era, got answer, err error) *Trouble {
+	if a.endpoint.Transport == target.SSE || !perhapsOther(got, err) {
+		return nil
+	}
+	other, speaks, name := mcp.SessionEra, "MCP with sessions only, up to 2025-11-25", "session"
+	if wanted == mcp.SessionEra {
+		other, speaks, name = mcp.StatelessEra, "MCP without sessions only, from 2026-07-28 on", "stateless"
+	}
+	s, _, err := meet(ctx, a.endpoint, other)
+	if err != nil {
+		return nil
+	}
+	s.close()
+	return asked("--era "+name+", or leave it out", "%s speaks %s", Name(a.endpoint.Target), speaks)
 }
 
 // perhapsOther reports whether a server that did not answer as those of one era do may be of the other.

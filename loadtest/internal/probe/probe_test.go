@@ -126,6 +126,23 @@ func TestIntroduceByEra(t *testing.T) {
 	}
 }
 
+// A server of one era is not asked in vain for the other.
+func TestIntroduceByTheWrongEra(t *testing.T) {
+	for _, c := range []struct {
+		wanted mcp.Era
+		serves http.Handler
+		fix    string
+	}{
+		{mcp.StatelessEra, streamable(newSDK("n1"), false, nil), "--era session, or leave it out"},
+		{mcp.SessionEra, posts("n1", mcp.StatelessEra), "--era stateless, or leave it out"},
+	} {
+		at := serve(t, "/mcp", c.serves)
+		if _, trouble := Introduce(t.Context(), at, c.wanted); trouble == nil || trouble.Unreachable() || trouble.Fix != c.fix {
+			t.Errorf("%s: %+v", c.wanted, trouble)
+		}
+	}
+}
+
 // What lets clients in is in each request, and nothing else is needed.
 func TestFieldsOfTheEndpoint(t *testing.T) {
 	guarded := func(h http.Handler) http.Handler {

@@ -113,8 +113,11 @@ func ofURL(u *url.URL) (t Target, err error) {
 const thisMachine = "127.0.0.1"
 
 func hostPort(text string) (host string, number uint16, err error) {
+	if strings.Contains(text, "/") {
+		return "", 0, errors.New("it has a path, which is of a URL: http://HOST:PORT/PATH; without one it is HOST:PORT")
+	}
 	host, digits, err := net.SplitHostPort(text)
-	if err != nil || strings.ContainsAny(host, "/ ") {
+	if err != nil || strings.Contains(host, " ") {
 		return "", 0, errors.New("it is not of the form HOST:PORT")
 	}
 	if host == "" {

@@ -49,12 +49,13 @@ func TestParseErrors(t *testing.T) {
 		"http://me:secret@h/":   "user name",
 		"http://h/#top":         "fragment",
 		"http://h:1/%zz":        "invalid URL escape",
-		"h/path:80":             "HOST:PORT",
+		"h/path:80":             "http://HOST:PORT/PATH",
+		"h:80/path":             "http://HOST:PORT/PATH",
 		"http://h:1:2/mcp":      "invalid",
 		"http://[::1/mcp":       "missing ']'",
 		"http://h\x7f:80/mcp":   "invalid control character",
 		"http://a b:80/mcp":     "invalid character",
-		"tcp://h:8000/mcp":      "not a port",
+		"tcp://h:8000/mcp":      "http://HOST:PORT/PATH",
 		"https://user@host/mcp": "user name",
 	} {
 		got, err := Parse(text)
