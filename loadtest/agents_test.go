@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/erlmcp/erlmcp/loadtest/series"
 	"github.com/erlmcp/erlmcp/loadtest/system"
 
 	charm "github.com/charmbracelet/log"
@@ -126,7 +127,7 @@ func TestLostAgentVoidsItsPartOnly(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("finds processes in /proc")
 	}
-	for _, phase := range []Phase{PhaseRamp, PhaseHold} {
+	for _, phase := range []series.Phase{PhaseRamp, PhaseHold} {
 		t.Run(string(phase), func(t *testing.T) {
 			f := startFake(t, 2)
 			s := testSpec(f, 300, 2*time.Second)

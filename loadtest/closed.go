@@ -14,6 +14,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/burst"
 	"github.com/erlmcp/erlmcp/loadtest/internal/target"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
@@ -122,8 +123,8 @@ func (r *run) prepareClosed(ctx context.Context) (err error) {
 
 // closedLoop has the driver do its job, after a look at the system without load.
 func (r *run) closedLoop(ctx context.Context) error {
-	r.recorder = startRecorder(ctx, r.report.Started, func() wire.Counts { return wire.Counts{At: mono.Now()} }, r.processes())
-	defer func() { r.report.Series = r.recorder.stop() }()
+	r.recorder = series.Record(ctx, r.report.Started, func() wire.Counts { return wire.Counts{At: mono.Now()} }, r.processes())
+	defer func() { r.report.Series = r.recorder.Stop() }()
 	if err := r.phase(ctx, PhaseBaseline, nil, func(ctx context.Context) error { return r.measureBefore(ctx, baselineSourcesOf(&r.facts, &plan{})) }); err != nil {
 		return fmt.Errorf("%s: %w", PhaseBaseline, err)
 	}
@@ -148,9 +149,9 @@ func (r *run) burst(ctx context.Context) error {
 		}()
 		job.Header = slices.Concat(job.Header, header)
 	}
-	r.recorder.measure(r.memory)
+	r.recorder.Measure(r.memory)
 	result, err := c.driver.Run(ctx, job)
-	r.report.Resources = r.recorder.measured()
+	r.report.Resources = r.recorder.Measured()
 	if err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (r *run) take(b burst.Result) {
 	r.report.Notes = slices.Concat(r.report.Notes, r.closed.driver.Tells().Notes, b.Notes)
 	if r.report.Resources != nil {
 		use := &r.report.Resources.Agents
-		use.Processes, use.RSSBytes, use.CPUPercent = 1, b.Process.RSSBytes, percentOf(b.Process.CPU, b.Took)
+		use.Processes, use.RSSBytes, use.CPUPercent = 1, b.Process.RSSBytes, series.PercentOf(b.Process.CPU, b.Took)
 	}
 }
 

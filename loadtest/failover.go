@@ -52,7 +52,7 @@ func (r *run) failover(ctx context.Context) error {
 	}
 	begun, wall := mono.Now(), time.Now()
 	r.fallen.Store(&victim)
-	r.recorder.mark(fmt.Sprintf("%s %s", r.fault, victim))
+	r.recorder.Mark(fmt.Sprintf("%s %s", r.fault, victim))
 	if err := r.system.Break(ctx, victim, r.fault); err != nil {
 		return fmt.Errorf("%s %s: %w", r.fault, victim, err)
 	}
@@ -80,11 +80,11 @@ func (r *run) failover(ctx context.Context) error {
 		if r.report.Shared { // clients learn of it when they next ask, which is up to them
 			f.ReroutedMs = ms(n.LongestOut)
 		}
-		r.recorder.markAt(wall.Add(time.Duration(n.LastRecovered-begun)), "the last client of "+victim+" is served again")
+		r.recorder.MarkAt(wall.Add(time.Duration(n.LastRecovered-begun)), "the last client of "+victim+" is served again")
 	}
 	if at := <-detected; at > 0 {
 		f.DetectedMs, f.DetectedBy = at, "balancer"
-		r.recorder.markAt(wall.Add(milliseconds(at)), "the balancer has "+victim+" down")
+		r.recorder.MarkAt(wall.Add(milliseconds(at)), "the balancer has "+victim+" down")
 	} else if r.facts.seen.Balancer == nil && n.FirstLost > 0 {
 		f.DetectedMs = ms(n.FirstLost - begun)
 	}
@@ -207,7 +207,7 @@ func (r *run) recovery(ctx context.Context) error {
 		return fmt.Errorf("bring %s back: %w", f.Node, err)
 	}
 	r.fallen.Store(nil)
-	r.recorder.mark("bring " + f.Node + " back")
+	r.recorder.Mark("bring " + f.Node + " back")
 	limited, cancel := context.WithTimeout(ctx, restorePatience)
 	defer cancel()
 	f.Restored = r.facts.seen.Balancer == nil || r.observe(limited, func(o *system.Observation) bool {
@@ -223,7 +223,7 @@ func (r *run) recovery(ctx context.Context) error {
 	}
 	f.RestoredMs = ms(int64(time.Since(begun)))
 	if f.Restored {
-		r.recorder.mark("the balancer has " + f.Node + " up")
+		r.recorder.Mark("the balancer has " + f.Node + " up")
 	}
 	_, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderDisarm} })
 	return err

@@ -94,7 +94,7 @@ func (p *Part) report(of *Report) *Report {
 	}
 }
 
-// Parts judges the parts of a mix, each under its name.
+// parts judges the parts of a mix, each under its name.
 func (j *judgement) parts(s *Spec, r *Report) {
 	for i := range r.Parts {
 		p := &r.Parts[i]

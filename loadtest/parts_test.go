@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 // Each transport of a mix is judged by itself: what one of them does not hold fails under its name, and nothing else does.
@@ -40,7 +41,7 @@ func TestPartsAreJudgedEach(t *testing.T) {
 		}
 	}
 	r := mixed(func(p *Part) { p.Latency.BetweenNodesCVPercent = 9 })
-	r.Resources = &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99}}
+	r.Resources = &series.Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99}}
 	if _, verdict := conclude(&s, r); verdict != Inconclusive {
 		t.Errorf("latencies of a busy machine: %s", verdict)
 	}

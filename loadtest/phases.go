@@ -15,8 +15,10 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/internal/natural"
+	"github.com/erlmcp/erlmcp/loadtest/internal/rounded"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/internal/work"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
@@ -180,9 +182,9 @@ func (r *run) nodeNames(n wire.Counts) []string {
 
 // hold sends requests for a while and measures their latency.
 func (r *run) hold(ctx context.Context) error {
-	r.recorder.measure(r.memory)
+	r.recorder.Measure(r.memory)
 	err := r.load(ctx)
-	r.report.Resources = r.recorder.measured()
+	r.report.Resources = r.recorder.Measured()
 	if err != nil {
 		return err
 	}
@@ -267,17 +269,17 @@ func latencyOf(results []NodeResult, recorded map[string]*latency.Recording, nam
 	for i := range results {
 		n := &results[i]
 		if l := recorded[n.Name]; l != nil {
-			n.Latency, n.Stddev = quantiles(l.Histogram), round1(l.Histogram.StdDev())
+			n.Latency, n.Stddev = quantiles(l.Histogram), rounded.Tenth(l.Histogram.StdDev())
 			if n.Histogram, err = l.Encoded(); err != nil {
 				return nil, err
 			}
 			compared = append(compared, l)
 		}
 	}
-	result := &LatencyResult{Quantiles: quantiles(all), Stddev: round1(all.StdDev())}
+	result := &LatencyResult{Quantiles: quantiles(all), Stddev: rounded.Tenth(all.StdDev())}
 	if named {
 		cv, windows := latency.BetweenNodesCV(compared)
-		result.BetweenNodesCVPercent, result.Windows = round1(cv), windows
+		result.BetweenNodesCVPercent, result.Windows = rounded.Tenth(cv), windows
 	}
 	return result, nil
 }
@@ -339,7 +341,7 @@ func merge[K ~string](acks []wire.Ack, of func(*wire.Measured) map[K]latency.Mes
 }
 
 // processes are those whose resources are watched. Balancer and nodes start others as they get full.
-func (r *run) processes() [groups]func() []int {
+func (r *run) processes() [series.Groups]func() []int {
 	var master, nodes, agents []int
 	if r.fleet != nil {
 		agents = r.fleet.PIDs()
@@ -353,11 +355,11 @@ func (r *run) processes() [groups]func() []int {
 		}
 	}
 	always := func(pids []int) func() []int { return func() []int { return pids } }
-	return [groups]func() []int{
-		groupBalancer:    func() []int { return append(proc.ChildrenOf(master), master...) },
-		groupNodes:       func() []int { return proc.InGroups(nodes) },
-		groupAgents:      always(agents),
-		groupCoordinator: always([]int{os.Getpid()}),
+	return [series.Groups]func() []int{
+		series.Balancer:    func() []int { return append(proc.ChildrenOf(master), master...) },
+		series.Nodes:       func() []int { return proc.InGroups(nodes) },
+		series.Agents:      always(agents),
+		series.Coordinator: always([]int{os.Getpid()}),
 	}
 }
 
@@ -410,5 +412,3 @@ func (r *run) sticky(ctx context.Context, result **Sticky) error {
 }
 
 const stickyPatience = 60 * time.Second
-
-func round1(x float64) float64 { return float64(int64(x*10+0.5)) / 10 }

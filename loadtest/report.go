@@ -7,6 +7,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
@@ -55,17 +56,17 @@ type Report struct {
 	Plan      PlanSummary  `json:"plan"`
 	Phases    []PhaseTime  `json:"phases"`
 
-	Baseline     *Quantiles     `json:"baseline_latency_us"`
-	Connections  *Connections   `json:"connections"`
-	Nodes        []NodeResult   `json:"nodes"`
-	Distribution *Distribution  `json:"distribution"`
-	Latency      *LatencyResult `json:"latency"`
-	Requests     *Requests      `json:"requests"`
-	Sticky       *Sticky        `json:"sticky"`
-	StickyAfter  *Sticky        `json:"sticky_after_failover"`
-	Failover     *Failover      `json:"failover"`
-	Generator    Generator      `json:"generator"`
-	Resources    *Resources     `json:"resources"`
+	Baseline     *Quantiles        `json:"baseline_latency_us"`
+	Connections  *Connections      `json:"connections"`
+	Nodes        []NodeResult      `json:"nodes"`
+	Distribution *Distribution     `json:"distribution"`
+	Latency      *LatencyResult    `json:"latency"`
+	Requests     *Requests         `json:"requests"`
+	Sticky       *Sticky           `json:"sticky"`
+	StickyAfter  *Sticky           `json:"sticky_after_failover"`
+	Failover     *Failover         `json:"failover"`
+	Generator    Generator         `json:"generator"`
+	Resources    *series.Resources `json:"resources"`
 
 	// Notes are what the driver cannot tell, and what of the machine has spoiled which figures.
 	Notes []string `json:"notes,omitempty"`
@@ -77,7 +78,7 @@ type Report struct {
 	Sessions *Sessions            `json:"sessions,omitempty"`
 	Search   *Search              `json:"search,omitempty"`
 	Rates    []RateStep           `json:"rates,omitempty"`
-	Series   *Series              `json:"series,omitempty"`
+	Series   *series.Series       `json:"series,omitempty"`
 	// Parts are the transports of a mix. All above is then of all of them together.
 	Parts []Part `json:"parts,omitempty"`
 	// LostAgents ended before their run. What they held is not judged, nor in any sum that was made later.
@@ -151,8 +152,8 @@ type PlanSummary struct {
 
 // PhaseTime is how long a phase took.
 type PhaseTime struct {
-	Name  Phase   `json:"name"`
-	TookS float64 `json:"took_s"`
+	Name  series.Phase `json:"name"`
+	TookS float64      `json:"took_s"`
 }
 
 // Connections is the outcome of the ramp, except for Dropped, which covers the whole run.
@@ -237,41 +238,6 @@ type RateStep struct {
 	Why           string    `json:"why,omitempty"` // it says little about the system
 }
 
-// Series is how the run went, second by second.
-type Series struct {
-	IntervalS float64 `json:"interval_s"`
-	Points    []Point `json:"points"`
-	Marks     []Mark  `json:"marks,omitempty"`
-}
-
-// Point is one interval. What was not measured in it is nil or missing.
-type Point struct {
-	AtS         float64          `json:"at_s"` // its end, since the start of the run
-	Phase       Phase            `json:"phase"`
-	Connections int              `json:"connections"` // verified
-	Nodes       map[string]int   `json:"nodes,omitempty"`
-	Answers     float64          `json:"answers_per_second"`
-	Errors      float64          `json:"errors_per_second"`
-	ByCause     map[string]int64 `json:"errors,omitempty"` // by cause, in the interval
-	MeanUs      *float64         `json:"mean_us,omitempty"`
-	P50Us       *int64           `json:"p50_us,omitempty"`
-	P99Us       *int64           `json:"p99_us,omitempty"`
-	// Means by node, and by transport of a mix.
-	NodesMeanUs map[string]float64 `json:"nodes_mean_us,omitempty"`
-	PartsMeanUs map[string]float64 `json:"parts_mean_us,omitempty"`
-
-	BalancerCPU *float64 `json:"balancer_cpu_percent,omitempty"`
-	NodesCPU    *float64 `json:"nodes_cpu_percent,omitempty"`
-	AgentsCPU   *float64 `json:"agents_cpu_percent,omitempty"`
-	BalancerRSS *int64   `json:"balancer_rss_bytes,omitempty"`
-}
-
-// Mark is a moment of the run that charts show.
-type Mark struct {
-	AtS  float64 `json:"at_s"`
-	Text string  `json:"text"`
-}
-
 // Part is one transport of a mix.
 type Part struct {
 	Name         string         `json:"name"` // the transport
@@ -348,24 +314,4 @@ type Generator struct {
 	MaxLagUs     int64 `json:"max_lag_us"`
 	HoldP99LagUs int64 `json:"hold_p99_lag_us"`
 	HoldMaxLagUs int64 `json:"hold_max_lag_us"`
-}
-
-// Resources is what the parts of the system used during the hold.
-type Resources struct {
-	Balancer    ProcessUse `json:"balancer"`
-	Nodes       ProcessUse `json:"nodes"`
-	Agents      ProcessUse `json:"agents"`
-	Coordinator ProcessUse `json:"coordinator"`
-	// MemoryBytes is how much less memory the machine had available than before the ramp.
-	MemoryBytes int64 `json:"machine_memory_bytes"`
-	// Facts is how busy the whole machine was.
-	Machine machine.Saturation `json:"machine,omitzero"`
-}
-
-// ProcessUse is a sum over processes.
-type ProcessUse struct {
-	Processes   int     `json:"processes"`
-	RSSBytes    int64   `json:"rss_bytes"`   // the most, of all samples; pages they share count in each
-	CPUPercent  float64 `json:"cpu_percent"` // of one core, on average
-	Descriptors int     `json:"descriptors"` // the most
 }

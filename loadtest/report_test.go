@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 // What schema erlmcp.loadtest/v1 promises. There may be more.
@@ -26,7 +27,7 @@ const promised = `{"schema":"","verdict":"","target":"","driver":"",
 func TestReportKeepsItsSchema(t *testing.T) {
 	s, r := Default(), goodReport()
 	r.Checks, r.Verdict = conclude(&s, r)
-	r.Resources = &Resources{}
+	r.Resources = &series.Resources{}
 	text, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

@@ -18,35 +18,34 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/rounded"
 	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
-// Phase is a part of a run.
-type Phase string
-
 // The phases of a run, in their order.
 const (
-	PhasePreflight   Phase = "preflight"
-	PhaseSettle      Phase = "settle" // nodes in slow start are awaited; most runs have none
-	PhaseBaseline    Phase = "baseline"
-	PhaseRamp        Phase = "ramp"
-	PhaseHold        Phase = "hold"
-	PhaseSticky      Phase = "sticky"
-	PhaseRates       Phase = "rates"
-	PhaseSearch      Phase = "search"
-	PhaseFailover    Phase = "failover"
-	PhaseRecovery    Phase = "recovery"
-	PhaseStickyAfter Phase = "sticky_after_failover"
-	PhaseClose       Phase = "close"
+	PhasePreflight   series.Phase = "preflight"
+	PhaseSettle      series.Phase = "settle" // nodes in slow start are awaited; most runs have none
+	PhaseBaseline    series.Phase = "baseline"
+	PhaseRamp        series.Phase = "ramp"
+	PhaseHold        series.Phase = "hold"
+	PhaseSticky      series.Phase = "sticky"
+	PhaseRates       series.Phase = "rates"
+	PhaseSearch      series.Phase = "search"
+	PhaseFailover    series.Phase = "failover"
+	PhaseRecovery    series.Phase = "recovery"
+	PhaseStickyAfter series.Phase = "sticky_after_failover"
+	PhaseClose       series.Phase = "close"
 )
 
 // Progress is where a run is.
 type Progress struct {
-	Phase       Phase
+	Phase       series.Phase
 	Done, Total int // of whatever the phase counts; Total 0: it does not count
 	Unit        string
 	Ended       bool // the phase is over, after Took
@@ -60,11 +59,11 @@ type Now struct {
 	Since       time.Duration // the start of the run
 	Connections int           // verified
 	Wanted      int
-	Nodes       []NodeNow // empty if answers name none
-	Fault       string    // what the run does to a node, such as "kill erlmcp2"; empty: nothing
-	Trial       string    // of a rate, and between which rates the limit is; empty: none
-	Last        Point     // the last second that is over
-	Marks       []Mark
+	Nodes       []NodeNow    // empty if answers name none
+	Fault       string       // what the run does to a node, such as "kill erlmcp2"; empty: nothing
+	Trial       string       // of a rate, and between which rates the limit is; empty: none
+	Last        series.Point // the last second that is over
+	Marks       []series.Mark
 }
 
 // NodeNow is one node of Now.
@@ -134,7 +133,7 @@ func Run(ctx context.Context, s Spec, o Options) (*Report, error) {
 	for _, l := range r.report.LostAgents {
 		r.report.Notes = append(r.report.Notes, l.String())
 	}
-	r.report.DurationS = seconds(time.Since(r.report.Started))
+	r.report.DurationS = rounded.Seconds(time.Since(r.report.Started))
 	r.report.Checks, r.report.Verdict = conclude(&s, &r.report)
 	r.report.Advice = advise(&r.report)
 	return &r.report, nil
@@ -162,7 +161,7 @@ type run struct {
 	fault    system.Fault
 	plan     *plan
 	fleet    *fleet.Fleet
-	recorder *recorder
+	recorder *series.Recorder
 	fallen   atomic.Pointer[string] // the node that a fault holds down; nil: none
 	memory   int64                  // bytes available before the ramp
 	kernel   map[string]int         // connections of the nodes before the ramp
@@ -236,15 +235,15 @@ func (r *run) execute(ctx context.Context, fail func(error), o Options) (err err
 		return err
 	}
 	go r.listen(ctx)
-	r.recorder = startRecorder(ctx, r.report.Started, r.fleet.Counts, r.processes())
-	defer func() { r.report.Series = r.recorder.stop() }()
+	r.recorder = series.Record(ctx, r.report.Started, r.fleet.Counts, r.processes())
+	defer func() { r.report.Series = r.recorder.Stop() }()
 	defer r.sums()
 	r.noteSources()
 	defer r.noteSources()
 
 	baseline := baselineSourcesOf(&r.facts, r.plan)
 	steps := []struct {
-		phase Phase
+		phase series.Phase
 		skip  bool
 		gauge gauge
 		do    func(context.Context) error
@@ -288,7 +287,7 @@ func (r *run) assemble(ctx context.Context) error {
 	p.suit(f, r.limits())
 	r.fleet.Begin(p.shares, r.report.Started)
 	r.report.Plan = PlanSummary{
-		Connections: p.connections, HoldS: seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
+		Connections: p.connections, HoldS: rounded.Seconds(r.spec.Duration), Agents: len(p.shares), Sources: p.sources,
 		ConnectionsPerSource: p.perSource, RampPerSecond: p.rampRate, PingsPerSecond: p.pingRate,
 	}
 	if p.common > 0 {
@@ -324,7 +323,7 @@ type gauge func(wire.Counts) (done, total int, unit string)
 const progressInterval = 200 * time.Millisecond
 
 // phase carries out one phase and shows how it goes.
-func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Context) error) error {
+func (r *run) phase(ctx context.Context, name series.Phase, g gauge, do func(context.Context) error) error {
 	begun := time.Now()
 	show := func(p Progress) {
 		if p.Phase = name; g != nil {
@@ -334,7 +333,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 		r.progress(p)
 	}
 	if r.recorder != nil {
-		r.recorder.enter(name)
+		r.recorder.Enter(name)
 	}
 	show(Progress{Took: time.Since(begun)})
 	ended := make(chan error, 1)
@@ -350,7 +349,7 @@ func (r *run) phase(ctx context.Context, name Phase, g gauge, do func(context.Co
 				err = cause // rather than what it led to
 			}
 			took := time.Since(begun)
-			r.report.Phases = append(r.report.Phases, PhaseTime{name, seconds(took)})
+			r.report.Phases = append(r.report.Phases, PhaseTime{name, rounded.Seconds(took)})
 			show(Progress{Ended: true, Took: took, Err: err})
 			return err
 		}
@@ -364,7 +363,7 @@ func (r *run) now() *Now {
 	}
 	n, wanted := r.fleet.Counts(), r.fleet.Connections()
 	now := &Now{Since: time.Since(r.report.Started), Connections: n.Verified, Wanted: wanted}
-	now.Last, now.Marks = r.recorder.lately()
+	now.Last, now.Marks = r.recorder.Lately()
 	now.Trial = r.trials.text()
 	broken := r.fallen.Load()
 	if broken != nil {
@@ -494,7 +493,3 @@ func failoverGauge(n wire.Counts) (int, int, string) { return n.Recovered, n.Dis
 func lead() int64 { return mono.Now() + int64(leadTime) }
 
 const leadTime = 150 * time.Millisecond
-
-func seconds(d time.Duration) float64 {
-	return float64(d.Round(time.Millisecond)) / float64(time.Second)
-}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/internal/rounded"
 	"github.com/erlmcp/erlmcp/loadtest/internal/search"
 )
 
@@ -60,9 +61,9 @@ func (r *run) balancersMost() float64 {
 // searchResult is what a search says, as the report has it.
 func (r *run) searchResult(found search.Result, tried []*trial, most float64, took time.Duration) *Search {
 	s := &Search{
-		Limit: r.spec.FindLimit, RatePerSecond: round1(found.Rate), FailedPerSecond: round1(found.Failed),
-		ConfidencePercent: math.Round(1e4*found.Confidence) / 100, EstimatePerSecond: round1(found.Estimate),
-		Reason: found.Reason, Inconclusive: found.Inconclusive, TookS: seconds(took), Trials: []Trial{},
+		Limit: r.spec.FindLimit, RatePerSecond: rounded.Tenth(found.Rate), FailedPerSecond: rounded.Tenth(found.Failed),
+		ConfidencePercent: math.Round(1e4*found.Confidence) / 100, EstimatePerSecond: rounded.Tenth(found.Estimate),
+		Reason: found.Reason, Inconclusive: found.Inconclusive, TookS: rounded.Seconds(took), Trials: []Trial{},
 	}
 	if most > 0 && most == r.balancersMost() && found.Rate >= most {
 		s.Reason = fmt.Sprintf("the limits of the balancer per source are the limit, not the system: %s are what %d sources may send that have "+
@@ -74,7 +75,7 @@ func (r *run) searchResult(found search.Result, tried []*trial, most float64, to
 			t.Why = "" // as above
 		}
 		s.Trials = append(s.Trials, Trial{
-			RatePerSecond: round1(t.Rate), GotPerSecond: round1(t.Got), Purpose: t.Purpose, LengthS: seconds(t.Length), Held: t.Held, Why: t.Why,
+			RatePerSecond: rounded.Tenth(t.Rate), GotPerSecond: rounded.Tenth(t.Got), Purpose: t.Purpose, LengthS: rounded.Seconds(t.Length), Held: t.Held, Why: t.Why,
 			Latency: tried[i].latency, ErrorsPercent: percent3(t.Failed),
 		})
 	}
@@ -104,7 +105,7 @@ func (r *run) tryRates(ctx context.Context) error {
 	return r.carryOut(ctx, steps, nil, func() string { return "" }, func(t *trial) {
 		got, failed := t.sums()
 		step := RateStep{
-			Name: fmt.Sprintf("%.10g", t.rate), RatePerSecond: t.rate, GotPerSecond: round1(got), LengthS: seconds(t.length), Latency: t.latency,
+			Name: fmt.Sprintf("%.10g", t.rate), RatePerSecond: t.rate, GotPerSecond: rounded.Tenth(got), LengthS: rounded.Seconds(t.length), Latency: t.latency,
 			ErrorsPercent: percent3(failed), Why: t.obstacle(),
 		}
 		r.report.Rates = append(r.report.Rates, step)

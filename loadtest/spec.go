@@ -308,7 +308,7 @@ func parseMix(text string) (mix []share100, err error) {
 	return mix, nil
 }
 
-// Parts are the connections of each transport of a mix, or of the one target.
+// parts are the connections of each transport of a mix, or of the one target.
 func (s *Spec) parts() []int {
 	mix, _ := parseMix(s.Mix)
 	if len(mix) == 0 {

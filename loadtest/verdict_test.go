@@ -8,6 +8,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
@@ -191,13 +192,13 @@ func TestVerdicts(t *testing.T) {
 		}, Fail},
 		{"a late generator spreads no connections", func(r *Report) { r.Distribution.MaxDeviation = 900 }, Fail},
 		{"a busy machine spoils latencies", func(r *Report) {
-			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99.5}}
+			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &series.Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99.5}}
 		}, Inconclusive},
 		{"and nothing else", func(r *Report) {
-			r.Connections.Dropped, r.Resources = 9, &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99.5}}
+			r.Connections.Dropped, r.Resources = 9, &series.Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99.5}}
 		}, Fail},
 		{"a machine that is used is not busy", func(r *Report) {
-			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 80}}
+			r.Latency.BetweenNodesCVPercent, r.Resources = 9, &series.Resources{Machine: machine.Saturation{Known: true, BusyPercent: 80}}
 		}, Fail},
 		{"ports that the generator lacks are not the system's", func(r *Report) {
 			r.Connections.Verified, r.Connections.Failed, r.Connections.Failures = 90_000, 10_000, map[string]int64{"local": 80_000}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 // A want decides the verdict; lateness of the load test spoils those of times, of the phase in which it was late, and no others.
@@ -30,7 +31,7 @@ func TestWantsDecide(t *testing.T) {
 		{"failover.rerouted<=1s", func(r *Report) { r.Generator.P99LagUs, r.Generator.MaxLagUs = 0, 0 }, Fail, "1.1s (failover.rerouted_ms)", ""},
 		{"latency.p99<=50ms", func(r *Report) {
 			slow(r)
-			r.Resources = &Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99}}
+			r.Resources = &series.Resources{Machine: machine.Saturation{Known: true, BusyPercent: 99}}
 		}, Inconclusive, "80ms", "not judged: the processors"},
 		{"checks.sticky.got_value=1000", func(*Report) {}, Pass, "1000 clients", ""},
 		{"search.rate>=1000/s", func(r *Report) { r.Search = &Search{RatePerSecond: 500, Inconclusive: true, Reason: "it was late"} }, Inconclusive, "500/s (search.rate_per_second)", "not judged: it was late"},

@@ -1,6 +1,10 @@
 package machine
 
-import "time"
+import (
+	"time"
+
+	"github.com/erlmcp/erlmcp/loadtest/internal/rounded"
+)
 
 // Saturation is how busy a machine was, all its processors together.
 type Saturation struct {
@@ -35,9 +39,9 @@ func (m *Load) Saturation() Saturation {
 	if !m.known || m.total <= 0 {
 		return Saturation{}
 	}
-	part := func(d time.Duration) float64 { return oneDecimal(100 * d.Seconds() / m.total.Seconds()) }
+	part := func(d time.Duration) float64 { return rounded.Tenth(100 * d.Seconds() / m.total.Seconds()) }
 	return Saturation{
-		Known: true, BusyPercent: oneDecimal(100 - part(m.idle)), StealPercent: part(m.steal), SoftirqPercent: part(m.softirq),
+		Known: true, BusyPercent: rounded.Tenth(100 - part(m.idle)), StealPercent: part(m.steal), SoftirqPercent: part(m.softirq),
 		ListenDrops: m.listenDrops,
 	}
 }
@@ -60,6 +64,3 @@ func (s *Saturation) Spoilt() string {
 	}
 	return ""
 }
-
-// oneDecimal keeps one decimal.
-func oneDecimal(x float64) float64 { return float64(int64(x*10+0.5)) / 10 }

@@ -8,6 +8,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 // Better says which way a figure should go.
@@ -210,17 +211,17 @@ func (l *list) failover(f *loadtest.Failover) {
 }
 
 // processes are the parts of the system that resources are told of.
-func processes(r *loadtest.Resources) []struct {
+func processes(r *series.Resources) []struct {
 	Name string
-	loadtest.ProcessUse
+	series.ProcessUse
 } {
 	return []struct {
 		Name string
-		loadtest.ProcessUse
+		series.ProcessUse
 	}{{"balancer", r.Balancer}, {"nodes", r.Nodes}, {"agents", r.Agents}, {"coordinator", r.Coordinator}}
 }
 
-func (l *list) resources(r *loadtest.Resources) {
+func (l *list) resources(r *series.Resources) {
 	if r == nil {
 		return
 	}

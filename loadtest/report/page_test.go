@@ -12,6 +12,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest"
 	"github.com/erlmcp/erlmcp/loadtest/report"
 	"github.com/erlmcp/erlmcp/loadtest/report/reporttest"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 func page(t *testing.T, r *loadtest.Report) []byte {
@@ -141,8 +142,8 @@ func TestPageEscapes(t *testing.T) {
 func TestPageOfLittle(t *testing.T) {
 	for name, r := range map[string]*loadtest.Report{
 		"nothing":       {Schema: loadtest.Schema, Verdict: loadtest.Interrupted},
-		"an empty node": {Schema: loadtest.SchemaV1, Verdict: loadtest.Fail, Nodes: []loadtest.NodeResult{{}}, Series: &loadtest.Series{}, Search: &loadtest.Search{}, Failover: &loadtest.Failover{}, Resources: &loadtest.Resources{}, Requests: &loadtest.Requests{}, Connections: &loadtest.Connections{}, Sticky: &loadtest.Sticky{}, Latency: &loadtest.LatencyResult{}},
-		"one point":     {Schema: loadtest.Schema, Verdict: loadtest.Pass, Series: &loadtest.Series{Points: []loadtest.Point{{AtS: 1}}}},
+		"an empty node": {Schema: loadtest.SchemaV1, Verdict: loadtest.Fail, Nodes: []loadtest.NodeResult{{}}, Series: &series.Series{}, Search: &loadtest.Search{}, Failover: &loadtest.Failover{}, Resources: &series.Resources{}, Requests: &loadtest.Requests{}, Connections: &loadtest.Connections{}, Sticky: &loadtest.Sticky{}, Latency: &loadtest.LatencyResult{}},
+		"one point":     {Schema: loadtest.Schema, Verdict: loadtest.Pass, Series: &series.Series{Points: []series.Point{{AtS: 1}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

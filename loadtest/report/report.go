@@ -17,6 +17,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/wholefile"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 const jsonFile = "report.json"
@@ -81,7 +82,7 @@ func CSV(out io.Writer, r *loadtest.Report) error {
 
 // SeriesCSV writes a line for each point of the series, with a column for each node and cause of errors.
 func SeriesCSV(out io.Writer, r *loadtest.Report) error {
-	var points []loadtest.Point
+	var points []series.Point
 	if r.Series != nil {
 		points = r.Series.Points
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/internal/units"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 // Progress shows how a run goes: on a terminal what there is at the moment, else a log line per phase.
@@ -108,7 +109,7 @@ func useTable(out *term.Output, text *strings.Builder, r *loadtest.Report) {
 	t := out.Table("PART", ">PROCESSES", ">MEMORY", ">CPU", ">DESCRIPTORS")
 	for _, part := range []struct {
 		name string
-		use  loadtest.ProcessUse
+		use  series.ProcessUse
 	}{
 		{"balancer", r.Resources.Balancer}, {"nodes", r.Resources.Nodes},
 		{"agents", r.Resources.Agents}, {"coordinator", r.Resources.Coordinator},

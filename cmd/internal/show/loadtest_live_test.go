@@ -6,6 +6,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 func TestLiveRun(t *testing.T) {
@@ -18,8 +19,8 @@ func TestLiveRun(t *testing.T) {
 		Nodes: []loadtest.NodeNow{
 			{Name: "node1", Connections: 100, Share: 200}, {Name: "node2", Broken: true}, {Name: "a-node-with-a-long-name", Connections: 200, Share: 200},
 		},
-		Last:  loadtest.Point{Answers: 4998, Errors: 3, ByCause: map[string]int64{"closed": 1, "reset": 2}, P50Us: new(int64(120)), P99Us: new(int64(4500))},
-		Marks: []loadtest.Mark{{AtS: 10, Text: "kill node2"}},
+		Last:  series.Point{Answers: 4998, Errors: 3, ByCause: map[string]int64{"closed": 1, "reset": 2}, P50Us: new(int64(120)), P99Us: new(int64(4500))},
+		Marks: []series.Mark{{AtS: 10, Text: "kill node2"}},
 	}
 	want := `  300 of 400 connections · 4998 answers/s · p50 120µs, p99 4.5ms · 3 errors/s (reset, closed) · trial 2: 800/s for 6s · kill node2
   node1            ████████▏       │      100 of 200

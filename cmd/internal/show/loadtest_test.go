@@ -12,6 +12,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/internal/term"
 	"github.com/erlmcp/erlmcp/loadtest"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 func TestLoadtestText(t *testing.T) {
@@ -29,7 +30,7 @@ func TestLoadtestText(t *testing.T) {
 			{Name: "b", Connections: 50}, {Connections: 100},
 		},
 		Advice:    []string{"erlmcp health"},
-		Resources: &loadtest.Resources{Agents: loadtest.ProcessUse{Processes: 2, RSSBytes: 20 << 20, CPUPercent: 12.5, Descriptors: 130}},
+		Resources: &series.Resources{Agents: series.ProcessUse{Processes: 2, RSSBytes: 20 << 20, CPUPercent: 12.5, Descriptors: 130}},
 	}
 	var out bytes.Buffer
 	if err := Loadtest(term.New(&out), r); err != nil {

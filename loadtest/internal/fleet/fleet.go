@@ -17,6 +17,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/prefork"
 	"github.com/erlmcp/erlmcp/loadtest/internal/bus"
 	"github.com/erlmcp/erlmcp/loadtest/internal/natural"
+	"github.com/erlmcp/erlmcp/loadtest/internal/rounded"
 	"github.com/erlmcp/erlmcp/loadtest/internal/sources"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
@@ -289,7 +290,7 @@ func (f *Fleet) lose(name string, why error) {
 		f.log.Warn("a load agent has gone before the load test began", "agent", name, "host", a.hello.Host, "err", why)
 	case working:
 		f.lost = append(f.lost, Loss{
-			Agent: name, Host: a.hello.Host, PID: a.hello.PID, AtS: float64(time.Duration(mono.Now()-f.begun).Round(time.Millisecond)) / float64(time.Second), Why: why.Error(),
+			Agent: name, Host: a.hello.Host, PID: a.hello.PID, AtS: rounded.Seconds(time.Duration(mono.Now() - f.begun)), Why: why.Error(),
 			Connections: a.share, Requests: a.counts.Requests.Sent,
 		})
 		f.log.Warn("lost a load agent; the load test goes on without it", "agent", name, "host", a.hello.Host, "connections", a.share, "err", why)
@@ -424,7 +425,7 @@ func (f *Fleet) countsLocked() wire.Counts {
 // Parts are the counts of single agents at a moment.
 type Parts map[string]wire.Counts
 
-// Parts are what counts sums up.
+// Parts are what Counts sums up.
 func (f *Fleet) Parts() Parts {
 	f.mu.Lock()
 	defer f.mu.Unlock()

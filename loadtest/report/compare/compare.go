@@ -23,6 +23,7 @@ import (
 
 	"github.com/erlmcp/erlmcp/loadtest"
 	"github.com/erlmcp/erlmcp/loadtest/report"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 )
 
 // DefaultAlpha is the chance of a comparison to mark something where nothing differs.
@@ -324,18 +325,18 @@ func within(r *loadtest.Report, path string) (spread, bool) {
 
 // columns are the figures that a run has for each second, too. Memory is not among them: it is the same all through a run, and
 // that says nothing of the next one.
-var columns = map[string]func(*loadtest.Point) float64{
-	"rate":         func(p *loadtest.Point) float64 { return p.Answers },
+var columns = map[string]func(*series.Point) float64{
+	"rate":         func(p *series.Point) float64 { return p.Answers },
 	"errors":       errorsPercent,
-	"latency.mean": func(p *loadtest.Point) float64 { return orNaN(p.MeanUs) },
-	"latency.p50":  func(p *loadtest.Point) float64 { return orNaN(p.P50Us) },
-	"latency.p99":  func(p *loadtest.Point) float64 { return orNaN(p.P99Us) },
-	"cpu.balancer": func(p *loadtest.Point) float64 { return orNaN(p.BalancerCPU) },
-	"cpu.nodes":    func(p *loadtest.Point) float64 { return orNaN(p.NodesCPU) },
-	"cpu.agents":   func(p *loadtest.Point) float64 { return orNaN(p.AgentsCPU) },
+	"latency.mean": func(p *series.Point) float64 { return orNaN(p.MeanUs) },
+	"latency.p50":  func(p *series.Point) float64 { return orNaN(p.P50Us) },
+	"latency.p99":  func(p *series.Point) float64 { return orNaN(p.P99Us) },
+	"cpu.balancer": func(p *series.Point) float64 { return orNaN(p.BalancerCPU) },
+	"cpu.nodes":    func(p *series.Point) float64 { return orNaN(p.NodesCPU) },
+	"cpu.agents":   func(p *series.Point) float64 { return orNaN(p.AgentsCPU) },
 }
 
-func errorsPercent(p *loadtest.Point) float64 {
+func errorsPercent(p *series.Point) float64 {
 	if p.Answers+p.Errors == 0 {
 		return math.NaN()
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/erlmcp/erlmcp/internal/judge"
 	"github.com/erlmcp/erlmcp/loadtest"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
+	"github.com/erlmcp/erlmcp/loadtest/series"
 	"github.com/erlmcp/erlmcp/loadtest/system"
 )
 
@@ -35,7 +36,7 @@ type simulation struct {
 	drift  float64 // of the logarithm of latency, of a second
 	load   float64 // of the CPU
 	run    float64 // how this run differs from others like it
-	points []loadtest.Point
+	points []series.Point
 	at     float64
 }
 
@@ -98,7 +99,7 @@ func Quantiles(h *hdrhistogram.Histogram) loadtest.Quantiles {
 }
 
 // second adds a point. held is how many connections there are, and out which node is not there.
-func (s *simulation) second(phase loadtest.Phase, held float64, out int) {
+func (s *simulation) second(phase series.Phase, held float64, out int) {
 	s.at++
 	s.drift = 0.8*s.drift + 0.05*s.random.NormFloat64()
 	s.load = 0.7*s.load + 0.03*s.random.NormFloat64()
@@ -110,7 +111,7 @@ func (s *simulation) second(phase loadtest.Phase, held float64, out int) {
 	added := float64(s.Added.Microseconds())
 	mean := 420*math.Exp(s.run+s.drift) + peak/4 + added
 	p99 := int64(1900*math.Exp(1.5*s.run+1.4*s.drift+0.18*s.random.NormFloat64()) + 3*peak + added)
-	p := loadtest.Point{
+	p := series.Point{
 		AtS: s.at, Phase: phase, Connections: int(held), Answers: 2000*share + 12*s.random.NormFloat64()*share, Nodes: make(map[string]int),
 		NodesMeanUs: make(map[string]float64), PartsMeanUs: map[string]float64{"tcp": 0.9 * mean, "http": 1.3 * mean}, BalancerRSS: new(int64(float64(60<<20) + share*float64(s.Connections)*5200 + 1e5*s.random.NormFloat64())),
 		BalancerCPU: new(38 * share * math.Exp(s.run+s.load)), NodesCPU: new(52 * share * math.Exp(s.run+s.load)), AgentsCPU: new(29 * share * math.Exp(s.load)),
@@ -160,12 +161,12 @@ func (s *simulation) series(r *loadtest.Report) {
 		for range 6 {
 			s.second(loadtest.PhaseRecovery, full, out)
 		}
-		r.Series = &loadtest.Series{Marks: []loadtest.Mark{
+		r.Series = &series.Series{Marks: []series.Mark{
 			{AtS: 9, Text: "all connections are held"}, {AtS: fault + 0.1, Text: "kill erlmcp2"}, {AtS: fault + 0.14, Text: "the balancer marked erlmcp2 down"},
 			{AtS: fault + 2.2, Text: "the last displaced client was answered by another node"}, {AtS: fault + 9.6, Text: "erlmcp2 is up again"},
 		}}
 	} else {
-		r.Series = new(loadtest.Series)
+		r.Series = new(series.Series)
 	}
 	r.Series.IntervalS, r.Series.Points = 1, s.points
 	if s.NoSeries {
@@ -188,11 +189,11 @@ func (s *simulation) rest(r *loadtest.Report) {
 		"connect": {Count: int64(n), Min: 40, Mean: noisy(130, 0.05), P50: 110, P90: 190, P99: int64(noisy(700, 0.1)), P999: 2100, Max: 5200},
 		"session": {Count: int64(n) * 3 / 10, Min: 300 + us, Mean: noisy(820, 0.05) + float64(us), P50: 760 + us, P90: 1300 + us, P99: int64(noisy(4200, 0.1)) + us, P999: 9100 + us, Max: 15_200 + us},
 	}
-	r.Resources = &loadtest.Resources{
-		Balancer:    loadtest.ProcessUse{Processes: 3, RSSBytes: int64(noisy(120<<20, 0.01)), CPUPercent: noisy(38, 0.02), Descriptors: 2*n + 90},
-		Nodes:       loadtest.ProcessUse{Processes: s.Nodes, RSSBytes: int64(noisy(210<<20, 0.01)), CPUPercent: noisy(52, 0.02), Descriptors: n + 60},
-		Agents:      loadtest.ProcessUse{Processes: 2, RSSBytes: int64(noisy(44<<20, 0.01)), CPUPercent: noisy(29, 0.02), Descriptors: n + 20},
-		Coordinator: loadtest.ProcessUse{Processes: 1, RSSBytes: 31 << 20, CPUPercent: 2.1, Descriptors: 40}, MemoryBytes: 512 << 20,
+	r.Resources = &series.Resources{
+		Balancer:    series.ProcessUse{Processes: 3, RSSBytes: int64(noisy(120<<20, 0.01)), CPUPercent: noisy(38, 0.02), Descriptors: 2*n + 90},
+		Nodes:       series.ProcessUse{Processes: s.Nodes, RSSBytes: int64(noisy(210<<20, 0.01)), CPUPercent: noisy(52, 0.02), Descriptors: n + 60},
+		Agents:      series.ProcessUse{Processes: 2, RSSBytes: int64(noisy(44<<20, 0.01)), CPUPercent: noisy(29, 0.02), Descriptors: n + 20},
+		Coordinator: series.ProcessUse{Processes: 1, RSSBytes: 31 << 20, CPUPercent: 2.1, Descriptors: 40}, MemoryBytes: 512 << 20,
 	}
 	r.Checks = loadtest.Checks{
 		{Name: "connections", Worst: judge.Fail, Want: fmt.Sprint(n), Got: fmt.Sprint(n), Numbers: judge.All(n, n, "connections")},

@@ -1,4 +1,4 @@
-package loadtest
+package series
 
 import (
 	"context"
@@ -8,42 +8,43 @@ import (
 
 	"github.com/erlmcp/erlmcp/internal/proc"
 	"github.com/erlmcp/erlmcp/internal/tempo"
+	"github.com/erlmcp/erlmcp/loadtest/internal/rounded"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
 )
 
 // The groups of processes that are watched.
 const (
-	groupBalancer = iota
-	groupNodes
-	groupAgents
-	groupCoordinator
-	groups
+	Balancer = iota
+	Nodes
+	Agents
+	Coordinator
+	Groups
 )
 
 func (r *Resources) group(i int) *ProcessUse {
-	return [groups]*ProcessUse{&r.Balancer, &r.Nodes, &r.Agents, &r.Coordinator}[i]
+	return [Groups]*ProcessUse{&r.Balancer, &r.Nodes, &r.Agents, &r.Coordinator}[i]
 }
 
 // recordInterval is how often a run is looked at.
 const recordInterval = time.Second
 
-// recorder looks at a run second by second until it is stopped: what its clients have, and what groups of processes use.
-type recorder struct {
+// Recorder looks at a run second by second until it is stopped: what its clients have, and what groups of processes use.
+type Recorder struct {
 	begun  time.Time
 	counts func() wire.Counts
-	groups [groups]func() []int // the processes of each
+	groups [Groups]func() []int // the processes of each
 
 	mu      sync.Mutex
 	phase   Phase
 	last    wire.Counts
 	lastAt  time.Time
-	cpu     [groups]map[int]time.Duration // by process, as last seen
-	owed    [groups]time.Duration         // used since the last point
+	cpu     [Groups]map[int]time.Duration // by process, as last seen
+	owed    [Groups]time.Duration         // used since the last point
 	series  Series
 	use     *Resources // of the stretch that is being measured; nil: none is
 	since   time.Time  // it began
-	spent   [groups]time.Duration
+	spent   [Groups]time.Duration
 	machine machine.Load // as last seen
 	loads   machine.Load // of the stretch
 	memory  int64        // available before the ramp, bytes
@@ -52,10 +53,10 @@ type recorder struct {
 	stopped chan struct{}
 }
 
-// startRecorder begins to look at a run that began then.
-func startRecorder(ctx context.Context, begun time.Time, counts func() wire.Counts, g [groups]func() []int) *recorder {
+// Record begins to look at a run that began then.
+func Record(ctx context.Context, begun time.Time, counts func() wire.Counts, g [Groups]func() []int) *Recorder {
 	ctx, cancel := context.WithCancel(ctx)
-	c := &recorder{
+	c := &Recorder{
 		begun: begun, counts: counts, groups: g, lastAt: time.Now(), series: Series{IntervalS: recordInterval.Seconds()},
 		machine: machine.ReadLoad(), cancel: cancel, stopped: make(chan struct{}),
 	}
@@ -69,33 +70,33 @@ func startRecorder(ctx context.Context, begun time.Time, counts func() wire.Coun
 	return c
 }
 
-// stop takes a last look and returns all.
-func (c *recorder) stop() *Series {
+// Stop takes a last look and returns all.
+func (c *Recorder) Stop() *Series {
 	c.cancel()
 	<-c.stopped
 	c.look()
 	return &c.series
 }
 
-// enter says which phase the run is in.
-func (c *recorder) enter(p Phase) {
+// Enter says which phase the run is in.
+func (c *Recorder) Enter(p Phase) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.phase = p
 }
 
-// mark notes what happens now.
-func (c *recorder) mark(text string) { c.markAt(time.Now(), text) }
+// Mark notes what happens now.
+func (c *Recorder) Mark(text string) { c.MarkAt(time.Now(), text) }
 
-// markAt notes what has happened at a time.
-func (c *recorder) markAt(at time.Time, text string) {
+// MarkAt notes what has happened at a time.
+func (c *Recorder) MarkAt(at time.Time, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.series.Marks = append(c.series.Marks, Mark{AtS: seconds(at.Sub(c.begun)), Text: text})
+	c.series.Marks = append(c.series.Marks, Mark{AtS: rounded.Seconds(at.Sub(c.begun)), Text: text})
 }
 
-// lately is the last point, and all marks.
-func (c *recorder) lately() (last Point, marks []Mark) {
+// Lately is the last point, and all marks.
+func (c *Recorder) Lately() (last Point, marks []Mark) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := len(c.series.Points); n > 0 {
@@ -104,16 +105,16 @@ func (c *recorder) lately() (last Point, marks []Mark) {
 	return last, c.series.Marks
 }
 
-// measure begins a stretch of which the use is wanted. memoryBefore is what MemoryAvailable said when nothing was loaded.
-func (c *recorder) measure(memoryBefore int64) {
+// Measure begins a stretch of which the use is wanted. memoryBefore is what MemoryAvailable said when nothing was loaded.
+func (c *Recorder) Measure(memoryBefore int64) {
 	c.look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.use, c.since, c.spent, c.loads, c.memory = new(Resources), time.Now(), [groups]time.Duration{}, machine.Load{}, memoryBefore
+	c.use, c.since, c.spent, c.loads, c.memory = new(Resources), time.Now(), [Groups]time.Duration{}, machine.Load{}, memoryBefore
 }
 
-// measured ends the stretch.
-func (c *recorder) measured() *Resources {
+// Measured ends the stretch.
+func (c *Recorder) Measured() *Resources {
 	c.look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,20 +122,22 @@ func (c *recorder) measured() *Resources {
 	c.use = nil
 	if span := time.Since(c.since); span > recordInterval/4 {
 		for i, cpu := range c.spent {
-			use.group(i).CPUPercent = percentOf(cpu, span)
+			use.group(i).CPUPercent = PercentOf(cpu, span)
 		}
 	}
 	use.Machine = c.loads.Saturation()
 	return use
 }
 
-// percentOf is a part of one core.
-func percentOf(cpu, span time.Duration) float64 { return round1(100 * cpu.Seconds() / span.Seconds()) }
+// PercentOf is a part of one core.
+func PercentOf(cpu, span time.Duration) float64 {
+	return rounded.Tenth(100 * cpu.Seconds() / span.Seconds())
+}
 
-func (c *recorder) look() {
+func (c *Recorder) look() {
 	n := c.counts()
-	var now [groups]ProcessUse
-	var cpu [groups]map[int]time.Duration
+	var now [Groups]ProcessUse
+	var cpu [Groups]map[int]time.Duration
 	for i, pids := range c.groups {
 		cpu[i] = make(map[int]time.Duration)
 		for _, pid := range pids() {
@@ -153,7 +156,7 @@ func (c *recorder) look() {
 	defer c.mu.Unlock()
 	at := time.Now()
 	span := at.Sub(c.lastAt)
-	var spent [groups]time.Duration
+	var spent [Groups]time.Duration
 	for i := range cpu {
 		for pid, used := range cpu[i] {
 			if before, known := c.cpu[i][pid]; known {
@@ -167,7 +170,7 @@ func (c *recorder) look() {
 	}
 	if span >= recordInterval/2 { // else the next point has it: rates of less say nothing
 		c.series.Points = append(c.series.Points, c.point(n, at, span, &now))
-		c.last, c.lastAt, c.owed = n, at, [groups]time.Duration{}
+		c.last, c.lastAt, c.owed = n, at, [Groups]time.Duration{}
 	}
 	if c.use == nil {
 		c.machine = load
@@ -188,14 +191,14 @@ func (c *recorder) look() {
 }
 
 // point is what has come since the last one.
-func (c *recorder) point(n wire.Counts, at time.Time, span time.Duration, now *[groups]ProcessUse) Point {
-	p := Point{AtS: seconds(at.Sub(c.begun)), Phase: c.phase, Connections: n.Verified, Nodes: maps.Clone(n.Nodes)}
+func (c *Recorder) point(n wire.Counts, at time.Time, span time.Duration, now *[Groups]ProcessUse) Point {
+	p := Point{AtS: rounded.Seconds(at.Sub(c.begun)), Phase: c.phase, Connections: n.Verified, Nodes: maps.Clone(n.Nodes)}
 	came := n.Requests.Minus(c.last.Requests)
 	// The sums fall when an agent is lost.
-	p.Answers = round1(float64(max(came.Answered, 0)) / span.Seconds())
-	p.Errors = round1(float64(max(came.Failed+came.Lost, 0)) / span.Seconds())
+	p.Answers = rounded.Tenth(float64(max(came.Answered, 0)) / span.Seconds())
+	p.Errors = rounded.Tenth(float64(max(came.Failed+came.Lost, 0)) / span.Seconds())
 	if answers := n.Answers.Minus(c.last.Answers); answers.Count() > 0 {
-		p.MeanUs, p.P50Us, p.P99Us = new(round1(answers.Mean())), new(answers.Quantile(0.5)), new(answers.Quantile(0.99))
+		p.MeanUs, p.P50Us, p.P99Us = new(rounded.Tenth(answers.Mean())), new(answers.Quantile(0.5)), new(answers.Quantile(0.99))
 	}
 	for _, by := range []struct{ now, before map[string]int64 }{{n.Refused, c.last.Refused}, {n.Failures, c.last.Failures}, {n.Losses, c.last.Losses}} {
 		for cause, count := range by.now {
@@ -210,13 +213,13 @@ func (c *recorder) point(n wire.Counts, at time.Time, span time.Duration, now *[
 	if c.last.At == 0 { // nothing to compare with
 		return p
 	}
-	for i, to := range map[int]**float64{groupBalancer: &p.BalancerCPU, groupNodes: &p.NodesCPU, groupAgents: &p.AgentsCPU} {
+	for i, to := range map[int]**float64{Balancer: &p.BalancerCPU, Nodes: &p.NodesCPU, Agents: &p.AgentsCPU} {
 		if now[i].Processes > 0 {
-			*to = new(percentOf(c.owed[i], span))
+			*to = new(PercentOf(c.owed[i], span))
 		}
 	}
-	if now[groupBalancer].Processes > 0 {
-		p.BalancerRSS = new(now[groupBalancer].RSSBytes)
+	if now[Balancer].Processes > 0 {
+		p.BalancerRSS = new(now[Balancer].RSSBytes)
 	}
 	return p
 }
