@@ -90,7 +90,7 @@ func readToken(name string) (string, error) {
 		return "", err
 	}
 	line, err := bufio.NewReader(strings.NewReader(string(text))).ReadString('\n')
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	token := strings.TrimSpace(line)
