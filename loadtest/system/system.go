@@ -105,6 +105,11 @@ var ErrCannotBreak = errors.New("the cluster is not under control of this machin
 // Unknown is a system of which only the target is known.
 type Unknown struct{}
 
+// Observe implements System.
 func (Unknown) Observe(context.Context) (Observation, error) { return Observation{}, nil }
-func (Unknown) Break(context.Context, string, Fault) error   { return ErrCannotBreak }
-func (Unknown) Mend(context.Context, string, Fault) error    { return ErrCannotBreak }
+
+// Break implements System.
+func (Unknown) Break(context.Context, string, Fault) error { return ErrCannotBreak }
+
+// Mend implements System.
+func (Unknown) Mend(context.Context, string, Fault) error { return ErrCannotBreak }

@@ -154,6 +154,7 @@ func Start(ctx context.Context, local, remote int, open func(bus.Events) (bus.Do
 	return f, err
 }
 
+// LocalName is that of a copy on this machine.
 func LocalName(i int) string { return fmt.Sprintf("agent%d", i+1) }
 
 // exited is called when a local agent has ended.

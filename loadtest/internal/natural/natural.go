@@ -15,6 +15,7 @@ func Compare(a, b string) int {
 		strings.Compare(a, b))
 }
 
+// Sort orders names so.
 func Sort(names []string) { slices.SortFunc(names, Compare) }
 
 const digits = "0123456789"
