@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 )
 
 const (
@@ -17,6 +18,11 @@ const (
 	// together with the budget this is what a process takes at most.
 	heapLimit = 320 << 20
 
+	// sessionBytes is what a session over Streamable HTTP takes of the heap, and heapStep after how many of them the limit of the
+	// heap follows: with less than they take, the collector would do nothing but run.
+	sessionBytes = 64 << 10
+	heapStep     = 1024
+
 	// little is what nobody has to give way for.
 	little = 4 << 10
 )
@@ -26,9 +32,20 @@ const (
 func boundMemory(percent int) {
 	if os.Getenv("GOMEMLIMIT") == "" && debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(heapLimit)
+		ownLimit.Store(true)
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)
+	}
+}
+
+// ownLimit says that the limit of the heap is not an operator's.
+var ownLimit atomic.Bool
+
+// followSessions has the limit of the heap leave room for so many sessions.
+func followSessions(n int) {
+	if n%heapStep == 0 && ownLimit.Load() {
+		debug.SetMemoryLimit(heapLimit + int64(n)*sessionBytes)
 	}
 }
 

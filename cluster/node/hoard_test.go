@@ -3,6 +3,7 @@ package node
 import (
 	"math/bits"
 	"math/rand/v2"
+	"runtime/debug"
 	"testing"
 )
 
@@ -53,5 +54,25 @@ func TestHoard(t *testing.T) {
 	}
 	if q.held != 0 || len(q.large) != 0 {
 		t.Errorf("%d bytes of %d holders are left", q.held, len(q.large))
+	}
+}
+
+// The limit of the heap follows the sessions, unless an operator has set it.
+func TestHeapFollowsSessions(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	t.Cleanup(func() { debug.SetMemoryLimit(before); ownLimit.Store(false) })
+	followSessions(4 * heapStep)
+	if got := debug.SetMemoryLimit(-1); got != before {
+		t.Errorf("the limit of an operator became %d", got)
+	}
+	ownLimit.Store(true)
+	for _, c := range []struct {
+		sessions int
+		want     int64
+	}{{4 * heapStep, heapLimit + 4*heapStep*sessionBytes}, {4*heapStep + 1, heapLimit + 4*heapStep*sessionBytes}, {0, heapLimit}} {
+		followSessions(c.sessions)
+		if got := debug.SetMemoryLimit(-1); got != c.want {
+			t.Errorf("with %d sessions the limit is %d, want %d", c.sessions, got, c.want)
+		}
 	}
 }

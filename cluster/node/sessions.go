@@ -99,6 +99,7 @@ func (t *sessions) admit(address netip.Addr) *session {
 	}
 	s := &session{source: from, state: fresh, began: time.Now()}
 	t.n++
+	followSessions(t.n)
 	t.placeLocked(s, fresh)
 	return s
 }
@@ -182,6 +183,7 @@ func (t *sessions) removeLocked(s *session) {
 	}
 	delete(t.byID, s.id)
 	t.n--
+	followSessions(t.n)
 	if from.held() > 0 {
 		heap.Fix(&t.order, from.place)
 		return
