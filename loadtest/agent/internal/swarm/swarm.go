@@ -100,14 +100,6 @@ func (s *Swarm) open(at int64, rate float64, o *wire.OpenOrder) error {
 	return nil
 }
 
-// armed is the node that is about to fail, 1 + its place in nodes, or one of these.
-type armed int
-
-const (
-	noneArmed armed = 0
-	allArmed  armed = -1
-)
-
 // arm makes the clients of a node displaced rather than dropped when they lose it, and returns how
 // many it has.
 func (s *Swarm) arm(node string) int {
