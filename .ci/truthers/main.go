@@ -60,7 +60,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if os.Getenv("KEEP") == "" { defer os.RemoveAll(dir) } else { fmt.Println(dir) }
+	defer os.RemoveAll(dir)
 	if *repeats > 0 {
 		return pairs(ctx, filepath.Join(dir, "pairs"), *repeats)
 	}
