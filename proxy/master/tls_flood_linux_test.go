@@ -47,7 +47,7 @@ func TestUnfinishedHandshakes(t *testing.T) {
 	if most := uint64(workers * worker.MaxHandshakes); *floodStrangers > int(most) && s.Refused.WorkerFull+s.Refused.Handshake < uint64(*floodStrangers)-most {
 		t.Errorf("%d handshakes are under way at once, want at most %d", uint64(*floodStrangers)-s.Refused.WorkerFull-s.Refused.Handshake, most)
 	}
-	if most := workers * worker.MaxHandshakes * (64 << 10); grown > most {
+	if most := workers * worker.MaxHandshakes * (64 << 10) * raceFactor; grown > most {
 		t.Errorf("memory has grown by %d MiB, want at most %d", grown>>20, most>>20)
 	}
 	for i, c := range strangers {
