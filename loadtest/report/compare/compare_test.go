@@ -178,7 +178,7 @@ func TestLimits(t *testing.T) {
 }
 
 func FuzzParseLimit(f *testing.F) {
-	for _, seed := range []string{"latency.p99>+10%", "rate<-5%", "memory.balancer > +20MiB", "x>", "µs>1µs"} {
+	for _, seed := range []string{"latency.p99>+10%", "rate<-5%", "memory.balancer > +20MiB", "x>", "µs>1µs", "\v<0"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -38,6 +38,7 @@ var measures = map[string]map[string]float64{
 // ParseLimit reads FIGURE>CHANGE or FIGURE<CHANGE, with the change in percent of the base or in a unit: latency.p99>+10%,
 // rate<-5%, memory.balancer>+20MiB, errors>+0.5.
 func ParseLimit(text string) (Limit, error) {
+	text = strings.TrimSpace(text)
 	m := limitForm.FindStringSubmatch(text)
 	if m == nil {
 		return Limit{}, fmt.Errorf("%q is no limit of a change (such as latency.p99>+10%% or rate<-5%%)", text)
@@ -46,7 +47,7 @@ func ParseLimit(text string) (Limit, error) {
 	if err != nil {
 		return Limit{}, fmt.Errorf("%q: %s is no number", text, m[3])
 	}
-	l := Limit{Text: strings.TrimSpace(text), figure: m[1], over: m[2] == ">", change: change, unit: m[4]}
+	l := Limit{Text: text, figure: m[1], over: m[2] == ">", change: change, unit: m[4]}
 	if l.over && change < 0 || !l.over && change > 0 {
 		return Limit{}, fmt.Errorf("%q would allow no change at all: an increase is > with a number above zero, a decrease < with one below", text)
 	}
