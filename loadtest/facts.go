@@ -98,6 +98,11 @@ func (f *facts) all(is func(*aim) bool) bool {
 	return true
 }
 
+// any reports whether something is so of an aim.
+func (f *facts) any(is func(*aim) bool) bool {
+	return !f.all(func(a *aim) bool { return !is(a) })
+}
+
 // think is the time between two requests of a client, zero if the scenario says none.
 func (f *facts) think() work.Think {
 	if len(f.aims) == 0 {

@@ -41,7 +41,7 @@ func (r *run) failover(ctx context.Context) error {
 		ctx, done = context.WithTimeoutCause(ctx, orderPatience, fmt.Errorf("the order is not carried out after %s", orderPatience))
 		defer done()
 	}
-	if _, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderArm, Node: victim} }); err != nil {
+	if _, err := r.tell(ctx, wire.Order{Kind: wire.OrderArm, Node: victim}); err != nil {
 		return err
 	}
 	f := &Failover{Node: victim, Fault: r.fault, DetectedBy: "clients"}
@@ -174,7 +174,7 @@ func (r *run) observe(ctx context.Context, wanted func(*system.Observation) bool
 
 // afterFault lets the requests end and notes what the fault has left behind.
 func (r *run) afterFault(ctx context.Context, f *Failover, armed fleet.Parts) error {
-	if _, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderQuiet} }); err != nil {
+	if _, err := r.tell(ctx, wire.Order{Kind: wire.OrderQuiet}); err != nil {
 		return err
 	}
 	// Every request is answered or given up within its time-out.
@@ -225,7 +225,7 @@ func (r *run) recovery(ctx context.Context) error {
 	if f.Restored {
 		r.recorder.Mark("the balancer has " + f.Node + " up")
 	}
-	_, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderDisarm} })
+	_, err := r.tell(ctx, wire.Order{Kind: wire.OrderDisarm})
 	return err
 }
 
@@ -240,13 +240,12 @@ func (j *judgement) failover(s *Spec, r *Report) {
 		return
 	}
 	limit := s.failoverLimit(f.Fault)
+	j.Measure("failover_detected", event(f.DetectedMs, maxDetection), atMost(maxDetection), since(f.DetectedMs))
 	if r.PerRequest {
-		j.Measure("failover_detected", event(f.DetectedMs, maxDetection), atMost(maxDetection), since(f.DetectedMs))
 		j.Unjudged("failover_recovered", "clients of a broken node served by others", "not judged: a node is chosen for each request, clients have none")
 		j.restored(f)
 		return
 	}
-	j.Measure("failover_detected", event(f.DetectedMs, maxDetection), atMost(maxDetection), since(f.DetectedMs))
 	if f.Silent {
 		j.Unjudged("failover_recovered", "clients of a broken node served by others",
 			"not judged: the balancer keeps the clients of a node that is silent for lb.checks.give_up, longer than they were watched")

@@ -1,9 +1,9 @@
 package loadtest
 
 import (
+	"slices"
+
 	"github.com/erlmcp/erlmcp/loadtest/internal/fleet"
-	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
-	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 )
 
 // The parts of a mix are judged each by itself, where their clients differ: in who is spread, in latencies and in answers. A run
@@ -17,10 +17,11 @@ func (r *run) countParts(earlier fleet.Parts) {
 	r.report.Parts = nil
 	for i := range r.facts.aims {
 		a := &r.facts.aims[i]
-		before, now := r.fleet.SinceOf(earlier, r.crew(i))
+		agents, clients := r.clientsOf(i)
+		before, now := r.fleet.SinceOf(earlier, agents)
 		p := Part{
 			Name: string(a.to.Transport), Target: shownTarget(a.to.String()), Driver: string(a.driver), PerRequest: a.perRequest(), Shared: r.facts.seen.Balancer != nil && !a.holds(),
-			Connections: &Connections{Target: r.connectionsOf(i), Verified: now.Verified, Established: now.Open, Failed: now.Failed, Dropped: now.Dropped, Attempts: now.Attempts, Failures: now.Failures, Losses: now.Losses},
+			Connections: &Connections{Target: clients, Verified: now.Verified, Established: now.Open, Failed: now.Failed, Dropped: now.Dropped, Attempts: now.Attempts, Failures: now.Failures, Losses: now.Losses},
 			Requests:    requestsBetween(before, now),
 		}
 		if !a.names() {
@@ -37,41 +38,27 @@ func (r *run) countParts(earlier fleet.Parts) {
 	}
 }
 
-// crew are the agents of a part.
-func (r *run) crew(part int) (agents []string) {
-	for _, s := range r.plan.shares {
+// clientsOf are the agents of a part, and how many clients those that are left are to hold.
+func (r *run) clientsOf(part int) (agents []string, clients int) {
+	for _, s := range r.fleet.Left(r.plan.shares) {
 		if s.Part == part {
 			agents = append(agents, s.Agent)
+			clients += s.Connections
 		}
 	}
-	return agents
+	return agents, clients
 }
 
-// connectionsOf is how many a part has by plan.
-func (r *run) connectionsOf(part int) (n int) {
-	for _, s := range r.plan.shares {
-		if s.Part == part {
-			n += s.Connections
-		}
-	}
-	return n
-}
-
-// measureParts merges what the agents of each part measured. The acknowledgements are in the order of the plan's shares.
-func (r *run) measureParts(acks []wire.Ack) error {
+// measureParts merges what the agents of each part measured.
+func (r *run) measureParts(all []measured) error {
 	for i := range r.report.Parts {
 		p := &r.report.Parts[i]
-		var own []wire.Ack
-		for k, s := range r.plan.shares {
-			if s.Part == i {
-				own = append(own, acks[k])
-			}
-		}
-		nodes, err := merge(own, func(m *wire.Measured) map[string]latency.Message { return m.Nodes })
+		own := slices.DeleteFunc(slices.Clone(all), func(m measured) bool { return m.part != i })
+		nodes, err := merge(own, byNode)
 		if err != nil {
 			return err
 		}
-		if err := p.measure(nodes, r.facts.aims[i].names()); err != nil {
+		if p.Latency, err = latencyOf(p.Nodes, nodes, r.facts.aims[i].names()); err != nil {
 			return err
 		}
 		if p.PerRequest && p.Nameless == "" {
@@ -79,11 +66,6 @@ func (r *run) measureParts(acks []wire.Ack) error {
 		}
 	}
 	return nil
-}
-
-func (p *Part) measure(nodes map[string]*latency.Recording, named bool) (err error) {
-	p.Latency, err = latencyOf(p.Nodes, nodes, named)
-	return err
 }
 
 // report is the part as a run of its own, as far as it is judged by itself.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/erlmcp/erlmcp/internal/judge"
+	"github.com/erlmcp/erlmcp/loadtest/internal/latency"
+	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
 	"github.com/erlmcp/erlmcp/loadtest/machine"
 	"github.com/erlmcp/erlmcp/loadtest/series"
 )
@@ -47,5 +49,30 @@ func TestPartsAreJudgedEach(t *testing.T) {
 	}
 	if bare("http/requests") != "requests" || bare("requests") != "requests" {
 		t.Error("names of checks")
+	}
+}
+
+// The latencies of a part are those of its own agents, also when agents of another part were lost.
+func TestPartsMeasureTheirOwn(t *testing.T) {
+	recorded := latency.New()
+	for range 7 {
+		recorded.Record(0, 1_000_000)
+	}
+	m, err := recorded.Message()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run{facts: facts{aims: make([]aim, 2)}}
+	for range r.facts.aims {
+		r.report.Parts = append(r.report.Parts, Part{Nodes: []NodeResult{{}}, Nameless: "none is named"})
+	}
+	own := &wire.Measured{Nodes: map[string]latency.Message{"": m}}
+	if err := r.measureParts([]measured{{part: 1, Measured: own}, {part: 1, Measured: own}}); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int64{0, 14} {
+		if l := r.report.Parts[i].Latency; l == nil || l.Count != want || r.report.Parts[i].Nodes[0].Latency.Count != want {
+			t.Errorf("part %d: %+v, want %d answers", i, l, want)
+		}
 	}
 }

@@ -235,15 +235,17 @@ func requestsBetween(before, after wire.Counts) *Requests {
 
 // collect merges what the agents measured during the hold.
 func (r *run) collect(ctx context.Context) error {
-	acks, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
+	all, err := r.measured(ctx)
+	if err != nil {
+		return err
+	}
+	lag, err := mergeLag(all, ofHold)
 	if err != nil {
 		return err
 	}
 	g := &r.report.Generator
-	if g.HoldP99LagUs, g.HoldMaxLagUs, err = mergeLag(acks, func(m *wire.Measured) latency.Message { return m.HoldLag }); err != nil {
-		return err
-	}
-	nodes, err := merge(acks, func(m *wire.Measured) map[string]latency.Message { return m.Nodes })
+	g.HoldP99LagUs, g.HoldMaxLagUs = lag.ValueAtQuantile(99), lag.Max()
+	nodes, err := merge(all, byNode)
 	if err != nil {
 		return err
 	}
@@ -253,18 +255,15 @@ func (r *run) collect(ctx context.Context) error {
 	if r.report.PerRequest && r.facts.names() {
 		r.report.Distribution = spreadOfAnswers(&r.spec, r.report.Nodes)
 	}
-	if err := r.measureParts(acks); err != nil {
+	if err := r.measureParts(all); err != nil {
 		return err
 	}
-	return r.collectSteps(acks)
+	return r.collectSteps(all)
 }
 
 // latencyOf puts into results of nodes what was recorded of each, and compares them if answers name them.
 func latencyOf(results []NodeResult, recorded map[string]*latency.Recording, named bool) (_ *LatencyResult, err error) {
-	all := latency.NewHistogram()
-	for _, l := range recorded {
-		all.Merge(l.Histogram)
-	}
+	all := histogramOf(recorded)
 	var compared []*latency.Recording
 	for i := range results {
 		n := &results[i]
@@ -296,8 +295,8 @@ func spreadOfAnswers(s *Spec, nodes []NodeResult) *Distribution {
 }
 
 // collectSteps merges what the agents measured by step, and of what connections waited for.
-func (r *run) collectSteps(acks []wire.Ack) error {
-	steps, err := merge(acks, func(m *wire.Measured) map[string]latency.Message { return m.Steps })
+func (r *run) collectSteps(all []measured) error {
+	steps, err := merge(all, func(m measured) map[string]latency.Message { return m.Steps })
 	if err != nil {
 		return err
 	}
@@ -309,7 +308,7 @@ func (r *run) collectSteps(acks []wire.Ack) error {
 		}
 		r.report.Steps = append(r.report.Steps, result)
 	}
-	setup, err := merge(acks, func(m *wire.Measured) map[wire.Stage]latency.Message { return m.Setup })
+	setup, err := merge(all, func(m measured) map[wire.Stage]latency.Message { return m.Setup })
 	for stage, l := range setup {
 		if r.report.Setup == nil {
 			r.report.Setup = make(map[string]Quantiles)
@@ -317,27 +316,6 @@ func (r *run) collectSteps(acks []wire.Ack) error {
 		r.report.Setup[string(stage)] = quantiles(l.Histogram)
 	}
 	return err
-}
-
-// merge adds up what all agents measured, by name.
-func merge[K ~string](acks []wire.Ack, of func(*wire.Measured) map[K]latency.Message) (map[K]*latency.Recording, error) {
-	merged := make(map[K]*latency.Recording)
-	for _, a := range acks {
-		if a.Measured == nil { // of an agent that was lost
-			continue
-		}
-		for name, m := range of(a.Measured) {
-			l, err := m.Recording()
-			if err != nil {
-				return nil, err
-			}
-			if merged[name] == nil {
-				merged[name] = latency.New()
-			}
-			merged[name].Merge(l)
-		}
-	}
-	return merged, nil
 }
 
 // processes are those whose resources are watched. Balancer and nodes start others as they get full.

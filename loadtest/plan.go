@@ -44,7 +44,7 @@ const sessionRamp = 2000
 
 // suit fits the plan to what clients do there.
 func (p *plan) suit(f *facts, l system.Limits) {
-	if !f.all(func(a *aim) bool { return !a.sessions() && a.to.Transport != target.SSE }) {
+	if f.any(func(a *aim) bool { return a.sessions() || a.to.Transport == target.SSE }) {
 		p.rampRate = min(p.rampRate, sessionRamp)
 	}
 	p.ask(f.think(), l)

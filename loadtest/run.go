@@ -190,7 +190,7 @@ func (r *run) prepare(ctx context.Context) error {
 		// The plan as it will be if every agent is like one here; it is made again when they joined.
 		offers := alike(&r.spec, localAgents(&r.spec, f)+r.spec.RemoteAgents)
 		r.report.Nameless, r.report.Driver = f.nameless(), f.drivers()
-		r.report.PerRequest = !f.all(func(a *aim) bool { return !a.perRequest() })
+		r.report.PerRequest = f.any((*aim).perRequest)
 		r.report.Shared = f.seen.Balancer != nil && !f.all((*aim).holds)
 		f.sources = r.used.Turn(f.sources)
 		p, planError := makePlan(&r.spec, f.sources, r.limits(), offers)
@@ -296,6 +296,11 @@ func (r *run) assemble(ctx context.Context) error {
 	}
 	r.report.Generator.Agents = len(p.shares)
 	return nil
+}
+
+// tell gives all agents the same order.
+func (r *run) tell(ctx context.Context, o wire.Order) ([]fleet.Answer, error) {
+	return r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return o })
 }
 
 // noteSources has the next run take other sources than this one, which is done twice: a run can be killed,
@@ -407,14 +412,16 @@ func baselineSourcesOf(f *facts, p *plan) sources.Range {
 
 // close ends all connections in an orderly way and asks how late the agents were.
 func (r *run) close(ctx context.Context) error {
-	acks, err := r.fleet.Tell(ctx, r.plan.shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
+	all, err := r.measured(ctx)
+	if err != nil {
+		return err
+	}
+	lag, err := mergeLag(all, func(m measured) latency.Message { return m.Lag })
 	if err != nil {
 		return err
 	}
 	g := &r.report.Generator
-	if g.P99LagUs, g.MaxLagUs, err = mergeLag(acks, func(m *wire.Measured) latency.Message { return m.Lag }); err != nil {
-		return err
-	}
+	g.P99LagUs, g.MaxLagUs = lag.ValueAtQuantile(99), lag.Max()
 	r.sums()
 	_, err = r.fleet.Tell(ctx, r.plan.shares, func(_ int, s fleet.Share) wire.Order {
 		return wire.Order{Kind: wire.OrderClose, Rate: r.plan.rampRate * r.plan.fraction(s)} // as fast as they came
@@ -429,19 +436,6 @@ func (r *run) close(ctx context.Context) error {
 }
 
 const closePatience = time.Minute
-
-// mergeLag sums up how late all agents were, in microseconds.
-func mergeLag(acks []wire.Ack, of func(*wire.Measured) latency.Message) (p99, worst int64, err error) {
-	merged := latency.NewHistogram()
-	for _, a := range acks {
-		l, err := of(a.Measured).Recording()
-		if err != nil {
-			return 0, 0, err
-		}
-		merged.Merge(l.Histogram)
-	}
-	return merged.ValueAtQuantile(99), merged.Max(), nil
-}
 
 // sums brings the totals of the report up to date.
 func (r *run) sums() {

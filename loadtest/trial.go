@@ -128,36 +128,27 @@ func (r *run) try(ctx context.Context, rate float64, length time.Duration, limit
 	old, n := r.fleet.Since(before)
 	cause := ask.CauseLocal.String()
 	t.local = n.Failures[cause] - old.Failures[cause] + n.Losses[cause] - old.Losses[cause]
-	acks, err := r.fleet.Tell(ctx, shares, func(int, fleet.Share) wire.Order { return wire.Order{Kind: wire.OrderCollect} })
+	all, err := r.measured(ctx)
 	if err != nil {
 		return nil, err
 	}
-	err = t.take(acks)
+	err = t.take(all)
 	return t, err
 }
 
 // take adds up what the agents have measured.
-func (t *trial) take(acks []wire.Ack) error {
-	nodes, err := merge(acks, func(m *wire.Measured) map[string]latency.Message { return m.Nodes })
+func (t *trial) take(all []measured) error {
+	nodes, err := merge(all, byNode)
 	if err != nil {
 		return err
 	}
-	all := latency.NewHistogram()
-	for _, l := range nodes {
-		all.Merge(l.Histogram)
+	t.latency = quantiles(histogramOf(nodes))
+	if t.lag, err = mergeLag(all, ofHold); err != nil {
+		return err
 	}
-	t.latency, t.lag = quantiles(all), latency.NewHistogram()
 	var windows latency.Windows
-	for _, a := range acks {
-		if a.Measured == nil {
-			continue
-		}
-		windows = windows.Plus(a.Measured.Windows)
-		lag, err := a.Measured.HoldLag.Recording()
-		if err != nil {
-			return err
-		}
-		t.lag.Merge(lag.Histogram)
+	for _, m := range all {
+		windows = windows.Plus(m.Windows)
 	}
 	for _, c := range windows[:min(len(windows), int(t.length.Seconds()))] {
 		t.batches = append(t.batches, search.Batch{Due: c.Due, Failed: c.Failed, Slow: c.Slow})

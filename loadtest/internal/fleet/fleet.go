@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/charmbracelet/log"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/erlmcp/erlmcp/internal/mono"
 	"github.com/erlmcp/erlmcp/internal/prefork"
@@ -331,7 +330,14 @@ func (f *Fleet) Begin(shares []Share, begun time.Time) {
 	}
 }
 
-// ThereLocked are the shares of the agents that were not lost.
+// Left are the shares of the agents that were not lost.
+func (f *Fleet) Left(shares []Share) []Share {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ThereLocked(shares)
+}
+
+// ThereLocked is Left within conditions of Until.
 func (f *Fleet) ThereLocked(shares []Share) (left []Share) {
 	for _, s := range shares {
 		if a := f.agents[s.Agent]; a != nil && !a.lost() {
@@ -508,66 +514,6 @@ func (f *Fleet) GiveUpSilent() {
 	}
 }
 
-// Tell gives every share's agent an order and returns the answers of those that are left.
-func (f *Fleet) Tell(ctx context.Context, shares []Share, make func(i int, s Share) wire.Order) ([]wire.Ack, error) {
-	answers := slices.Repeat([]*wire.Ack{nil}, len(shares))
-	var g errgroup.Group
-	for i, s := range shares {
-		g.Go(func() (err error) {
-			answers[i], err = f.ask(ctx, s.Agent, make(i, s))
-			return err
-		})
-	}
-	err := g.Wait()
-	var acks []wire.Ack
-	for _, a := range answers {
-		if a != nil {
-			acks = append(acks, *a)
-		}
-	}
-	return acks, err
-}
-
-// ask gives an agent an order and returns its answer; nil if it was lost, or is now.
-func (f *Fleet) ask(ctx context.Context, name string, o wire.Order) (*wire.Ack, error) {
-	f.mu.Lock()
-	a := f.agents[name]
-	if a == nil || a.lost() {
-		f.mu.Unlock()
-		return nil, nil
-	}
-	a.orders++
-	number, answer := a.orders, make(chan wire.Ack, 1)
-	a.answers[number] = answer
-	f.mu.Unlock()
-	if err := a.peer.Send(wire.KindOrder, wire.Numbered{Number: number, Order: o}); err != nil {
-		f.lose(name, err)
-		return nil, nil
-	}
-	patience := time.NewTimer(silence)
-	defer patience.Stop()
-	select {
-	case ack := <-answer:
-		if ack.Error != "" {
-			return nil, errors.New(ack.Error)
-		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		a.told++
-		if o.Kind == wire.OrderArm {
-			a.onNode = ack.OnNode
-		}
-		return &ack, nil
-	case <-a.gone:
-		return nil, nil
-	case <-patience.C:
-		f.lose(name, fmt.Errorf("it does not take the order %q", o.Kind))
-		return nil, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
 // PIDs lists the processes of the local agents.
 func (f *Fleet) PIDs() []int {
 	var pids []int
@@ -605,11 +551,4 @@ func (f *Fleet) Dismiss() {
 	if err := f.pool.Stop(ctx); err != nil {
 		f.log.Warn("agents did not leave", "err", err)
 	}
-}
-
-// Left are the shares of the agents that were not lost.
-func (f *Fleet) Left(shares []Share) []Share {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.ThereLocked(shares)
 }

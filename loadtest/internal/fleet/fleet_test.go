@@ -138,3 +138,37 @@ func TestLosses(t *testing.T) {
 		t.Error(*ended)
 	}
 }
+
+// obedient is an agent that answers every order at once.
+type obedient struct {
+	deaf
+	t *testing.T
+	f *Fleet
+}
+
+func (o *obedient) Send(kind string, data any) error {
+	if order, is := data.(wire.Numbered); is {
+		say(o.t, o.f, o, wire.KindAnswer, wire.Answer{Number: order.Number, Ack: wire.Ack{OnNode: int(order.Order.Rate)}})
+	}
+	return o.deaf.Send(kind, data)
+}
+
+// Whoever is lost, an answer is known to be of its share.
+func TestAnswersAreOfTheirShares(t *testing.T) {
+	f, _ := testFleet(t, 3)
+	shares := []Share{{Agent: "remote1", Part: 0, Connections: 10}, {Agent: "remote2", Part: 1, Connections: 10}, {Agent: "remote3", Part: 1, Connections: 10}}
+	for range shares {
+		say(t, f, &obedient{t: t, f: f}, wire.KindHello, wire.Hello{Version: wire.ProtocolVersion, Connections: 10, Host: "h"})
+	}
+	f.Begin(shares, time.Now())
+	f.lose("remote1", errors.New("why"))
+	answers, err := f.Tell(t.Context(), shares, func(i int, _ Share) wire.Order { return wire.Order{Kind: wire.OrderCollect, Rate: float64(i)} })
+	if err != nil || len(answers) != 2 {
+		t.Fatalf("%+v, %v", answers, err)
+	}
+	for i, a := range answers {
+		if a.Share != shares[i+1] || a.OnNode != i+1 {
+			t.Errorf("answer %d: %+v", i, a)
+		}
+	}
+}
