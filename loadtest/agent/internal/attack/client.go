@@ -76,23 +76,12 @@ func (c *client) verified(node uint8) {
 	a := c.attack
 	c.state, c.node, c.attempts = stateVerified, node, 0
 	a.unverified--
-	a.tally.Verify(node, 1)
-	now := mono.Now()
-	a.tally.N.LastVerified = now
-	if c.fate&fateHomeless != 0 {
-		a.tally.N.Recovered++
-		a.tally.N.LastRecovered = now
+	now, back := mono.Now(), c.fate&fateHomeless != 0
+	a.tally.Serve(now, node, c.home, back)
+	if back {
 		a.tally.N.LongestOut = max(a.tally.N.LongestOut, now-c.lostAt)
 	}
-	c.fate = c.fate&^fateHomeless | fateVerified
-	if c.home != 0 {
-		if c.home == node {
-			a.tally.N.Sticky.Consistent++
-		} else {
-			a.tally.N.Sticky.Moved++
-		}
-		c.home = 0
-	}
+	c.fate, c.home = c.fate&^fateHomeless|fateVerified, 0
 	a.settle()
 }
 

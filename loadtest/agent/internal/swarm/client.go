@@ -216,22 +216,8 @@ func (c *client) verified(node uint8) {
 	c.state, c.node, c.attempts = stateVerified, node, 0
 	s.unverified--
 	s.stages.forget(&c.conn)
-	s.tally.Verify(node, 1)
-	now := mono.Now()
-	s.tally.N.LastVerified = now
-	if c.fate&fateHomeless != 0 {
-		s.tally.N.Recovered++
-		s.tally.N.LastRecovered = now
-	}
-	c.fate = c.fate&^fateHomeless | fateVerified
-	if c.home != 0 {
-		if c.home == node {
-			s.tally.N.Sticky.Consistent++
-		} else {
-			s.tally.N.Sticky.Moved++
-		}
-		c.home = 0
-	}
+	s.tally.Serve(mono.Now(), node, c.home, c.fate&fateHomeless != 0)
+	c.fate, c.home = c.fate&^fateHomeless|fateVerified, 0
 	s.settle()
 }
 

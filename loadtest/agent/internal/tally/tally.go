@@ -102,6 +102,24 @@ func (t *Tally) Verify(node uint8, n int) {
 	t.nodes[node-1].verified += n
 }
 
+// Serve counts a client that is verified now: back says whether a fault had displaced it, home is the node that it left to
+// see whether it meets it again; 0: it left none.
+func (t *Tally) Serve(now int64, node, home uint8, back bool) {
+	t.Verify(node, 1)
+	t.N.LastVerified = now
+	if back {
+		t.N.Recovered++
+		t.N.LastRecovered = now
+	}
+	switch home {
+	case 0:
+	case node:
+		t.N.Sticky.Consistent++
+	default:
+		t.N.Sticky.Moved++
+	}
+}
+
 // Fail counts an attempt that failed, Drop a connection that was lost, Refuse a request that failed.
 func (t *Tally) Fail(cause ask.Cause) { t.failures[cause]++ }
 
