@@ -1,5 +1,10 @@
 package mcp
 
+import (
+	"encoding/base64"
+	"strings"
+)
+
 // HTTP header names, in Go's canonical form. Names ignore case on the wire,
 // values do not.
 const (
@@ -15,6 +20,19 @@ const (
 	HeaderBase64Prefix = "=?base64?"
 	HeaderBase64Suffix = "?="
 )
+
+// HeaderValue is a text as the value of a header: in base64 where it is not plain ASCII, has space at an end, or looks
+// as if it were in base64 already.
+func HeaderValue(text string) string {
+	plain := strings.TrimSpace(text) == text && !strings.HasPrefix(text, HeaderBase64Prefix)
+	for i := range len(text) {
+		plain = plain && text[i] >= ' ' && text[i] <= '~'
+	}
+	if plain {
+		return text
+	}
+	return HeaderBase64Prefix + base64.StdEncoding.EncodeToString([]byte(text)) + HeaderBase64Suffix
+}
 
 // Keys of _meta in a stateless request; MetaServerInfo is in results.
 const (

@@ -148,18 +148,7 @@ func (s *stream) ask(ctx context.Context, id uint64, line []byte, _ work.Request
 	return answer{line: got, status: http.StatusOK, header: s.header}, nil
 }
 
-func (s *stream) tell(ctx context.Context, line []byte) error {
-	resp, err := s.web.post(ctx, s.post, line, work.Request{})
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		return &unexpected{answer{status: resp.StatusCode, header: resp.Header, body: beginning(resp.Body)}}
-	}
-	_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
-	return nil
-}
+func (s *stream) tell(ctx context.Context, line []byte) error { return s.tellAt(ctx, s.post, line) }
 
 func (s *stream) speaks() string             { return mcp.Version20241105 }
 func (s *stream) agreed(string, http.Header) {}

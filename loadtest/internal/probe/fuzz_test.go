@@ -67,16 +67,6 @@ func FuzzRelative(f *testing.F) {
 	})
 }
 
-func TestHeaderValue(t *testing.T) {
-	for text, want := range map[string]string{
-		"greet": "greet", "file:///a b": "file:///a b", " a": "=?base64?IGE=?=", "ä": "=?base64?w6Q=?=", "=?base64?x": "=?base64?PT9iYXNlNjQ/eA==?=",
-	} {
-		if got := headerValue(text); got != want {
-			t.Errorf("%q: %q", text, got)
-		}
-	}
-}
-
 func TestNameHidesTheQuery(t *testing.T) {
 	to, err := target.Parse("https://[::1]:8443/mcp?key=s3cret")
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -149,22 +148,10 @@ func (w *web) post(ctx context.Context, url string, line []byte, about work.Requ
 		h.Set(mcp.HeaderProtocolVersion, mcp.Version20260728)
 		h.Set(mcp.HeaderMethod, about.Method)
 		if about.Name != "" {
-			h.Set(mcp.HeaderName, headerValue(about.Name))
+			h.Set(mcp.HeaderName, about.HeaderName())
 		}
 	}
 	return w.requestAt(ctx, url, http.MethodPost, string(bytes.TrimSuffix(line, []byte("\n"))), h)
-}
-
-// headerValue is a text as the value of a field of the stateless era: in base64 where it is not plain ASCII, or looks so.
-func headerValue(text string) string {
-	plain := strings.TrimSpace(text) == text && !strings.HasPrefix(text, mcp.HeaderBase64Prefix)
-	for _, c := range []byte(text) {
-		plain = plain && c >= ' ' && c <= '~'
-	}
-	if plain {
-		return text
-	}
-	return mcp.HeaderBase64Prefix + base64.StdEncoding.EncodeToString([]byte(text)) + mcp.HeaderBase64Suffix
 }
 
 func (w *web) ask(ctx context.Context, id uint64, line []byte, about work.Request) (answer, error) {
@@ -219,8 +206,11 @@ func mediaType(h http.Header) string {
 	return kind
 }
 
-func (w *web) tell(ctx context.Context, line []byte) error {
-	resp, err := w.post(ctx, w.url(), line, work.Request{})
+func (w *web) tell(ctx context.Context, line []byte) error { return w.tellAt(ctx, w.url(), line) }
+
+// tellAt posts what has no reply.
+func (w *web) tellAt(ctx context.Context, url string, line []byte) error {
+	resp, err := w.post(ctx, url, line, work.Request{})
 	if err != nil {
 		return err
 	}

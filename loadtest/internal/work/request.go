@@ -1,9 +1,7 @@
 package work
 
 import (
-	"encoding/base64"
 	"strconv"
-	"strings"
 
 	"github.com/erlmcp/erlmcp/internal/mcp"
 )
@@ -16,15 +14,7 @@ type Request struct {
 }
 
 // HeaderName is Name as the value of Mcp-Name: in base64 where it could not stand in a header as it is (2026-07-28, Transports).
-func (r Request) HeaderName() string {
-	plain := strings.TrimSpace(r.Name) == r.Name &&
-		!strings.HasPrefix(r.Name, mcp.HeaderBase64Prefix) &&
-		!strings.ContainsFunc(r.Name, func(c rune) bool { return c < ' ' || c > '~' })
-	if plain {
-		return r.Name
-	}
-	return mcp.HeaderBase64Prefix + base64.StdEncoding.EncodeToString([]byte(r.Name)) + mcp.HeaderBase64Suffix
-}
+func (r Request) HeaderName() string { return mcp.HeaderValue(r.Name) }
 
 // Client is how clients of a load test introduce themselves.
 const Client = "erlmcp-loadtest"

@@ -3,7 +3,6 @@ package attack
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"io"
 	"maps"
@@ -40,7 +39,7 @@ func (c *client) header(method, name string) http.Header {
 	if c.attack.script.Work().Era == mcp.StatelessEra {
 		h[mcp.HeaderMethod] = []string{method}
 		if name != "" {
-			h[mcp.HeaderName] = []string{safe(name)}
+			h[mcp.HeaderName] = []string{mcp.HeaderValue(name)}
 		}
 		return h
 	}
@@ -51,17 +50,6 @@ func (c *client) header(method, name string) http.Header {
 		h[mcp.HeaderSessionID] = []string{c.session}
 	}
 	return h
-}
-
-// safe is a value as a header can carry it (2026-07-28, Transports).
-func safe(value string) string {
-	for i := range len(value) {
-		edge := i == 0 || i == len(value)-1
-		if ch := value[i]; ch < ' ' || ch > '~' || edge && ch == ' ' {
-			return mcp.HeaderBase64Prefix + base64.StdEncoding.EncodeToString([]byte(value)) + mcp.HeaderBase64Suffix
-		}
-	}
-	return value
 }
 
 // answer is a response as far as it has been read.

@@ -1,7 +1,6 @@
 package swarm
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -84,7 +83,7 @@ func (r *requests) appendPost(dst []byte, path, session string, about work.Reque
 	dst = r.appendField(dst, mcp.HeaderSessionID, session)
 	if about.Method != "" {
 		dst = r.appendField(dst, mcp.HeaderMethod, about.Method)
-		dst = r.appendField(dst, mcp.HeaderName, headerValue(about.Name))
+		dst = r.appendField(dst, mcp.HeaderName, about.HeaderName())
 	}
 	dst = append(dst, "Content-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(message)), 10)
@@ -100,18 +99,6 @@ func (r *requests) appendBare(dst []byte, method, session string) []byte {
 	dst = r.appendField(dst, mcp.HeaderProtocolVersion, r.version)
 	dst = r.appendField(dst, mcp.HeaderSessionID, session)
 	return append(dst, "\r\n"...)
-}
-
-// headerValue is a name as a value of a field (2026-07-28, Transports).
-func headerValue(name string) string {
-	safe := strings.TrimSpace(name) == name && !strings.HasPrefix(name, mcp.HeaderBase64Prefix)
-	for i := range len(name) {
-		safe = safe && name[i] >= ' ' && name[i] <= '~'
-	}
-	if safe {
-		return name
-	}
-	return mcp.HeaderBase64Prefix + base64.StdEncoding.EncodeToString([]byte(name)) + mcp.HeaderBase64Suffix
 }
 
 // initialization is the step of an initialize, beside those of the script.
