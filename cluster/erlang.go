@@ -151,10 +151,10 @@ func (e *erlang) Program(n topology.Node) (process.Program, error) {
 	}
 	flags, extra := beforeExtra(e.Args)
 	p.Args = append(p.Args, flags...)
-	// The reason comes behind what the logger still has to write: the last lines of a node tell why it did not start.
+	// The last lines of a node tell why it did not start: the logger is done before, whoever still reports the same.
 	p.Args = append(p.Args, "-eval", fmt.Sprintf(
 		`case application:ensure_all_started(%s, permanent) of {ok, _} -> ok; `+
-			`{error, Reason} -> catch logger_std_h:filesync(default), io:format(standard_error, "cannot start: ~p~n", [Reason]), halt(1) end`, e.Application))
+			`{error, Reason} -> catch logger:remove_handler(default), io:format(standard_error, "cannot start: ~p~n", [Reason]), halt(1) end`, e.Application))
 	p.Args = append(p.Args, extra...)
 	return p, nil
 }
