@@ -59,18 +59,8 @@ func (v *events) post(c *client, what errandKind, step int) {
 
 // append implements [runner].
 func (v *events) append(dst []byte, e *errand) []byte {
-	s := v.swarm
-	switch e.kind {
-	case errandInitialize:
-		s.line = work.AppendInitialize(s.line[:0], e.id)
-	case errandInitialized:
-		s.line = work.AppendInitialized(s.line[:0])
-	case errandTell:
-		s.line = append(s.line[:0], e.message...)
-	default:
-		s.appendStep(e.client, e.step, e.id)
-	}
-	return v.requests.appendPost(dst, e.session, "", work.Request{}, s.line)
+	v.swarm.write(e)
+	return v.requests.appendPost(dst, e.session, "", work.Request{}, v.swarm.line)
 }
 
 func (v *events) read(c *client, p []byte) int {

@@ -10,6 +10,7 @@ import (
 	"github.com/erlmcp/erlmcp/loadtest/agent/internal/delivered"
 	"github.com/erlmcp/erlmcp/loadtest/internal/ask"
 	"github.com/erlmcp/erlmcp/loadtest/internal/wire"
+	"github.com/erlmcp/erlmcp/loadtest/internal/work"
 )
 
 // errand is a request over a connection that is not the client's own.
@@ -40,6 +41,21 @@ const (
 	errandTell    // what the server asked
 	errandDiscard // end the session
 )
+
+// write makes s.line the message of an errand. about is what the head of the request says of a step.
+func (s *Swarm) write(e *errand) (about work.Request) {
+	switch e.kind {
+	case errandInitialize:
+		s.line = work.AppendInitialize(s.line[:0], e.id)
+	case errandInitialized:
+		s.line = work.AppendInitialized(s.line[:0])
+	case errandTell:
+		s.line = append(s.line[:0], e.message...)
+	default:
+		about = s.appendStep(e.client, e.step, e.id)
+	}
+	return about
+}
 
 // outcome is what is known of the answer to a request.
 type outcome struct {

@@ -90,25 +90,17 @@ func (h *streamable) send(c *client, v *visit, e *errand) {
 
 // append implements [runner].
 func (h *streamable) append(dst []byte, e *errand) []byte {
-	s := h.swarm
-	var about work.Request
 	switch e.kind {
-	case errandInitialize:
-		s.line = work.AppendInitialize(s.line[:0], e.id)
-	case errandInitialized:
-		s.line = work.AppendInitialized(s.line[:0])
-	case errandTell:
-		s.line = append(s.line[:0], e.message...)
 	case errandOpen:
 		return h.requests.appendBare(dst, http.MethodGet, e.session)
 	case errandDiscard:
 		return h.requests.appendBare(dst, http.MethodDelete, e.session)
-	default:
-		if about = s.appendStep(e.client, e.step, e.id); h.sessions {
-			about = work.Request{} // only heads of the stateless era say what is asked
-		}
 	}
-	return h.requests.appendPost(dst, h.requests.path, e.session, about, s.line)
+	about := h.swarm.write(e)
+	if h.sessions { // only heads of the stateless era say what is asked
+		about = work.Request{}
+	}
+	return h.requests.appendPost(dst, h.requests.path, e.session, about, h.swarm.line)
 }
 
 func (h *streamable) ask(c *client, step int, id uint64) {
