@@ -76,7 +76,7 @@ func (j *judgement) agents(r *Report) {
 	}
 	const gone = "not judged: connections were lost with load agents"
 	for i := range j.List {
-		switch c := &j.List[i]; c.Name {
+		switch c := &j.List[i]; bare(c.Name) {
 		case "distribution", "failover_spread", "kernel_agreement":
 			// What is left of an even spread need not be even, and nodes may hold connections whose other end is cut off.
 			if c.Verdict == judge.Fail {

@@ -21,6 +21,10 @@ func TestVerdictOfLosses(t *testing.T) {
 	if checks, v := conclude(&s, r); v != Pass {
 		t.Errorf("%s %+v", v, checks)
 	}
+	r.Parts = []Part{{Name: "http", Connections: r.Connections, Nodes: r.Nodes, Distribution: r.Distribution}} // of a mix
+	if checks, v := conclude(&s, r); v != Pass {
+		t.Errorf("%s %+v", v, checks)
+	}
 	r.LostAgents = nil
 	if checks, v := conclude(&s, r); v != Fail {
 		t.Errorf("%s %+v", v, checks)
