@@ -60,7 +60,7 @@ func run(ctx context.Context, j *burst.Job, most int) (burst.Result, error) {
 	var printed bytes.Buffer
 	w := &requester.Work{
 		// It only says the name for TLS: requests are made one by one.
-		Request: &http.Request{Host: j.ServerName()},
+		Request: &http.Request{Host: j.Endpoint.ServerName()},
 		N:       math.MaxInt, C: j.Connections, Timeout: j.MaxTimeout(),
 		DisableCompression: true, // it would be decompressed; DisableRedirects is a data race of its workers
 		Output:             everything, Writer: &printed,

@@ -51,14 +51,6 @@ func (j *Job) Host() string {
 	return j.Endpoint.Authority()
 }
 
-// ServerName is what TLS says it wants.
-func (j *Job) ServerName() string {
-	if name := j.Endpoint.TLS.ServerName; name != "" {
-		return name
-	}
-	return j.Endpoint.Host
-}
-
 // URL has the address in place of the name.
 func (j *Job) URL() *url.URL {
 	u := &url.URL{Scheme: "http", Host: j.Endpoint.Address.String()}

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,12 +45,9 @@ type session struct {
 
 func newSession(e target.Endpoint) (*session, error) {
 	s := &session{job: Job{Endpoint: e}}
-	trust := &tls.Config{ServerName: s.job.ServerName(), InsecureSkipVerify: e.TLS.Insecure}
-	if e.TLS.CA != "" {
-		trust.RootCAs = x509.NewCertPool()
-		if !trust.RootCAs.AppendCertsFromPEM([]byte(e.TLS.CA)) {
-			return nil, errors.New("there is no certificate in what was given to trust")
-		}
+	trust, err := e.Trust()
+	if err != nil {
+		return nil, err
 	}
 	s.client = http.Client{
 		Transport: &http.Transport{

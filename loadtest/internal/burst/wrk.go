@@ -111,7 +111,7 @@ func wrkThreads(connections, cores int) int {
 func wrkURL(j *Job) string {
 	u := j.URL()
 	if j.Endpoint.Secure {
-		name := j.ServerName()
+		name := j.Endpoint.ServerName()
 		if strings.Contains(name, ":") {
 			name = "[" + name + "]"
 		}

@@ -3,7 +3,6 @@ package probe
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -248,11 +247,4 @@ func (w *web) close() {
 		}
 	}
 	w.transport.CloseIdleConnections()
-}
-
-// poolOf are the certificates of a text in PEM.
-func poolOf(pem string) *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM([]byte(pem))
-	return pool
 }

@@ -2,6 +2,8 @@
 package target
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -179,4 +181,28 @@ type Endpoint struct {
 	Header  []Field        `json:"header,omitempty"`
 	TLS     TLS            `json:"tls,omitzero"`
 	HTTP2   bool           `json:"http2,omitempty"`
+}
+
+// ServerName is what a server's certificate has to name.
+func (e *Endpoint) ServerName() string {
+	if e.TLS.ServerName != "" {
+		return e.TLS.ServerName
+	}
+	return e.Host
+}
+
+// Trust is how clients know the server, over TLS. With an error, which is about the certificates to trust, nobody is trusted.
+func (e *Endpoint) Trust() (*tls.Config, error) {
+	c := &tls.Config{
+		MinVersion: tls.VersionTLS12, ServerName: e.ServerName(),
+		InsecureSkipVerify: e.TLS.Insecure, // #nosec G402 -- only where it was asked for
+	}
+	if e.TLS.CA == "" {
+		return c, nil
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM([]byte(e.TLS.CA)) {
+		return c, errors.New("there is no certificate in what is to be trusted")
+	}
+	return c, nil
 }

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"crypto/x509"
 	"strings"
 	"testing"
 )
@@ -81,4 +82,19 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is %+v, prints as %s, which is %+v, %v", text, got, got, again, err)
 		}
 	})
+}
+
+func TestTrust(t *testing.T) {
+	e := Endpoint{Target: Target{Host: "a.example"}}
+	if c, err := e.Trust(); err != nil || c.ServerName != "a.example" || c.InsecureSkipVerify || c.RootCAs != nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+	e.TLS = TLS{ServerName: "b.example", Insecure: true}
+	if c, err := e.Trust(); err != nil || c.ServerName != "b.example" || !c.InsecureSkipVerify || c.RootCAs != nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+	e.TLS = TLS{CA: "no certificate"}
+	if c, err := e.Trust(); err == nil || c.RootCAs == nil || !c.RootCAs.Equal(x509.NewCertPool()) {
+		t.Errorf("%+v, %v", c, err)
+	}
 }

@@ -2,8 +2,6 @@ package attack
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -50,20 +48,9 @@ func (a *Attack) aim(o *wire.OpenOrder) error {
 		ReadBufferSize: bufferSize, WriteBufferSize: bufferSize, MaxResponseHeaderBytes: maxHead,
 	}
 	if e.Secure {
-		c := &tls.Config{
-			MinVersion: tls.VersionTLS12, ServerName: e.TLS.ServerName,
-			InsecureSkipVerify: e.TLS.Insecure, // #nosec G402 -- only where it was asked for
+		if a.transport.TLSClientConfig, err = e.Trust(); err != nil {
+			return err
 		}
-		if c.ServerName == "" {
-			c.ServerName = e.Host
-		}
-		if e.TLS.CA != "" {
-			c.RootCAs = x509.NewCertPool()
-			if !c.RootCAs.AppendCertsFromPEM([]byte(e.TLS.CA)) {
-				return errors.New("there is no certificate in what is to be trusted")
-			}
-		}
-		a.transport.TLSClientConfig = c
 	}
 	a.aside = a.transport.Clone()
 	a.aside.DialContext = a.dialAside

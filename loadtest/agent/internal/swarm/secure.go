@@ -2,8 +2,6 @@ package swarm
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 
@@ -54,26 +52,14 @@ func newSecure(s *Swarm) (*secure, error) {
 	return e, nil
 }
 
-// trust is how a server is known.
+// trust is how the server is known, over HTTP by the only version that is spoken here.
 func trust(e *target.Endpoint) (*tls.Config, error) {
-	c := &tls.Config{
-		ServerName:         e.TLS.ServerName,
-		InsecureSkipVerify: e.TLS.Insecure,                  //nolint:gosec // as the user said
-		ClientSessionCache: tls.NewLRUClientSessionCache(1), // there is one server
-	}
-	if c.ServerName == "" {
-		c.ServerName = e.Host
-	}
+	c, err := e.Trust()
+	c.ClientSessionCache = tls.NewLRUClientSessionCache(1) // there is one server
 	if e.Carried() {
 		c.NextProtos = []string{"http/1.1"}
 	}
-	if e.TLS.CA != "" {
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM([]byte(e.TLS.CA)) {
-			return nil, errors.New("the certificates to trust have none in PEM")
-		}
-	}
-	return c, nil
+	return c, err
 }
 
 // connect dials the target from the source of the i-th client.
